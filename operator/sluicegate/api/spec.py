@@ -1,0 +1,259 @@
+"""`spec` of a ModelDeployment: what a user may ask for.
+
+Every description here is what `kubectl explain` prints: it says what the field does, its unit, its default and its limits.
+Defaults are the operator's and are never written into the object, so that GitOps tools see exactly what was committed.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
+
+from sluicegate.api.fields import (
+    ApiType,
+    Duration,
+    FreeObject,
+    LabelMap,
+    ObjectName,
+    Percent,
+    Quantity,
+    Rule,
+    doc,
+)
+from sluicegate.api.rollout import RolloutSpec
+from sluicegate.api.traffic import HeaderMatches, MirrorSpec, TrafficSpec
+
+MODEL_URI_PATTERN = (
+    r"^(models:/.+|runs:/[^/]+/.+|mlflow-artifacts:/.+|s3://[^/]+/.+|gs://[^/]+/.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?|image:///.+)$"
+)
+MODEL_URI_FORMS = (
+    "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, models:/MODEL-ID, runs:/RUN-ID/PATH, "
+    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, pvc://CLAIM/PATH, or image:///PATH"
+)
+
+ModelUri = Annotated[
+    str,
+    Meta(min_length=1, max_length=1024),
+    doc(
+        "Which model to serve: models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest or models:/MODEL-ID of an "
+        "MLflow registry; runs:/RUN-ID/PATH; artifacts at mlflow-artifacts:/PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; a volume, "
+        "pvc://CLAIM/PATH; or image:///PATH for a model baked into the image."
+    ),
+]
+
+
+class SecretRef(ApiType):
+    """A Secret of the ModelDeployment's own namespace."""
+
+    name: Annotated[ObjectName, doc("Name of the Secret.")]
+
+
+class InlineRegistry(ApiType):
+    """An MLflow registry that only this resource uses."""
+
+    tracking_uri: Annotated[
+        str,
+        Meta(pattern=r"^https?://[^\s@]+$", max_length=1024),
+        doc("URL of the MLflow tracking server, http:// or https://, without credentials in it."),
+    ]
+    secret_ref: Annotated[
+        SecretRef | None,
+        doc(
+            "Secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN. The pods that fetch the model "
+            "use it; the operator reads it too, where the platform lets it. Default: no credentials."
+        ),
+    ] = None
+
+
+_REGISTRY = doc("Name of a registry that the platform configured. Default: the platform's default registry, called `default`.")
+_INLINE = doc("A registry of this resource's own, instead of a configured one. Excludes `registry`.")
+_STALENESS = doc("How long the registry may have a newer version than the one served before the condition Stale is True, such as 24h. Default: never.")
+_SIGNATURE = doc("Let a version take traffic though its signature is not compatible with the served one's. Default: false.")
+_ONE_REGISTRY = Rule(
+    "!(has(self.registry) && has(self.inlineRegistry))",
+    "set registry (a configured registry's name) or inlineRegistry (a URL), not both",
+)
+_URI_RULE = Rule(
+    f"!has(self.uri) || self.uri.matches(r'{MODEL_URI_PATTERN}')",
+    f"must have one of the forms {MODEL_URI_FORMS}",
+    ".uri",
+)
+RegistryName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+
+
+class ModelSpec(ApiType):
+    """The model and the registry it comes from."""
+
+    RULES: ClassVar = (_ONE_REGISTRY, _URI_RULE)
+
+    uri: ModelUri
+    registry: Annotated[RegistryName | None, _REGISTRY] = None
+    inline_registry: Annotated[InlineRegistry | None, _INLINE] = None
+    max_staleness: Annotated[Duration | None, _STALENESS] = None
+    allow_signature_change: Annotated[bool, _SIGNATURE] = False
+
+
+class ModelOverride(ApiType):
+    """What a canary changes about the model; a field that is absent is the base's."""
+
+    RULES: ClassVar = (_ONE_REGISTRY, _URI_RULE)
+
+    uri: ModelUri | None = None
+    registry: Annotated[RegistryName | None, _REGISTRY] = None
+    inline_registry: Annotated[InlineRegistry | None, _INLINE] = None
+    allow_signature_change: Annotated[bool | None, _SIGNATURE] = None
+
+
+class EnvVar(ApiType):
+    """An environment variable of the scoring container."""
+
+    RULES: ClassVar = (
+        Rule("!(has(self.value) && has(self.valueFrom))", "set value or valueFrom, not both"),
+    )
+
+    name: Annotated[str, Meta(min_length=1, max_length=253), doc("Name of the variable.")]
+    value: Annotated[Annotated[str, Meta(max_length=32768)] | None, doc("Its value, taken as text.")] = None
+    value_from: Annotated[FreeObject | None, doc("Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef.")] = None
+
+
+Env = Annotated[
+    tuple[EnvVar, ...],
+    Meta(max_length=128, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+]
+
+
+class RuntimeSpec(ApiType):
+    """The program that serves the model."""
+
+    name: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None,
+        doc("`mlflow` (Sluicegate's scoring image), `mlserver`, `custom`, or a runtime that the platform added. Default: mlflow."),
+    ] = None
+    image: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^\S+$")] | None,
+        doc("Container image, by tag or digest. Default: the runtime's. `custom` has none of its own, so it needs this."),
+    ] = None
+    args: Annotated[
+        Annotated[tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(max_length=64)] | None,
+        doc("Arguments of the scoring container, instead of the runtime's."),
+    ] = None
+    env: Annotated[Env | None, doc("Environment variables added to the scoring container's; at most 128.")] = None
+    dependencies: Annotated[
+        Literal["Image", "Install"] | None,
+        doc(
+            "Where the model's Python requirements come from. `Image`: the image has them, and differences are reported. `Install`: they are "
+            "installed before the server starts. Default: Image."
+        ),
+    ] = None
+
+
+QuantityMap = Annotated[dict[str, Quantity], Meta(max_length=16)]
+
+
+class Resources(ApiType):
+    """Compute resources of the scoring container."""
+
+    requests: Annotated[QuantityMap | None, doc("What the scheduler sets aside, such as cpu: 500m and memory: 1Gi.")] = None
+    limits: Annotated[QuantityMap | None, doc("What the container may use at most. More memory than this and it is OOMKilled.")] = None
+
+
+class Toleration(ApiType):
+    """A node taint that the pods tolerate."""
+
+    key: Annotated[Annotated[str, Meta(max_length=316)] | None, doc("Taint key; empty with operator Exists means all.")] = None
+    operator: Annotated[Literal["Exists", "Equal"] | None, doc("How the value compares. Default: Equal.")] = None
+    value: Annotated[Annotated[str, Meta(max_length=63)] | None, doc("Taint value.")] = None
+    effect: Annotated[Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, doc("Which effect is tolerated. Default: all.")] = None
+    toleration_seconds: Annotated[int | None, doc("For NoExecute: how many seconds the pod stays. Default: for ever.")] = None
+
+
+class GpuSpec(ApiType):
+    """Accelerators of each pod, and which nodes have the right ones."""
+
+    count: Annotated[Annotated[int, Meta(ge=1, le=16)] | None, doc("How many a pod gets, 1 to 16. Default: 1.")] = None
+    resource: Annotated[
+        Annotated[str, Meta(min_length=3, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")] | None,
+        doc("Extended resource to ask for, MIG slices (nvidia.com/mig-1g.5gb) included. Default: nvidia.com/gpu."),
+    ] = None
+    products: Annotated[
+        Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=63)], ...], Meta(max_length=16)] | None,
+        doc("Acceptable values of the node label nvidia.com/gpu.product, such as NVIDIA-L4. Default: any."),
+    ] = None
+    min_memory: Annotated[Quantity | None, doc("Least memory of one GPU, such as 20Gi, by the node label nvidia.com/gpu.memory. Default: any.")] = None
+    node_selector: Annotated[LabelMap | None, doc("Labels that a node must have besides.")] = None
+    tolerations: Annotated[Annotated[tuple[Toleration, ...], Meta(max_length=16)] | None, doc("Taints tolerated. Default: nvidia.com/gpu, Exists, NoSchedule.")] = None
+
+
+class ScalingSpec(ApiType):
+    """How many pods a revision has: a fixed number, or a range that an HPA moves in."""
+
+    RULES: ClassVar = (
+        Rule(
+            "!(has(self.replicas) && (has(self.min) || has(self.max) || has(self.metrics) || has(self.behavior)))",
+            "set replicas (fixed) or min and max (autoscaled), not both",
+        ),
+        Rule("!has(self.min) || has(self.max)", "max is missing: an autoscaled model needs an upper bound", ".max"),
+        Rule("!(has(self.min) && has(self.max)) || self.min <= self.max", "min must not be larger than max", ".min"),
+        Rule("!(has(self.metrics) || has(self.behavior)) || has(self.max)", "metrics and behavior need max"),
+    )
+
+    replicas: Annotated[Annotated[int, Meta(ge=0, le=1000)] | None, doc("A fixed number of pods, 0 to 1000. `kubectl scale` writes it. Default: 1.")] = None
+    min: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, doc("Fewest pods of the autoscaler, 1 to 1000. Default: 1.")] = None
+    max: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, doc("Most pods of the autoscaler, 1 to 1000.")] = None
+    metrics: Annotated[
+        Annotated[tuple[FreeObject, ...], Meta(max_length=16)] | None,
+        doc("Metrics of the HorizontalPodAutoscaler (autoscaling/v2 MetricSpec). Default: CPU at 70 % of its request."),
+    ] = None
+    behavior: Annotated[FreeObject | None, doc("Scaling behavior of the HorizontalPodAutoscaler (autoscaling/v2). Default: the cluster's.")] = None
+
+    @property
+    def autoscaled(self) -> bool:
+        """Whether an HPA owns the number of pods."""
+        return self.max is not None
+
+
+class CanarySpec(ApiType):
+    """A second revision beside the base, with the share of traffic that the user gives it."""
+
+    weight: Annotated[Percent, doc("Percent of the requests that go to the canary, 0 to 100. 0 is a dark launch: its pods run and get no traffic.")]
+    model: Annotated[ModelOverride | None, doc("What differs from spec.model.")] = None
+    runtime: Annotated[RuntimeSpec | None, doc("What differs from spec.runtime.")] = None
+    resources: Annotated[Resources | None, doc("Instead of spec.resources.")] = None
+    gpu: Annotated[GpuSpec | None, doc("Instead of spec.gpu.")] = None
+    scaling: Annotated[ScalingSpec | None, doc("Instead of spec.scaling.")] = None
+    match: Annotated[HeaderMatches | None, doc("Requests that go wholly to the canary (A/B test); the weight splits the rest. At most 8.")] = None
+    mirror: Annotated[MirrorSpec | None, doc("Copies of requests to the canary, its answers discarded (shadow traffic).")] = None
+
+
+class ModelDeploymentSpec(ApiType):
+    """What is to be served, with what, for whom."""
+
+    RULES: ClassVar = (
+        Rule(
+            "!(has(self.canary) && has(self.rollout) && has(self.rollout.steps) && size(self.rollout.steps) > 0)",
+            "set canary (you move the weight) or rollout.steps (the operator moves it), not both",
+        ),
+        Rule(
+            "!has(self.runtime) || !has(self.runtime.name) || self.runtime.name != 'custom' || has(self.runtime.image)",
+            "runtime.image is missing: the runtime `custom` has no image of its own",
+            ".runtime",
+        ),
+    )
+
+    model: Annotated[ModelSpec, doc("The model to serve and where it comes from.")]
+    runtime: Annotated[RuntimeSpec, doc("The program that serves it. Default: Sluicegate's MLflow scoring image.")] = RuntimeSpec()
+    resources: Annotated[Resources, doc("CPU and memory of the scoring container. Default: none set.")] = Resources()
+    gpu: Annotated[GpuSpec | None, doc("GPUs of each pod and the nodes that have them. Default: none.")] = None
+    pod_template: Annotated[
+        FreeObject | None,
+        doc(
+            "Laid over the pod template for everything else: metadata and spec as in a Deployment's template. Objects merge; lists of named "
+            "items (containers, volumes, env) merge by name; the scoring container is called `model`. Fields the pod API does not know are refused by the operator."
+        ),
+    ] = None
+    scaling: Annotated[ScalingSpec, doc("Number of pods of each revision. Default: one.")] = ScalingSpec()
+    traffic: Annotated[TrafficSpec, doc("How clients reach the model.")] = TrafficSpec()
+    canary: Annotated[CanarySpec | None, doc("A second revision beside this one, by weight. Excludes rollout.steps.")] = None
+    rollout: Annotated[RolloutSpec, doc("How a new version takes over. Default: as soon as it is ready, all at once.")] = RolloutSpec()
+    paused: Annotated[bool, doc("Stop acting on changes of the spec: what serves goes on serving. Default: false.")] = False

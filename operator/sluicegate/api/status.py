@@ -1,0 +1,118 @@
+"""`status` of a ModelDeployment: what is true, and why.
+
+Only things that change when something happens are here; live measurements are read from metrics, so that a resource at
+rest is never written.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from sluicegate.api.fields import ApiType, doc
+
+
+class ConditionType(StrEnum):
+    """The conditions, in the order they are shown."""
+
+    READY = "Ready"
+    AVAILABLE = "Available"
+    MODEL_RESOLVED = "ModelResolved"
+    PROGRESSING = "Progressing"
+    TRAFFIC_ROUTED = "TrafficRouted"
+    STALE = "Stale"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Role(StrEnum):
+    """What a revision is there for."""
+
+    STABLE = "Stable"
+    TARGET = "Target"
+    CANARY = "Canary"
+    RETIRING = "Retiring"
+    """Served before; its pods stay until the traffic has left them and scaleDownDelay is over."""
+    PARKED = "Parked"
+    """Kept at zero pods for an instant rollback."""
+
+
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+
+
+class Condition(ApiType):
+    """One condition, as the Kubernetes API conventions define them."""
+
+    type: Annotated[str, Meta(max_length=316), doc("Name of the condition.")]
+    status: Annotated[Literal["True", "False", "Unknown"], doc("True, False or Unknown.")]
+    reason: Annotated[str, Meta(max_length=1024), doc("The cause, in one CamelCase word.")]
+    message: Annotated[str, Meta(max_length=32768), doc("The cause in a sentence, with what to do.")] = ""
+    last_transition_time: Annotated[Time | None, doc("When status last changed.")] = None
+    observed_generation: Annotated[int | None, doc("metadata.generation that this was concluded from.")] = None
+
+
+class ModelStatus(ApiType):
+    """The model version that the current spec resolved to."""
+
+    uri: Annotated[str, doc("spec.model.uri that was resolved.")]
+    registry: Annotated[str | None, doc("The registry asked: a configured name, or a URL.")] = None
+    source: Annotated[str | None, doc("Where the artifacts are fetched from.")] = None
+    name: Annotated[str | None, doc("Registered model name.")] = None
+    version: Annotated[str | None, doc("Model version.")] = None
+    run_id: Annotated[str | None, doc("MLflow run that made it.")] = None
+    model_id: Annotated[str | None, doc("MLflow logged-model id.")] = None
+    digest: Annotated[str | None, doc("Digest of the fetched artifacts, as the stable pods reported it.")] = None
+    resolved_at: Annotated[Time | None, doc("When the registry said so.")] = None
+
+
+class RevisionStatus(ApiType):
+    """One revision and what it is doing."""
+
+    name: Annotated[str, doc("Name of the revision's children, NAME-HASH.")]
+    revision: Annotated[str, doc("The revision's hash.")]
+    number: Annotated[int | None, doc("Counts up from 1 with each new revision.")] = None
+    role: Annotated[str, doc("Stable, Target, Canary, Retiring or Parked.")] = Role.PARKED.value
+    model: Annotated[str | None, doc("What it serves, NAME/VERSION or the URI.")] = None
+    version: Annotated[str | None, doc("Model version.")] = None
+    weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")] = 0
+    accepted_weight: Annotated[Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the traffic that the gateway has accepted for it.")] = None
+    replicas: Annotated[int, doc("Pods it has.")] = 0
+    ready_replicas: Annotated[int, doc("Pods that are ready.")] = 0
+    reason: Annotated[str | None, doc("Why it is not ready, in one word.")] = None
+    message: Annotated[str | None, doc("Why it is not ready, in a sentence.")] = None
+
+
+class RolloutStatus(ApiType):
+    """How far the change from the stable revision to the target is."""
+
+    phase: Annotated[str, doc("Idle, Waiting, Shifting, Draining, Failed or Paused.")] = "Idle"
+    target: Annotated[str | None, doc("Hash of the revision that is to take over.")] = None
+    started_at: Annotated[Time | None, doc("When the target was first seen.")] = None
+    shifted_at: Annotated[Time | None, doc("When all traffic had moved to the stable revision; scaleDownDelay counts from here.")] = None
+    step_index: Annotated[int | None, doc("Index of the current step.")] = None
+    step_hash: Annotated[str | None, doc("Hash of the steps this index belongs to.")] = None
+
+
+class ModelDeploymentStatus(ApiType):
+    """What is true of a ModelDeployment."""
+
+    observed_generation: Annotated[int | None, doc("metadata.generation that this status describes.")] = None
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Meta(max_length=16, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+        doc("What is true and why; Ready and Available are the two to wait for."),
+    ] = ()
+    url: Annotated[str | None, doc("Where clients reach the model from outside the cluster.")] = None
+    address: Annotated[str | None, doc("Where clients reach the model from inside the cluster.")] = None
+    replicas: Annotated[int, doc("Pods of the stable revision.")] = 0
+    selector: Annotated[str | None, doc("Label selector of the pods, for the scale subresource.")] = None
+    canary: Annotated[str | None, doc("Weight of the canary as accepted, such as 10%.")] = None
+    model: Annotated[ModelStatus | None, doc("The version that the spec resolved to.")] = None
+    revisions: Annotated[
+        tuple[RevisionStatus, ...],
+        Meta(max_length=64, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]}),
+        doc("The revisions, newest first."),
+    ] = ()
+    rollout: Annotated[RolloutStatus | None, doc("How far the current change is.")] = None
