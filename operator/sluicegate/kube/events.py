@@ -1,0 +1,238 @@
+"""Kubernetes Events about the objects users own.
+
+An event is a courtesy: recording one never waits and never fails. What repeats becomes a series, and what
+floods is dropped, as client-go does, because events share etcd with everything else.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Conflict, KubeError, NotFound, ServerError, TooManyRequests, Unreachable
+from sluicegate.kube.kinds import EVENT
+from sluicegate.kube.wire import Object
+
+logger = logging.getLogger(__name__)
+
+SERIES_WINDOW = 600.0
+"""Seconds within which the same event again is one more of a series."""
+SERIES_INTERVAL = 60.0
+"""Seconds between two writes of one series."""
+BURST = 25
+"""Events an object may have at once."""
+REFILL = 60.0
+"""Seconds until an object may have one event more."""
+MAX_SERIES = 2048
+"""Series remembered; of a forgotten one the next event is a new one."""
+MAX_ATTEMPTS = 5
+RETRY_DELAY = 3.0
+"""Seconds after a failed write, times the attempts so far."""
+NOTE_BYTES = 1024
+"""The API's limit of a note."""
+
+
+def reference(raw: Mapping[str, object]) -> Object:
+    """The object reference of a raw object, for `EventRecorder.record`."""
+    metadata = raw["metadata"]
+    assert isinstance(metadata, Mapping)
+    named = {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion") if key in metadata}
+    return {"apiVersion": raw["apiVersion"], "kind": raw["kind"], **named}
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class _Series:
+    """One event and its repetitions."""
+
+    body: Object
+    last_at: float
+    """When it last happened, monotonic."""
+    last_time: str
+    """The same on the wall clock."""
+    due_at: float
+    """When it may next be written."""
+    count: int = 1
+    written: int = 0
+    """The count the API server has; 0 before the event exists there."""
+    attempts: int = 0
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_at: float
+
+
+class EventRecorder:
+    """Records events; `run` writes them in the background, `flush` writes the rest at shutdown."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        component: str,
+        instance: str,
+        clock: Callable[[], float],
+        wall: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """Prepare; nothing is sent before `run` or `flush`.
+
+        Args:
+            client: Used in the background only.
+            component: The reporting controller, `sluicegate.dev/operator`.
+            instance: Which of its processes: the pod's name.
+            clock: Monotonic seconds.
+            wall: Time of day in UTC, for readers.
+        """
+        self._client = client
+        self._source = {"reportingController": component, "reportingInstance": instance[:128]}
+        self._clock = clock
+        self._wall = wall
+        self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._wake = asyncio.Event()
+        self.dropped = 0
+        """Events given up: floods, and what could not be written."""
+
+    def record(self, about: Mapping[str, str], severity: str, reason: str, message: str, action: str) -> None:
+        """Note an event.
+
+        Args:
+            about: Reference to the object: apiVersion, kind, namespace, name, uid; see `reference`.
+            severity: `Normal` or `Warning`.
+            reason: CamelCase, for machines.
+            message: A sentence; cut at the API's limit.
+            action: CamelCase, what was being done.
+        """
+        now, uid = self._clock(), about.get("uid", "")
+        key = (uid, reason, message)
+        known = self._series.get(key)
+        if known is not None and now - known.last_at <= SERIES_WINDOW:
+            known.count += 1
+            known.last_at, known.last_time = now, self._timestamp()
+            self._series.move_to_end(key)
+            self._wake.set()
+            return
+        if not self._allowed(uid, now):
+            self.dropped += 1
+            return
+        time = self._timestamp()
+        name = f"{about['name'][:220].rstrip('.-')}.{secrets.token_hex(8)}"
+        body = {
+            "metadata": {"namespace": about.get("namespace") or "default", "name": name},
+            "eventTime": time,
+            "type": severity,
+            "reason": reason[:128],
+            "action": action[:128],
+            "note": message.encode()[:NOTE_BYTES].decode("utf-8", "ignore"),
+            "regarding": dict(about),
+            **self._source,
+        }
+        self._series[key] = _Series(body, now, time, due_at=now)
+        self._series.move_to_end(key)
+        while len(self._series) > MAX_SERIES:
+            _, oldest = self._series.popitem(last=False)
+            self.dropped += oldest.count > oldest.written
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write what is recorded, until cancelled."""
+        while True:
+            self._wake.clear()
+            now = self._clock()
+            for series in self._pending():
+                if series.due_at <= now:
+                    await self._write(series)
+            await self._sleep()
+
+    async def flush(self, seconds: float = 5.0) -> None:
+        """Write everything outstanding, due or not; to be called after `run` has been cancelled.
+
+        Args:
+            seconds: Give up after this long.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                for series in self._pending():
+                    await self._write(series)
+        except TimeoutError:
+            logger.warning("%d events could not be written in time", len(self._pending()))
+
+    def _pending(self) -> list[_Series]:
+        return [series for series in self._series.values() if series.count > series.written]
+
+    async def _sleep(self) -> None:
+        """Wait for something new, or until the next series is due."""
+        due = min((series.due_at for series in self._pending()), default=None)
+        if self._wake.is_set() or (due is not None and due <= self._clock()):
+            return
+        try:
+            async with asyncio.timeout(None if due is None else due - self._clock()):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    async def _write(self, series: _Series) -> None:
+        """Create the event, or bring its series up to date; failures are retried a few times, later."""
+        count = series.count
+        try:
+            await self._send(series, count)
+        except (Unreachable, ServerError, TooManyRequests) as error:
+            series.attempts += 1
+            series.due_at = self._clock() + RETRY_DELAY * series.attempts
+            if series.attempts >= MAX_ATTEMPTS:
+                self._give_up(series, count, error)
+        except KubeError as error:
+            self._give_up(series, count, error)
+        else:
+            series.written, series.attempts = count, 0
+            series.due_at = self._clock() + SERIES_INTERVAL
+
+    async def _send(self, series: _Series, count: int) -> None:
+        body, metadata = series.body, series.body["metadata"]
+        times = {"series": {"count": count, "lastObservedTime": series.last_time}} if count > 1 else {}
+        if series.written:
+            try:
+                await self._client.merge_patch(EVENT, metadata["namespace"], metadata["name"], times)
+                return
+            except NotFound:
+                logger.debug("event %s has expired; creating it anew", metadata["name"])
+        try:
+            await self._client.create(EVENT, {**body, **times})
+        except Conflict:
+            # An earlier attempt got through although its answer did not: nobody else makes this name.
+            logger.debug("event %s exists already", metadata["name"])
+
+    def _give_up(self, series: _Series, count: int, error: KubeError) -> None:
+        self.dropped += 1
+        series.written, series.attempts = count, 0
+        logger.warning(
+            "event %s about %s not written: %s",
+            series.body["reason"],
+            series.body["regarding"]["name"],
+            error,
+        )
+
+    def _allowed(self, uid: str, now: float) -> bool:
+        """Take a token out of the object's bucket, if there is one."""
+        bucket = self._buckets.setdefault(uid, _Bucket(BURST, now))
+        self._buckets.move_to_end(uid)
+        while len(self._buckets) > MAX_SERIES:
+            self._buckets.popitem(last=False)
+        bucket.tokens = min(BURST, bucket.tokens + (now - bucket.filled_at) / REFILL)
+        bucket.filled_at = now
+        if bucket.tokens < 1:
+            return False
+        bucket.tokens -= 1
+        return True
+
+    def _timestamp(self) -> str:
+        return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,212 @@
+"""Leader election on a Lease: at most one operator acts.
+
+Rules as client-go's: a candidate trusts only its own monotonic clock. It waits until it has seen one and the
+same record for a whole lease duration; what time the record itself claims does not matter, so skewed clocks
+do no harm. The leader gives up earlier than that (the renew deadline), so that two never overlap.
+"""
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import KubeError
+from sluicegate.kube.kinds import LEASE
+from sluicegate.kube.wire import Object
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimings:
+    """The periods of an election, in seconds. API server outages shorter than `renew` cost no leadership."""
+
+    lease: float = 15.0
+    """How long a standby must see an unchanged record before it takes over."""
+    renew: float = 10.0
+    """How long a leader that fails to renew goes on trying, and calls itself leader meanwhile."""
+    retry: float = 2.0
+    """Between renewals, or a standby's looks; a leader that fails to renew tries four times as often."""
+
+    def __post_init__(self) -> None:
+        """Refuse timings under which two could lead at once."""
+        if not (0 < self.retry < self.renew and self.tenure < self.lease):
+            raise ValueError(f"timings must satisfy 0 < retry < renew and retry + renew < lease, got {self}")
+
+    @property
+    def tenure(self) -> float:
+        """Seconds from the start of one renewal until leadership ends without another."""
+        return self.retry + self.renew
+
+
+DEFAULT_TIMINGS = LeaseTimings()
+
+
+class Elector:
+    """One candidate: `acquire`, then `hold` until it returns, then stop acting; `release` on the way out."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        lease: tuple[str, str],
+        identity: str,
+        clock: Callable[[], float],
+        timings: LeaseTimings = DEFAULT_TIMINGS,
+    ) -> None:
+        """Prepare; nothing is asked of the server before `acquire`.
+
+        Args:
+            client: Its requests for Leases do not wait behind others.
+            lease: Namespace and name of the Lease.
+            identity: Unique among candidates; the pod's name and uid.
+            clock: Monotonic seconds.
+            timings: How fast.
+        """
+        self._client = client
+        self._namespace, self._name = lease
+        self._identity = identity
+        self._clock = clock
+        self._timings = timings
+        self._seen: Object | None = None
+        """The Lease as last read or written, None when unknown."""
+        self._seen_at = 0.0
+        self._renewed_at: float | None = None
+        """When the last successful renewal was begun; None while not leading."""
+        self._current = False
+        """Whether `_seen` is the answer to our own last write, so that the next may go without reading."""
+
+    @property
+    def leading(self) -> bool:
+        """Whether this candidate may act now. Checked before a write, it catches a process that stalled."""
+        return self._renewed_at is not None and self._clock() - self._renewed_at < self._timings.tenure
+
+    @property
+    def holder(self) -> str:
+        """Who held the Lease when last seen; empty for nobody."""
+        return str(_spec(self._seen).get("holderIdentity") or "")
+
+    async def acquire(self) -> None:
+        """Return once this candidate leads."""
+        while True:
+            if await self._attempt(self._timings.renew):
+                break
+            await asyncio.sleep(self._timings.retry * random.uniform(1.0, 1.2))
+        logger.info("leading as %s", self._identity)
+
+    async def hold(self) -> None:
+        """Renew until leadership is lost, to another or by the renew deadline."""
+        pause = self._timings.retry
+        while self._renewed_at is not None:
+            await asyncio.sleep(min(pause, max(0.0, self._left())))
+            if not self.leading:
+                logger.error("could not renew the lease for %.0f s: leading no more", self._timings.renew)
+                self._renewed_at = None
+            elif await self._attempt(self._left()):
+                pause = self._timings.retry
+            elif self.holder not in ("", self._identity):
+                logger.error("the lease went to %s: leading no more", self.holder)
+                self._renewed_at = None
+            else:
+                pause = self._timings.retry / 4
+
+    async def release(self) -> None:
+        """Give the Lease up so that a standby takes over at once; if that fails, the Lease runs out."""
+        if self._renewed_at is None:
+            return
+        self._renewed_at = None
+        try:
+            async with asyncio.timeout(self._timings.retry * 2):
+                lease = self._seen if self._current else await self._read()
+                if lease is not None and self.holder == self._identity:
+                    await self._write(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
+        except (KubeError, TimeoutError) as error:
+            logger.warning("could not release the lease: %s", str(error) or "no answer in time")
+
+    def _left(self) -> float:
+        """Seconds until leadership ends."""
+        return self._timings.tenure - (self._clock() - (self._renewed_at or 0.0))
+
+    async def _attempt(self, limit: float) -> bool:
+        """Try once, within half of `limit` seconds: a hanging connection leaves time for another attempt."""
+        started = self._clock()
+        try:
+            async with asyncio.timeout(limit / 2):
+                won = await self._take_or_renew()
+        except (KubeError, TimeoutError) as error:
+            logger.warning("lease %s/%s: %s", self._namespace, self._name, str(error) or "no answer in time")
+            return False
+        if won:
+            self._renewed_at = started
+        return won
+
+    async def _take_or_renew(self) -> bool:
+        """Take the Lease if it is free or ours.
+
+        Raises:
+            KubeError: Somebody else wrote first, or whether we wrote is unknown: the next attempt reads.
+        """
+        lease = self._seen if self._current else await self._read()
+        self._current = False
+        if lease is None:
+            spec = self._claim({}) | {"leaseTransitions": 0, "renewTime": _now()}
+            metadata = {"namespace": self._namespace, "name": self._name}
+            self._note(await self._client.create(LEASE, {"metadata": metadata, "spec": spec}))
+            self._current = True
+            return True
+        if not self._is_free(lease):
+            return False
+        await self._write(lease, self._claim(_spec(lease)))
+        return True
+
+    def _is_free(self, lease: Object) -> bool:
+        if self.holder in ("", self._identity):
+            return True
+        promised = float(_spec(lease).get("leaseDurationSeconds") or 0)
+        return self._clock() - self._seen_at >= max(self._timings.lease, promised)
+
+    def _claim(self, old: Object) -> Object:
+        """The spec that makes us the holder, given the one before."""
+        claim: Object = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": math.ceil(self._timings.lease),
+        }
+        if old.get("holderIdentity") != self._identity:
+            claim["acquireTime"] = _now()
+            claim["leaseTransitions"] = (old.get("leaseTransitions") or 0) + 1
+        return claim
+
+    async def _read(self) -> Object | None:
+        lease = await self._client.get(LEASE, self._namespace, self._name)
+        if lease is None:
+            self._seen = None
+        else:
+            self._note(lease)
+        return lease
+
+    async def _write(self, lease: Object, spec: Object) -> None:
+        """Patch exactly the version we know; anyone else's write in between is a Conflict."""
+        patch = {
+            "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
+            "spec": spec | {"renewTime": _now()},
+        }
+        self._note(await self._client.merge_patch(LEASE, self._namespace, self._name, patch))
+        self._current = True
+
+    def _note(self, lease: Object) -> None:
+        """Remember the Lease, and since when its record has been what it is."""
+        if self._seen is None or _spec(self._seen) != _spec(lease):
+            self._seen_at = self._clock()
+        self._seen = lease
+
+
+def _spec(lease: Object | None) -> Object:
+    return (lease or {}).get("spec") or {}
+
+
+def _now() -> str:
+    """Wall-clock time for people who read the Lease; nothing is decided by it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,1 @@
+"""What drives reconciles: the work queue, the workers, health and metrics."""

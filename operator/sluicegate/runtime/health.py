@@ -1,0 +1,86 @@
+"""Health and metrics over HTTP: what the kubelet and Prometheus ask."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+Checks = Mapping[str, Callable[[], str | None]]
+"""Named checks: each returns None when all is well, or a sentence saying what is wrong."""
+
+
+class HealthServer:
+    """Serves /healthz, /readyz and /metrics while its context is open."""
+
+    def __init__(
+        self, live: Checks, ready: Checks, registry: CollectorRegistry, port: int, host: str | None = None
+    ) -> None:
+        """Prepare; the port is taken when the context is entered.
+
+        Args:
+            live: Checks of /healthz: failing ones get the process restarted.
+            ready: Checks of /readyz.
+            registry: What /metrics shows.
+            port: To listen on; 0 picks a free one.
+            host: Address to listen on; None is all.
+        """
+        self.port = port
+        """The port, once listening."""
+        self._host = host
+        self._registry = registry
+        app = web.Application()
+        app.router.add_get("/healthz", _handler(live))
+        app.router.add_get("/readyz", _handler(ready))
+        app.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+    async def __aenter__(self) -> Self:
+        """Start listening.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self.port).start()
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        # In a thread: thousands of series take long enough to hold up watches and renewals.
+        body = await asyncio.to_thread(generate_latest, self._registry)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def report(checks: Checks) -> dict[str, str | None]:
+    """Run every check; one that raises is failing, with the error as its sentence."""
+    results: dict[str, str | None] = {}
+    for name, check in checks.items():
+        try:
+            results[name] = check()
+        except Exception as error:
+            results[name] = f"the check itself failed: {type(error).__name__}: {error}"
+    return results
+
+
+def _handler(checks: Checks) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        results = report(checks)
+        healthy = all(result is None for result in results.values())
+        shown = {name: result or "ok" for name, result in results.items()}
+        body = {"status": "ok" if healthy else "failing", "checks": shown}
+        return web.json_response(body, status=200 if healthy else 503)
+
+    return handle

@@ -1,0 +1,106 @@
+"""Virtual time, and a little API server for the faults a real one does not produce on demand."""
+
+import asyncio
+import json
+import selectors
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.transport import ClientOptions
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            raise RuntimeError("everything waits for nothing")
+        self.now += max(0.0, timeout)
+        return super().select(0)
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer instead of waiting for it."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        return self._jumping.now
+
+
+@pytest.fixture
+def virtual() -> Callable[[Coroutine[Any, Any, T]], T]:
+    """Run a coroutine in virtual time."""
+
+    def run(main: Coroutine[Any, Any, T]) -> T:
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            return runner.run(main)
+
+    return run
+
+
+class FakeServer:
+    """Answers lists and watches from scripts, one handler a request; the last one is used over and over."""
+
+    def __init__(self) -> None:
+        self.lists: list[Handler] = []
+        self.watches: list[Handler] = []
+        self.other: Handler | None = None
+        self.requests: list[web.Request] = []
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(request)
+        if self.other is not None:
+            return await self.other(request)
+        script = self.watches if "watch" in request.query else self.lists
+        handler = script.pop(0) if len(script) > 1 else script[0]
+        return await handler(request)
+
+    def queries(self, watch: bool) -> list[dict[str, str]]:
+        """The query strings of the lists or watches so far."""
+        return [dict(r.query) for r in self.requests if ("watch" in r.query) == watch]
+
+
+@pytest.fixture
+async def fake() -> FakeServer:
+    return FakeServer()
+
+
+@pytest.fixture
+async def kubeconfig(fake: FakeServer, tmp_path: Path) -> AsyncIterator[str]:
+    """A kubeconfig of the fake server."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", fake.handle)
+    server = TestServer(app)
+    await server.start_server()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": str(server.make_url("/")).rstrip("/")}}],
+        "users": [{"name": "u", "user": {"token": "secret"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    yield str(path)
+    await server.close()
+
+
+@pytest.fixture
+async def client(kubeconfig: str) -> AsyncIterator[KubeClient]:
+    options = ClientOptions(timeout=0.5, watch_slack=0.3)
+    async with KubeClient.connect(kubeconfig, options=options) as connected:
+        yield connected

@@ -1,0 +1,54 @@
+import itertools
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sluicegate.kube import wire
+from sluicegate.kube.errors import Forbidden, Gone, Unreachable
+
+
+async def _stream(chunks: list[bytes]) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+
+
+@given(st.lists(st.binary(min_size=1).filter(lambda b: b"\n" not in b and bool(b.strip()))), st.data())
+async def test_lines_survive_any_cutting(lines: list[bytes], data: st.DataObject) -> None:
+    whole = b"".join(line + b"\n" for line in lines)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
+    bounds = [0, *cuts, len(whole)]
+    chunks = [whole[a:b] for a, b in itertools.pairwise(bounds)]
+    assert [line async for line in wire.lines(_stream(chunks))] == lines
+
+
+async def test_megabytes_in_one_line() -> None:
+    event = json.dumps({"type": "ADDED", "object": {"data": "x" * 5_000_000}}).encode() + b"\n"
+    chunks = [event[i : i + 1000] for i in range(0, len(event), 1000)]
+    got = [e async for e in wire.events(_stream(chunks))]
+    assert len(got[0].object["data"]) == 5_000_000
+
+
+async def test_a_torn_line_is_not_an_event() -> None:
+    with pytest.raises(Unreachable, match="inside a line"):
+        _ = [e async for e in wire.events(_stream([b'{"type":"ADDED","object":{}}\n{"type":"ADD']))]
+
+
+async def test_errors_in_the_stream() -> None:
+    gone = {"type": "ERROR", "object": {"code": 410, "reason": "Expired", "message": "too old"}}
+    with pytest.raises(Gone, match="too old"):
+        _ = [e async for e in wire.events(_stream([json.dumps(gone).encode() + b"\n"]))]
+    gone["object"] = {"code": 403, "message": "no"}
+    with pytest.raises(Forbidden):
+        _ = [e async for e in wire.events(_stream([json.dumps(gone).encode() + b"\n"]))]
+
+
+async def test_a_captive_portal_is_not_a_watch() -> None:
+    with pytest.raises(Unreachable, match="begins '<html>'"):
+        _ = [e async for e in wire.events(_stream([b"<html>\n"]))]
+
+
+def test_a_page_without_items() -> None:
+    page = wire.decode_page(b'{"metadata":{"resourceVersion":"5","continue":"t"},"items":null}')
+    assert page == wire.Page([], "5", "t")
