@@ -1,0 +1,237 @@
+"""Downloads an artifact folder: in parallel, over bad networks, and never leaving a half-written file
+under its name.
+"""
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from sluicegate_scorer.errors import ScorerError, TransientError, redact
+from sluicegate_scorer.folder import TEMPORARY, Folder, Result, hash_file
+from sluicegate_scorer.progress import Progress, size
+from sluicegate_scorer.sources import Entry, Source
+from sluicegate_scorer.sources.base import MAX_DEPTH, MAX_FILES
+
+log = logging.getLogger("sluicegate_scorer.fetch")
+
+PARALLEL = 8
+
+
+class _Stopped(Exception):
+    """Another file failed: this one's outcome does not matter any more."""
+
+
+class Download:
+    """One fetch of one folder.
+
+    Args:
+        source: where the files are.
+        folder: where they go.
+        timeout: seconds without progress after which to give up.
+    """
+
+    def __init__(self, source: Source, folder: Folder, timeout: float) -> None:
+        self._source = source
+        self._folder = folder
+        self._progress = Progress(timeout)
+        self._stop = threading.Event()
+
+    def run(self) -> Result:
+        """Lists, downloads, checks and marks complete."""
+        began = time.monotonic()
+        entries = self._list()
+        if not entries:
+            raise self._source.missing()
+        if not any(entry.path == "MLmodel" for entry in entries):
+            log.warning(
+                "the artifact folder has no MLmodel file: it is not an MLflow model, or the path is wrong"
+            )
+        self._check_collisions(entries)
+        self._expect(entries)
+        hashes = self._download(entries)
+        result = self._folder.finish(hashes)
+        log.info("%d files, %s in %.1f s", result.files, size(result.bytes), time.monotonic() - began)
+        return result
+
+    def _list(self) -> list[Entry]:
+        entries: list[Entry] = []
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            files, deeper = self._list_folder(folder)
+            self._progress.advance()
+            entries.extend(files)
+            folders.extend(deeper)
+            if len(entries) > MAX_FILES or any(path.count("/") >= MAX_DEPTH for path in deeper):
+                raise ScorerError(
+                    f"refused the artifact listing: more than {MAX_FILES} files or {MAX_DEPTH} levels "
+                    "are no model; "
+                    "check the path"
+                )
+        return sorted(entries, key=lambda entry: entry.path)
+
+    def _list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
+        attempt = 0
+        while True:
+            try:
+                return self._source.list_folder(folder)
+            except TransientError as error:
+                self._pause(error, attempt, "listing")
+            attempt += 1
+
+    def _check_collisions(self, entries: list[Entry]) -> None:
+        seen = {entry.path for entry in entries}
+        parents = {str(parent) for entry in entries for parent in Path(entry.path).parents}
+        if len(seen) != len(entries) or seen & parents:
+            raise ScorerError(
+                "refused the artifact listing: it has the same name twice, or a file that is also a folder; "
+                "check the artifact store"
+            )
+
+    def _expect(self, entries: list[Entry]) -> None:
+        if any(entry.size is None for entry in entries):
+            return
+        missing = [entry for entry in entries if not self._present(entry)]
+        total = sum(entry.size or 0 for entry in missing)
+        self._progress.expect(total)
+        self._folder.check_space(total)
+        log.info("%d files, %s to fetch", len(missing), size(total))
+
+    def _present(self, entry: Entry) -> bool:
+        """A file an earlier run of the same URI renamed into place, so it was whole then."""
+        path = self._folder.path / entry.path
+        return self._folder.continues and path.is_file() and path.stat().st_size == entry.size
+
+    def _download(self, entries: list[Entry]) -> dict[str, tuple[int, str]]:
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
+            jobs = {pool.submit(self._file, entry): entry for entry in entries}
+            done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
+            failed = [job for job in done if job.exception()]
+            if failed:
+                self._stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                error = next(
+                    (job.exception() for job in failed if not isinstance(job.exception(), _Stopped)), None
+                )
+                raise error or ScorerError("the download was stopped")
+            return {entry.path: job.result() for job, entry in jobs.items()}
+
+    def _file(self, entry: Entry) -> tuple[int, str]:
+        target = self._folder.path / entry.path
+        with self._folder.disk_errors():
+            if self._present(entry):
+                return hash_file(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # A name of fixed length: the target's own name may already be as long as the file system allows.
+            mark = hashlib.sha256(entry.path.encode()).hexdigest()[:16]
+            temporary = target.parent / f"{TEMPORARY}{mark}"
+            try:
+                part = _Part(temporary, entry)
+                self._fill(part)
+                os.replace(temporary, target)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return part.written, part.hash.hexdigest()
+
+    def _fill(self, part: "_Part") -> None:
+        attempt = 0
+        while True:
+            before = part.written
+            try:
+                self._attempt(part)
+                return
+            except TransientError as error:
+                attempt = 0 if part.written > before else attempt
+                self._pause(error, attempt, part.entry.path)
+            attempt += 1
+
+    def _attempt(self, part: "_Part") -> None:
+        with (
+            self._source.read(part.entry, part.written) as body,
+            part.path.open("r+b" if part.written else "wb") as file,
+        ):
+            if body.offset != part.written:
+                part.restart()
+            file.seek(part.written)
+            file.truncate()
+            for chunk in body.chunks:
+                if self._stop.is_set():
+                    raise _Stopped
+                file.write(chunk)
+                new = part.add(chunk)
+                if new:
+                    self._progress.advance(new)
+        part.check()
+
+    def _pause(self, error: TransientError, attempt: int, what: str) -> None:
+        delay = self._progress.delay(error, attempt)
+        if delay is None:
+            raise ScorerError(
+                f"{error} (gave up after {self._progress.since():.0f} s without progress)"
+            ) from error
+        log.warning("%s: %s; again in %.1f s", what, redact(str(error)), delay)
+        if self._stop.wait(delay):
+            raise _Stopped from error
+
+
+class _Part:
+    """A file on its way: what is written so far, and its hash."""
+
+    def __init__(self, path: Path, entry: Entry) -> None:
+        self.path = path
+        self.entry = entry
+        self.written = 0
+        self.hash = hashlib.sha256()
+        self._farthest = 0
+
+    def restart(self) -> None:
+        """The far side began at the first byte again."""
+        self.written = 0
+        self.hash = hashlib.sha256()
+
+    def add(self, chunk: bytes) -> int:
+        """Notes written bytes, and gives back how many of them no attempt had reached before."""
+        self.hash.update(chunk)
+        self.written += len(chunk)
+        if self.entry.size is not None and self.written > self.entry.size:
+            raise ScorerError(
+                f"{self.entry.path} is longer than the {self.entry.size} bytes its listing says; "
+                "the artifacts were changed while they were fetched, or the store is broken"
+            )
+        new = max(self.written - self._farthest, 0)
+        self._farthest = max(self._farthest, self.written)
+        return new
+
+    def check(self) -> None:
+        """A body that ended early is a broken connection, whatever its headers said."""
+        if self.entry.size is not None and self.written < self.entry.size:
+            raise TransientError(
+                f"{self.entry.path} ended after {self.written} of {self.entry.size} bytes; "
+                "the connection broke, or the artifact was cut short"
+            )
+
+
+def fetch(uri: str, directory: Path, timeout: float) -> Result:
+    """Fetches the artifact folder at a URI, or finds that it is already there.
+
+    Args:
+        uri: mlflow-artifacts:/ or s3://.
+        directory: an empty directory, or one that an earlier run for the same URI filled.
+        timeout: seconds without progress after which to give up.
+
+    Raises:
+        ScorerError: with the sentence to show.
+    """
+    from sluicegate_scorer.sources import open_source
+
+    folder = Folder(directory, uri)
+    done = folder.open()
+    if done:
+        log.info("already fetched: %d files, %s", done.files, size(done.bytes))
+        return done
+    log.info("fetching %s to %s", redact(uri), directory)
+    return Download(open_source(uri), folder, timeout).run()

@@ -1,0 +1,216 @@
+"""Serves a model with MLflow's own scoring application, in this process, and stops without dropping a
+request.
+
+The faster server of a later version replaces `_load`: what stands around it (the command, draining,
+the report of a
+model that does not load) stays.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from sluicegate_scorer.errors import ScorerError, first_line
+
+log = logging.getLogger("sluicegate_scorer.serve")
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+KEEP_ALIVE = 3600
+"""Seconds an idle connection is kept. A gateway pools connections; one that we close first can lose
+its next request."""
+
+_WRITABLE_CACHES = {
+    "HOME": "/tmp",
+    "MPLCONFIGDIR": "/tmp/matplotlib",
+    "XDG_CACHE_HOME": "/tmp/cache",
+    "HF_HOME": "/tmp/huggingface",
+    "NUMBA_CACHE_DIR": "/tmp/numba",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to serve: see the command's flags."""
+
+    host: str
+    port: int
+    drain: float
+    grace: float
+    access_log: bool = False
+
+
+class Drainable:
+    """The application, asking every client to reconnect elsewhere once draining begins.
+
+    Without that a pooled connection would carry requests until the moment it is closed under one.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.draining = False
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def sending(message: Message) -> None:
+            if self.draining and message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+class Server(uvicorn.Server):
+    """uvicorn that keeps accepting for a while after SIGTERM, and exits with 0 when it then stopped in
+    order.
+    """
+
+    def __init__(self, config: uvicorn.Config, app: Drainable, drain: float) -> None:
+        super().__init__(config)
+        self._app = app
+        self._drain = drain
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Takes the place of uvicorn's, which raises the signal again at the end: a clean stop would
+        look killed.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        loop.add_signal_handler(signal.SIGINT, self._leave)
+        yield
+
+    def _terminate(self) -> None:
+        if self._app.draining:
+            return
+        self._app.draining = True
+        log.info("SIGTERM: still answering for %g s, then finishing what is in flight", self._drain)
+        if self._drain > 0:
+            asyncio.get_running_loop().call_later(self._drain, self._leave)
+        else:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._app.draining = True
+        self.should_exit = True
+
+
+def serve(directory: Path, settings: Settings) -> int:
+    """Loads the model and serves it until SIGTERM.
+
+    Args:
+        directory: where the model is.
+        settings: how to serve.
+
+    Returns:
+        The exit code: 0 after an orderly stop.
+
+    Raises:
+        ScorerError: where the model cannot be loaded or the port cannot be had.
+    """
+    # As process 1 of a container an unhandled SIGTERM is ignored: a model that loads for minutes would
+    # not be stoppable.
+    signal.signal(signal.SIGTERM, _stop_loading)
+    _prepare_environment()
+    _check(directory)
+    app = Drainable(_load(directory))
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=settings.access_log,
+        timeout_keep_alive=KEEP_ALIVE,
+        backlog=2048,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.grace)),
+    )
+    server = Server(config, app, settings.drain)
+    import uvloop
+
+    # Not asyncio.run: it waits minutes for threads that still predict when the grace period is over.
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_until_complete(server.serve())
+    except SystemExit as error:  # uvicorn's way to say that it cannot listen; it has logged why
+        raise ScorerError(
+            f"cannot listen on {settings.host}:{settings.port}; another process of this pod may use the port"
+        ) from error
+    return 0
+
+
+def _prepare_environment() -> None:
+    """Everything that libraries write at import or load goes to /tmp: the root file system may be
+    read-only.
+    """
+    if not os.access(os.environ.get("HOME", "/"), os.W_OK):
+        os.environ["HOME"] = "/tmp"
+    for name, value in _WRITABLE_CACHES.items():
+        os.environ.setdefault(name, value)
+
+
+def _check(directory: Path) -> None:
+    if not directory.is_dir():
+        raise ScorerError(
+            f"cannot load the model: the directory {directory} does not exist; check the volume or the path"
+        )
+    if not (directory / "MLmodel").is_file():
+        raise ScorerError(
+            f"cannot load the model: {directory} has no MLmodel file, so it is not an MLflow model; "
+            "check that the URI names the model's own folder"
+        )
+
+
+def _load(directory: Path) -> App:
+    """MLflow's own way to start: what a model may do at load is anything, so anything is reported the
+    same way.
+    """
+    log.info("loading %s", directory)
+    try:
+        from mlflow.pyfunc import scoring_server
+
+        app: App = scoring_server.init(scoring_server.load_model_with_mlflow_config(str(directory)))
+    except (Exception, SystemExit) as error:
+        log.error("the model did not load", exc_info=error)
+        advice = (
+            "run the image that has what the model's requirements.txt names"
+            if _lacks_package(error)
+            else ("try mlflow.pyfunc.load_model on it in the same image")
+        )
+        sys.stderr.flush()
+        raise ScorerError(
+            f"cannot load the model in {directory}: {first_line(error, 800)}; {advice}"
+        ) from error
+    log.info("loaded %s", directory)
+    return app
+
+
+def _lacks_package(error: BaseException) -> bool:
+    return isinstance(error, ImportError) or isinstance(error.__cause__, ImportError)
+
+
+def _stop_loading(_signal: int, _frame: FrameType | None) -> None:
+    os._exit(128 + signal.SIGTERM)

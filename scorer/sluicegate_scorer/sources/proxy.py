@@ -1,0 +1,251 @@
+"""Artifacts through an MLflow server's proxy (`mlflow server --serve-artifacts`), by its REST API over httpx.
+
+httpx instead of MLflow's own client: nine packages and 0.1 s of CPU instead of forty-three and 0.7 s.
+"""
+
+import os
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
+from sluicegate_scorer.sources.base import Body, Entry, safe_path
+
+_API = "/api/2.0/mlflow-artifacts/artifacts"
+_TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_CHUNK = 1 << 20
+_TRUE = {"1", "true", "yes"}
+
+
+class ProxySource:
+    """An artifact folder behind an MLflow server.
+
+    Args:
+        uri: the artifact URI, for messages.
+        base: the server's address, with a path prefix where it has one and without credentials.
+        root: the folder's path on the server.
+        client: the HTTP client, with credentials and trust settled.
+    """
+
+    def __init__(self, uri: str, base: str, root: str, client: httpx.Client) -> None:
+        self._uri = redact(uri)
+        self._base = base
+        self._root = root
+        self._client = client
+
+    @classmethod
+    def from_environment(cls, uri: str) -> "ProxySource":
+        """Reads the address and credentials from the environment variables MLflow's own client reads."""
+        tracking = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", "").rstrip("/"))
+        target = urlsplit(uri)
+        if tracking.scheme not in {"http", "https"} or not tracking.netloc:
+            raise ScorerError(
+                f"cannot fetch {redact(uri)}: MLFLOW_TRACKING_URI must be the http(s) address of the "
+                "MLflow server, "
+                f"and is {redact(tracking.geturl()) or 'not set'}; set the registry's trackingUri"
+            )
+        netloc = target.netloc or tracking.netloc
+        root = target.path.strip("/")
+        if root:
+            safe_path(root)
+        userinfo, _, host = netloc.rpartition("@")
+        base = f"{tracking.scheme}://{host}{tracking.path}"
+        return cls(uri, base, root, _client(userinfo))
+
+    def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
+        """One request to the server's listing; its names are relative to the folder asked for."""
+        path = "/".join(part for part in (self._root, folder) if part)
+        try:
+            response = self._client.get(self._base + _API, params={"path": path} if path else {})
+        except httpx.HTTPError as error:
+            raise self._failure(error) from error
+        self._check(response, folder or self._uri)
+        try:
+            listed = response.json().get("files", [])
+            found = [(str(item["path"]), bool(item.get("is_dir")), item.get("file_size")) for item in listed]
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise self._not_mlflow(response) from error
+        files: list[Entry] = []
+        folders: list[str] = []
+        for name, is_folder, size in found:
+            full = safe_path(f"{folder}/{name}" if folder else name)
+            if is_folder:
+                folders.append(full)
+            else:
+                files.append(Entry(full, int(size) if size is not None else None))
+        return files, folders
+
+    @contextmanager
+    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+        """Streams one file, asking to continue at `offset` and telling where the server really began."""
+        path = "/".join(part for part in (self._root, entry.path) if part)
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        try:
+            with self._client.stream("GET", f"{self._base}{_API}/{quote(path)}", headers=headers) as response:
+                if response.status_code != 206:
+                    if response.status_code != 200:
+                        response.read()
+                    self._check(response, entry.path)
+                yield Body(_start(response, offset), response.iter_bytes(_CHUNK))
+        except httpx.HTTPError as error:
+            raise self._failure(error) from error
+
+    def missing(self) -> ScorerError:
+        """MLflow lists a folder that does not exist as an empty one, so nothing listed means not there."""
+        return ScorerError(
+            f"no artifacts at {self._uri} on {self._base}: the model version's files are not there "
+            "(404); check that "
+            "the run's artifacts were not deleted and that the server uses the same artifact store"
+        )
+
+    def _check(self, response: httpx.Response, what: str) -> None:
+        status = response.status_code
+        if status in {200, 206}:
+            return
+        text = response.text[:300]
+        if status == 403 and "invalid host header" in text.lower():
+            host = urlsplit(self._base).netloc
+            raise ScorerError(
+                f"{self._base} refused the host name {host} (403 Invalid Host header); add it to "
+                "MLFLOW_SERVER_ALLOWED_HOSTS (mlflow server --allowed-hosts) of the MLflow server"
+            )
+        if status in {401, 403}:
+            raise ScorerError(
+                f"{self._base} refused the credentials ({status}) for {what}; check "
+                "MLFLOW_TRACKING_USERNAME and "
+                "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN in the registry's podSecret"
+            )
+        if status == 404 and "html" in response.headers.get("content-type", ""):
+            raise self._not_mlflow(response)
+        if status == 404:
+            raise (
+                self.missing()
+                if what == self._uri
+                else ScorerError(
+                    f"{what} of {self._uri} is not on {self._base} (404); check that the artifacts were "
+                    "not deleted"
+                )
+            )
+        if status == 503 and "serve-artifacts" in text:
+            raise ScorerError(
+                f"{self._base} does not proxy artifacts; start it with mlflow server --serve-artifacts"
+            )
+        detail = f"{self._base} answered {status} for {what}: {one_line(text, 200)}"
+        if status in _TRANSIENT:
+            raise TransientError(
+                f"{detail}; look at the MLflow server's log", retry_after=_retry_after(response)
+            )
+        raise ScorerError(f"{detail}; look at the MLflow server's log")
+
+    def _not_mlflow(self, response: httpx.Response) -> ScorerError:
+        kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
+        return ScorerError(
+            f"{self._base} does not answer like an MLflow server ({response.status_code}, {kind} "
+            "instead of JSON); "
+            "check the registry's trackingUri, its path, and whether a login page stands before it"
+        )
+
+    def _failure(self, error: httpx.HTTPError) -> ScorerError:
+        detail = one_line(str(error) or type(error).__name__, 200)
+        if "CERTIFICATE_VERIFY_FAILED" in detail:
+            return ScorerError(
+                f"the certificate of {self._base} is not trusted ({detail}); "
+                "set MLFLOW_TRACKING_SERVER_CERT_PATH to its CA certificate"
+            )
+        if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol | httpx.InvalidURL):
+            return ScorerError(f"cannot talk to {self._base}: {detail}; check the registry's trackingUri")
+        if isinstance(error, httpx.ConnectTimeout):
+            return TransientError(
+                f"no answer from {self._base}: connecting timed out; check the address, and network "
+                "policies between "
+                "this namespace and the MLflow server",
+                unreachable=True,
+            )
+        if isinstance(error, httpx.TimeoutException):
+            return TransientError(
+                f"{self._base} is too slow: {type(error).__name__} after 20 s without a byte; "
+                "look at the MLflow server's load and log"
+            )
+        if isinstance(error, httpx.ConnectError):
+            names = (
+                "Name or service not known",
+                "name resolution",
+                "No address associated",
+                "nodename nor servname",
+            )
+            if any(name in detail for name in names):
+                host = urlsplit(self._base).hostname
+                return TransientError(
+                    f"the host name {host} is unknown in the cluster's DNS; check the registry's trackingUri",
+                    unreachable=True,
+                )
+            return TransientError(
+                f"cannot connect to {self._base} ({detail}); check that the MLflow server runs and the "
+                "address is right",
+                unreachable=True,
+            )
+        return TransientError(
+            f"the download from {self._base} broke off ({detail}); look at the MLflow server's log"
+        )
+
+
+def _client(userinfo: str) -> httpx.Client:
+    """Credentials and trust as MLflow's client reads them; a user in the URL counts where no variable
+    is set.
+    """
+    env = os.environ.get
+    user, password, token = (
+        env("MLFLOW_TRACKING_USERNAME"),
+        env("MLFLOW_TRACKING_PASSWORD"),
+        env("MLFLOW_TRACKING_TOKEN"),
+    )
+    headers = {"Accept-Encoding": "identity", "User-Agent": "sluicegate-scorer"}
+    auth: httpx.BasicAuth | None = None
+    if user and password:
+        auth = httpx.BasicAuth(user, password)
+    elif token:
+        headers["Authorization"] = f"Bearer {token}"
+    elif userinfo:
+        parts = urlsplit(f"http://{userinfo}@host")
+        auth = httpx.BasicAuth(httpx.URL(parts.geturl()).username, httpx.URL(parts.geturl()).password)
+    limits = httpx.Limits(max_connections=16)
+    timeout = httpx.Timeout(20, connect=10, pool=None)
+    verify = _trust()
+    return httpx.Client(
+        headers=headers, auth=auth, verify=verify, limits=limits, timeout=timeout, follow_redirects=True
+    )
+
+
+def _trust() -> ssl.SSLContext | bool:
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE:
+        return False
+    authority = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or os.environ.get("REQUESTS_CA_BUNDLE")
+    certificate = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+    if not authority and not certificate:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=authority)
+        if certificate:
+            context.load_cert_chain(certificate)
+    except (OSError, ssl.SSLError) as error:
+        raise ScorerError(
+            f"cannot read the certificates MLFLOW_TRACKING_SERVER_CERT_PATH={authority} or "
+            f"MLFLOW_TRACKING_CLIENT_CERT_PATH={certificate}: {error}; check the volume that holds them"
+        ) from error
+    return context
+
+
+def _start(response: httpx.Response, offset: int) -> int:
+    if response.status_code != 206:
+        return 0
+    match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+    return int(match.group(1)) if match else offset
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdigit() else None

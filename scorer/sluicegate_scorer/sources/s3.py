@@ -1,0 +1,173 @@
+"""Artifacts straight from S3 or what speaks its protocol."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import boto3
+import botocore.exceptions as failures
+from botocore.config import Config
+
+from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
+from sluicegate_scorer.sources.base import MAX_FILES, Body, Entry, safe_path
+
+_CHUNK = 1 << 20
+_DENIED = {"AccessDenied", "AllAccessDisabled", "403", "Forbidden"}
+_BAD_KEYS = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+}
+_TRANSIENT = {
+    "SlowDown",
+    "InternalError",
+    "ServiceUnavailable",
+    "RequestTimeout",
+    "Throttling",
+    "RequestTimeTooSkewed",
+}
+_TRUE = {"1", "true", "yes"}
+
+
+class S3Source:
+    """A prefix in a bucket. One flat listing answers everything, so it has no sub-folders.
+
+    Args:
+        uri: the artifact URI, for messages.
+        client: a boto3 S3 client.
+    """
+
+    def __init__(self, uri: str, client: Any) -> None:
+        parts = urlsplit(uri)
+        self._uri = redact(uri)
+        self._bucket = parts.netloc.rpartition("@")[2]
+        self._prefix = unquote(parts.path).strip("/")
+        self._client = client
+        if not self._bucket:
+            raise ScorerError(f"cannot fetch {self._uri}: it names no bucket; write s3://BUCKET/PREFIX")
+
+    @classmethod
+    def from_environment(cls, uri: str) -> "S3Source":
+        """Takes AWS_* from the environment, and the MLFLOW_S3_* settings MLflow's own client knows."""
+        env = os.environ.get
+        style = env("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto")
+        # Retries are ours: boto3's own would multiply them, and say nothing meanwhile.
+        config = Config(
+            connect_timeout=10,
+            read_timeout=20,
+            max_pool_connections=16,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": style},
+        )
+        insecure = env("MLFLOW_S3_IGNORE_TLS", "").lower() in _TRUE
+        try:
+            client = boto3.client(
+                "s3",
+                endpoint_url=env("MLFLOW_S3_ENDPOINT_URL") or None,
+                config=config,
+                verify=False if insecure else None,
+            )
+        except (failures.BotoCoreError, ValueError) as error:
+            raise ScorerError(
+                f"cannot fetch {redact(uri)}: the S3 settings are wrong: {one_line(str(error), 300)}"
+            ) from error
+        return cls(uri, client)
+
+    def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
+        """Lists every key below the prefix. Keys that end in a slash are folder markers of consoles,
+        not files.
+        """
+        base = f"{self._prefix}/" if self._prefix else ""
+        entries: list[Entry] = []
+        try:
+            for page in self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=base
+            ):
+                for item in page.get("Contents", []):
+                    if item["Key"].endswith("/"):
+                        continue
+                    entries.append(Entry(safe_path(item["Key"][len(base) :]), int(item["Size"])))
+                if len(entries) > MAX_FILES:
+                    return entries, []
+        except (failures.BotoCoreError, failures.ClientError) as error:
+            raise self._failure(error) from error
+        return entries, []
+
+    @contextmanager
+    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+        """Streams one object from `offset` on."""
+        key = "/".join(part for part in (self._prefix, entry.path) if part)
+        extra = {"Range": f"bytes={offset}-"} if offset else {}
+        try:
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
+            with answer["Body"] as body:
+                start = offset if "ContentRange" in answer else 0
+                yield Body(start, body.iter_chunks(_CHUNK))
+        except (failures.BotoCoreError, failures.ClientError) as error:
+            raise self._failure(error) from error
+
+    def missing(self) -> ScorerError:
+        """S3 has no folders: a wrong prefix is an empty listing."""
+        return ScorerError(
+            f"no objects at {self._uri}: nothing in bucket {self._bucket} has the prefix {self._prefix}/; "
+            "check the path, and that the artifacts were not deleted"
+        )
+
+    def _failure(self, error: Exception) -> ScorerError:
+        where = f"s3://{self._bucket} at {self._client.meta.endpoint_url}"
+        if isinstance(error, failures.ClientError):
+            return self._refused(error, where)
+        detail = one_line(str(error), 200)
+        if isinstance(
+            error,
+            failures.NoCredentialsError | failures.PartialCredentialsError | failures.TokenRetrievalError,
+        ):
+            return ScorerError(
+                f"no S3 credentials for {where}; put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into "
+                "the registry's "
+                "podSecret, or give the pod's service account a role"
+            )
+        if isinstance(error, failures.SSLError):
+            return ScorerError(f"TLS with {where} failed ({detail}); set AWS_CA_BUNDLE to the CA certificate")
+        if isinstance(error, failures.EndpointConnectionError | failures.ConnectTimeoutError):
+            return TransientError(
+                f"cannot connect to {where} ({detail}); check AWS_ENDPOINT_URL or MLFLOW_S3_ENDPOINT_URL, "
+                "and network policies",
+                unreachable=True,
+            )
+        if isinstance(error, failures.HTTPClientError | failures.IncompleteReadError):
+            return TransientError(f"the download from {where} broke off ({detail}); look at the S3 server")
+        return ScorerError(
+            f"cannot use {where}: {detail}; check the AWS_* settings in the registry's podSecret"
+        )
+
+    def _refused(self, error: failures.ClientError, where: str) -> ScorerError:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        if code == "NoSuchBucket":
+            return ScorerError(
+                f"the bucket {self._bucket} does not exist ({where}, NoSuchBucket); check the URI {self._uri}"
+            )
+        if code in {"NoSuchKey", "404"}:
+            return ScorerError(
+                f"an object of {self._uri} is not there any more ({where}, NoSuchKey); "
+                "check that the artifacts were not deleted"
+            )
+        if code in _BAD_KEYS:
+            return ScorerError(
+                f"{where} refused the credentials ({code}); check AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY and "
+                "AWS_SESSION_TOKEN in the registry's podSecret"
+            )
+        if code in _DENIED:
+            return ScorerError(
+                f"{where} denied access to {self._uri} (AccessDenied); "
+                "allow s3:ListBucket on the bucket and s3:GetObject on the prefix"
+            )
+        detail = one_line(str(error.response.get("Error", {}).get("Message", "")), 200)
+        message = f"{where} answered {code} ({status}): {detail}; look at the S3 server"
+        return TransientError(message) if code in _TRANSIENT or status >= 500 else ScorerError(message)

@@ -1,0 +1,30 @@
+"""The container's last words, which the kubelet copies into the pod's status."""
+
+import os
+from pathlib import Path
+
+from sluicegate_scorer.errors import one_line
+
+_LIMIT = 4096
+
+
+def write(message: str) -> None:
+    """Writes to the termination log where there is one; running outside Kubernetes is not an error.
+
+    The file is a bind mount the kubelet made: it is written in place, never created in /dev and never
+    renamed over.
+    """
+    path = Path(os.environ.get("TERMINATION_LOG", "/dev/termination-log"))
+    if path == Path("/dev/termination-log") and not path.exists():
+        return
+    try:
+        path.write_bytes(message.encode()[:_LIMIT])
+    except OSError:
+        return
+
+
+def write_failure(message: str) -> str:
+    """Writes a failure and gives back the one redacted line that was written."""
+    line = one_line(message)
+    write(line)
+    return line
