@@ -46,7 +46,8 @@ class KubeClient:
         Args:
             kind: Of the object; fills in apiVersion and kind where the manifest has none.
             manifest: Every field this manager wants, and no other: fields it applied before and now leaves
-                out are removed. A `metadata.resourceVersion` is a precondition.
+                out are removed. A `metadata.resourceVersion` is a precondition, but does not keep a missing
+                object from being created; a `metadata.uid` does.
             manager: The field manager.
             subresource: `status`, for instance.
 

@@ -55,7 +55,10 @@ class Forbidden(ApiError):
 
 
 class Invalid(ApiError):
-    """400, 422 and their like: sending the same again cannot succeed."""
+    """400, 422 and their like: sending the same again cannot succeed.
+
+    The status may be 500 all the same, see `_TYPED_PATCH`.
+    """
 
 
 class Gone(ApiError):
@@ -81,6 +84,9 @@ class TooManyRequests(ApiError):
 class ServerError(ApiError):
     """5xx: the API server, or an admission webhook behind it, failed."""
 
+
+# Server-side apply answers 500 to an unknown field or a wrong type, though repeating cannot help.
+_TYPED_PATCH = "failed to create typed patch object"
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
     400: Invalid,
@@ -142,7 +148,7 @@ def _build(parsed: _Status, fallback_status: int, http_reason: str) -> ApiError:
     status = parsed.code or fallback_status
     reason = parsed.reason or http_reason
     message = parsed.message or reason or "the API server gave no reason"
-    cls = _BY_STATUS.get(status)
-    if cls is None:
-        cls = ServerError if status >= 500 else ApiError
+    cls = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
+    if message.startswith(_TYPED_PATCH):
+        cls = Invalid
     return cls(status, reason, message, parsed.details)

@@ -55,3 +55,12 @@ def test_retry_after_comes_from_the_body_first() -> None:
     silent = errors.from_response(429, "", b"", "Wed, 21 Oct 2015 07:28:00 GMT")
     assert isinstance(silent, errors.TooManyRequests)
     assert silent.retry_after == 1
+
+
+def test_a_typed_patch_refused_with_500_is_invalid() -> None:
+    message = (
+        "failed to create typed patch object (n/d; apps/v1): .spec.x: field not declared"
+    )
+    error = errors.from_response(500, "", json.dumps({"message": message}).encode())
+    assert type(error) is errors.Invalid
+    assert error.status == 500
