@@ -20,6 +20,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
     generation: int = 0
     resource_version: str = ""
     annotations: dict[str, str] = {}
+    creation_timestamp: str = ""
     deletion_timestamp: str | None = None
 
 

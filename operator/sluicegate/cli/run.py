@@ -1,0 +1,56 @@
+"""`sluicegate run`: the operator."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+
+from sluicegate.api.settings import InvalidSettings, Settings
+from sluicegate.cli import settings
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def configure_logging(chosen: Settings) -> None:
+    """Logs to standard error, as the settings say."""
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if chosen.log_format == "json" else text)
+    logging.basicConfig(level=chosen.log_level.upper(), handlers=[handler], force=True)
+    for noisy in ("kopf", "httpx", "httpcore", "asyncio"):
+        logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the operator until it is told to stop."""
+    try:
+        chosen = settings.load(options)
+    except InvalidSettings as error:
+        print(f"sluicegate: {error}", file=sys.stderr)
+        return 2
+    configure_logging(chosen)
+    if options.kubeconfig:
+        os.environ["KUBECONFIG"] = options.kubeconfig  # kopf logs in by itself
+    import uvloop
+
+    from sluicegate.handlers.operator import run as operate
+
+    return uvloop.run(operate(chosen, options.kubeconfig or os.environ.get("KUBECONFIG")))

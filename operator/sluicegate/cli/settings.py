@@ -1,0 +1,87 @@
+"""Settings from flags, environment and file, in this order of strength."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+import yaml
+
+from sluicegate.api.settings import InvalidSettings, Settings, build
+
+ENVIRONMENT = "SLUICEGATE_"
+
+
+def scalars() -> dict[str, str]:
+    """Settings that a flag or a variable can hold: field name to its description."""
+    found = {}
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        if get_origin(hint) is not Annotated:
+            continue
+        base, *metadata = get_args(hint)
+        plain = (
+            [each for each in get_args(base) if each is not types.NoneType]
+            if isinstance(base, types.UnionType)
+            else [base]
+        )
+        if all(
+            each in (str, int, float, bool) or (get_origin(each) is not dict and not isinstance(each, type))
+            for each in plain
+        ):
+            found[name] = next(
+                each.description for each in metadata if isinstance(each, msgspec.Meta) and each.description
+            )
+    return found
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """One flag for each scalar setting."""
+    command.add_argument("--config", metavar="FILE", help=f"settings file ({ENVIRONMENT}CONFIG)")
+    command.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, or the pod's service account")
+    for name, description in scalars().items():
+        flag = "--" + name.replace("_", "-")
+        command.add_argument(
+            flag, dest=name, metavar="VALUE", help=f"{description} ({ENVIRONMENT}{name.upper()})".replace("%", "%%")
+        )
+
+
+def load(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings.
+
+    Raises:
+        InvalidSettings: one of them is wrong; the sentence names it and where it came from.
+    """
+    path = options.config or environment.get(f"{ENVIRONMENT}CONFIG")
+    layers = [(path, read(path))] if path else []
+    for name in scalars():
+        if (value := environment.get(f"{ENVIRONMENT}{name.upper()}")) is not None:
+            layers.append((f"{ENVIRONMENT}{name.upper()}", {_camel(name): value}))
+    for name in scalars():
+        if (value := getattr(options, name, None)) is not None:
+            layers.append((f"--{name.replace('_', '-')}", {_camel(name): value}))
+    return build(layers)
+
+
+def read(path: str) -> dict[str, Any]:
+    """A settings file.
+
+    Raises:
+        InvalidSettings: it cannot be read, or is no YAML object.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidSettings(f"{path}: {error}") from error
+    if not isinstance(content, dict | None):
+        raise InvalidSettings(f"{path}: the settings are not an object")
+    return content or {}
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)

@@ -1,0 +1,50 @@
+"""Which changes of a status are worth an Event: what a person watching `kubectl describe` wants to see happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Role
+
+
+class Announcement(NamedTuple):
+    """One Event to be."""
+
+    severity: str
+    """Normal or Warning."""
+    reason: str
+    message: str
+
+
+def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Announcement]:
+    """What happened between two statuses."""
+    known = {entry.revision for entry in before.revisions}
+    for entry in after.revisions:
+        if entry.revision not in known:
+            yield Announcement("Normal", "RevisionCreated", f"Revision {entry.name} of {entry.model} was made.")
+    old, new = _stable(before), _stable(after)
+    if new is not None and new != old:
+        names = {entry.revision: entry.name for entry in after.revisions}
+        over = f" from {names.get(old, old)}" if old is not None else ""
+        yield Announcement("Normal", "Promoted", f"Revision {names[new]} takes the traffic{over}.")
+    yield from _ready(before, after)
+
+
+def _stable(status: ModelDeploymentStatus) -> str | None:
+    return next((entry.revision for entry in status.revisions if entry.role == Role.STABLE), None)
+
+
+def _ready(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Announcement]:
+    kinds = (ConditionType.READY.value, ConditionType.STALLED.value)
+    was = {condition.type: condition for condition in before.conditions if condition.type in kinds}
+    now = {condition.type: condition for condition in after.conditions if condition.type in kinds}
+    ready, stalled = now[ConditionType.READY.value], now[ConditionType.STALLED.value]
+    if stalled.status == "True":
+        old = was.get(ConditionType.STALLED.value)
+        if old is None or (old.status, old.reason) != (stalled.status, stalled.reason):
+            yield Announcement("Warning", stalled.reason, stalled.message)
+    elif ready.status == "True" and (
+        ConditionType.READY.value not in was or was[ConditionType.READY.value].status != "True"
+    ):
+        yield Announcement("Normal", "Ready", ready.message)

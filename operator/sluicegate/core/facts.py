@@ -1,0 +1,161 @@
+"""What is known about one ModelDeployment at one moment: the input of every decision.
+
+Facts are small, typed and comparable. They are read from API objects once (see `observe`), when the objects arrive, so
+that decisions never dig in raw dictionaries, and so that a change of an object which changes no fact wakes nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.settings import Settings
+from sluicegate.core.intent import Intent
+from sluicegate.core.resolution import ResolvedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that stops a resource from being what its spec says, in words for its owner."""
+
+    reason: str
+    """One CamelCase word, as a condition's reason."""
+    message: str
+    """A sentence that says what is wrong and what to do."""
+    waits_for_user: bool = True
+    """Whether nothing will change until somebody acts (Stalled), or it may pass by itself (Reconciling)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """One pod of a revision."""
+
+    name: str
+    revision: str
+    ready: bool
+    deleting: bool
+    problem: Problem | None = None
+    digest: str | None = None
+    """Digest of the artifacts that its init container fetched."""
+    created: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """The Deployment of a revision."""
+
+    revision: str
+    replicas: int
+    """spec.replicas."""
+    current: int
+    """status.replicas: pods that exist."""
+    ready: int
+    replicas_ours: bool
+    """Whether our field manager owns spec.replicas (and so dropping it would set it to 1)."""
+    replica_failure: str | None = None
+    """What the API server said when it refused a pod: a quota, PodSecurity, an admission webhook."""
+
+
+@dataclass(frozen=True, slots=True)
+class AutoscalerFacts:
+    """The HPA of a revision."""
+
+    revision: str
+    current: int
+    desired: int
+    inactive: Problem | None = None
+    """Why it cannot measure (condition ScalingActive=False)."""
+    inactive_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """The stable Service."""
+
+    revision: str | None
+    """Hash in its selector; None when it selects the pods of every revision (widened)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFacts:
+    """The HTTPRoute."""
+
+    weights: Mapping[str, int]
+    """Weight by revision hash, as its spec has them."""
+    accepted: bool
+    """Whether every parent has accepted the present generation, references resolved."""
+    refusal: str | None = None
+    """What a parent said against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayFacts:
+    """One Gateway that the route attaches to."""
+
+    namespace: str
+    name: str
+    exists: bool
+    address: str | None = None
+    """First address in its status."""
+    listeners: tuple[tuple[str, str, int], ...] = ()
+    """(name, protocol, port) of each listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """An immutable revision as its ControllerRevision keeps it."""
+
+    hash: str
+    number: int
+    model: str
+    """What it serves, for people: NAME/VERSION or a URI."""
+    version: str | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The revision that the spec asks for, or why there is none."""
+
+    resolved: ResolvedModel | None = None
+    intent: Intent | None = None
+    problem: Problem | None = None
+
+    @property
+    def revision(self) -> str | None:
+        """Its hash; None when it cannot be made."""
+        return self.intent.hash if self.intent is not None and self.problem is None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All facts about one ModelDeployment, and now."""
+
+    now: datetime
+    resource: ModelDeployment
+    settings: Settings
+    target: Target
+    revisions: Mapping[str, Revision] = field(default_factory=dict)
+    deployments: Mapping[str, DeploymentFacts] = field(default_factory=dict)
+    autoscalers: Mapping[str, AutoscalerFacts] = field(default_factory=dict)
+    pods: Mapping[str, tuple[PodFacts, ...]] = field(default_factory=dict)
+    endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Ready pod names by Service name, as EndpointSlices list them."""
+    service: ServiceFacts | None = None
+    route: RouteFacts | None = None
+    gateways: tuple[GatewayFacts, ...] = ()
+    """Gateways that are named, in spec or settings; empty means there is no route."""
+    gateway_api: bool = True
+    """Whether the cluster has the Gateway API's kinds."""
+    rival: str | None = None
+    """NAMESPACE/NAME of an older resource that claims the same host and path."""
+
+    def live_pods(self, revision: str | None) -> tuple[PodFacts, ...]:
+        """Pods of a revision that are not on their way out."""
+        return tuple(pod for pod in self.pods.get(revision or "", ()) if not pod.deleting)
+
+    def ready_pods(self, revision: str | None) -> frozenset[str]:
+        """Names of the pods of a revision that are ready and not on their way out."""
+        return frozenset(pod.name for pod in self.live_pods(revision) if pod.ready)

@@ -1,0 +1,171 @@
+"""The truth about a pod that does not serve, read from the pod itself.
+
+The pod's status already names every cause (the kubelet's waiting reasons, the scheduler's words, the last termination
+message); this turns it into one reason and one sentence with a remedy. Sources: the kubelet's container states and
+reasons, and the scheduler's PodScheduled condition.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sluicegate.api import names
+from sluicegate.core.facts import Problem
+
+_PULL = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "ImageInspectError",
+}
+_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+_SECRET = re.compile(
+    r"""(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) (["']?\s*[=:]\s*) \S+"""
+)
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@")
+_LIMIT = 600
+
+
+def redact(text: str) -> str:
+    """`text` without what looks like a credential: it comes from a container's log and goes to status and events."""
+    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1\2***", text))
+
+
+def last_line(text: str) -> str:
+    """The last line of a termination message that says something, redacted and at most 600 characters."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = redact(lines[-1]) if lines else ""
+    return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
+
+
+def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
+    """Why this pod does not serve, or None when it does or is only starting."""
+    status = pod.get("status") or {}
+    if status.get("reason") == "Evicted":
+        return Problem("Evicted", f"Pod {_name(pod)} was evicted: {status.get('message', '')}", waits_for_user=False)
+    return _unscheduled(pod, status) or next(_container_problems(pod, status), None)
+
+
+def _name(pod: Mapping[str, Any]) -> str:
+    return str((pod.get("metadata") or {}).get("name", "?"))
+
+
+def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") != "PodScheduled" or condition.get("status") != "False":
+            continue
+        words = str(condition.get("message") or "no node fits")
+        if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', words):
+            claim = missing.group(1)
+            return Problem(
+                "VolumeNotFound",
+                f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in spec.model.uri or spec.podTemplate.',
+            )
+        if condition.get("reason") in ("Unschedulable", "SchedulerError"):
+            return Problem("Unschedulable", f"No node takes pod {_name(pod)}. The scheduler says: {words}")
+    return None
+
+
+def _container_problems(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Problem]:
+    init = [(entry, True) for entry in status.get("initContainerStatuses") or ()]
+    main = [(entry, False) for entry in status.get("containerStatuses") or ()]
+    for entry, is_init in init + main:
+        waiting = (entry.get("state") or {}).get("waiting") or {}
+        reason = str(waiting.get("reason") or "")
+        if reason in _PULL:
+            yield _pull_problem(entry, reason, str(waiting.get("message") or ""))
+        elif reason in _CONFIG:
+            yield _config_problem(entry, str(waiting.get("message") or reason))
+        elif ended := _termination(entry, reason):
+            yield _crash_problem(pod, entry, ended, is_init)
+
+
+def _termination(entry: Mapping[str, Any], waiting: str) -> Mapping[str, Any] | None:
+    """How the container last failed, if it is down because of that (in back-off, or just ended, or restarted and not ready since)."""
+    now = (entry.get("state") or {}).get("terminated")
+    before = (entry.get("lastState") or {}).get("terminated")
+    if now is not None:
+        return now if now.get("exitCode") != 0 else None
+    if waiting == "CrashLoopBackOff" or (before is not None and not entry.get("ready")):
+        return before or {}
+    return None
+
+
+def _pull_problem(entry: Mapping[str, Any], reason: str, message: str) -> Problem:
+    image = entry.get("image", "?")
+    remedy = "check the name and tag, and that the node may pull it (spec.podTemplate.spec.imagePullSecrets)"
+    words = f" ({last_line(message)})" if message else ""
+    return Problem(
+        "ImagePullFailed",
+        f"Image {image} of container {entry.get('name')} cannot be pulled: {reason}{words}; {remedy}.",
+    )
+
+
+def _config_problem(entry: Mapping[str, Any], message: str) -> Problem:
+    if missing := re.search(r'(secret|configmap) "([^"]+)" not found', message):
+        kind = {"secret": "Secret", "configmap": "ConfigMap"}[missing.group(1)]
+        return Problem(
+            f"{kind}NotFound",
+            f'{kind} "{missing.group(2)}", which container {entry.get("name")} needs, does not exist in this namespace: create it; the pod starts by itself then.',
+        )
+    if missing := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", message):
+        key, kind, where = missing.groups()
+        return Problem(
+            f"{kind}KeyNotFound", f"{kind} {where} has no key {key}, which container {entry.get('name')} needs: add it."
+        )
+    return Problem("ContainerConfigError", f"Container {entry.get('name')} cannot be created: {last_line(message)}")
+
+
+def _crash_problem(
+    pod: Mapping[str, Any], entry: Mapping[str, Any], ended: Mapping[str, Any], is_init: bool
+) -> Problem:
+    container, restarts = str(entry.get("name")), int(entry.get("restartCount") or 0)
+    words = last_line(str(ended.get("message") or ""))
+    if ended.get("reason") == "OOMKilled" or (ended.get("exitCode") == 137 and "oom" in words.lower()):
+        limit = _memory_limit(pod, container)
+        remedy = (
+            "spec.resources.limits.memory" if container == names.MODEL_CONTAINER else "the container's memory limit"
+        )
+        return Problem(
+            "OOMKilled", f"Container {container} used more memory than its limit{limit} and was killed: raise {remedy}."
+        )
+    code = ended.get("exitCode", "?")
+    said = f" and said: {words}" if words else " and said nothing"
+    if is_init and container == names.FETCH_CONTAINER:
+        return Problem("ModelFetchFailed", f"The model could not be fetched: {words or f'exit code {code}'}")
+    if restarts == 0 and not words:
+        return Problem("ContainerFailed", f"Container {container} ended with exit code {code}.")
+    reason = (
+        "ModelLoadFailed"
+        if container == names.MODEL_CONTAINER and "could not be loaded" in words
+        else "CrashLoopBackOff"
+    )
+    times = f", {restarts} restart{'s' if restarts != 1 else ''} so far"
+    return Problem(reason, f"Container {container} ended with exit code {code}{said}{times}.")
+
+
+def _memory_limit(pod: Mapping[str, Any], container: str) -> str:
+    spec = pod.get("spec") or {}
+    for entry in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
+        if entry.get("name") == container:
+            limit = ((entry.get("resources") or {}).get("limits") or {}).get("memory")
+            return f" of {limit}" if limit else ""
+    return ""
+
+
+def fetched_digest(pod: Mapping[str, Any]) -> str | None:
+    """The digest that the fetching container left as its termination message, or None."""
+    for entry in (pod.get("status") or {}).get("initContainerStatuses") or ():
+        ended = (entry.get("state") or {}).get("terminated") or {}
+        if entry.get("name") == names.FETCH_CONTAINER and ended.get("exitCode") == 0:
+            try:
+                digest = json.loads(ended.get("message") or "").get("digest")
+            except (ValueError, AttributeError):
+                return None
+            return digest if isinstance(digest, str) else None
+    return None

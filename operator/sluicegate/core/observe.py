@@ -1,0 +1,189 @@
+"""From API objects to facts.
+
+Each function takes one raw object of our own making and reads the few fields that decisions look at. The caches store
+what these return, so memory holds facts instead of whole pods, and equality of facts is what "nothing changed" means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sluicegate.api import names
+from sluicegate.core.facts import (
+    AutoscalerFacts,
+    DeploymentFacts,
+    GatewayFacts,
+    PodFacts,
+    Problem,
+    Revision,
+    RouteFacts,
+    ServiceFacts,
+)
+from sluicegate.core.failures import fetched_digest, pod_problem
+
+Raw = Mapping[str, Any]
+
+
+def labels(obj: Raw) -> Mapping[str, str]:
+    """Labels of an object; empty when it has none."""
+    return (obj.get("metadata") or {}).get("labels") or {}
+
+
+def owner_key(obj: Raw) -> tuple[str, str] | None:
+    """(namespace, name) of the ModelDeployment that a child says it belongs to."""
+    name = labels(obj).get(names.LABEL_DEPLOYMENT)
+    return (obj["metadata"]["namespace"], name) if name else None
+
+
+def _conditions(obj: Raw) -> dict[str, Mapping[str, Any]]:
+    return {entry["type"]: entry for entry in (obj.get("status") or {}).get("conditions") or ()}
+
+
+def time_of(text: str | None) -> datetime | None:
+    """A Kubernetes timestamp, or None."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def pod(obj: Raw) -> PodFacts:
+    """Facts of a pod."""
+    metadata = obj["metadata"]
+    ready = _conditions(obj).get("Ready", {}).get("status") == "True"
+    return PodFacts(
+        name=metadata["name"],
+        revision=labels(obj).get(names.LABEL_REVISION, ""),
+        ready=ready,
+        deleting="deletionTimestamp" in metadata,
+        problem=None if ready else pod_problem(obj),
+        digest=fetched_digest(obj),
+        created=metadata.get("creationTimestamp") or "",
+    )
+
+
+def deployment(obj: Raw) -> DeploymentFacts:
+    """Facts of a Deployment."""
+    status = obj.get("status") or {}
+    failure = _conditions(obj).get("ReplicaFailure", {})
+    return DeploymentFacts(
+        revision=labels(obj).get(names.LABEL_REVISION, ""),
+        replicas=int((obj.get("spec") or {}).get("replicas", 1)),
+        current=int(status.get("replicas") or 0),
+        ready=int(status.get("readyReplicas") or 0),
+        replicas_ours=owns_replicas(obj),
+        replica_failure=str(failure.get("message") or "") if failure.get("status") == "True" else None,
+    )
+
+
+def owns_replicas(obj: Raw) -> bool:
+    """Whether our manager has applied spec.replicas and still owns it, by metadata.managedFields."""
+    for entry in (obj.get("metadata") or {}).get("managedFields") or ():
+        if entry.get("manager") == names.MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
+            return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    return False
+
+
+def autoscaler(obj: Raw) -> AutoscalerFacts:
+    """Facts of an HPA."""
+    status = obj.get("status") or {}
+    active = _conditions(obj).get("ScalingActive", {})
+    inactive = None
+    if active.get("status") == "False" and active.get("reason") != "ScalingDisabled":
+        words = str(active.get("message") or active.get("reason"))
+        remedy = (
+            "set spec.resources.requests.cpu"
+            if "missing request for cpu" in words
+            else "check that the metrics API (metrics-server, or the adapter of the metric) answers"
+        )
+        inactive = Problem(
+            "AutoscalerWithoutMetrics",
+            f"The autoscaler cannot measure, so it holds the number of pods: {words}; {remedy}.",
+        )
+    return AutoscalerFacts(
+        revision=labels(obj).get(names.LABEL_REVISION, ""),
+        current=int(status.get("currentReplicas") or 0),
+        desired=int(status.get("desiredReplicas") or 0),
+        inactive=inactive,
+        inactive_since=time_of(active.get("lastTransitionTime")) if inactive else None,
+    )
+
+
+def service(obj: Raw) -> ServiceFacts:
+    """Facts of the stable Service."""
+    return ServiceFacts(revision=((obj.get("spec") or {}).get("selector") or {}).get(names.LABEL_REVISION))
+
+
+def endpoints(obj: Raw) -> tuple[str, frozenset[str]]:
+    """(Service name, names of ready pods) of one EndpointSlice."""
+    ready = {
+        entry["targetRef"]["name"]
+        for entry in obj.get("endpoints") or ()
+        if entry.get("targetRef") and (entry.get("conditions") or {}).get("ready", True)
+    }
+    return (labels(obj).get("kubernetes.io/service-name", ""), frozenset(ready))
+
+
+def merged_endpoints(slices: Iterable[tuple[str, frozenset[str]]]) -> dict[str, frozenset[str]]:
+    """Ready pods by Service: a Service may have several slices."""
+    merged: dict[str, frozenset[str]] = {}
+    for name, ready in slices:
+        merged[name] = merged.get(name, frozenset()) | ready
+    return merged
+
+
+def route(obj: Raw) -> RouteFacts:
+    """Facts of the HTTPRoute: the weights in its spec, and whether every parent took this generation."""
+    spec = obj.get("spec") or {}
+    parent_refs = spec.get("parentRefs") or ()
+    weights: dict[str, int] = {}
+    for rule in spec.get("rules") or ():
+        for backend in rule.get("backendRefs") or ():
+            revision = str(backend.get("name", "")).rpartition("-")[2]
+            weights[revision] = int(backend.get("weight", 1))
+    generation = int(obj["metadata"].get("generation") or 0)
+    good, refusal = 0, None
+    for parent in (obj.get("status") or {}).get("parents") or ():
+        verdict = _parent_verdict(parent, generation)
+        good += verdict is True
+        refusal = refusal or (verdict if isinstance(verdict, str) else None)
+    return RouteFacts(weights=weights, accepted=bool(parent_refs) and good >= len(parent_refs), refusal=refusal)
+
+
+def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | None:
+    """True when accepted at this generation, a sentence when refused, None when the parent has not looked yet."""
+    found = {entry["type"]: entry for entry in parent.get("conditions") or ()}
+    for wanted in ("Accepted", "ResolvedRefs"):
+        condition = found.get(wanted)
+        if condition is None or int(condition.get("observedGeneration") or 0) < generation:
+            return None
+        if condition.get("status") != "True":
+            name = (parent.get("parentRef") or {}).get("name")
+            return f"Gateway {name} says {wanted}={condition.get('status')}, {condition.get('reason')}: {condition.get('message')}"
+    return True
+
+
+def gateway(obj: Raw) -> GatewayFacts:
+    """Facts of a Gateway that exists."""
+    addresses = (obj.get("status") or {}).get("addresses") or ()
+    return GatewayFacts(
+        namespace=obj["metadata"]["namespace"],
+        name=obj["metadata"]["name"],
+        exists=True,
+        address=addresses[0].get("value") if addresses else None,
+        listeners=tuple(
+            (entry["name"], entry["protocol"], int(entry["port"]))
+            for entry in (obj.get("spec") or {}).get("listeners") or ()
+        ),
+    )
+
+
+def revision(obj: Raw) -> Revision:
+    """Facts of a ControllerRevision of ours."""
+    model = (obj.get("data") or {}).get("model") or {}
+    return Revision(
+        hash=labels(obj).get(names.LABEL_REVISION, ""),
+        number=int(obj.get("revision") or 0),
+        model=str(model.get("display") or ""),
+        version=model.get("version"),
+        source=str(model.get("source") or ""),
+    )

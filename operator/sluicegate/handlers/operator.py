@@ -1,0 +1,196 @@
+"""The composition root: builds every part, runs them, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from sluicegate import __version__
+from sluicegate.adapters.pool import RegistryPool
+from sluicegate.api.settings import Settings
+from sluicegate.handlers import stream
+from sluicegate.handlers.watchdog import Watchdog
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import KubeError
+from sluicegate.kube.events import EventRecorder
+from sluicegate.kube.kinds import MODEL_DEPLOYMENT
+from sluicegate.kube.lease import Elector
+from sluicegate.kube.transport import ClientOptions
+from sluicegate.runtime.apply import Applier
+from sluicegate.runtime.caches import Caches
+from sluicegate.runtime.gather import Gatherer, names_gateway
+from sluicegate.runtime.health import HealthServer
+from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.queue import WorkQueue
+from sluicegate.runtime.reconciler import Parts, Reconciler
+from sluicegate.runtime.registries import Resolver
+from sluicegate.runtime.resources import Resources
+
+logger = logging.getLogger(__name__)
+Key = tuple[str, str]
+
+LEASE = "sluicegate-operator"
+SILENCE_LIMIT = 420.0
+"""Seconds without a sign of life after which a watch counts as dead; watches end by themselves within 225 s."""
+
+
+async def run(settings: Settings, kubeconfig: str | None) -> int:
+    """Runs the operator until SIGTERM or SIGINT, or until it loses its Lease.
+
+    Returns:
+        The process's exit code: 1 when the Lease was lost, so that the kubelet starts a fresh standby.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics = Metrics()
+    options = ClientOptions(on_request=metrics.on_request)
+    async with KubeClient.connect(kubeconfig, options=options) as client:
+        operator = Operator(client, settings, metrics)
+        health = HealthServer(operator.live(), operator.ready(), metrics.registry, settings.health_port)
+        async with health:
+            logger.info("sluicegate %s, health and metrics on port %d", __version__, health.port)
+            return await operator.run(stop)
+
+
+class Operator:
+    """All parts of one process."""
+
+    def __init__(self, client: KubeClient, settings: Settings, metrics: Metrics) -> None:
+        """Wires the parts; nothing runs yet."""
+        self._client = client
+        self._settings = settings
+        self._metrics = metrics
+        self.queue: WorkQueue[Key] = WorkQueue(time.monotonic)
+        self.resources = Resources(self.queue.add)
+        self.caches = Caches(client, settings.namespace, settings.resync)
+        self._pool = RegistryPool()
+        self._events = EventRecorder(client, "sluicegate.dev/operator", socket.gethostname(), time.monotonic)
+        self._watchdog = Watchdog(client, self.resources, settings.namespace, settings.resync)
+        resolver = Resolver(client, settings, self._pool)
+        parts = Parts(
+            client=client,
+            resources=self.resources,
+            gatherer=Gatherer(self.caches, self.resources, resolver, settings),
+            applier=Applier(client, self.caches),
+            events=self._events,
+            metrics=metrics,
+        )
+        self._reconciler = Reconciler(parts, self.queue)
+        self._started = False
+        metrics.watch_queue(lambda: self.queue.depth, lambda: self.queue.oldest_age)
+        metrics.watch_resources(self.resources.items)
+
+    def live(self) -> dict[str, Callable[[], str | None]]:
+        """Checks of /healthz."""
+        return {"watches": self._watches, "stream": lambda: self._watchdog.verdict}
+
+    def ready(self) -> dict[str, Callable[[], str | None]]:
+        """Checks of /readyz: a standby is ready too, it only waits for the Lease."""
+        return {"process": lambda: None}
+
+    def _watches(self) -> str | None:
+        return self.caches.silent(SILENCE_LIMIT) if self._started else None
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Leads (or waits to), works, and cleans up."""
+        async with self._leadership(stop) as lost:
+            if stop.is_set():
+                return 0
+            self._metrics.leading.set(1)
+            async with self._work(stop):
+                await _first(stop.wait(), lost)
+            self._metrics.leading.set(0)
+            return 0 if stop.is_set() else 1
+
+    @contextlib.asynccontextmanager
+    async def _leadership(self, stop: asyncio.Event) -> AsyncIterator[asyncio.Task[None]]:
+        """Yields once leading, with a task that ends when leadership is lost."""
+        if not self._settings.leader_election:
+            forever = asyncio.create_task(asyncio.Event().wait())
+            yield forever  # type: ignore[misc]
+            forever.cancel()
+            return
+        identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        elector = Elector(self._client, (self._settings.operator_namespace, LEASE), identity, time.monotonic)
+        await _first(elector.acquire(), stop.wait())
+        holding = asyncio.create_task(elector.hold())
+        try:
+            yield holding
+        finally:
+            holding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await holding
+            await elector.release()
+
+    @contextlib.asynccontextmanager
+    async def _work(self, stop: asyncio.Event) -> AsyncIterator[None]:
+        """Runs watches, stream and workers; on the way out lets running reconciles finish."""
+        await self._crd(stop)
+        self.caches.subscribe(self._wake, self._wake_gateway)
+        kopf_stop = asyncio.Event()
+        background = [
+            asyncio.create_task(self.caches.run(), name="caches"),
+            asyncio.create_task(self._events.run(), name="events"),
+            asyncio.create_task(self._watchdog.run(), name="watchdog"),
+        ]
+        self._started = True
+        workers: list[asyncio.Task[None]] = []
+        streaming: asyncio.Task[None] | None = None
+        try:
+            await _first(self.caches.synced(), stop.wait())
+            streaming = asyncio.create_task(stream.run(self.resources, self._settings, kopf_stop), name="stream")
+            if not stop.is_set():
+                workers = [asyncio.create_task(self._reconciler.work()) for _ in range(self._settings.workers)]
+                logger.info("watching %s", self._settings.namespace or "all namespaces")
+            yield
+        finally:
+            self.queue.shut_down()
+            await asyncio.gather(*workers, return_exceptions=True)
+            kopf_stop.set()
+            if streaming is not None:
+                await asyncio.wait([streaming], timeout=5.0)
+                background.append(streaming)
+            await self._events.flush()
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await self._pool.aclose()
+
+    async def _crd(self, stop: asyncio.Event) -> None:
+        """Waits for the CRD: kopf looks for its resource once, at its start."""
+        while not stop.is_set():
+            try:
+                await self._client.list(MODEL_DEPLOYMENT, self._settings.namespace, limit=1)
+                return
+            except KubeError as error:
+                logger.warning("waiting for ModelDeployments to be readable: %s", error)
+                await _first(asyncio.sleep(3.0), stop.wait())
+
+    def _wake(self, key: Key) -> None:
+        if self.resources.get(key) is not None:
+            self.queue.add(key)
+
+    def _wake_gateway(self, gateway: Key) -> None:
+        for resource in self.resources.items():
+            if names_gateway(resource, self._settings, gateway):
+                self.queue.add(resource.key)
+
+
+async def _first(*awaitables: Awaitable[Any]) -> None:
+    """Returns when the first of `awaitables` does; the others are cancelled, its exception is raised."""
+    tasks = [asyncio.ensure_future(each) for each in awaitables]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for task in done:
+        task.result()

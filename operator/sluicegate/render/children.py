@@ -1,0 +1,150 @@
+"""All children of a plan as manifests, in the order in which they are applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sluicegate.api import names
+from sluicegate.api.resource import Meta, ModelDeployment
+from sluicegate.core.facts import Revision
+from sluicegate.core.intent import Intent
+from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan, RoutePlan
+from sluicegate.core.resolution import ResolvedModel
+from sluicegate.render import engine, invariants
+
+Manifest = dict[str, Any]
+
+
+def owner_reference(metadata: Meta) -> Manifest:
+    """The reference by which children go when their ModelDeployment goes."""
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": metadata.name,
+        "uid": metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+
+
+def record(resource: ModelDeployment, intent: Intent, number: int, template: Manifest) -> Manifest:
+    """The ControllerRevision of a new revision: inputs and pod template, kept for good."""
+    model: ResolvedModel = intent.model
+    return engine.render(
+        "controllerrevision.yaml.j2",
+        {
+            **_identity(resource, names.child_name(resource.metadata.name, intent.hash), intent.hash),
+            "number": number,
+            "intent": intent.identity,
+            "model": {
+                "display": intent.display,
+                "uri": model.uri,
+                "source": model.source,
+                "name": model.name,
+                "version": model.version,
+                "runId": model.run_id,
+                "modelId": model.model_id,
+            },
+            "template": template,
+        },
+    )
+
+
+def next_number(revisions: Mapping[str, Revision]) -> int:
+    """The number of a new revision: one more than the highest there is."""
+    return 1 + max((each.number for each in revisions.values()), default=0)
+
+
+def render(resource: ModelDeployment, plan: Plan, templates: Mapping[str, Manifest]) -> Iterator[Manifest]:
+    """Every child but the ControllerRevisions.
+
+    Args:
+        resource: The owner.
+        plan: What should be.
+        templates: Pod template by revision hash, as the ControllerRevisions keep them. A revision without one is left alone.
+
+    Raises:
+        invariants.Broken: a manifest contradicts what all of them must fulfil: a bug, never sent.
+    """
+    for entry in plan.revisions:
+        if entry.hash in templates:
+            for manifest in _revision(resource, entry, templates[entry.hash]):
+                yield invariants.checked(manifest)
+    if plan.has_service:
+        yield invariants.checked(_stable_service(resource, plan))
+    if plan.route is not None:
+        yield invariants.checked(_route(resource, plan.route))
+
+
+def _identity(resource: ModelDeployment, name: str, revision: str | None) -> dict[str, Any]:
+    metadata = resource.metadata
+    return {
+        "name": name,
+        "namespace": metadata.namespace,
+        "labels": names.revision_labels(metadata.name, revision) if revision else names.owner_labels(metadata.name),
+        "owners": [owner_reference(metadata)],
+    }
+
+
+def _revision(resource: ModelDeployment, entry: RevisionPlan, template: Manifest) -> Iterator[Manifest]:
+    identity = _identity(resource, names.child_name(resource.metadata.name, entry.hash), entry.hash)
+    selector = {names.LABEL_DEPLOYMENT: resource.metadata.name, names.LABEL_REVISION: entry.hash}
+    yield engine.render(
+        "deployment.yaml.j2", {**identity, "selector": selector, "template": template, "replicas": _replicas(entry)}
+    )
+    if entry.parked:
+        return
+    labels = {**identity["labels"], names.LABEL_SERVICE: "revision"}
+    yield engine.render("service.yaml.j2", {**identity, "labels": labels, "selector": selector})
+    yield engine.render("pdb.yaml.j2", {**identity, "selector": selector})
+    if isinstance(entry.scale, Autoscaled):
+        scale = entry.scale
+        bounds = {"min": scale.min, "max": scale.max, "metrics": list(scale.metrics or ()), "behavior": scale.behavior}
+        yield engine.render("hpa.yaml.j2", {**identity, **bounds})
+
+
+def _replicas(entry: RevisionPlan) -> int | None:
+    return entry.scale.replicas if isinstance(entry.scale, Fixed) else entry.scale.keep_replicas
+
+
+def _stable_service(resource: ModelDeployment, plan: Plan) -> Manifest:
+    name = resource.metadata.name
+    identity = _identity(resource, name, None)
+    selector = {names.LABEL_DEPLOYMENT: name}
+    if plan.service_revision is not None:
+        selector[names.LABEL_REVISION] = plan.service_revision
+    labels = {**identity["labels"], names.LABEL_SERVICE: "stable"}
+    return engine.render("service.yaml.j2", {**identity, "labels": labels, "selector": selector})
+
+
+def _route(resource: ModelDeployment, route: RoutePlan) -> Manifest:
+    name = resource.metadata.name
+    return engine.render(
+        "httproute.yaml.j2",
+        {
+            **_identity(resource, name, None),
+            "parent_refs": [_parent(ref, resource) for ref in route.parent_refs],
+            "hostnames": list(route.hostnames),
+            "path": route.path_prefix,
+            "timeout": f"{route.timeout_seconds:g}s"
+            if route.timeout_seconds >= 1
+            else f"{int(route.timeout_seconds * 1000)}ms",
+            "backends": [
+                {"group": "", "kind": "Service", "name": names.child_name(name, revision), "port": 80, "weight": weight}
+                for revision, weight in sorted(route.weights.items())
+            ],
+        },
+    )
+
+
+def _parent(ref: Any, resource: ModelDeployment) -> Manifest:
+    parent = {
+        "group": "gateway.networking.k8s.io",
+        "kind": "Gateway",
+        "name": ref.name,
+        "namespace": ref.namespace or resource.metadata.namespace,
+        "sectionName": ref.section_name,
+        "port": ref.port,
+    }
+    return {key: value for key, value in parent.items() if value is not None}

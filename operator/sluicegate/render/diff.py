@@ -1,0 +1,102 @@
+"""Whether an object in the cluster already is what a manifest asks for, and where not.
+
+Only fields that the manifest has are compared: what others added (defaults, a sidecar, an annotation) is theirs. Fields
+that we applied once and do not want any more show in `FINGERPRINT`, a hash of the manifest kept as an annotation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from sluicegate.api.names import GROUP
+from sluicegate.render.overlay import merge_key
+
+FINGERPRINT = f"{GROUP}/applied"
+_QUANTITY = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)(m|u|n|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_SUFFIX = {
+    "n": "1e-9",
+    "u": "1e-6",
+    "m": "1e-3",
+    "k": "1e3",
+    "M": "1e6",
+    "G": "1e9",
+    "T": "1e12",
+    "P": "1e15",
+    "E": "1e18",
+}
+_QUANTITY_PARENTS = {"limits", "requests", "target", "hard"}
+_QUANTITY_FIELDS = {"sizeLimit", "averageValue", "divisor", "storage"}
+
+
+def fingerprinted(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """`manifest` with its own hash as an annotation.
+
+    spec.replicas is left out of the hash: whether we apply it changes with who owns it, and that alone is no change.
+    """
+    spec = {key: value for key, value in (manifest.get("spec") or {}).items() if key != "replicas"}
+    digest = hashlib.sha256(msgspec.json.encode({**manifest, "spec": spec}, order="sorted")).hexdigest()[:16]
+    metadata = manifest["metadata"]
+    annotations = {**(metadata.get("annotations") or {}), FINGERPRINT: digest}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
+
+
+def difference(wanted: Any, there: Any, path: str = "") -> str | None:
+    """The path of the first field of `wanted` that `there` does not have so, or None.
+
+    Quantities compare by value (the API server stores 1000m as 1), and an empty object or list is the same as none.
+    """
+    if isinstance(wanted, dict):
+        if not isinstance(there, dict):
+            return None if not wanted and there is None else path
+        found = (difference(value, there.get(key), f"{path}.{key}") for key, value in wanted.items())
+        return next((each for each in found if each is not None), None)
+    if isinstance(wanted, list):
+        return _list_difference(wanted, there, path)
+    if wanted == there or (_is_quantity(path) and _same_quantity(wanted, there)):
+        return None
+    return path
+
+
+def _list_difference(wanted: list[Any], there: Any, path: str) -> str | None:
+    if not wanted and not there:
+        return None
+    if not isinstance(there, list):
+        return path
+    key = merge_key(wanted, there) if there else None
+    if key is None:
+        if len(wanted) != len(there):
+            return path
+        pairs = [(index, item, there[index]) for index, item in enumerate(wanted)]
+    else:
+        named = {item[key]: item for item in there}
+        pairs = [(item[key], item, named.get(item[key])) for item in wanted]
+    found = (difference(item, other, f"{path}[{index}]") for index, item, other in pairs)
+    return next((each for each in found if each is not None), None)
+
+
+def _is_quantity(path: str) -> bool:
+    parts = path.split(".")
+    return parts[-1] in _QUANTITY_FIELDS or (len(parts) > 1 and parts[-2] in _QUANTITY_PARENTS)
+
+
+def _same_quantity(left: Any, right: Any) -> bool:
+    first, second = _quantity(left), _quantity(right)
+    return first is not None and first == second
+
+
+def _quantity(value: Any) -> Decimal | None:
+    match = _QUANTITY.fullmatch(str(value))
+    if match is None:
+        return None
+    number, suffix = Decimal(match.group(1)), match.group(2)
+    if suffix is None:
+        return number
+    if suffix.endswith("i"):
+        return number * Decimal(2) ** (10 * ("KMGTPE".index(suffix[0]) + 1))
+    return number * Decimal(_SUFFIX[suffix])

@@ -1,0 +1,43 @@
+"""`spec.podTemplate` laid over a pod template."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_KEYS = ("name", "mountPath", "containerPort", "topologyKey", "ip")
+"""Fields by which items of a list are the same item, as in Kubernetes' strategic merge patch."""
+
+
+def overlay(base: Any, over: Any) -> Any:
+    """`over` laid over `base`.
+
+    Objects merge field by field and null removes a field; lists of items with a name (containers, volumes, env, ports) merge item by
+    item; every other list, and every scalar, is replaced.
+    """
+    if isinstance(base, dict) and isinstance(over, dict):
+        merged = dict(base)
+        for field, value in over.items():
+            if value is None:
+                merged.pop(field, None)
+            else:
+                merged[field] = overlay(merged[field], value) if field in merged else value
+        return merged
+    if isinstance(base, list) and isinstance(over, list):
+        key = merge_key(base, over)
+        return _merge_items(base, over, key) if key else over
+    return over
+
+
+def merge_key(left: list[Any], right: list[Any]) -> str | None:
+    """The field that names the items of both lists, or None when they are not named."""
+    items = [*left, *right]
+    if not items or not all(isinstance(item, dict) for item in items):
+        return None
+    return next((key for key in _KEYS if all(key in item for item in items)), None)
+
+
+def _merge_items(base: list[Any], over: list[Any], key: str) -> list[Any]:
+    merged = {item[key]: item for item in base}
+    for item in over:
+        merged[item[key]] = overlay(merged[item[key]], item) if item[key] in merged else item
+    return list(merged.values())

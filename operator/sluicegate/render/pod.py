@@ -1,0 +1,145 @@
+"""The pod template of a new revision. Made once, kept in the ControllerRevision, and never made again for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sluicegate.api import duration, names
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.settings import RegistrySettings, RuntimeSettings, Settings
+from sluicegate.core.facts import Problem
+from sluicegate.core.intent import Intent
+from sluicegate.core.model_uri import Baked, Volume, parse
+from sluicegate.render import engine, schema
+from sluicegate.render.overlay import overlay
+
+DRAIN_SECONDS = 5
+"""preStop sleep: the time that gateways and kube-proxies get to forget a pod before it is told to stop."""
+GRACE_SECONDS = 75
+"""terminationGracePeriodSeconds: preStop, and then the longest request of the default timeout."""
+
+
+class Refused(ValueError):
+    """The spec gives no pod template; `problem` says why, naming the field."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def pod_template(resource: ModelDeployment, intent: Intent, settings: Settings) -> dict[str, Any]:
+    """The pod template for `intent`.
+
+    Raises:
+        Refused: the runtime is not known or has no image, or spec.podTemplate has a field that pods do not have.
+    """
+    context = _context(resource, intent, settings)
+    try:
+        container = _container(intent, settings, context)
+        template = engine.render("pod.yaml.j2", {**context, "container": container})
+    except engine.TemplateError as error:
+        raise Refused(Problem("InvalidRuntime", f"spec.runtime.name: {error}")) from error
+    if intent.pod_template is not None:
+        template = overlay(template, intent.pod_template)
+    _check(template, context["labels"])
+    return template
+
+
+def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> dict[str, Any]:
+    """What templates may use; docs/guide/runtimes.md lists it for those who write their own."""
+    runtime = intent.runtime.name or "mlflow"
+    ref = parse(intent.model.source)
+    volume = {"claim": ref.claim, "path": ref.path.strip("/")} if isinstance(ref, Volume) else None
+    fetched = not isinstance(ref, Volume | Baked)
+    return {
+        "labels": names.revision_labels(resource.metadata.name, intent.hash),
+        "image": _image(intent, settings, runtime),
+        "pull_policy": settings.image_pull_policy,
+        "args": list(intent.runtime.args) if intent.runtime.args else None,
+        "env": _model_env(intent),
+        "resources": msgspec.to_builtins(intent.resources),
+        "model_path": ref.path if isinstance(ref, Baked) else names.MODEL_PATH,
+        "fetch": _fetch(resource, intent, settings) if fetched else None,
+        "volume": volume,
+        "drain_seconds": DRAIN_SECONDS,
+        "grace_seconds": GRACE_SECONDS,
+        "startup_seconds": max(1, int(duration.seconds(resource.spec.rollout.progress_deadline))),
+    }
+
+
+def _image(intent: Intent, settings: Settings, runtime: str) -> str:
+    added = settings.runtimes.get(runtime, RuntimeSettings())
+    default = settings.scorer_image if runtime == "mlflow" else None
+    image = intent.runtime.image or added.image or default
+    if added.template is None and not engine.has(f"runtimes/{runtime}.yaml.j2"):
+        known = ", ".join(sorted({"mlflow", "mlserver", "custom", *settings.runtimes}))
+        raise Refused(
+            Problem("RuntimeUnknown", f'spec.runtime.name: there is no runtime "{runtime}"; known are {known}.')
+        )
+    if image is None:
+        raise Refused(
+            Problem(
+                "ImageMissing", f'spec.runtime.image is missing: the runtime "{runtime}" has no image of its own here.'
+            )
+        )
+    return image
+
+
+def _model_env(intent: Intent) -> list[dict[str, str]]:
+    """What the scoring server may say of its model in metrics and logs."""
+    known = {
+        "SLUICEGATE_MODEL_NAME": intent.model.name,
+        "SLUICEGATE_MODEL_VERSION": intent.model.version,
+        "SLUICEGATE_MODEL_RUN_ID": intent.model.run_id,
+    }
+    return [{"name": name, "value": value} for name, value in known.items() if value]
+
+
+def _fetch(resource: ModelDeployment, intent: Intent, settings: Settings) -> dict[str, Any]:
+    inline = resource.spec.model.inline_registry
+    configured = settings.registries.get(intent.registry or "")
+    registry = RegistrySettings(tracking_uri=inline.tracking_uri) if inline is not None else configured
+    env = {"MLFLOW_TRACKING_URI": registry.tracking_uri, **registry.env} if registry is not None else {}
+    return {
+        "image": settings.scorer_image,
+        "source": intent.model.source,
+        "env": [{"name": name, "value": value} for name, value in sorted(env.items())],
+        "secret": intent.registry_secret or (registry.pod_secret if registry is not None else None),
+        "size_limit": settings.model_size_limit,
+    }
+
+
+def _container(intent: Intent, settings: Settings, context: dict[str, Any]) -> dict[str, Any]:
+    """The scoring container: what every runtime shares, the runtime's own part over it, the user's variables over both."""
+    runtime = intent.runtime.name or "mlflow"
+    added = settings.runtimes.get(runtime, RuntimeSettings())
+    common = engine.render("container.yaml.j2", context)
+    if added.template is not None:
+        own = engine.render_text(f"of runtime {runtime}", added.template, context)
+    else:
+        own = engine.render(f"runtimes/{runtime}.yaml.j2", context)
+    container: dict[str, Any] = overlay(common, own)
+    merged: dict[str, Any] = overlay(
+        container, {"name": names.MODEL_CONTAINER, "env": msgspec.to_builtins(intent.runtime.env or ())}
+    )
+    return merged
+
+
+def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
+    wrong = schema.complaints("PodTemplateSpec", template)
+    if wrong:
+        raise Refused(Problem("InvalidPodTemplate", f"spec.podTemplate does not make a pod: {'; '.join(wrong)}."))
+    present = (template.get("metadata") or {}).get("labels") or {}
+    if any(present.get(label) != value for label, value in labels.items()):
+        raise Refused(
+            Problem(
+                "InvalidPodTemplate",
+                f"spec.podTemplate.metadata.labels must leave {', '.join(labels)} alone: Services select by them.",
+            )
+        )
+    if not any(each.get("name") == names.MODEL_CONTAINER for each in template["spec"].get("containers") or ()):
+        raise Refused(
+            Problem("InvalidPodTemplate", f'spec.podTemplate must leave the container "{names.MODEL_CONTAINER}" there.')
+        )

@@ -1,0 +1,151 @@
+"""Making a plan true: the difference between what is rendered and what is there, written in a safe order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sluicegate.api import names
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.core.facts import Problem
+from sluicegate.core.plan import Autoscaled, Plan
+from sluicegate.kube import kinds
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
+from sluicegate.kube.kinds import Kind
+from sluicegate.render import children
+from sluicegate.render.diff import difference, fingerprinted
+from sluicegate.runtime.caches import CHILD_KINDS, Caches, Child
+from sluicegate.runtime.gather import Gathered
+
+logger = logging.getLogger(__name__)
+Manifest = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Applied:
+    """What came of applying a plan."""
+
+    writes: int = 0
+    refused: Problem | None = None
+    """The first thing that the API server would not take."""
+    conflicts: int = 0
+    """Preconditions that failed: the caches were behind, so look again soon."""
+
+
+class Applier:
+    """Writes what differs, and nothing else."""
+
+    def __init__(self, client: KubeClient, caches: Caches) -> None:
+        """Answers to writes go straight into the caches, so that the next reconcile knows them."""
+        self._client = client
+        self._caches = caches
+
+    async def apply(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Applied:
+        """Applies `plan`.
+
+        The order is part of its meaning: an HPA goes before the number of pods is set by us; a revision's record comes
+        before its pods; the Service and the route come after the pods; what is not wanted any more goes last.
+
+        Raises:
+            KubeError: the API server did not answer or is overloaded; what was not written is written next time.
+        """
+        done = Applied()
+        for child in self._unwanted_autoscalers(resource, plan):
+            await self._delete(kinds.HPA, resource, child, done)
+        for manifest in self._records(resource, gathered, plan):
+            await self._write(manifest, done)
+        for manifest in children.render(resource, plan, gathered.templates):
+            await self._write(manifest, done)
+        if done.refused is None:
+            for kind, child in self._surplus(resource, plan):
+                await self._delete(kind, resource, child, done)
+        return done
+
+    def _records(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Iterator[Manifest]:
+        intent = gathered.snapshot.target.intent
+        for entry in plan.revisions:
+            if entry.new and intent is not None and intent.hash == entry.hash:
+                number = children.next_number(gathered.snapshot.revisions)
+                yield children.record(resource, intent, number, gathered.templates[entry.hash])
+
+    def _unwanted_autoscalers(self, resource: ModelDeployment, plan: Plan) -> Iterator[Child]:
+        autoscaled = {entry.hash for entry in plan.revisions if isinstance(entry.scale, Autoscaled)}
+        known = {entry.hash for entry in plan.revisions} | set(plan.forgotten)
+        for child in self._caches.owned(kinds.HPA, resource.key):
+            if child.revision in known - autoscaled:
+                yield child
+
+    def _surplus(self, resource: ModelDeployment, plan: Plan) -> Iterator[tuple[Kind, Child]]:
+        """Children of ours that no part of the plan wants; those of revisions the plan does not mention are left alone."""
+        parked = {entry.hash for entry in plan.revisions if entry.parked}
+        forgotten = set(plan.forgotten)
+        for kind in CHILD_KINDS:
+            keep_parked = kind in (kinds.CONTROLLER_REVISION, kinds.DEPLOYMENT)
+            for child in self._caches.owned(kind, resource.key):
+                if child.revision in forgotten or (child.revision in parked and not keep_parked) or (kind is kinds.HTTP_ROUTE and plan.drop_route and child.name == resource.metadata.name):
+                    yield kind, child
+
+    async def _write(self, manifest: Manifest, done: Applied) -> None:
+        kind = kinds.by_api(manifest["apiVersion"], manifest["kind"])
+        metadata = manifest["metadata"]
+        wanted = fingerprinted(manifest)
+        there = self._caches.children[kind].get(metadata["namespace"], metadata["name"])
+        if there is not None:
+            if not _is_ours(there, metadata):
+                done.refused = done.refused or _taken(kind, metadata)
+                return
+            found = difference(wanted, there.desired_part())
+            if found is None:
+                return
+            logger.debug("%s %s/%s differs at %s", kind.kind, metadata["namespace"], metadata["name"], found)
+            if kind is kinds.DEPLOYMENT and "replicas" in wanted["spec"]:
+                # The number may be on its way from us to an HPA: never overwrite one that we have not seen.
+                wanted["metadata"]["resourceVersion"] = there.version
+        try:
+            answer = await self._client.apply(kind, wanted, manager=names.MANAGER)
+        except Conflict:
+            done.conflicts += 1
+            return
+        except (Forbidden, Invalid, NotFound) as error:
+            done.refused = done.refused or _refusal(kind, metadata, error)
+            return
+        done.writes += 1
+        self._caches.children[kind].put(answer)
+
+    async def _delete(self, kind: Kind, resource: ModelDeployment, child: Child, done: Applied) -> None:
+        namespace = resource.metadata.namespace
+        try:
+            await self._client.delete(kind, namespace, child.name, uid=child.uid)
+        except Conflict:
+            done.conflicts += 1
+            return
+        except Forbidden as error:
+            done.refused = done.refused or _refusal(kind, {"namespace": namespace, "name": child.name}, error)
+            return
+        done.writes += 1
+        self._caches.children[kind].forget(namespace, child.name, child.uid)
+
+
+def _is_ours(there: Child, metadata: Manifest) -> bool:
+    """Whether the object that has the name belongs to this very ModelDeployment, not to another or a deleted one."""
+    owners = there.desired_part()["metadata"].get("ownerReferences") or ()
+    return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners) or not owners
+
+
+def _taken(kind: Kind, metadata: Manifest) -> Problem:
+    return Problem(
+        "NameTaken",
+        f"{kind.kind} {metadata['name']} exists already and belongs to something else: remove it, or rename the ModelDeployment.",
+        waits_for_user=False,
+    )
+
+
+def _refusal(kind: Kind, metadata: Manifest, error: ApiError) -> Problem:
+    return Problem(
+        "ApplyRefused",
+        f"The API server refuses {kind.kind} {metadata['name']}: {error.message}",
+        waits_for_user=not isinstance(error, NotFound),
+    )

@@ -1,0 +1,172 @@
+"""What the operator watches besides ModelDeployments, and in which shape it keeps it.
+
+Children are kept as facts plus their desired part as compact JSON: facts are what decisions compare, the JSON is what a diff
+looks at, and status noise in neither wakes anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from sluicegate.api import names
+from sluicegate.core import observe
+from sluicegate.core.facts import GatewayFacts
+from sluicegate.kube import kinds
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings
+from sluicegate.kube.kinds import Kind
+
+Key = tuple[str, str]
+Raw = dict[str, Any]
+
+_FACTS: dict[Kind, Callable[[Raw], Any]] = {
+    kinds.CONTROLLER_REVISION: observe.revision,
+    kinds.DEPLOYMENT: observe.deployment,
+    kinds.SERVICE: observe.service,
+    kinds.HPA: observe.autoscaler,
+    kinds.PDB: lambda raw: None,
+    kinds.HTTP_ROUTE: observe.route,
+}
+CHILD_KINDS = tuple(_FACTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One child that we apply."""
+
+    owner: Key | None
+    name: str
+    uid: str
+    revision: str | None
+    body: bytes
+    """JSON of labels, annotations, owner references, and spec or data."""
+    facts: Any
+    version: str = field(compare=False)
+    """resourceVersion, for preconditions."""
+    created: str = ""
+
+    def desired_part(self) -> Raw:
+        """The part of the object that a manifest can ask for."""
+        decoded: Raw = msgspec.json.decode(self.body)
+        return decoded
+
+
+def _child(facts: Callable[[Raw], Any], raw: Raw) -> Child:
+    metadata = raw["metadata"]
+    kept = {
+        key: metadata[key]
+        for key in ("name", "namespace", "labels", "annotations", "ownerReferences")
+        if key in metadata
+    }
+    body = {"apiVersion": raw.get("apiVersion"), "kind": raw.get("kind"), "metadata": kept}
+    body.update({key: raw[key] for key in ("spec", "data", "revision") if key in raw})
+    return Child(
+        owner=observe.owner_key(raw),
+        name=metadata["name"],
+        uid=metadata["uid"],
+        revision=observe.labels(raw).get(names.LABEL_REVISION),
+        body=msgspec.json.encode(body),
+        facts=facts(raw),
+        version=metadata["resourceVersion"],
+        created=metadata.get("creationTimestamp") or "",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Facts of an object that others make for us (a pod, an EndpointSlice), and whose it is."""
+
+    owner: Key | None
+    facts: Any
+
+
+def _owned(facts: Callable[[Raw], Any]) -> Callable[[Raw], Owned]:
+    return lambda raw: Owned(observe.owner_key(raw), facts(raw))
+
+
+class Caches:
+    """All informers, started and synced together."""
+
+    def __init__(self, client: KubeClient, namespace: str | None, resync: float) -> None:
+        """Prepare; `run` starts the watches."""
+        self._client = client
+        self._namespace = namespace
+        self._timings = InformerTimings(relist=resync)
+        ours = f"{names.LABEL_MANAGED_BY}={names.MANAGER}"
+        self.children: dict[Kind, Informer[Child]] = {
+            kind: self._informer(kind, partial(_child, read), ours) for kind, read in _FACTS.items()
+        }
+        self.pods: Informer[Owned] = self._informer(kinds.POD, _owned(observe.pod), ours)
+        self.slices: Informer[Owned] = self._informer(
+            kinds.ENDPOINT_SLICE, _owned(observe.endpoints), names.LABEL_DEPLOYMENT
+        )
+        self.gateways: Informer[Owned] = Informer(
+            client,
+            kinds.GATEWAY,
+            InformerOptions(
+                transform=lambda raw: Owned(
+                    (raw["metadata"]["namespace"], raw["metadata"]["name"]), observe.gateway(raw)
+                ),
+                owner_of=lambda each: each.owner,
+                clock=time.monotonic,
+                timings=self._timings,
+            ),
+        )
+
+    def _informer(self, kind: Kind, transform: Callable[[Raw], Any], selector: str) -> Informer[Any]:
+        options: InformerOptions[Any] = InformerOptions(
+            transform=transform,
+            owner_of=lambda each: each.owner,
+            clock=time.monotonic,
+            namespace=self._namespace,
+            selector=selector,
+            timings=self._timings,
+        )
+        return Informer(self._client, kind, options)
+
+    @property
+    def all(self) -> tuple[Informer[Any], ...]:
+        """Every informer."""
+        return (*self.children.values(), self.pods, self.slices, self.gateways)
+
+    def subscribe(self, wake: Callable[[Key], None], wake_gateway: Callable[[Key], None]) -> None:
+        """Calls `wake` with the owner of what changed, and `wake_gateway` with a Gateway that changed."""
+        watched: tuple[Informer[Any], ...] = (*self.children.values(), self.pods, self.slices)
+        for informer in watched:
+            informer.on_change(wake)
+        self.gateways.on_change(wake_gateway)
+
+    async def run(self) -> None:
+        """Watches until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for informer in self.all:
+                group.create_task(informer.run(), name=f"watch {informer.kind.kind}")
+
+    async def synced(self) -> None:
+        """Returns once an absence in any cache means an absence in the cluster."""
+        await asyncio.gather(*(informer.synced.wait() for informer in self.all))
+
+    def silent(self, limit: float) -> str | None:
+        """A sentence about a watch that has shown no sign of life for `limit` seconds, or None."""
+        dead = [informer.kind.kind for informer in self.all if informer.heartbeat_age() > limit]
+        return f"no sign of life from the watch of {', '.join(dead)} for {limit:.0f} s" if dead else None
+
+    def owned(self, kind: Kind, owner: Key) -> list[Child]:
+        """Children of one kind."""
+        return self.children[kind].owned(owner)
+
+    def facts(self, kind: Kind, owner: Key) -> Iterable[Any]:
+        """Facts of the children of one kind that belong to a revision."""
+        return (child.facts for child in self.owned(kind, owner) if child.revision)
+
+    def gateway(self, namespace: str, name: str) -> GatewayFacts:
+        """A Gateway, or the fact that it does not exist."""
+        found = self.gateways.get(namespace, name)
+        return found.facts if found is not None else GatewayFacts(namespace, name, exists=False)

@@ -1,0 +1,134 @@
+"""Gathering: from the caches (and, for a model not yet pinned, the registry) to one snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.settings import Settings
+from sluicegate.core import observe
+from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
+from sluicegate.core.intent import intent_of, registry_of
+from sluicegate.core.model_uri import Baked, Volume, parse
+from sluicegate.core.resolution import ResolutionError, ResolvedModel
+from sluicegate.core.unsupported import unsupported
+from sluicegate.kube import kinds
+from sluicegate.render.pod import Refused, pod_template
+from sluicegate.runtime.caches import Caches
+from sluicegate.runtime.registries import Resolver
+from sluicegate.runtime.resources import Resources
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A snapshot, and the pod templates that go with it."""
+
+    snapshot: Snapshot
+    templates: dict[str, Manifest]
+    """Pod template by revision: as stored, and the target's as it would be made now."""
+
+
+class Gatherer:
+    """Makes snapshots."""
+
+    def __init__(self, caches: Caches, resources: Resources, resolver: Resolver, settings: Settings) -> None:
+        """Nothing is read before `gather`."""
+        self._caches = caches
+        self._resources = resources
+        self._resolver = resolver
+        self._settings = settings
+
+    async def gather(self, resource: ModelDeployment, now: Callable[[], datetime]) -> Gathered:
+        """All that is known of `resource`.
+
+        Resolution may wait for the registry, so the caches are read after it, all in one go.
+        """
+        target = await self._target(resource)
+        templates = self._stored_templates(resource)
+        if target.intent is not None and target.problem is None and target.intent.hash not in templates:
+            try:
+                templates[target.intent.hash] = pod_template(resource, target.intent, self._settings)
+            except Refused as error:
+                target = Target(target.resolved, target.intent, error.problem)
+        return Gathered(self._snapshot(resource, target, now()), templates)
+
+    async def _target(self, resource: ModelDeployment) -> Target:
+        problem = unsupported(resource)
+        if problem is not None:
+            return Target(problem=problem)
+        try:
+            resolved = await self._resolver.resolve(resource)
+        except ResolutionError as error:
+            failure = error.failure
+            return Target(problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient))
+        return Target(resolved, intent_of(resource, resolved, self._registry(resource, resolved)))
+
+    def _registry(self, resource: ModelDeployment, resolved: ResolvedModel) -> str | None:
+        """The registry whose address and Secret the fetching container gets; None where nothing is fetched."""
+        if isinstance(parse(resolved.source), Volume | Baked):
+            return None
+        registry = registry_of(resource.spec.model, self._settings.default_registry)
+        known = resource.spec.model.inline_registry is not None or registry in self._settings.registries
+        return registry if known else None
+
+    def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
+        children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
+        return {child.revision: child.desired_part()["data"]["template"] for child in children if child.revision}
+
+    def _snapshot(self, resource: ModelDeployment, target: Target, now: datetime) -> Snapshot:
+        caches, key = self._caches, resource.key
+        pods: dict[str, tuple[PodFacts, ...]] = {}
+        for pod in caches.pods.owned(key):
+            pods[pod.facts.revision] = (*pods.get(pod.facts.revision, ()), pod.facts)
+        service = caches.children[kinds.SERVICE].get(*key)
+        route = caches.children[kinds.HTTP_ROUTE].get(*key)
+        return Snapshot(
+            now=now,
+            resource=resource,
+            settings=self._settings,
+            target=target,
+            revisions={facts.hash: facts for facts in caches.facts(kinds.CONTROLLER_REVISION, key)},
+            deployments={facts.revision: facts for facts in caches.facts(kinds.DEPLOYMENT, key)},
+            autoscalers={facts.revision: facts for facts in caches.facts(kinds.HPA, key)},
+            pods=pods,
+            endpoints=observe.merged_endpoints(each.facts for each in caches.slices.owned(key)),
+            service=service.facts if service is not None and service.owner == key else None,
+            route=route.facts if route is not None and route.owner == key else None,
+            gateways=tuple(self._gateways(resource)),
+            gateway_api=caches.children[kinds.HTTP_ROUTE].available,
+            rival=self._rival(resource),
+        )
+
+    def _gateways(self, resource: ModelDeployment) -> list[GatewayFacts]:
+        refs = parent_refs(resource, self._settings)
+        return [self._caches.gateway(ref.namespace or resource.metadata.namespace, ref.name) for ref in refs]
+
+    def _rival(self, resource: ModelDeployment) -> str | None:
+        """An older resource with the same explicit path and a common host; default paths never collide."""
+        mine = resource.spec.traffic.gateway
+        if mine.path_prefix is None or not parent_refs(resource, self._settings):
+            return None
+        for other in self._resources.items():
+            theirs = other.spec.traffic.gateway
+            hosts_meet = not mine.hostnames or not theirs.hostnames or set(mine.hostnames) & set(theirs.hostnames)
+            if other.key == resource.key or theirs.path_prefix != mine.path_prefix or not hosts_meet:
+                continue
+            if (other.metadata.creation_timestamp, other.key) < (resource.metadata.creation_timestamp, resource.key):
+                return "/".join(other.key)
+        return None
+
+
+def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:
+    """The Gateways of a resource: its own, or the platform's."""
+    return resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
+
+
+def names_gateway(resource: ModelDeployment, settings: Settings, gateway: tuple[str, str]) -> bool:
+    """Whether `gateway` (namespace, name) concerns `resource`."""
+    refs = parent_refs(resource, settings)
+    return any((ref.namespace or resource.metadata.namespace, ref.name) == gateway for ref in refs)

@@ -1,0 +1,81 @@
+"""The operator's own Prometheus metrics. `docs/reference/metrics.md` is generated from these definitions."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sluicegate.api.resource import ModelDeployment
+
+WRITES = frozenset({"apply", "patch", "create", "update", "delete"})
+
+
+class Metrics:
+    """All metrics of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.reconciles = Histogram(
+            "sluicegate_reconcile_duration_seconds",
+            "Time of one reconcile, by outcome (done, retry, error).",
+            ["outcome"],
+            registry=self.registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+        )
+        self.requests = Counter(
+            "sluicegate_api_requests_total",
+            "Requests to the API server, by verb, kind and outcome.",
+            ["verb", "kind", "outcome"],
+            registry=self.registry,
+        )
+        self.writes = Counter(
+            "sluicegate_writes_total",
+            "Writes to the API server, by kind and outcome.",
+            ["kind", "outcome"],
+            registry=self.registry,
+        )
+        self.leading = Gauge("sluicegate_leading", "1 while this process holds the Lease.", registry=self.registry)
+
+    def on_request(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
+        """Counts one request; the client's observer."""
+        del seconds
+        self.requests.labels(verb, kind, outcome).inc()
+        if verb in WRITES:
+            self.writes.labels(kind, outcome).inc()
+
+    def watch_queue(self, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
+        """Reads the work queue at each scrape."""
+        Gauge("sluicegate_queue_depth", "Resources waiting to be reconciled.", registry=self.registry).set_function(
+            lambda: float(depth())
+        )
+        Gauge(
+            "sluicegate_queue_oldest_seconds", "Time that the oldest of them has waited.", registry=self.registry
+        ).set_function(oldest)
+
+    def watch_resources(self, resources: Callable[[], Iterable[ModelDeployment]]) -> None:
+        """Counts resources by condition at each scrape."""
+        self.registry.register(_Conditions(resources))
+
+
+class _Conditions(Collector):
+    def __init__(self, resources: Callable[[], Iterable[ModelDeployment]]) -> None:
+        self._resources = resources
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "sluicegate_resources",
+            "ModelDeployments by condition, status and reason.",
+            labels=["condition", "status", "reason"],
+        )
+        tally = Tally(
+            (condition.type, condition.status, condition.reason)
+            for resource in self._resources()
+            for condition in resource.status.conditions
+        )
+        for key, count in tally.items():
+            family.add_metric(list(key), count)
+        yield family

@@ -1,0 +1,138 @@
+"""One reconcile: gather, decide, render, diff, apply, status. A straight walk, run again whenever something changed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from sluicegate.api import names
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.status import ModelDeploymentStatus
+from sluicegate.core.announce import announcements
+from sluicegate.core.decide import decide
+from sluicegate.core.facts import Snapshot
+from sluicegate.core.plan import Plan
+from sluicegate.core.status import compose
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Conflict, KubeError, NotFound
+from sluicegate.kube.events import EventRecorder
+from sluicegate.kube.kinds import MODEL_DEPLOYMENT
+from sluicegate.runtime.apply import Applied, Applier
+from sluicegate.runtime.gather import Gatherer
+from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.queue import Closed, WorkQueue
+from sluicegate.runtime.resources import Resources
+
+logger = logging.getLogger(__name__)
+Key = tuple[str, str]
+
+STATUS_INTERVAL = 1.0
+"""Seconds between two status writes of one resource: what happens in between shows in the later one."""
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a reconciler works with."""
+
+    client: KubeClient
+    resources: Resources
+    gatherer: Gatherer
+    applier: Applier
+    events: EventRecorder
+    metrics: Metrics
+
+
+class Reconciler:
+    """Works off the queue."""
+
+    def __init__(self, parts: Parts, queue: WorkQueue[Key], now: Callable[[], datetime] = utc_now) -> None:
+        """`now` is the wall clock that snapshots carry."""
+        self._parts = parts
+        self._queue = queue
+        self._now = now
+        self._status_written: dict[Key, float] = {}
+
+    async def work(self) -> None:
+        """One worker: returns when the queue shuts down."""
+        while True:
+            try:
+                key = await self._queue.get()
+            except Closed:
+                return
+            started = time.monotonic()
+            outcome = "done"
+            try:
+                outcome = await self._once(key)
+            except KubeError as error:
+                outcome = "retry"
+                logger.warning("%s/%s: again in %.1f s: %s", *key, self._queue.retry(key), error)
+            except Exception:
+                outcome = "error"
+                logger.exception("%s/%s: unexpected error, again in %.1f s", *key, self._queue.retry(key))
+            finally:
+                self._parts.metrics.reconciles.labels(outcome).observe(time.monotonic() - started)
+                self._queue.done(key)
+
+    async def _once(self, key: Key) -> str:
+        resource = self._parts.resources.get(key)
+        if resource is None or resource.metadata.deletion_timestamp is not None:
+            self._status_written.pop(key, None)
+            self._queue.forget(key)
+            return "done"
+        gathered = await self._parts.gatherer.gather(resource, self._now)
+        snapshot = gathered.snapshot
+        plan = decide(snapshot)
+        applied = await self._parts.applier.apply(resource, gathered, plan)
+        await self._write_status(resource, compose(snapshot, plan, applied.refused))
+        return self._schedule(key, snapshot, plan, applied)
+
+    def _schedule(self, key: Key, snapshot: Snapshot, plan: Plan, applied: Applied) -> str:
+        """Decides when to look again without being woken."""
+        if plan.recheck_after is not None:
+            self._queue.add_after(key, plan.recheck_after + 0.05)
+        if applied.conflicts:
+            self._queue.add_after(key, 0.2)
+            return "retry"
+        unresolved = snapshot.target.problem is not None and snapshot.target.intent is None
+        if applied.refused is not None or unresolved:
+            self._queue.retry(key)
+            return "retry"
+        self._queue.forget(key)
+        return "done"
+
+    async def _write_status(self, resource: ModelDeployment, status: ModelDeploymentStatus) -> None:
+        """Writes the status if it differs, at most once a second."""
+        if status == resource.status:
+            return
+        key, now = resource.key, time.monotonic()
+        wait = self._status_written.get(key, -STATUS_INTERVAL) + STATUS_INTERVAL - now
+        if wait > 0:
+            self._queue.add_after(key, wait)
+            return
+        metadata = {
+            "name": resource.metadata.name,
+            "namespace": resource.metadata.namespace,
+            "uid": resource.metadata.uid,
+        }
+        manifest = {"metadata": metadata, "status": msgspec.to_builtins(status)}
+        try:
+            answer = await self._parts.client.apply(
+                MODEL_DEPLOYMENT, manifest, manager=names.STATUS_MANAGER, subresource="status"
+            )
+        except (NotFound, Conflict):
+            return  # deleted (and perhaps made again) meanwhile: the stream will say so
+        self._status_written[key] = now
+        self._parts.resources.offer(answer)
+        about = {"apiVersion": names.API_VERSION, "kind": names.KIND, **metadata}
+        for severity, reason, message in announcements(resource.status, status):
+            self._parts.events.record(about, severity, reason, message, "Reconcile")
