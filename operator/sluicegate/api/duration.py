@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-_PART = re.compile(r"([0-9]{1,7})(ms|s|m|h|d)")
-_WHOLE = re.compile(r"(?:[0-9]{1,7}(?:ms|s|m|h|d)){1,5}")
+from sluicegate.api.fields import DURATION_PATTERN
+
+_PART = re.compile(r"([0-9]+)(ms|s|m|h|d)")
+_WHOLE = re.compile(DURATION_PATTERN)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -15,6 +17,6 @@ def seconds(text: str) -> float:
     Raises:
         ValueError: `text` is not a duration; the sentence says how to write one.
     """
-    if not _WHOLE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration: write numbers with units ms, s, m, h or d, such as 90s or 1h30m")
+    if not text or not _WHOLE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration: write whole numbers with the units d, h, m, s or ms, largest unit first, such as 90s or 1h30m")
     return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text))

@@ -35,13 +35,44 @@ def doc(text: str) -> Meta:
     return Meta(description=text)
 
 
-# A schema of its own where JSON Schema cannot say it: see api/crd.py.
-INT_OR_STRING = {"x-kubernetes-int-or-string": True}
+MESSAGE = "x-message"
+"""Key of the sentence that goes with a pattern, in a Meta's extra schema; see `text`."""
+
+RULES = "x-rules"
+"""Key of the CEL rules of a type that is no ApiType, in a Meta's extra schema."""
+
+
+def text(pattern: str, message: str, max_length: int, rules: tuple[Rule, ...] = ()) -> Meta:
+    r"""A string of a certain form.
+
+    The CRD says `pattern` as a CEL rule rather than as a schema's pattern: the API server's error for the latter shows the
+    regular expression, which tells nobody what to write. Keep to what RE2, Rust and Python read alike: ASCII classes
+    instead of `\s` or `\d`, no look-around.
+    """
+    return Meta(pattern=pattern, max_length=max_length, extra_json_schema={MESSAGE: message, RULES: rules})
+
+
+# A schema of its own where JSON Schema cannot say it: see api/schema.py.
+INT_OR_STRING = {
+    "x-kubernetes-int-or-string": True,
+    RULES: (
+        Rule(
+            "type(self) == int ? self >= 0 : isQuantity(self) && !self.startsWith('-')",
+            "must be a quantity that is not negative, such as 2, 500m or 4Gi",
+        ),
+    ),
+}
 ANY_OBJECT = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
-DURATION_PATTERN = r"^([0-9]{1,7}(ms|s|m|h|d)){1,5}$"
-Duration = Annotated[str, Meta(pattern=DURATION_PATTERN, max_length=32)]
+DURATION_PATTERN = r"^([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?([0-9]{1,7}ms)?$"
+_DURATION_MESSAGE = "must be a duration such as 90s or 1h30m: whole numbers with the units d, h, m, s or ms, largest unit first"
+_NOT_EMPTY = Rule("size(self) > 0", _DURATION_MESSAGE)
+_NOT_ZERO = Rule("self == '' || self.matches('[1-9]')", "must be longer than zero, such as 90s")
+Duration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY,))]
 """A length of time such as `90s`, `5m`, `1h30m` or `7d`."""
+
+PositiveDuration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY, _NOT_ZERO))]
+"""A length of time above zero."""
 
 Quantity = Annotated[
     int | str,
@@ -52,6 +83,35 @@ Quantity = Annotated[
 FreeObject = Annotated[dict[str, Any], Meta(extra_json_schema=ANY_OBJECT)]
 """An object whose fields are another API's: kept as written, checked where it is used."""
 
-ObjectName = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-LabelMap = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_length=32)]
+ObjectName = Annotated[
+    str,
+    text(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        "must be the name of a Kubernetes object: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
+        253,
+    ),
+]
+DnsLabel = Annotated[
+    str,
+    text(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be lower-case letters, digits and '-', beginning and ending with a letter or digit", 63),
+]
+"""A name without dots: of a namespace, a registry, a runtime."""
+
+LabelValue = Annotated[
+    str,
+    text(r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", "must be a label value: letters, digits, '-', '_' and '.', beginning and ending with a letter or digit", 63),
+]
+LabelMap = Annotated[dict[str, LabelValue], Meta(max_length=32)]
+HttpUrl = Annotated[
+    str,
+    text(
+        r"^https?://[^ \t\r\n@/?#]+([/?#][^ \t\r\n@]*)?$",
+        "must be a URL that starts with http:// or https:// and holds no user name or password (those belong in a Secret)",
+        1024,
+    ),
+]
+ImageName = Annotated[str, text(r"^[^ \t\r\n]+$", "must be the name of a container image, without spaces, such as registry.example.com/team/model:1.2", 1024)]
+Line = Annotated[str, Meta(max_length=4096)]
+"""Text that a status shows. The limit is far above what is written: a status that exceeds it could not be written at all."""
+
 Percent = Annotated[int, Meta(ge=0, le=100)]

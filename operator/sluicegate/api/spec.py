@@ -12,20 +12,29 @@ from msgspec import Meta
 
 from sluicegate.api.fields import (
     ApiType,
+    DnsLabel,
     Duration,
     FreeObject,
+    HttpUrl,
+    ImageName,
     LabelMap,
+    LabelValue,
     ObjectName,
     Percent,
     Quantity,
     Rule,
     doc,
+    text,
 )
 from sluicegate.api.rollout import RolloutSpec
 from sluicegate.api.traffic import HeaderMatches, MirrorSpec, TrafficSpec
 
+_TEXT = r"[^\x00-\x1f\x7f]"
+_PART = r"[^/\x00-\x1f\x7f]"
+_LAST = r"[^/@\x00-\x1f\x7f]"
 MODEL_URI_PATTERN = (
-    r"^(models:/.+|runs:/[^/]+/.+|mlflow-artifacts:/.+|s3://[^/]+/.+|gs://[^/]+/.+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/.*)?|image:///.+)$"
+    rf"^(models:/(m-[A-Za-z0-9_-]+|{_PART}+[/@]{_LAST}+)|runs:/{_PART}+/{_TEXT}+|mlflow-artifacts:/{_TEXT}+|s3://{_PART}+/{_TEXT}+|gs://{_PART}+/{_TEXT}+"
+    rf"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/{_TEXT}*)?|image:///{_TEXT}+)$"
 )
 MODEL_URI_FORMS = (
     "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, models:/MODEL-ID, runs:/RUN-ID/PATH, "
@@ -34,7 +43,12 @@ MODEL_URI_FORMS = (
 
 ModelUri = Annotated[
     str,
-    Meta(min_length=1, max_length=1024),
+    text(
+        MODEL_URI_PATTERN,
+        f"must have one of the forms {MODEL_URI_FORMS}",
+        1024,
+        (Rule("!self.matches('(^|/)[.][.](/|$)')", "must not have the path segment '..': write the path without it"),),
+    ),
     doc(
         "Which model to serve: models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest or models:/MODEL-ID of an "
         "MLflow registry; runs:/RUN-ID/PATH; artifacts at mlflow-artifacts:/PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; a volume, "
@@ -43,49 +57,44 @@ ModelUri = Annotated[
 ]
 
 
-class SecretRef(ApiType):
+class SecretRef(ApiType, frozen=True):
     """A Secret of the ModelDeployment's own namespace."""
 
     name: Annotated[ObjectName, doc("Name of the Secret.")]
 
 
-class InlineRegistry(ApiType):
+class InlineRegistry(ApiType, frozen=True):
     """An MLflow registry that only this resource uses."""
 
     tracking_uri: Annotated[
-        str,
-        Meta(pattern=r"^https?://[^\s@]+$", max_length=1024),
-        doc("URL of the MLflow tracking server, http:// or https://, without credentials in it."),
+        HttpUrl,
+        doc("URL of the MLflow tracking server, such as https://mlflow.example.com, without credentials in it."),
     ]
     secret_ref: Annotated[
         SecretRef | None,
         doc(
-            "Secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN. The pods that fetch the model "
+            "Secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; for s3:// also AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. The pods that fetch the model "
             "use it; the operator reads it too, where the platform lets it. Default: no credentials."
         ),
     ] = None
 
 
 _REGISTRY = doc("Name of a registry that the platform configured. Default: the platform's default registry, called `default`.")
-_INLINE = doc("A registry of this resource's own, instead of a configured one. Excludes `registry`.")
+_INLINE = doc("A registry of this resource's own, instead of a configured one. Excludes `registry`. Default: none.")
 _STALENESS = doc("How long the registry may have a newer version than the one served before the condition Stale is True, such as 24h. Default: never.")
 _SIGNATURE = doc("Let a version take traffic though its signature is not compatible with the served one's. Default: false.")
 _ONE_REGISTRY = Rule(
     "!(has(self.registry) && has(self.inlineRegistry))",
     "set registry (a configured registry's name) or inlineRegistry (a URL), not both",
+    ".inlineRegistry",
 )
-_URI_RULE = Rule(
-    f"!has(self.uri) || self.uri.matches(r'{MODEL_URI_PATTERN}')",
-    f"must have one of the forms {MODEL_URI_FORMS}",
-    ".uri",
-)
-RegistryName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+RegistryName = DnsLabel
 
 
-class ModelSpec(ApiType):
+class ModelSpec(ApiType, frozen=True):
     """The model and the registry it comes from."""
 
-    RULES: ClassVar = (_ONE_REGISTRY, _URI_RULE)
+    RULES: ClassVar = (_ONE_REGISTRY,)
 
     uri: ModelUri
     registry: Annotated[RegistryName | None, _REGISTRY] = None
@@ -94,27 +103,34 @@ class ModelSpec(ApiType):
     allow_signature_change: Annotated[bool, _SIGNATURE] = False
 
 
-class ModelOverride(ApiType):
+class ModelOverride(ApiType, frozen=True):
     """What a canary changes about the model; a field that is absent is the base's."""
 
-    RULES: ClassVar = (_ONE_REGISTRY, _URI_RULE)
+    RULES: ClassVar = (_ONE_REGISTRY,)
 
-    uri: ModelUri | None = None
-    registry: Annotated[RegistryName | None, _REGISTRY] = None
-    inline_registry: Annotated[InlineRegistry | None, _INLINE] = None
-    allow_signature_change: Annotated[bool | None, _SIGNATURE] = None
+    uri: Annotated[ModelUri | None, doc("Which model the canary serves, in the forms of spec.model.uri. Default: the base's.")] = None
+    registry: Annotated[RegistryName | None, doc("Name of a registry that the platform configured. Default: the base's registry.")] = None
+    inline_registry: Annotated[InlineRegistry | None, doc("A registry of the canary's own, instead of a configured one. Default: the base's.")] = None
+    allow_signature_change: Annotated[
+        bool | None,
+        doc("Let the canary take traffic though its signature is not compatible with the served one's. Default: the base's."),
+    ] = None
 
 
-class EnvVar(ApiType):
+class EnvVar(ApiType, frozen=True):
     """An environment variable of the scoring container."""
 
     RULES: ClassVar = (
-        Rule("!(has(self.value) && has(self.valueFrom))", "set value or valueFrom, not both"),
+        Rule("!(has(self.value) && has(self.valueFrom))", "set value or valueFrom, not both", ".valueFrom"),
     )
 
-    name: Annotated[str, Meta(min_length=1, max_length=253), doc("Name of the variable.")]
-    value: Annotated[Annotated[str, Meta(max_length=32768)] | None, doc("Its value, taken as text.")] = None
-    value_from: Annotated[FreeObject | None, doc("Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef.")] = None
+    name: Annotated[
+        str,
+        text(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", "must be the name of an environment variable: letters, digits, '_', '-' and '.', not beginning with a digit", 253),
+        doc("Name of the variable, each once."),
+    ]
+    value: Annotated[Annotated[str, Meta(max_length=32768)] | None, doc("Its value, taken as text: quote numbers and booleans. At most 32768 characters. Default: empty.")] = None
+    value_from: Annotated[FreeObject | None, doc("Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef. Default: none.")] = None
 
 
 Env = Annotated[
@@ -123,22 +139,22 @@ Env = Annotated[
 ]
 
 
-class RuntimeSpec(ApiType):
+class RuntimeSpec(ApiType, frozen=True):
     """The program that serves the model."""
 
     name: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] | None,
+        DnsLabel | None,
         doc("`mlflow` (Sluicegate's scoring image), `mlserver`, `custom`, or a runtime that the platform added. Default: mlflow."),
     ] = None
     image: Annotated[
-        Annotated[str, Meta(min_length=1, max_length=1024, pattern=r"^\S+$")] | None,
-        doc("Container image, by tag or digest. Default: the runtime's. `custom` has none of its own, so it needs this."),
+        ImageName | None,
+        doc("Container image, by tag or digest. The runtime `custom` has none, so it needs this. Default: the runtime's."),
     ] = None
     args: Annotated[
         Annotated[tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(max_length=64)] | None,
-        doc("Arguments of the scoring container, instead of the runtime's."),
+        doc("Arguments of the scoring container, at most 64. Default: the runtime's."),
     ] = None
-    env: Annotated[Env | None, doc("Environment variables added to the scoring container's; at most 128.")] = None
+    env: Annotated[Env | None, doc("Environment variables added to the scoring container's; at most 128. Default: none.")] = None
     dependencies: Annotated[
         Literal["Image", "Install"] | None,
         doc(
@@ -148,62 +164,85 @@ class RuntimeSpec(ApiType):
     ] = None
 
 
-QuantityMap = Annotated[dict[str, Quantity], Meta(max_length=16)]
+QuantityMap = Annotated[dict[str, Quantity], Meta(max_length=12)]
+"""At most 12: the API server multiplies the cost of a rule by the size of the map, and 16 are just over its budget."""
 
 
-class Resources(ApiType):
+class Resources(ApiType, frozen=True):
     """Compute resources of the scoring container."""
 
-    requests: Annotated[QuantityMap | None, doc("What the scheduler sets aside, such as cpu: 500m and memory: 1Gi.")] = None
-    limits: Annotated[QuantityMap | None, doc("What the container may use at most. More memory than this and it is OOMKilled.")] = None
+    requests: Annotated[QuantityMap | None, doc("What the scheduler sets aside for each pod, such as cpu: 500m (half a core) and memory: 1Gi. Fractions are written in m or in quotes. Default: the limits.")] = None
+    limits: Annotated[QuantityMap | None, doc("What the container may use at most. More memory than this and it is OOMKilled. Default: no limit.")] = None
 
 
-class Toleration(ApiType):
+class Toleration(ApiType, frozen=True):
     """A node taint that the pods tolerate."""
 
-    key: Annotated[Annotated[str, Meta(max_length=316)] | None, doc("Taint key; empty with operator Exists means all.")] = None
+    RULES: ClassVar = (
+        Rule("!has(self.operator) || self.operator != 'Exists' || !has(self.value)", "value belongs to operator Equal: remove value, or use Equal", ".value"),
+        Rule("has(self.key) || (has(self.operator) && self.operator == 'Exists')", "key is missing: only operator Exists goes without one", ".key"),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "tolerationSeconds belongs to effect NoExecute: set effect: NoExecute, or remove it",
+            ".tolerationSeconds",
+        ),
+    )
+
+    key: Annotated[
+        Annotated[str, text(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", "must be a taint key such as nvidia.com/gpu", 316)] | None,
+        doc("Taint key, such as nvidia.com/gpu. Default: all keys, with operator Exists."),
+    ] = None
     operator: Annotated[Literal["Exists", "Equal"] | None, doc("How the value compares. Default: Equal.")] = None
-    value: Annotated[Annotated[str, Meta(max_length=63)] | None, doc("Taint value.")] = None
+    value: Annotated[LabelValue | None, doc("Taint value, for operator Equal. Default: empty.")] = None
     effect: Annotated[Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, doc("Which effect is tolerated. Default: all.")] = None
     toleration_seconds: Annotated[int | None, doc("For NoExecute: how many seconds the pod stays. Default: for ever.")] = None
 
 
-class GpuSpec(ApiType):
+class GpuSpec(ApiType, frozen=True):
     """Accelerators of each pod, and which nodes have the right ones."""
 
     count: Annotated[Annotated[int, Meta(ge=1, le=16)] | None, doc("How many a pod gets, 1 to 16. Default: 1.")] = None
     resource: Annotated[
-        Annotated[str, Meta(min_length=3, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")] | None,
+        Annotated[
+            str,
+            text(
+                r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+                "must be an extended resource with its domain, such as nvidia.com/gpu or nvidia.com/mig-1g.5gb",
+                253,
+            ),
+        ]
+        | None,
         doc("Extended resource to ask for, MIG slices (nvidia.com/mig-1g.5gb) included. Default: nvidia.com/gpu."),
     ] = None
     products: Annotated[
-        Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=63)], ...], Meta(max_length=16)] | None,
-        doc("Acceptable values of the node label nvidia.com/gpu.product, such as NVIDIA-L4. Default: any."),
+        Annotated[tuple[LabelValue, ...], Meta(min_length=1, max_length=16)] | None,
+        doc("Acceptable values of the node label nvidia.com/gpu.product, such as NVIDIA-L4, 1 to 16 of them. Default: any."),
     ] = None
     min_memory: Annotated[Quantity | None, doc("Least memory of one GPU, such as 20Gi, by the node label nvidia.com/gpu.memory. Default: any.")] = None
-    node_selector: Annotated[LabelMap | None, doc("Labels that a node must have besides.")] = None
-    tolerations: Annotated[Annotated[tuple[Toleration, ...], Meta(max_length=16)] | None, doc("Taints tolerated. Default: nvidia.com/gpu, Exists, NoSchedule.")] = None
+    node_selector: Annotated[LabelMap | None, doc("Labels that a node must have besides, at most 32, such as pool: inference. Default: none.")] = None
+    tolerations: Annotated[Annotated[tuple[Toleration, ...], Meta(max_length=16)] | None, doc("Taints tolerated, at most 16. Default: nvidia.com/gpu, Exists, NoSchedule.")] = None
 
 
-class ScalingSpec(ApiType):
+class ScalingSpec(ApiType, frozen=True):
     """How many pods a revision has: a fixed number, or a range that an HPA moves in."""
 
     RULES: ClassVar = (
         Rule(
             "!(has(self.replicas) && (has(self.min) || has(self.max) || has(self.metrics) || has(self.behavior)))",
-            "set replicas (fixed) or min and max (autoscaled), not both",
+            "set replicas (a fixed number) or min, max, metrics and behavior (autoscaled), not both: remove one of them",
+            ".replicas",
         ),
-        Rule("!has(self.min) || has(self.max)", "max is missing: an autoscaled model needs an upper bound", ".max"),
+        Rule("!has(self.min) || has(self.max)", "max is missing: an autoscaled model needs the largest number of pods", ".max"),
         Rule("!(has(self.min) && has(self.max)) || self.min <= self.max", "min must not be larger than max", ".min"),
-        Rule("!(has(self.metrics) || has(self.behavior)) || has(self.max)", "metrics and behavior need max"),
+        Rule("!(has(self.metrics) || has(self.behavior)) || has(self.max)", "max is missing: metrics and behavior are for the autoscaler, which needs max", ".max"),
     )
 
     replicas: Annotated[Annotated[int, Meta(ge=0, le=1000)] | None, doc("A fixed number of pods, 0 to 1000. `kubectl scale` writes it. Default: 1.")] = None
-    min: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, doc("Fewest pods of the autoscaler, 1 to 1000. Default: 1.")] = None
-    max: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, doc("Most pods of the autoscaler, 1 to 1000.")] = None
+    min: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, doc("Fewest pods of the autoscaler, 1 to 1000. Excludes replicas. Default: 1.")] = None
+    max: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, doc("Most pods of the autoscaler, 1 to 1000; setting it turns the autoscaler on. Excludes replicas. Default: no autoscaler.")] = None
     metrics: Annotated[
         Annotated[tuple[FreeObject, ...], Meta(max_length=16)] | None,
-        doc("Metrics of the HorizontalPodAutoscaler (autoscaling/v2 MetricSpec). Default: CPU at 70 % of its request."),
+        doc("Metrics of the HorizontalPodAutoscaler (autoscaling/v2 MetricSpec), at most 16. Default: CPU at 70 % of its request."),
     ] = None
     behavior: Annotated[FreeObject | None, doc("Scaling behavior of the HorizontalPodAutoscaler (autoscaling/v2). Default: the cluster's.")] = None
 
@@ -213,30 +252,43 @@ class ScalingSpec(ApiType):
         return self.max is not None
 
 
-class CanarySpec(ApiType):
+class CanarySpec(ApiType, frozen=True):
     """A second revision beside the base, with the share of traffic that the user gives it."""
 
     weight: Annotated[Percent, doc("Percent of the requests that go to the canary, 0 to 100. 0 is a dark launch: its pods run and get no traffic.")]
-    model: Annotated[ModelOverride | None, doc("What differs from spec.model.")] = None
-    runtime: Annotated[RuntimeSpec | None, doc("What differs from spec.runtime.")] = None
-    resources: Annotated[Resources | None, doc("Instead of spec.resources.")] = None
-    gpu: Annotated[GpuSpec | None, doc("Instead of spec.gpu.")] = None
-    scaling: Annotated[ScalingSpec | None, doc("Instead of spec.scaling.")] = None
-    match: Annotated[HeaderMatches | None, doc("Requests that go wholly to the canary (A/B test); the weight splits the rest. At most 8.")] = None
-    mirror: Annotated[MirrorSpec | None, doc("Copies of requests to the canary, its answers discarded (shadow traffic).")] = None
+    model: Annotated[ModelOverride | None, doc("What differs from spec.model. Default: nothing.")] = None
+    runtime: Annotated[RuntimeSpec | None, doc("What differs from spec.runtime. Default: nothing.")] = None
+    resources: Annotated[Resources | None, doc("Instead of spec.resources. Default: the same.")] = None
+    gpu: Annotated[GpuSpec | None, doc("Instead of spec.gpu. Default: the same.")] = None
+    scaling: Annotated[ScalingSpec | None, doc("Instead of spec.scaling. Default: the same.")] = None
+    match: Annotated[HeaderMatches | None, doc("Requests that go wholly to the canary (A/B test); the weight splits the rest. At most 8. Default: none.")] = None
+    mirror: Annotated[MirrorSpec | None, doc("Copies of requests to the canary, its answers discarded (shadow traffic). Default: none.")] = None
 
 
-class ModelDeploymentSpec(ApiType):
+class ModelDeploymentSpec(ApiType, frozen=True):
     """What is to be served, with what, for whom."""
 
     RULES: ClassVar = (
         Rule(
             "!(has(self.canary) && has(self.rollout) && has(self.rollout.steps) && size(self.rollout.steps) > 0)",
-            "set canary (you move the weight) or rollout.steps (the operator moves it), not both",
+            "set canary (you move the weight) or rollout.steps (the operator moves it), not both: remove one of them",
+            ".canary",
         ),
         Rule(
             "!has(self.runtime) || !has(self.runtime.name) || self.runtime.name != 'custom' || has(self.runtime.image)",
             "runtime.image is missing: the runtime `custom` has no image of its own",
+            ".runtime",
+        ),
+        Rule(
+            "!has(self.canary) || !has(self.canary.runtime) || !has(self.canary.runtime.name) || self.canary.runtime.name != 'custom' "
+            "|| has(self.canary.runtime.image) || (has(self.runtime) && has(self.runtime.image))",
+            "canary.runtime.image is missing: the runtime `custom` has no image of its own",
+            ".canary.runtime",
+        ),
+        Rule(
+            "!self.model.uri.startsWith('image:') || (has(self.runtime) && (has(self.runtime.image) || "
+            "(has(self.runtime.name) && !(self.runtime.name in ['mlflow', 'mlserver']))))",
+            "runtime.image is missing: a model.uri of the form image:///PATH names a path in that image",
             ".runtime",
         ),
     )
@@ -249,11 +301,11 @@ class ModelDeploymentSpec(ApiType):
         FreeObject | None,
         doc(
             "Laid over the pod template for everything else: metadata and spec as in a Deployment's template. Objects merge; lists of named "
-            "items (containers, volumes, env) merge by name; the scoring container is called `model`. Fields the pod API does not know are refused by the operator."
+            "items (containers, volumes, env) merge by name; the scoring container is called `model`. Fields the pod API does not know are refused by the operator. Default: nothing."
         ),
     ] = None
     scaling: Annotated[ScalingSpec, doc("Number of pods of each revision. Default: one.")] = ScalingSpec()
-    traffic: Annotated[TrafficSpec, doc("How clients reach the model.")] = TrafficSpec()
-    canary: Annotated[CanarySpec | None, doc("A second revision beside this one, by weight. Excludes rollout.steps.")] = None
+    traffic: Annotated[TrafficSpec, doc("How clients reach the model. Default: the platform's gateway at /NAMESPACE/NAME.")] = TrafficSpec()
+    canary: Annotated[CanarySpec | None, doc("A second revision beside this one, by weight. Excludes rollout.steps. Default: none.")] = None
     rollout: Annotated[RolloutSpec, doc("How a new version takes over. Default: as soon as it is ready, all at once.")] = RolloutSpec()
     paused: Annotated[bool, doc("Stop acting on changes of the spec: what serves goes on serving. Default: false.")] = False

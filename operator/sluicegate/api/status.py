@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from sluicegate.api.fields import ApiType, doc
+from sluicegate.api.fields import ApiType, Line, doc
 
 
 class ConditionType(StrEnum):
@@ -39,10 +39,10 @@ class Role(StrEnum):
     """Kept at zero pods for an instant rollback."""
 
 
-Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Time = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
 
 
-class Condition(ApiType):
+class Condition(ApiType, frozen=True):
     """One condition, as the Kubernetes API conventions define them."""
 
     type: Annotated[str, Meta(max_length=316), doc("Name of the condition.")]
@@ -53,49 +53,49 @@ class Condition(ApiType):
     observed_generation: Annotated[int | None, doc("metadata.generation that this was concluded from.")] = None
 
 
-class ModelStatus(ApiType):
+class ModelStatus(ApiType, frozen=True):
     """The model version that the current spec resolved to."""
 
-    uri: Annotated[str, doc("spec.model.uri that was resolved.")]
-    registry: Annotated[str | None, doc("The registry asked: a configured name, or a URL.")] = None
-    source: Annotated[str | None, doc("Where the artifacts are fetched from.")] = None
-    name: Annotated[str | None, doc("Registered model name.")] = None
-    version: Annotated[str | None, doc("Model version.")] = None
-    run_id: Annotated[str | None, doc("MLflow run that made it.")] = None
-    model_id: Annotated[str | None, doc("MLflow logged-model id.")] = None
-    digest: Annotated[str | None, doc("Digest of the fetched artifacts, as the stable pods reported it.")] = None
+    uri: Annotated[Line, doc("spec.model.uri that was resolved.")]
+    registry: Annotated[Line | None, doc("The registry asked: a configured name, or a URL.")] = None
+    source: Annotated[Line | None, doc("Where the artifacts are fetched from.")] = None
+    name: Annotated[Line | None, doc("Registered model name.")] = None
+    version: Annotated[Line | None, doc("Model version.")] = None
+    run_id: Annotated[Line | None, doc("MLflow run that made it.")] = None
+    model_id: Annotated[Line | None, doc("MLflow logged-model id.")] = None
+    digest: Annotated[Line | None, doc("Digest of the fetched artifacts, as the stable pods reported it.")] = None
     resolved_at: Annotated[Time | None, doc("When the registry said so.")] = None
 
 
-class RevisionStatus(ApiType):
+class RevisionStatus(ApiType, frozen=True):
     """One revision and what it is doing."""
 
-    name: Annotated[str, doc("Name of the revision's children, NAME-HASH.")]
-    revision: Annotated[str, doc("The revision's hash.")]
+    name: Annotated[Line, doc("Name of the revision's children, NAME-HASH.")]
+    revision: Annotated[Line, doc("The revision's hash.")]
     number: Annotated[int | None, doc("Counts up from 1 with each new revision.")] = None
-    role: Annotated[str, doc("Stable, Target, Canary, Retiring or Parked.")] = Role.PARKED.value
-    model: Annotated[str | None, doc("What it serves, NAME/VERSION or the URI.")] = None
-    version: Annotated[str | None, doc("Model version.")] = None
+    role: Annotated[Line, doc("Stable, Target, Canary, Retiring or Parked.")] = Role.PARKED.value
+    model: Annotated[Line | None, doc("What it serves, NAME/VERSION or the URI.")] = None
+    version: Annotated[Line | None, doc("Model version.")] = None
     weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")] = 0
     accepted_weight: Annotated[Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the traffic that the gateway has accepted for it.")] = None
     replicas: Annotated[int, doc("Pods it has.")] = 0
     ready_replicas: Annotated[int, doc("Pods that are ready.")] = 0
-    reason: Annotated[str | None, doc("Why it is not ready, in one word.")] = None
-    message: Annotated[str | None, doc("Why it is not ready, in a sentence.")] = None
+    reason: Annotated[Line | None, doc("Why it is not ready, in one word.")] = None
+    message: Annotated[Line | None, doc("Why it is not ready, in a sentence.")] = None
 
 
-class RolloutStatus(ApiType):
+class RolloutStatus(ApiType, frozen=True):
     """How far the change from the stable revision to the target is."""
 
-    phase: Annotated[str, doc("Idle, Waiting, Shifting, Draining, Failed or Paused.")] = "Idle"
-    target: Annotated[str | None, doc("Hash of the revision that is to take over.")] = None
+    phase: Annotated[Line, doc("Idle, Waiting, Shifting, Draining, Failed or Paused.")] = "Idle"
+    target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None
     started_at: Annotated[Time | None, doc("When the target was first seen.")] = None
     shifted_at: Annotated[Time | None, doc("When all traffic had moved to the stable revision; scaleDownDelay counts from here.")] = None
     step_index: Annotated[int | None, doc("Index of the current step.")] = None
-    step_hash: Annotated[str | None, doc("Hash of the steps this index belongs to.")] = None
+    step_hash: Annotated[Line | None, doc("Hash of the steps this index belongs to.")] = None
 
 
-class ModelDeploymentStatus(ApiType):
+class ModelDeploymentStatus(ApiType, frozen=True):
     """What is true of a ModelDeployment."""
 
     observed_generation: Annotated[int | None, doc("metadata.generation that this status describes.")] = None
@@ -104,11 +104,11 @@ class ModelDeploymentStatus(ApiType):
         Meta(max_length=16, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
         doc("What is true and why; Ready and Available are the two to wait for."),
     ] = ()
-    url: Annotated[str | None, doc("Where clients reach the model from outside the cluster.")] = None
-    address: Annotated[str | None, doc("Where clients reach the model from inside the cluster.")] = None
+    url: Annotated[Line | None, doc("Where clients reach the model from outside the cluster.")] = None
+    address: Annotated[Line | None, doc("Where clients reach the model from inside the cluster.")] = None
     replicas: Annotated[int, doc("Pods of the stable revision.")] = 0
-    selector: Annotated[str | None, doc("Label selector of the pods, for the scale subresource.")] = None
-    canary: Annotated[str | None, doc("Weight of the canary as accepted, such as 10%.")] = None
+    selector: Annotated[Line | None, doc("Label selector of the pods, for the scale subresource.")] = None
+    canary: Annotated[Line | None, doc("Weight of the canary as accepted, such as 10%.")] = None
     model: Annotated[ModelStatus | None, doc("The version that the spec resolved to.")] = None
     revisions: Annotated[
         tuple[RevisionStatus, ...],

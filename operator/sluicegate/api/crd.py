@@ -1,0 +1,157 @@
+"""The CustomResourceDefinition, and `python -m sluicegate.api.crd`, which writes it and the API reference.
+
+Nothing has a schema default: a default would be written into the stored object, so a GitOps tool would see a difference, and
+`scaling` would hold a number of replicas that nobody chose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sluicegate.api import names
+from sluicegate.api.fields import Rule
+from sluicegate.api.reference import reference
+from sluicegate.api.schema import Schema, schema_of, validations
+from sluicegate.api.spec import ModelDeploymentSpec
+from sluicegate.api.status import ModelDeploymentStatus
+
+CRD_FILE = f"crds/{names.GROUP}_{names.PLURAL}.yaml"
+REFERENCE_FILE = "docs/reference/api.md"
+_HEADER = "# Generated from operator/sluicegate/api by `make generate`: do not edit.\n"
+_REPOSITORY = Path(__file__).resolve().parents[3]
+
+_NAME_RULE = Rule(
+    f"size(self.metadata.name) <= {names.NAME_LIMIT} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    f"metadata.name must be at most {names.NAME_LIMIT} characters, lower-case letters, digits and '-', beginning with a letter and "
+    "ending with a letter or digit: the names of Services are made from it",
+    ".metadata.name",
+)
+
+_COLUMNS = (
+    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", "Whether what is declared is what serves."),
+    ("Status", "string", ".status.conditions[?(@.type=='Ready')].reason", "Why it is ready or not, in one word."),
+    ("Model", "string", ".spec.model.uri", "The model asked for."),
+    ("Version", "string", ".status.model.version", "The model version it resolved to."),
+    ("Canary", "string", ".status.canary", "Weight of the canary, as the gateway has accepted it."),
+    ("Replicas", "integer", ".status.replicas", "Pods of the stable revision."),
+    ("URL", "string", ".status.url", "Where clients reach the model."),
+    ("Age", "date", ".metadata.creationTimestamp", "Time since it was created."),
+)
+
+
+def schema() -> Schema:
+    """The structural schema of a whole ModelDeployment."""
+    return {
+        "description": "A machine-learning model that is kept serving: which one, with what, for whom, and how new versions take over.",
+        "type": "object",
+        "properties": {
+            "apiVersion": {"description": f"Always {names.API_VERSION}.", "type": "string", "maxLength": 64},
+            "kind": {"description": f"Always {names.KIND}.", "type": "string", "maxLength": 64},
+            "metadata": {
+                "type": "object",
+                "properties": {
+                    "name": {
+                        "description": f"At most {names.NAME_LIMIT} lower-case letters, digits and '-', beginning with a letter.",
+                        "type": "string",
+                        "maxLength": 253,
+                    }
+                },
+            },
+            "spec": {**schema_of(ModelDeploymentSpec), "description": "What is to be served, with what, for whom."},
+            "status": {**schema_of(ModelDeploymentStatus), "description": "What is true, written by the operator."},
+        },
+        "required": ["spec"],
+        "x-kubernetes-validations": validations([_NAME_RULE]),
+    }
+
+
+def crd() -> dict[str, Any]:
+    """The CustomResourceDefinition."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "spec": {
+            "group": names.GROUP,
+            "names": {
+                "kind": names.KIND,
+                "listKind": f"{names.KIND}List",
+                "plural": names.PLURAL,
+                "singular": names.KIND.lower(),
+                "shortNames": [names.SHORT_NAME],
+                "categories": [names.MANAGER],
+            },
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": names.VERSION,
+                    "served": True,
+                    "storage": True,
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": kind, "jsonPath": path, "description": text} for name, kind, path, text in _COLUMNS
+                    ],
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.scaling.replicas",
+                            "statusReplicasPath": ".status.replicas",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
+                    "schema": {"openAPIV3Schema": schema()},
+                }
+            ],
+        },
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes every value out in full: an alias would be lost on a reader."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def generated() -> dict[str, str]:
+    """Every generated file of the API: path below the repository's root, and text."""
+    manifest = yaml.dump(crd(), Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
+    return {CRD_FILE: _HEADER + manifest, REFERENCE_FILE: reference((ModelDeploymentSpec, ModelDeploymentStatus))}
+
+
+def drift(root: Path) -> str:
+    """What differs between the generated files below `root` and what the types say, as a unified diff."""
+    lines: list[str] = []
+    for name, wanted in generated().items():
+        path = root / name
+        found = path.read_text() if path.exists() else ""
+        lines += difflib.unified_diff(
+            found.splitlines(keepends=True), wanted.splitlines(keepends=True), name, f"{name} (generated)"
+        )
+    return "".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes the generated files; with `--check` only compares them and returns 1 where they differ."""
+    parser = argparse.ArgumentParser(prog="python -m sluicegate.api.crd", description=main.__doc__)
+    parser.add_argument("--check", action="store_true", help="show what differs and write nothing")
+    parser.add_argument("--root", type=Path, default=_REPOSITORY, help="the repository (default: this one)")
+    options = parser.parse_args(arguments)
+    if options.check:
+        difference = drift(options.root)
+        sys.stdout.write(difference)
+        return 1 if difference else 0
+    for name, text in generated().items():
+        path = options.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
