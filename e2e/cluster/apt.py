@@ -54,9 +54,7 @@ def ensure(packages: dict[str, str]) -> None:
     if not wanted:
         return
     if os.geteuid() != 0:
-        raise ClusterError(
-            f"These Debian packages are missing, and only root can install them: {' '.join(wanted)}."
-        )
+        raise ClusterError(f"These Debian packages are missing, and only root can install them: {' '.join(wanted)}.")
     if shutil.which("apt-get") is None:
         raise ClusterError(f"This is no Debian: install these by hand: {', '.join(wanted)}.")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}

@@ -18,9 +18,7 @@ from e2e.cluster.shell import say, step
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python3 -m e2e.cluster", description="Real Kubernetes without Docker."
-    )
+    parser = argparse.ArgumentParser(prog="python3 -m e2e.cluster", description="Real Kubernetes without Docker.")
     commands = parser.add_subparsers(dest="command", required=True)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -34,13 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     ):
         made = command(name, text)
         made.add_argument("--profile", choices=specs.PROFILES, default="node")
-        made.add_argument(
-            "--addons", help=f"comma separated, out of: {', '.join(catalogue.ALL)}; '' for none"
-        )
+        made.add_argument("--addons", help=f"comma separated, out of: {', '.join(catalogue.ALL)}; '' for none")
         made.add_argument("--scheduler", action="store_true", help="a scheduler in a control plane too")
-        made.add_argument(
-            "--base-image", action="store_true", help="make the base image of our images meanwhile"
-        )
+        made.add_argument("--base-image", action="store_true", help="make the base image of our images meanwhile")
         made.add_argument("--use", choices=("local", "kind", "existing"), default="local")
     command("down", "remove a cluster whole").add_argument("--all", action="store_true", help="all clusters")
     command("status", "show the parts of a cluster")
@@ -113,9 +107,7 @@ def _logs(args: argparse.Namespace) -> None:
         return
     log = proc.load(cluster.state, args.component).log
     sys.stdout.flush()
-    os.execvp(
-        "tail", ["tail", "-n", "+1" if not args.follow else "20", *(["-f"] if args.follow else []), log]
-    )
+    os.execvp("tail", ["tail", "-n", "+1" if not args.follow else "20", *(["-f"] if args.follow else []), log])
 
 
 def _image(args: argparse.Namespace) -> None:

@@ -133,7 +133,5 @@ def connect(name: str = "dev") -> Cluster:
     """
     spec = specs.load(name)
     if spec is None or not spec.ready:
-        raise ClusterError(
-            f"There is no cluster {name!r}; `python3 -m e2e.cluster up --name {name}` makes it."
-        )
+        raise ClusterError(f"There is no cluster {name!r}; `python3 -m e2e.cluster up --name {name}` makes it.")
     return Cluster(spec)

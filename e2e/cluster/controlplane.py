@@ -17,9 +17,7 @@ def certificates(spec: Spec) -> None:
     pki.authority("ca")
     pki.authority("front-ca")
     pki.service_accounts()
-    addresses = (
-        f"IP:{spec.node_ip},IP:127.0.0.1,IP:{spec.service_ip(1)},DNS:localhost,DNS:kubernetes.default.svc"
-    )
+    addresses = f"IP:{spec.node_ip},IP:127.0.0.1,IP:{spec.service_ip(1)},DNS:localhost,DNS:kubernetes.default.svc"
     pki.issue("apiserver", "/CN=kube-apiserver", names=addresses)
     pki.issue("front", "/CN=front-proxy", authority="front-ca")
     subjects = {

@@ -165,13 +165,9 @@ def _copied(dockerfile: Path, context: Path) -> list[Path]:
         if words[0].upper() not in {"COPY", "ADD"} or any(w.startswith("--from") for w in words):
             continue
         sources = [w.strip('[]",') for w in words[1:] if not w.startswith("--")][:-1]
-        for path in (
-            p for s in sources for p in ([context] if s in {".", "./"} else context.glob(s.strip("/")))
-        ):
+        for path in (p for s in sources for p in ([context] if s in {".", "./"} else context.glob(s.strip("/")))):
             inner = [path] if path.is_file() else path.rglob("*")
-            found.update(
-                p for p in inner if p.is_file() and not {".git", "__pycache__", ".venv"} & set(p.parts)
-            )
+            found.update(p for p in inner if p.is_file() and not {".git", "__pycache__", ".venv"} & set(p.parts))
     return sorted(found)
 
 
@@ -185,15 +181,9 @@ def _content_key(dockerfile: Path, context: Path, tag: str) -> str:
 
 def _pip_configuration() -> str:
     """The PIP_* variables as a pip.conf: a mounted file cannot end up in the image as ENV would."""
-    names = {
-        k.removeprefix("PIP_").lower().replace("_", "-"): v
-        for k, v in os.environ.items()
-        if k.startswith("PIP_")
-    }
+    names = {k.removeprefix("PIP_").lower().replace("_", "-"): v for k, v in os.environ.items() if k.startswith("PIP_")}
     names.pop("cert", None)
-    lines = [
-        f"{name} = {value}" for name, value in sorted(names.items()) if name not in {"require-virtualenv"}
-    ]
+    lines = [f"{name} = {value}" for name, value in sorted(names.items()) if name not in {"require-virtualenv"}]
     return "\n".join(["[global]", f"cert = {_CERTIFICATES}", "root-user-action = ignore", *lines]) + "\n"
 
 

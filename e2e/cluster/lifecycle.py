@@ -143,6 +143,4 @@ def down(name: str = "dev") -> None:
     with locked(state_root() / f".{check_name(name)}.lock"):
         teardown.remove(name)
         if left := teardown.leftovers(name):
-            raise ClusterError(
-                f"This is left of cluster {name!r} and could not be removed: {', '.join(left)}."
-            )
+            raise ClusterError(f"This is left of cluster {name!r} and could not be removed: {', '.join(left)}.")

@@ -122,11 +122,7 @@ def _make_cgroups(spec: Spec) -> None:
         return
     for hierarchy in top.glob("*"):
         # "cpu,cpuacct" has links named cpu and cpuacct: one folder
-        if (
-            (hierarchy / "cgroup.procs").exists()
-            and not hierarchy.is_symlink()
-            and hierarchy.name != "unified"
-        ):
+        if (hierarchy / "cgroup.procs").exists() and not hierarchy.is_symlink() and hierarchy.name != "unified":
             (hierarchy / spec.netns).mkdir(exist_ok=True)
     cpuset, root = top / "cpuset" / spec.netns, top / "cpuset"
     for setting in ("cpuset.cpus", "cpuset.mems"):  # empty in a new folder, and then no process may enter it

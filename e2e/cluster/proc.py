@@ -95,9 +95,7 @@ def load(state: Path, name: str) -> Record:
     """Reads the record of a daemon."""
     path = state / "run" / f"{name}.json"
     if not path.exists():
-        raise ClusterError(
-            f"There is no component {name!r} in {state}; there are: {', '.join(names(state))}."
-        )
+        raise ClusterError(f"There is no component {name!r} in {state}; there are: {', '.join(names(state))}.")
     return Record(**json.loads(path.read_text()))
 
 

@@ -93,16 +93,12 @@ def node(name: str) -> Spec:
     """Facts for a node in the first address block that no other cluster and no route uses."""
     taken = {s.block for n in all_names() if n != name and (s := load(n))}
     routes = run(["ip", "-4", "route", "show"]) + run(["ip", "-4", "-o", "addr", "show"])
-    used = [
-        ipaddress.ip_network(w, strict=False) for w in routes.split() if w.startswith(("198.18.", "198.19."))
-    ]
+    used = [ipaddress.ip_network(w, strict=False) for w in routes.split() if w.startswith(("198.18.", "198.19."))]
     for block in _RANGE.subnets(new_prefix=_BLOCK):
         if str(block) in taken or any(block.overlaps(u) for u in used):
             continue
         services, pods = list(block.subnets(new_prefix=20))[1], list(block.subnets(new_prefix=19))[1]
-        return Spec(
-            name, "node", str(block[2]), str(block[1]), str(block), str(pods), str(services), 6443, 2379, 2380
-        )
+        return Spec(name, "node", str(block[2]), str(block[1]), str(block), str(pods), str(services), 6443, 2379, 2380)
     raise ClusterError(f"All address blocks of {_RANGE} are in use; take a cluster down first.")
 
 

@@ -144,10 +144,7 @@ def wheel(name: str, distribution: str, version: str, member: str) -> Tool:
 kubernetes = go_tool(
     "kubernetes",
     KUBERNETES,
-    *(
-        f"k8s.io/kubernetes/cmd/kube{c}"
-        for c in ("-apiserver", "-controller-manager", "-scheduler", "-proxy")
-    ),
+    *(f"k8s.io/kubernetes/cmd/kube{c}" for c in ("-apiserver", "-controller-manager", "-scheduler", "-proxy")),
     "k8s.io/kubernetes/cmd/kubelet",
     "k8s.io/kubernetes/cmd/kubectl",
     ldflags=f"-s -w -X {_KUBE_VERSION}.gitVersion={KUBERNETES} "

@@ -19,22 +19,28 @@ _READY_PORT = 8181
 def _begin(cluster: Cluster) -> None:
     spec = cluster.spec
     corefile = cluster.state / "Corefile"
-    corefile.write_text(f""".:53 {{
+    # a zone each: within one, CoreDNS asks its plugins in an order of its own, and `template` before the others
+    corefile.write_text(f"""cluster.local in-addr.arpa {{
     bind {spec.node_ip}
     errors
     ready {spec.node_ip}:{_READY_PORT}
     kubernetes cluster.local in-addr.arpa {{
         kubeconfig {cluster.state}/addon.conf
         pods insecure
-        fallthrough in-addr.arpa
         ttl 5
     }}
+}}
+host.sluicegate.internal {{
+    bind {spec.node_ip}
     hosts {{
         {spec.host_ip} host.sluicegate.internal
-        fallthrough
     }}
+}}
+. {{
+    bind {spec.node_ip}
     template ANY ANY {{
         rcode NXDOMAIN
+        authority ". 60 IN SOA sluicegate.internal. sluicegate.internal. 1 60 60 60 60"
     }}
 }}
 """)
