@@ -1,0 +1,205 @@
+"""Trains a tiny recommendation model on made data and registers it with an MLflow server.
+
+Version N of the model adds N * 100 to every score, so that an answer shows which version gave it.
+--broken and --slow
+register models that fail in the ways a rollout has to survive.
+
+    python train.py --tracking-uri http://127.0.0.1:5000 --versions 2 --alias champion
+"""
+
+import argparse
+import os
+import tempfile
+import time
+import warnings
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.models import infer_signature
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+FEATURES = ["recency_days", "visits", "basket_value"]
+SHIFT = 100.0
+"""What separates the answers of one version from those of the next; a score itself stays between 0 and
+1 or so."""
+
+# The broken models are code files ("models from code"), so that they also fail on a machine without
+# this script.
+BROKEN = {
+    "load": """
+import mlflow
+import a_package_that_is_not_in_the_image  # fails as soon as the model is loaded
+""",
+    "predict": """
+import mlflow
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        raise RuntimeError("the feature store has no such customer (a deliberately broken model)")
+
+mlflow.models.set_model(Model())
+""",
+    "memory": """
+import mlflow
+
+class Model(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        self.held = []
+        for _ in range(%(gigabytes)d * 16):
+            self.held.append(b"x" * (64 << 20))  # written, so really taken
+
+    def predict(self, context, model_input, params=None):
+        return [float(len(self.held))] * len(model_input)
+
+mlflow.models.set_model(Model())
+""",
+    "slow": """
+import time
+import mlflow
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        time.sleep(%(seconds)r)
+        return [%(shift)r] * len(model_input)
+
+mlflow.models.set_model(Model())
+""",
+}
+
+
+def main() -> None:
+    options = arguments()
+    mlflow.set_tracking_uri(options.tracking_uri)
+    client = MlflowClient()
+    wait_for_server(client, options.wait)
+    mlflow.set_experiment(options.experiment)
+    versions = [register(client, options) for _ in range(options.versions)]
+    last = versions[-1]
+    if options.alias:
+        client.set_registered_model_alias(options.name, options.alias, last)
+        print(f"models:/{options.name}@{options.alias} -> version {last}")
+    if options.stage:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # stages are deprecated, and still followed
+            client.transition_model_version_stage(
+                options.name, last, options.stage, archive_existing_versions=True
+            )
+        print(f"models:/{options.name}/{options.stage} -> version {last}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = os.environ.get("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    parser.add_argument("--tracking-uri", default=default, help=f"the MLflow server (default {default})")
+    parser.add_argument("--experiment", default="recommendations")
+    parser.add_argument("--name", default="recommendation-engine", help="the registered model's name")
+    parser.add_argument("--versions", type=int, default=1, help="how many versions to register")
+    parser.add_argument("--alias", default="champion", help="alias to set on the last one; '' for none")
+    parser.add_argument("--stage", default="", help="stage to move the last one to, for example Production")
+    parser.add_argument("--flavor", choices=["sklearn"], default="sklearn")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
+        "--broken", choices=["load", "predict", "memory"], help="register a model that fails so"
+    )
+    kind.add_argument(
+        "--slow", type=float, metavar="SECONDS", help="register a model that takes so long to answer"
+    )
+    parser.add_argument("--gigabytes", type=int, default=8, help="what --broken memory allocates")
+    parser.add_argument("--wait", type=float, default=120, help="seconds to wait for the server")
+    return parser.parse_args()
+
+
+def wait_for_server(client: MlflowClient, seconds: float) -> None:
+    """A Job may start before the server does; MLflow's own retries would be minutes of silence."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            client.search_registered_models(max_results=1)
+            return
+        except Exception as error:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the MLflow server does not answer: {error}") from error
+            print("waiting for the MLflow server", flush=True)
+            time.sleep(2)
+
+
+def register(client: MlflowClient, options: argparse.Namespace) -> str:
+    """Trains, logs and registers one version, and gives back its number."""
+    number = next_version(client, options.name)
+    data, score = made_data()
+    with mlflow.start_run(run_name=f"{options.name}-{number}") as run:
+        mlflow.log_param("shift", SHIFT * number)
+        kind = options.broken or ("slow" if options.slow is not None else None)
+        if kind:
+            source, model_id = log_broken(kind, number, options), None
+        else:
+            source, model_id = log_sklearn(number, data, score)
+    version = client.create_model_version(
+        options.name, source, run_id=run.info.run_id, model_id=model_id
+    ).version
+    print(f"registered {options.name} version {version} ({kind or options.flavor}) from {source}", flush=True)
+    return str(version)
+
+
+def next_version(client: MlflowClient, name: str) -> int:
+    try:
+        client.create_registered_model(name)
+    except mlflow.MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    return 1 + max(
+        (int(found.version) for found in client.search_model_versions(f"name='{name}'")), default=0
+    )
+
+
+def made_data() -> tuple[pd.DataFrame, np.ndarray]:
+    random = np.random.default_rng(7)
+    data = pd.DataFrame(random.uniform([0, 0, 0], [60, 30, 200], size=(500, 3)), columns=FEATURES)
+    score = 0.5 - 0.005 * data["recency_days"] + 0.01 * data["visits"] + 0.001 * data["basket_value"]
+    return data, score.to_numpy()
+
+
+def log_sklearn(number: int, data: pd.DataFrame, score: np.ndarray) -> tuple[str, str]:
+    """An ordinary regression, its target shifted by the version; gives back its source and logged model."""
+    model = make_pipeline(StandardScaler(), LinearRegression())
+    model.fit(data, score + SHIFT * number)
+    info = mlflow.sklearn.log_model(
+        model, name="model", signature=infer_signature(data, model.predict(data)), input_example=data.head(2)
+    )
+    return f"models:/{info.model_id}", info.model_id
+
+
+def log_broken(kind: str, number: int, options: argparse.Namespace) -> str:
+    """A model from code with the same signature as the good ones; gives back where its files are."""
+    data, score = made_data()
+    code = BROKEN[kind]
+    if "%(" in code:
+        code %= {"gigabytes": options.gigabytes, "seconds": options.slow, "shift": SHIFT * number}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.py")
+        # MLflow runs the file while it logs it: the harmless one is logged, and the real one put into
+        # the model after.
+        with open(path, "w") as file:
+            file.write(BROKEN["predict"])
+        saved = os.path.join(folder, "saved")
+        mlflow.pyfunc.save_model(
+            saved,
+            python_model=path,
+            signature=infer_signature(data, score),
+            pip_requirements=[f"mlflow=={mlflow.__version__}"],
+        )
+        with open(os.path.join(saved, "model.py"), "w") as file:
+            file.write(code)
+        mlflow.log_artifacts(saved, "model")
+        return mlflow.get_artifact_uri("model")
+
+
+if __name__ == "__main__":
+    main()
