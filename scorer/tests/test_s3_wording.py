@@ -1,0 +1,59 @@
+"""How S3's refusals are worded. A real S3 server is part of the e2e tests; here its answers are stubbed."""
+
+import boto3
+import pytest
+from botocore.exceptions import NoCredentialsError
+from botocore.stub import Stubber
+from sluicegate_scorer.errors import ScorerError, TransientError
+from sluicegate_scorer.sources.s3 import S3Source
+
+
+@pytest.fixture
+def client():
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "us-east-1"}
+    return boto3.client("s3", endpoint_url="http://s3.test:9000", **keys)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("NoSuchBucket", 404, "bucket models does not exist"),
+        ("NoSuchKey", 404, "not there any more"),
+        ("AccessDenied", 403, "allow s3:ListBucket"),
+        ("InvalidAccessKeyId", 403, "refused the credentials"),
+        ("SignatureDoesNotMatch", 403, "refused the credentials"),
+    ],
+)
+def test_refusals(client, code, status, expected):
+    with Stubber(client) as stub:
+        stub.add_client_error("list_objects_v2", code, "why", status)
+        with pytest.raises(ScorerError, match=expected) as raised:
+            S3Source("s3://models/a/b", client).list_folder("")
+    assert not isinstance(raised.value, TransientError)
+
+
+def test_a_busy_server_is_asked_again(client):
+    with Stubber(client) as stub:
+        stub.add_client_error("list_objects_v2", "SlowDown", "why", 503)
+        with pytest.raises(TransientError):
+            S3Source("s3://models/a/b", client).list_folder("")
+
+
+def test_no_credentials(client, monkeypatch):
+    source = S3Source("s3://models/a/b", client)
+    assert "AWS_ACCESS_KEY_ID" in str(source._failure(NoCredentialsError()))
+
+
+def test_listing_is_relative_to_the_prefix_and_cannot_escape(client):
+    with Stubber(client) as stub:
+        keys = [
+            {"Key": "a/b/", "Size": 0},
+            {"Key": "a/b/MLmodel", "Size": 3},
+            {"Key": "a/b/data/x", "Size": 4},
+        ]
+        stub.add_response("list_objects_v2", {"Contents": keys})
+        files, _ = S3Source("s3://models/a/b", client).list_folder("")
+        assert [(file.path, file.size) for file in files] == [("MLmodel", 3), ("data/x", 4)]
+        stub.add_response("list_objects_v2", {"Contents": [{"Key": "a/b/../x", "Size": 3}]})
+        with pytest.raises(ScorerError, match="refused the artifact listing"):
+            S3Source("s3://models/a/b", client).list_folder("")
