@@ -13,35 +13,38 @@ from typing import Final
 from urllib.parse import unquote
 
 from sluicegate.core.model_ref import (
-    Artifacts as Artifacts,
+    Artifacts,
+    Baked,
+    LoggedModel,
+    ModelRef,
+    RegistryAlias,
+    RegistryLatest,
+    RegistryStage,
+    RegistryVersion,
+    RunArtifact,
+    Volume,
 )
-from sluicegate.core.model_ref import (
-    Baked as Baked,
-)
-from sluicegate.core.model_ref import (
-    LoggedModel as LoggedModel,
-)
-from sluicegate.core.model_ref import (
-    ModelRef as ModelRef,
-)
-from sluicegate.core.model_ref import (
-    RegistryAlias as RegistryAlias,
-)
-from sluicegate.core.model_ref import (
-    RegistryLatest as RegistryLatest,
-)
-from sluicegate.core.model_ref import (
-    RegistryStage as RegistryStage,
-)
-from sluicegate.core.model_ref import (
-    RegistryVersion as RegistryVersion,
-)
-from sluicegate.core.model_ref import (
-    RunArtifact as RunArtifact,
-)
-from sluicegate.core.model_ref import (
-    Volume as Volume,
-)
+
+__all__ = [
+    "FORMS",
+    "MAX_LENGTH",
+    "MAX_VERSION",
+    "STAGES",
+    "Artifacts",
+    "Baked",
+    "InvalidModelUri",
+    "LoggedModel",
+    "ModelRef",
+    "RegistryAlias",
+    "RegistryLatest",
+    "RegistryStage",
+    "RegistryVersion",
+    "RunArtifact",
+    "Volume",
+    "has_traversal",
+    "parse",
+    "without_userinfo",
+]
 
 FORMS: Final = (
     "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, "

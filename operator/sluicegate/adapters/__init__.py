@@ -1,0 +1,1 @@
+"""What the operator asks of other systems over HTTP: the MLflow registry, and metrics."""

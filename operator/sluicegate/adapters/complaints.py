@@ -1,0 +1,184 @@
+"""What a registry does not have, said so that the reader can mend it: the thing, what is there instead,
+and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from sluicegate.adapters.answers import LoggedInfo, Registered, RegisteredList, Version
+from sluicegate.adapters.http import Refusal, RegistryEndpoint, server_error
+from sluicegate.core.model_uri import (
+    LoggedModel,
+    RegistryAlias,
+    RegistryStage,
+    RegistryVersion,
+    RunArtifact,
+    without_userinfo,
+)
+from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+
+_SHOWN: Final = 8
+_CHANGE: Final = "change spec.model.uri"
+
+
+def no_model(endpoint: RegistryEndpoint, name: str, models: RegisteredList) -> ResolutionError:
+    """ModelNotFound."""
+    names = [model.name for model in models.registered_models]
+    there = f"Models there: {_list(names, more=bool(models.next_page_token))}" if names else "It lists no models"
+    return _failure(
+        ResolutionReason.MODEL_NOT_FOUND,
+        f"There is no registered model {_q(name)} in {endpoint}. {there}. Register it, or {_CHANGE} "
+        "(names are case-sensitive).",
+    )
+
+
+def no_version(endpoint: RegistryEndpoint, ref: RegistryVersion, model: Registered) -> ResolutionError:
+    """VersionNotFound."""
+    newest = max((int(version.version) for version in model.latest_versions), default=None)
+    there = "It has no versions" if newest is None else f"The newest there is {newest}"
+    return _failure(
+        ResolutionReason.VERSION_NOT_FOUND,
+        f"Model {_q(ref.name)} has no version {ref.version} in {endpoint}. {there}. Register one, or {_CHANGE}.",
+    )
+
+
+def no_versions(endpoint: RegistryEndpoint, name: str) -> ResolutionError:
+    """VersionNotFound, for `latest` of an empty model."""
+    return _failure(
+        ResolutionReason.VERSION_NOT_FOUND,
+        f"Model {_q(name)} has no versions in {endpoint}. Register one, or {_CHANGE}.",
+    )
+
+
+def no_alias(endpoint: RegistryEndpoint, ref: RegistryAlias, model: Registered) -> ResolutionError:
+    """AliasNotFound."""
+    aliases = [alias.alias for alias in model.aliases]
+    there = f"Aliases there: {_list(aliases)}" if aliases else "It has no aliases"
+    arguments = f"{_q(ref.name)}, {_q(ref.alias)}, VERSION"
+    return _failure(
+        ResolutionReason.ALIAS_NOT_FOUND,
+        f"Model {_q(ref.name)} has no alias {_q(ref.alias)} in {endpoint}. {there}. Set it with "
+        f"MlflowClient().set_registered_model_alias({arguments}), or {_CHANGE}.",
+    )
+
+
+def empty_stage(endpoint: RegistryEndpoint, ref: RegistryStage, model: Registered) -> ResolutionError:
+    """StageEmpty."""
+    stages = [f"{version.current_stage} (version {version.version})" for version in model.latest_versions]
+    there = f"Stages with versions: {_list(stages)}" if stages else "It has no versions"
+    arguments = f'{_q(ref.name)}, VERSION, "{ref.stage}"'
+    return _failure(
+        ResolutionReason.STAGE_EMPTY,
+        f"Model {_q(ref.name)} has no version in stage {ref.stage} in {endpoint}. {there}. Move one "
+        "there with "
+        f"MlflowClient().transition_model_version_stage({arguments}), or {_CHANGE}.",
+    )
+
+
+def version_not_ready(endpoint: RegistryEndpoint, version: Version) -> ResolutionError:
+    """VersionNotReady: registration goes on, or has failed for good."""
+    pending = version.status == "PENDING_REGISTRATION"
+    said = f" ({version.status_message[:200]})" if version.status_message else ""
+    todo = "It is looked at again by itself" if pending else f"Register the model again, or {_CHANGE}"
+    return _failure(
+        ResolutionReason.VERSION_NOT_READY,
+        f"Version {version.version} of model {_q(version.name)} in {endpoint} is {version.status[:40]}{said}. {todo}.",
+        transient=pending,
+    )
+
+
+def logged_model_not_ready(endpoint: RegistryEndpoint, info: LoggedInfo) -> ResolutionError:
+    """VersionNotReady, for a logged model whose artifacts are not (or never) all there."""
+    pending = info.status == "LOGGED_MODEL_PENDING"
+    state = "is still being logged" if pending else "was not uploaded whole"
+    todo = "It is looked at again by itself" if pending else f"Log it again, or {_CHANGE}"
+    return _failure(
+        ResolutionReason.VERSION_NOT_READY,
+        f"The logged model {_q(info.model_id)} in {endpoint} {state} ({info.status}). {todo}.",
+        transient=pending,
+    )
+
+
+def no_logged_model(endpoint: RegistryEndpoint, ref: LoggedModel) -> ResolutionError:
+    """LoggedModelNotFound."""
+    return _failure(
+        ResolutionReason.LOGGED_MODEL_NOT_FOUND,
+        f"There is no logged model {_q(ref.model_id)} in {endpoint} (or it was deleted). For a "
+        "registered model of that name write "
+        f"models:/{ref.model_id}/VERSION; else {_CHANGE}.",
+    )
+
+
+def no_run(endpoint: RegistryEndpoint, ref: RunArtifact, *, deleted: bool = False) -> ResolutionError:
+    """RunNotFound."""
+    what = (
+        f"The run {_q(ref.run_id)} in {endpoint} was deleted"
+        if deleted
+        else f"There is no run {_q(ref.run_id)} in {endpoint}"
+    )
+    todo = "Restore it (mlflow runs restore)" if deleted else "Check its id and spec.model.registry"
+    return _failure(ResolutionReason.RUN_NOT_FOUND, f"{what}. {todo}, or {_CHANGE}.")
+
+
+def no_artifact(endpoint: RegistryEndpoint, ref: RunArtifact, there: Iterable[str]) -> ResolutionError:
+    """ArtifactNotFound."""
+    listed = _list(list(there))
+    has = f"Its artifacts: {listed}" if listed else "It lists no artifacts"
+    return _failure(
+        ResolutionReason.ARTIFACT_NOT_FOUND,
+        f"The run {_q(ref.run_id)} in {endpoint} has neither an artifact nor a logged model at "
+        f"{_q(ref.path)}. {has}. "
+        f"Log the model under that name, or {_CHANGE}.",
+    )
+
+
+def unsupported_source(endpoint: RegistryEndpoint, uri: str, source: str) -> ResolutionError:
+    """SourceUnsupported: what the registry keeps is out of a pod's reach."""
+    shown = without_userinfo(source)[:200]
+    if not source:
+        why = "has no artifacts recorded. Log the model again"
+    elif source.startswith(("/", "file:", ".")) or ":" not in source:
+        why = (
+            f"is kept in a directory of the MLflow server's own machine ({shown}), which no pod can "
+            "fetch. Start the server with "
+            "--serve-artifacts and --artifacts-destination, and log the model again in a new experiment"
+        )
+    else:
+        why = (
+            f"is kept at {shown}, which cannot be fetched: only mlflow-artifacts:/PATH, s3://BUCKET/PATH "
+            "and gs://BUCKET/PATH "
+            "are supported yet"
+        )
+    return _failure(ResolutionReason.SOURCE_UNSUPPORTED, f'The model "{uri}" of {endpoint} {why}, or {_CHANGE}.')
+
+
+def too_many_hops(endpoint: RegistryEndpoint, uri: str, source: str) -> ResolutionError:
+    """SourceUnsupported: versions that point at each other."""
+    return _failure(
+        ResolutionReason.SOURCE_UNSUPPORTED,
+        f'The model "{uri}" of {endpoint} has a source that points at a further model '
+        f"({without_userinfo(source)[:200]}), and "
+        f"so on, too many times. Register the model from its artifacts, or {_CHANGE}.",
+    )
+
+
+def unexpected(endpoint: RegistryEndpoint, refusal: Refusal) -> ResolutionError:
+    """RegistryError: MLflow refused what every MLflow server accepts."""
+    return server_error(endpoint, refusal.status, f"{refusal.code} {refusal.message}")
+
+
+def _failure(reason: ResolutionReason, message: str, *, transient: bool = False) -> ResolutionError:
+    return ResolutionError(ResolutionFailure(reason, message, transient))
+
+
+def _q(text: str) -> str:
+    """`text` in quotes, with whatever could disturb a terminal or a log escaped."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _list(names: list[str], *, more: bool = False) -> str:
+    shown = [name if len(name) <= 60 and name.isprintable() else _q(name[:60]) for name in names[:_SHOWN]]
+    return ", ".join(shown) + (", and more" if more or len(names) > _SHOWN else "")

@@ -1,0 +1,127 @@
+"""What logs the operator in to a registry, read from a Secret.
+
+The keys are MLflow's own environment variables, so that the same Secret serves `envFrom` in a pod.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from sluicegate.core.resolution import ResolutionError, secret_invalid
+
+_USERNAME: Final = "MLFLOW_TRACKING_USERNAME"
+_PASSWORD: Final = "MLFLOW_TRACKING_PASSWORD"
+_TOKEN: Final = "MLFLOW_TRACKING_TOKEN"
+_CERT: Final = "MLFLOW_TRACKING_CLIENT_CERT_PEM"
+_KEYS: Final = f"{_USERNAME} and {_PASSWORD}, {_TOKEN}, {_CERT}, tls.crt and tls.key, or ca.crt"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """One registry's credentials; comparing two tells whether a Secret was rotated.
+
+    Attributes:
+        username: For basic authentication, with `password`.
+        password: See `username`.
+        token: Bearer token; basic authentication wins where both are set (mlflow `rest_utils.http_request`).
+        client_pem: Client certificate and its key, PEM, one after the other.
+        ca_pem: Certificates to trust instead of the system's.
+    """
+
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+    client_pem: str | None = None
+    ca_pem: str | None = None
+
+    @classmethod
+    def from_secret(cls, data: Mapping[str, bytes], secret: str = "The registry's Secret") -> Credentials:
+        """The credentials in a Secret's (decoded) data; keys that mean nothing here are left alone.
+
+        Line ends after a value are dropped: `echo secret | base64` is how most of them get there.
+
+        Args:
+            data: The Secret's keys and values.
+            secret: How messages call it, such as `Secret "mlflow" in namespace "shop"`.
+
+        Raises:
+            ResolutionError: SecretInvalid, with a sentence that quotes no value.
+        """
+
+        def text(key: str) -> str | None:
+            try:
+                value = data[key].decode().rstrip("\r\n") if key in data else ""
+            except UnicodeDecodeError:
+                raise ResolutionError(secret_invalid(secret, f"{key} is not UTF-8 text")) from None
+            return value or None
+
+        username, password, token = (_one_line(text(key), key, secret) for key in (_USERNAME, _PASSWORD, _TOKEN))
+        certificate, key = text("tls.crt"), text("tls.key")
+        if (username is None) != (password is None):
+            missing = _PASSWORD if password is None else _USERNAME
+            raise ResolutionError(secret_invalid(secret, f"{missing} is missing; user name and password go together"))
+        if (certificate is None) != (key is None):
+            missing = "tls.key" if key is None else "tls.crt"
+            raise ResolutionError(secret_invalid(secret, f"{missing} is missing; certificate and key go together"))
+        pair = f"{certificate}\n{key}\n" if certificate else None
+        found = cls(username, password, token, text(_CERT) or pair, text("ca.crt"))
+        if found == cls():
+            raise ResolutionError(secret_invalid(secret, f"it has none of the keys {_KEYS}"))
+        try:
+            found.ssl_context()
+        except ssl.SSLError:
+            raise ResolutionError(secret_invalid(secret, "its certificate, key or ca.crt is not valid PEM")) from None
+        return found
+
+    @property
+    def present(self) -> bool:
+        """Whether there is anything that logs in (trust alone does not)."""
+        return bool((self.username and self.password) or self.token or self.client_pem)
+
+    def headers(self) -> dict[str, str]:
+        """Headers for a bearer token; basic authentication is httpx's own `auth`."""
+        if self.token is None or self.username is not None:
+            return {}
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def ssl_context(self, ca_pem: str | None = None) -> ssl.SSLContext:
+        """TLS with these credentials; `ca_pem` is used where they name no authority of their own.
+
+        Raises:
+            ssl.SSLError: a certificate or key is not valid.
+        """
+        authority = self.ca_pem or ca_pem
+        context = ssl.create_default_context(cadata=authority) if authority else httpx.create_ssl_context()
+        if self.client_pem is not None:
+            _load_pair(context, self.client_pem)
+        return context
+
+    def __repr__(self) -> str:
+        held = [name for name in self.__slots__ if getattr(self, name) is not None]
+        return f"Credentials({', '.join(f'{name}=***' for name in held)})"
+
+
+def _one_line(value: str | None, key: str, secret: str) -> str | None:
+    """`value`, refused where it could add a header or break one."""
+    if value is not None and (not value.isprintable() or (key == _TOKEN and not value.isascii())):
+        raise ResolutionError(secret_invalid(secret, f"{key} holds characters that no HTTP header can carry"))
+    return value
+
+
+def _load_pair(context: ssl.SSLContext, pem: str) -> None:
+    """Load a certificate and key; the ssl module reads files only, so an anonymous one in memory: a key
+    touches no disk.
+    """
+    descriptor = os.memfd_create("client-certificate")
+    try:
+        os.write(descriptor, pem.encode())
+        # A password callback, lest OpenSSL ask the terminal for the key's.
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: b"")
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,285 @@
+"""Resolving a model URI by the MLflow REST API (`/api/2.0/mlflow`), over httpx.
+
+The mlflow package is not used: it would bring 43 packages and no async client for six calls. Nothing is
+retried here: the work queue retries, and knows how long to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from sluicegate.adapters import answers, complaints, sources
+from sluicegate.adapters.http import (
+    TOTAL_SECONDS,
+    ClientFactory,
+    Refusal,
+    RegistryEndpoint,
+    call,
+    make_client,
+    unreachable,
+)
+from sluicegate.core.model_uri import (
+    LoggedModel,
+    ModelRef,
+    RegistryAlias,
+    RegistryLatest,
+    RegistryStage,
+    RegistryVersion,
+    RunArtifact,
+)
+from sluicegate.core.resolution import ResolutionError, ResolvedModel, resolve_locally
+
+MAX_HOPS: Final = 4
+"""A version's source may be another models:/ URI; a chain longer than this is a mistake (or a circle)."""
+
+_UNQUOTABLE: Final = frozenset("/:.%\"'")
+"""What the name of a logged model cannot hold (mlflow utils/validation.py); so a filter on it needs no
+escaping."""
+
+T = TypeVar("T")
+
+
+class MlflowRegistry:
+    """One registry. Safe to share between tasks of one event loop."""
+
+    def __init__(self, endpoint: RegistryEndpoint, client_factory: ClientFactory = make_client) -> None:
+        """Make the client; nothing is sent yet.
+
+        Raises:
+            ResolutionError: the tracking URI or the certificates are unusable.
+        """
+        self.endpoint = endpoint
+        self._client = client_factory(endpoint)
+
+    async def aclose(self) -> None:
+        """Close the pooled connections."""
+        await self._client.aclose()
+
+    async def resolve(self, ref: ModelRef) -> ResolvedModel:
+        """What `ref` means in this registry now.
+
+        Takes one to four requests, and `TOTAL_SECONDS` at most.
+
+        Raises:
+            ResolutionError: with the reason and what to do about it.
+        """
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                return await self._resolve(ref, MAX_HOPS)
+        except TimeoutError as error:
+            raise unreachable(self.endpoint, error) from None
+        except Refusal as refusal:
+            raise complaints.unexpected(self.endpoint, refusal) from None
+
+    async def _resolve(self, ref: ModelRef, hops: int) -> ResolvedModel:
+        match ref:
+            case RegistryVersion():
+                version = await self._version(ref)
+            case RegistryAlias():
+                version = await self._by_alias(ref)
+            case RegistryStage():
+                version = await self._by_stage(ref)
+            case RegistryLatest():
+                version = await self._latest(ref)
+            case LoggedModel():
+                return await self._logged_model(ref)
+            case RunArtifact():
+                return await self._run_artifact(ref)
+            case _:
+                local = resolve_locally(ref)
+                assert local is not None
+                return local
+        return await self._pinned(ref, version, hops)
+
+    async def _pinned(self, ref: ModelRef, version: answers.Version, hops: int) -> ResolvedModel:
+        """The resolution of one version: where its artifacts are, through further models:/ URIs where
+        MLflow left one.
+        """
+        if version.status != "READY":
+            raise complaints.version_not_ready(self.endpoint, version)
+        params = {"name": version.name, "version": version.version}
+        source = (await self._get("model-versions/get-download-uri", answers.DownloadAnswer, params)).artifact_uri
+        found = ResolvedModel(
+            uri=str(ref),
+            source=source,
+            name=version.name,
+            version=version.version,
+            run_id=version.run_id or None,
+            model_id=version.model_id or sources.model_id(version.source),
+        )
+        inner = sources.inner(source)
+        if inner is None:
+            return replace(found, source=sources.fetchable(self.endpoint, source, str(ref)))
+        if hops == 0:
+            raise complaints.too_many_hops(self.endpoint, str(ref), source)
+        end = await self._resolve(inner, hops - 1)
+        return replace(
+            found,
+            source=end.source,
+            run_id=found.run_id or end.run_id,
+            model_id=found.model_id or end.model_id,
+        )
+
+    async def _version(self, ref: RegistryVersion) -> answers.Version:
+        """MLflow REST `model-versions/get`: its 404 does not tell a missing model from a missing version."""
+        params = {"name": ref.name, "version": str(ref.version)}
+        try:
+            return (await self._get("model-versions/get", answers.VersionAnswer, params)).model_version
+        except Refusal as refusal:
+            if not refusal.missing:
+                raise
+        raise complaints.no_version(self.endpoint, ref, await self._registered(ref.name))
+
+    async def _by_alias(self, ref: RegistryAlias) -> answers.Version:
+        """MLflow REST `registered-models/alias`: a missing model is 404, a missing alias 400
+        INVALID_PARAMETER_VALUE.
+        """
+        params = {"name": ref.name, "alias": ref.alias}
+        try:
+            return (await self._get("registered-models/alias", answers.VersionAnswer, params)).model_version
+        except Refusal as refusal:
+            if not refusal.missing and refusal.code != "INVALID_PARAMETER_VALUE":
+                raise
+        raise complaints.no_alias(self.endpoint, ref, await self._registered(ref.name))
+
+    async def _by_stage(self, ref: RegistryStage) -> answers.Version:
+        versions = await self._latest_versions(ref.name, [ref.stage])
+        if not versions:
+            raise complaints.empty_stage(self.endpoint, ref, await self._registered(ref.name))
+        return max(versions, key=lambda version: int(version.version))
+
+    async def _latest(self, ref: RegistryLatest) -> answers.Version:
+        versions = await self._latest_versions(ref.name, [])
+        if not versions:
+            raise complaints.no_versions(self.endpoint, ref.name)
+        return max(versions, key=lambda version: int(version.version))
+
+    async def _latest_versions(self, name: str, stages: list[str]) -> tuple[answers.Version, ...]:
+        """MLflow REST `registered-models/get-latest-versions`: the highest of each stage; no stages means
+        all of them.
+        """
+        body = {"name": name, "stages": stages}
+        try:
+            answer = await self._send(
+                "POST", "registered-models/get-latest-versions", answers.VersionsAnswer, json=body
+            )
+        except Refusal as refusal:
+            if not refusal.missing:
+                raise
+            raise await self._model_missing(name) from None
+        return answer.model_versions
+
+    async def _registered(self, name: str) -> answers.Registered:
+        """The registered model, to say what it has instead of what was asked for.
+
+        Raises:
+            ResolutionError: ModelNotFound, which is then the better answer.
+        """
+        try:
+            return (await self._get("registered-models/get", answers.RegisteredAnswer, {"name": name})).registered_model
+        except Refusal as refusal:
+            if not refusal.missing:
+                raise
+        raise await self._model_missing(name)
+
+    async def _model_missing(self, name: str) -> ResolutionError:
+        """ModelNotFound with the names there are, where the registry lists them."""
+        try:
+            models = await self._get("registered-models/search", answers.RegisteredList, {"max_results": "20"})
+        except (Refusal, ResolutionError):  # the list is a courtesy: what is missing is known already
+            models = answers.RegisteredList()
+        return complaints.no_model(self.endpoint, name, models)
+
+    async def _logged_model(self, ref: LoggedModel) -> ResolvedModel:
+        """MLflow REST `logged-models/ID` (MLflow 3)."""
+        try:
+            path = f"logged-models/{quote(ref.model_id, safe='')}"
+            info = (await self._get(path, answers.LoggedAnswer, {})).model.info
+        except Refusal as refusal:
+            if not refusal.missing:
+                raise
+            raise complaints.no_logged_model(self.endpoint, ref) from None
+        return self._of_logged(ref, info, "")
+
+    def _of_logged(self, ref: ModelRef, info: answers.LoggedInfo, path: str) -> ResolvedModel:
+        if info.status in ("LOGGED_MODEL_PENDING", "LOGGED_MODEL_UPLOAD_FAILED"):
+            raise complaints.logged_model_not_ready(self.endpoint, info)
+        return ResolvedModel(
+            uri=str(ref),
+            source=sources.fetchable(self.endpoint, sources.join(info.artifact_uri, path), str(ref)),
+            run_id=info.source_run_id or None,
+            model_id=info.model_id,
+        )
+
+    async def _run_artifact(self, ref: RunArtifact) -> ResolvedModel:
+        """A model that the run logged under the path's first segment, else the run's artifacts at the path.
+
+        MLflow 3 keeps a logged model apart from its run's artifacts, and its client downloads both, the
+        model over the artifacts (mlflow `runs_artifact_repo.py`): so the model goes first here, the
+        newest where there are several.
+        """
+        try:
+            info = (await self._get("runs/get", answers.RunAnswer, {"run_id": ref.run_id})).run.info
+        except Refusal as refusal:
+            if not refusal.missing:
+                raise
+            raise complaints.no_run(self.endpoint, ref) from None
+        if info.lifecycle_stage == "deleted":
+            raise complaints.no_run(self.endpoint, ref, deleted=True)
+        name, _, rest = ref.path.partition("/")
+        logged = await self._logged_by_run(info, name)
+        if logged is not None:
+            return self._of_logged(ref, logged, rest)
+        listing = {"run_id": ref.run_id, "path": ref.path}
+        if not (await self._get("artifacts/list", answers.FilesAnswer, listing)).files:
+            raise complaints.no_artifact(self.endpoint, ref, await self._top_level(ref.run_id))
+        source = sources.fetchable(self.endpoint, sources.join(info.artifact_uri, ref.path), str(ref))
+        return ResolvedModel(uri=str(ref), source=source, run_id=ref.run_id)
+
+    async def _logged_by_run(self, info: answers.RunInfo, name: str) -> answers.LoggedInfo | None:
+        if _UNQUOTABLE & set(name):
+            return None
+        body = {
+            "experiment_ids": [info.experiment_id],
+            "filter": f"name = '{name}' AND source_run_id = '{info.run_id}'",
+            "order_by": [{"field_name": "creation_timestamp", "ascending": False}],
+            "max_results": 1,
+        }
+        try:
+            found = await self._send("POST", "logged-models/search", answers.LoggedList, json=body)
+        except ResolutionError:
+            if await self._is_mlflow_2():
+                return None
+            raise
+        return found.models[0].info if found.models else None
+
+    async def _is_mlflow_2(self) -> bool:
+        """Whether the server is older than logged models (its HTML 404 looks like no MLflow at all): GET
+        /version.
+        """
+        version = httpx.URL(self.endpoint.tracking_uri.rstrip("/") + "/version").copy_with(username=None, password=None)
+        try:
+            answer = await self._client.get(version)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200 and answer.content[:8].startswith((b"1.", b"2."))
+
+    async def _top_level(self, run_id: str) -> list[str]:
+        """What the run has, for the message; empty where the registry does not say."""
+        try:
+            listing = await self._get("artifacts/list", answers.FilesAnswer, {"run_id": run_id})
+        except (Refusal, ResolutionError):
+            return []
+        return [file.path for file in listing.files]
+
+    async def _get(self, path: str, answer: type[T], params: dict[str, str]) -> T:
+        return await self._send("GET", path, answer, params=params)
+
+    async def _send(self, method: str, path: str, answer: type[T], **content: Any) -> T:
+        request = self._client.build_request(method, path, **content)
+        return await call(self._client, self.endpoint, request, answer)
