@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from e2e.cluster import addons as catalogue
 from e2e.cluster import apt, controlplane, images, network, node, proc, teardown, tools
@@ -13,7 +14,7 @@ from e2e.cluster import spec as specs
 from e2e.cluster.addons import Addon
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.paths import check_name, state_root
+from e2e.cluster.paths import check_name, owner_note, state_root
 from e2e.cluster.shell import locked, say, step, wait_until
 
 
@@ -124,10 +125,12 @@ def up(
 
 def _fresh(name: str, profile: str, scheduler: bool) -> Cluster:
     if profile == "node":
-        with locked(state_root() / ".addresses.lock"), step("network"):
+        with locked(Path("/run/sluicegate/.addresses.lock")), step("network"):
             spec = specs.node(name)
             spec.state.mkdir(parents=True)
             spec.save()
+            owner_note(name).parent.mkdir(parents=True, exist_ok=True)
+            owner_note(name).write_text(str(spec.state))
     else:
         spec = specs.control_plane(name)
     with step("control plane" + (", containerd, kubelet, kube-proxy" if spec.is_node else "")):

@@ -37,6 +37,15 @@ def socket_dir(name: str) -> Path:
     return Path("/run/sluicegate") / check_name(name)
 
 
+def owner_note(name: str) -> Path:
+    """Names the state folder of the node that uses this name.
+
+    Namespace, cgroup and sockets are the machine's, while a state folder is whatever SLUICEGATE_STATE says: two
+    folders must not fight over one name.
+    """
+    return socket_dir(name) / "state"
+
+
 def cache_root() -> Path:
     """Built tools and images, shared by all clusters; SLUICEGATE_CACHE overrides it."""
     override = os.environ.get("SLUICEGATE_CACHE")

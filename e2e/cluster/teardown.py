@@ -17,7 +17,7 @@ from pathlib import Path
 from e2e.cluster import network, proc
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.node import cgroup_folders
-from e2e.cluster.paths import socket_dir, state_dir
+from e2e.cluster.paths import owner_note, socket_dir, state_dir
 from e2e.cluster.shell import run, wait_until
 
 _CNI_RESULTS = Path("/var/lib/cni/results")
@@ -80,9 +80,26 @@ def _remove_cgroups(netns: str) -> None:
     wait_until(f"the cgroups of {netns} to be empty", gone, 5, 0.05)
 
 
+def _remove_cni_results(netns: str) -> None:
+    """Removes the CNI library's notes on the cluster's pods; those on loopback name only the pod."""
+    own = re.compile(re.escape(netns) + r"-([0-9a-f]{64})-.*")
+    for path in _CNI_RESULTS.glob(f"{netns}-*"):
+        if found := own.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+            (_CNI_RESULTS / f"cni-loopback-{found[1]}-lo").unlink(missing_ok=True)
+
+
+def _check_owner(name: str) -> None:
+    note = owner_note(name)
+    other = Path(note.read_text()) if note.exists() else state_dir(name)
+    if other != state_dir(name) and (other / "cluster.json").exists():
+        raise ClusterError(f"A cluster {name!r} runs already, with its state in {other}: use another name.")
+
+
 def remove(name: str) -> None:
     """Takes a cluster down and removes all its traces; one that is not there is fine."""
     state, sockets, netns = state_dir(name), socket_dir(name), f"sluice-{name}"
+    _check_owner(name)
     _kill_all(name, netns)
     root = os.geteuid() == 0
     if root:
@@ -91,10 +108,7 @@ def remove(name: str) -> None:
         _remove_cgroups(netns)
         network.remove(name, netns)
         shutil.rmtree(sockets, ignore_errors=True)
-        result = re.compile(re.escape(netns) + r"-[0-9a-f]{64}-.*")
-        for path in _CNI_RESULTS.glob(f"{netns}-*"):
-            if result.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        _remove_cni_results(netns)
     if state.exists():
         shutil.rmtree(state)
 
@@ -102,7 +116,8 @@ def remove(name: str) -> None:
 def leftovers(name: str) -> list[str]:
     """What is still there of a cluster; empty after `remove`."""
     state, sockets, netns = state_dir(name), socket_dir(name), f"sluice-{name}"
-    found = [str(p) for p in (state, sockets, network.path(netns), *cgroup_folders(netns)) if p.exists()]
+    machine = (sockets, network.path(netns), *cgroup_folders(netns)) if os.geteuid() == 0 else ()
+    found = [str(p) for p in (state, *machine) if p.exists()]
     mounts = Path("/proc/self/mountinfo").read_text()
     found += [f"mounts under {f}" for f in (state, sockets) if f" {f}/" in mounts]
     return found
