@@ -6,7 +6,7 @@ import os
 import shutil
 
 from e2e.cluster import images, tools
-from e2e.cluster.addons import gateway_crds
+from e2e.cluster.addons.gateway_crds import gateway_crds, manifests
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import check_name, state_root
 from e2e.cluster.shell import run, step
@@ -38,11 +38,11 @@ def kind(name: str) -> str:
 
 
 def _gateway_crds(kubeconfig: str) -> None:
-    tools.ensure(gateway_crds.gateway_crds.tools)
+    tools.ensure(gateway_crds.tools)
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         tools.ensure([tools.kubernetes])
         kubectl = tools.kubernetes.bin("kubectl")
     with step("addon gateway-crds"):
-        apply = ["apply", "--server-side", "--force-conflicts", "-f", gateway_crds.manifests()]
+        apply = ["apply", "--server-side", "--force-conflicts", "-f", manifests()]
         run([kubectl, "--kubeconfig", kubeconfig, *apply])

@@ -35,7 +35,7 @@ def step(text: str) -> Iterator[None]:
 
 
 def run(
-    argv: Sequence[str | Path],
+    argv: Sequence[object],
     *,
     stdin: str | bytes | None = None,
     env: Mapping[str, str] | None = None,
