@@ -31,10 +31,10 @@ from sluicegate.api.traffic import HeaderMatches, MirrorSpec, TrafficSpec
 
 _TEXT = r"[^\x00-\x1f\x7f]"
 _PART = r"[^/\x00-\x1f\x7f]"
-_LAST = r"[^/@\x00-\x1f\x7f]"
+_VERSION = "[0-9]{1,10}|(?i:latest|none|staging|production|archived)"
 MODEL_URI_PATTERN = (
-    rf"^(models:/(m-[A-Za-z0-9_-]+|{_PART}+[/@]{_LAST}+)|runs:/{_PART}+/{_TEXT}+|mlflow-artifacts:/{_TEXT}+|s3://{_PART}+/{_TEXT}+|gs://{_PART}+/{_TEXT}+"
-    rf"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/{_TEXT}*)?|image:///{_TEXT}+)$"
+    rf"^(models:/(m-[A-Za-z0-9_-]+|{_PART}+/({_VERSION})|{_PART}+@[A-Za-z0-9_-]+)|runs:/{_PART}+/{_TEXT}+|mlflow-artifacts:/{_TEXT}+"
+    rf"|(s3|gs)://{_PART}+/{_TEXT}+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/{_TEXT}*)?|image:///{_TEXT}+)$"
 )
 MODEL_URI_FORMS = (
     "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, models:/MODEL-ID, runs:/RUN-ID/PATH, "

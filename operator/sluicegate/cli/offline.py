@@ -1,0 +1,229 @@
+"""The CRD's own rules without an API server: the structural schema, and its CEL rules.
+
+The answers are the API server's (a test compares them on one table of wrong inputs); the sentences are ours where its own
+do not tell what to write. Its libraries are imported here only, so that the operator never loads them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
+
+import cel
+import jsonschema
+
+from sluicegate.api import names
+from sluicegate.api.crd import schema
+
+_PRESERVE = "x-kubernetes-preserve-unknown-fields"
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "a boolean", int: "a number"}
+_TYPES = {
+    "object": "an object",
+    "array": "a list",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+}
+_QUANTITY = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?")
+
+
+class Problem(NamedTuple):
+    """One rule that a document breaks."""
+
+    field: str
+    message: str
+
+
+def problems(document: Mapping[str, Any]) -> list[Problem]:
+    """What the API server would refuse about `document`, a ModelDeployment; empty where it would accept it."""
+    broken: defaultdict[tuple[str | int, ...], set[Problem]] = defaultdict(set)
+    for error in _validator().iter_errors(document):
+        if error.absolute_path and error.absolute_path[0] == "status" and error.validator != "additionalProperties":
+            continue  # a status that users write is thrown away, but its unknown fields are refused before
+        for place, problem in _told(error):
+            broken[place].add(problem)
+    body = {key: value for key, value in document.items() if key != "status"}
+    for place, problem in _repeated(_schema(), body, ()):
+        broken[place].add(problem)
+    found = {problem for items in broken.values() for problem in items}
+    return sorted(found.union(_cel(schema(), body, (), tuple(broken))))
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    """The structural schema in JSON Schema's words, refusing unknown fields as kubectl's strict validation does."""
+    root: dict[str, Any] = _closed(schema())
+    root["properties"]["apiVersion"]["enum"] = [names.API_VERSION]
+    labels = {"type": "object", "additionalProperties": {"type": "string"}}
+    root["properties"]["metadata"] |= {"additionalProperties": True, "required": ["name"]}
+    root["properties"]["metadata"]["properties"] |= {
+        "labels": labels,
+        "annotations": labels,
+        "namespace": {"type": "string"},
+    }
+    root["required"] = ["apiVersion", "kind", "metadata", "spec"]
+    return root
+
+
+@cache
+def _validator() -> Any:
+    return jsonschema.Draft4Validator(_schema())  # OpenAPI 3.0 has draft 4's exclusiveMinimum
+
+
+def _closed(node: dict[str, Any]) -> dict[str, Any]:
+    closed = {
+        key: value for key, value in node.items() if not key.startswith("x-") or key.startswith("x-kubernetes-list")
+    }
+    if "x-kubernetes-int-or-string" in node:
+        return {**closed, "type": ["integer", "string"]}
+    if "properties" in node:
+        closed["properties"] = {key: _closed(value) for key, value in node["properties"].items()}
+        closed["additionalProperties"] = bool(node.get(_PRESERVE))
+    if isinstance(node.get("additionalProperties"), dict):
+        closed["additionalProperties"] = _closed(node["additionalProperties"])
+    if "items" in node:
+        closed["items"] = _closed(node["items"])
+    return closed
+
+
+def _told(error: Any) -> Iterator[tuple[tuple[str | int, ...], Problem]]:
+    """A schema error as sentences, each with the place that it is about."""
+    place = tuple(error.absolute_path)
+    limit = error.validator_value
+    match error.validator:
+        case "required":
+            for name in limit:
+                if name not in error.instance:
+                    yield place, Problem(path_of((*place, name)), "is required")
+        case "additionalProperties":
+            for name in error.instance:
+                if name not in error.schema.get("properties", {}):
+                    yield place, Problem(path_of((*place, name)), f"unknown field{_meant(name, error.schema)}")
+        case "type":
+            wanted = [limit] if isinstance(limit, str) else limit
+            kinds = " or ".join(_TYPES[kind] for kind in wanted)
+            yield place, Problem(path_of(place), f"must be {kinds}, not {_said(error.instance, wanted)}")
+        case "enum":
+            yield place, Problem(path_of(place), f"must be {' or '.join(limit)}")
+        case _:
+            yield place, Problem(path_of(place), _bound(error.validator, limit, error.schema))
+
+
+def _said(value: Any, wanted: list[str]) -> str:
+    """What was written, and a hint at what to write."""
+    if value is None:
+        return "empty (null): give it a value, or remove it"
+    if isinstance(value, float):
+        return f"{value}" + (": write a fraction such as 500m, or in quotes" if "string" in wanted else "")
+    hint = ": put it in quotes" if wanted == ["string"] and isinstance(value, bool | int) else ""
+    return _KINDS[type(value)] + hint
+
+
+def _bound(keyword: str, limit: Any, node: Mapping[str, Any]) -> str:
+    above = "above" if node.get("exclusiveMinimum") else "at least"
+    words = {
+        "minimum": f"must be {above} {limit}",
+        "maximum": f"must be at most {limit}",
+        "minLength": "must not be empty" if limit == 1 else f"must have at least {limit} characters",
+        "maxLength": f"must have at most {limit} characters",
+        "minItems": f"must have at least {limit} item{'' if limit == 1 else 's'}",
+        "maxItems": f"must have at most {limit} items",
+        "maxProperties": f"must have at most {limit} entries",
+    }
+    return words.get(keyword, f"breaks the rule {keyword}: {limit}")
+
+
+def _meant(name: str, node: Mapping[str, Any]) -> str:
+    """A hint at the field that was probably meant."""
+    from difflib import get_close_matches
+
+    known = {key.lower(): key for key in node.get("properties", {})}
+    close = get_close_matches(name.lower(), known, n=1)
+    return f"; is {known[close[0]]} meant?" if close else ""
+
+
+def _children(node: Mapping[str, Any], value: Any) -> Iterator[tuple[str | int, Any, Any]]:
+    """The parts of `value` that have a schema of their own: key, schema, part."""
+    if isinstance(value, dict):
+        other = node.get("additionalProperties")
+        for key, part in value.items():
+            inner = node.get("properties", {}).get(key, other)
+            if isinstance(inner, dict):
+                yield key, inner, part
+    elif isinstance(value, list) and "items" in node:
+        for index, part in enumerate(value):
+            yield index, node["items"], part
+
+
+def _repeated(
+    node: Mapping[str, Any], value: Any, place: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], Problem]]:
+    """Items of a list that is keyed like a map, where two have the same key."""
+    keys = node.get("x-kubernetes-list-map-keys")
+    if keys and isinstance(value, list):
+        seen: list[Any] = []
+        for index, item in enumerate(value):
+            identity = [item.get(key) for key in keys] if isinstance(item, dict) else None
+            if identity is not None and identity in seen:
+                said = ", ".join(f"{key} {found}" for key, found in zip(keys, identity, strict=True))
+                yield (*place, index), Problem(path_of((*place, index)), f"has the same {said} as an item before it")
+            seen.append(identity)
+    for key, inner, part in _children(node, value):
+        yield from _repeated(inner, part, (*place, key))
+
+
+def _cel(
+    node: Mapping[str, Any], value: Any, place: tuple[str | int, ...], broken: tuple[tuple[str | int, ...], ...]
+) -> Iterator[Problem]:
+    """Broken CEL rules of `value` and its parts; a value that its schema refuses already is not looked at again."""
+    rules = node.get("x-kubernetes-validations", [])
+    within = place or ("metadata",)  # the rules of the root are about the name alone
+    if rules and not any(other[: len(within)] == within for other in broken):
+        context = cel.Context(variables={"self": _typed(node, value)}, functions={"isQuantity": _is_quantity})
+        for rule in rules:
+            if not _holds(rule["rule"], context):
+                yield Problem(
+                    path_of(place) + rule.get("fieldPath", "") if place else rule.get("fieldPath", "")[1:],
+                    rule["message"],
+                )
+    for key, inner, part in _children(node, value):
+        yield from _cel(inner, part, (*place, key), broken)
+
+
+def _holds(expression: str, context: Any) -> bool:
+    try:
+        return bool(_program(expression).execute(context))
+    except (RuntimeError, ValueError, TypeError, KeyError):
+        return False  # as in the API server: a rule that cannot be evaluated refuses
+
+
+@cache
+def _program(expression: str) -> Any:
+    return cel.compile(expression)
+
+
+def _typed(node: Mapping[str, Any], value: Any) -> Any:
+    """`value` with CEL's types: what the schema calls a number is a double, even where 1 is written."""
+    if node.get("type") == "number" and isinstance(value, int):
+        return float(value)
+    if isinstance(value, dict):
+        return {**value, **{key: _typed(inner, part) for key, inner, part in _children(node, value)}}
+    if isinstance(value, list) and "items" in node:
+        return [_typed(node["items"], part) for part in value]
+    return value
+
+
+def _is_quantity(text: str) -> bool:
+    return _QUANTITY.fullmatch(text) is not None
+
+
+def path_of(place: tuple[str | int, ...]) -> str:
+    """A place as the API server writes it: `spec.rollout.steps[1].weight`."""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"
+    return text

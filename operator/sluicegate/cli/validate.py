@@ -1,0 +1,104 @@
+"""`sluicegate validate`: everything that would be refused, without a cluster.
+
+The CRD's own rules come first (`offline`). What passes them is decoded and shown to the operator's rules, which know what
+the API server cannot: fields that this release does not act on, fields of the pod template that no pod has.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sluicegate.api import names
+from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
+from sluicegate.cli.documents import Unreadable, read
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong with one resource."""
+
+    path: str
+    """NAMESPACE/NAME of the resource."""
+    field: str
+    """Path of the field, such as `spec.canary.weight`."""
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.field}: {self.message}"
+
+
+Check = Callable[[ModelDeployment], Iterable[Finding]]
+"""A rule of the operator's."""
+
+
+def is_ours(document: object) -> bool:
+    """Whether `document` is a ModelDeployment of any version, right or wrong."""
+    if not isinstance(document, dict):
+        return False
+    group = str(document.get("apiVersion", "")).partition("/")[0]
+    return document.get("kind") == names.KIND and group in (names.GROUP, "")
+
+
+def path_of(document: dict[str, Any]) -> str:
+    """NAMESPACE/NAME of `document`, whatever it lacks."""
+    metadata = document.get("metadata")
+    known = metadata if isinstance(metadata, dict) else {}
+    return f"{known.get('namespace') or 'default'}/{known.get('name') or '(no name)'}"
+
+
+def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Finding]:
+    """What is wrong with the ModelDeployments among `documents`.
+
+    Args:
+        documents: parsed YAML; what is no ModelDeployment is passed over.
+        extra: the operator's rules, asked about the resources that keep the CRD's.
+    """
+    return [finding for document in documents if is_ours(document) for finding in _findings(document, extra)]
+
+
+def _findings(document: dict[str, Any], extra: Sequence[Check]) -> list[Finding]:
+    from sluicegate.cli.offline import (
+        problems,  # here, because its libraries take a while and only this command needs them
+    )
+
+    path = path_of(document)
+    found = [Finding(path, problem.field, problem.message) for problem in problems(document)]
+    if found:
+        return found
+    try:
+        resource = decode(document)
+    except InvalidResource as error:
+        return [Finding(path, "spec", str(error))]
+    return [finding for check in extra for finding in check(resource)]
+
+
+def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
+    """Checks `files`, prints a line for each finding, and returns 1 where there is any."""
+    failed = False
+    for file in files:
+        try:
+            documents = read(file)
+        except Unreadable as error:
+            print(error)
+            failed = True
+            continue
+        ours = [document for document in documents if is_ours(document)]
+        for document in documents:
+            if not is_ours(document):
+                print(f"{file}: note: {_title(document)} is no {names.KIND} and was not checked", file=sys.stderr)
+        findings = validate(ours, extra)
+        for finding in findings:
+            print(f"{file}: {finding}")
+        failed = failed or bool(findings)
+        if not findings:
+            print(f"{file}: {len(ours)} valid")
+    return 1 if failed else 0
+
+
+def _title(document: object) -> str:
+    if not isinstance(document, dict):
+        return "a document that is no object"
+    metadata = document.get("metadata")
+    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+    return f"{document.get('kind') or 'a document without kind'} {name}".strip()

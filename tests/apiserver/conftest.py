@@ -1,0 +1,89 @@
+"""A real API server: the one SLUICEGATE_TEST_KUBECONFIG names, or a control plane of this test run's own."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CRD = REPOSITORY / "crds/sluicegate.dev_modeldeployments.yaml"
+
+
+class Answer(NamedTuple):
+    """What kubectl said."""
+
+    code: int
+    out: str
+    err: str
+
+
+Kubectl = Callable[..., Answer]
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> Iterator[str]:
+    given = os.environ.get("SLUICEGATE_TEST_KUBECONFIG")
+    if given:
+        yield given
+        return
+    sys.path.insert(0, str(REPOSITORY))  # e2e is no installed package
+    from e2e.cluster import down, up
+
+    name = f"pytest-{os.getpid()}"
+    try:
+        yield str(up(name, profile="control-plane").kubeconfig)
+    finally:
+        down(name)
+
+
+def _kubectl() -> str:
+    """The local cluster's own kubectl where it was built, else the one on PATH: the flavours print the same."""
+    given = os.environ.get("SLUICEGATE_TEST_KUBECTL")
+    if given:
+        return given
+    sys.path.insert(0, str(REPOSITORY))
+    from e2e.cluster.cluster import kubernetes
+
+    built = Path(kubernetes.bin("kubectl"))
+    return str(built) if built.exists() else "kubectl"
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubeconfig: str) -> Kubectl:
+    """Runs kubectl; `input` is an object or a text for its standard input."""
+    program = _kubectl()
+
+    def run(*args: str, input: Any = None, check: bool = True) -> Answer:
+        text = input if isinstance(input, str | None) else json.dumps(input)
+        command = [program, "--kubeconfig", kubeconfig, *args]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
+        assert not check or done.returncode == 0, done.stderr
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def crd(kubectl: Kubectl) -> Path:
+    """The CRD, installed and being served."""
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
+    deadline = time.monotonic() + 30  # kubectl wait fails at once where a new object has no conditions yet
+    while kubectl("get", "mdep", check=False).code != 0:
+        assert time.monotonic() < deadline, "the CRD is not served"
+        time.sleep(0.2)
+    return CRD
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl) -> Iterator[str]:
+    name = f"test-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
