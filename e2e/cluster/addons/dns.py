@@ -12,7 +12,7 @@ from e2e.cluster.addons.base import Addon, apply, daemon, node_service
 from e2e.cluster.cluster import Cluster
 from e2e.cluster.tools import go_tool
 
-_coredns = go_tool("coredns", "v1.15.0", "github.com/coredns/coredns")
+_coredns = go_tool("coredns", "v1.15.0", ".")
 _READY_PORT = 8181
 
 
