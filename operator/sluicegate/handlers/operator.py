@@ -106,9 +106,11 @@ class Operator:
             if stop.is_set():
                 return 0
             self._metrics.leading.set(1)
-            async with self._work(stop):
-                await _first(stop.wait(), lost)
+            async with self._work(stop) as parts:
+                await _first(stop.wait(), lost, *parts)
             self._metrics.leading.set(0)
+            if not stop.is_set():
+                logger.error("the lease or a part of the operator was lost: stopping, to be started afresh")
             return 0 if stop.is_set() else 1
 
     @contextlib.asynccontextmanager
@@ -132,8 +134,11 @@ class Operator:
             await elector.release()
 
     @contextlib.asynccontextmanager
-    async def _work(self, stop: asyncio.Event) -> AsyncIterator[None]:
-        """Runs watches, stream and workers; on the way out lets running reconciles finish."""
+    async def _work(self, stop: asyncio.Event) -> AsyncIterator[list[asyncio.Task[None]]]:
+        """Runs watches, stream and workers, and yields their tasks: one that ends before `stop` is a failure.
+
+        On the way out running reconciles finish.
+        """
         await self._crd(stop)
         self.caches.subscribe(self._wake, self._wake_gateway)
         kopf_stop = asyncio.Event()
@@ -151,7 +156,7 @@ class Operator:
             if not stop.is_set():
                 workers = [asyncio.create_task(self._reconciler.work()) for _ in range(self._settings.workers)]
                 logger.info("watching %s", self._settings.namespace or "all namespaces")
-            yield
+            yield [*background, *workers, streaming]
         finally:
             self.queue.shut_down()
             await asyncio.gather(*workers, return_exceptions=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import Any
 
 import kopf
@@ -27,8 +28,9 @@ def registry_for(resources: Resources) -> kopf.OperatorRegistry:
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
+    # A coroutine, so that kopf calls it in this event loop and not in a thread.
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    def changed(event: kopf.RawEvent, **_: Any) -> None:
+    async def changed(event: kopf.RawEvent, **_: Any) -> None:
         resources.streamed(event["object"], deleted=event["type"] == "DELETED")
 
     return registry
@@ -42,8 +44,8 @@ def settings_for(settings: Settings) -> kopf.OperatorSettings:
     configured.peering.standalone = True
     configured.batching.batch_window = 0.02
     configured.batching.idle_timeout = 1.0
-    configured.watching.server_timeout = 240.0
-    configured.watching.client_timeout = 250.0
+    configured.watching.server_timeout = 240
+    configured.watching.client_timeout = 250
     configured.execution.max_workers = 1
     return configured
 
@@ -57,4 +59,5 @@ async def run(resources: Resources, settings: Settings, stop: asyncio.Event) -> 
         clusterwide=settings.namespace is None,
         standalone=True,
         stop_flag=stop,
+        identity=socket.gethostname(),  # type: ignore[arg-type]  # by default kopf asks for the user, and a pod has none
     )
