@@ -78,7 +78,7 @@ class RevisionStatus(ApiType, frozen=True):
     version: Annotated[Line | None, doc("Model version.")] = None
     weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")] = 0
     accepted_weight: Annotated[Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the traffic that the gateway has accepted for it.")] = None
-    replicas: Annotated[int, doc("Pods it has.")] = 0
+    replicas: Annotated[int, doc("Pods it should have now.")] = 0
     ready_replicas: Annotated[int, doc("Pods that are ready.")] = 0
     reason: Annotated[Line | None, doc("Why it is not ready, in one word.")] = None
     message: Annotated[Line | None, doc("Why it is not ready, in a sentence.")] = None

@@ -70,9 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return render(options.files, options.resolve, options.config)
         case _:
+            from sluicegate.cli.checks import CHECKS
             from sluicegate.cli.validate import run as validate
 
-            return validate(options.files)
+            return validate(options.files, CHECKS)
 
 
 if __name__ == "__main__":

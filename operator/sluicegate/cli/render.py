@@ -5,16 +5,20 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.api.settings import InvalidSettings, RegistrySettings, Settings, build
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
+from sluicegate.cli.checks import CHECKS
+from sluicegate.cli.documents import Unreadable
+from sluicegate.cli.documents import read as read_documents
 from sluicegate.cli.settings import read
+from sluicegate.cli.validate import is_ours, validate
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import DeploymentFacts, GatewayFacts, PodFacts, Revision, Snapshot, Target
 from sluicegate.core.intent import Intent, intent_of, registry_of
@@ -36,9 +40,11 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
     try:
         settings = build([(config, read(config))] if config else [])
         answers = dict(_answer(each) for each in resolutions)
-        documents = [document for file in files for document in _documents(file)]
+        documents = [document for file in files for document in read_documents(file) if is_ours(document)]
+        if findings := validate(documents, CHECKS):
+            raise CannotRender("\n".join(str(finding) for finding in findings))
         manifests = [manifest for document in documents for manifest in render(document, settings, answers)]
-    except (CannotRender, InvalidSettings, InvalidResource, Refused) as error:
+    except (CannotRender, InvalidSettings, InvalidResource, Refused, Unreadable) as error:
         print(f"sluicegate render: {error}", file=sys.stderr)
         return 1
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, explicit_start=True)
@@ -69,7 +75,7 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
     registry = registry_of(resource.spec.model, settings.default_registry)
     if registry not in settings.registries and resource.spec.model.inline_registry is None:
         placeholder = RegistrySettings(tracking_uri="http://registry.invalid")
-        settings = build([("", {})]) if settings is None else _with_registry(settings, registry, placeholder)
+        settings = msgspec.structs.replace(settings, registries={**settings.registries, registry: placeholder})
     intent = intent_of(
         resource, resolved, registry if resolve_locally(parse(resource.spec.model.uri)) is None else None
     )
@@ -118,27 +124,8 @@ def _serving(resource: ModelDeployment, intent: Intent, settings: Settings) -> S
     )
 
 
-def _with_registry(settings: Settings, name: str, registry: RegistrySettings) -> Settings:
-    import msgspec
-
-    return msgspec.structs.replace(settings, registries={**settings.registries, name: registry})
-
-
 def _answer(text: str) -> tuple[str, str]:
     uri, separator, version = text.rpartition("=")
     if not separator or not uri or not version:
         raise CannotRender(f"--resolve {text!r}: write URI=VERSION, such as models:/recommendation-engine@champion=3")
     return uri, version
-
-
-def _documents(file: str) -> Iterator[Manifest]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        documents = list(yaml.safe_load_all(text))
-    except (OSError, yaml.YAMLError) as error:
-        raise CannotRender(f"{file}: {error}") from error
-    for document in documents:
-        if isinstance(document, dict) and document.get("kind") == names.KIND:
-            if not isinstance(document.get("metadata"), dict) or "name" not in document["metadata"]:
-                raise CannotRender(f"{file}: metadata.name is missing")
-            yield document

@@ -11,12 +11,14 @@ from typing import Literal
 
 from sluicegate.api import duration, names
 from sluicegate.api.status import Condition, ConditionType
-from sluicegate.core.decide import started_at
+from sluicegate.core.decide import lacks_timeout, started_at
 from sluicegate.core.facts import Problem, Snapshot
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.unsupported import unsupported
 
 Truth = Literal["True", "False", "Unknown"]
+MESSAGE_LIMIT = 2000
+"""Characters of a message: enough for any sentence, far below the CRD's bound."""
 AUTOSCALER_PATIENCE = 60.0
 """Seconds that an HPA may be without metrics: a new pod has none until metrics-server has seen it twice."""
 
@@ -122,6 +124,12 @@ def _traffic_problem(snapshot: Snapshot) -> Problem | None:
             return Problem(
                 "GatewayNotFound",
                 f"Gateway {gateway.namespace}/{gateway.name} does not exist: create it, or correct spec.traffic.gateway.parentRefs.",
+            )
+        if gateway.lacks("HTTPRoutePathRewrite"):
+            return Problem(
+                "GatewayLacksFeature",
+                f"Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, which cannot rewrite paths "
+                "(HTTPRoutePathRewrite), so requests would not reach the model: name a gateway of another class.",
             )
     if snapshot.rival is not None:
         return Problem(
@@ -258,7 +266,17 @@ def _routed(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
         return Verdict("False", "RoutePending", "The gateway has not accepted the route yet.")
     if plan.route is not None and snapshot.route.weights != dict(plan.route.weights):
         return Verdict("False", "ShiftingTraffic", "New weights are on their way to the gateway.")
-    return Verdict("True", "Accepted", "The gateway has accepted the route and its weights.")
+    limits = (
+        " Its class does not support request timeouts, so spec.traffic.timeout has no effect."
+        if lacks_timeout(snapshot)
+        else ""
+    )
+    return Verdict("True", "Accepted", f"The gateway has accepted the route and its weights.{limits}")
+
+
+def shortened(message: str) -> str:
+    """`message` within what the CRD lets in; others' words in it can be of any length."""
+    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
 
 
 def stamp(snapshot: Snapshot, found: dict[ConditionType, Verdict]) -> tuple[Condition, ...]:
@@ -274,7 +292,7 @@ def stamp(snapshot: Snapshot, found: dict[ConditionType, Verdict]) -> tuple[Cond
                 type=kind.value,
                 status=verdict.status,
                 reason=verdict.reason,
-                message=verdict.message,
+                message=shortened(verdict.message),
                 last_transition_time=old.last_transition_time if same and old is not None else now,
                 observed_generation=snapshot.resource.metadata.generation,
             )

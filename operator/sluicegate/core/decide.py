@@ -26,7 +26,10 @@ def decide(snapshot: Snapshot) -> Plan:
         pending = None
     shifted = stable is not None and _all_traffic_on(snapshot, stable)
     delay_left = _delay_left(snapshot, stable) if shifted else None
-    live = _live(snapshot, stable, pending, released=delay_left == 0)
+    live = _serving(snapshot, stable, pending)
+    if stable is None or delay_left != 0:
+        leaving = _leaving(snapshot, stable, pending)
+        live += leaving[:1] if shifted else leaving
     parked = _parked(snapshot, tuple(entry.hash for entry in live))
     forgotten = _forgotten(snapshot, parked, live)
     return Plan(
@@ -71,7 +74,17 @@ def _promote(snapshot: Snapshot, stable: str | None, wanted: str | None) -> tupl
     listed = snapshot.endpoints.get(names.child_name(snapshot.resource.metadata.name, wanted), frozenset())
     able = len(listed & snapshot.ready_pods(wanted)) >= scaling.needed(snapshot, wanted, stable)
     made = wanted in snapshot.revisions and wanted in snapshot.deployments
-    return (wanted, None) if able and made else (stable, wanted)
+    return (wanted, None) if able and made and not _crowded(snapshot, stable, wanted) else (stable, wanted)
+
+
+def _crowded(snapshot: Snapshot, stable: str | None, wanted: str) -> bool:
+    """Whether the last change is still on its way, so that one more would leave ever more revisions with pods behind."""
+    leaving = {
+        entry.revision
+        for entry in snapshot.resource.status.revisions
+        if entry.role == Role.RETIRING and snapshot.live_pods(entry.revision)
+    }
+    return stable is not None and bool(leaving) and wanted not in leaving and not _all_traffic_on(snapshot, stable)
 
 
 def _all_traffic_on(snapshot: Snapshot, stable: str) -> bool:
@@ -121,8 +134,8 @@ def _soonest(*seconds: float | None) -> float | None:
     return min((each for each in seconds if each is not None), default=None)
 
 
-def _live(snapshot: Snapshot, stable: str | None, pending: str | None, released: bool) -> tuple[RevisionPlan, ...]:
-    """The revisions that have pods: stable, target, and those that the traffic is still leaving."""
+def _serving(snapshot: Snapshot, stable: str | None, pending: str | None) -> tuple[RevisionPlan, ...]:
+    """Stable and target."""
     plans = []
     if stable is not None:
         plans.append(
@@ -133,17 +146,22 @@ def _live(snapshot: Snapshot, stable: str | None, pending: str | None, released:
     if pending is not None:
         scale = scaling.scale_of(snapshot, pending, stable)
         plans.append(RevisionPlan(pending, Role.TARGET, scale, new=pending not in snapshot.revisions))
-    if stable is not None and released:
-        return tuple(plans)
-    served = {
-        entry.revision for entry in snapshot.resource.status.revisions if entry.role in (Role.STABLE, Role.RETIRING)
-    }
-    for revision in _by_number(snapshot):
-        if revision.hash in (stable, pending) or not snapshot.pods.get(revision.hash):
-            continue
-        if revision.hash in served or (_has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash)):
-            plans.append(RevisionPlan(revision.hash, Role.RETIRING, scaling.scale_of(snapshot, revision.hash, None)))
     return tuple(plans)
+
+
+def _leaving(snapshot: Snapshot, stable: str | None, pending: str | None) -> tuple[RevisionPlan, ...]:
+    """The revisions that the traffic is still leaving, or has just left; the one that served last comes first."""
+    recorded = snapshot.resource.status.revisions
+    served = [entry.revision for entry in recorded if entry.role in (Role.STABLE, Role.RETIRING)]
+    known = [each for each in served if each in snapshot.revisions]
+    for revision in _by_number(snapshot):
+        if revision.hash not in known and _has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash):
+            known.append(revision.hash)
+    return tuple(
+        RevisionPlan(each, Role.RETIRING, scaling.scale_of(snapshot, each, None))
+        for each in known
+        if each not in (stable, pending) and snapshot.pods.get(each)
+    )
 
 
 def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
@@ -203,9 +221,14 @@ def _route(snapshot: Snapshot, stable: str | None) -> RoutePlan | None:
         parent_refs=traffic.gateway.parent_refs or defaults.parent_refs,
         hostnames=traffic.gateway.hostnames or defaults.hostnames,
         path_prefix=path_prefix(snapshot),
-        timeout_seconds=duration.seconds(traffic.timeout),
+        timeout_seconds=None if lacks_timeout(snapshot) else duration.seconds(traffic.timeout),
         weights=weights,
     )
+
+
+def lacks_timeout(snapshot: Snapshot) -> bool:
+    """Whether a gateway does not support HTTPRoute's request timeout, an extended feature of the Gateway API."""
+    return any(gateway.lacks("HTTPRouteRequestTimeout") for gateway in snapshot.gateways)
 
 
 def path_prefix(snapshot: Snapshot) -> str:

@@ -101,6 +101,13 @@ class GatewayFacts:
     """First address in its status."""
     listeners: tuple[tuple[str, str, int], ...] = ()
     """(name, protocol, port) of each listener."""
+    gateway_class: str = ""
+    features: frozenset[str] = frozenset()
+    """What its class says it supports (GatewayClass status.supportedFeatures); empty where the class says nothing."""
+
+    def lacks(self, feature: str) -> bool:
+        """Whether the class publishes what it supports, and `feature` is not among it."""
+        return bool(self.features) and feature not in self.features
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,14 @@ def gateway(obj: Raw) -> GatewayFacts:
             (entry["name"], entry["protocol"], int(entry["port"]))
             for entry in (obj.get("spec") or {}).get("listeners") or ()
         ),
+        gateway_class=str((obj.get("spec") or {}).get("gatewayClassName") or ""),
     )
+
+
+def supported_features(obj: Raw) -> frozenset[str]:
+    """What a GatewayClass says it supports."""
+    listed = (obj.get("status") or {}).get("supportedFeatures") or ()
+    return frozenset(entry["name"] if isinstance(entry, Mapping) else str(entry) for entry in listed)
 
 
 def revision(obj: Raw) -> Revision:

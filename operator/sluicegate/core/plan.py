@@ -56,7 +56,8 @@ class RoutePlan:
     parent_refs: tuple[ParentRef, ...]
     hostnames: tuple[str, ...]
     path_prefix: str
-    timeout_seconds: float
+    timeout_seconds: float | None
+    """None where the gateway's class does not support request timeouts."""
     weights: Mapping[str, int]
     """Weight by revision hash; they sum to 100."""
 

@@ -9,7 +9,7 @@ from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionSt
 from sluicegate.core import conditions
 from sluicegate.core.decide import path_prefix, shifted_since, started_at
 from sluicegate.core.facts import GatewayFacts, Problem, Revision, Snapshot
-from sluicegate.core.plan import Plan, RevisionPlan
+from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
 
 
 def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> ModelDeploymentStatus:
@@ -86,13 +86,13 @@ def _model(snapshot: Snapshot, plan: Plan) -> ModelStatus | None:
 
 
 def _digest(snapshot: Snapshot, revision: str | None) -> str | None:
-    digests = {pod.digest for pod in snapshot.live_pods(revision) if pod.digest}
+    """Of ready pods only: told together with their readiness, it costs no status write of its own."""
+    digests = {pod.digest for pod in snapshot.live_pods(revision) if pod.digest and pod.ready}
     return digests.pop() if len(digests) == 1 else None
 
 
 def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionStatus:
     record = snapshot.revisions.get(entry.hash) or _unborn(snapshot, entry.hash)
-    there = snapshot.deployments.get(entry.hash)
     problem = None if entry.parked else conditions.revision_problem(snapshot, entry.hash)
     return RevisionStatus(
         name=names.child_name(snapshot.resource.metadata.name, entry.hash),
@@ -103,11 +103,22 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
         version=record.version,
         weight=_weight(plan, entry.hash),
         accepted_weight=_accepted(snapshot, entry.hash),
-        replicas=there.current if there is not None else 0,
+        replicas=_replicas(snapshot, entry),
         ready_replicas=len(snapshot.ready_pods(entry.hash)),
         reason=problem.reason if problem else None,
-        message=problem.message if problem else None,
+        message=conditions.shortened(problem.message) if problem else None,
     )
+
+
+def _replicas(snapshot: Snapshot, entry: RevisionPlan) -> int:
+    """Pods that the revision should have now: ours to say, or where an HPA says it, as its Deployment has it."""
+    match entry.scale:
+        case Fixed(replicas):
+            return replicas
+        case Autoscaled(keep_replicas=int(kept)):
+            return kept
+    there = snapshot.deployments.get(entry.hash)
+    return there.replicas if there is not None else 0
 
 
 def _unborn(snapshot: Snapshot, revision: str) -> Revision:

@@ -81,11 +81,6 @@ def render_text(name: str, text: str, context: dict[str, Any]) -> dict[str, Any]
     return _parse(name, lambda: _custom(text).render(context))
 
 
-def has(template: str) -> bool:
-    """Whether there is a built-in template of that name."""
-    return template in _built_in().list_templates()
-
-
 def _parse(name: str, produce: Any) -> dict[str, Any]:
     try:
         parsed = yaml.load(produce(), Loader=_Loader)

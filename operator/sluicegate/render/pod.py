@@ -15,6 +15,8 @@ from sluicegate.core.model_uri import Baked, Volume, parse
 from sluicegate.render import engine, schema
 from sluicegate.render.overlay import overlay
 
+BUILT_IN = ("mlflow", "mlserver", "custom")
+"""Runtimes with a template of ours."""
 DRAIN_SECONDS = 5
 """preStop sleep: the time that gateways and kube-proxies get to forget a pod before it is told to stop."""
 GRACE_SECONDS = 75
@@ -73,8 +75,8 @@ def _image(intent: Intent, settings: Settings, runtime: str) -> str:
     added = settings.runtimes.get(runtime, RuntimeSettings())
     default = settings.scorer_image if runtime == "mlflow" else None
     image = intent.runtime.image or added.image or default
-    if added.template is None and not engine.has(f"runtimes/{runtime}.yaml.j2"):
-        known = ", ".join(sorted({"mlflow", "mlserver", "custom", *settings.runtimes}))
+    if added.template is None and runtime not in BUILT_IN:
+        known = ", ".join(sorted({*BUILT_IN, *settings.runtimes}))
         raise Refused(
             Problem("RuntimeUnknown", f'spec.runtime.name: there is no runtime "{runtime}"; known are {known}.')
         )

@@ -85,7 +85,11 @@ class Applier:
         for kind in CHILD_KINDS:
             keep_parked = kind in (kinds.CONTROLLER_REVISION, kinds.DEPLOYMENT)
             for child in self._caches.owned(kind, resource.key):
-                if child.revision in forgotten or (child.revision in parked and not keep_parked) or (kind is kinds.HTTP_ROUTE and plan.drop_route and child.name == resource.metadata.name):
+                if (
+                    child.revision in forgotten
+                    or (child.revision in parked and not keep_parked)
+                    or (kind is kinds.HTTP_ROUTE and plan.drop_route and child.name == resource.metadata.name)
+                ):
                     yield kind, child
 
     async def _write(self, manifest: Manifest, done: Applied) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -120,6 +120,17 @@ class Caches:
             ),
         )
 
+        self.gateway_classes: Informer[Owned] = Informer(
+            client,
+            kinds.GATEWAY_CLASS,
+            InformerOptions(
+                transform=lambda raw: Owned(None, observe.supported_features(raw)),
+                owner_of=lambda each: each.owner,
+                clock=time.monotonic,
+                timings=self._timings,
+            ),
+        )
+
     def _informer(self, kind: Kind, transform: Callable[[Raw], Any], selector: str) -> Informer[Any]:
         options: InformerOptions[Any] = InformerOptions(
             transform=transform,
@@ -134,7 +145,7 @@ class Caches:
     @property
     def all(self) -> tuple[Informer[Any], ...]:
         """Every informer."""
-        return (*self.children.values(), self.pods, self.slices, self.gateways)
+        return (*self.children.values(), self.pods, self.slices, self.gateways, self.gateway_classes)
 
     def subscribe(self, wake: Callable[[Key], None], wake_gateway: Callable[[Key], None]) -> None:
         """Calls `wake` with the owner of what changed, and `wake_gateway` with a Gateway that changed."""
@@ -169,4 +180,8 @@ class Caches:
     def gateway(self, namespace: str, name: str) -> GatewayFacts:
         """A Gateway, or the fact that it does not exist."""
         found = self.gateways.get(namespace, name)
-        return found.facts if found is not None else GatewayFacts(namespace, name, exists=False)
+        if found is None:
+            return GatewayFacts(namespace, name, exists=False)
+        of_class = self.gateway_classes.get(None, found.facts.gateway_class)
+        facts: GatewayFacts = found.facts
+        return replace(facts, features=of_class.facts if of_class is not None else frozenset())

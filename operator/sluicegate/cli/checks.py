@@ -1,0 +1,67 @@
+"""The operator's own rules, for `sluicegate validate`: what the API server lets pass and the operator would refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.settings import RuntimeSettings, Settings
+from sluicegate.cli.validate import Check, Finding
+from sluicegate.core.intent import intent_of
+from sluicegate.core.model_uri import InvalidModelUri, parse
+from sluicegate.core.resolution import ResolvedModel, resolve_locally
+from sluicegate.core.unsupported import unsupported_fields
+from sluicegate.render import schema
+from sluicegate.render.pod import BUILT_IN, Refused, pod_template
+
+
+def supported(resource: ModelDeployment) -> Iterator[Finding]:
+    """Fields that this version does not act on."""
+    for field in unsupported_fields(resource):
+        yield _finding(resource, field, "is not supported by this version of Sluicegate: remove it, or upgrade")
+
+
+def model(resource: ModelDeployment) -> Iterator[Finding]:
+    """A model URI that has the right form and still means nothing."""
+    try:
+        parse(resource.spec.model.uri)
+    except InvalidModelUri as error:
+        yield _finding(resource, "spec.model.uri", str(error))
+
+
+def pod(resource: ModelDeployment) -> Iterator[Finding]:
+    """A pod template that pods do not have. The platform's own runtimes are not known here and pass."""
+    try:
+        ref = parse(resource.spec.model.uri)
+    except InvalidModelUri:
+        return
+    resolved = resolve_locally(ref) or ResolvedModel(uri=str(ref), source="mlflow-artifacts:/model")
+    runtime = resource.spec.runtime.name
+    added = RuntimeSettings(image="unknown", template=None if runtime in BUILT_IN else "name: model")
+    settings = Settings(runtimes={runtime: added} if runtime is not None else {})
+    try:
+        pod_template(resource, intent_of(resource, resolved, None), settings)
+    except Refused as error:
+        yield _finding(resource, "spec.podTemplate", error.problem.message)
+
+
+def autoscaler(resource: ModelDeployment) -> Iterator[Finding]:
+    """Metrics and behavior that a HorizontalPodAutoscaler does not have."""
+    scaling = resource.spec.scaling
+    spec = {"maxReplicas": 1, "scaleTargetRef": {"kind": "Deployment", "name": "x"}}
+    parts = {"metrics": list(scaling.metrics or ()), "behavior": scaling.behavior}
+    for field, value in parts.items():
+        if value:
+            for complaint in schema.complaints("HorizontalPodAutoscaler", {"spec": {**spec, field: value}}):
+                yield _finding(
+                    resource,
+                    f"spec.scaling.{complaint.removeprefix('spec.').partition(':')[0]}",
+                    complaint.partition(": ")[2],
+                )
+
+
+CHECKS: tuple[Check, ...] = (supported, model, pod, autoscaler)
+
+
+def _finding(resource: ModelDeployment, field: str, message: str) -> Finding:
+    return Finding("/".join(resource.key), field, message)
