@@ -1,0 +1,154 @@
+"""A whole node with the operator and a registry on it, and what tests do there.
+
+SLUICEGATE_E2E_CLUSTER names a running cluster that has all of it; otherwise this run makes one called `e2e`, installs
+everything the way the demo does, and removes it at the end.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # e2e is no installed package
+
+from e2e.cluster import Cluster, ClusterError, connect, down
+from e2e.support import setup
+from e2e.support.kube import Json, Kube
+from e2e.support.load import Load
+from e2e.support.operator import Operator
+from e2e.support.registry import Registry
+from e2e.support.workspace import Workspace
+
+LIMIT = 240
+"""Seconds a test may take; what ends a run that hangs."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The limit counts the test alone: the first one's setup builds a cluster."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LIMIT, func_only=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """A failed test shows what its namespace looks like and what the operator says."""
+    report = yield
+    space = getattr(item, "funcargs", {}).get("workspace")
+    if report.when == "call" and report.failed and space is not None:
+        report.sections.append(("cluster", _diagnosis(space)))
+    return report
+
+
+def _diagnosis(space: Workspace) -> str:
+    parts = []
+    for args in (
+        ("-n", space.namespace, "get", "mdep,deployment,hpa,pod,svc,httproute,controllerrevision", "-o", "wide"),
+        ("-n", space.namespace, "get", "mdep", "-o", "yaml"),
+        ("-n", space.namespace, "get", "events", "--sort-by=.lastTimestamp"),
+        ("-n", "sluicegate-system", "logs", "deploy/sluicegate", "--tail=60"),
+    ):
+        try:
+            parts.append(f"$ kubectl {' '.join(args)}\n{space.cluster.kubectl(*args, timeout=20)}")
+        except ClusterError as problem:
+            parts.append(str(problem))
+    return "\n".join(parts)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The node, with everything installed."""
+    given = os.environ.get("SLUICEGATE_E2E_CLUSTER")
+    if given:
+        yield connect(given)
+        return
+    try:
+        yield setup.installed("e2e")
+    finally:
+        down("e2e")
+
+
+@pytest.fixture(scope="session")
+def kube(cluster: Cluster) -> Iterator[Kube]:
+    """The API server."""
+    kube = Kube(cluster.kubeconfig)
+    yield kube
+    kube.close()
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster) -> Callable[..., str]:
+    """Runs kubectl and gives back what it prints; ClusterError, with kubectl's words, where it fails."""
+    return cluster.kubectl
+
+
+@pytest.fixture(scope="session")
+def registry(cluster: Cluster) -> Registry:
+    """The MLflow registry with recommendation-engine versions 1 and 2."""
+    return Registry(cluster)
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster, kube: Kube) -> Operator:
+    """The operator as a process: its metrics, its pod, how to kill it."""
+    return Operator(cluster, kube)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own; its removal is not waited for."""
+    short = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:40].strip("-")
+    name = f"e2e-{short}-{secrets.token_hex(2)}"
+    kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    try:
+        yield name
+    finally:
+        kube.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def workspace(cluster: Cluster, kube: Kube, namespace: str) -> Workspace:
+    """The test's namespace and everything in it."""
+    return Workspace(cluster, kube, namespace)
+
+
+@pytest.fixture
+def apply(workspace: Workspace) -> Callable[..., Json]:
+    """Applies a ModelDeployment: `apply("shop", model=2, scaling={"replicas": 2})`, or a whole manifest."""
+    return workspace.apply
+
+
+@pytest.fixture
+def wait_ready(workspace: Workspace) -> Callable[..., Json]:
+    """`wait_ready(name, timeout=120)`."""
+    return workspace.wait_ready
+
+
+@pytest.fixture
+def wait_condition(workspace: Workspace) -> Callable[..., Json]:
+    """`wait_condition(name, type, status, reason=None, timeout=90)`."""
+    return workspace.wait_condition
+
+
+@pytest.fixture
+def status(workspace: Workspace) -> Callable[[str], Json]:
+    """`status(name)`."""
+    return workspace.status
+
+
+@pytest.fixture
+def load(workspace: Workspace) -> Callable[..., Load]:
+    """Clients of every way in, two a way, one that keeps its connection: `with load(name) as steady: ...; steady.check(1, 2)`."""
+
+    def steady(name: str, rate: float = 40) -> Load:
+        return Load(workspace.urls(name), rate)
+
+    return steady

@@ -1,0 +1,91 @@
+"""The operator as a process on the node."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+from e2e.cluster import Cluster
+from e2e.support.kube import Json, Kube, wait_until
+
+NAMESPACE = "sluicegate-system"
+
+
+class Operator:
+    """The Deployment sluicegate-system/sluicegate."""
+
+    def __init__(self, cluster: Cluster, kube: Kube) -> None:
+        self._cluster = cluster
+        self._kube = kube
+
+    def pods(self) -> list[Json]:
+        """Its pods that are not on their way out, oldest first."""
+        found = self._kube.list("pod", NAMESPACE, **{"app.kubernetes.io__name": "sluicegate"})
+        alive = [each for each in found if not each["metadata"].get("deletionTimestamp")]
+        return sorted(alive, key=lambda each: str(each["metadata"]["creationTimestamp"]))
+
+    def leader(self) -> str:
+        """Who holds the Lease, in the Lease's own words; empty where nobody does."""
+        lease = self._kube.get("lease", "sluicegate", NAMESPACE)
+        return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
+
+    def leading_pod(self) -> Json | None:
+        """The pod that leads, once it is ready."""
+        holder = self.leader()
+        return next((pod for pod in self.pods() if holder.startswith(pod["metadata"]["name"]) and _ready(pod)), None)
+
+    def wait_leading(self, timeout: float = 90, other_than: str = "") -> Json:
+        """Waits until a ready pod leads (whose container is not `other_than`), and gives the pod back."""
+
+        def look() -> Json | None:
+            pod = self.leading_pod()
+            return pod if pod is not None and container_id(pod) != other_than else None
+
+        return dict(wait_until("an operator that leads", look, timeout))
+
+    def metrics(self, pod: Json) -> str:
+        """What the pod's /metrics says."""
+        with urllib.request.urlopen(f"http://{pod['status']['podIP']}:8080/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def writes(self, pod: Json) -> Counter[str]:
+        """Writes by kind since the process began; Lease renewals aside."""
+        found: Counter[str] = Counter()
+        for labels, value in re.findall(r"^sluicegate_writes_total\{(.*)\} (\S+)$", self.metrics(pod), re.MULTILINE):
+            kind = re.search(r'kind="(\w+)"', labels)
+            if kind and kind[1] != "Lease":
+                found[kind[1]] += int(float(value))
+        return found
+
+    def kill(self, pod: Json) -> None:
+        """SIGKILL to every process of the container: from inside, PID 1 would not notice."""
+        container = container_id(pod)
+        found = [pid for pid in _pids() if container in _cgroup(pid)]
+        assert found, f"no process of container {container} on this machine"
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+
+
+def container_id(pod: Json) -> str:
+    """The id of the pod's running container."""
+    state = (pod["status"].get("containerStatuses") or [{}])[0]
+    return str(state.get("containerID", "")).rpartition("/")[2]
+
+
+def _ready(pod: Json) -> bool:
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ())
+
+
+def _pids() -> list[int]:
+    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+
+
+def _cgroup(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,58 @@
+"""The demo's MLflow registry, for tests: REST for what is small, and the training script in the server's own pod."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from e2e.cluster import Cluster
+
+TRAIN = Path(__file__).resolve().parents[2] / "examples/mlflow/train.py"
+MODEL = "recommendation-engine"
+
+
+class Registry:
+    """The registry `default` of the operator's settings."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        service: Any = cluster.get("service", "mlflow", "mlflow")
+        self.url = f"http://{service['spec']['clusterIP']}:5000"
+
+    def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """One request to /api/2.0/mlflow/PATH; an error is raised with MLflow's own words."""
+        asked = urllib.request.Request(
+            f"{self.url}/api/2.0/mlflow/{path}", None if body is None else json.dumps(body).encode(), method=method
+        )
+        asked.add_header("Host", "mlflow.mlflow.svc:5000")  # the server refuses names that it was not told of
+        asked.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                return dict(json.loads(answer.read() or b"{}"))
+        except urllib.error.HTTPError as refused:
+            raise AssertionError(f"{method} {path}: {refused.code} {refused.read().decode(errors='replace')}") from None
+
+    def set_alias(self, alias: str, version: int | str, model: str = MODEL) -> None:
+        """Points an alias to a version."""
+        self.call("POST", "registered-models/alias", {"name": model, "alias": alias, "version": str(version)})
+
+    def versions(self, model: str = MODEL) -> list[int]:
+        """The versions there are, smallest first."""
+        query = urllib.parse.urlencode({"filter": f"name='{model}'"})
+        found = self.call("GET", f"model-versions/search?{query}").get("model_versions", [])
+        return sorted(int(each["version"]) for each in found)
+
+    def train(self, *options: str, model: str = MODEL) -> int:
+        """Registers one more version by the example's own script (--broken, --slow, ...), moves no alias unless asked to; its number."""
+        given = options if any(each.startswith("--alias") for each in options) else ("--alias=", *options)
+        self._cluster.kubectl(
+            *("-n", "mlflow", "exec", "-i", "deploy/mlflow", "--"),
+            *("python3", "-", "--tracking-uri=http://localhost:5000", f"--name={model}", *given),
+            input=TRAIN.read_text(),
+            timeout=180,
+        )
+        return self.versions(model)[-1]

@@ -1,0 +1,113 @@
+"""One test's namespace, and what a test does with ModelDeployments in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from e2e.cluster import Cluster
+from e2e.support.kube import Json, Kube, wait_until
+from e2e.support.registry import MODEL
+
+
+class Workspace:
+    """A namespace of one test's own."""
+
+    def __init__(self, cluster: Cluster, kube: Kube, namespace: str) -> None:
+        self.cluster = cluster
+        self.kube = kube
+        self.namespace = namespace
+
+    def apply(self, what: str | Json, **spec: Any) -> Json:
+        """Applies a ModelDeployment, by a whole manifest or by its name and the fields of its spec that are not the tests' defaults.
+
+        `model` may be a URI, or a number that stands for that version of the example model. What an earlier call had
+        and this one has not, goes. The answer is the object.
+        """
+        if isinstance(what, str):
+            model = spec.pop("model", 1)
+            if isinstance(model, int):
+                model = f"models:/{MODEL}/{model}"
+            fields = {"rollout": {"scaleDownDelay": "3s"}, **spec}
+            fields["model"] = {"uri": model} if isinstance(model, str) else model
+            what = {"metadata": {"name": what}, "spec": fields}
+        manifest = {
+            "apiVersion": "sluicegate.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            **what,
+            "metadata": {**what["metadata"], "namespace": self.namespace},
+        }
+        return self.kube.apply("mdep", manifest)
+
+    def get(self, kind: str, name: str) -> Json | None:
+        """An object of this namespace, or None."""
+        return self.kube.get(kind, name, self.namespace)
+
+    def list(self, kind: str, **labels: str) -> list[Json]:
+        """Objects of this namespace."""
+        return self.kube.list(kind, self.namespace, **labels)
+
+    def mdep(self, name: str) -> Json:
+        """The ModelDeployment."""
+        found = self.get("mdep", name)
+        assert found is not None, f"ModelDeployment {name} is gone"
+        return found
+
+    def status(self, name: str) -> Json:
+        """Its status; empty before the operator has seen it."""
+        return dict(self.mdep(name).get("status") or {})
+
+    def condition(self, name: str, kind: str) -> Json:
+        """One condition; {} where it is not there."""
+        found = [each for each in self.status(name).get("conditions") or () if each["type"] == kind]
+        return dict(found[0]) if found else {}
+
+    def wait_condition(self, name: str, kind: str, status: str, reason: str | None = None, timeout: float = 90) -> Json:
+        """Waits for a condition that is about the present generation, and gives it back."""
+        seen: Json = {}
+
+        def look() -> Json | None:
+            nonlocal seen
+            found = self.mdep(name)
+            for each in (found.get("status") or {}).get("conditions") or ():
+                if each["type"] == kind:
+                    seen = dict(each)
+                    fits = each["status"] == status and reason in (None, each["reason"])
+                    if fits and each.get("observedGeneration") == found["metadata"]["generation"]:
+                        return seen
+            return None
+
+        try:
+            return dict(wait_until(f"{name} to have {kind}={status} {reason or ''}", look, timeout))
+        except AssertionError as late:
+            raise AssertionError(f"{late}; the condition is {seen}") from None
+
+    def wait_ready(self, name: str, timeout: float = 120) -> Json:
+        """Waits until what is declared serves, and gives back the status."""
+        self.wait_condition(name, "Ready", "True", timeout=timeout)
+        return self.status(name)
+
+    def pods(self, name: str, revision: str | None = None) -> list[Json]:
+        """Pods of a ModelDeployment that are not on their way out."""
+        labels = {"sluicegate.dev__deployment": name} | ({"sluicegate.dev__revision": revision} if revision else {})
+        return [each for each in self.list("pod", **labels) if not each["metadata"].get("deletionTimestamp")]
+
+    def all_pods(self, name: str) -> list[Json]:
+        """Pods of a ModelDeployment, those on their way out too."""
+        return self.list("pod", **{"sluicegate.dev__deployment": name})
+
+    def revisions(self, name: str) -> list[Json]:
+        """Its ControllerRevisions, oldest first."""
+        found = self.list("controllerrevision", **{"sluicegate.dev__deployment": name})
+        return sorted(found, key=lambda each: int(each["revision"]))
+
+    def stable(self, name: str) -> str:
+        """The hash of the revision that serves; empty where none does."""
+        return next(
+            (each["revision"] for each in self.status(name).get("revisions") or () if each["role"] == "Stable"), ""
+        )
+
+    def urls(self, name: str) -> dict[str, str]:
+        """Every way in: the gateway's URL, and the in-cluster Service by its address."""
+        service = self.get("service", name)
+        assert service is not None
+        return {"gateway": self.status(name)["url"], "service": f"http://{service['spec']['clusterIP']}"}
