@@ -1,0 +1,151 @@
+# What one does with this repository. `make help` is made from the comments that follow two hashes.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+SYSTEM_PYTHON ?= python3
+PY := .venv/bin/python
+SCORER_PY := .venv-scorer/bin/python
+PYTEST := $(PY) -m pytest
+CLUSTER := $(SYSTEM_PYTHON) -m e2e.cluster
+PYTEST_ARGS ?=
+EXAMPLES := $(wildcard examples/*.yaml)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export SLUICEGATE_MLFLOW_PYTHON := $(CURDIR)/$(SCORER_PY)
+
+##@ Use it
+
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: system-python ## Bring up a whole local cluster with MLflow and the operator, and send predictions (root)
+	@$(call need_root,make demo,it makes network namespaces, mounts and cgroups for a Kubernetes node)
+	@$(SYSTEM_PYTHON) -m e2e.demo up
+
+demo-down: ## Remove what `make demo` made
+	@$(SYSTEM_PYTHON) -m e2e.demo down
+
+##@ Test it
+
+test: venv venv-scorer ## All tests; what needs a cluster is built while the unit tests run (e2e: root)
+	@mkdir -p build
+	@if [ "$$(id -u)" = 0 ]; then options="--profile node --base-image"; else options="--profile control-plane"; fi; \
+	echo "Building the test clusters' tools meanwhile (build/tools.log)"; \
+	$(CLUSTER) build-tools $$options > build/tools.log 2>&1 & tools=$$!; \
+	trap 'kill $$tools 2>/dev/null || true' EXIT; \
+	$(MAKE) test-unit test-scorer test-registry; \
+	wait $$tools || { cat build/tools.log; echo "error: the test clusters' tools could not be built" >&2; exit 1; }; \
+	trap - EXIT; \
+	$(MAKE) test-apiserver e2e
+
+test-unit: venv ## Unit and property tests: no network, no cluster
+	$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+test-scorer: venv-scorer ## The scoring image's program, with a real MLflow
+	PYTHONPATH=scorer $(SCORER_PY) -m pytest scorer/tests $(PYTEST_ARGS)
+
+test-registry: venv venv-scorer ## Model resolution against a real MLflow server
+	$(PYTEST) tests/registry $(PYTEST_ARGS)
+
+test-apiserver: venv ## The CRD and the client on a real API server (no root needed)
+	$(PYTEST) tests/apiserver $(PYTEST_ARGS)
+
+e2e: venv ## The whole operator on a real node: pods, gateway, MLflow (root)
+	@$(call need_root,make e2e,it makes network namespaces, mounts and cgroups for a Kubernetes node)
+	$(PYTEST) e2e $(PYTEST_ARGS)
+
+bench: venv ## Side-by-side measurements; each prints a table and writes JSON to bench/out
+	@shopt -s nullglob; found=(bench/bench_*.py); \
+	[ $${#found[@]} -gt 0 ] || { echo "There are no benchmarks in bench/ yet."; exit 0; }; \
+	for each in "$${found[@]}"; do $(PY) "$$each"; done
+
+##@ Change it
+
+check: lint drift ## What CI runs besides the tests: lint, types, import contracts, generated files
+
+lint: venv ## ruff, mypy, import contracts
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m mypy --strict e2e/cluster e2e/demo.py e2e/leftovers.py conftest.py
+	.venv/bin/lint-imports
+
+drift: venv ## Whether generated files and examples are up to date
+	$(PY) -m sluicegate.api.crd --check
+	$(PY) -m sluicegate.cli.reference --check
+	@for each in $(EXAMPLES); do .venv/bin/sluicegate validate -f $$each; done
+	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' || true); \
+	[ -z "$$found" ] || { echo "error: a package index is written into $$found: run make lock" >&2; exit 1; }
+
+format: venv ## Format the Python code and sort its imports
+	$(PY) -m ruff check --fix-only --exit-zero .
+	$(PY) -m ruff format .
+
+generate: venv ## Write the CRD and docs/reference again
+	$(PY) -m sluicegate.api.crd
+	$(PY) -m sluicegate.cli.reference
+
+images: system-python ## Build both images as archives in the cache
+	@$(CLUSTER) image --file images/operator/Dockerfile --tag localhost/sluicegate:dev
+	@$(CLUSTER) image --file images/scorer/Dockerfile --tag localhost/sluicegate-scorer:dev
+
+##@ Environments
+
+venv: .venv/.made ## .venv: the operator (editable) and what developing it needs, from the lock file
+venv-scorer: .venv-scorer/.made ## .venv-scorer: MLflow and the scorer's tests, from the lock file
+
+.venv/.made: requirements-dev.txt requirements-uv.txt images/requirements-build.txt pyproject.toml
+	@$(MAKE) system-python
+	$(call fill,.venv,requirements-dev.txt requirements-uv.txt images/requirements-build.txt)
+	$(PY) -m uv pip install -q --python $(PY) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-scorer/.made: scorer/requirements-test.txt requirements-uv.txt
+	@$(MAKE) system-python
+	$(call fill,.venv-scorer,scorer/requirements-test.txt requirements-uv.txt)
+	@touch $@
+
+LOCK = $(CURDIR)/$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links $(LOCK_ARGS)
+LOCK_ARGS ?=
+
+lock: venv ## Resolve the requirements again (LOCK_ARGS=--upgrade for newer versions)
+	$(LOCK) requirements.in -o requirements.txt
+	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	$(LOCK) requirements-uv.in -o requirements-uv.txt
+	$(LOCK) images/requirements-build.in -o images/requirements-build.txt
+	cd scorer && $(LOCK) requirements.in -o requirements.txt
+	cd scorer && $(LOCK) requirements-test.in -c requirements.txt -o requirements-test.txt
+
+clean: ## Take down the clusters that the demo and dead test runs left, and remove build outputs (the tool cache stays)
+	@$(SYSTEM_PYTHON) -m e2e.leftovers
+	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+# Debian splits venv and pip from its python3. pip is also what fetches programs that come as wheels.
+system-python:
+	@command -v $(SYSTEM_PYTHON) > /dev/null || { echo "error: $(SYSTEM_PYTHON) is not installed" >&2; exit 1; }
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; SYSTEM_PYTHON=... names another one" >&2; exit 1; }
+	@$(SYSTEM_PYTHON) -c 'import ensurepip, pip' 2> /dev/null || { \
+		$(call need_root,apt-get install python3-venv python3-pip,this Python has no venv or no pip); \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install -y -q --no-install-recommends python3-venv python3-pip || \
+		{ apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv python3-pip; }; }
+
+# $(call need_root,COMMAND,WHY)
+need_root = [ "$$(id -u)" = 0 ] || { echo "error: '$(1)' needs root: $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))" >&2; exit 1; }
+comma := ,
+
+# $(call fill,ENVIRONMENT,LOCK FILES): makes the environment hold exactly what the lock files say
+define fill
+	$(SYSTEM_PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install -q --require-hashes -r requirements-uv.txt
+	$(1)/bin/python -m uv pip sync -q --python $(1)/bin/python --require-hashes $(2)
+endef
+
+.PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench check lint drift format \
+	generate images venv venv-scorer lock clean system-python

@@ -1,0 +1,245 @@
+"""`make demo`: from a bare machine to predictions of a real MLflow model, and `make demo-down`.
+
+Every step can be run again: what is there is left as it is, so a second run takes seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from e2e.cluster import Cluster, down, images, lifecycle
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.shell import say, step
+from e2e.cluster.tools import kubernetes
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+IMAGES = {
+    "localhost/sluicegate:dev": "images/operator/Dockerfile",
+    "localhost/sluicegate-scorer:dev": "images/scorer/Dockerfile",
+}
+MODEL = "recommendation-engine"
+ROW = {"dataframe_records": [{"recency_days": 3, "visits": 12, "basket_value": 80}]}
+Json = dict[str, Any]
+
+
+def demo_up(name: str) -> None:
+    """Brings the whole demo up, or what is missing of it."""
+    start = time.monotonic()
+    say("Preparing: Debian packages, Kubernetes built from source, two images (cold: several minutes; then cached)")
+    cluster, archives = _prepare(name)
+    fresh = _load(cluster, archives)
+    say("Installing: the operator, an MLflow registry, a training job")
+    _install_operator(cluster, restart="localhost/sluicegate:dev" in fresh)
+    _train(cluster)
+    say("Serving: examples/quickstart.yaml")
+    resource = _serve(cluster)
+    _predict(resource["status"]["url"])
+    print("\n$ kubectl get mdep\n" + cluster.kubectl("get", "mdep"))
+    say(f"The demo is up ({time.monotonic() - start:.0f}s).")
+    print(_next_steps(cluster, resource["status"]["url"]))
+
+
+def _prepare(name: str) -> tuple[Cluster, dict[str, Path]]:
+    """Cluster and images side by side: one compiles while the other mostly downloads."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        building: Future[dict[str, Path]] = pool.submit(_build_images)
+        cluster = lifecycle.up(name)
+        return cluster, building.result()
+
+
+def _build_images() -> dict[str, Path]:
+    return {tag: images.build(REPOSITORY / file, REPOSITORY, tag) for tag, file in IMAGES.items()}
+
+
+def _load(cluster: Cluster, archives: dict[str, Path]) -> set[str]:
+    """Imports the images that the node does not have in this very content; returns their tags."""
+    note = cluster.state / "demo-images.json"
+    known: dict[str, str] = json.loads(note.read_text()) if note.exists() else {}
+    fresh = {tag for tag, archive in archives.items() if known.get(tag) != archive.name}
+    for tag in sorted(fresh):
+        with step(f"image {tag} into the node"):
+            cluster.load_image(archives[tag])
+    note.write_text(json.dumps({tag: archive.name for tag, archive in archives.items()}))
+    return fresh
+
+
+def _apply(cluster: Cluster, *options: str) -> None:
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", *options)
+
+
+def _install_operator(cluster: Cluster, restart: bool) -> None:
+    with step("operator running"):
+        there = cluster.kubectl("-n", "sluicegate-system", "get", "deployment", "sluicegate", "--ignore-not-found")
+        _apply(cluster, "-f", str(REPOSITORY / "crds"), "-f", str(REPOSITORY / "deploy"))
+        if there and restart:
+            cluster.kubectl("-n", "sluicegate-system", "rollout", "restart", "deployment/sluicegate")
+        _rolled_out(cluster, "sluicegate-system", "sluicegate")
+
+
+def _rolled_out(cluster: Cluster, namespace: str, name: str) -> None:
+    try:
+        cluster.kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=180s", timeout=200)
+    except ClusterError as problem:
+        words = cluster.kubectl("-n", namespace, "get", "pods", "-o", "wide")
+        logs = cluster.kubectl("-n", namespace, "logs", f"deployment/{name}", "--tail=20", "--all-containers")
+        raise ClusterError(f"{namespace}/{name} does not come up. {problem}\n{words}\n{logs}") from problem
+
+
+def _train(cluster: Cluster) -> None:
+    """Starts MLflow and registers the model's first versions, unless the registry knows the model already."""
+    with step("MLflow running"):
+        _apply(cluster, "-f", str(REPOSITORY / "examples/mlflow/registry.yaml"))
+        _rolled_out(cluster, "mlflow", "mlflow")
+    if _registered(cluster):
+        return
+    with step("model trained and registered twice"):
+        cluster.kubectl("-n", "mlflow", "delete", "job", "train", "--ignore-not-found")
+        _apply(cluster, "-k", str(REPOSITORY / "examples/mlflow"))
+        _wait("the training job", lambda: _job_done(cluster), 300)
+
+
+def _registered(cluster: Cluster) -> bool:
+    address = cluster.kubectl("-n", "mlflow", "get", "service", "mlflow", "-o", "jsonpath={.spec.clusterIP}")
+    path = f"/api/2.0/mlflow/registered-models/alias?name={MODEL}&alias=champion"
+    asked = urllib.request.Request(f"http://{address}:5000{path}")
+    asked.add_header("Host", "mlflow.mlflow.svc:5000")  # the server refuses names and addresses it was not told of
+    try:
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return False
+    except OSError:
+        return False
+
+
+def _job_done(cluster: Cluster) -> bool:
+    conditions = {
+        each["type"] for each in _conditions(cluster.get("job", "train", "mlflow")) if each["status"] == "True"
+    }
+    if "Failed" in conditions:
+        raise SystemExit("error: the training job failed:\n" + cluster.kubectl("-n", "mlflow", "logs", "job/train"))
+    return "Complete" in conditions
+
+
+def _serve(cluster: Cluster) -> Json:
+    """Applies the example and shows how it becomes ready."""
+    cluster.kubectl("apply", "-f", str(REPOSITORY / "examples/quickstart.yaml"))
+    shown = ""
+    found: Json = {}
+
+    def ready() -> bool:
+        nonlocal found, shown
+        found = dict(cluster.get("mdep", MODEL))
+        condition = _condition(found, "Ready")
+        if condition["message"] != shown:
+            shown = condition["message"]
+            say(f"  Ready={condition['status']} {condition['reason']}: {shown}")
+        current: bool = condition.get("observedGeneration") == found["metadata"]["generation"]
+        return condition["status"] == "True" and current
+
+    with step("model serving"):
+        try:
+            _wait(f"ModelDeployment {MODEL} to be ready", ready, 300)
+        except ClusterError as late:
+            raise ClusterError(f"{late}\n{cluster.kubectl('describe', 'mdep', MODEL)}") from late
+    return found
+
+
+def _conditions(resource: Json) -> list[Json]:
+    return list((resource.get("status") or {}).get("conditions") or ())
+
+
+def _condition(resource: Json, kind: str) -> Json:
+    for each in _conditions(resource):
+        if each["type"] == kind:
+            return dict(each)
+    return {"status": "Unknown", "reason": "NotSeenYet", "message": "The operator has not looked at it yet."}
+
+
+def _wait(what: str, done: Callable[[], bool], seconds: float) -> None:
+    """Looks twice a second; a failing look ends the wait, because it says more than a time-out."""
+    until = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > until:
+            raise ClusterError(f"Waited {seconds:.0f} seconds in vain for {what}.")
+        time.sleep(0.5)
+
+
+def _curl(url: str) -> str:
+    return f"curl {url}/invocations -H 'Content-Type: application/json' -d {shlex.quote(json.dumps(ROW))}"
+
+
+def _predict(url: str) -> None:
+    for _ in range(3):
+        print(f"\n$ {_curl(url)}\n{_answer(url)}", flush=True)
+
+
+def _answer(url: str) -> str:
+    body = json.dumps(ROW).encode()
+    asked = urllib.request.Request(f"{url}/invocations", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as refused:
+        raise ClusterError(f"{url} answered {refused.code}: {refused.read().decode(errors='replace')}") from refused
+    except OSError as problem:
+        raise ClusterError(f"{url} does not answer: {problem}") from problem
+
+
+def _next_steps(cluster: Cluster, url: str) -> str:
+    tools = Path(kubernetes.bin("kubectl")).parent
+    return f"""
+Try next:
+  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))} PATH={shlex.quote(str(tools))}:$PATH
+
+  # Register one more version (version N adds N * 100 to each score):
+  kubectl -n mlflow exec -i deploy/mlflow -- python3 - --tracking-uri http://localhost:5000 --alias '' < examples/mlflow/train.py
+
+  # Serve it. The old version answers until the new one is ready, and no request is lost:
+  kubectl patch mdep {MODEL} --type merge -p '{{"spec": {{"model": {{"uri": "models:/{MODEL}/3"}}}}}}'
+  kubectl get mdep -w
+  {_curl(url)}
+
+  # Ask for a version that is not there, and read what the resource says (the one that serves goes on):
+  kubectl patch mdep {MODEL} --type merge -p '{{"spec": {{"model": {{"uri": "models:/{MODEL}/99"}}}}}}'
+  kubectl describe mdep {MODEL}
+
+  # Every field, with its unit and default:
+  kubectl explain mdep.spec
+
+`make demo-down` removes all of it."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; what a person has to know is one sentence on standard error."""
+    parser = argparse.ArgumentParser(prog="python3 -m e2e.demo", description=__doc__)
+    parser.add_argument("command", choices=("up", "down"))
+    parser.add_argument("--name", default="demo", help="the cluster's name (default: demo)")
+    options = parser.parse_args(argv)
+    try:
+        if options.command == "up":
+            demo_up(options.name)
+        else:
+            with step(f"cluster {options.name} removed"):
+                down(options.name)
+    except ClusterError as problem:
+        say(f"error: {problem}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
