@@ -1,7 +1,7 @@
 """A whole node with the operator and a registry on it, and what tests do there.
 
 SLUICEGATE_E2E_CLUSTER names a running cluster that has all of it; otherwise this run makes one called `e2e`, installs
-everything the way the demo does, and removes it at the end.
+everything the way the demo does, and removes it at the end. SLUICEGATE_E2E_SHARED=1 says that others use it too.
 """
 
 from __future__ import annotations
@@ -85,6 +85,12 @@ def kube(cluster: Cluster) -> Iterator[Kube]:
 
 
 @pytest.fixture(scope="session")
+def alone() -> bool:
+    """Whether nobody else uses the cluster, so that the operator's counters are about this run only."""
+    return "SLUICEGATE_E2E_SHARED" not in os.environ
+
+
+@pytest.fixture(scope="session")
 def kubectl(cluster: Cluster) -> Callable[..., str]:
     """Runs kubectl and gives back what it prints; ClusterError, with kubectl's words, where it fails."""
     return cluster.kubectl
@@ -146,7 +152,7 @@ def status(workspace: Workspace) -> Callable[[str], Json]:
 
 @pytest.fixture
 def load(workspace: Workspace) -> Callable[..., Load]:
-    """Clients of every way in, two a way, one that keeps its connection: `with load(name) as steady: ...; steady.check(1, 2)`."""
+    """Two clients of every way in, one of which keeps its connection; they run inside its `with`."""
 
     def steady(name: str, rate: float = 40) -> Load:
         return Load(workspace.urls(name), rate)

@@ -1,10 +1,112 @@
-"""The first thing anybody sees: apply, Ready, a prediction, and nothing left behind."""
+"""The first thing anybody sees: apply, Ready, a prediction; at rest nothing is written, and nothing is left behind."""
 
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from e2e.support.kube import wait_until
 from e2e.support.load import predict
 
+QUICKSTART = Path(__file__).resolve().parents[1] / "examples/quickstart.yaml"
+CHILDREN = ("deployment", "controllerrevision", "service", "hpa", "pdb", "httproute", "pod")
+REST = 20.0
+"""Seconds at rest that are watched."""
 
-def test_smoke(apply, wait_ready, workspace):
-    apply("shop", model=2)
-    wait_ready("shop")
-    for url in workspace.urls("shop").values():
-        assert predict(url) == 2
+
+def test_quickstart(kubectl, workspace, wait_ready):
+    name = "recommendation-engine"
+    kubectl(
+        "apply",
+        "-f",
+        "-",
+        input=QUICKSTART.read_text().replace("namespace: default", f"namespace: {workspace.namespace}"),
+    )
+    kubectl("-n", workspace.namespace, "wait", f"mdep/{name}", "--for=condition=Ready", "--timeout=120s", timeout=130)
+    status = wait_ready(name)
+
+    version = int(status["model"]["version"])
+    assert status["url"].endswith(f"/{workspace.namespace}/{name}")
+    assert status["address"] == f"http://{name}.{workspace.namespace}.svc"
+    assert predict(status["url"]) == version
+    assert predict(workspace.urls(name)["service"]) == version
+
+    header, row = kubectl("-n", workspace.namespace, "get", "mdep").splitlines()
+    assert header.split() == ["NAME", "READY", "STATUS", "MODEL", "VERSION", "CANARY", "REPLICAS", "URL", "AGE"]
+    assert row.split()[:-1] == [name, "True", "Serving", f"models:/{name}@champion", str(version), "1", status["url"]]
+
+    kubectl("-n", workspace.namespace, "delete", "mdep", name, "--timeout=60s")
+    wait_until(
+        "every child to be gone",
+        lambda: (
+            not [each for kind in CHILDREN for each in workspace.list(kind, **{"sluicegate.dev__deployment": name})]
+        ),
+        90,
+    )
+    wait_until("the gateway to know the path no more", lambda: code(status["url"]) == 404, 30)
+
+
+def code(url):
+    try:
+        with urllib.request.urlopen(f"{url}/ping", timeout=10) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return refused.code
+
+
+@pytest.fixture
+def at_rest(apply, workspace, wait_ready):
+    """Three resources of different kinds on which nothing has to be done any more: fixed, autoscaled, and one with a past."""
+    apply("fixed", model=1)
+    apply("ranged", model=2, scaling={"min": 1, "max": 2}, resources={"requests": {"cpu": "10m"}})
+    apply("past", model=1, rollout={"scaleDownDelay": "0s"})
+    wait_ready("past")
+    apply("past", model=2, rollout={"scaleDownDelay": "0s"})
+    for name in ("fixed", "ranged", "past"):
+        wait_ready(name)
+    workspace.wait_only("past", workspace.stable("past"))
+    wait_until("the autoscaler to measure", lambda: measuring(workspace), 120, every=0.5)
+    return workspace
+
+
+def measuring(space):
+    (found,) = space.list("hpa")
+    conditions = {each["type"]: each["status"] for each in (found.get("status") or {}).get("conditions") or ()}
+    return conditions.get("ScalingActive") == "True" and space.condition("ranged", "Ready").get("status") == "True"
+
+
+def desired(space):
+    """What the operator applies, by object: other writers (the autoscaler's status) do not show in it."""
+    kinds = ("mdep", "deployment", "controllerrevision", "service", "hpa", "pdb", "httproute")
+    return {
+        (kind, each["metadata"]["name"], entry["manager"]): entry["time"] + str(each["metadata"].get("generation"))
+        for kind in kinds
+        for each in space.list(kind)
+        for entry in each["metadata"]["managedFields"]
+        if entry["manager"].startswith("sluicegate")
+    }
+
+
+def test_at_rest_nothing_is_written_not_even_by_a_new_operator(at_rest, operator, alone):
+    """20 s without a write; what still settles (a pod of another test that drains) may take a while before that."""
+    old = operator.wait_leading()
+    before, objects = operator.writes(old), desired(at_rest)
+    calm = time.monotonic()
+    until = calm + 100
+    while time.monotonic() - calm < REST:
+        time.sleep(1)
+        if alone and (now := operator.writes(old)) != before:
+            assert time.monotonic() < until, f"the operator never rests; it wrote {now - before}"
+            before, calm = now, time.monotonic()
+    assert desired(at_rest) == objects
+
+    operator.kill(old)
+    new = operator.wait_leading(other_than=operator.container(old))
+    wait_until("the new operator to have looked at each", lambda: operator.reconciles(new) >= 3)
+    time.sleep(3)
+    assert desired(at_rest) == objects
+    if alone:
+        assert not operator.writes(new)

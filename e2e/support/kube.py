@@ -83,6 +83,15 @@ class Kube:
                 raise Refused(code, found.get("message", ""))
             return found
 
+    def connection(self, timeout: float) -> http.client.HTTPSConnection:
+        """A connection of the caller's own."""
+        return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
+
+    def path(self, kind: str, namespace: str, name: str = "") -> str:
+        """Where objects of a kind are."""
+        base, _, plural = KINDS[kind].rpartition("/")
+        return f"{base}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+
     def _drop(self) -> None:
         connection = getattr(self._local, "connection", None)
         if connection is not None:
@@ -99,7 +108,7 @@ class Kube:
     def _once(self, method: str, path: str, body: bytes | None, content: str) -> tuple[int, bytes]:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=15, context=self._context)
+            connection = self.connection(timeout=15)
             self._local.connection = connection
             self._open.append(connection)
         connection.request(method, path, body, {"Content-Type": content, "Accept": "application/json"})
@@ -109,7 +118,7 @@ class Kube:
     def get(self, kind: str, name: str, namespace: str) -> Json | None:
         """The object, or None where it is not there."""
         try:
-            return self.call("GET", _path(kind, namespace, name))
+            return self.call("GET", self.path(kind, namespace, name))
         except Refused as refused:
             if refused.code == 404:
                 return None
@@ -119,22 +128,22 @@ class Kube:
         """All objects of a kind in a namespace that have these labels; `__` in a name stands for `/`, `_` for `-`."""
         wanted = ",".join(f"{key.replace('__', '/').replace('_', '-')}={value}" for key, value in labels.items())
         query = f"?labelSelector={urllib.parse.quote(wanted)}" if wanted else ""
-        return list(self.call("GET", _path(kind, namespace) + query)["items"])
+        return list(self.call("GET", self.path(kind, namespace) + query)["items"])
 
     def apply(self, kind: str, manifest: Json, manager: str = "e2e") -> Json:
         """Server-side apply: what an earlier call had and this one has not, goes."""
         metadata = manifest["metadata"]
-        path = _path(kind, metadata["namespace"], metadata["name"]) + f"?fieldManager={manager}&force=true"
+        path = self.path(kind, metadata["namespace"], metadata["name"]) + f"?fieldManager={manager}&force=true"
         return self.call("PATCH", path, manifest, "application/apply-patch+yaml")
 
     def merge(self, kind: str, name: str, namespace: str, patch: Json) -> Json:
         """JSON merge patch."""
-        return self.call("PATCH", _path(kind, namespace, name), patch, "application/merge-patch+json")
+        return self.call("PATCH", self.path(kind, namespace, name), patch, "application/merge-patch+json")
 
     def delete(self, kind: str, name: str, namespace: str) -> None:
         """Deletes an object, in the background; one that is not there is fine."""
         try:
-            self.call("DELETE", _path(kind, namespace, name) + "?propagationPolicy=Background")
+            self.call("DELETE", self.path(kind, namespace, name) + "?propagationPolicy=Background")
         except Refused as refused:
             if refused.code != 404:
                 raise
@@ -153,11 +162,6 @@ def wait_until(what: str, check: Callable[[], Any], timeout: float = 60, every: 
         if time.monotonic() > until:
             raise AssertionError(f"waited {timeout:.0f} seconds in vain for {what}; last: {found!r}")
         time.sleep(every)
-
-
-def _path(kind: str, namespace: str, name: str = "") -> str:
-    base, _, plural = KINDS[kind].rpartition("/")
-    return f"{base}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
 
 
 def _context(config: Json) -> ssl.SSLContext:

@@ -30,7 +30,7 @@ class Operator:
 
     def leader(self) -> str:
         """Who holds the Lease, in the Lease's own words; empty where nobody does."""
-        lease = self._kube.get("lease", "sluicegate", NAMESPACE)
+        lease = self._kube.get("lease", "sluicegate-operator", NAMESPACE)
         return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
 
     def leading_pod(self) -> Json | None:
@@ -61,13 +61,24 @@ class Operator:
                 found[kind[1]] += int(float(value))
         return found
 
-    def kill(self, pod: Json) -> None:
-        """SIGKILL to every process of the container: from inside, PID 1 would not notice."""
+    def reconciles(self, pod: Json) -> int:
+        """Reconciles since the process began."""
+        found = re.findall(
+            r"^sluicegate_reconcile_duration_seconds_count\{.*\} (\S+)$", self.metrics(pod), re.MULTILINE
+        )
+        return sum(int(float(each)) for each in found)
+
+    def container(self, pod: Json) -> str:
+        """The id of the pod's container: another one is another process."""
+        return container_id(pod)
+
+    def kill(self, pod: Json, number: signal.Signals = signal.SIGKILL) -> None:
+        """A signal to every process of the container, from outside: inside, PID 1 would not notice."""
         container = container_id(pod)
         found = [pid for pid in _pids() if container in _cgroup(pid)]
         assert found, f"no process of container {container} on this machine"
         for pid in found:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
 
 def container_id(pod: Json) -> str:

@@ -106,6 +106,22 @@ class Workspace:
             (each["revision"] for each in self.status(name).get("revisions") or () if each["role"] == "Stable"), ""
         )
 
+    def child(self, kind: str, name: str, revision: str) -> Json:
+        """A revision's own object."""
+        found = self.get(kind, f"{name}-{revision}")
+        assert found is not None, f"{kind} {name}-{revision} is gone"
+        return found
+
+    def wait_only(self, name: str, revision: str, timeout: float = 120) -> None:
+        """Waits until no pod of another revision is left, not even one that drains."""
+        label = "sluicegate.dev/revision"
+        wait_until(
+            f"the pods of other revisions than {revision} to be gone",
+            lambda: {each["metadata"]["labels"][label] for each in self.all_pods(name)} <= {revision},
+            timeout,
+            every=0.3,
+        )
+
     def urls(self, name: str) -> dict[str, str]:
         """Every way in: the gateway's URL, and the in-cluster Service by its address."""
         service = self.get("service", name)
