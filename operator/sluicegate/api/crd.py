@@ -94,7 +94,8 @@ def crd() -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "additionalPrinterColumns": [
-                        {"name": name, "type": kind, "jsonPath": path, "description": text} for name, kind, path, text in _COLUMNS
+                        {"name": name, "type": kind, "jsonPath": path, "description": text}
+                        for name, kind, path, text in _COLUMNS
                     ],
                     "subresources": {
                         "status": {},

@@ -18,5 +18,7 @@ def seconds(text: str) -> float:
         ValueError: `text` is not a duration; the sentence says how to write one.
     """
     if not text or not _WHOLE.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration: write whole numbers with the units d, h, m, s or ms, largest unit first, such as 90s or 1h30m")
+        raise ValueError(
+            f"{text!r} is not a duration: write whole numbers with the units d, h, m, s or ms, largest unit first, such as 90s or 1h30m"
+        )
     return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text))

@@ -65,7 +65,9 @@ INT_OR_STRING = {
 ANY_OBJECT = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 
 DURATION_PATTERN = r"^([0-9]{1,4}d)?([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,7}s)?([0-9]{1,7}ms)?$"
-_DURATION_MESSAGE = "must be a duration such as 90s or 1h30m: whole numbers with the units d, h, m, s or ms, largest unit first"
+_DURATION_MESSAGE = (
+    "must be a duration such as 90s or 1h30m: whole numbers with the units d, h, m, s or ms, largest unit first"
+)
 _NOT_EMPTY = Rule("size(self) > 0", _DURATION_MESSAGE)
 _NOT_ZERO = Rule("self == '' || self.matches('[1-9]')", "must be longer than zero, such as 90s")
 Duration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY,))]
@@ -93,13 +95,21 @@ ObjectName = Annotated[
 ]
 DnsLabel = Annotated[
     str,
-    text(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", "must be lower-case letters, digits and '-', beginning and ending with a letter or digit", 63),
+    text(
+        r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        "must be lower-case letters, digits and '-', beginning and ending with a letter or digit",
+        63,
+    ),
 ]
 """A name without dots: of a namespace, a registry, a runtime."""
 
 LabelValue = Annotated[
     str,
-    text(r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", "must be a label value: letters, digits, '-', '_' and '.', beginning and ending with a letter or digit", 63),
+    text(
+        r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+        "must be a label value: letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+        63,
+    ),
 ]
 LabelMap = Annotated[dict[str, LabelValue], Meta(max_length=32)]
 HttpUrl = Annotated[
@@ -110,7 +120,14 @@ HttpUrl = Annotated[
         1024,
     ),
 ]
-ImageName = Annotated[str, text(r"^[^ \t\r\n]+$", "must be the name of a container image, without spaces, such as registry.example.com/team/model:1.2", 1024)]
+ImageName = Annotated[
+    str,
+    text(
+        r"^[^ \t\r\n]+$",
+        "must be the name of a container image, without spaces, such as registry.example.com/team/model:1.2",
+        1024,
+    ),
+]
 Line = Annotated[str, Meta(max_length=4096)]
 """Text that a status shows. The limit is far above what is written: a status that exceeds it could not be written at all."""
 

@@ -58,7 +58,13 @@ def _innermost(kind: mi.Type) -> mi.Type:
 
 
 def _section(struct: mi.StructType) -> str:
-    lines = [f"## {struct.cls.__name__}", "", description_of(struct.cls), "", "| field | type | default | description |"]
+    lines = [
+        f"## {struct.cls.__name__}",
+        "",
+        description_of(struct.cls),
+        "",
+        "| field | type | default | description |",
+    ]
     lines.append("|---|---|---|---|")
     for field in struct.fields:
         extra = (field.type.extra_json_schema or {}) if isinstance(field.type, mi.Metadata) else {}

@@ -13,7 +13,12 @@ from sluicegate.api.traffic import HeaderMatches, MirrorSpec
 class Pause(ApiType, frozen=True):
     """Wait for a person."""
 
-    duration: Annotated[Duration | None, doc("Go on by itself after this time, such as 1h. Default: wait until promoted by the annotation sluicegate.dev/promote.")] = None
+    duration: Annotated[
+        Duration | None,
+        doc(
+            "Go on by itself after this time, such as 1h. Default: wait until promoted by the annotation sluicegate.dev/promote."
+        ),
+    ] = None
 
 
 class Step(ApiType, frozen=True):
@@ -24,14 +29,32 @@ class Step(ApiType, frozen=True):
             "has(self.weight) || has(self.pause) || has(self.match) || has(self.mirror)",
             "weight is missing: a step needs at least one of weight, pause, match and mirror",
         ),
-        Rule("!has(self.hold) || has(self.weight) || has(self.match) || has(self.mirror)", "hold has nothing to hold: give the step a weight, match or mirror, or use pause.duration", ".hold"),
+        Rule(
+            "!has(self.hold) || has(self.weight) || has(self.match) || has(self.mirror)",
+            "hold has nothing to hold: give the step a weight, match or mirror, or use pause.duration",
+            ".hold",
+        ),
     )
 
-    weight: Annotated[Percent | None, doc("Percent of the requests for the new version from this step on, 0 to 100. Default: as before the step.")] = None
-    hold: Annotated[Duration | None, doc("Time to stay at this step while the analysis judges it, such as 5m. Default: none.")] = None
-    pause: Annotated[Pause | None, doc("Stop here until a person goes on (`pause: {}`), or for a time. Default: do not stop.")] = None
-    match: Annotated[HeaderMatches | None, doc("Requests that go wholly to the new version from this step on, at most 8 matches. Default: as before the step.")] = None
-    mirror: Annotated[MirrorSpec | None, doc("Copies of requests to the new version from this step on. Default: as before the step.")] = None
+    weight: Annotated[
+        Percent | None,
+        doc("Percent of the requests for the new version from this step on, 0 to 100. Default: as before the step."),
+    ] = None
+    hold: Annotated[
+        Duration | None, doc("Time to stay at this step while the analysis judges it, such as 5m. Default: none.")
+    ] = None
+    pause: Annotated[
+        Pause | None, doc("Stop here until a person goes on (`pause: {}`), or for a time. Default: do not stop.")
+    ] = None
+    match: Annotated[
+        HeaderMatches | None,
+        doc(
+            "Requests that go wholly to the new version from this step on, at most 8 matches. Default: as before the step."
+        ),
+    ] = None
+    mirror: Annotated[
+        MirrorSpec | None, doc("Copies of requests to the new version from this step on. Default: as before the step.")
+    ] = None
 
 
 class AnalysisSource(ApiType, frozen=True):
@@ -45,48 +68,96 @@ class AnalysisSource(ApiType, frozen=True):
         ),
     )
 
-    type: Annotated[Literal["Pods", "Prometheus"], doc("`Pods`: the scoring pods' own /metrics. `Prometheus`: a Prometheus server. Default: Pods.")] = "Pods"
-    address: Annotated[HttpUrl | None, doc("URL of the Prometheus server, such as http://prometheus.monitoring:9090. Default: the platform's.")] = None
+    type: Annotated[
+        Literal["Pods", "Prometheus"],
+        doc("`Pods`: the scoring pods' own /metrics. `Prometheus`: a Prometheus server. Default: Pods."),
+    ] = "Pods"
+    address: Annotated[
+        HttpUrl | None,
+        doc("URL of the Prometheus server, such as http://prometheus.monitoring:9090. Default: the platform's."),
+    ] = None
 
 
 class AnalysisMetric(ApiType, frozen=True):
     """One measurement and what it may be."""
 
     RULES: ClassVar = (
-        Rule("(self.type == 'Query') == has(self.query)", "query and type Query belong together: set both, or neither", ".query"),
-        Rule("self.type == 'ErrorRate' || !has(self.errorClasses)", "errorClasses belongs to type ErrorRate: remove it", ".errorClasses"),
+        Rule(
+            "(self.type == 'Query') == has(self.query)",
+            "query and type Query belong together: set both, or neither",
+            ".query",
+        ),
+        Rule(
+            "self.type == 'ErrorRate' || !has(self.errorClasses)",
+            "errorClasses belongs to type ErrorRate: remove it",
+            ".errorClasses",
+        ),
         Rule(
             "self.type != 'ErrorRate' || !has(self.limit) || (self.limit >= 0.0 && self.limit <= 1.0)",
             "limit must be a share from 0 to 1 for type ErrorRate, such as 0.01 for one request in a hundred",
             ".limit",
         ),
-        Rule("has(self.limit) || has(self.ratio)", "limit is missing: a metric needs limit (absolute) or ratio (to stable), or both"),
+        Rule(
+            "has(self.limit) || has(self.ratio)",
+            "limit is missing: a metric needs limit (absolute) or ratio (to stable), or both",
+        ),
     )
 
-    name: Annotated[str, Meta(min_length=1, max_length=63), doc("Name of the metric, as status shows it, 1 to 63 characters, each name once.")]
+    name: Annotated[
+        str,
+        Meta(min_length=1, max_length=63),
+        doc("Name of the metric, as status shows it, 1 to 63 characters, each name once."),
+    ]
     type: Annotated[
         Literal["ErrorRate", "LatencyP50", "LatencyP95", "LatencyP99", "Drift", "Query"],
-        doc("What is measured: a share of failed requests, a latency in seconds, drift of the predictions between new version and stable, or a PromQL query."),
+        doc(
+            "What is measured: a share of failed requests, a latency in seconds, drift of the predictions between new version and stable, or a PromQL query."
+        ),
     ]
     error_classes: Annotated[
         Annotated[tuple[Literal["client", "model", "server", "timeout"], ...], Meta(max_length=4)] | None,
         doc("For ErrorRate: which failures count. Default: model, server and timeout."),
     ] = None
-    limit: Annotated[float | None, doc("Largest value allowed: a share from 0 to 1, seconds, or the query's own unit. Default: no absolute limit.")] = None
-    ratio: Annotated[Annotated[float, Meta(gt=0)] | None, doc("Largest multiple of stable's value over the same window, such as 1.2; above 0. Default: no relative limit.")] = None
-    min_samples: Annotated[int, Meta(ge=1, le=1000000), doc("Requests needed for a verdict; 1 to 1000000; with fewer the metric is Inconclusive and the rollout holds. Default: 100.")] = 100
-    query: Annotated[Annotated[str, Meta(min_length=1, max_length=4096)] | None, doc("PromQL with {{namespace}}, {{revision}} and {{window}} filled in, for type Query, at most 4096 characters. Default: none.")] = None
+    limit: Annotated[
+        float | None,
+        doc(
+            "Largest value allowed: a share from 0 to 1, seconds, or the query's own unit. Default: no absolute limit."
+        ),
+    ] = None
+    ratio: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        doc(
+            "Largest multiple of stable's value over the same window, such as 1.2; above 0. Default: no relative limit."
+        ),
+    ] = None
+    min_samples: Annotated[
+        int,
+        Meta(ge=1, le=1000000),
+        doc(
+            "Requests needed for a verdict; 1 to 1000000; with fewer the metric is Inconclusive and the rollout holds. Default: 100."
+        ),
+    ] = 100
+    query: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=4096)] | None,
+        doc(
+            "PromQL with {{namespace}}, {{revision}} and {{window}} filled in, for type Query, at most 4096 characters. Default: none."
+        ),
+    ] = None
 
 
 class AnalysisSpec(ApiType, frozen=True):
     """How a new version is judged while it takes traffic."""
 
-    source: Annotated[AnalysisSource, doc("Where measurements come from. Default: the pods themselves.")] = AnalysisSource()
+    source: Annotated[AnalysisSource, doc("Where measurements come from. Default: the pods themselves.")] = (
+        AnalysisSource()
+    )
     interval: Annotated[PositiveDuration, doc("Time between two judgements. Default: 15s.")] = "15s"
     window: Annotated[PositiveDuration, doc("Time that a judgement looks back. Default: 1m.")] = "1m"
     metrics: Annotated[
         tuple[AnalysisMetric, ...],
-        Meta(max_length=16, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+        Meta(
+            max_length=16, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+        ),
         doc("What is measured, at most 16. One Failed metric rolls back. Default: none."),
     ] = ()
 
@@ -94,14 +165,29 @@ class AnalysisSpec(ApiType, frozen=True):
 class RolloutSpec(ApiType, frozen=True):
     """How a new version takes over."""
 
-    steps: Annotated[Annotated[tuple[Step, ...], Meta(max_length=32)] | None, doc("Steps by which the operator moves the weight, at most 32. Default: one, to 100.")] = None
-    analysis: Annotated[AnalysisSpec | None, doc("What the new version is judged by at every step. Default: only whether it is ready.")] = None
+    steps: Annotated[
+        Annotated[tuple[Step, ...], Meta(max_length=32)] | None,
+        doc("Steps by which the operator moves the weight, at most 32. Default: one, to 100."),
+    ] = None
+    analysis: Annotated[
+        AnalysisSpec | None, doc("What the new version is judged by at every step. Default: only whether it is ready.")
+    ] = None
     progress_deadline: Annotated[
-        PositiveDuration, doc("Longest time a revision may take until its pods are ready, such as 10m, loading included. Then it is reported as failed; what served serves on. Default: 10m.")
+        PositiveDuration,
+        doc(
+            "Longest time a revision may take until its pods are ready, such as 10m, loading included. Then it is reported as failed; what served serves on. Default: 10m."
+        ),
     ] = "10m"
-    scale_down_delay: Annotated[Duration, doc("How long the old revision's pods stay after the traffic has left them, such as 30s. Default: 30s.")] = "30s"
+    scale_down_delay: Annotated[
+        Duration,
+        doc("How long the old revision's pods stay after the traffic has left them, such as 30s. Default: 30s."),
+    ] = "30s"
     when_full: Annotated[
         Literal["Wait", "Replace"] | None,
-        doc("When no node has room (or a free GPU) for a second revision: wait for it, or replace in place, which costs downtime. Default: Wait."),
+        doc(
+            "When no node has room (or a free GPU) for a second revision: wait for it, or replace in place, which costs downtime. Default: Wait."
+        ),
     ] = None
-    history_limit: Annotated[int, Meta(ge=0, le=50), doc("Old revisions kept at zero pods for an instant rollback, 0 to 50. Default: 5.")] = 5
+    history_limit: Annotated[
+        int, Meta(ge=0, le=50), doc("Old revisions kept at zero pods for an instant rollback, 0 to 50. Default: 5.")
+    ] = 5

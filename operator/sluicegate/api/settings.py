@@ -24,23 +24,33 @@ class SettingsType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
 class RegistrySettings(SettingsType, frozen=True):
     """One MLflow registry that resources may name."""
 
-    tracking_uri: Annotated[str, Meta(pattern=r"^https?://[^\s@]+$"), doc("URL of the tracking server, without credentials.")]
+    tracking_uri: Annotated[
+        str, Meta(pattern=r"^https?://[^\s@]+$"), doc("URL of the tracking server, without credentials.")
+    ]
     secret: Annotated[
         str | None,
-        doc("Secret in the operator's namespace with MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN. The operator resolves with it."),
+        doc(
+            "Secret in the operator's namespace with MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN. The operator resolves with it."
+        ),
     ] = None
     pod_secret: Annotated[
         str | None,
-        doc("Name of a Secret that each workload namespace has; the pods fetch with it (registry credentials, AWS_* for s3). Never copied by the operator."),
+        doc(
+            "Name of a Secret that each workload namespace has; the pods fetch with it (registry credentials, AWS_* for s3). Never copied by the operator."
+        ),
     ] = None
-    env: Annotated[dict[str, str], doc("More environment variables of the fetching container, such as MLFLOW_S3_ENDPOINT_URL.")] = {}
+    env: Annotated[
+        dict[str, str], doc("More environment variables of the fetching container, such as MLFLOW_S3_ENDPOINT_URL.")
+    ] = {}
 
 
 class GatewaySettings(SettingsType, frozen=True):
     """The Gateway that resources attach to when they name none."""
 
     parent_refs: Annotated[tuple[ParentRef, ...], doc("Gateways; each needs a namespace here.")] = ()
-    hostnames: Annotated[tuple[Hostname, ...], doc("Host names of every route. Default: all that the Gateway has.")] = ()
+    hostnames: Annotated[
+        tuple[Hostname, ...], doc("Host names of every route. Default: all that the Gateway has.")
+    ] = ()
 
 
 class RuntimeSettings(SettingsType, frozen=True):
@@ -49,7 +59,9 @@ class RuntimeSettings(SettingsType, frozen=True):
     image: Annotated[str | None, doc("Image where spec.runtime.image is absent.")] = None
     template: Annotated[
         str | None,
-        doc("Pod template as a Jinja2 text, with the context that docs/guide/runtimes.md lists. Default: the built-in template of that name."),
+        doc(
+            "Pod template as a Jinja2 text, with the context that docs/guide/runtimes.md lists. Default: the built-in template of that name."
+        ),
     ] = None
 
 
@@ -58,19 +70,29 @@ class Settings(SettingsType, frozen=True):
 
     namespace: Annotated[str | None, doc("Serve only this namespace. Default: all namespaces.")] = None
     operator_namespace: Annotated[str, doc("Namespace of the operator's own Lease and Secrets.")] = "sluicegate-system"
-    scorer_image: Annotated[str, doc("Image that fetches models, and that the runtime `mlflow` runs.")] = f"ghcr.io/sluicegate/scorer:{__version__}"
-    image_pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], doc("imagePullPolicy of the pods.")] = "IfNotPresent"
+    scorer_image: Annotated[str, doc("Image that fetches models, and that the runtime `mlflow` runs.")] = (
+        f"ghcr.io/sluicegate/scorer:{__version__}"
+    )
+    image_pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], doc("imagePullPolicy of the pods.")] = (
+        "IfNotPresent"
+    )
     model_size_limit: Annotated[str, doc("Largest size of a fetched model: the size limit of its emptyDir.")] = "20Gi"
     default_registry: Annotated[str, doc("Registry of resources that name none.")] = "default"
     registries: Annotated[dict[str, RegistrySettings], doc("MLflow registries by name.")] = {}
     gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
     workers: Annotated[int, Meta(ge=1, le=64), doc("Resources reconciled at the same time.")] = 8
-    resync: Annotated[float, Meta(ge=10), doc("Seconds between two full relists, the safety net under the watches.")] = 600.0
+    resync: Annotated[
+        float, Meta(ge=10), doc("Seconds between two full relists, the safety net under the watches.")
+    ] = 600.0
     leader_election: Annotated[bool, doc("Wait for the Lease before acting. Needed with more than one replica.")] = True
-    health_port: Annotated[int, Meta(ge=0, le=65535), doc("Port of /healthz, /readyz and /metrics; 0 picks a free one.")] = 8080
+    health_port: Annotated[
+        int, Meta(ge=0, le=65535), doc("Port of /healthz, /readyz and /metrics; 0 picks a free one.")
+    ] = 8080
     log_format: Annotated[Literal["json", "text"], doc("How log lines look.")] = "text"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], doc("Least severe line that is logged.")] = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], doc("Least severe line that is logged.")] = (
+        "info"
+    )
 
 
 class InvalidSettings(ValueError):

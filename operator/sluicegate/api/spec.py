@@ -79,10 +79,16 @@ class InlineRegistry(ApiType, frozen=True):
     ] = None
 
 
-_REGISTRY = doc("Name of a registry that the platform configured. Default: the platform's default registry, called `default`.")
+_REGISTRY = doc(
+    "Name of a registry that the platform configured. Default: the platform's default registry, called `default`."
+)
 _INLINE = doc("A registry of this resource's own, instead of a configured one. Excludes `registry`. Default: none.")
-_STALENESS = doc("How long the registry may have a newer version than the one served before the condition Stale is True, such as 24h. Default: never.")
-_SIGNATURE = doc("Let a version take traffic though its signature is not compatible with the served one's. Default: false.")
+_STALENESS = doc(
+    "How long the registry may have a newer version than the one served before the condition Stale is True, such as 24h. Default: never."
+)
+_SIGNATURE = doc(
+    "Let a version take traffic though its signature is not compatible with the served one's. Default: false."
+)
 _ONE_REGISTRY = Rule(
     "!(has(self.registry) && has(self.inlineRegistry))",
     "set registry (a configured registry's name) or inlineRegistry (a URL), not both",
@@ -108,12 +114,20 @@ class ModelOverride(ApiType, frozen=True):
 
     RULES: ClassVar = (_ONE_REGISTRY,)
 
-    uri: Annotated[ModelUri | None, doc("Which model the canary serves, in the forms of spec.model.uri. Default: the base's.")] = None
-    registry: Annotated[RegistryName | None, doc("Name of a registry that the platform configured. Default: the base's registry.")] = None
-    inline_registry: Annotated[InlineRegistry | None, doc("A registry of the canary's own, instead of a configured one. Default: the base's.")] = None
+    uri: Annotated[
+        ModelUri | None, doc("Which model the canary serves, in the forms of spec.model.uri. Default: the base's.")
+    ] = None
+    registry: Annotated[
+        RegistryName | None, doc("Name of a registry that the platform configured. Default: the base's registry.")
+    ] = None
+    inline_registry: Annotated[
+        InlineRegistry | None, doc("A registry of the canary's own, instead of a configured one. Default: the base's.")
+    ] = None
     allow_signature_change: Annotated[
         bool | None,
-        doc("Let the canary take traffic though its signature is not compatible with the served one's. Default: the base's."),
+        doc(
+            "Let the canary take traffic though its signature is not compatible with the served one's. Default: the base's."
+        ),
     ] = None
 
 
@@ -126,11 +140,23 @@ class EnvVar(ApiType, frozen=True):
 
     name: Annotated[
         str,
-        text(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$", "must be the name of an environment variable: letters, digits, '_', '-' and '.', not beginning with a digit", 253),
+        text(
+            r"^[-._a-zA-Z][-._a-zA-Z0-9]*$",
+            "must be the name of an environment variable: letters, digits, '_', '-' and '.', not beginning with a digit",
+            253,
+        ),
         doc("Name of the variable, each once."),
     ]
-    value: Annotated[Annotated[str, Meta(max_length=32768)] | None, doc("Its value, taken as text: quote numbers and booleans. At most 32768 characters. Default: empty.")] = None
-    value_from: Annotated[FreeObject | None, doc("Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef. Default: none.")] = None
+    value: Annotated[
+        Annotated[str, Meta(max_length=32768)] | None,
+        doc("Its value, taken as text: quote numbers and booleans. At most 32768 characters. Default: empty."),
+    ] = None
+    value_from: Annotated[
+        FreeObject | None,
+        doc(
+            "Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef. Default: none."
+        ),
+    ] = None
 
 
 Env = Annotated[
@@ -144,17 +170,23 @@ class RuntimeSpec(ApiType, frozen=True):
 
     name: Annotated[
         DnsLabel | None,
-        doc("`mlflow` (Sluicegate's scoring image), `mlserver`, `custom`, or a runtime that the platform added. Default: mlflow."),
+        doc(
+            "`mlflow` (Sluicegate's scoring image), `mlserver`, `custom`, or a runtime that the platform added. Default: mlflow."
+        ),
     ] = None
     image: Annotated[
         ImageName | None,
-        doc("Container image, by tag or digest. The runtime `custom` has none, so it needs this. Default: the runtime's."),
+        doc(
+            "Container image, by tag or digest. The runtime `custom` has none, so it needs this. Default: the runtime's."
+        ),
     ] = None
     args: Annotated[
         Annotated[tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(max_length=64)] | None,
         doc("Arguments of the scoring container, at most 64. Default: the runtime's."),
     ] = None
-    env: Annotated[Env | None, doc("Environment variables added to the scoring container's; at most 128. Default: none.")] = None
+    env: Annotated[
+        Env | None, doc("Environment variables added to the scoring container's; at most 128. Default: none.")
+    ] = None
     dependencies: Annotated[
         Literal["Image", "Install"] | None,
         doc(
@@ -171,16 +203,32 @@ QuantityMap = Annotated[dict[str, Quantity], Meta(max_length=12)]
 class Resources(ApiType, frozen=True):
     """Compute resources of the scoring container."""
 
-    requests: Annotated[QuantityMap | None, doc("What the scheduler sets aside for each pod, such as cpu: 500m (half a core) and memory: 1Gi. Fractions are written in m or in quotes. Default: the limits.")] = None
-    limits: Annotated[QuantityMap | None, doc("What the container may use at most. More memory than this and it is OOMKilled. Default: no limit.")] = None
+    requests: Annotated[
+        QuantityMap | None,
+        doc(
+            "What the scheduler sets aside for each pod, such as cpu: 500m (half a core) and memory: 1Gi. Fractions are written in m or in quotes. Default: the limits."
+        ),
+    ] = None
+    limits: Annotated[
+        QuantityMap | None,
+        doc("What the container may use at most. More memory than this and it is OOMKilled. Default: no limit."),
+    ] = None
 
 
 class Toleration(ApiType, frozen=True):
     """A node taint that the pods tolerate."""
 
     RULES: ClassVar = (
-        Rule("!has(self.operator) || self.operator != 'Exists' || !has(self.value)", "value belongs to operator Equal: remove value, or use Equal", ".value"),
-        Rule("has(self.key) || (has(self.operator) && self.operator == 'Exists')", "key is missing: only operator Exists goes without one", ".key"),
+        Rule(
+            "!has(self.operator) || self.operator != 'Exists' || !has(self.value)",
+            "value belongs to operator Equal: remove value, or use Equal",
+            ".value",
+        ),
+        Rule(
+            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            "key is missing: only operator Exists goes without one",
+            ".key",
+        ),
         Rule(
             "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
             "tolerationSeconds belongs to effect NoExecute: set effect: NoExecute, or remove it",
@@ -189,13 +237,25 @@ class Toleration(ApiType, frozen=True):
     )
 
     key: Annotated[
-        Annotated[str, text(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", "must be a taint key such as nvidia.com/gpu", 316)] | None,
+        Annotated[
+            str,
+            text(
+                r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+                "must be a taint key such as nvidia.com/gpu",
+                316,
+            ),
+        ]
+        | None,
         doc("Taint key, such as nvidia.com/gpu. Default: all keys, with operator Exists."),
     ] = None
     operator: Annotated[Literal["Exists", "Equal"] | None, doc("How the value compares. Default: Equal.")] = None
     value: Annotated[LabelValue | None, doc("Taint value, for operator Equal. Default: empty.")] = None
-    effect: Annotated[Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, doc("Which effect is tolerated. Default: all.")] = None
-    toleration_seconds: Annotated[int | None, doc("For NoExecute: how many seconds the pod stays. Default: for ever.")] = None
+    effect: Annotated[
+        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, doc("Which effect is tolerated. Default: all.")
+    ] = None
+    toleration_seconds: Annotated[
+        int | None, doc("For NoExecute: how many seconds the pod stays. Default: for ever.")
+    ] = None
 
 
 class GpuSpec(ApiType, frozen=True):
@@ -216,11 +276,22 @@ class GpuSpec(ApiType, frozen=True):
     ] = None
     products: Annotated[
         Annotated[tuple[LabelValue, ...], Meta(min_length=1, max_length=16)] | None,
-        doc("Acceptable values of the node label nvidia.com/gpu.product, such as NVIDIA-L4, 1 to 16 of them. Default: any."),
+        doc(
+            "Acceptable values of the node label nvidia.com/gpu.product, such as NVIDIA-L4, 1 to 16 of them. Default: any."
+        ),
     ] = None
-    min_memory: Annotated[Quantity | None, doc("Least memory of one GPU, such as 20Gi, by the node label nvidia.com/gpu.memory. Default: any.")] = None
-    node_selector: Annotated[LabelMap | None, doc("Labels that a node must have besides, at most 32, such as pool: inference. Default: none.")] = None
-    tolerations: Annotated[Annotated[tuple[Toleration, ...], Meta(max_length=16)] | None, doc("Taints tolerated, at most 16. Default: nvidia.com/gpu, Exists, NoSchedule.")] = None
+    min_memory: Annotated[
+        Quantity | None,
+        doc("Least memory of one GPU, such as 20Gi, by the node label nvidia.com/gpu.memory. Default: any."),
+    ] = None
+    node_selector: Annotated[
+        LabelMap | None,
+        doc("Labels that a node must have besides, at most 32, such as pool: inference. Default: none."),
+    ] = None
+    tolerations: Annotated[
+        Annotated[tuple[Toleration, ...], Meta(max_length=16)] | None,
+        doc("Taints tolerated, at most 16. Default: nvidia.com/gpu, Exists, NoSchedule."),
+    ] = None
 
 
 class ScalingSpec(ApiType, frozen=True):
@@ -232,19 +303,43 @@ class ScalingSpec(ApiType, frozen=True):
             "set replicas (a fixed number) or min, max, metrics and behavior (autoscaled), not both: remove one of them",
             ".replicas",
         ),
-        Rule("!has(self.min) || has(self.max)", "max is missing: an autoscaled model needs the largest number of pods", ".max"),
+        Rule(
+            "!has(self.min) || has(self.max)",
+            "max is missing: an autoscaled model needs the largest number of pods",
+            ".max",
+        ),
         Rule("!(has(self.min) && has(self.max)) || self.min <= self.max", "min must not be larger than max", ".min"),
-        Rule("!(has(self.metrics) || has(self.behavior)) || has(self.max)", "max is missing: metrics and behavior are for the autoscaler, which needs max", ".max"),
+        Rule(
+            "!(has(self.metrics) || has(self.behavior)) || has(self.max)",
+            "max is missing: metrics and behavior are for the autoscaler, which needs max",
+            ".max",
+        ),
     )
 
-    replicas: Annotated[Annotated[int, Meta(ge=0, le=1000)] | None, doc("A fixed number of pods, 0 to 1000. `kubectl scale` writes it. Default: 1.")] = None
-    min: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, doc("Fewest pods of the autoscaler, 1 to 1000. Excludes replicas. Default: 1.")] = None
-    max: Annotated[Annotated[int, Meta(ge=1, le=1000)] | None, doc("Most pods of the autoscaler, 1 to 1000; setting it turns the autoscaler on. Excludes replicas. Default: no autoscaler.")] = None
+    replicas: Annotated[
+        Annotated[int, Meta(ge=0, le=1000)] | None,
+        doc("A fixed number of pods, 0 to 1000. `kubectl scale` writes it. Default: 1."),
+    ] = None
+    min: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)] | None,
+        doc("Fewest pods of the autoscaler, 1 to 1000. Excludes replicas. Default: 1."),
+    ] = None
+    max: Annotated[
+        Annotated[int, Meta(ge=1, le=1000)] | None,
+        doc(
+            "Most pods of the autoscaler, 1 to 1000; setting it turns the autoscaler on. Excludes replicas. Default: no autoscaler."
+        ),
+    ] = None
     metrics: Annotated[
         Annotated[tuple[FreeObject, ...], Meta(max_length=16)] | None,
-        doc("Metrics of the HorizontalPodAutoscaler (autoscaling/v2 MetricSpec), at most 16. Default: CPU at 70 % of its request."),
+        doc(
+            "Metrics of the HorizontalPodAutoscaler (autoscaling/v2 MetricSpec), at most 16. Default: CPU at 70 % of its request."
+        ),
     ] = None
-    behavior: Annotated[FreeObject | None, doc("Scaling behavior of the HorizontalPodAutoscaler (autoscaling/v2). Default: the cluster's.")] = None
+    behavior: Annotated[
+        FreeObject | None,
+        doc("Scaling behavior of the HorizontalPodAutoscaler (autoscaling/v2). Default: the cluster's."),
+    ] = None
 
     @property
     def autoscaled(self) -> bool:
@@ -255,14 +350,25 @@ class ScalingSpec(ApiType, frozen=True):
 class CanarySpec(ApiType, frozen=True):
     """A second revision beside the base, with the share of traffic that the user gives it."""
 
-    weight: Annotated[Percent, doc("Percent of the requests that go to the canary, 0 to 100. 0 is a dark launch: its pods run and get no traffic.")]
+    weight: Annotated[
+        Percent,
+        doc(
+            "Percent of the requests that go to the canary, 0 to 100. 0 is a dark launch: its pods run and get no traffic."
+        ),
+    ]
     model: Annotated[ModelOverride | None, doc("What differs from spec.model. Default: nothing.")] = None
     runtime: Annotated[RuntimeSpec | None, doc("What differs from spec.runtime. Default: nothing.")] = None
     resources: Annotated[Resources | None, doc("Instead of spec.resources. Default: the same.")] = None
     gpu: Annotated[GpuSpec | None, doc("Instead of spec.gpu. Default: the same.")] = None
     scaling: Annotated[ScalingSpec | None, doc("Instead of spec.scaling. Default: the same.")] = None
-    match: Annotated[HeaderMatches | None, doc("Requests that go wholly to the canary (A/B test); the weight splits the rest. At most 8. Default: none.")] = None
-    mirror: Annotated[MirrorSpec | None, doc("Copies of requests to the canary, its answers discarded (shadow traffic). Default: none.")] = None
+    match: Annotated[
+        HeaderMatches | None,
+        doc("Requests that go wholly to the canary (A/B test); the weight splits the rest. At most 8. Default: none."),
+    ] = None
+    mirror: Annotated[
+        MirrorSpec | None,
+        doc("Copies of requests to the canary, its answers discarded (shadow traffic). Default: none."),
+    ] = None
 
 
 class ModelDeploymentSpec(ApiType, frozen=True):
@@ -294,7 +400,9 @@ class ModelDeploymentSpec(ApiType, frozen=True):
     )
 
     model: Annotated[ModelSpec, doc("The model to serve and where it comes from.")]
-    runtime: Annotated[RuntimeSpec, doc("The program that serves it. Default: Sluicegate's MLflow scoring image.")] = RuntimeSpec()
+    runtime: Annotated[RuntimeSpec, doc("The program that serves it. Default: Sluicegate's MLflow scoring image.")] = (
+        RuntimeSpec()
+    )
     resources: Annotated[Resources, doc("CPU and memory of the scoring container. Default: none set.")] = Resources()
     gpu: Annotated[GpuSpec | None, doc("GPUs of each pod and the nodes that have them. Default: none.")] = None
     pod_template: Annotated[
@@ -305,7 +413,15 @@ class ModelDeploymentSpec(ApiType, frozen=True):
         ),
     ] = None
     scaling: Annotated[ScalingSpec, doc("Number of pods of each revision. Default: one.")] = ScalingSpec()
-    traffic: Annotated[TrafficSpec, doc("How clients reach the model. Default: the platform's gateway at /NAMESPACE/NAME.")] = TrafficSpec()
-    canary: Annotated[CanarySpec | None, doc("A second revision beside this one, by weight. Excludes rollout.steps. Default: none.")] = None
-    rollout: Annotated[RolloutSpec, doc("How a new version takes over. Default: as soon as it is ready, all at once.")] = RolloutSpec()
-    paused: Annotated[bool, doc("Stop acting on changes of the spec: what serves goes on serving. Default: false.")] = False
+    traffic: Annotated[
+        TrafficSpec, doc("How clients reach the model. Default: the platform's gateway at /NAMESPACE/NAME.")
+    ] = TrafficSpec()
+    canary: Annotated[
+        CanarySpec | None, doc("A second revision beside this one, by weight. Excludes rollout.steps. Default: none.")
+    ] = None
+    rollout: Annotated[
+        RolloutSpec, doc("How a new version takes over. Default: as soon as it is ready, all at once.")
+    ] = RolloutSpec()
+    paused: Annotated[bool, doc("Stop acting on changes of the spec: what serves goes on serving. Default: false.")] = (
+        False
+    )

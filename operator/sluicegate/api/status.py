@@ -72,14 +72,16 @@ class RevisionStatus(ApiType, frozen=True):
 
     name: Annotated[Line, doc("Name of the revision's children, NAME-HASH.")]
     revision: Annotated[Line, doc("The revision's hash.")]
+    role: Annotated[Line, doc("Stable, Target, Canary, Retiring or Parked.")]
+    weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")]
+    replicas: Annotated[int, doc("Pods it should have now.")]
+    ready_replicas: Annotated[int, doc("Pods that are ready.")]
+    accepted_weight: Annotated[
+        Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the traffic that the gateway has accepted for it.")
+    ] = None
     number: Annotated[int | None, doc("Counts up from 1 with each new revision.")] = None
-    role: Annotated[Line, doc("Stable, Target, Canary, Retiring or Parked.")] = Role.PARKED.value
     model: Annotated[Line | None, doc("What it serves, NAME/VERSION or the URI.")] = None
     version: Annotated[Line | None, doc("Model version.")] = None
-    weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")] = 0
-    accepted_weight: Annotated[Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the traffic that the gateway has accepted for it.")] = None
-    replicas: Annotated[int, doc("Pods it should have now.")] = 0
-    ready_replicas: Annotated[int, doc("Pods that are ready.")] = 0
     reason: Annotated[Line | None, doc("Why it is not ready, in one word.")] = None
     message: Annotated[Line | None, doc("Why it is not ready, in a sentence.")] = None
 
@@ -87,10 +89,12 @@ class RevisionStatus(ApiType, frozen=True):
 class RolloutStatus(ApiType, frozen=True):
     """How far the change from the stable revision to the target is."""
 
-    phase: Annotated[Line, doc("Idle, Waiting, Shifting, Draining, Failed or Paused.")] = "Idle"
+    phase: Annotated[Line, doc("Idle, Waiting, Shifting, Draining, Failed or Paused.")]
     target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None
     started_at: Annotated[Time | None, doc("When the target was first seen.")] = None
-    shifted_at: Annotated[Time | None, doc("When all traffic had moved to the stable revision; scaleDownDelay counts from here.")] = None
+    shifted_at: Annotated[
+        Time | None, doc("When all traffic had moved to the stable revision; scaleDownDelay counts from here.")
+    ] = None
     step_index: Annotated[int | None, doc("Index of the current step.")] = None
     step_hash: Annotated[Line | None, doc("Hash of the steps this index belongs to.")] = None
 
@@ -101,7 +105,9 @@ class ModelDeploymentStatus(ApiType, frozen=True):
     observed_generation: Annotated[int | None, doc("metadata.generation that this status describes.")] = None
     conditions: Annotated[
         tuple[Condition, ...],
-        Meta(max_length=16, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+        Meta(
+            max_length=16, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
         doc("What is true and why; Ready and Available are the two to wait for."),
     ] = ()
     url: Annotated[Line | None, doc("Where clients reach the model from outside the cluster.")] = None
@@ -112,7 +118,10 @@ class ModelDeploymentStatus(ApiType, frozen=True):
     model: Annotated[ModelStatus | None, doc("The version that the spec resolved to.")] = None
     revisions: Annotated[
         tuple[RevisionStatus, ...],
-        Meta(max_length=64, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]}),
+        Meta(
+            max_length=64,
+            extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]},
+        ),
         doc("The revisions, newest first."),
     ] = ()
     rollout: Annotated[RolloutStatus | None, doc("How far the current change is.")] = None

@@ -14,7 +14,9 @@ class ParentRef(ApiType, frozen=True):
 
     name: Annotated[ObjectName, doc("Name of the Gateway.")]
     namespace: Annotated[DnsLabel | None, doc("Its namespace. Default: the ModelDeployment's.")] = None
-    section_name: Annotated[ObjectName | None, doc("One listener of the Gateway. Default: every listener that lets the route in.")] = None
+    section_name: Annotated[
+        ObjectName | None, doc("One listener of the Gateway. Default: every listener that lets the route in.")
+    ] = None
     port: Annotated[Annotated[int, Meta(ge=1, le=65535)] | None, doc("One port of the Gateway. Default: any.")] = None
 
 
@@ -41,19 +43,28 @@ class GatewaySpec(ApiType, frozen=True):
 
     parent_refs: Annotated[
         Annotated[tuple[ParentRef, ...], Meta(min_length=1, max_length=8)] | None,
-        doc("Gateways to attach to, at most 8. Default: the platform's. With none anywhere there is no route, only the in-cluster Service."),
+        doc(
+            "Gateways to attach to, at most 8. Default: the platform's. With none anywhere there is no route, only the in-cluster Service."
+        ),
     ] = None
-    hostnames: Annotated[Annotated[tuple[Hostname, ...], Meta(max_length=16)] | None, doc("Host names to answer for, at most 16, such as models.example.com. Default: all that the Gateway has.")] = None
+    hostnames: Annotated[
+        Annotated[tuple[Hostname, ...], Meta(max_length=16)] | None,
+        doc("Host names to answer for, at most 16, such as models.example.com. Default: all that the Gateway has."),
+    ] = None
     path_prefix: Annotated[
         Annotated[str, _PATH] | None,
-        doc("Path in front of the model's own paths, such as /team/churn, taken off before the request reaches the pod. Default: /NAMESPACE/NAME."),
+        doc(
+            "Path in front of the model's own paths, such as /team/churn, taken off before the request reaches the pod. Default: /NAMESPACE/NAME."
+        ),
     ] = None
 
 
 class TrafficSpec(ApiType, frozen=True):
     """How clients reach the model."""
 
-    gateway: Annotated[GatewaySpec, doc("The route from outside, through the Gateway API. Default: the platform's gateway.")] = GatewaySpec()
+    gateway: Annotated[
+        GatewaySpec, doc("The route from outside, through the Gateway API. Default: the platform's gateway.")
+    ] = GatewaySpec()
     timeout: Annotated[PositiveDuration, doc("Longest time one request may take, such as 60s. Default: 60s.")] = "60s"
 
 

@@ -106,7 +106,10 @@ def _serving(resource: ModelDeployment, intent: Intent, settings: Settings) -> S
     """The resource as it is once its revision serves, so that every child shows."""
     revision, name = intent.hash, resource.metadata.name
     child = names.child_name(name, revision)
-    status = ModelDeploymentStatus(revisions=(RevisionStatus(name=child, revision=revision, role=Role.STABLE.value),))
+    serving = RevisionStatus(
+        name=child, revision=revision, role=Role.STABLE.value, weight=100, replicas=1, ready_replicas=1
+    )
+    status = ModelDeploymentStatus(revisions=(serving,))
     refs = resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
     pods = frozenset({"pod"})
     return Snapshot(

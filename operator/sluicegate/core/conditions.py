@@ -14,13 +14,12 @@ from sluicegate.api.status import Condition, ConditionType
 from sluicegate.core.decide import lacks_timeout, started_at
 from sluicegate.core.facts import Problem, Snapshot
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
+from sluicegate.core.scaling import needed, patience_left
 from sluicegate.core.unsupported import unsupported
 
 Truth = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT = 2000
 """Characters of a message: enough for any sentence, far below the CRD's bound."""
-AUTOSCALER_PATIENCE = 60.0
-"""Seconds that an HPA may be without metrics: a new pod has none until metrics-server has seen it twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,9 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
     if revision is None:
         return None
     pods = sorted(snapshot.live_pods(revision), key=lambda pod: pod.name)
-    for pod in pods:
+    there = snapshot.deployments.get(revision)
+    enough = there is not None and len(snapshot.ready_pods(revision)) >= max(1, there.replicas)
+    for pod in () if enough else pods:  # an evicted pod stays in the list long after another has replaced it
         if pod.problem is not None and not pod.ready:
             return pod.problem
     digests = {pod.digest for pod in pods if pod.digest}
@@ -83,7 +84,6 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
             f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}): the source was overwritten "
             "after it was registered. Register a new version, or set the annotation sluicegate.dev/roll.",
         )
-    there = snapshot.deployments.get(revision)
     if there is not None and there.replica_failure and there.current < max(1, there.replicas):
         quota = "exceeded quota" in there.replica_failure
         remedy = (
@@ -99,8 +99,10 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
 
 
 def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
-    if plan.target is None:
+    if plan.target is None or snapshot.resource.spec.paused:
         return None
+    if len(snapshot.ready_pods(plan.target)) >= max(1, needed(snapshot, plan.target, plan.stable)):
+        return None  # it waits for something else than its pods
     text = snapshot.resource.spec.rollout.progress_deadline
     if (snapshot.now - started_at(snapshot, plan.target)).total_seconds() < duration.seconds(text):
         return None
@@ -145,8 +147,7 @@ def _scaling_problem(snapshot: Snapshot, stable: str | None) -> Problem | None:
     facts = snapshot.autoscalers.get(stable or "")
     if facts is None or facts.inactive is None or not snapshot.resource.spec.scaling.autoscaled:
         return None
-    since = facts.inactive_since or snapshot.now
-    lasting = (snapshot.now - since).total_seconds() >= AUTOSCALER_PATIENCE
+    lasting = patience_left(snapshot, stable) is None
     certain = "missing request" in facts.inactive.message
     return facts.inactive if lasting or certain else None
 

@@ -31,7 +31,7 @@ def decide(snapshot: Snapshot) -> Plan:
         leaving = _leaving(snapshot, stable, pending)
         live += leaving[:1] if shifted else leaving
     parked = _parked(snapshot, tuple(entry.hash for entry in live))
-    forgotten = _forgotten(snapshot, parked, live)
+    forgotten = _forgotten(snapshot, parked, live, released=delay_left == 0)
     return Plan(
         stable=stable,
         target=pending,
@@ -42,7 +42,9 @@ def decide(snapshot: Snapshot) -> Plan:
         drop_route=not snapshot.gateways,
         forgotten=forgotten,
         shifted=shifted,
-        recheck_after=_soonest(delay_left or None, _deadline_left(snapshot, pending)),
+        recheck_after=_soonest(
+            delay_left or None, _deadline_left(snapshot, pending), scaling.patience_left(snapshot, stable)
+        ),
     )
 
 
@@ -123,7 +125,7 @@ def started_at(snapshot: Snapshot, target: str) -> datetime:
 
 
 def _deadline_left(snapshot: Snapshot, pending: str | None) -> float | None:
-    if pending is None:
+    if pending is None or snapshot.resource.spec.paused:
         return None
     deadline = duration.seconds(snapshot.resource.spec.rollout.progress_deadline)
     left = deadline - (snapshot.now - started_at(snapshot, pending)).total_seconds()
@@ -181,12 +183,18 @@ def _parked(snapshot: Snapshot, live: tuple[str, ...]) -> tuple[RevisionPlan, ..
     )
 
 
-def _forgotten(snapshot: Snapshot, parked: tuple[RevisionPlan, ...], live: tuple[RevisionPlan, ...]) -> tuple[str, ...]:
-    """Parked revisions beyond the limit, and Deployments whose ControllerRevision is gone; pods first drain."""
+def _forgotten(
+    snapshot: Snapshot, parked: tuple[RevisionPlan, ...], live: tuple[RevisionPlan, ...], released: bool
+) -> tuple[str, ...]:
+    """Parked revisions beyond the limit, once drained, and Deployments whose ControllerRevision is gone.
+
+    The latter cannot be rendered any more, so nothing scales them down: they go whole, once no traffic can be on them.
+    """
     limit = snapshot.resource.spec.rollout.history_limit
     beyond = {entry.hash for entry in parked[limit:]}
     orphans = set(snapshot.deployments) - set(snapshot.revisions) - {entry.hash for entry in live}
-    return tuple(sorted(each for each in beyond | orphans if not snapshot.ready_pods(each)))
+    drained = {each for each in beyond | orphans if not snapshot.ready_pods(each)}
+    return tuple(sorted(drained | orphans if released else drained))
 
 
 def _service_revision(snapshot: Snapshot, stable: str | None, pending: str | None) -> str | None:
@@ -198,7 +206,8 @@ def _service_revision(snapshot: Snapshot, stable: str | None, pending: str | Non
     ready = snapshot.ready_pods(wanted)
     if now is None:
         listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-        return wanted if ready and ready <= listed else None
+        starting = pending is not None and snapshot.live_pods(pending)  # a wide selector would send them requests
+        return wanted if ready and (ready <= listed or starting) else None
     if not ready:
         return now if snapshot.ready_pods(now) else wanted
     unrouted = any(snapshot.live_pods(revision) for revision in snapshot.pods if revision not in (now, wanted))

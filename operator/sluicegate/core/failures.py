@@ -25,15 +25,16 @@ _PULL = {
 }
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _SECRET = re.compile(
-    r"""(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) (["']?\s*[=:]\s*) \S+"""
+    r"""(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) (["']?\s*[=:]\s*) (?:(?:bearer|basic)\s+)?
+    (?:"[^"]*"|'[^']*'|\S+) | \b(bearer) (\s+) [\w.~+/=-]{8,}"""
 )
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@")
+_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s]+@")
 _LIMIT = 600
 
 
 def redact(text: str) -> str:
     """`text` without what looks like a credential: it comes from a container's log and goes to status and events."""
-    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1\2***", text))
+    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1\2\3\4***", text))
 
 
 def last_line(text: str) -> str:
@@ -81,7 +82,7 @@ def _container_problems(pod: Mapping[str, Any], status: Mapping[str, Any]) -> It
             yield _pull_problem(entry, reason, str(waiting.get("message") or ""))
         elif reason in _CONFIG:
             yield _config_problem(entry, str(waiting.get("message") or reason))
-        elif ended := _termination(entry, reason):
+        elif (ended := _termination(entry, reason)) is not None:
             yield _crash_problem(pod, entry, ended, is_init)
 
 

@@ -6,6 +6,9 @@ from sluicegate.api.spec import ScalingSpec
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Autoscaled, Fixed, Scale
 
+AUTOSCALER_PATIENCE = 60.0
+"""Seconds that an HPA may be without metrics: a new pod has none until metrics-server has seen it twice."""
+
 
 def needed(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
     """Ready pods that `revision` needs before it may take over from `predecessor`.
@@ -36,6 +39,16 @@ def scale_of(snapshot: Snapshot, revision: str, predecessor: str | None) -> Scal
         metrics=scaling.metrics,
         behavior=scaling.behavior,
     )
+
+
+def patience_left(snapshot: Snapshot, revision: str | None) -> float | None:
+    """Seconds until an HPA without metrics is a problem; None when it is one already, or all is well."""
+    facts = snapshot.autoscalers.get(revision or "")
+    if facts is None or facts.inactive is None or not snapshot.resource.spec.scaling.autoscaled:
+        return None
+    since = facts.inactive_since or snapshot.now
+    left = AUTOSCALER_PATIENCE - (snapshot.now - since).total_seconds()
+    return left if left > 0 else None
 
 
 def _fixed(scaling: ScalingSpec) -> int:

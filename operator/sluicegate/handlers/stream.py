@@ -42,8 +42,7 @@ def settings_for(settings: Settings) -> kopf.OperatorSettings:
     configured.posting.enabled = False
     configured.scanning.disabled = True
     configured.peering.standalone = True
-    configured.batching.batch_window = 0.02
-    configured.batching.idle_timeout = 1.0
+    configured.queueing.idle_timeout = 1.0
     configured.watching.server_timeout = 240
     configured.watching.client_timeout = 250
     configured.execution.max_workers = 1

@@ -155,9 +155,7 @@ class KubeClient:
             query["labelSelector"] = selector
         token = {"resourceVersion": resource_version} if resource_version else {}
         while True:
-            body = await self._send(
-                "list", kind.kind, Request("GET", kind.path(namespace), {**query, **token})
-            )
+            body = await self._send("list", kind.kind, Request("GET", kind.path(namespace), {**query, **token}))
             page = decode_page(body)
             yield page
             if not page.continue_:

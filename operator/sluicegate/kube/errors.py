@@ -27,9 +27,7 @@ class ApiError(KubeError):
         details: The Status object's `details` (causes with field paths, kind, name, retryAfterSeconds).
     """
 
-    def __init__(
-        self, status: int, reason: str, message: str, details: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, status: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         """Keep the parts of the answer; the exception's text is the message with the status."""
         super().__init__(f"{message} ({status} {reason})" if reason else f"{message} ({status})")
         self.status = status
@@ -72,9 +70,7 @@ class TooManyRequests(ApiError):
         retry_after: Seconds the server asks to wait.
     """
 
-    def __init__(
-        self, status: int, reason: str, message: str, details: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, status: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         """Read the wait out of the details; one second where the server names none."""
         super().__init__(status, reason, message, details)
         seconds = self.details.get("retryAfterSeconds")

@@ -99,9 +99,7 @@ class Transport:
             Unreachable: Opening failed.
         """
         options = self._options
-        timeout = aiohttp.ClientTimeout(
-            total=seconds + options.watch_slack, sock_connect=options.connect_timeout
-        )
+        timeout = aiohttp.ClientTimeout(total=seconds + options.watch_slack, sock_connect=options.connect_timeout)
         async with (
             self._exchange(request, timeout) as response,
             aclosing(_chunks(request, response)) as chunks,
@@ -109,9 +107,7 @@ class Transport:
             yield chunks
 
     @asynccontextmanager
-    async def _exchange(
-        self, request: Request, limits: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _exchange(self, request: Request, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send, and turn an answer that is an error into an exception."""
         with _translated(request):
             # The body is handed over after param_serialize: ours is plain data, and copying it costs CPU.
@@ -150,15 +146,11 @@ def _translated(request: Request) -> Iterator[None]:
     except TimeoutError as error:
         raise Unreachable(f"the API server did not answer {request.method} {request.path} in time") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise Unreachable(
-            f"the API server cannot be reached: {str(error) or type(error).__name__}"
-        ) from error
+        raise Unreachable(f"the API server cannot be reached: {str(error) or type(error).__name__}") from error
 
 
 @asynccontextmanager
-async def connect(
-    kubeconfig: str | None, context: str | None, options: ClientOptions
-) -> AsyncIterator[Transport]:
+async def connect(kubeconfig: str | None, context: str | None, options: ClientOptions) -> AsyncIterator[Transport]:
     """Open a transport to the cluster the arguments, the environment or the pod's service account name.
 
     Args:

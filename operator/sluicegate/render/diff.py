@@ -18,7 +18,9 @@ from sluicegate.api.names import GROUP
 from sluicegate.render.overlay import merge_key
 
 FINGERPRINT = f"{GROUP}/applied"
-_QUANTITY = re.compile(r"([+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?)(m|u|n|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_QUANTITY = re.compile(
+    r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(m|u|n|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?"
+)
 _SUFFIX = {
     "n": "1e-9",
     "u": "1e-6",
@@ -30,7 +32,21 @@ _SUFFIX = {
     "P": "1e15",
     "E": "1e18",
 }
-_QUANTITY_PARENTS = {"limits", "requests", "target", "hard"}
+_IN_RESOURCES = re.compile(r"\.(limits|requests|target|hard)\.[^\[\]]+$")
+_KEPT_WHEN_ZERO = {
+    "allowPrivilegeEscalation",
+    "automountServiceAccountToken",
+    "blockOwnerDeletion",
+    "enableServiceLinks",
+    "minReplicas",
+    "privileged",
+    "readOnlyRootFilesystem",
+    "replicas",
+    "runAsNonRoot",
+    "runAsUser",
+    "weight",
+}
+"""Fields whose zero value is not their absence; everywhere else the API server drops "", 0 and false."""
 _QUANTITY_FIELDS = {"sizeLimit", "averageValue", "divisor", "storage"}
 
 
@@ -60,6 +76,8 @@ def difference(wanted: Any, there: Any, path: str = "") -> str | None:
         return _list_difference(wanted, there, path)
     if wanted == there or (_is_quantity(path) and _same_quantity(wanted, there)):
         return None
+    if there is None and not wanted and path.rpartition(".")[2] not in _KEPT_WHEN_ZERO:
+        return None
     return path
 
 
@@ -81,8 +99,7 @@ def _list_difference(wanted: list[Any], there: Any, path: str) -> str | None:
 
 
 def _is_quantity(path: str) -> bool:
-    parts = path.split(".")
-    return parts[-1] in _QUANTITY_FIELDS or (len(parts) > 1 and parts[-2] in _QUANTITY_PARENTS)
+    return path.rpartition(".")[2] in _QUANTITY_FIELDS or _IN_RESOURCES.search(path) is not None
 
 
 def _same_quantity(left: Any, right: Any) -> bool:

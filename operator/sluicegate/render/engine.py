@@ -8,6 +8,7 @@ value: no string from a spec can become anything but that string.
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -24,15 +25,34 @@ class TemplateError(ValueError):
     """A template does not give an object; the sentence says which one and where."""
 
 
+_SPECIAL = re.compile(r'\x7f|[0-9]e[+-]?[0-9]|(?:[^"\\]|\\.){900}')
+"""Where JSON may not be YAML 1.1, apart from what is not ASCII: a float like 1e+16 (text to YAML), a very long key (not one)."""
+
+
 def quote(value: Any) -> str:
     """`value` as JSON that YAML reads back as the same value.
 
-    JSON is YAML but for characters outside the basic plane: JSON writes them as two surrogates, YAML wants one escape.
+    JSON is YAML but for characters outside the basic plane (JSON writes them as two surrogates, YAML wants one escape),
+    floats without a point, and keys above 1024 characters, which YAML wants marked.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if text.isascii() and "\x7f" not in text:
+    if text.isascii() and not _SPECIAL.search(text):
         return text
-    return "".join(_escape(character) for character in text)
+    return _written(value)
+
+
+def _written(value: Any) -> str:
+    """What `quote` gives for values in which JSON and YAML differ."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"? {_written(str(key))} : {_written(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_written(item) for item in value) + "]"
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if isinstance(value, str):
+        return "".join(_escape(character) for character in text)
+    if isinstance(value, float) and "e" in text and "." not in text:
+        return text.replace("e", ".0e")
+    return text
 
 
 def _escape(character: str) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-_KEYS = ("name", "mountPath", "containerPort", "topologyKey", "ip")
-"""Fields by which items of a list are the same item, as in Kubernetes' strategic merge patch."""
+_KEYS = ("mountPath", "devicePath", "name", "containerPort", "topologyKey", "ip")
+"""Fields by which items of a list are the same item, as in Kubernetes' strategic merge patch. One volume may be mounted twice, so a
+mount is its path before it is its name."""
 
 
 def overlay(base: Any, over: Any) -> Any:
@@ -29,11 +30,16 @@ def overlay(base: Any, over: Any) -> Any:
 
 
 def merge_key(left: list[Any], right: list[Any]) -> str | None:
-    """The field that names the items of both lists, or None when they are not named."""
+    """The field that names the items of both lists, each once, or None when there is none."""
     items = [*left, *right]
     if not items or not all(isinstance(item, dict) for item in items):
         return None
-    return next((key for key in _KEYS if all(key in item for item in items)), None)
+    return next((key for key in _KEYS if _names(key, left) and _names(key, right)), None)
+
+
+def _names(key: str, items: list[dict[str, Any]]) -> bool:
+    values = [item.get(key) for item in items]
+    return all(isinstance(value, str | int) for value in values) and len(set(values)) == len(values)
 
 
 def _merge_items(base: list[Any], over: list[Any], key: str) -> list[Any]:

@@ -141,7 +141,9 @@ def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
                 f"spec.podTemplate.metadata.labels must leave {', '.join(labels)} alone: Services select by them.",
             )
         )
-    if not any(each.get("name") == names.MODEL_CONTAINER for each in template["spec"].get("containers") or ()):
+    if not any(
+        each.get("name") == names.MODEL_CONTAINER for each in (template.get("spec") or {}).get("containers") or ()
+    ):
         raise Refused(
             Problem("InvalidPodTemplate", f'spec.podTemplate must leave the container "{names.MODEL_CONTAINER}" there.')
         )

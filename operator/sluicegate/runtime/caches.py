@@ -58,14 +58,14 @@ class Child:
         return decoded
 
 
-def _child(facts: Callable[[Raw], Any], raw: Raw) -> Child:
+def _child(kind: Kind, raw: Raw) -> Child:
     metadata = raw["metadata"]
     kept = {
         key: metadata[key]
         for key in ("name", "namespace", "labels", "annotations", "ownerReferences")
         if key in metadata
     }
-    body = {"apiVersion": raw.get("apiVersion"), "kind": raw.get("kind"), "metadata": kept}
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": kept}  # items of a list have neither
     body.update({key: raw[key] for key in ("spec", "data", "revision") if key in raw})
     return Child(
         owner=observe.owner_key(raw),
@@ -73,7 +73,7 @@ def _child(facts: Callable[[Raw], Any], raw: Raw) -> Child:
         uid=metadata["uid"],
         revision=observe.labels(raw).get(names.LABEL_REVISION),
         body=msgspec.json.encode(body),
-        facts=facts(raw),
+        facts=_FACTS[kind](raw),
         version=metadata["resourceVersion"],
         created=metadata.get("creationTimestamp") or "",
     )
@@ -101,7 +101,7 @@ class Caches:
         self._timings = InformerTimings(relist=resync)
         ours = f"{names.LABEL_MANAGED_BY}={names.MANAGER}"
         self.children: dict[Kind, Informer[Child]] = {
-            kind: self._informer(kind, partial(_child, read), ours) for kind, read in _FACTS.items()
+            kind: self._informer(kind, partial(_child, kind), ours) for kind in _FACTS
         }
         self.pods: Informer[Owned] = self._informer(kinds.POD, _owned(observe.pod), ours)
         self.slices: Informer[Owned] = self._informer(

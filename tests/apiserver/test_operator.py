@@ -1,0 +1,282 @@
+"""The whole operator against a real API server: what it writes, how often, and what it leaves alone.
+
+There is no kubelet here, so the tests report pods as ready themselves; everything else (garbage collection, ReplicaSets,
+EndpointSlices) is real. What needs real pods and traffic is in e2e/.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from sluicegate.api.settings import Settings
+from sluicegate.handlers.operator import Operator
+from sluicegate.kube import kinds
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.transport import ClientOptions
+from sluicegate.runtime.metrics import WRITES, Metrics
+
+pytestmark = pytest.mark.usefixtures("crd")
+FIRST = "image:///opt/model-1"
+SECOND = "image:///opt/model-2"
+NODE = "no-kubelet"
+"""Pods are put on a node that exists in name only: EndpointSlices list no pod without a node."""
+
+
+class World:
+    """One API server, an operator on it, and a hand that plays the kubelet."""
+
+    def __init__(
+        self,
+        hand: KubeClient,
+        observed: KubeClient,
+        namespace: str,
+        kubectl: Callable[..., Any],
+        writes: list[tuple[str, str]],
+    ) -> None:
+        self.client = hand
+        self.observed = observed
+        self.namespace = namespace
+        self.kubectl = kubectl
+        self.writes = writes
+        """(verb, kind) of every write of the operator."""
+        self.running: asyncio.Task[int] | None = None
+
+    async def resource(self, name: str = "demo", uri: str = FIRST, **spec: Any) -> None:
+        runtime = {"name": "custom", "image": "example/model:1"}
+        manifest = {
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {
+                "model": {"uri": uri},
+                "runtime": runtime,
+                "rollout": {"scaleDownDelay": "1s"},
+                "podTemplate": {"spec": {"nodeName": NODE}},
+                **spec,
+            },
+        }
+        await self.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
+
+    async def status(self, name: str = "demo") -> dict[str, Any]:
+        found = await self.client.get(kinds.MODEL_DEPLOYMENT, self.namespace, name)
+        return (found or {}).get("status") or {}
+
+    async def condition(self, kind: str, name: str = "demo") -> tuple[str, str]:
+        for condition in (await self.status(name)).get("conditions") or ():
+            if condition["type"] == kind:
+                return condition["status"], condition["reason"]
+        return "", ""
+
+    async def children(self, kind: kinds.Kind) -> list[dict[str, Any]]:
+        return (await self.client.list(kind, self.namespace, "app.kubernetes.io/managed-by=sluicegate")).items
+
+    async def ready_pods(self) -> None:
+        """Reports every pod that is not being deleted as running and ready, and lets deleted ones go, as a kubelet would."""
+        for pod in (await self.client.list(kinds.POD, self.namespace)).items:
+            metadata = pod["metadata"]
+            if "deletionTimestamp" in metadata:
+                self.kubectl("-n", self.namespace, "delete", "pod", metadata["name"], "--force", "--ignore-not-found")
+                continue
+            if any(c["type"] == "Ready" for c in (pod.get("status") or {}).get("conditions") or ()):
+                continue
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            address = f"10.0.0.{hash(metadata['name']) % 250 + 1}"
+            status = {
+                "phase": "Running",
+                "podIP": address,
+                "podIPs": [{"ip": address}],
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": now}],
+            }
+            patch = {"status": status}
+            await self.client.merge_patch(kinds.POD, self.namespace, metadata["name"], patch, subresource="status")
+
+    async def until(self, what: Callable[[], Any], seconds: float = 40.0, kubelet: bool = True) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            if kubelet:
+                await self.ready_pods()
+            if await what():
+                return
+            assert self.running is None or not self.running.done(), "the operator has ended"
+            assert time.monotonic() < deadline, json.dumps(await self.status(), indent=1)
+            await asyncio.sleep(0.1)
+
+    async def until_serving(self, uri: str = FIRST, name: str = "demo") -> None:
+        async def serving() -> bool:
+            status = await self.status(name)
+            idle = (status.get("rollout") or {}).get("phase", "Idle") == "Idle"
+            model = (status.get("model") or {}).get("uri")
+            return await self.condition("Ready", name) == ("True", "Serving") and idle and model == uri
+
+        await self.until(serving)
+
+    @contextlib.asynccontextmanager
+    async def operator(self) -> AsyncIterator[Operator]:
+        settings = Settings(namespace=self.namespace, leader_election=False)
+        operator = Operator(self.observed, settings, Metrics())
+        stop = asyncio.Event()
+        self.running = running = asyncio.create_task(operator.run(stop))
+        try:
+            yield operator
+        finally:
+            stop.set()
+            assert await running == 0
+
+
+@pytest.fixture
+async def world(
+    kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
+    writes: list[tuple[str, str]] = []
+
+    def noticed(verb: str, kind: str, outcome: str, seconds: float) -> None:
+        if verb in WRITES:
+            writes.append((verb, kind))
+
+    async with (
+        KubeClient.connect(kubeconfig, options=ClientOptions(on_request=noticed)) as observed,
+        KubeClient.connect(kubeconfig) as hand,
+    ):
+        yield World(hand, observed, namespace, kubectl, writes)
+
+
+async def test_a_new_resource_costs_its_children_and_at_most_three_status_writes(world: World) -> None:
+    async with world.operator():
+        await world.resource()
+        await world.until_serving()
+        counted = {kind: sum(1 for _, other in world.writes if other == kind) for _, kind in world.writes}
+        counted.pop("Event", None)
+        assert counted.pop("ModelDeployment") <= 3, world.writes
+        assert counted == {"ControllerRevision": 1, "Deployment": 1, "Service": 2, "PodDisruptionBudget": 1}
+
+
+async def test_nothing_is_written_at_rest_nor_by_a_restart(world: World) -> None:
+    async with world.operator():
+        await world.resource()
+        await world.resource(
+            "scaled", scaling={"min": 1, "max": 3}, resources={"requests": {"cpu": "0.1", "memory": "1024Mi"}}
+        )
+        await world.until_serving()
+        await world.until_serving(name="scaled")
+        await asyncio.sleep(3)
+        world.writes.clear()
+        await asyncio.sleep(6)
+        assert [write for write in world.writes if write[1] != "Event"] == []
+    world.writes.clear()
+    async with world.operator() as operator:
+        await asyncio.sleep(6)
+        assert len(operator.resources) == 2
+        assert [write for write in world.writes if write[1] != "Event"] == []
+
+
+async def test_a_change_makes_a_revision_that_takes_over_and_the_old_one_is_parked(world: World) -> None:
+    async with world.operator():
+        await world.resource()
+        await world.until_serving()
+        await world.resource(uri=SECOND)
+        await world.until_serving(SECOND)
+        roles = {entry["role"]: entry for entry in (await world.status())["revisions"]}
+        assert set(roles) == {"Stable", "Parked"}
+        replicas = {
+            each["metadata"]["name"]: each["spec"]["replicas"] for each in await world.children(kinds.DEPLOYMENT)
+        }
+        assert replicas == {roles["Stable"]["name"]: 1, roles["Parked"]["name"]: 0}
+        await world.resource()
+        await world.until_serving()
+        assert len(await world.children(kinds.CONTROLLER_REVISION)) == 2
+
+
+async def test_foreign_changes_are_put_back_and_foreign_fields_left_alone(world: World) -> None:
+    async with world.operator():
+        await world.resource()
+        await world.until_serving()
+        name = (await world.status())["revisions"][0]["name"]
+        patch = {"metadata": {"annotations": {"theirs": "yes"}}, "spec": {"replicas": 4, "paused": True}}
+        await world.client.merge_patch(kinds.DEPLOYMENT, world.namespace, name, patch)
+        await world.client.merge_patch(
+            kinds.SERVICE, world.namespace, "demo", {"spec": {"selector": {"theirs": "yes"}}}
+        )
+        await world.client.delete(kinds.PDB, world.namespace, name)
+
+        async def mended() -> bool:
+            deployment = await world.client.get(kinds.DEPLOYMENT, world.namespace, name)
+            assert deployment is not None
+            assert deployment["metadata"]["annotations"]["theirs"] == "yes"
+            assert deployment["spec"]["paused"] is True
+            return deployment["spec"]["replicas"] == 1 and len(await world.children(kinds.PDB)) == 1
+
+        await world.until(mended)
+
+
+async def test_fixed_to_autoscaled_and_back_never_drops_the_number_of_pods(world: World) -> None:
+    async with world.operator():
+        await world.resource(scaling={"replicas": 4})
+        await world.until_serving()
+        name = (await world.status())["revisions"][0]["name"]
+        seen: list[int] = []
+
+        async def watch() -> None:
+            async with world.client.watch(kinds.DEPLOYMENT, world.namespace, "", "", 60) as events:
+                async for event in events:
+                    if event.type in ("ADDED", "MODIFIED") and event.object["metadata"]["name"] == name:
+                        seen.append(event.object["spec"]["replicas"])
+
+        watching = asyncio.create_task(watch())
+        try:
+            await world.resource(scaling={"min": 2, "max": 6})
+
+            async def autoscaled() -> bool:
+                return len(await world.children(kinds.HPA)) == 1
+
+            await world.until(autoscaled)
+            await asyncio.sleep(2)
+            # The HPA writes, as its controller does: through the scale subresource.
+            await world.client.merge_patch(
+                kinds.DEPLOYMENT, world.namespace, name, {"spec": {"replicas": 5}}, subresource="scale"
+            )
+            await asyncio.sleep(3)
+            await world.resource(scaling={"replicas": 3})
+
+            async def fixed() -> bool:
+                return not await world.children(kinds.HPA) and seen[-1] == 3
+
+            await world.until(fixed)
+        finally:
+            watching.cancel()
+        assert min(seen) == 3
+        assert 5 in seen
+
+
+async def test_deletion_leaves_nothing(world: World) -> None:
+    async with world.operator():
+        await world.resource()
+        await world.until_serving()
+        await world.client.delete(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
+
+        async def gone() -> bool:
+            left = [
+                await world.children(kind)
+                for kind in (kinds.DEPLOYMENT, kinds.SERVICE, kinds.CONTROLLER_REVISION, kinds.PDB)
+            ]
+            return not any(left)
+
+        await world.until(gone, kubelet=False)
+
+
+async def test_what_is_not_built_is_refused_by_name(world: World) -> None:
+    async with world.operator():
+        await world.resource(gpu={"count": 1})
+
+        async def refused() -> bool:
+            return await world.condition("Ready") == ("False", "Unsupported")
+
+        await world.until(refused)
+        message = (await world.status())["conditions"][0]["message"]
+        assert "spec.gpu" in message
+        assert await world.children(kinds.DEPLOYMENT) == []
