@@ -28,6 +28,10 @@ class Operator:
         alive = [each for each in found if not each["metadata"].get("deletionTimestamp")]
         return sorted(alive, key=lambda each: str(each["metadata"]["creationTimestamp"]))
 
+    def ready_pods(self) -> list[Json]:
+        """Those that are ready; a standby is."""
+        return [each for each in self.pods() if _ready(each)]
+
     def leader(self) -> str:
         """Who holds the Lease, in the Lease's own words; empty where nobody does."""
         lease = self._kube.get("lease", "sluicegate-operator", NAMESPACE)

@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-
 from sluicegate.api.settings import Settings
 from sluicegate.handlers.operator import Operator
 from sluicegate.kube import kinds
