@@ -1,0 +1,253 @@
+"""What users read when a pod does not serve, from pods as a kubelet and a scheduler write them."""
+
+from typing import Any
+
+import pytest
+from sluicegate.core import observe
+from sluicegate.core.failures import fetched_digest, last_line, pod_problem, redact
+
+
+def container(name: str, state: dict[str, Any], *, last: dict[str, Any] | None = None, restarts: int = 0, ready: bool = False) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": "ghcr.io/sluicegate/scorer:1",
+        "imageID": "",
+        "ready": ready,
+        "started": False,
+        "restartCount": restarts,
+        "state": state,
+        "lastState": last or {},
+    }
+
+
+def waiting(reason: str, message: str | None = None) -> dict[str, Any]:
+    return {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+
+
+def terminated(code: int, message: str = "", reason: str = "Error") -> dict[str, Any]:
+    return {
+        "terminated": {
+            "exitCode": code,
+            "reason": reason,
+            "message": message,
+            "startedAt": "2026-03-01T12:00:00Z",
+            "finishedAt": "2026-03-01T12:00:05Z",
+            "containerID": "containerd://1",
+        }
+    }
+
+
+def pod(*main: dict[str, Any], init: tuple[dict[str, Any], ...] = (), **status: Any) -> dict[str, Any]:
+    limits = {"resources": {"limits": {"memory": "512Mi"}}}
+    return {
+        "metadata": {"name": "churn-bcdfghjklm-x2z4q", "namespace": "shop", "labels": {"sluicegate.dev/revision": "bcdfghjklm"}},
+        "spec": {"containers": [{"name": "model", **limits}], "initContainers": [{"name": "fetch", "resources": {"limits": {"memory": "128Mi"}}}]},
+        "status": {
+            "phase": "Pending",
+            "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
+            "containerStatuses": list(main),
+            "initContainerStatuses": list(init),
+            **status,
+        },
+    }
+
+
+def unscheduled(message: str) -> dict[str, Any]:
+    found = pod()
+    found["status"]["conditions"] = [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    ]
+    return found
+
+
+STARTING = container("model", waiting("PodInitializing"))
+BACK_OFF = waiting("CrashLoopBackOff", "back-off 20s restarting failed container=model pod=churn")
+TRACE = "Traceback (most recent call last):\n  File \"/app/main.py\", line 3\nValueError: no such column: age\n"
+
+CASES = [
+    (
+        "image pull",
+        pod(container("model", waiting("ImagePullBackOff", 'Back-off pulling image "ghcr.io/sluicegate/scorer:1": not found'))),
+        "ImagePullFailed",
+        ["ghcr.io/sluicegate/scorer:1", "container model", "not found", "imagePullSecrets"],
+    ),
+    ("image pull, init", pod(STARTING, init=(container("fetch", waiting("ErrImagePull", "denied")),)), "ImagePullFailed", ["container fetch", "denied"]),
+    (
+        "crash loop",
+        pod(container("model", BACK_OFF, last=terminated(1, TRACE), restarts=2)),
+        "CrashLoopBackOff",
+        ["exit code 1", "said: ValueError: no such column: age", "2 restarts"],
+    ),
+    (
+        "restarted and not ready since",
+        pod(container("model", {"running": {}}, last=terminated(3, "bye"), restarts=1)),
+        "CrashLoopBackOff",
+        ["exit code 3", "said: bye", "1 restart so far"],
+    ),
+    ("crash loop, nothing known", pod(container("model", BACK_OFF, restarts=4)), "CrashLoopBackOff", ["said nothing", "4 restarts"]),
+    ("ended in silence", pod(container("model", terminated(1))), "ContainerFailed", ["exit code 1"]),
+    (
+        "out of memory",
+        pod(container("model", BACK_OFF, last=terminated(137, reason="OOMKilled"), restarts=1)),
+        "OOMKilled",
+        ["Container model", "512Mi", "spec.resources.limits.memory"],
+    ),
+    (
+        "out of memory, init",
+        pod(STARTING, init=(container("fetch", terminated(137, reason="OOMKilled")),)),
+        "OOMKilled",
+        ["Container fetch", "128Mi", "the container's memory limit"],
+    ),
+    (
+        "unschedulable",
+        unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available."),
+        "Unschedulable",
+        ["churn-bcdfghjklm-x2z4q", "3 Insufficient nvidia.com/gpu"],
+    ),
+    (
+        "missing claim",
+        unscheduled('0/1 nodes are available: persistentvolumeclaim "models" not found. not found'),
+        "VolumeNotFound",
+        ['"models"', "spec.model.uri"],
+    ),
+    (
+        "missing Secret by env",
+        pod(container("model", waiting("CreateContainerConfigError", 'secret "reranker-license" not found'))),
+        "SecretNotFound",
+        ['"reranker-license"', "container model", "create it"],
+    ),
+    (
+        "missing Secret by envFrom",
+        pod(STARTING, init=(container("fetch", waiting("CreateContainerConfigError", 'secret "mlflow-risk" not found')),)),
+        "SecretNotFound",
+        ['"mlflow-risk"', "container fetch"],
+    ),
+    (
+        "missing key",
+        pod(container("model", waiting("CreateContainerConfigError", "couldn't find key password in Secret shop/db"))),
+        "SecretKeyNotFound",
+        ["shop/db", "no key password"],
+    ),
+    (
+        "missing ConfigMap",
+        pod(container("model", waiting("CreateContainerConfigError", 'configmap "settings" not found'))),
+        "ConfigMapNotFound",
+        ['"settings"'],
+    ),
+    (
+        "wrong user",
+        pod(container("model", waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"))),
+        "ContainerConfigError",
+        ["runAsNonRoot"],
+    ),
+    (
+        "fetch failed",
+        pod(STARTING, init=(container("fetch", terminated(1, "log\nThe registry says: no artifact at a/b.\n"), restarts=0),)),
+        "ModelFetchFailed",
+        ["The model could not be fetched: The registry says: no artifact at a/b."],
+    ),
+    (
+        "fetch failed in silence",
+        pod(STARTING, init=(container("fetch", BACK_OFF, last=terminated(2), restarts=3),)),
+        "ModelFetchFailed",
+        ["exit code 2"],
+    ),
+    (
+        "cannot be loaded",
+        pod(container("model", BACK_OFF, last=terminated(1, "The model could not be loaded: No module named 'xgboost'"), restarts=1)),
+        "ModelLoadFailed",
+        ["No module named 'xgboost'"],
+    ),
+    (
+        "evicted",
+        pod(phase="Failed", reason="Evicted", message="The node was low on resource: ephemeral-storage."),
+        "Evicted",
+        ["low on resource: ephemeral-storage"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("raw", "reason", "words"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_every_failure_has_its_reason_and_a_sentence(raw: dict[str, Any], reason: str, words: list[str]) -> None:
+    problem = pod_problem(raw)
+    assert problem is not None
+    assert problem.reason == reason
+    for each in words:
+        assert each in problem.message
+    assert "\n" not in problem.message
+    assert observe.pod(raw).problem == problem
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"metadata": {"name": "new", "namespace": "shop"}},
+        pod(STARTING, init=(container("fetch", {"running": {}}),)),
+        pod(container("model", {"running": {}}), init=(container("fetch", terminated(0, "{}", "Completed"), ready=True),)),
+        pod(container("model", waiting("ContainerCreating"))),
+        pod(container("model", {"running": {}}, last=terminated(1), restarts=1, ready=True)),
+    ],
+    ids=["no status", "fetching", "loading", "creating", "serves again"],
+)
+def test_a_pod_that_starts_or_serves_has_no_problem(raw: dict[str, Any]) -> None:
+    assert pod_problem(raw) is None
+
+
+def test_only_what_nobody_need_act_on_may_pass_by_itself() -> None:
+    evicted = pod_problem(pod(reason="Evicted"))
+    crashed = pod_problem(pod(container("model", terminated(1, "x"))))
+    assert evicted is not None
+    assert crashed is not None
+    assert (evicted.waits_for_user, crashed.waits_for_user) == (False, True)
+
+
+def test_a_ready_pod_has_no_problem() -> None:
+    raw = pod(container("model", BACK_OFF, last=terminated(1)))
+    raw["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    assert observe.pod(raw).problem is None
+    assert observe.pod(raw).ready
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "password=hunter2",
+        "MLFLOW_TRACKING_PASSWORD: hunter2",
+        'login failed {"token": "hunter2", "user": "a"}',
+        "{'api_key': 'hunter2 hunter2'}",
+        "AWS_SECRET_ACCESS_KEY=hunter2",
+        "Authorization: Bearer hunter2hunter2",
+        "authorization: Basic hunter2",
+        "sent bearer hunter2hunter2 to the server",
+        "GET http://user:hunter2@mlflow/api failed",
+        "GET http://user:p@hunter2@mlflow/api failed",
+        "GET https://hunter2@mlflow/api failed",
+        "secret = hunter2",
+    ],
+)
+def test_credentials_never_get_out(text: str) -> None:
+    assert "hunter2" not in redact(text)
+    assert "hunter2" not in last_line(f"first\n{text}\n\n")
+    problem = pod_problem(pod(container("model", BACK_OFF, last=terminated(1, text), restarts=1)))
+    assert problem is not None
+    assert "hunter2" not in problem.message
+
+
+@pytest.mark.parametrize("text", ["no such column: age", 'secret "a" not found', "see http://mlflow:5000/a@b", "5 tokens"])
+def test_the_rest_stays_readable(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_the_last_line_is_bounded() -> None:
+    assert last_line("a\nb  \n \n") == "b"
+    assert last_line("") == ""
+    assert len(last_line("x" * 5000)) == 600
+
+
+@pytest.mark.parametrize(
+    ("message", "digest"),
+    [('{"digest": "sha256:1"}', "sha256:1"), ("", None), ("[]", None), ('{"digest": 1}', None), ("not JSON", None)],
+)
+def test_the_fetcher_reports_a_digest(message: str, digest: str | None) -> None:
+    raw = pod(init=(container("fetch", terminated(0, message, "Completed"), ready=True),))
+    assert fetched_digest(raw) == observe.pod(raw).digest == digest
