@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import yaml
 
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
-from sluicegate.api.settings import InvalidSettings, RegistrySettings, Settings, build
+from sluicegate.api.settings import InvalidSettings, Settings, build
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.checks import CHECKS
 from sluicegate.cli.documents import Unreadable
@@ -21,7 +20,7 @@ from sluicegate.cli.settings import read
 from sluicegate.cli.validate import is_ours, validate
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import DeploymentFacts, GatewayFacts, PodFacts, Revision, Snapshot, Target
-from sluicegate.core.intent import Intent, intent_of, registry_of
+from sluicegate.core.intent import Intent, fetched_from, intent_of
 from sluicegate.core.model_uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.unsupported import unsupported
@@ -31,6 +30,10 @@ from sluicegate.render.pod import Refused, pod_template
 Manifest = dict[str, Any]
 
 
+STAND_IN = ("stand-in", {"registries": {"default": {"trackingUri": "http://registry.invalid"}}})
+"""Settings where the user gives none: pods are rendered with a registry that is plainly not one."""
+
+
 class CannotRender(ValueError):
     """A sentence for the user."""
 
@@ -38,7 +41,7 @@ class CannotRender(ValueError):
 def run(files: list[str], resolutions: list[str], config: str | None) -> int:
     """Prints the children of every ModelDeployment in `files`; 1 when one could not be rendered."""
     try:
-        settings = build([(config, read(config))] if config else [])
+        settings = build([(config, read(config))] if config else [STAND_IN])
         answers = dict(_answer(each) for each in resolutions)
         documents = [document for file in files for document in read_documents(file) if is_ours(document)]
         if findings := validate(documents, CHECKS):
@@ -72,13 +75,7 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
     if (problem := unsupported(resource)) is not None:
         raise CannotRender(problem.message)
     resolved = resolve(resource, answers)
-    registry = registry_of(resource.spec.model, settings.default_registry)
-    if registry not in settings.registries and resource.spec.model.inline_registry is None:
-        placeholder = RegistrySettings(tracking_uri="http://registry.invalid")
-        settings = msgspec.structs.replace(settings, registries={**settings.registries, registry: placeholder})
-    intent = intent_of(
-        resource, resolved, registry if resolve_locally(parse(resource.spec.model.uri)) is None else None
-    )
+    intent = intent_of(resource, resolved, fetched_from(resource, resolved, settings))
     template = pod_template(resource, intent, settings)
     yield children.record(resource, intent, 1, template)
     plan = decide(_serving(resource, intent, settings))

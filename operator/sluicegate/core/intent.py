@@ -14,7 +14,9 @@ import msgspec
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.settings import Settings
 from sluicegate.api.spec import GpuSpec, ModelDeploymentSpec, ModelSpec, Resources, RuntimeSpec
+from sluicegate.core.model_uri import Baked, Volume, parse
 from sluicegate.core.resolution import ResolvedModel
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -75,6 +77,15 @@ def registry_of(model: ModelSpec, default: str) -> str:
     if model.inline_registry is not None:
         return model.inline_registry.tracking_uri
     return model.registry or default
+
+
+def fetched_from(resource: ModelDeployment, resolved: ResolvedModel, settings: Settings) -> str | None:
+    """The registry whose address and Secret the fetching container gets; None where nothing is fetched, or none is known."""
+    if isinstance(parse(resolved.source), Volume | Baked):
+        return None
+    registry = registry_of(resource.spec.model, settings.default_registry)
+    known = resource.spec.model.inline_registry is not None or registry in settings.registries
+    return registry if known else None
 
 
 def intent_of(resource: ModelDeployment, resolved: ResolvedModel, registry: str | None) -> Intent:

@@ -44,8 +44,13 @@ class Watchdog:
             except KubeError as error:
                 logger.warning("relist of ModelDeployments: %s", error)
 
-    async def _everything(self) -> list[Object]:
-        return [raw async for page in self._client.pages(MODEL_DEPLOYMENT, self._namespace) for raw in page.items]
+    async def _everything(self) -> tuple[list[Object], int]:
+        raws: list[Object] = []
+        version = 0
+        async for page in self._client.pages(MODEL_DEPLOYMENT, self._namespace):
+            raws += page.items
+            version = int(page.resource_version)
+        return raws, version
 
     async def look(self) -> None:
         """One comparison; takes `GRACE` seconds when something is missing.
@@ -53,8 +58,8 @@ class Watchdog:
         Raises:
             KubeError: the list could not be had, which says nothing about the stream.
         """
-        raws = await self._everything()
-        self._resources.relisted(raws)
+        raws, version = await self._everything()
+        self._resources.relisted(raws, version)
         if not self._resources.behind(raws):
             self.verdict = None
             return

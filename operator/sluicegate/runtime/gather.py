@@ -11,9 +11,8 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.core import observe
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
-from sluicegate.core.intent import intent_of, registry_of
-from sluicegate.core.model_uri import Baked, Volume, parse
-from sluicegate.core.resolution import ResolutionError, ResolvedModel
+from sluicegate.core.intent import fetched_from, intent_of
+from sluicegate.core.resolution import ResolutionError
 from sluicegate.core.unsupported import unsupported
 from sluicegate.kube import kinds
 from sluicegate.render.pod import Refused, pod_template
@@ -66,15 +65,7 @@ class Gatherer:
         except ResolutionError as error:
             failure = error.failure
             return Target(problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient))
-        return Target(resolved, intent_of(resource, resolved, self._registry(resource, resolved)))
-
-    def _registry(self, resource: ModelDeployment, resolved: ResolvedModel) -> str | None:
-        """The registry whose address and Secret the fetching container gets; None where nothing is fetched."""
-        if isinstance(parse(resolved.source), Volume | Baked):
-            return None
-        registry = registry_of(resource.spec.model, self._settings.default_registry)
-        known = resource.spec.model.inline_registry is not None or registry in self._settings.registries
-        return registry if known else None
+        return Target(resolved, intent_of(resource, resolved, fetched_from(resource, resolved, self._settings)))
 
     def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)

@@ -71,13 +71,20 @@ class Resources:
         if self._known.pop(key, None) is not None:
             self._wake(key)
 
-    def relisted(self, raws: Sequence[Mapping[str, Any]]) -> None:
-        """Takes a whole list: what the stream has lost is added, what is gone is removed."""
+    def relisted(self, raws: Sequence[Mapping[str, Any]], version: int) -> None:
+        """Takes a whole list: what the stream has lost is added, what is gone is removed.
+
+        Args:
+            raws: The objects.
+            version: resourceVersion of the list: what is newer than it is not missed for being absent.
+        """
         for raw in raws:
             self.offer(raw)
-        for key in set(self._known) - {_key(raw) for raw in raws}:
-            self._streamed.pop(key, None)
-            self.remove(key)
+        listed = {_key(raw) for raw in raws}
+        for key, resource in list(self._known.items()):
+            if key not in listed and int(resource.metadata.resource_version or 0) <= version:
+                self._streamed.pop(key, None)
+                self.remove(key)
 
     def behind(self, raws: Sequence[Mapping[str, Any]]) -> list[Key]:
         """Keys of a list's objects that the stream has not delivered in that version or a newer one."""
