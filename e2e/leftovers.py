@@ -14,7 +14,7 @@ from e2e.cluster import ClusterError, down
 from e2e.cluster.shell import say, step
 from e2e.cluster.spec import all_names
 
-_OURS = re.compile(r"demo|(?:pytest|e2e|bench)(?:-[a-z]+)*(?:-(?P<pid>\d+))?")
+_OURS = re.compile(r"demo|e2e|pytest-(?P<pid>\d+)")
 
 
 def left_over(name: str) -> bool:
