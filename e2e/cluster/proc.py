@@ -37,13 +37,17 @@ class Record:
 
 
 def start_time(pid: int) -> int:
-    """The start time of a process in clock ticks since boot; 0 where it is gone or a zombie."""
+    """The start time of a process in clock ticks since boot; 0 where it is gone or a zombie.
+
+    Its first thread may be a zombie while others still end, and with them its sockets: that is not gone yet.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
+        threads = len(os.listdir(f"/proc/{pid}/task"))
     except (FileNotFoundError, ProcessLookupError):
         return 0
     fields = stat.rpartition(")")[2].split()
-    return 0 if fields[0] in "ZX" else int(fields[19])
+    return 0 if fields[0] in "ZX" and threads < 2 else int(fields[19])
 
 
 def reap() -> None:

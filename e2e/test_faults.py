@@ -1,0 +1,201 @@
+"""What must not hurt: an operator that dies, an API server that goes away, other people's hands."""
+
+import signal
+
+import pytest
+
+from e2e.support.kube import wait_until
+from e2e.support.load import predict
+from e2e.support.watch import Watch
+
+
+@pytest.fixture
+def shop(apply, wait_ready, workspace):
+    """Version 1 serves."""
+    apply("shop", model=1)
+    wait_ready("shop")
+    return workspace
+
+
+def finish(space, steady, version):
+    """Until the change is complete and the old pods are gone."""
+    space.wait_ready("shop")
+    space.wait_only("shop", space.stable("shop"))
+    wait_until(f"every client to be answered by version {version}", lambda: steady.settled_on(version), 30)
+
+
+def deployments(space):
+    return {each["metadata"]["name"]: each["spec"]["replicas"] for each in space.list("deployment")}
+
+
+def weights(space):
+    route = space.get("httproute", "shop")
+    return {each["name"]: each["weight"] for each in route["spec"]["rules"][0]["backendRefs"]} if route else {}
+
+
+def kill_operator(operator):
+    operator.kill(operator.wait_leading())
+
+
+def test_operator_killed_in_the_middle_of_a_change_loses_no_request(shop, load, operator):
+    """Once while the new pods start, and once, on the way back, when the traffic has just moved."""
+    first = shop.stable("shop")
+    with load("shop") as steady:
+        shop.apply("shop", model=2)
+        wait_until("the new revision's pods", lambda: len(deployments(shop)) == 2, every=0.02)
+        kill_operator(operator)
+        finish(shop, steady, 2)
+        shop.apply("shop", model=1)
+        wait_until("the route to move", lambda: weights(shop) == {f"shop-{first}": 100}, every=0.02)
+        kill_operator(operator)
+        finish(shop, steady, 1)
+        assert shop.stable("shop") == first
+    steady.check(1, 2, 1)
+
+
+def test_api_server_restarted_in_the_middle_of_a_change_loses_no_request(cluster, shop, load):
+    first = shop.stable("shop")
+    with load("shop") as steady:
+        shop.apply("shop", model=2)
+        wait_until("the new revision's pods", lambda: len(deployments(shop)) == 2, every=0.02)
+        cluster.restart("kube-apiserver")
+        finish(shop, steady, 2)
+        shop.apply("shop", model=1)
+        wait_until("the route to move", lambda: weights(shop) == {f"shop-{first}": 100}, every=0.02)
+        cluster.kill("kube-apiserver")
+        wait_until("answers while no API server is there", answers_more(steady, 200), 60)
+        cluster.restart("kube-apiserver")
+        finish(shop, steady, 1)
+    steady.check(1, 2, 1)
+
+
+def answers_more(steady, number):
+    enough = steady.total + number
+    return lambda: steady.total >= enough
+
+
+def test_what_others_change_in_our_fields_is_put_back(shop, kubectl, kube):
+    revision = shop.stable("shop")
+    child = f"shop-{revision}"
+    pods = {each["metadata"]["uid"] for each in shop.pods("shop")}
+
+    kubectl("-n", shop.namespace, "scale", "deployment", child, "--replicas=3")
+    wait_until("the number of pods to be put back", lambda: shop.get("deployment", child)["spec"]["replicas"] == 1)
+    kubectl("-n", shop.namespace, "set", "image", f"deployment/{child}", "model=localhost/foreign:1")
+    image = "localhost/sluicegate-scorer:dev"
+    wait_until("the image to be put back", lambda: container(shop.get("deployment", child))["image"] == image)
+    wait_until(
+        "the first pod alone to be left", lambda: {each["metadata"]["uid"] for each in shop.pods("shop")} == pods
+    )
+
+    route = shop.get("httproute", "shop")
+    route["spec"]["rules"][0]["backendRefs"][0]["weight"] = 0
+    kube.merge("httproute", "shop", shop.namespace, {"spec": {"rules": route["spec"]["rules"]}})
+    wait_until("the weight to be put back", lambda: weights(shop) == {child: 100})
+    kube.merge("service", "shop", shop.namespace, {"spec": {"selector": {"sluicegate.dev/revision": "other"}}})
+    wait_until("the selector to be put back", lambda: selector(shop) == revision)
+
+    for kind, name in (("httproute", "shop"), ("service", "shop"), ("service", child), ("pdb", child)):
+        old = shop.get(kind, name)["metadata"]["uid"]
+        shop.kube.delete(kind, name, shop.namespace)
+        wait_until(
+            f"{kind} {name} to be made again",
+            lambda k=kind, n=name, o=old: (found := shop.get(k, n)) and found["metadata"]["uid"] != o,
+        )
+    shop.kube.delete("deployment", child, shop.namespace)
+    wait_until("the Deployment to be made again", lambda: shop.get("deployment", child))
+    shop.wait_ready("shop")
+    for url in shop.urls("shop").values():
+        wait_until(f"{url} to answer", lambda u=url: answers(u), 60)
+
+
+def answers(url):
+    try:
+        return predict(url) == 1
+    except (OSError, AssertionError):
+        return False
+
+
+def container(deployment):
+    return deployment["spec"]["template"]["spec"]["containers"][0]
+
+
+def selector(space):
+    return space.get("service", "shop")["spec"]["selector"].get("sluicegate.dev/revision")
+
+
+def test_what_others_add_is_left_alone(shop, kube):
+    """An annotation and a label, a port of another's, a field that our templates do not have."""
+    revision = shop.stable("shop")
+    child = f"shop-{revision}"
+    meta = {"annotations": {"example.com/note": "mine"}, "labels": {"example.com/team": "mine"}}
+    for kind, name in (("deployment", child), ("service", "shop"), ("httproute", "shop"), ("pdb", child)):
+        kube.merge(kind, name, shop.namespace, {"metadata": meta})
+    kube.merge("deployment", child, shop.namespace, {"spec": {"minReadySeconds": 1}})
+    port = {"name": "extra", "port": 9090, "targetPort": 9090, "protocol": "TCP"}
+    target = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop", "namespace": shop.namespace}}
+    kube.apply("service", {**target, "spec": {"ports": [port]}}, manager="somebody-else")
+
+    with Watch(kube, "service", shop.namespace) as services, Watch(kube, "deployment", shop.namespace) as seen:
+        # What follows makes the operator look at, and write, each of them.
+        kube.merge("service", "shop", shop.namespace, {"spec": {"selector": {"sluicegate.dev/revision": "other"}}})
+        wait_until("the selector to be put back", lambda: selector(shop) == revision)
+        shop.apply("shop", scaling={"replicas": 2})
+        shop.wait_ready("shop")
+        wait_until("two pods", lambda: len(shop.pods("shop")) == 2)
+    for each in services.of("shop"):
+        assert {"http", "extra"} == {port["name"] for port in each.obj["spec"]["ports"]}
+    for each in seen.of(child):
+        assert each.obj["spec"]["minReadySeconds"] == 1
+    for kind, name in (("deployment", child), ("service", "shop"), ("httproute", "shop"), ("pdb", child)):
+        found = shop.get(kind, name)["metadata"]
+        assert found["annotations"]["example.com/note"] == "mine", kind
+        assert found["labels"]["example.com/team"] == "mine", kind
+
+
+@pytest.fixture
+def two_operators(operator, kubectl):
+    """A leader and a standby."""
+    kubectl("-n", "sluicegate-system", "scale", "deployment/sluicegate", "--replicas=2")
+    try:
+        wait_until("two operators", lambda: len(operator.ready_pods()) == 2)
+        yield operator
+    finally:
+        kubectl("-n", "sluicegate-system", "scale", "deployment/sluicegate", "--replicas=1")
+        wait_until("one operator", lambda: len(operator.pods()) == 1)
+        operator.wait_leading()
+
+
+def test_standby_takes_over_from_a_leader_that_hangs(two_operators, shop):
+    """Stopped, not ended, so that it wakes later and still believes that it leads: it must give up, and write nothing."""
+    old = two_operators.wait_leading()
+    two_operators.kill(old, signal.SIGSTOP)
+    try:
+        new = two_operators.wait_leading(other_than=two_operators.container(old))
+        assert new["metadata"]["name"] != old["metadata"]["name"]
+        shop.apply("shop", model=2)
+        shop.wait_ready("shop")
+        assert predict(shop.urls("shop")["gateway"]) == 2
+    finally:
+        two_operators.kill(old, signal.SIGCONT)
+    wait_until("the old leader to end", lambda: ended(two_operators, old))
+    assert two_operators.wait_leading()["metadata"]["name"] == new["metadata"]["name"]
+    assert predict(shop.urls("shop")["gateway"]) == 2
+
+
+def ended(operator, pod):
+    """Whether the process is another one, or the pod is gone."""
+    now = [each for each in operator.pods() if each["metadata"]["name"] == pod["metadata"]["name"]]
+    return not now or operator.container(now[0]) not in ("", operator.container(pod))
+
+
+def test_deleted_leader_hands_over(two_operators, shop, kubectl):
+    old = two_operators.wait_leading()
+    for pod in two_operators.ready_pods():
+        leads = pod["metadata"]["name"] == old["metadata"]["name"]
+        assert f"sluicegate_leading {1.0 if leads else 0.0}" in two_operators.metrics(pod)
+    kubectl("-n", "sluicegate-system", "delete", "pod", old["metadata"]["name"], "--wait=false")
+    new = two_operators.wait_leading(other_than=two_operators.container(old))
+    assert new["metadata"]["name"] != old["metadata"]["name"]
+    shop.apply("shop", model=2)
+    shop.wait_ready("shop")
