@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,21 @@ def test_the_image_key_follows_what_the_dockerfile_copies(tmp_path: Path) -> Non
 def test_pip_settings_become_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "180")
     assert "default-timeout = 180\n" in images._pip_configuration()
+
+
+def test_process_whose_first_thread_ended_is_not_gone() -> None:
+    """Its other threads still hold its sockets: a successor could not listen yet."""
+    code = "import ctypes, platform, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); " + (
+        "ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)"  # exit of this thread alone
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        stat = Path(f"/proc/{process.pid}/stat")
+        until = time.monotonic() + 30
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < until:
+            time.sleep(0.01)
+        assert proc.start_time(process.pid) != 0
+    finally:
+        process.kill()
+        process.wait()
+    assert proc.start_time(process.pid) == 0
