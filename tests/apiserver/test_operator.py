@@ -268,6 +268,25 @@ async def test_deletion_leaves_nothing(world: World) -> None:
         await world.until(gone, kubelet=False)
 
 
+async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> None:
+    theirs = {"selector": {"app": "theirs"}, "ports": [{"port": 81}]}
+    await world.client.create(
+        kinds.SERVICE, {"metadata": {"name": "demo", "namespace": world.namespace}, "spec": theirs}
+    )
+    async with world.operator():
+        await world.resource()
+
+        async def told() -> bool:
+            return await world.condition("Ready") == ("False", "NameTaken")
+
+        await world.until(told)
+        found = await world.client.get(kinds.SERVICE, world.namespace, "demo")
+        assert found is not None
+        assert found["spec"]["selector"] == {"app": "theirs"}
+        await world.client.delete(kinds.SERVICE, world.namespace, "demo")
+        await world.until_serving()
+
+
 async def test_what_is_not_built_is_refused_by_name(world: World) -> None:
     async with world.operator():
         await world.resource(gpu={"count": 1})

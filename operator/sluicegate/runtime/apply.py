@@ -23,6 +23,12 @@ from sluicegate.runtime.gather import Gathered
 logger = logging.getLogger(__name__)
 Manifest = dict[str, Any]
 
+ONLY_CREATE = "1"
+"""A resourceVersion that no object has: an apply with it creates what is missing and is refused where something is.
+
+Without it, the first apply of a child would take over an object of that name that somebody else made.
+"""
+
 
 @dataclass(slots=True)
 class Applied:
@@ -97,7 +103,9 @@ class Applier:
         metadata = manifest["metadata"]
         wanted = fingerprinted(manifest)
         there = self._caches.children[kind].get(metadata["namespace"], metadata["name"])
-        if there is not None:
+        if there is None:
+            wanted["metadata"]["resourceVersion"] = ONLY_CREATE
+        else:
             if not _is_ours(there, metadata):
                 done.refused = done.refused or _taken(kind, metadata)
                 return
@@ -111,13 +119,28 @@ class Applier:
         try:
             answer = await self._client.apply(kind, wanted, manager=names.MANAGER)
         except Conflict:
-            done.conflicts += 1
+            if there is None and await self._foreign(kind, manifest):
+                done.refused = done.refused or _taken(kind, metadata)
+            else:
+                done.conflicts += 1
             return
         except (Forbidden, Invalid, NotFound) as error:
             done.refused = done.refused or _refusal(kind, metadata, error)
             return
         done.writes += 1
         self._caches.children[kind].put(answer)
+
+    async def _foreign(self, kind: Kind, manifest: Manifest) -> bool:
+        """Whether an object that the caches do not know is somebody else's; one of ours is taken into them."""
+        metadata = manifest["metadata"]
+        found = await self._client.get(kind, metadata["namespace"], metadata["name"])
+        if found is None:
+            return False
+        owners = {owner.get("uid") for owner in found["metadata"].get("ownerReferences") or ()}
+        if metadata["ownerReferences"][0]["uid"] not in owners:
+            return True
+        self._caches.children[kind].put(found)
+        return False
 
     async def _delete(self, kind: Kind, resource: ModelDeployment, child: Child, done: Applied) -> None:
         namespace = resource.metadata.namespace
@@ -143,7 +166,6 @@ def _taken(kind: Kind, metadata: Manifest) -> Problem:
     return Problem(
         "NameTaken",
         f"{kind.kind} {metadata['name']} exists already and belongs to something else: remove it, or rename the ModelDeployment.",
-        waits_for_user=False,
     )
 
 

@@ -7,7 +7,9 @@ from sluicegate.core import observe
 from sluicegate.core.failures import fetched_digest, last_line, pod_problem, redact
 
 
-def container(name: str, state: dict[str, Any], *, last: dict[str, Any] | None = None, restarts: int = 0, ready: bool = False) -> dict[str, Any]:
+def container(
+    name: str, state: dict[str, Any], *, last: dict[str, Any] | None = None, restarts: int = 0, ready: bool = False
+) -> dict[str, Any]:
     return {
         "name": name,
         "image": "ghcr.io/sluicegate/scorer:1",
@@ -40,11 +42,21 @@ def terminated(code: int, message: str = "", reason: str = "Error") -> dict[str,
 def pod(*main: dict[str, Any], init: tuple[dict[str, Any], ...] = (), **status: Any) -> dict[str, Any]:
     limits = {"resources": {"limits": {"memory": "512Mi"}}}
     return {
-        "metadata": {"name": "churn-bcdfghjklm-x2z4q", "namespace": "shop", "labels": {"sluicegate.dev/revision": "bcdfghjklm"}},
-        "spec": {"containers": [{"name": "model", **limits}], "initContainers": [{"name": "fetch", "resources": {"limits": {"memory": "128Mi"}}}]},
+        "metadata": {
+            "name": "churn-bcdfghjklm-x2z4q",
+            "namespace": "shop",
+            "labels": {"sluicegate.dev/revision": "bcdfghjklm"},
+        },
+        "spec": {
+            "containers": [{"name": "model", **limits}],
+            "initContainers": [{"name": "fetch", "resources": {"limits": {"memory": "128Mi"}}}],
+        },
         "status": {
             "phase": "Pending",
-            "conditions": [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
+            "conditions": [
+                {"type": "PodScheduled", "status": "True"},
+                {"type": "Ready", "status": "False", "reason": "ContainersNotReady"},
+            ],
             "containerStatuses": list(main),
             "initContainerStatuses": list(init),
             **status,
@@ -62,16 +74,25 @@ def unscheduled(message: str) -> dict[str, Any]:
 
 STARTING = container("model", waiting("PodInitializing"))
 BACK_OFF = waiting("CrashLoopBackOff", "back-off 20s restarting failed container=model pod=churn")
-TRACE = "Traceback (most recent call last):\n  File \"/app/main.py\", line 3\nValueError: no such column: age\n"
+TRACE = 'Traceback (most recent call last):\n  File "/app/main.py", line 3\nValueError: no such column: age\n'
 
 CASES = [
     (
         "image pull",
-        pod(container("model", waiting("ImagePullBackOff", 'Back-off pulling image "ghcr.io/sluicegate/scorer:1": not found'))),
+        pod(
+            container(
+                "model", waiting("ImagePullBackOff", 'Back-off pulling image "ghcr.io/sluicegate/scorer:1": not found')
+            )
+        ),
         "ImagePullFailed",
         ["ghcr.io/sluicegate/scorer:1", "container model", "not found", "imagePullSecrets"],
     ),
-    ("image pull, init", pod(STARTING, init=(container("fetch", waiting("ErrImagePull", "denied")),)), "ImagePullFailed", ["container fetch", "denied"]),
+    (
+        "image pull, init",
+        pod(STARTING, init=(container("fetch", waiting("ErrImagePull", "denied")),)),
+        "ImagePullFailed",
+        ["container fetch", "denied"],
+    ),
     (
         "crash loop",
         pod(container("model", BACK_OFF, last=terminated(1, TRACE), restarts=2)),
@@ -84,7 +105,12 @@ CASES = [
         "CrashLoopBackOff",
         ["exit code 3", "said: bye", "1 restart so far"],
     ),
-    ("crash loop, nothing known", pod(container("model", BACK_OFF, restarts=4)), "CrashLoopBackOff", ["said nothing", "4 restarts"]),
+    (
+        "crash loop, nothing known",
+        pod(container("model", BACK_OFF, restarts=4)),
+        "CrashLoopBackOff",
+        ["said nothing", "4 restarts"],
+    ),
     ("ended in silence", pod(container("model", terminated(1))), "ContainerFailed", ["exit code 1"]),
     (
         "out of memory",
@@ -118,7 +144,10 @@ CASES = [
     ),
     (
         "missing Secret by envFrom",
-        pod(STARTING, init=(container("fetch", waiting("CreateContainerConfigError", 'secret "mlflow-risk" not found')),)),
+        pod(
+            STARTING,
+            init=(container("fetch", waiting("CreateContainerConfigError", 'secret "mlflow-risk" not found')),),
+        ),
         "SecretNotFound",
         ['"mlflow-risk"', "container fetch"],
     ),
@@ -136,13 +165,20 @@ CASES = [
     ),
     (
         "wrong user",
-        pod(container("model", waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root"))),
+        pod(
+            container(
+                "model", waiting("CreateContainerConfigError", "container has runAsNonRoot and image will run as root")
+            )
+        ),
         "ContainerConfigError",
         ["runAsNonRoot"],
     ),
     (
         "fetch failed",
-        pod(STARTING, init=(container("fetch", terminated(1, "log\nThe registry says: no artifact at a/b.\n"), restarts=0),)),
+        pod(
+            STARTING,
+            init=(container("fetch", terminated(1, "log\nThe registry says: no artifact at a/b.\n"), restarts=0),),
+        ),
         "ModelFetchFailed",
         ["The model could not be fetched: The registry says: no artifact at a/b."],
     ),
@@ -154,7 +190,14 @@ CASES = [
     ),
     (
         "cannot be loaded",
-        pod(container("model", BACK_OFF, last=terminated(1, "The model could not be loaded: No module named 'xgboost'"), restarts=1)),
+        pod(
+            container(
+                "model",
+                BACK_OFF,
+                last=terminated(1, "The model could not be loaded: No module named 'xgboost'"),
+                restarts=1,
+            )
+        ),
         "ModelLoadFailed",
         ["No module named 'xgboost'"],
     ),
@@ -183,7 +226,10 @@ def test_every_failure_has_its_reason_and_a_sentence(raw: dict[str, Any], reason
     [
         {"metadata": {"name": "new", "namespace": "shop"}},
         pod(STARTING, init=(container("fetch", {"running": {}}),)),
-        pod(container("model", {"running": {}}), init=(container("fetch", terminated(0, "{}", "Completed"), ready=True),)),
+        pod(
+            container("model", {"running": {}}),
+            init=(container("fetch", terminated(0, "{}", "Completed"), ready=True),),
+        ),
         pod(container("model", waiting("ContainerCreating"))),
         pod(container("model", {"running": {}}, last=terminated(1), restarts=1, ready=True)),
     ],
@@ -233,7 +279,9 @@ def test_credentials_never_get_out(text: str) -> None:
     assert "hunter2" not in problem.message
 
 
-@pytest.mark.parametrize("text", ["no such column: age", 'secret "a" not found', "see http://mlflow:5000/a@b", "5 tokens"])
+@pytest.mark.parametrize(
+    "text", ["no such column: age", 'secret "a" not found', "see http://mlflow:5000/a@b", "5 tokens"]
+)
 def test_the_rest_stays_readable(text: str) -> None:
     assert redact(text) == text
 

@@ -76,5 +76,8 @@ def test_neither_does_another_version_of_the_operator(monkeypatch: pytest.Monkey
 def test_it_is_this_one_for_ever() -> None:
     """An upgrade whose hash differs would restart every model in the world. Never change this expectation."""
     assert hash_of() == "x4q84rjhwp"
-    rich = {"runtime": {"name": "custom", "image": "a:1", "env": [{"name": "A", "value": "1"}]}, "resources": {"limits": {"memory": "1Gi"}}}
+    rich = {
+        "runtime": {"name": "custom", "image": "a:1", "env": [{"name": "A", "value": "1"}]},
+        "resources": {"limits": {"memory": "1Gi"}},
+    }
     assert hash_of(rich) == "zpcdbfhdft"

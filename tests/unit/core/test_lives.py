@@ -66,7 +66,9 @@ def test_first_deployment_with_a_gateway_routes_only_to_what_is_ready() -> None:
 
 
 def test_the_first_revision_serves_with_its_first_pod() -> None:
-    world = World(scaling={"replicas": 3}).reconcile().make_pods().start(count=1).list_endpoints().reconcile().reconcile()
+    world = (
+        World(scaling={"replicas": 3}).reconcile().make_pods().start(count=1).list_endpoints().reconcile().reconcile()
+    )
     assert reasons(world)["Available"] == "True Serving"
     assert world.condition("Ready").message == "1 of 3 pods are ready."
 

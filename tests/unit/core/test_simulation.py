@@ -3,9 +3,6 @@
 The safety properties are checked in `World.reconcile`, at every step; here are the lives, and what holds at their ends.
 """
 
-
-
-
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sluicegate.api.status import Role
@@ -27,7 +24,10 @@ actions = st.one_of(
     st.tuples(st.just("scale"), st.integers(0, 3)),
     st.tuples(st.just("autoscale"), st.integers(1, 7)),
     st.tuples(st.just("later"), st.sampled_from([1, 10, 40, 700])),
-    st.tuples(st.sampled_from(["start-one", "kill", "fail", "recover", "unwritten", "forget-status", "unresolved"]), st.integers(0, 3)),
+    st.tuples(
+        st.sampled_from(["start-one", "kill", "fail", "recover", "unwritten", "forget-status", "unresolved"]),
+        st.integers(0, 3),
+    ),
     st.tuples(st.sampled_from(["paused", "gateway", "refuse"]), st.integers(0, 1)),
     st.tuples(st.just("history"), st.integers(0, 2)),
 )
@@ -95,7 +95,9 @@ def calm(world: World) -> World:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.booleans(), st.lists(actions, min_size=5, max_size=45))
-def test_whatever_happens_no_step_loses_requests_and_it_all_ends_at_rest(gateway: bool, life: list[tuple[str, int]]) -> None:
+def test_whatever_happens_no_step_loses_requests_and_it_all_ends_at_rest(
+    gateway: bool, life: list[tuple[str, int]]
+) -> None:
     world = World(scaling={"replicas": 2}).gateway(gateway)
     world.rest()
     for name, number in life:

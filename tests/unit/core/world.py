@@ -150,8 +150,13 @@ class World:
             settings=self.settings,
             target=self.target(),
             revisions={each.hash: each for each in map(observe.revision, self.of_kind("ControllerRevision"))},
-            deployments={each.revision: each for each in map(observe.deployment, map(self._with_status, self.of_kind("Deployment")))},
-            autoscalers={each.revision: each for each in map(observe.autoscaler, self.of_kind("HorizontalPodAutoscaler"))},
+            deployments={
+                each.revision: each
+                for each in map(observe.deployment, map(self._with_status, self.of_kind("Deployment")))
+            },
+            autoscalers={
+                each.revision: each for each in map(observe.autoscaler, self.of_kind("HorizontalPodAutoscaler"))
+            },
             pods=pods,
             endpoints=dict(self.slices),
             service=observe.service(service) if service else None,
@@ -207,9 +212,7 @@ class World:
             return frozenset()
         wanted = obj["spec"]["selector"].get(names.LABEL_REVISION)
         return frozenset(
-            pod.name
-            for pod in self.pods.values()
-            if pod.ready and not pod.deleting and wanted in (None, pod.revision)
+            pod.name for pod in self.pods.values() if pod.ready and not pod.deleting and wanted in (None, pod.revision)
         )
 
     # What the cluster does.
@@ -284,7 +287,9 @@ class World:
         """The autoscaler: moves each Deployment into its range, nearest to `wanted`, or to what it is."""
         for obj in self.of_kind("HorizontalPodAutoscaler"):
             deployment = self.objects["Deployment", obj["metadata"]["name"]]
-            number = max(obj["spec"]["minReplicas"], min(obj["spec"]["maxReplicas"], wanted or deployment["spec"]["replicas"]))
+            number = max(
+                obj["spec"]["minReplicas"], min(obj["spec"]["maxReplicas"], wanted or deployment["spec"]["replicas"])
+            )
             if deployment["spec"]["replicas"] not in (0, number):
                 deployment["spec"]["replicas"] = number
                 deployment["metadata"]["managedFields"] = []
@@ -315,9 +320,7 @@ class World:
         roles = {entry.hash: entry for entry in plan.revisions}
         for obj in self.of_kind("HorizontalPodAutoscaler"):
             revision = obj["metadata"]["labels"][names.LABEL_REVISION]
-            if revision in plan.forgotten or (
-                revision in roles and not isinstance(roles[revision].scale, Autoscaled)
-            ):
+            if revision in plan.forgotten or (revision in roles and not isinstance(roles[revision].scale, Autoscaled)):
                 self._delete("HorizontalPodAutoscaler", obj["metadata"]["name"])
         templates = {
             obj["metadata"]["labels"][names.LABEL_REVISION]: obj["data"]["template"]
@@ -403,7 +406,9 @@ class World:
             if entry.parked and there is not None and there.replicas > 0 and snapshot.ready_pods(entry.hash):
                 assert not self.has_traffic(entry.hash), "pods with traffic are taken away"
                 if entry.hash == newest and entry.hash in self._served_at:
-                    assert (self.now - self._served_at[entry.hash]).total_seconds() >= delay, "scaleDownDelay is cut short"
+                    assert (self.now - self._served_at[entry.hash]).total_seconds() >= delay, (
+                        "scaleDownDelay is cut short"
+                    )
             if isinstance(entry.scale, Autoscaled) and entry.scale.keep_replicas is not None and there is not None:
                 assert entry.scale.keep_replicas >= there.replicas, "replicas below the present number"
         for revision in plan.forgotten:

@@ -57,9 +57,7 @@ def make(client: KubeClient, kind: Any = CONFIG_MAP, timings: InformerTimings = 
     def owner_of(value: Object) -> Key | None:
         return value["metadata"]["namespace"], value.get("owner", "none")
 
-    options = InformerOptions(
-        without_managed_fields, owner_of, time.monotonic, selector="a=b", timings=timings
-    )
+    options = InformerOptions(without_managed_fields, owner_of, time.monotonic, selector="a=b", timings=timings)
     return Informer(client, kind, options)
 
 
@@ -119,9 +117,7 @@ async def test_410_relists_and_finds_the_deletions(fake: FakeServer, client: Kub
         assert fake.queries(True)[1]["resourceVersion"] == "50"
 
 
-async def test_another_error_in_the_stream_does_not_end_the_informer(
-    fake: FakeServer, client: KubeClient
-) -> None:
+async def test_another_error_in_the_stream_does_not_end_the_informer(fake: FakeServer, client: KubeClient) -> None:
     fake.lists = [listing(10), listing(20, thing("late", 15))]
     fake.watches = [watching(("ERROR", {"code": 500, "message": "etcd lost it"}), linger=0), watching()]
     informer = make(client)
@@ -210,9 +206,7 @@ async def test_periodic_relist(fake: FakeServer, client: KubeClient) -> None:
         await until(lambda: informer.get("n", "lost") is None)
 
 
-async def test_an_object_the_transform_cannot_read_stops_no_other(
-    fake: FakeServer, client: KubeClient
-) -> None:
+async def test_an_object_the_transform_cannot_read_stops_no_other(fake: FakeServer, client: KubeClient) -> None:
     def picky(raw: Object) -> str:
         return str(raw["spec"])
 

@@ -115,11 +115,7 @@ def test_clearing_wakes_owners() -> None:
     assert len(s) == 0
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(["put", "event", "deleted"]), st.sampled_from("ab"), st.integers(1, 30))
-    )
-)
+@given(st.lists(st.tuples(st.sampled_from(["put", "event", "deleted"]), st.sampled_from("ab"), st.integers(1, 30))))
 def test_the_index_agrees_with_the_objects(steps: list[tuple[str, str, int]]) -> None:
     s, _ = store()
     for what, name, version in steps:

@@ -9,7 +9,9 @@ from sluicegate.render.engine import quote
 from sluicegate.render.overlay import overlay
 
 
-@pytest.mark.parametrize("value", [1e16, 1e-7, 1.5e300, {"a" * 2000: 1}, {'"' * 1500: [1e22]}, "\U0001f600\x7f\x85\u2028", {"é" * 500: None}])
+@pytest.mark.parametrize(
+    "value", [1e16, 1e-7, 1.5e300, {"a" * 2000: 1}, {'"' * 1500: [1e22]}, "\U0001f600\x7f\x85\u2028", {"é" * 500: None}]
+)
 def test_quote_comes_back_as_it_was(value: Any) -> None:
     assert yaml.safe_load(quote(value)) == value
 
@@ -29,7 +31,10 @@ def test_a_name_that_is_no_text_does_not_break_the_merge() -> None:
     [
         ({"env": [{"name": "A", "value": ""}]}, {"env": [{"name": "A"}]}),
         ({"subPath": "", "readOnly": False}, {}),
-        ({"resources": {"limits": {"nvidia.com/gpu": 1, "memory": "1024Mi"}}}, {"resources": {"limits": {"nvidia.com/gpu": "1", "memory": "1Gi"}}}),
+        (
+            {"resources": {"limits": {"nvidia.com/gpu": 1, "memory": "1024Mi"}}},
+            {"resources": {"limits": {"nvidia.com/gpu": "1", "memory": "1Gi"}}},
+        ),
         (
             {"spread": [{"topologyKey": "z", "when": "A"}, {"topologyKey": "z", "when": "B"}]},
             {"spread": [{"topologyKey": "z", "when": "A"}, {"topologyKey": "z", "when": "B"}]},
