@@ -5,6 +5,7 @@ import secrets
 import pytest
 
 from e2e.support.kube import wait_until
+from e2e.support.load import predict
 from e2e.support.workspace import Workspace
 
 MODEL = "models:/recommendation-engine"
@@ -61,3 +62,95 @@ def test_first_revision_that_fails_says_why(space, name):
     assert "hunter2" not in str(space.status(name))
     stalled = "False" if reason == "RegistryUnreachable" else "True"
     wait_until("Stalled", lambda: space.condition(name, "Stalled")["status"] == stalled, 10)
+
+
+# What goes wrong with a change of something that serves: (spec of the change, reason).
+CHANGES = {
+    "then-image": ({"runtime": {"image": "localhost/sluicegate-scorer:nope"}}, "ImagePullFailed"),
+    "then-crash": ({"podTemplate": {"spec": {"containers": COMMAND}}}, "CrashLoopBackOff"),
+    "then-huge": ({"resources": {"requests": {"cpu": "500"}}}, "Unschedulable"),
+    "then-no-alias": ({"model": f"{MODEL}@nobody"}, "AliasNotFound"),
+    "then-no-secret": ({"runtime": {"env": MISSING}}, "SecretNotFound"),
+}
+RESOLVED = {"then-no-alias"}
+"""Changes that fail before there is a revision of them."""
+
+
+@pytest.fixture(scope="module")
+def serving(cluster, kube):
+    name = f"e2e-changes-{secrets.token_hex(2)}"
+    kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    try:
+        space = Workspace(cluster, kube, name)
+        for case in CHANGES:
+            space.apply(case, model=1)
+        first = {}
+        for case in CHANGES:
+            space.wait_ready(case, timeout=180)
+            first[case] = space.stable(case)
+        for case, (spec, _) in CHANGES.items():
+            space.apply(case, **spec)
+        yield space, first
+    finally:
+        kube.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_change_that_fails_says_why_while_the_old_revision_serves(serving, name):
+    space, first = serving
+    _, reason = CHANGES[name]
+    space.wait_condition(name, "Ready", "False", reason, timeout=60)
+    status = space.status(name)
+    assert space.condition(name, "Available")["status"] == "True"
+    assert space.stable(name) == first[name]
+    failing = {each["reason"] for each in status["revisions"] if each["role"] == "Target"}
+    assert failing == (set() if name in RESOLVED else {reason})
+    for url in space.urls(name).values():
+        assert predict(url) == 1
+
+
+def test_it_goes_on_by_itself_once_the_cause_is_mended(serving):
+    space, first = serving
+    secret = {"metadata": {"name": "nowhere"}, "stringData": {"key": "value"}}
+    space.kube.call("POST", f"/api/v1/namespaces/{space.namespace}/secrets", secret)
+    space.wait_ready("then-no-secret", timeout=180)
+    assert space.stable("then-no-secret") != first["then-no-secret"]
+
+
+def test_quota_and_pod_security_are_told_in_the_api_servers_words(workspace):
+    quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    workspace.kube.call("POST", f"/api/v1/namespaces/{workspace.namespace}/resourcequotas", quota)
+    workspace.apply("crowded")
+    found = workspace.wait_condition("crowded", "Ready", "False", "QuotaExceeded", timeout=60)
+    assert "pods=1" in found["message"]
+    path = f"/api/v1/namespaces/{workspace.namespace}"
+    workspace.kube.call("DELETE", f"{path}/resourcequotas/none")
+    labels = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    workspace.kube.call("PATCH", path, labels, "application/merge-patch+json")
+    workspace.apply("plain")
+    privileged = [{"name": "model", "securityContext": {"privileged": True, "allowPrivilegeEscalation": True}}]
+    workspace.apply("privileged", podTemplate={"spec": {"containers": privileged}})
+    found = workspace.wait_condition("privileged", "Ready", "False", "PodRefused", timeout=60)
+    assert "privileged" in found["message"]
+    workspace.wait_ready("plain", timeout=180)  # our own pods keep the strictest standard
+
+
+def test_model_that_cannot_be_loaded_and_autoscaler_without_metrics(workspace, registry):
+    broken = registry.train("--broken", "load", model="broken-load")
+    workspace.apply("broken", model=f"models:/broken-load/{broken}")
+    workspace.apply("blind", scaling={"min": 1, "max": 2})
+    found = workspace.wait_condition("broken", "Ready", "False", "ModelLoadFailed", timeout=120)
+    assert "a_package_that_is_not_in_the_image" in found["message"]
+    found = workspace.wait_condition("blind", "Ready", "False", "AutoscalerWithoutMetrics", timeout=120)
+    assert "spec.resources.requests.cpu" in found["message"]
+    assert workspace.condition("blind", "Available")["status"] == "True"
+
+
+def test_two_resources_that_claim_one_path(workspace):
+    gateway = {"gateway": {"pathPrefix": f"/{workspace.namespace}/same"}}
+    workspace.apply("older", traffic=gateway)
+    workspace.wait_ready("older", timeout=180)
+    workspace.apply("younger", traffic=gateway)
+    found = workspace.wait_condition("younger", "Ready", "False", "RouteConflict", timeout=120)
+    assert f"{workspace.namespace}/older" in found["message"]
+    assert workspace.condition("older", "Ready")["status"] == "True"

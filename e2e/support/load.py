@@ -41,6 +41,17 @@ def predict(url: str, timeout: float = TIMEOUT) -> int:
         connection.close()
 
 
+def routed(url: str) -> bool:
+    """Whether the gateway has the way to the model: its own answers for what it does not know yet are 404 and 503."""
+    target = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=TIMEOUT)
+    try:
+        connection.request("GET", f"{target.path.rstrip('/')}/ping")
+        return connection.getresponse().status not in (404, 503)
+    finally:
+        connection.close()
+
+
 @dataclass
 class Lane:
     """One sequential client."""

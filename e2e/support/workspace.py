@@ -6,6 +6,7 @@ from typing import Any
 
 from e2e.cluster import Cluster
 from e2e.support.kube import Json, Kube, wait_until
+from e2e.support.load import routed
 from e2e.support.registry import MODEL
 
 
@@ -82,9 +83,16 @@ class Workspace:
             raise AssertionError(f"{late}; the condition is {seen}") from None
 
     def wait_ready(self, name: str, timeout: float = 120) -> Json:
-        """Waits until what is declared serves, and gives back the status."""
+        """Waits until what is declared serves, and gives back the status.
+
+        A gateway accepts a route a moment before it routes (Traefik gathers changes for up to two seconds), and no
+        Gateway API condition tells the one from the other. Only the very first route of a resource shows it.
+        """
         self.wait_condition(name, "Ready", "True", timeout=timeout)
-        return self.status(name)
+        status = self.status(name)
+        if "url" in status:
+            wait_until(f"the gateway to route {status['url']}", lambda: routed(status["url"]), 20)
+        return status
 
     def pods(self, name: str, revision: str | None = None) -> list[Json]:
         """Pods of a ModelDeployment that are not on their way out."""

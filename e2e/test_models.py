@@ -1,0 +1,169 @@
+"""Every way to name a model ends in predictions from a real pod, and what it resolved to stays pinned."""
+
+import secrets
+from json import dumps
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from e2e.cluster import images
+from e2e.support.kube import wait_until
+from e2e.support.load import predict
+from e2e.support.registry import MODEL
+from e2e.support.workspace import Workspace
+
+SERVER = """\
+import http.server
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = open("/opt/model/answer.txt", "rb").read()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
+"""
+DOCKERFILE = """\
+FROM docker.io/library/python:3.11-slim-bookworm
+COPY server.py answer.txt /opt/model/
+USER 65532:65532
+ENTRYPOINT ["python3", "/opt/model/server.py"]
+"""
+
+
+@pytest.fixture(scope="module")
+def first(registry):
+    """Version 1 as the registry knows it."""
+    return registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"]
+
+
+@pytest.fixture(scope="module")
+def space(cluster, kube, registry, first):
+    """All forms that a registry or its artifact store answers, applied at once."""
+    name = f"e2e-models-{secrets.token_hex(2)}"
+    kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    registry.set_alias("first", 1)
+    model_id = first["source"].removeprefix("models:/")
+    run = registry.call("GET", f"runs/get?run_id={first['run_id']}")["run"]
+    artifacts = registry.call("GET", f"logged-models/{model_id}")["model"]["info"]["artifact_uri"]
+    logged = registry.call("GET", f"logged-models/{model_id}")["model"]["info"]["name"]
+    assert run["info"]["run_id"] == first["run_id"]
+    uris = {
+        "version": f"models:/{MODEL}/1",
+        "alias": f"models:/{MODEL}@first",
+        "stage": f"models:/{MODEL}/production",
+        "logged": f"models:/{model_id}",
+        "run": f"runs:/{first['run_id']}/{logged}",
+        "artifacts": artifacts,
+    }
+    try:
+        space = Workspace(cluster, kube, name)
+        for case, uri in uris.items():
+            space.apply(case, model=uri)
+        yield space, uris
+    finally:
+        kube.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.mark.parametrize("name", ["version", "alias", "stage", "logged", "run", "artifacts"])
+def test_uri_form_serves(space, name):
+    space, uris = space
+    status = space.wait_ready(name, timeout=200)
+    version = int(status["model"].get("version") or 1)
+    assert predict(status["url"]) == version
+    assert status["model"]["uri"] == uris[name]
+    assert status["model"]["digest"].startswith("sha256:")
+
+
+def test_moving_the_alias_later_changes_nothing_that_serves(space, registry):
+    space, _ = space
+    space.wait_ready("alias", timeout=200)
+    registry.set_alias("first", 2)
+    (pod,) = space.pods("alias")
+    space.kube.delete("pod", pod["metadata"]["name"], space.namespace)
+    wait_until(
+        "another pod", lambda: {each["metadata"]["uid"] for each in space.pods("alias")} - {pod["metadata"]["uid"]}
+    )
+    status = space.wait_ready("alias", timeout=120)
+    assert status["model"]["version"] == "1"
+    assert predict(status["url"]) == 1
+
+
+def test_model_on_a_volume(workspace, cluster, first):
+    """A Job fills the claim with the image's own command, the way a team would."""
+    name = workspace.namespace
+    path = f"/tmp/{name}"
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteMany"],
+            "persistentVolumeReclaimPolicy": "Delete",
+            "storageClassName": name,
+            "hostPath": {"path": path, "type": "DirectoryOrCreate"},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "models", "namespace": name},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "storageClassName": name,
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    source = cluster_source(workspace, first)
+    container = {
+        "name": "fill",
+        "image": "localhost/sluicegate-scorer:dev",
+        "args": ["fetch", source, "/data/shop/v1"],
+        "env": [{"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow.mlflow.svc:5000"}],
+        "securityContext": {"runAsUser": 0},
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "containers": [container],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "models"}}],
+    }
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "fill", "namespace": name},
+        "spec": {"backoffLimit": 2, "template": {"spec": pod}},
+    }
+    try:
+        for manifest in (volume, claim, job):
+            cluster.kubectl("apply", "-f", "-", input=dumps(manifest))
+        cluster.kubectl("-n", name, "wait", "job/fill", "--for=condition=Complete", "--timeout=90s")
+        workspace.apply("shop", model="pvc://models/shop/v1")
+        status = workspace.wait_ready("shop", timeout=120)
+        assert predict(status["url"]) == 1
+    finally:
+        cluster.kubectl("delete", "pv", name, "--wait=false")
+
+
+def test_model_baked_into_an_image_of_a_runtime_of_ones_own(workspace, cluster, tmp_path: Path):
+    (tmp_path / "server.py").write_text(SERVER)
+    (tmp_path / "answer.txt").write_text("baked")
+    (tmp_path / "Dockerfile").write_text(DOCKERFILE)
+    cluster.load_image(images.build(tmp_path / "Dockerfile", tmp_path, "localhost/e2e-baked:1"))
+    runtime = {"name": "custom", "image": "localhost/e2e-baked:1"}
+    workspace.apply("baked", model="image:///opt/model", runtime=runtime)
+    status = workspace.wait_ready("baked", timeout=120)
+    with urlopen(status["url"] + "/anything", timeout=10) as answer:
+        assert answer.read() == b"baked"
+
+
+def cluster_source(workspace: Workspace, first) -> str:
+    """Where version 1's artifacts are, as the operator resolves it."""
+    workspace.apply("asked", model=1)
+    resolved = wait_until("a resolution", lambda: (workspace.status("asked").get("model") or {}).get("source"), 30)
+    workspace.kube.delete("mdep", "asked", workspace.namespace)
+    return str(resolved)
