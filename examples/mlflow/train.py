@@ -85,16 +85,12 @@ def main() -> None:
     if options.stage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # stages are deprecated, and still followed
-            client.transition_model_version_stage(
-                options.name, last, options.stage, archive_existing_versions=True
-            )
+            client.transition_model_version_stage(options.name, last, options.stage, archive_existing_versions=True)
         print(f"models:/{options.name}/{options.stage} -> version {last}")
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     parser.add_argument("--tracking-uri", default=default, help=f"the MLflow server (default {default})")
     parser.add_argument("--experiment", default="recommendations")
@@ -104,12 +100,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stage", default="", help="stage to move the last one to, for example Production")
     parser.add_argument("--flavor", choices=["sklearn"], default="sklearn")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument(
-        "--broken", choices=["load", "predict", "memory"], help="register a model that fails so"
-    )
-    kind.add_argument(
-        "--slow", type=float, metavar="SECONDS", help="register a model that takes so long to answer"
-    )
+    kind.add_argument("--broken", choices=["load", "predict", "memory"], help="register a model that fails so")
+    kind.add_argument("--slow", type=float, metavar="SECONDS", help="register a model that takes so long to answer")
     parser.add_argument("--gigabytes", type=int, default=8, help="what --broken memory allocates")
     parser.add_argument("--wait", type=float, default=120, help="seconds to wait for the server")
     return parser.parse_args()
@@ -141,9 +133,7 @@ def register(client: MlflowClient, options: argparse.Namespace) -> str:
             source, model_id = log_broken(kind, number, options), None
         else:
             source, model_id = log_sklearn(number, data, score)
-    version = client.create_model_version(
-        options.name, source, run_id=run.info.run_id, model_id=model_id
-    ).version
+    version = client.create_model_version(options.name, source, run_id=run.info.run_id, model_id=model_id).version
     print(f"registered {options.name} version {version} ({kind or options.flavor}) from {source}", flush=True)
     return str(version)
 
@@ -154,9 +144,7 @@ def next_version(client: MlflowClient, name: str) -> int:
     except mlflow.MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    return 1 + max(
-        (int(found.version) for found in client.search_model_versions(f"name='{name}'")), default=0
-    )
+    return 1 + max((int(found.version) for found in client.search_model_versions(f"name='{name}'")), default=0)
 
 
 def made_data() -> tuple[pd.DataFrame, np.ndarray]:

@@ -21,9 +21,7 @@ def _parser() -> argparse.ArgumentParser:
 
     fetch = commands.add_parser("fetch", help="download a model's artifacts to a directory")
     fetch.add_argument("uri", metavar="URI", help="mlflow-artifacts:/PATH or s3://BUCKET/PREFIX")
-    fetch.add_argument(
-        "directory", metavar="DIR", type=Path, help="an empty directory, or one filled from this URI"
-    )
+    fetch.add_argument("directory", metavar="DIR", type=Path, help="an empty directory, or one filled from this URI")
     fetch.add_argument(
         "--timeout",
         type=float,

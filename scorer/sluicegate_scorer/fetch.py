@@ -47,9 +47,7 @@ class Download:
         if not entries:
             raise self._source.missing()
         if not any(entry.path == "MLmodel" for entry in entries):
-            log.warning(
-                "the artifact folder has no MLmodel file: it is not an MLflow model, or the path is wrong"
-            )
+            log.warning("the artifact folder has no MLmodel file: it is not an MLflow model, or the path is wrong")
         self._check_collisions(entries)
         self._expect(entries)
         hashes = self._download(entries)
@@ -114,9 +112,7 @@ class Download:
             if failed:
                 self._stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
-                error = next(
-                    (job.exception() for job in failed if not isinstance(job.exception(), _Stopped)), None
-                )
+                error = next((job.exception() for job in failed if not isinstance(job.exception(), _Stopped)), None)
                 raise error or ScorerError("the download was stopped")
             return {entry.path: job.result() for job, entry in jobs.items()}
 
@@ -170,9 +166,7 @@ class Download:
     def _pause(self, error: TransientError, attempt: int, what: str) -> None:
         delay = self._progress.delay(error, attempt)
         if delay is None:
-            raise ScorerError(
-                f"{error} (gave up after {self._progress.since():.0f} s without progress)"
-            ) from error
+            raise ScorerError(f"{error} (gave up after {self._progress.since():.0f} s without progress)") from error
         log.warning("%s: %s; again in %.1f s", what, redact(str(error)), delay)
         if self._stop.wait(delay):
             raise _Stopped from error

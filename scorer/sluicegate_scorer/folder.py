@@ -92,8 +92,7 @@ class Folder:
                 return None
             if manifest.get("uri") != self._uri:
                 raise ScorerError(
-                    f"{self.path} already holds {manifest.get('uri')}, not {self._uri}; fetch into an "
-                    "empty directory"
+                    f"{self.path} already holds {manifest.get('uri')}, not {self._uri}; fetch into an empty directory"
                 )
             self.continues = True
             for leftover in self.path.rglob(f"{TEMPORARY}*"):

@@ -201,9 +201,7 @@ def _load(directory: Path) -> App:
             else ("try mlflow.pyfunc.load_model on it in the same image")
         )
         sys.stderr.flush()
-        raise ScorerError(
-            f"cannot load the model in {directory}: {first_line(error, 800)}; {advice}"
-        ) from error
+        raise ScorerError(f"cannot load the model in {directory}: {first_line(error, 800)}; {advice}") from error
     log.info("loaded %s", directory)
     return app
 

@@ -143,7 +143,7 @@ def _crash_problem(
         return Problem("ContainerFailed", f"Container {container} ended with exit code {code}.")
     reason = (
         "ModelLoadFailed"
-        if container == names.MODEL_CONTAINER and "could not be loaded" in words
+        if container == names.MODEL_CONTAINER and "cannot load the model" in words
         else "CrashLoopBackOff"
     )
     times = f", {restarts} restart{'s' if restarts != 1 else ''} so far"

@@ -34,6 +34,5 @@ def open_source(uri: str) -> Source:
             "give that address (mlflow-artifacts:/ or s3://)"
         )
     raise ScorerError(
-        f"cannot fetch {redact(uri)}: the scheme {scheme or '(none)'} is not supported; use "
-        "mlflow-artifacts:/ or s3://"
+        f"cannot fetch {redact(uri)}: the scheme {scheme or '(none)'} is not supported; use mlflow-artifacts:/ or s3://"
     )

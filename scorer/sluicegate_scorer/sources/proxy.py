@@ -126,19 +126,14 @@ class ProxySource:
                 self.missing()
                 if what == self._uri
                 else ScorerError(
-                    f"{what} of {self._uri} is not on {self._base} (404); check that the artifacts were "
-                    "not deleted"
+                    f"{what} of {self._uri} is not on {self._base} (404); check that the artifacts were not deleted"
                 )
             )
         if status == 503 and "serve-artifacts" in text:
-            raise ScorerError(
-                f"{self._base} does not proxy artifacts; start it with mlflow server --serve-artifacts"
-            )
+            raise ScorerError(f"{self._base} does not proxy artifacts; start it with mlflow server --serve-artifacts")
         detail = f"{self._base} answered {status} for {what}: {one_line(text, 200)}"
         if status in _TRANSIENT:
-            raise TransientError(
-                f"{detail}; look at the MLflow server's log", retry_after=_retry_after(response)
-            )
+            raise TransientError(f"{detail}; look at the MLflow server's log", retry_after=_retry_after(response))
         raise ScorerError(f"{detail}; look at the MLflow server's log")
 
     def _not_mlflow(self, response: httpx.Response) -> ScorerError:
@@ -188,9 +183,7 @@ class ProxySource:
                 "address is right",
                 unreachable=True,
             )
-        return TransientError(
-            f"the download from {self._base} broke off ({detail}); look at the MLflow server's log"
-        )
+        return TransientError(f"the download from {self._base} broke off ({detail}); look at the MLflow server's log")
 
 
 def _client(userinfo: str) -> httpx.Client:

@@ -84,9 +84,7 @@ class S3Source:
         base = f"{self._prefix}/" if self._prefix else ""
         entries: list[Entry] = []
         try:
-            for page in self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=base
-            ):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=base):
                 for item in page.get("Contents", []):
                     if item["Key"].endswith("/"):
                         continue
@@ -141,9 +139,7 @@ class S3Source:
             )
         if isinstance(error, failures.HTTPClientError | failures.IncompleteReadError):
             return TransientError(f"the download from {where} broke off ({detail}); look at the S3 server")
-        return ScorerError(
-            f"cannot use {where}: {detail}; check the AWS_* settings in the registry's podSecret"
-        )
+        return ScorerError(f"cannot use {where}: {detail}; check the AWS_* settings in the registry's podSecret")
 
     def _refused(self, error: failures.ClientError, where: str) -> ScorerError:
         code = str(error.response.get("Error", {}).get("Code", ""))

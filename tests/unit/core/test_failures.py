@@ -194,7 +194,7 @@ CASES = [
             container(
                 "model",
                 BACK_OFF,
-                last=terminated(1, "The model could not be loaded: No module named 'xgboost'"),
+                last=terminated(1, "The model cannot load the model: No module named 'xgboost'"),
                 restarts=1,
             )
         ),
