@@ -78,7 +78,7 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
     intent = intent_of(resource, resolved, fetched_from(resource, resolved, settings))
     template = pod_template(resource, intent, settings)
     yield children.record(resource, intent, 1, template)
-    plan = decide(_serving(resource, intent, settings))
+    plan = decide(serving(resource, intent, settings))
     yield from children.render(resource, plan, {intent.hash: template})
 
 
@@ -99,14 +99,14 @@ def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel
     return ResolvedModel(uri=uri, source=f"mlflow-artifacts:/{name or 'model'}/{version}", name=name, version=version)
 
 
-def _serving(resource: ModelDeployment, intent: Intent, settings: Settings) -> Snapshot:
+def serving(resource: ModelDeployment, intent: Intent, settings: Settings) -> Snapshot:
     """The resource as it is once its revision serves, so that every child shows."""
     revision, name = intent.hash, resource.metadata.name
     child = names.child_name(name, revision)
-    serving = RevisionStatus(
+    stable = RevisionStatus(
         name=child, revision=revision, role=Role.STABLE.value, weight=100, replicas=1, ready_replicas=1
     )
-    status = ModelDeploymentStatus(revisions=(serving,))
+    status = ModelDeploymentStatus(revisions=(stable,))
     refs = resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
     pods = frozenset({"pod"})
     return Snapshot(

@@ -1,0 +1,111 @@
+"""No string of a spec can become anything but that string."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sluicegate.api.resource import Meta, ModelDeployment
+from sluicegate.api.settings import RegistrySettings, Settings
+from sluicegate.api.spec import EnvVar, ModelDeploymentSpec, ModelSpec, RuntimeSpec
+from sluicegate.api.traffic import GatewaySpec, ParentRef, TrafficSpec
+from sluicegate.cli.render import serving
+from sluicegate.core.decide import decide
+from sluicegate.core.intent import intent_of
+from sluicegate.core.resolution import ResolvedModel
+from sluicegate.render import children, engine, invariants
+from sluicegate.render.pod import pod_template
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+)
+
+
+REGISTRY = "default"
+
+
+def manifests(text: str) -> list[dict[str, Any]]:
+    """All children of a resource that has `text` wherever a string goes; past the types' own patterns, to try the templates alone."""
+    gateway = GatewaySpec(parent_refs=(ParentRef(name=text),), hostnames=(text,), path_prefix=text)
+    spec = ModelDeploymentSpec(
+        model=ModelSpec(uri="models:/a/1"),
+        runtime=RuntimeSpec(image=text, args=(text,), env=(EnvVar(name="E", value=text),)),
+        pod_template={"metadata": {"annotations": {"a": text}}, "spec": {"nodeSelector": {"n": text}}},
+        traffic=TrafficSpec(gateway=gateway),
+    )
+    resource = ModelDeployment(Meta(name="a", namespace="b", uid="u"), spec)
+    registry = RegistrySettings(tracking_uri=text, pod_secret=text, env={"K": text})
+    chosen = Settings(scorer_image=text, registries={REGISTRY: registry})
+    resolved = ResolvedModel("models:/a/1", "mlflow-artifacts:/1", name=text, version=text, run_id=text)
+    intent = intent_of(resource, resolved, REGISTRY)
+    template = pod_template(resource, intent, chosen)
+    plan = decide(serving(resource, intent, chosen))
+    found = [children.record(resource, intent, 1, template), *children.render(resource, plan, {intent.hash: template})]
+    return [anonymous(each, intent.hash) for each in found]
+
+
+def anonymous(value: Any, revision: str) -> Any:
+    """`value` with the revision's hash, which is another for every text, taken out of keys and names."""
+    return json.loads(json.dumps(value).replace(revision, "HASH"))
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in pairs:
+        yield from paths(item, (*path, key))
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXT)
+@example("a\nkind: Secret")
+@example('"}, x: {y: "')
+@example("{{ 7 * 7 }}{% raw %}")
+@example("!!python/object:os.system x")
+@example("\x85\u2028\U0001f600\ufeff")
+def test_a_hostile_string_stays_that_string(text: str) -> None:
+    found, harmless = manifests(text), manifests("harmless")
+    assert set(paths(found)) == set(paths(harmless))
+    pod = next(each for each in found if each["kind"] == "Deployment")["spec"]["template"]
+    model = pod["spec"]["containers"][0]
+    assert (model["image"], model["args"]) == (text, [text])
+    assert {"name": "E", "value": text} in model["env"]
+    assert (pod["metadata"]["annotations"], pod["spec"]["nodeSelector"]) == ({"a": text}, {"n": text})
+    fetch = pod["spec"]["initContainers"][0]
+    assert fetch["image"] == text
+    assert {"name": "K", "value": text} in fetch["env"]
+    assert {"name": "MLFLOW_TRACKING_URI", "value": text} in fetch["env"]
+    assert fetch["envFrom"] == [{"secretRef": {"name": text}}]
+    route = next(each for each in found if each["kind"] == "HTTPRoute")["spec"]
+    assert (route["parentRefs"][0]["name"], route["hostnames"]) == (text, [text])
+    assert route["rules"][0]["matches"][0]["path"]["value"] == text
+
+
+@settings(deadline=None)
+@given(JSON)
+def test_quote_comes_back(value: Any) -> None:
+    assert yaml.safe_load(engine.quote(value)) == value
+
+
+@pytest.mark.parametrize("text", ["a: {{ missing }}", "- a", "just text", "", "a: {% if %}"])
+def test_a_template_that_gives_no_object_is_refused(text: str) -> None:
+    with pytest.raises(engine.TemplateError):
+        engine.render_text("t", text, {})
+
+
+def test_broken_manifests_are_not_sent() -> None:
+    found = {each["kind"]: each for each in manifests("x")}
+    deployment, route = found["Deployment"], found["HTTPRoute"]
+    with pytest.raises(invariants.Broken, match="no owner"):
+        invariants.checked({**route, "metadata": {**route["metadata"], "ownerReferences": []}})
+    deployment["spec"]["template"]["metadata"]["labels"] = {}
+    with pytest.raises(invariants.Broken, match="own pods"):
+        invariants.checked(deployment)
+    route["spec"]["rules"][0]["backendRefs"][0]["weight"] = 99
+    with pytest.raises(invariants.Broken, match="sum to 100"):
+        invariants.checked(route)
