@@ -88,6 +88,9 @@ generate: venv ## Write the CRD and docs/reference again
 	$(PY) -m sluicegate.api.crd
 	$(PY) -m sluicegate.cli.reference
 
+golden: venv ## Write what the examples render to again (tests/golden); review the difference
+	$(PY) -m tests.golden
+
 images: system-python ## Build both images as archives in the cache
 	@$(CLUSTER) image --file images/operator/Dockerfile --tag localhost/sluicegate:dev
 	@$(CLUSTER) image --file images/scorer/Dockerfile --tag localhost/sluicegate-scorer:dev
@@ -147,5 +150,5 @@ define fill
 	$(1)/bin/python -m uv pip sync -q --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench check lint drift format \
+.PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench check lint drift golden format \
 	generate images venv venv-scorer lock clean system-python

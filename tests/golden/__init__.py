@@ -1,0 +1,46 @@
+"""What every example renders to, reviewed like code: `python -m tests.golden` writes the files again."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sluicegate.api.settings import Settings, build
+from sluicegate.cli.documents import read
+from sluicegate.cli.render import render
+
+HERE = Path(__file__).parent
+EXAMPLES = HERE.parents[1] / "examples"
+RUNTIME = (
+    "name: model\nports: [{name: http, containerPort: 8080}]\nenv: [{name: MODEL_PATH, value: {{ model_path }}}]\n"
+)
+SETTINGS: dict[str, Any] = {
+    "scorerImage": "example/scorer:1",
+    "registries": {"default": {"trackingUri": "http://mlflow.example:5000", "podSecret": "mlflow", "env": {"A": "b"}}},
+    "runtimes": {"mlserver": {"image": "example/mlserver:1"}, "own": {"image": "example/own:1", "template": RUNTIME}},
+}
+
+
+def settings() -> Settings:
+    """Fixed settings: a release changes the default image, and must change no golden file."""
+    return build([("golden", SETTINGS)])
+
+
+def cases() -> Iterator[Path]:
+    """The inputs: every example, and what no example shows."""
+    yield from sorted(EXAMPLES.glob("*.yaml"))
+    yield from sorted((HERE / "cases").glob("*.yaml"))
+
+
+def rendered(case: Path) -> str:
+    """The children of the case's resources."""
+    answers = {str(document["spec"]["model"]["uri"]): "3" for document in read(str(case))}
+    manifests = [each for document in read(str(case)) for each in render(document, settings(), answers)]
+    text: str = yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True, width=120)
+    return text
+
+
+def expected(case: Path) -> Path:
+    """The golden file of a case."""
+    return HERE / "expected" / case.name
