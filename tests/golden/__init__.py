@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from sluicegate.api.settings import Settings, build
 from sluicegate.cli.documents import read
 from sluicegate.cli.render import render

@@ -123,9 +123,8 @@ def _container(intent: Intent, settings: Settings, context: dict[str, Any]) -> d
     else:
         own = engine.render(f"runtimes/{runtime}.yaml.j2", context)
     container: dict[str, Any] = overlay(common, own)
-    merged: dict[str, Any] = overlay(
-        container, {"name": names.MODEL_CONTAINER, "env": msgspec.to_builtins(intent.runtime.env or ())}
-    )
+    variables = [msgspec.to_builtins(each) for each in intent.runtime.env or ()]
+    merged: dict[str, Any] = overlay(container, {"name": names.MODEL_CONTAINER, "env": variables})
     return merged
 
 
