@@ -60,7 +60,7 @@ class RuntimeSettings(SettingsType, frozen=True):
     template: Annotated[
         str | None,
         doc(
-            "Pod template as a Jinja2 text, with the context that docs/guide/runtimes.md lists. Default: the built-in template of that name."
+            "The scoring container as a Jinja2 text, with the context that docs/guide/runtimes.md lists. Default: the built-in template of that name."
         ),
     ] = None
 
