@@ -1,10 +1,14 @@
 """How S3's refusals are worded. A real S3 server is part of the e2e tests; here its answers are stubbed."""
 
+import io
+
 import boto3
 import pytest
 from botocore.exceptions import NoCredentialsError
+from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from sluicegate_scorer.errors import ScorerError, TransientError
+from sluicegate_scorer.sources.base import Entry
 from sluicegate_scorer.sources.s3 import S3Source
 
 
@@ -57,3 +61,11 @@ def test_listing_is_relative_to_the_prefix_and_cannot_escape(client):
         stub.add_response("list_objects_v2", {"Contents": [{"Key": "a/b/../x", "Size": 3}]})
         with pytest.raises(ScorerError, match="refused the artifact listing"):
             S3Source("s3://models/a/b", client).list_folder("")
+
+
+def test_a_body_is_read_in_chunks(client):
+    """Through botocore's own StreamingBody: its context manager gives something else than itself."""
+    with Stubber(client) as stub:
+        stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"model"), 5)})
+        with S3Source("s3://models/a/b", client).read(Entry("MLmodel", 5), 0) as body:
+            assert b"".join(body.chunks) == b"model"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -102,7 +102,8 @@ class S3Source:
         extra = {"Range": f"bytes={offset}-"} if offset else {}
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
-            with answer["Body"] as body:
+            # botocore's own context manager hands out the bare stream inside, which has no iter_chunks.
+            with closing(answer["Body"]) as body:
                 start = offset if "ContentRange" in answer else 0
                 yield Body(start, body.iter_chunks(_CHUNK))
         except (failures.BotoCoreError, failures.ClientError) as error:
