@@ -18,8 +18,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # e2e is no installed package
 
+from e2e import demo
 from e2e.cluster import Cluster, ClusterError, connect, down
-from e2e.support import setup
 from e2e.support.kube import Json, Kube
 from e2e.support.load import Load
 from e2e.support.operator import Operator
@@ -71,7 +71,7 @@ def cluster() -> Iterator[Cluster]:
         yield connect(given)
         return
     try:
-        yield setup.installed("e2e")
+        yield demo.installed("e2e")
     finally:
         down("e2e")
 

@@ -35,18 +35,24 @@ Json = dict[str, Any]
 def demo_up(name: str) -> None:
     """Brings the whole demo up, or what is missing of it."""
     start = time.monotonic()
-    say("Preparing: Debian packages, Kubernetes built from source, two images (cold: several minutes; then cached)")
-    cluster, archives = _prepare(name)
-    fresh = _load(cluster, archives)
-    say("Installing: the operator, an MLflow registry, a training job")
-    _install_operator(cluster, restart="localhost/sluicegate:dev" in fresh)
-    _train(cluster)
+    cluster = installed(name)
     say("Serving: examples/quickstart.yaml")
     resource = _serve(cluster)
     _predict(resource["status"]["url"])
     print("\n$ kubectl get mdep\n" + cluster.kubectl("get", "mdep"))
     say(f"The demo is up ({time.monotonic() - start:.0f}s).")
     print(_next_steps(cluster, resource["status"]["url"]))
+
+
+def installed(name: str) -> Cluster:
+    """The cluster of that name, with the operator and a registry with two versions of the example model; the tests use it too."""
+    say("Preparing: Debian packages, Kubernetes built from source, two images (cold: several minutes; then cached)")
+    cluster, archives = _prepare(name)
+    fresh = _load(cluster, archives)
+    say("Installing: the operator, an MLflow registry, a training job")
+    _install_operator(cluster, restart="localhost/sluicegate:dev" in fresh)
+    _train(cluster)
+    return cluster
 
 
 def _prepare(name: str) -> tuple[Cluster, dict[str, Path]]:

@@ -15,7 +15,6 @@ from sluicegate.core.decide import lacks_timeout, started_at
 from sluicegate.core.facts import Problem, Snapshot
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.scaling import needed, patience_left
-from sluicegate.core.unsupported import unsupported
 
 Truth = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT = 2000
@@ -60,7 +59,7 @@ def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Jud
     """
     shown = plan.target or plan.stable
     return Judgement(
-        spec=unsupported(snapshot.resource) or snapshot.target.problem or refused,
+        spec=snapshot.target.problem or refused,
         target=revision_problem(snapshot, shown) or _late(snapshot, plan),
         traffic=_traffic_problem(snapshot),
         scaling=_scaling_problem(snapshot, plan.stable),

@@ -106,10 +106,11 @@ class Applier:
         if there is None:
             wanted["metadata"]["resourceVersion"] = ONLY_CREATE
         else:
-            if not _is_ours(there, metadata):
+            present = there.desired_part()
+            if not _is_ours(present, metadata):
                 done.refused = done.refused or _taken(kind, metadata)
                 return
-            found = difference(wanted, there.desired_part())
+            found = difference(wanted, present)
             if found is None:
                 return
             logger.debug("%s %s/%s differs at %s", kind.kind, metadata["namespace"], metadata["name"], found)
@@ -156,9 +157,9 @@ class Applier:
         self._caches.children[kind].forget(namespace, child.name, child.uid)
 
 
-def _is_ours(there: Child, metadata: Manifest) -> bool:
+def _is_ours(there: Manifest, metadata: Manifest) -> bool:
     """Whether the object that has the name belongs to this very ModelDeployment, not to another or a deleted one."""
-    owners = there.desired_part()["metadata"].get("ownerReferences") or ()
+    owners = there["metadata"].get("ownerReferences") or ()
     return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners) or not owners
 
 
