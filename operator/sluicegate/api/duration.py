@@ -1,4 +1,4 @@
-"""Durations as users write them (`1h30m`), in seconds."""
+"""Durations: from what users write (`1h30m`) to seconds, and from seconds to what the Gateway API takes."""
 
 from __future__ import annotations
 
@@ -22,3 +22,17 @@ def seconds(text: str) -> float:
             f"{text!r} is not a duration: write whole numbers with the units d, h, m, s or ms, largest unit first, such as 90s or 1h30m"
         )
     return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
+
+
+def gateway(length: float) -> str:
+    """`length` seconds as the Gateway API writes it (GEP-2257): no days, no fractions, at most five digits a unit.
+
+    What spec.traffic.timeout may be (`fields.RequestDuration`) stays within the five digits.
+    """
+    milliseconds = round(length * 1000)
+    parts = []
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, milliseconds = divmod(milliseconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

@@ -76,6 +76,13 @@ Duration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EM
 PositiveDuration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY, _NOT_ZERO))]
 """A length of time above zero."""
 
+GATEWAY_LIMIT = Rule(
+    "!self.matches('[0-9]{4}d|[0-9]{5}h')",
+    "must have at most 999d and 9999h: gateways take no longer ones, so write a shorter time such as 1h",
+)
+RequestDuration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY, _NOT_ZERO, GATEWAY_LIMIT))]
+"""A length of time above zero that the Gateway API can write, too: it has no days, and five digits for hours."""
+
 Quantity = Annotated[
     int | str,
     Meta(extra_json_schema=INT_OR_STRING),

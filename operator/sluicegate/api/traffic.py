@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from sluicegate.api.fields import ApiType, DnsLabel, ObjectName, Percent, PositiveDuration, Rule, doc, text
+from sluicegate.api.fields import ApiType, DnsLabel, ObjectName, Percent, RequestDuration, Rule, doc, text
 
 
 class ParentRef(ApiType, frozen=True):
@@ -65,7 +65,7 @@ class TrafficSpec(ApiType, frozen=True):
     gateway: Annotated[
         GatewaySpec, doc("The route from outside, through the Gateway API. Default: the platform's gateway.")
     ] = GatewaySpec()
-    timeout: Annotated[PositiveDuration, doc("Longest time one request may take, such as 60s. Default: 60s.")] = "60s"
+    timeout: Annotated[RequestDuration, doc("Longest time one request may take, such as 60s. Default: 60s.")] = "60s"
 
 
 class Header(ApiType, frozen=True):

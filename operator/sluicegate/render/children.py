@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sluicegate.api import names
+from sluicegate.api import duration, names
 from sluicegate.api.resource import Meta, ModelDeployment
 from sluicegate.core.facts import Revision
 from sluicegate.core.intent import Intent
@@ -127,24 +127,13 @@ def _route(resource: ModelDeployment, route: RoutePlan) -> Manifest:
             "parent_refs": [_parent(ref, resource) for ref in route.parent_refs],
             "hostnames": list(route.hostnames),
             "path": route.path_prefix,
-            "timeout": _gateway_duration(route.timeout_seconds) if route.timeout_seconds is not None else None,
+            "timeout": duration.gateway(route.timeout_seconds) if route.timeout_seconds is not None else None,
             "backends": [
                 {"group": "", "kind": "Service", "name": names.child_name(name, revision), "port": 80, "weight": weight}
                 for revision, weight in sorted(route.weights.items())
             ],
         },
     )
-
-
-def _gateway_duration(seconds: float) -> str:
-    """A length of time as the Gateway API writes it (GEP-2257): at most five digits a unit, no fractions."""
-    milliseconds = round(seconds * 1000)
-    parts = []
-    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, milliseconds = divmod(milliseconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
 
 
 def _parent(ref: Any, resource: ModelDeployment) -> Manifest:
