@@ -1,0 +1,161 @@
+"""`sluicegate get`: what ModelDeployments serve, and what they wait for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import yaml
+
+from sluicegate.api import names
+from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
+from sluicegate.cli import cluster, layout, screen, view
+from sluicegate.cli.cluster import Failed
+from sluicegate.cli.layout import Line
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Forbidden, NotFound
+from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD, Kind
+
+Raw = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is looked at, and how it is shown."""
+
+    name: str | None
+    """One ModelDeployment; None is all of them."""
+    namespace: str | None
+    """None is all namespaces."""
+    wide: bool = False
+
+    @property
+    def kinds(self) -> dict[Kind, str]:
+        """What there is to read, with the selectors."""
+        if self.name is None:
+            return {MODEL_DEPLOYMENT: ""}
+        return {MODEL_DEPLOYMENT: "", POD: f"{names.LABEL_DEPLOYMENT}={self.name}", EVENT: ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What was read, without a clock; see `view`."""
+
+    scope: Scope
+    rows: tuple[view.Row, ...] = ()
+    detail: view.Detail | None = None
+    notes: tuple[str, ...] = ()
+
+    def lines(self, now: datetime) -> Iterable[Line]:
+        """The picture as of `now`."""
+        scope = self.scope
+        if self.detail is not None:
+            yield from layout.detail(self.detail, now, wide=scope.wide)
+        elif self.rows:
+            yield from layout.table(self.rows, now, namespaces=scope.namespace is None, wide=scope.wide)
+        else:
+            where = f"namespace {scope.namespace}" if scope.namespace else "this cluster"
+            yield [layout.Piece(f"There are no ModelDeployments in {where}.")]
+        for note in self.notes:
+            yield [layout.Piece(f"note: {note}", layout.BUSY)]
+
+
+def picture(scope: Scope, found: dict[Kind, list[Raw]], notes: tuple[str, ...] = ()) -> Picture | None:
+    """The picture of what was read; None when the ModelDeployment that the scope names is gone."""
+    resources = [each for raw in found[MODEL_DEPLOYMENT] if (each := _decoded(raw)) is not None]
+    if scope.name is None:
+        ordered = sorted(resources, key=lambda each: each.key)
+        return Picture(scope, rows=tuple(view.row(each) for each in ordered), notes=notes)
+    one = next((each for each in resources if each.metadata.name == scope.name), None)
+    if one is None:
+        return None
+    return Picture(scope, detail=view.detail(one, found.get(POD, ()), found.get(EVENT, ())), notes=notes)
+
+
+def _decoded(raw: Raw) -> ModelDeployment | None:
+    try:
+        return decode(raw)
+    except InvalidResource as error:
+        metadata = raw["metadata"]
+        print(f"{metadata['namespace']}/{metadata['name']} cannot be read: {error}", file=sys.stderr)
+        return None
+
+
+def run(options: argparse.Namespace) -> int:
+    """Shows once, or until it is interrupted."""
+    if options.all_namespaces and options.name is not None:
+        print(f"{options.prog}: a name goes with one namespace: leave out -A, or the name", file=sys.stderr)
+        return 1
+    if options.watch and options.output not in (None, "wide"):
+        print(f"{options.prog}: --watch shows a view for people: leave out -o {options.output}", file=sys.stderr)
+        return 1
+    where = None if options.all_namespaces else cluster.namespace(options)
+    scope = Scope(options.name, where, options.output == "wide")
+    if options.watch:
+        from sluicegate.cli.watch import Connection, follow
+
+        connection = Connection()
+        return cluster.run(options, lambda client: follow(client, scope, connection), observe=connection.noticed)
+
+    async def once(client: KubeClient) -> int:
+        if options.output in ("json", "yaml", "name"):
+            _print(await _resources(client, scope), options.output, whole=scope.name is None)
+            return 0
+        found, notes = await read(client, scope)
+        shown = picture(scope, found, notes)
+        assert shown is not None
+        screen.show(shown.lines(datetime.now(UTC)))
+        return 0
+
+    return cluster.run(options, once)
+
+
+async def read(client: KubeClient, scope: Scope) -> tuple[dict[Kind, list[Raw]], tuple[str, ...]]:
+    """Reads what the scope needs; what may not be read besides the ModelDeployments is noted and missing.
+
+    Raises:
+        Failed: there is no such ModelDeployment, or the cluster has none at all.
+    """
+    found: dict[Kind, list[Raw]] = {MODEL_DEPLOYMENT: await _resources(client, scope)}
+    notes = []
+    for kind, selector in scope.kinds.items():
+        if kind is not MODEL_DEPLOYMENT:
+            try:
+                found[kind] = (await client.list(kind, scope.namespace, selector)).items
+            except Forbidden as error:
+                notes.append(f"{kind.kind}s are not shown: {error.message}")
+    return found, tuple(notes)
+
+
+async def _resources(client: KubeClient, scope: Scope) -> list[Raw]:
+    if scope.name is None:
+        try:
+            return (await client.list(MODEL_DEPLOYMENT, scope.namespace)).items
+        except NotFound as error:
+            raise cluster.no_crd() from error
+    found = await client.get(MODEL_DEPLOYMENT, scope.namespace, scope.name)
+    if found is None:
+        await cluster.require_crd(client, scope.namespace)
+        raise Failed(f"there is no ModelDeployment {scope.name} in namespace {scope.namespace}")
+    return [found]
+
+
+def _print(raws: list[Raw], output: str, whole: bool) -> None:
+    """For programs, as kubectl prints them."""
+    for raw in raws:
+        raw["metadata"].pop("managedFields", None)
+    named = [{"apiVersion": names.API_VERSION, "kind": names.KIND, **raw} for raw in raws]
+    if output == "name":
+        for raw in named:
+            print(f"modeldeployment.{names.GROUP}/{raw['metadata']['name']}")
+        return
+    shown = {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": named} if whole else named[0]
+    if output == "json":
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+    else:
+        yaml.safe_dump(shown, sys.stdout, sort_keys=False, allow_unicode=True)

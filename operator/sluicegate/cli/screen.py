@@ -1,0 +1,102 @@
+"""Showing lines: in colour on a terminal, plain in a pipe, and as a picture that follows what happens."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from sluicegate.cli.layout import Line, plain
+
+Draw = Callable[[datetime], Iterable[Line]]
+"""Makes the lines as of a moment."""
+
+
+class Screen(Protocol):
+    """Where a live view goes."""
+
+    def show(self, draw: Draw) -> None:
+        """Shows what `draw` makes, from now on."""
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal that shows colours: NO_COLOR and TERM=dumb say no."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def show(lines: Iterable[Line]) -> None:
+    """Prints `lines` once."""
+    if not is_terminal():
+        sys.stdout.write(_encodable(plain(lines)))
+        return
+    from rich.console import Console
+
+    Console(highlight=False, emoji=False, markup=False).print(_text(lines), soft_wrap=True, end="")
+
+
+def live() -> AbstractContextManager[Screen]:
+    """A screen for a view that changes: on a terminal one picture that is painted over, else one block a change."""
+    return _Live() if is_terminal() else nullcontext(_Blocks())
+
+
+class _Blocks:
+    """One block a change, with the time in front."""
+
+    def show(self, draw: Draw) -> None:
+        now = datetime.now(UTC)
+        sys.stdout.write(_encodable(f"--- {now:%Y-%m-%dT%H:%M:%SZ}\n{plain(draw(now))}"))
+        sys.stdout.flush()
+
+
+class _Live:
+    """One picture, painted again each second so that ages go on, and at once when something happens."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(highlight=False, emoji=False, markup=False)
+        self._draw: Draw = lambda now: ()
+        self._live = Live(
+            console=console, get_renderable=self._picture, refresh_per_second=1, vertical_overflow="ellipsis"
+        )
+
+    def _picture(self) -> Any:
+        return _text(self._draw(datetime.now(UTC)))
+
+    def __enter__(self) -> _Live:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def show(self, draw: Draw) -> None:
+        self._draw = draw
+        self._live.refresh()
+
+
+def _text(lines: Iterable[Line]) -> Any:
+    from rich.text import Text
+
+    text = Text(overflow="fold")
+    for line in lines:
+        for piece in line:
+            text.append(piece.text, style=piece.style)
+        text.rstrip()
+        text.append("\n")
+    return text
+
+
+def _encodable(text: str) -> str:
+    """`text` in what standard output can say: the branches of a tree need more than ASCII."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(str.maketrans("├└│─…", "|`|-~"))
+        return text.encode(encoding, "replace").decode(encoding)
+    return text

@@ -1,0 +1,24 @@
+"""Where a command's requests go when it does not say: the namespace of the kubeconfig's context, as kubectl has it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from kubernetes.aio.config import ConfigException, list_kube_config_contexts
+from kubernetes.aio.config.incluster_config import SERVICE_TOKEN_FILENAME
+
+IN_CLUSTER = Path(SERVICE_TOKEN_FILENAME).with_name("namespace")
+
+
+def namespace(kubeconfig: str | None, context: str | None) -> str:
+    """The namespace of `context` (of the current one, if None); in a pod without kubeconfig, the pod's own."""
+    source = kubeconfig or os.environ.get("KUBECONFIG")
+    if source is None and IN_CLUSTER.is_file():
+        return IN_CLUSTER.read_text(encoding="utf-8").strip() or "default"
+    try:
+        known, current = list_kube_config_contexts(source)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError):
+        return "default"  # connecting says what is wrong with the kubeconfig
+    wanted = next((each for each in known if each["name"] == context), None) if context else current
+    return str(((wanted or {}).get("context") or {}).get("namespace") or "default")
