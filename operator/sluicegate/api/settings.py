@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from sluicegate import __version__
 from sluicegate.api.fields import doc
+from sluicegate.api.gpu import KEY_PATTERN, Toleration
 from sluicegate.api.traffic import Hostname, ParentRef
 
 
@@ -65,6 +66,27 @@ class RuntimeSettings(SettingsType, frozen=True):
     ] = None
 
 
+LabelKey = Annotated[str, Meta(pattern=KEY_PATTERN, max_length=316)]
+
+
+class GpuSettings(SettingsType, frozen=True):
+    """How nodes show the accelerators of one domain, such as nvidia.com, where it is not the way of NVIDIA's own labels."""
+
+    product_label: Annotated[
+        LabelKey | None, doc("Node label that spec.gpu.products are values of. Default: RESOURCE.product.")
+    ] = None
+    memory_label: Annotated[
+        LabelKey | None,
+        doc(
+            "Node label with the memory of one device as a whole number of MiB, for spec.gpu.minMemory. Default: RESOURCE.memory."
+        ),
+    ] = None
+    tolerations: Annotated[
+        tuple[Toleration, ...] | None,
+        doc("Taints that pods tolerate where spec.gpu.tolerations is absent. Default: as told there."),
+    ] = None
+
+
 class Settings(SettingsType, frozen=True):
     """Everything that can be set."""
 
@@ -81,6 +103,9 @@ class Settings(SettingsType, frozen=True):
     registries: Annotated[dict[str, RegistrySettings], doc("MLflow registries by name.")] = {}
     gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
+    gpu: Annotated[
+        dict[str, GpuSettings], doc("Labels and taints of nodes with accelerators, by the resource's domain.")
+    ] = {}
     workers: Annotated[int, Meta(ge=1, le=64), doc("Resources reconciled at the same time.")] = 8
     resync: Annotated[
         float, Meta(ge=10), doc("Seconds between two full relists, the safety net under the watches.")

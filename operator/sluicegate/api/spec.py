@@ -17,8 +17,6 @@ from sluicegate.api.fields import (
     FreeObject,
     HttpUrl,
     ImageName,
-    LabelMap,
-    LabelValue,
     ObjectName,
     Percent,
     Quantity,
@@ -26,6 +24,7 @@ from sluicegate.api.fields import (
     doc,
     text,
 )
+from sluicegate.api.gpu import DEFAULT_RESOURCE, GpuSpec
 from sluicegate.api.rollout import RolloutSpec
 from sluicegate.api.traffic import HeaderMatches, MirrorSpec, TrafficSpec
 
@@ -215,85 +214,6 @@ class Resources(ApiType, frozen=True):
     ] = None
 
 
-class Toleration(ApiType, frozen=True):
-    """A node taint that the pods tolerate."""
-
-    RULES: ClassVar = (
-        Rule(
-            "!has(self.operator) || self.operator != 'Exists' || !has(self.value)",
-            "value belongs to operator Equal: remove value, or use Equal",
-            ".value",
-        ),
-        Rule(
-            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
-            "key is missing: only operator Exists goes without one",
-            ".key",
-        ),
-        Rule(
-            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-            "tolerationSeconds belongs to effect NoExecute: set effect: NoExecute, or remove it",
-            ".tolerationSeconds",
-        ),
-    )
-
-    key: Annotated[
-        Annotated[
-            str,
-            text(
-                r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-                "must be a taint key such as nvidia.com/gpu",
-                316,
-            ),
-        ]
-        | None,
-        doc("Taint key, such as nvidia.com/gpu. Default: all keys, with operator Exists."),
-    ] = None
-    operator: Annotated[Literal["Exists", "Equal"] | None, doc("How the value compares. Default: Equal.")] = None
-    value: Annotated[LabelValue | None, doc("Taint value, for operator Equal. Default: empty.")] = None
-    effect: Annotated[
-        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, doc("Which effect is tolerated. Default: all.")
-    ] = None
-    toleration_seconds: Annotated[
-        int | None, doc("For NoExecute: how many seconds the pod stays. Default: for ever.")
-    ] = None
-
-
-class GpuSpec(ApiType, frozen=True):
-    """Accelerators of each pod, and which nodes have the right ones."""
-
-    count: Annotated[Annotated[int, Meta(ge=1, le=16)] | None, doc("How many a pod gets, 1 to 16. Default: 1.")] = None
-    resource: Annotated[
-        Annotated[
-            str,
-            text(
-                r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-                "must be an extended resource with its domain, such as nvidia.com/gpu or nvidia.com/mig-1g.5gb",
-                253,
-            ),
-        ]
-        | None,
-        doc("Extended resource to ask for, MIG slices (nvidia.com/mig-1g.5gb) included. Default: nvidia.com/gpu."),
-    ] = None
-    products: Annotated[
-        Annotated[tuple[LabelValue, ...], Meta(min_length=1, max_length=16)] | None,
-        doc(
-            "Acceptable values of the node label nvidia.com/gpu.product, such as NVIDIA-L4, 1 to 16 of them. Default: any."
-        ),
-    ] = None
-    min_memory: Annotated[
-        Quantity | None,
-        doc("Least memory of one GPU, such as 20Gi, by the node label nvidia.com/gpu.memory. Default: any."),
-    ] = None
-    node_selector: Annotated[
-        LabelMap | None,
-        doc("Labels that a node must have besides, at most 32, such as pool: inference. Default: none."),
-    ] = None
-    tolerations: Annotated[
-        Annotated[tuple[Toleration, ...], Meta(max_length=16)] | None,
-        doc("Taints tolerated, at most 16. Default: nvidia.com/gpu, Exists, NoSchedule."),
-    ] = None
-
-
 class ScalingSpec(ApiType, frozen=True):
     """How many pods a revision has: a fixed number, or a range that an HPA moves in."""
 
@@ -347,6 +267,16 @@ class ScalingSpec(ApiType, frozen=True):
         return self.max is not None
 
 
+def _asked_twice(gpu: str, resources: str) -> str:
+    """CEL: whether the resource that `gpu` asks for stands in the limits or requests of `resources` too."""
+    name = f"(has({gpu}.resource) ? {gpu}.resource : '{DEFAULT_RESOURCE}')"
+    maps = (f"{resources}.limits", f"{resources}.requests")
+    return "(" + " || ".join(f"(has({each}) && {name} in {each})" for each in maps) + ")"
+
+
+_GPU_TWICE = "resources names what gpu asks for already: remove it from resources, or set gpu.count instead"
+
+
 class CanarySpec(ApiType, frozen=True):
     """A second revision beside the base, with the share of traffic that the user gives it."""
 
@@ -396,6 +326,24 @@ class ModelDeploymentSpec(ApiType, frozen=True):
             "(has(self.runtime.name) && !(self.runtime.name in ['mlflow', 'mlserver']))))",
             "runtime.image is missing: a model.uri of the form image:///PATH names a path in that image",
             ".runtime",
+        ),
+        Rule(
+            f"!has(self.gpu) || !has(self.resources) || !{_asked_twice('self.gpu', 'self.resources')}",
+            _GPU_TWICE,
+            ".resources",
+        ),
+        Rule(
+            "!has(self.canary) || !has(self.canary.resources) || "
+            f"(has(self.canary.gpu) ? !{_asked_twice('self.canary.gpu', 'self.canary.resources')} : "
+            f"!has(self.gpu) || !{_asked_twice('self.gpu', 'self.canary.resources')})",
+            f"canary.{_GPU_TWICE}",
+            ".canary.resources",
+        ),
+        Rule(
+            "!has(self.canary) || !has(self.canary.gpu) || has(self.canary.resources) || !has(self.resources) || "
+            f"!{_asked_twice('self.canary.gpu', 'self.resources')}",
+            "resources, which the canary has too, names what canary.gpu asks for already: remove it from resources",
+            ".canary.gpu",
         ),
     )
 

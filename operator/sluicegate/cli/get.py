@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import yaml
@@ -51,13 +51,14 @@ class Picture:
     detail: view.Detail | None = None
     notes: tuple[str, ...] = ()
 
-    def lines(self, now: datetime) -> Iterable[Line]:
-        """The picture as of `now`."""
+    def lines(self, now: datetime, width: int | None = None) -> Iterable[Line]:
+        """The picture as of `now`; the table is cropped to `width`, sentences about one resource never are."""
         scope = self.scope
         if self.detail is not None:
             yield from layout.detail(self.detail, now, wide=scope.wide)
         elif self.rows:
-            yield from layout.table(self.rows, now, namespaces=scope.namespace is None, wide=scope.wide)
+            table = layout.table(self.rows, now, namespaces=scope.namespace is None, wide=scope.wide)
+            yield from layout.cropped(table, width) if width is not None and not scope.wide else table
         else:
             where = f"namespace {scope.namespace}" if scope.namespace else "this cluster"
             yield [layout.Piece(f"There are no ModelDeployments in {where}.")]
@@ -109,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
         found, notes = await read(client, scope)
         shown = picture(scope, found, notes)
         assert shown is not None
-        screen.show(shown.lines(datetime.now(UTC)))
+        screen.show(shown.lines)
         return 0
 
     return cluster.run(options, once)

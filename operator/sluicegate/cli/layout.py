@@ -26,7 +26,7 @@ Cell = Piece | str | None
 
 
 def table(rows: Sequence[Row], now: datetime, *, namespaces: bool, wide: bool) -> Iterator[Line]:
-    """All ModelDeployments, one a line."""
+    """All ModelDeployments, one a line; what one waits for comes last, because it is long."""
     titles = ["NAME", "READY", "STATUS", "MODEL", "VERSION", "CANARY", "PODS", "AGE"]
     cells: list[list[Cell]] = []
     for row in rows:
@@ -68,6 +68,19 @@ def detail(view: Detail, now: datetime, *, wide: bool = False) -> Iterator[Line]
         yield from _columns(["AGE", "EVENT", "ABOUT", "MESSAGE"], [_event(each, now) for each in view.events])
 
 
+def cropped(lines: Iterable[Line], width: int) -> Iterator[Line]:
+    """The lines without what goes beyond `width`."""
+    for line in lines:
+        left, kept = width, []
+        for piece in line:
+            text = piece.text if len(piece.text.rstrip()) <= left else piece.text[: max(0, left - 1)] + "…"
+            kept.append(Piece(text, piece.style))
+            left -= len(piece.text)
+            if left <= 0:
+                break
+        yield kept
+
+
 def plain(lines: Iterable[Line]) -> str:
     """The lines without colours."""
     return "".join("".join(piece.text for piece in line).rstrip() + "\n" for line in lines)
@@ -98,7 +111,7 @@ def _header(view: Detail, now: datetime) -> Iterator[Line]:
             "Ready",
             [
                 _truth(row.ready),
-                Piece(f"  {row.reason} for {age(view.since, now)}" if view.since else f"  {row.reason}"),
+                Piece(f" for {age(view.since, now)}, {row.reason}" if view.since else f", {row.reason}"),
             ],
         ),
         ("Available", [_truth(view.available)]),

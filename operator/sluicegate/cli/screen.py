@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from sluicegate.cli.layout import Line, plain
 
-Draw = Callable[[datetime], Iterable[Line]]
-"""Makes the lines as of a moment."""
+Draw = Callable[[datetime, int | None], Iterable[Line]]
+"""Makes the lines as of a moment, for a terminal of some width; None is no terminal."""
 
 
 class Screen(Protocol):
@@ -27,14 +27,16 @@ def is_terminal() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def show(lines: Iterable[Line]) -> None:
-    """Prints `lines` once."""
+def show(draw: Draw) -> None:
+    """Prints what `draw` makes, once."""
+    now = datetime.now(UTC)
     if not is_terminal():
-        sys.stdout.write(_encodable(plain(lines)))
+        sys.stdout.write(_encodable(plain(draw(now, None))))
         return
     from rich.console import Console
 
-    Console(highlight=False, emoji=False, markup=False).print(_text(lines), soft_wrap=True, end="")
+    console = Console(highlight=False, emoji=False, markup=False)
+    console.print(_text(draw(now, console.width)), soft_wrap=True, end="")
 
 
 def live() -> AbstractContextManager[Screen]:
@@ -47,7 +49,7 @@ class _Blocks:
 
     def show(self, draw: Draw) -> None:
         now = datetime.now(UTC)
-        sys.stdout.write(_encodable(f"--- {now:%Y-%m-%dT%H:%M:%SZ}\n{plain(draw(now))}"))
+        sys.stdout.write(_encodable(f"--- {now:%Y-%m-%dT%H:%M:%SZ}\n{plain(draw(now, None))}"))
         sys.stdout.flush()
 
 
@@ -59,13 +61,14 @@ class _Live:
         from rich.live import Live
 
         console = Console(highlight=False, emoji=False, markup=False)
-        self._draw: Draw = lambda now: ()
+        self._console = console
+        self._draw: Draw = lambda now, width: ()
         self._live = Live(
             console=console, get_renderable=self._picture, refresh_per_second=1, vertical_overflow="ellipsis"
         )
 
     def _picture(self) -> Any:
-        return _text(self._draw(datetime.now(UTC)))
+        return _text(self._draw(datetime.now(UTC), self._console.width))
 
     def __enter__(self) -> _Live:
         self._live.start()

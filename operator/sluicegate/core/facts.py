@@ -26,6 +26,8 @@ class Problem:
     """A sentence that says what is wrong and what to do."""
     waits_for_user: bool = True
     """Whether nothing will change until somebody acts (Stalled), or it may pass by itself (Reconciling)."""
+    lacks_room: bool = False
+    """Whether a pod waits for room that others take on nodes which could run it: what `whenFull` is about."""
 
 
 @dataclass(frozen=True, slots=True)

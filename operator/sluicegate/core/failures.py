@@ -29,6 +29,8 @@ _SECRET = re.compile(
     (?:"[^"]*"|'[^']*'|\S+) | \b(bearer) (\s+) [\w.~+/=-]{8,}"""
 )
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s]+@")
+_INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
+_NEVER_FITS = re.compile(r"0/\d+ nodes are available: \d+ Preemption is not helpful for scheduling\.?\s*")
 _LIMIT = 600
 
 
@@ -68,8 +70,54 @@ def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem |
                 f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in spec.model.uri or spec.podTemplate.',
             )
         if condition.get("reason") in ("Unschedulable", "SchedulerError"):
-            return Problem("Unschedulable", f"No node takes pod {_name(pod)}. The scheduler says: {words}")
+            return _unschedulable(pod, words)
     return None
+
+
+def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
+    """What the scheduler's words mean: `0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had ... preemption: ...`."""
+    nodes, _, preemption = words.partition("preemption: ")
+    lacking = sorted(set(_INSUFFICIENT.findall(nodes)))
+    # Nodes that would be too small even when empty are those for which "preemption is not helpful", as the others' faults are.
+    lacks_room = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
+    devices = _devices(pod)
+    if not devices:
+        told = f"No node takes pod {_name(pod)}."
+    elif lacks_room and (taken := [each for each in lacking if each in devices]):
+        wanted = " and ".join(f"{devices[each]} {each}" for each in taken)
+        told = f"No node has {wanted} free for pod {_name(pod)}: free it, add a node that has it, or change spec.gpu."
+    elif lacks_room:
+        told = f"No node with {' and '.join(devices)} has room for pod {_name(pod)}: free or add one, or ask for less in spec.resources."
+    else:
+        labels = _node_labels(pod)
+        where = f" and the labels that it needs ({', '.join(labels)})" if labels else ""
+        told = (
+            f"No node has {' and '.join(f'{count} {name}' for name, count in devices.items())} for pod {_name(pod)}{where}, or its taints "
+            "are not tolerated: correct count, products, minMemory, nodeSelector or tolerations in spec.gpu, or add such a node."
+        )
+    return Problem(
+        "Unschedulable", f"{told} The scheduler says: {words}", waits_for_user=not lacks_room, lacks_room=lacks_room
+    )
+
+
+def _devices(pod: Mapping[str, Any]) -> dict[str, str]:
+    """Extended resources of the pod's containers: name and number."""
+    found = {}
+    for container in (pod.get("spec") or {}).get("containers") or ():
+        for name, count in ((container.get("resources") or {}).get("limits") or {}).items():
+            if "/" in name:
+                found[name] = str(count)
+    return found
+
+
+def _node_labels(pod: Mapping[str, Any]) -> list[str]:
+    """Keys of the labels that a node must have for the pod."""
+    spec = pod.get("spec") or {}
+    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ) or {}
+    terms = [each for term in affinity.get("nodeSelectorTerms") or () for each in term.get("matchExpressions") or ()]
+    return list(dict.fromkeys([*(each["key"] for each in terms), *(spec.get("nodeSelector") or {})]))
 
 
 def _container_problems(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Problem]:

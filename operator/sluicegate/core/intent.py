@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
+from sluicegate.api.gpu import GpuSpec
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
-from sluicegate.api.spec import GpuSpec, ModelDeploymentSpec, ModelSpec, Resources, RuntimeSpec
+from sluicegate.api.spec import ModelDeploymentSpec, ModelSpec, Resources, RuntimeSpec
 from sluicegate.core.model_uri import Baked, Volume, parse
 from sluicegate.core.resolution import ResolvedModel
 
@@ -39,7 +40,7 @@ class Intent:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The content of the hash. Absent fields are left out, so that a field added later changes no old hash."""
+        """The content of the hash. Absent fields are left out, so that a field added later changes no old hash; `gpu: {}` asks for one."""
         fields = {
             "registry": self.registry,
             "registrySecret": self.registry_secret,
@@ -53,7 +54,9 @@ class Intent:
             "roll": self.roll,
         }
         plain: dict[str, Any] = msgspec.to_builtins(fields)
-        return {key: value for key, value in plain.items() if value not in (None, {}, [])}
+        return {
+            key: value for key, value in plain.items() if value not in (None, [], {}) or (key == "gpu" and value == {})
+        }
 
     @property
     def display(self) -> str:

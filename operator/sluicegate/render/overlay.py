@@ -8,12 +8,15 @@ _KEYS = ("mountPath", "devicePath", "name", "containerPort", "topologyKey", "ip"
 """Fields by which items of a list are the same item, as in Kubernetes' strategic merge patch. One volume may be mounted twice, so a
 mount is its path before it is its name."""
 
+_SETS = ("tolerations",)
+"""Lists whose items have no name, and to which more is added. To be rid of what is there, `tolerations: null`."""
+
 
 def overlay(base: Any, over: Any) -> Any:
     """`over` laid over `base`.
 
     Objects merge field by field and null removes a field; lists of items with a name (containers, volumes, env, ports) merge item by
-    item; every other list, and every scalar, is replaced.
+    item; tolerations are added; every other list, and every scalar, is replaced.
     """
     if isinstance(base, dict) and isinstance(over, dict):
         merged = dict(base)
@@ -21,12 +24,18 @@ def overlay(base: Any, over: Any) -> Any:
             if value is None:
                 merged.pop(field, None)
             else:
-                merged[field] = overlay(merged[field], value) if field in merged else value
+                merged[field] = _laid(field, merged[field], value) if field in merged else value
         return merged
     if isinstance(base, list) and isinstance(over, list):
         key = merge_key(base, over)
         return _merge_items(base, over, key) if key else over
     return over
+
+
+def _laid(field: str, base: Any, over: Any) -> Any:
+    if field in _SETS and isinstance(base, list) and isinstance(over, list):
+        return base + [item for item in over if item not in base]
+    return overlay(base, over)
 
 
 def merge_key(left: list[Any], right: list[Any]) -> str | None:

@@ -10,6 +10,7 @@ from sluicegate.api import duration, names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import RegistrySettings, RuntimeSettings, Settings
 from sluicegate.core.facts import Problem
+from sluicegate.core.gpu import InvalidGpu, Placement, placement
 from sluicegate.core.intent import Intent
 from sluicegate.core.model_uri import Baked, Volume, parse
 from sluicegate.render import engine, schema
@@ -35,7 +36,7 @@ def pod_template(resource: ModelDeployment, intent: Intent, settings: Settings) 
     """The pod template for `intent`.
 
     Raises:
-        Refused: the runtime is not known or has no image, or spec.podTemplate has a field that pods do not have.
+        Refused: the runtime is not known or has no image, spec.gpu means nothing, or spec.podTemplate has a field that pods do not have.
     """
     context = _context(resource, intent, settings)
     try:
@@ -55,13 +56,15 @@ def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> d
     ref = parse(intent.model.source)
     volume = {"claim": ref.claim, "path": ref.path.strip("/")} if isinstance(ref, Volume) else None
     fetched = not isinstance(ref, Volume | Baked)
+    gpu = _gpu(intent, settings)
     return {
         "labels": names.revision_labels(resource.metadata.name, intent.hash),
         "image": _image(intent, settings, runtime),
         "pull_policy": settings.image_pull_policy,
         "args": list(intent.runtime.args) if intent.runtime.args else None,
         "env": _model_env(intent),
-        "resources": msgspec.to_builtins(intent.resources),
+        "resources": _resources(intent, gpu),
+        "gpu": msgspec.to_builtins(gpu),
         "model_path": ref.path if isinstance(ref, Baked) else names.MODEL_PATH,
         "fetch": _fetch(resource, intent, settings) if fetched else None,
         "volume": volume,
@@ -69,6 +72,19 @@ def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> d
         "grace_seconds": GRACE_SECONDS,
         "startup_seconds": max(1, int(duration.seconds(resource.spec.rollout.progress_deadline))),
     }
+
+
+def _gpu(intent: Intent, settings: Settings) -> Placement | None:
+    try:
+        return placement(intent.gpu, settings.gpu) if intent.gpu is not None else None
+    except InvalidGpu as error:
+        raise Refused(Problem("InvalidGpu", str(error))) from error
+
+
+def _resources(intent: Intent, gpu: Placement | None) -> dict[str, Any]:
+    """The container's resources. A GPU is a limit alone: the API server makes the request equal, which no overlay can then forget."""
+    resources: dict[str, Any] = msgspec.to_builtins(intent.resources)
+    return overlay(resources, {"limits": {gpu.resource: str(gpu.count)}}) if gpu is not None else resources
 
 
 def _image(intent: Intent, settings: Settings, runtime: str) -> str:

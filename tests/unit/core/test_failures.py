@@ -72,6 +72,19 @@ def unscheduled(message: str) -> dict[str, Any]:
     return found
 
 
+def with_gpus(message: str, count: str = "1") -> dict[str, Any]:
+    """A pod for an L4 in the pool `inference` that the scheduler has no node for."""
+    found = unscheduled(message)
+    found["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = count
+    term = {"matchExpressions": [{"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-L4"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    found["spec"] |= {"affinity": {"nodeAffinity": required}, "nodeSelector": {"pool": "inference"}}
+    return found
+
+
+BUSY = " no new claims to deallocate, preemption: 0/{0} nodes are available: {0} No preemption victims found for incoming pod."
+HOPELESS = " preemption: 0/{0} nodes are available: {0} Preemption is not helpful for scheduling."
+MIXED = " preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
 STARTING = container("model", waiting("PodInitializing"))
 BACK_OFF = waiting("CrashLoopBackOff", "back-off 20s restarting failed container=model pod=churn")
 TRACE = 'Traceback (most recent call last):\n  File "/app/main.py", line 3\nValueError: no such column: age\n'
@@ -129,6 +142,29 @@ CASES = [
         unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available."),
         "Unschedulable",
         ["churn-bcdfghjklm-x2z4q", "3 Insufficient nvidia.com/gpu"],
+    ),
+    (
+        "all GPUs taken",
+        with_gpus("0/1 nodes are available: 1 Insufficient nvidia.com/gpu." + BUSY.format(1), "2"),
+        "Unschedulable",
+        [
+            "No node has 2 nvidia.com/gpu free for pod churn-bcdfghjklm-x2z4q",
+            "free it, add a node",
+            "change spec.gpu",
+            "says: 0/1",
+        ],
+    ),
+    (
+        "no such GPU",
+        with_gpus("0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector." + HOPELESS.format(2)),
+        "Unschedulable",
+        ["No node has 1 nvidia.com/gpu", "(nvidia.com/gpu.product, pool)", "products, minMemory, nodeSelector"],
+    ),
+    (
+        "GPU there, CPU taken",
+        with_gpus("0/1 nodes are available: 1 Insufficient cpu." + BUSY.format(1)),
+        "Unschedulable",
+        ["No node with nvidia.com/gpu has room", "spec.resources", "1 Insufficient cpu"],
     ),
     (
         "missing claim",
@@ -245,6 +281,35 @@ def test_only_what_nobody_need_act_on_may_pass_by_itself() -> None:
     assert evicted is not None
     assert crashed is not None
     assert (evicted.waits_for_user, crashed.waits_for_user) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "lacks_room"),
+    [
+        ("0/1 nodes are available: 1 Insufficient nvidia.com/gpu." + BUSY.format(1), True),
+        ("0/1 nodes are available: 1 Insufficient nvidia.com/gpu.", True),
+        ("0/1 nodes are available: 1 Insufficient nvidia.com/mig-1g.5gb." + BUSY.format(1), True),
+        ("0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {a: b}." + MIXED, True),
+        ("0/1 nodes are available: 1 Too many pods." + BUSY.format(1), True),
+        (
+            "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: not eligible due to preemptionPolicy=Never.",
+            True,
+        ),
+        ("0/2 nodes are available: 2 Insufficient nvidia.com/gpu." + HOPELESS.format(2), False),
+        ("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector." + HOPELESS.format(1), False),
+        (
+            "0/1 nodes are available: 1 node(s) had untolerated taint {nvidia.com/gpu: present}." + HOPELESS.format(1),
+            False,
+        ),
+        ("no node fits", False),
+    ],
+)
+def test_a_lack_of_room_is_told_from_a_node_that_is_not_there(words: str, lacks_room: bool) -> None:
+    for raw in (unscheduled(words), with_gpus(words)):
+        problem = pod_problem(raw)
+        assert problem is not None
+        assert (problem.lacks_room, problem.waits_for_user) == (lacks_room, not lacks_room)
+        assert problem.message.endswith(f"The scheduler says: {words}")
 
 
 def test_a_ready_pod_has_no_problem() -> None:

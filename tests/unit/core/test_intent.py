@@ -38,6 +38,7 @@ CHANGES: list[dict[str, Any]] = [
     {"spec": {"runtime": {"dependencies": "Install"}}},
     {"spec": {"resources": {"limits": {"memory": "1Gi"}}}},
     {"spec": {"resources": {"requests": {"memory": "1Gi"}}}},
+    {"spec": {"gpu": {}}},
     {"spec": {"gpu": {"count": 1}}},
     {"spec": {"gpu": {"count": 2}}},
     {"spec": {"podTemplate": {"metadata": {"labels": {"a": "b"}}}}},
@@ -81,3 +82,5 @@ def test_it_is_this_one_for_ever() -> None:
         "resources": {"limits": {"memory": "1Gi"}},
     }
     assert hash_of(rich) == "zpcdbfhdft"
+    gpu = {"count": 2, "products": ["NVIDIA-L4"], "minMemory": "20Gi", "tolerations": [{"operator": "Exists"}]}
+    assert hash_of({"gpu": gpu}) == "8v75pcqv6f"

@@ -289,9 +289,9 @@ def test_paused_in_the_middle_keeps_the_target_and_no_deadline_runs() -> None:
 
 
 def test_unsupported_fields_are_named() -> None:
-    world = World().rest().edit(canary={"weight": 10}, gpu={"count": 1}).settle()
+    world = World().rest().edit(canary={"weight": 10}, runtime={"dependencies": "Install"}).settle()
     assert reasons(world)["Ready"] == "False Unsupported"
-    assert world.condition("Ready").message.startswith("spec.canary, spec.gpu are not supported")
+    assert world.condition("Ready").message.startswith("spec.canary, spec.runtime.dependencies are not supported")
     assert reasons(world)["Available"] == "True Serving"
     assert reasons(world)["Stalled"] == "True Unsupported"
 

@@ -1,0 +1,97 @@
+"""Where a pod with accelerators may run: `spec.gpu` in the scheduler's words.
+
+The defaults are those of NVIDIA's gpu-feature-discovery, which labels a node with RESOURCE.product and RESOURCE.memory for
+each resource RESOURCE (nvidia.com/gpu; nvidia.com/mig-1g.5gb with the MIG strategy `mixed`). Its README calls the unit of
+memory "Mb"; its code divides the driver's bytes by 1024 * 1024, so it is MiB:
+https://github.com/NVIDIA/k8s-device-plugin/tree/main/docs/gpu-feature-discovery, internal/lm/resource.go, internal/resource/nvml-device.go.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from sluicegate.api.gpu import DEFAULT_RESOURCE, MEMORY_PATTERN, GpuSpec, Toleration
+from sluicegate.api.settings import GpuSettings
+
+_UNITS = {"M": 10**6, "G": 10**9, "T": 10**12, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_MEBIBYTE = 2**20
+_NVIDIA = "nvidia.com/"
+_SHARED = ".shared"
+"""What time-slicing appends to a resource's name where it is set to rename it; the labels keep the name without it."""
+
+
+class InvalidGpu(ValueError):
+    """`spec.gpu` means nothing; the sentence names the field. The CRD refuses it already, unless it is an older one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a node's label must be, as a term of node affinity."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What `spec.gpu` asks of the container, and of the node."""
+
+    resource: str
+    count: int
+    requirements: tuple[Requirement, ...]
+    """All of them must hold."""
+    node_selector: Mapping[str, str]
+    tolerations: tuple[Toleration, ...]
+
+
+def placement(gpu: GpuSpec, settings: Mapping[str, GpuSettings]) -> Placement:
+    """The placement that `gpu` means on this platform, whose `settings` are by the resource's domain.
+
+    Raises:
+        InvalidGpu: minMemory is no amount of memory.
+    """
+    resource = gpu.resource or DEFAULT_RESOURCE
+    known = settings.get(resource.partition("/")[0], GpuSettings())
+    labelled = resource.removesuffix(_SHARED)
+    requirements = []
+    if gpu.products is not None:
+        requirements.append(Requirement(known.product_label or f"{labelled}.product", "In", gpu.products))
+    if gpu.min_memory is not None:
+        below = str(mebibytes(gpu.min_memory) - 1)  # node affinity knows Gt and no "at least"
+        requirements.append(Requirement(known.memory_label or f"{labelled}.memory", "Gt", (below,)))
+    tolerations = gpu.tolerations if gpu.tolerations is not None else known.tolerations
+    return Placement(
+        resource=resource,
+        count=gpu.count or 1,
+        requirements=tuple(requirements),
+        node_selector=gpu.node_selector or {},
+        tolerations=tolerations if tolerations is not None else _tolerated(resource),
+    )
+
+
+def mebibytes(memory: int | str) -> int:
+    """An amount of memory in whole MiB, rounded up.
+
+    Raises:
+        InvalidGpu: it has no unit, or is no amount above zero.
+    """
+    match = re.fullmatch(MEMORY_PATTERN, str(memory))
+    if match is None:
+        raise InvalidGpu(f"spec.gpu.minMemory: {memory} is no amount of memory with its unit, such as 20Gi.")
+    return math.ceil(Fraction(match[1]) * _UNITS[match[3]] / _MEBIBYTE)
+
+
+def _tolerated(resource: str) -> tuple[Toleration, ...]:
+    """Taints that by custom keep everything else off the nodes of `resource`.
+
+    Such a taint has the resource's own name: so the admission plugin ExtendedResourceToleration has it, and GKE's nodes. Nodes with
+    MIG slices are tainted like other NVIDIA nodes.
+    """
+    keys = [DEFAULT_RESOURCE] if resource.startswith(_NVIDIA) else []
+    keys += [resource] if resource not in keys else []
+    return tuple(Toleration(key=key, operator="Exists", effect="NoSchedule") for key in keys)
