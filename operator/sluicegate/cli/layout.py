@@ -71,14 +71,13 @@ def detail(view: Detail, now: datetime, *, wide: bool = False) -> Iterator[Line]
 def cropped(lines: Iterable[Line], width: int) -> Iterator[Line]:
     """The lines without what goes beyond `width`."""
     for line in lines:
-        left, kept = width, []
+        length = len("".join(piece.text for piece in line).rstrip())
+        left = width if length <= width else width - 1
+        kept = []
         for piece in line:
-            text = piece.text if len(piece.text.rstrip()) <= left else piece.text[: max(0, left - 1)] + "…"
-            kept.append(Piece(text, piece.style))
-            left -= len(piece.text)
-            if left <= 0:
-                break
-        yield kept
+            kept.append(Piece(piece.text[:left], piece.style))
+            left -= len(kept[-1].text)
+        yield kept if length <= width else [*kept, Piece("…")]
 
 
 def plain(lines: Iterable[Line]) -> str:
