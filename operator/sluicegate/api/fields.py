@@ -118,7 +118,6 @@ LabelValue = Annotated[
         63,
     ),
 ]
-LabelMap = Annotated[dict[str, LabelValue], Meta(max_length=32)]
 HttpUrl = Annotated[
     str,
     text(

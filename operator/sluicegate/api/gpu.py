@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from sluicegate.api.fields import RULES, ApiType, LabelMap, LabelValue, Rule, doc, text
+from sluicegate.api.fields import RULES, ApiType, LabelValue, Rule, doc, text
 
 DEFAULT_RESOURCE = "nvidia.com/gpu"
 
@@ -39,6 +39,21 @@ MemorySize = Annotated[
 ]
 """A quantity with a unit. The schema lets a number through to the rule, whose sentence says what to write."""
 
+
+NodeLabels = Annotated[
+    dict[str, LabelValue],
+    Meta(
+        max_length=32,
+        extra_json_schema={
+            RULES: (
+                Rule(
+                    f"self.all(key, size(key) <= 316 && key.matches('{KEY_PATTERN}'))",
+                    "keys must be labels of nodes, such as pool or example.com/pool",
+                ),
+            )
+        },
+    ),
+]
 
 Product = Annotated[
     str,
@@ -128,7 +143,7 @@ class GpuSpec(ApiType, frozen=True):
         ),
     ] = None
     node_selector: Annotated[
-        LabelMap | None,
+        NodeLabels | None,
         doc("Labels that a node must have besides, at most 32, such as pool: inference. Default: none."),
     ] = None
     tolerations: Annotated[
