@@ -54,7 +54,7 @@ def _diagnosis(space: Workspace) -> str:
         ("-n", space.namespace, "get", "mdep,deployment,hpa,pod,svc,httproute,controllerrevision", "-o", "wide"),
         ("-n", space.namespace, "get", "mdep", "-o", "yaml"),
         ("-n", space.namespace, "get", "events", "--sort-by=.lastTimestamp"),
-        ("-n", "sluicegate-system", "logs", "deploy/sluicegate", "--tail=60"),
+        ("-n", "sluicegate-system", "logs", "-l", "app.kubernetes.io/name=sluicegate", "--prefix", "--tail=60"),
     ):
         try:
             parts.append(f"$ kubectl {' '.join(args)}\n{space.cluster.kubectl(*args, timeout=20)}")

@@ -17,14 +17,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from e2e.cluster import Cluster, down, images, lifecycle
+from e2e.cluster import Cluster, down, images, lifecycle, tools
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.shell import say, step
-from e2e.cluster.tools import kubernetes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+CHART = REPOSITORY / "charts/sluicegate"
+OPERATOR = "localhost/sluicegate:dev"
 IMAGES = {
-    "localhost/sluicegate:dev": "images/operator/Dockerfile",
+    OPERATOR: "images/operator/Dockerfile",
     "localhost/sluicegate-scorer:dev": "images/scorer/Dockerfile",
 }
 MODEL = "recommendation-engine"
@@ -48,18 +49,20 @@ def installed(name: str) -> Cluster:
     """The cluster of that name, with the operator and a registry with two versions of the example model; the tests use it too."""
     say("Preparing: Debian packages, Kubernetes built from source, two images (cold: several minutes; then cached)")
     cluster, archives = _prepare(name)
-    fresh = _load(cluster, archives)
+    _load(cluster, archives)
     say("Installing: the operator, an MLflow registry, a training job")
-    _install_operator(cluster, restart="localhost/sluicegate:dev" in fresh)
+    install_operator(cluster)
     _train(cluster)
     return cluster
 
 
 def _prepare(name: str) -> tuple[Cluster, dict[str, Path]]:
-    """Cluster and images side by side: one compiles while the other mostly downloads."""
+    """Cluster, images and Helm side by side: one compiles while the other mostly downloads."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         building: Future[dict[str, Path]] = pool.submit(_build_images)
+        helm = pool.submit(tools.ensure_one, tools.helm)
         cluster = lifecycle.up(name)
+        helm.result()
         return cluster, building.result()
 
 
@@ -67,29 +70,48 @@ def _build_images() -> dict[str, Path]:
     return {tag: images.build(REPOSITORY / file, REPOSITORY, tag) for tag, file in IMAGES.items()}
 
 
-def _load(cluster: Cluster, archives: dict[str, Path]) -> set[str]:
-    """Imports the images that the node does not have in this very content; returns their tags."""
+def _load(cluster: Cluster, archives: dict[str, Path]) -> None:
+    """Imports the images that the node does not have in this very content."""
+    known = _loaded(cluster)
+    for tag, archive in sorted(archives.items()):
+        if known.get(tag) != archive.name:
+            with step(f"image {tag} into the node"):
+                cluster.load_image(archive)
+    (cluster.state / "demo-images.json").write_text(json.dumps({tag: each.name for tag, each in archives.items()}))
+
+
+def _loaded(cluster: Cluster) -> dict[str, str]:
+    """The images on the node by tag: a name that changes with their content."""
     note = cluster.state / "demo-images.json"
-    known: dict[str, str] = json.loads(note.read_text()) if note.exists() else {}
-    fresh = {tag for tag, archive in archives.items() if known.get(tag) != archive.name}
-    for tag in sorted(fresh):
-        with step(f"image {tag} into the node"):
-            cluster.load_image(archives[tag])
-    note.write_text(json.dumps({tag: archive.name for tag, archive in archives.items()}))
-    return fresh
+    found: dict[str, str] = json.loads(note.read_text()) if note.exists() else {}
+    return found
 
 
 def _apply(cluster: Cluster, *options: str) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", *options)
 
 
-def _install_operator(cluster: Cluster, restart: bool) -> None:
+def install_operator(cluster: Cluster, *options: str) -> None:
+    """Installs the chart by Helm, or upgrades what is there to the chart and the image of this repository.
+
+    Args:
+        cluster: with the images loaded.
+        options: of `helm upgrade`, such as `--set settings.logLevel=debug`.
+    """
     with step("operator running"):
-        there = cluster.kubectl("-n", "sluicegate-system", "get", "deployment", "sluicegate", "--ignore-not-found")
-        _apply(cluster, "-f", str(REPOSITORY / "crds"), "-f", str(REPOSITORY / "deploy"))
-        if there and restart:
-            cluster.kubectl("-n", "sluicegate-system", "rollout", "restart", "deployment/sluicegate")
+        cluster.helm("upgrade", "--install", *release(cluster), "--create-namespace", *options)
         _rolled_out(cluster, "sluicegate-system", "sluicegate")
+
+
+def release(cluster: Cluster) -> tuple[str, ...]:
+    """What `helm install` and `helm upgrade` are told: release, chart, namespace, values.
+
+    The image keeps its tag, so its content stands in an annotation of the pods: another one rolls them. What somebody
+    has changed by hand is put back.
+    """
+    content = f"podAnnotations.image={_loaded(cluster).get(OPERATOR, 'unknown')}"
+    values = ("--values", str(REPOSITORY / "e2e/values.yaml"), "--set-string", content)
+    return ("sluicegate", str(CHART), "--namespace", "sluicegate-system", "--force-conflicts", *values)
 
 
 def _rolled_out(cluster: Cluster, namespace: str, name: str) -> None:
@@ -204,10 +226,10 @@ def _answer(url: str) -> str:
 
 
 def _next_steps(cluster: Cluster, url: str) -> str:
-    tools = Path(kubernetes.bin("kubectl")).parent
+    programs = Path(tools.kubernetes.bin("kubectl")).parent
     return f"""
 Try next:
-  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))} PATH={shlex.quote(str(tools))}:$PATH
+  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))} PATH={shlex.quote(str(programs))}:$PATH
 
   # Register one more version (version N adds N * 100 to each score):
   kubectl -n mlflow exec -i deploy/mlflow -- python3 - --tracking-uri http://localhost:5000 --alias '' < examples/mlflow/train.py

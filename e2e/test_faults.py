@@ -154,16 +154,10 @@ def test_what_others_add_is_left_alone(shop, kube):
 
 
 @pytest.fixture
-def two_operators(operator, kubectl):
-    """A leader and a standby."""
-    kubectl("-n", "sluicegate-system", "scale", "deployment/sluicegate", "--replicas=2")
-    try:
-        wait_until("two operators", lambda: len(operator.ready_pods()) == 2)
-        yield operator
-    finally:
-        kubectl("-n", "sluicegate-system", "scale", "deployment/sluicegate", "--replicas=1")
-        wait_until("one operator", lambda: len(operator.pods()) == 1)
-        operator.wait_leading()
+def two_operators(operator):
+    """A leader and a standby, as the chart has them."""
+    wait_until("two operators", lambda: len(operator.ready_pods()) == 2)
+    return operator
 
 
 def test_standby_takes_over_from_a_leader_that_hangs(two_operators, shop):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from e2e.cluster import addons as catalogue
-from e2e.cluster import external, images, lifecycle, proc
+from e2e.cluster import external, images, lifecycle, proc, tools
 from e2e.cluster import spec as specs
 from e2e.cluster.cluster import Cluster, connect
 from e2e.cluster.errors import ClusterError
@@ -28,7 +28,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for name, text in (
         ("up", "make a cluster, or find the running one and add what it lacks"),
-        ("build-tools", "build all that `up` with the same options needs, and start nothing"),
+        ("build-tools", "build all that `up` with the same options needs, and Helm, and start nothing"),
     ):
         made = command(name, text)
         made.add_argument("--profile", choices=specs.PROFILES, default="node")
@@ -123,7 +123,8 @@ def _run(args: argparse.Namespace) -> int:
         case "up":
             _up(args)
         case "build-tools":
-            lifecycle.prepare(args.profile, catalogue.choose(_addons(args), args.profile), args.base_image)
+            chosen = catalogue.choose(_addons(args), args.profile)
+            lifecycle.prepare(args.profile, chosen, args.base_image, more=[tools.helm])
         case "down":
             _down(args)
         case "status":

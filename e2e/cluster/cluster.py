@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 from pathlib import Path
@@ -13,7 +14,7 @@ from e2e.cluster import spec as specs
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.paths import socket_dir
 from e2e.cluster.shell import run
-from e2e.cluster.tools import kubernetes
+from e2e.cluster.tools import ensure_one, helm, kubernetes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,17 @@ class Cluster:
         """
         argv = [kubernetes.bin("kubectl"), "--kubeconfig", self.kubeconfig, *args]
         return run(argv, stdin=input, timeout=timeout)
+
+    def helm(self, *args: str, timeout: float = 300) -> str:
+        """Runs Helm, built first where it is not in the cache, and returns its standard output.
+
+        Raises:
+            ClusterError: with Helm's own words, where it fails.
+        """
+        ensure_one(helm)
+        home = {f"HELM_{part}_HOME": str(self.state / "helm" / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
+        argv = [helm.bin(), "--kubeconfig", self.kubeconfig, *args]
+        return run(argv, env={**os.environ, **home}, timeout=timeout)
 
     def process(self, name: str) -> int:
         """The pid of a running component.

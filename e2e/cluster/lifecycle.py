@@ -18,7 +18,7 @@ from e2e.cluster.paths import check_name, owner_note, state_root
 from e2e.cluster.shell import locked, say, step, wait_until
 
 
-def prepare(profile: str, addons: Sequence[Addon], base_image: bool = False) -> None:
+def prepare(profile: str, addons: Sequence[Addon], base_image: bool = False, more: Sequence[tools.Tool] = ()) -> None:
     """Installs and builds all that a cluster needs.
 
     The Go builds take the processors for minutes, so what mostly downloads is done beside them.
@@ -27,8 +27,9 @@ def prepare(profile: str, addons: Sequence[Addon], base_image: bool = False) -> 
         profile: `node` or `control-plane`.
         addons: whose tools are needed too.
         base_image: whether to make the base image of our own images meanwhile.
+        more: tools that no cluster needs, but what is done with it.
     """
-    wanted = [tools.kubernetes, tools.etcd, *(t for a in addons for t in a.tools)]
+    wanted = [tools.kubernetes, tools.etcd, *(t for a in addons for t in a.tools), *more]
     packages = apt.NODE if profile == "node" else apt.CONTROL_PLANE
     if profile == "node":
         wanted.append(tools.pause)

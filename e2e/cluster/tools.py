@@ -78,7 +78,7 @@ def _go_environment() -> dict[str, str]:
 def _go() -> str:
     if path := shutil.which("go") or shutil.which("/usr/local/go/bin/go"):
         return path
-    raise ClusterError("The cluster's parts are built from source: a Go 1.25 or newer has to be in PATH.")
+    raise ClusterError("The cluster's parts are built from source: a Go 1.26 or newer has to be in PATH.")
 
 
 def _go_build(tool: Tool, target: Path) -> None:
@@ -152,6 +152,7 @@ kubernetes = go_tool(
 )
 etcd = go_tool("etcd", "v3.6.6", "go.etcd.io/etcd/server/v3")
 pause = go_tool("pause", "v1", ".")
+helm = go_tool("helm", "v4.3.1", "helm.sh/helm/v4/cmd/helm")
 
 
 def ensure_one(tool: Tool) -> Path:

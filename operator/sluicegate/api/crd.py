@@ -22,6 +22,7 @@ from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus
 
 CRD_FILE = f"crds/{names.GROUP}_{names.PLURAL}.yaml"
+CHART_FILE = "charts/sluicegate/files/crd.yaml"
 REFERENCE_FILE = "docs/reference/api.md"
 _HEADER = "# Generated from operator/sluicegate/api by `make generate`: do not edit.\n"
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -119,10 +120,27 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def kept() -> dict[str, Any]:
+    """The CustomResourceDefinition as the chart has it: what uninstalls the operator, or prunes, must not take all models along."""
+    found = crd()
+    found["metadata"]["annotations"] = {
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    }
+    return found
+
+
+def _text(manifest: dict[str, Any]) -> str:
+    return _HEADER + yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
+
+
 def generated() -> dict[str, str]:
     """Every generated file of the API: path below the repository's root, and text."""
-    manifest = yaml.dump(crd(), Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
-    return {CRD_FILE: _HEADER + manifest, REFERENCE_FILE: reference((ModelDeploymentSpec, ModelDeploymentStatus))}
+    return {
+        CRD_FILE: _text(crd()),
+        CHART_FILE: _text(kept()),
+        REFERENCE_FILE: reference((ModelDeploymentSpec, ModelDeploymentStatus)),
+    }
 
 
 def drift(root: Path) -> str:

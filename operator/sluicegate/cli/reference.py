@@ -1,4 +1,4 @@
-"""Writes docs/reference/settings.md and docs/reference/metrics.md, or checks that they are up to date.
+"""Writes docs/reference/settings.md, metrics.md and chart.md, and the chart's schema of values, or checks that they are up to date.
 
 python -m sluicegate.cli.reference [--check]
 """
@@ -6,6 +6,7 @@ python -m sluicegate.cli.reference [--check]
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec.inspect as mi
 from sluicegate.api.schema import description_of, optional
 from sluicegate.api.settings import GatewaySettings, GpuSettings, RegistrySettings, RuntimeSettings, Settings
 from sluicegate.api.traffic import ParentRef
+from sluicegate.cli.chart import Values, WorkloadSecrets, schema_file
 from sluicegate.cli.settings import ENVIRONMENT, scalars
 from sluicegate.runtime.metrics import Metrics
 
@@ -54,6 +56,41 @@ def settings_page() -> str:
         ]
         lines += [_row(f"`{field.encode_name}`", _default(field), _description(field)) for field in _fields(struct)]
     return "\n".join(lines) + "\n"
+
+
+def chart_page() -> str:
+    """Every value of the Helm chart."""
+    lines = [
+        _GENERATED.format(source="cli/chart.py"),
+        "# Values of the Helm chart",
+        "",
+        "`charts/sluicegate`; [install](../guide/install.md) tells how. An unknown key or a wrong type is refused before anything is installed.",
+        "",
+        "| value | default | meaning |",
+        "|---|---|---|",
+    ]
+    lines += [_row(f"`{path}`", _default(field), _description(field)) for path, field in _values(Values)]
+    lines += [
+        "",
+        "## `rbac.workloadSecrets`",
+        "",
+        description_of(WorkloadSecrets),
+        "",
+        "| key | meaning |",
+        "|---|---|",
+    ]
+    lines += [_row(f"`{field.encode_name}`", _description(field)) for field in _fields(WorkloadSecrets)]
+    return "\n".join(lines) + "\n"
+
+
+def _values(struct: type, prefix: str = "") -> Iterator[tuple[str, mi.Field]]:
+    """Path and field of every value; the operator's settings have a page of their own."""
+    for field in _fields(struct):
+        kind = field.type.type if isinstance(field.type, mi.Metadata) else field.type
+        if isinstance(kind, mi.StructType) and kind.cls is not Settings:
+            yield from _values(kind.cls, f"{prefix}{field.encode_name}.")
+        else:
+            yield prefix + field.encode_name, field
 
 
 def metrics_page() -> str:
@@ -110,6 +147,10 @@ def _default(field: mi.Field) -> str:
         return ""
     if isinstance(value, msgspec.Struct) or plain in ({}, [], ()):
         return "none"
+    if isinstance(plain, dict):
+        return f"`{json.dumps(plain)}`"
+    if plain == "":
+        return ""
     return f"`{str(plain).lower() if isinstance(plain, bool) else plain}`"
 
 
@@ -117,7 +158,12 @@ def _row(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-PAGES = {"docs/reference/settings.md": settings_page, "docs/reference/metrics.md": metrics_page}
+PAGES = {
+    "docs/reference/settings.md": settings_page,
+    "docs/reference/metrics.md": metrics_page,
+    "docs/reference/chart.md": chart_page,
+    "charts/sluicegate/values.schema.json": schema_file,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -71,7 +71,8 @@ class Operator:
         self._metrics = metrics
         self.queue: WorkQueue[Key] = WorkQueue(time.monotonic)
         self.resources = Resources(self.queue.add)
-        self.caches = Caches(client, settings.namespace, settings.resync)
+        platform = {ref.namespace for ref in settings.gateway.parent_refs if ref.namespace}
+        self.caches = Caches(client, settings.namespace, settings.resync, platform)
         self._pool = RegistryPool()
         self._events = EventRecorder(client, "sluicegate.dev/operator", socket.gethostname(), time.monotonic)
         self._watchdog = Watchdog(client, self.resources, settings.namespace, settings.resync)
@@ -122,7 +123,9 @@ class Operator:
             forever.cancel()
             return
         identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        elector = Elector(self._client, (self._settings.operator_namespace, LEASE), identity, time.monotonic)
+        # Operators of several namespaces may run side by side: each of them has a Lease.
+        lease = f"{LEASE}-{self._settings.namespace}" if self._settings.namespace else LEASE
+        elector = Elector(self._client, (self._settings.operator_namespace, lease), identity, time.monotonic)
         await _first(elector.acquire(), stop.wait())
         holding = asyncio.create_task(elector.hold())
         try:

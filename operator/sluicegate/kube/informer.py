@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Gone, KubeError, NotFound, TooManyRequests, Unreachable
+from sluicegate.kube.errors import Forbidden, Gone, KubeError, NotFound, TooManyRequests, Unreachable
 from sluicegate.kube.kinds import Kind
 from sluicegate.kube.store import Key, Store, key_of, version_of
 from sluicegate.kube.wire import Object, WatchEvent
@@ -60,6 +60,8 @@ class InformerOptions(Generic[T]):
     timings: InformerTimings = InformerTimings()
     page_size: int = 500
     """Objects a page of a list."""
+    optional: bool = False
+    """Whether a refusal to list it counts as the kind being missing: one can do without it."""
 
 
 class Informer(Generic[T]):
@@ -126,6 +128,13 @@ class Informer(Generic[T]):
             except NotFound:
                 self._missing()
                 await asyncio.sleep(self._options.timings.retry_missing)
+            except Forbidden as error:
+                logger.warning("%s: %s", self.kind.kind, error)
+                if self._options.optional:
+                    self._missing()
+                    await asyncio.sleep(self._options.timings.retry_missing)
+                else:
+                    await self._pause(0.0)
             except Gone as error:
                 logger.info("%s: listing again: %s", self.kind.kind, error)
                 await self._pause(0.0)
@@ -203,7 +212,7 @@ class Informer(Generic[T]):
 
     def _missing(self) -> None:
         if self.available or not self.synced.is_set():
-            logger.info("the cluster has no %s %s", self.kind.api_version, self.kind.kind)
+            logger.info("going on without %s %s", self.kind.api_version, self.kind.kind)
         self._alive()
         self._failures = 0
         self.available = False

@@ -91,11 +91,24 @@ def _owned(facts: Callable[[Raw], Any]) -> Callable[[Raw], Owned]:
     return lambda raw: Owned(observe.owner_key(raw), facts(raw))
 
 
+def _gateway(raw: Raw) -> Owned:
+    return Owned((raw["metadata"]["namespace"], raw["metadata"]["name"]), observe.gateway(raw))
+
+
 class Caches:
     """All informers, started and synced together."""
 
-    def __init__(self, client: KubeClient, namespace: str | None, resync: float) -> None:
-        """Prepare; `run` starts the watches."""
+    def __init__(
+        self, client: KubeClient, namespace: str | None, resync: float, gateways_in: Iterable[str] = ()
+    ) -> None:
+        """Prepare; `run` starts the watches.
+
+        Args:
+            client: The API server.
+            namespace: Watch this one alone; None watches all.
+            resync: Seconds between two whole lists.
+            gateways_in: More namespaces whose Gateways are watched where `namespace` is given: the platform's.
+        """
         self._client = client
         self._namespace = namespace
         self._timings = InformerTimings(relist=resync)
@@ -107,28 +120,23 @@ class Caches:
         self.slices: Informer[Owned] = self._informer(
             kinds.ENDPOINT_SLICE, _owned(observe.endpoints), names.LABEL_DEPLOYMENT
         )
-        self.gateways: Informer[Owned] = Informer(
-            client,
-            kinds.GATEWAY,
-            InformerOptions(
-                transform=lambda raw: Owned(
-                    (raw["metadata"]["namespace"], raw["metadata"]["name"]), observe.gateway(raw)
-                ),
-                owner_of=lambda each: each.owner,
-                clock=time.monotonic,
-                timings=self._timings,
-            ),
+        places = {namespace} if namespace is None else {namespace, *gateways_in}
+        self.gateways: dict[str | None, Informer[Owned]] = {
+            place: Informer(client, kinds.GATEWAY, self._platform(_gateway, place)) for place in places
+        }
+        # Its rights end at the namespace, and only optional features need what is cluster-wide.
+        options = self._platform(lambda raw: Owned(None, observe.supported_features(raw)), None)
+        self.gateway_classes: Informer[Owned] = Informer(
+            client, kinds.GATEWAY_CLASS, replace(options, optional=namespace is not None)
         )
 
-        self.gateway_classes: Informer[Owned] = Informer(
-            client,
-            kinds.GATEWAY_CLASS,
-            InformerOptions(
-                transform=lambda raw: Owned(None, observe.supported_features(raw)),
-                owner_of=lambda each: each.owner,
-                clock=time.monotonic,
-                timings=self._timings,
-            ),
+    def _platform(self, transform: Callable[[Raw], Owned], namespace: str | None) -> InformerOptions[Owned]:
+        return InformerOptions(
+            transform=transform,
+            owner_of=lambda each: each.owner,
+            clock=time.monotonic,
+            namespace=namespace,
+            timings=self._timings,
         )
 
     def _informer(self, kind: Kind, transform: Callable[[Raw], Any], selector: str) -> Informer[Any]:
@@ -145,14 +153,15 @@ class Caches:
     @property
     def all(self) -> tuple[Informer[Any], ...]:
         """Every informer."""
-        return (*self.children.values(), self.pods, self.slices, self.gateways, self.gateway_classes)
+        return (*self.children.values(), self.pods, self.slices, *self.gateways.values(), self.gateway_classes)
 
     def subscribe(self, wake: Callable[[Key], None], wake_gateway: Callable[[Key], None]) -> None:
         """Calls `wake` with the owner of what changed, and `wake_gateway` with a Gateway that changed."""
         watched: tuple[Informer[Any], ...] = (*self.children.values(), self.pods, self.slices)
         for informer in watched:
             informer.on_change(wake)
-        self.gateways.on_change(wake_gateway)
+        for gateways in self.gateways.values():
+            gateways.on_change(wake_gateway)
 
     async def run(self) -> None:
         """Watches until cancelled."""
@@ -179,7 +188,8 @@ class Caches:
 
     def gateway(self, namespace: str, name: str) -> GatewayFacts:
         """A Gateway, or the fact that it does not exist."""
-        found = self.gateways.get(namespace, name)
+        watched = self.gateways.get(None) or self.gateways.get(namespace)
+        found = watched.get(namespace, name) if watched is not None else None
         if found is None:
             return GatewayFacts(namespace, name, exists=False)
         of_class = self.gateway_classes.get(None, found.facts.gateway_class)
