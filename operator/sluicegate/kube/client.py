@@ -75,6 +75,27 @@ class KubeClient:
         request = Request("PATCH", path, {"fieldValidation": "Strict"}, patch, MERGE_PATCH, kind is LEASE)
         return await self._object("patch", kind.kind, request)
 
+    async def dry_run(self, kind: Kind, manifest: Mapping[str, Any], *, manager: str | None) -> Object:
+        """Ask what a write would leave, admission and validation included; nothing is stored.
+
+        Args:
+            kind: Of the object.
+            manifest: What would be written.
+            manager: As whom it would be applied server-side; None is a merge patch (RFC 7386) instead.
+
+        Raises:
+            Invalid: The API server would refuse it.
+            NotFound: A merge patch of what is not there, or a namespace that is not there.
+        """
+        metadata = manifest["metadata"]
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
+        path = kind.path(metadata.get("namespace"), metadata["name"])
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        if manager is None:
+            return await self._object("dry-run", kind.kind, Request("PATCH", path, query, body, MERGE_PATCH))
+        query |= {"fieldManager": manager, "force": "true"}
+        return await self._object("dry-run", kind.kind, Request("PATCH", path, query, body, APPLY))
+
     async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
         """Create an object.
 

@@ -120,6 +120,17 @@ class Informer(Generic[T]):
         """
         return self._options.clock() - self._alive_at
 
+    async def fill(self) -> None:
+        """List once and do not watch: for commands that look once and end.
+
+        Raises:
+            KubeError: It could not be listed; a kind that the cluster does not have is no error.
+        """
+        try:
+            await self._list()
+        except NotFound:
+            self._missing()
+
     async def run(self) -> None:
         """List and watch until cancelled; every failure is retried."""
         while True:
