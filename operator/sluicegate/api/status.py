@@ -33,6 +33,8 @@ class Role(StrEnum):
     STABLE = "Stable"
     TARGET = "Target"
     CANARY = "Canary"
+    NEXT_CANARY = "NextCanary"
+    """Takes the canary's place once it is ready."""
     RETIRING = "Retiring"
     """Served before; its pods stay until the traffic has left them and scaleDownDelay is over."""
     PARKED = "Parked"
@@ -54,7 +56,7 @@ class Condition(ApiType, frozen=True):
 
 
 class ModelStatus(ApiType, frozen=True):
-    """The model version that the current spec resolved to."""
+    """The model version that a URI of the spec resolved to."""
 
     uri: Annotated[Line, doc("spec.model.uri that was resolved.")]
     registry: Annotated[Line | None, doc("The registry asked: a configured name, or a URL.")] = None
@@ -72,7 +74,7 @@ class RevisionStatus(ApiType, frozen=True):
 
     name: Annotated[Line, doc("Name of the revision's children, NAME-HASH.")]
     revision: Annotated[Line, doc("The revision's hash.")]
-    role: Annotated[Line, doc("Stable, Target, Canary, Retiring or Parked.")]
+    role: Annotated[Line, doc("Stable, Target, Canary, NextCanary, Retiring or Parked.")]
     weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")]
     replicas: Annotated[int, doc("Pods it should have now.")]
     ready_replicas: Annotated[int, doc("Pods that are ready.")]
@@ -82,6 +84,9 @@ class RevisionStatus(ApiType, frozen=True):
     number: Annotated[int | None, doc("Counts up from 1 with each new revision.")] = None
     model: Annotated[Line | None, doc("What it serves, NAME/VERSION or the URI.")] = None
     version: Annotated[Line | None, doc("Model version.")] = None
+    released_at: Annotated[
+        Time | None, doc("When the last traffic left it, of a Retiring revision; scaleDownDelay counts from here.")
+    ] = None
     reason: Annotated[Line | None, doc("Why it is not ready, in one word.")] = None
     message: Annotated[Line | None, doc("Why it is not ready, in a sentence.")] = None
 
@@ -92,9 +97,6 @@ class RolloutStatus(ApiType, frozen=True):
     phase: Annotated[Line, doc("Idle, Waiting, Shifting, Draining, Failed or Paused.")]
     target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None
     started_at: Annotated[Time | None, doc("When the target was first seen.")] = None
-    shifted_at: Annotated[
-        Time | None, doc("When all traffic had moved to the stable revision; scaleDownDelay counts from here.")
-    ] = None
     step_index: Annotated[int | None, doc("Index of the current step.")] = None
     step_hash: Annotated[Line | None, doc("Hash of the steps this index belongs to.")] = None
 
@@ -115,7 +117,8 @@ class ModelDeploymentStatus(ApiType, frozen=True):
     replicas: Annotated[int, doc("Pods of the stable revision.")] = 0
     selector: Annotated[Line | None, doc("Label selector of the pods, for the scale subresource.")] = None
     canary: Annotated[Line | None, doc("Weight of the canary as accepted, such as 10%.")] = None
-    model: Annotated[ModelStatus | None, doc("The version that the spec resolved to.")] = None
+    model: Annotated[ModelStatus | None, doc("The version that spec.model resolved to.")] = None
+    canary_model: Annotated[ModelStatus | None, doc("The version that the canary's model resolved to.")] = None
     revisions: Annotated[
         tuple[RevisionStatus, ...],
         Meta(

@@ -18,6 +18,7 @@ from sluicegate.cli.documents import Unreadable
 from sluicegate.cli.documents import read as read_documents
 from sluicegate.cli.settings import read
 from sluicegate.cli.validate import is_ours, validate
+from sluicegate.core.canary import canary_view
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import DeploymentFacts, GatewayFacts, PodFacts, Revision, Snapshot, Target
 from sluicegate.core.intent import Intent, fetched_from, intent_of
@@ -34,6 +35,9 @@ STAND_IN = ("stand-in", {"registries": {"default": {"trackingUri": "http://regis
 """Settings where the user gives none: pods are rendered with a registry that is plainly not one."""
 
 
+_USED = ("HTTPRoutePathRewrite", "HTTPRouteRequestTimeout")
+
+
 class CannotRender(ValueError):
     """A sentence for the user."""
 
@@ -42,7 +46,7 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
     """Prints the children of every ModelDeployment in `files`; 1 when one could not be rendered."""
     try:
         settings = build([(config, read(config))] if config else [STAND_IN])
-        answers = dict(_answer(each) for each in resolutions)
+        answers = dict(answer(each) for each in resolutions)
         documents = [document for file in files for document in read_documents(file) if is_ours(document)]
         if findings := validate(documents, CHECKS):
             raise CannotRender("\n".join(str(finding) for finding in findings))
@@ -74,12 +78,17 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
     )
     if (problem := unsupported(resource)) is not None:
         raise CannotRender(problem.message)
-    resolved = resolve(resource, answers)
-    intent = intent_of(resource, resolved, fetched_from(resource, resolved, settings))
-    template = pod_template(resource, intent, settings)
-    yield children.record(resource, intent, 1, template)
-    plan = decide(serving(resource, intent, settings))
-    yield from children.render(resource, plan, {intent.hash: template})
+    intents, templates = [], {}
+    for view in (resource, canary_view(resource)):
+        if view is not None:
+            resolved = resolve(view, answers)
+            intent = intent_of(view, resolved, fetched_from(view, resolved, settings))
+            if intent.hash not in templates:
+                intents.append(intent)
+                templates[intent.hash] = pod_template(view, intent, settings)
+                yield children.record(view, intent, len(intents), templates[intent.hash])
+    plan = decide(serving(resource, intents, settings))
+    yield from children.render(resource, plan, templates)
 
 
 def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel:
@@ -99,32 +108,57 @@ def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel
     return ResolvedModel(uri=uri, source=f"mlflow-artifacts:/{name or 'model'}/{version}", name=name, version=version)
 
 
-def serving(resource: ModelDeployment, intent: Intent, settings: Settings) -> Snapshot:
-    """The resource as it is once its revision serves, so that every child shows."""
-    revision, name = intent.hash, resource.metadata.name
-    child = names.child_name(name, revision)
-    stable = RevisionStatus(
-        name=child, revision=revision, role=Role.STABLE.value, weight=100, replicas=1, ready_replicas=1
+def serving(resource: ModelDeployment, intents: list[Intent], settings: Settings) -> Snapshot:
+    """The resource as it is once its revisions (the base's, then the canary's) serve, so that every child shows."""
+    name = resource.metadata.name
+    roles = {intent.hash: role for intent, role in zip(intents, (Role.STABLE, Role.CANARY), strict=False)}
+    status = ModelDeploymentStatus(
+        revisions=tuple(
+            RevisionStatus(
+                name=names.child_name(name, revision),
+                revision=revision,
+                role=role.value,
+                weight=0,
+                replicas=1,
+                ready_replicas=1,
+            )
+            for revision, role in roles.items()
+        )
     )
-    status = ModelDeploymentStatus(revisions=(stable,))
     refs = resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
-    pods = frozenset({"pod"})
+    pods = {revision: frozenset(f"{revision}-{number}" for number in range(1000)) for revision in roles}
+    targets = [Target(intent.model, intent) for intent in intents]
     return Snapshot(
         now=datetime.now(UTC),
         resource=ModelDeployment(resource.metadata, resource.spec, status),
         settings=settings,
-        target=Target(intent.model, intent),
-        revisions={revision: Revision(revision, 1, intent.display, intent.model.version, intent.model.source)},
-        deployments={revision: DeploymentFacts(revision, 0, 0, 0, replicas_ours=True)},
-        pods={revision: (PodFacts("pod", revision, ready=True, deleting=False),)},
-        endpoints={child: pods, name: pods},
+        target=targets[0],
+        canary=targets[-1] if resource.spec.canary is not None else None,
+        revisions={
+            intent.hash: Revision(intent.hash, number, intent.display, intent.model.version, intent.model.source)
+            for number, intent in enumerate(intents, 1)
+        },
+        deployments={revision: DeploymentFacts(revision, 0, 0, 0, replicas_ours=True) for revision in roles},
+        pods={
+            revision: tuple(PodFacts(each, revision, ready=True, deleting=False) for each in sorted(pods[revision]))
+            for revision in roles
+        },
+        endpoints={names.child_name(name, revision): pods[revision] for revision in roles}
+        | {name: pods[intents[0].hash]},
         gateways=tuple(
-            GatewayFacts(ref.namespace or resource.metadata.namespace, ref.name, exists=True) for ref in refs
+            GatewayFacts(
+                ref.namespace or resource.metadata.namespace,
+                ref.name,
+                exists=True,
+                features=frozenset({"HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror", *_USED}),
+            )
+            for ref in refs
         ),
     )
 
 
-def _answer(text: str) -> tuple[str, str]:
+def answer(text: str) -> tuple[str, str]:
+    """URI and version of one --resolve."""
     uri, separator, version = text.rpartition("=")
     if not separator or not uri or not version:
         raise CannotRender(f"--resolve {text!r}: write URI=VERSION, such as models:/recommendation-engine@champion=3")

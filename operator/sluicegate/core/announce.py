@@ -28,6 +28,9 @@ def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -
         names = {entry.revision: entry.name for entry in after.revisions}
         over = f" from {names.get(old, old)}" if old is not None else ""
         yield Announcement("Normal", "Promoted", f"Revision {names[new]} takes the traffic{over}.")
+    if after.canary != before.canary and (after.canary or before.canary):
+        share = f"has {after.canary} of the requests" if after.canary else "is gone"
+        yield Announcement("Normal", "CanaryWeight", f"The canary {share}.")
     yield from _ready(before, after)
 
 

@@ -11,10 +11,13 @@ from typing import Literal
 
 from sluicegate.api import duration, names
 from sluicegate.api.status import Condition, ConditionType
-from sluicegate.core.decide import lacks_timeout, started_at
+from sluicegate.core import canary
+from sluicegate.core.decide import canary_deadline_left, started_at
 from sluicegate.core.facts import Problem, Snapshot
+from sluicegate.core.lineup import aborted, same_as_base
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
-from sluicegate.core.scaling import needed, patience_left
+from sluicegate.core.scaling import needed, needed_by_canary, patience_left
+from sluicegate.core.traffic import lacks_timeout
 
 Truth = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT = 2000
@@ -42,11 +45,13 @@ class Judgement:
     """Requests from outside do not reach it as declared."""
     scaling: Problem | None
     """The autoscaler is blind."""
+    canary: Problem | None = None
+    """The canary does not come up, or not as declared."""
 
     @property
     def worst(self) -> Problem | None:
         """The one that a reader should see first."""
-        return self.spec or self.target or self.traffic or self.scaling
+        return self.spec or self.target or self.traffic or self.canary or self.scaling
 
 
 def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Judgement:
@@ -63,7 +68,33 @@ def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Jud
         target=revision_problem(snapshot, shown) or _late(snapshot, plan),
         traffic=_traffic_problem(snapshot),
         scaling=_scaling_problem(snapshot, plan.stable),
+        canary=_canary_problem(snapshot, plan),
     )
+
+
+def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
+    """What keeps the canary from what is declared; without a canary of its own, what the annotations ask in vain."""
+    if aborted(snapshot):
+        child = names.child_name(snapshot.resource.metadata.name, snapshot.target.revision or "")
+        return Problem(
+            "Aborted", f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}."
+        )
+    revision = plan.lineup.next_canary or plan.canary
+    found = revision_problem(snapshot, revision)
+    if found is not None:
+        return Problem(found.reason, f"Canary: {found.message}", found.waits_for_user)
+    if revision is not None and canary.named(snapshot, names.ANNOTATION_ABORT) == revision:
+        return Problem(
+            "Aborted",
+            f"The canary was aborted, so it has no share: change spec.canary, or remove {names.ANNOTATION_ABORT}.",
+        )
+    if canary_deadline_left(snapshot, revision) == 0:
+        text = snapshot.resource.spec.rollout.progress_deadline
+        return Problem(
+            "ProgressDeadlineExceeded",
+            f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): look at their logs.",
+        )
+    return canary.problem(snapshot)
 
 
 def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
@@ -214,9 +245,16 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
         suffix = (
             " The previous revision goes on serving."
             if available.status == "True" and (judgement.spec or plan.target)
-            else ""
+            else _stays(snapshot, plan, available, judgement)
         )
         return Verdict("False", judgement.worst.reason, judgement.worst.message + suffix)
+    if (pin := canary.pinned(snapshot)) is not None and pin != snapshot.target.revision and plan.target is None:
+        child = names.child_name(snapshot.resource.metadata.name, pin)
+        return Verdict(
+            "False",
+            "Pinned",
+            f"The annotation {names.ANNOTATION_PIN} holds revision {child}: remove it to follow the spec.",
+        )
     if snapshot.resource.spec.paused:
         if plan.stable is not None and plan.stable == snapshot.target.revision:
             return available
@@ -238,6 +276,43 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
         return Verdict("False", "RoutePending", "The gateway has not accepted the route yet.")
     if not plan.shifted:
         return Verdict("False", "ShiftingTraffic", "Traffic is moving to the new revision.")
+    return _ready_canary(snapshot, plan) or _serving(snapshot, plan, available)
+
+
+def _stays(snapshot: Snapshot, plan: Plan, available: Verdict, judgement: Judgement) -> str:
+    """Who has the canary's share while the canary does not come up."""
+    if plan.canary is None or judgement.worst is not judgement.canary or available.status != "True":
+        return ""
+    return " Its share stays with the stable revision." if not snapshot.able_pods(plan.canary) else ""
+
+
+def _ready_canary(snapshot: Snapshot, plan: Plan) -> Verdict | None:
+    """What the canary still waits for; None when it has what is declared."""
+    name, revision = snapshot.resource.metadata.name, plan.lineup.next_canary or plan.canary
+    if revision is None:
+        return None
+    able, wanted = snapshot.able_pods(revision), needed_by_canary(snapshot, revision, plan.stable)
+    if able < (1 if snapshot.split.weight(revision) else wanted) or plan.lineup.next_canary is not None:
+        keeper = "the present canary" if plan.lineup.next_canary is not None else "the stable revision"
+        words = f"Canary {names.child_name(name, revision)} is starting: {able} of {wanted} pods ready"
+        return Verdict("False", "WaitingForPods", f"{words}; its share stays with {keeper}.")
+    if plan.route is not None and plan.route.split.weight(revision) != canary.declared_weight(snapshot, revision):
+        return Verdict("False", "WaitingForPods", "Pods are started for the new weights first.")
+    if plan.route is not None and snapshot.split != plan.route.split:
+        return Verdict("False", "ShiftingTraffic", "New weights are on their way to the gateway.")
+    return None
+
+
+def _serving(snapshot: Snapshot, plan: Plan, available: Verdict) -> Verdict:
+    if plan.canary is not None:
+        child = names.child_name(snapshot.resource.metadata.name, plan.canary)
+        about = "" if snapshot.routed else "about "
+        weight = canary.declared_weight(snapshot, plan.canary)
+        return Verdict("True", "Serving", f"{available.message} Canary {child} has {about}{weight} % of the requests.")
+    if same_as_base(snapshot, plan.stable, plan.target):
+        return Verdict(
+            "True", "SameAsStable", f"{available.message} spec.canary is the same revision, so there is no canary."
+        )
     return Verdict("True", "Serving", available.message)
 
 
@@ -257,14 +332,15 @@ def _progressing(plan: Plan, judgement: Judgement, ready: Verdict) -> Verdict:
 
 def _routed(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
     if not snapshot.gateways:
-        return Verdict("True", "ServiceOnly", "No gateway is named: the in-cluster Service is the only way in.")
+        about = " The canary's weight is approximate: requests spread over pods." if plan.canary is not None else ""
+        return Verdict("True", "ServiceOnly", f"No gateway is named: the in-cluster Service is the only way in.{about}")
     if judgement.traffic is not None:
         return Verdict("False", judgement.traffic.reason, judgement.traffic.message)
     if snapshot.route is None:
         return Verdict("False", "WaitingForPods", "The route is made once a pod is ready.")
     if not snapshot.route.accepted:
         return Verdict("False", "RoutePending", "The gateway has not accepted the route yet.")
-    if plan.route is not None and snapshot.route.weights != dict(plan.route.weights):
+    if plan.route is not None and snapshot.split != plan.route.split:
         return Verdict("False", "ShiftingTraffic", "New weights are on their way to the gateway.")
     limits = (
         " Its class does not support request timeouts, so spec.traffic.timeout has no effect."

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
+from sluicegate.api.status import Role
+from sluicegate.api.traffic import Header
 from sluicegate.core.intent import Intent
 from sluicegate.core.resolution import ResolvedModel
 
@@ -81,11 +84,42 @@ class ServiceFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """Copies of requests, whose answers are discarded."""
+
+    revision: str
+    percent: int
+    """Share of the requests that are copied, 1 to 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Who gets which requests of a route, by revision hash."""
+
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """Percent of the requests that nothing else claims; never 0, and they sum to 100 (or there are none)."""
+    matched: str | None = None
+    """The revision that requests with one of `matches` go to, wholly."""
+    matches: tuple[Header, ...] = ()
+    mirror: Mirror | None = None
+
+    @property
+    def revisions(self) -> frozenset[str]:
+        """Every revision that any request reaches."""
+        others = (self.matched, self.mirror.revision if self.mirror is not None else None)
+        return frozenset(self.weights) | {each for each in others if each is not None}
+
+    def weight(self, revision: str | None) -> int:
+        """Percent of the requests that go to `revision`."""
+        return self.weights.get(revision or "", 0)
+
+
+@dataclass(frozen=True, slots=True)
 class RouteFacts:
     """The HTTPRoute."""
 
-    weights: Mapping[str, int]
-    """Weight by revision hash, as its spec has them."""
+    split: Split
+    """As its spec has it."""
     accepted: bool
     """Whether every parent has accepted the present generation, references resolved."""
     refusal: str | None = None
@@ -106,6 +140,10 @@ class GatewayFacts:
     gateway_class: str = ""
     features: frozenset[str] = frozenset()
     """What its class says it supports (GatewayClass status.supportedFeatures); empty where the class says nothing."""
+
+    def offers(self, feature: str) -> bool:
+        """Whether the class says that it supports `feature`: what an optional feature needs before it is used."""
+        return feature in self.features
 
     def lacks(self, feature: str) -> bool:
         """Whether the class publishes what it supports, and `feature` is not among it."""
@@ -146,6 +184,9 @@ class Snapshot:
     resource: ModelDeployment
     settings: Settings
     target: Target
+    """What the base of the spec asks for."""
+    canary: Target | None = None
+    """What spec.canary asks for; None where there is no such field."""
     revisions: Mapping[str, Revision] = field(default_factory=dict)
     deployments: Mapping[str, DeploymentFacts] = field(default_factory=dict)
     autoscalers: Mapping[str, AutoscalerFacts] = field(default_factory=dict)
@@ -164,6 +205,25 @@ class Snapshot:
     def live_pods(self, revision: str | None) -> tuple[PodFacts, ...]:
         """Pods of a revision that are not on their way out."""
         return tuple(pod for pod in self.pods.get(revision or "", ()) if not pod.deleting)
+
+    def able_pods(self, revision: str | None) -> int:
+        """How many pods of a revision are ready and listed in the EndpointSlices of its own Service."""
+        service = names.child_name(self.resource.metadata.name, revision or "")
+        return len(self.endpoints.get(service, frozenset()) & self.ready_pods(revision))
+
+    def recorded(self, role: Role) -> tuple[str, ...]:
+        """Hashes of the revisions that status has in a role, in its order."""
+        return tuple(entry.revision for entry in self.resource.status.revisions if entry.role == role)
+
+    @property
+    def split(self) -> Split:
+        """The route's split; an empty one while there is no route."""
+        return self.route.split if self.route is not None else Split()
+
+    @property
+    def routed(self) -> bool:
+        """Whether requests come in by a route; without a gateway the Service is the only way in."""
+        return bool(self.gateways)
 
     def ready_pods(self, revision: str | None) -> frozenset[str]:
         """Names of the pods of a revision that are ready and not on their way out."""

@@ -11,15 +11,18 @@ from datetime import datetime
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.api.traffic import Header
 from sluicegate.core.facts import (
     AutoscalerFacts,
     DeploymentFacts,
     GatewayFacts,
+    Mirror,
     PodFacts,
     Problem,
     Revision,
     RouteFacts,
     ServiceFacts,
+    Split,
 )
 from sluicegate.core.failures import fetched_digest, pod_problem
 
@@ -132,21 +135,41 @@ def merged_endpoints(slices: Iterable[tuple[str, frozenset[str]]]) -> dict[str, 
 
 
 def route(obj: Raw) -> RouteFacts:
-    """Facts of the HTTPRoute: the weights in its spec, and whether every parent took this generation."""
+    """Facts of the HTTPRoute: the split in its spec, and whether every parent took this generation."""
     spec = obj.get("spec") or {}
     parent_refs = spec.get("parentRefs") or ()
-    weights: dict[str, int] = {}
-    for rule in spec.get("rules") or ():
-        for backend in rule.get("backendRefs") or ():
-            revision = str(backend.get("name", "")).rpartition("-")[2]
-            weights[revision] = int(backend.get("weight", 1))
     generation = int(obj["metadata"].get("generation") or 0)
     good, refusal = 0, None
     for parent in (obj.get("status") or {}).get("parents") or ():
         verdict = _parent_verdict(parent, generation)
         good += verdict is True
         refusal = refusal or (verdict if isinstance(verdict, str) else None)
-    return RouteFacts(weights=weights, accepted=bool(parent_refs) and good >= len(parent_refs), refusal=refusal)
+    split = _split(spec.get("rules") or ())
+    return RouteFacts(split=split, accepted=bool(parent_refs) and good >= len(parent_refs), refusal=refusal)
+
+
+def _split(rules: Iterable[Raw]) -> Split:
+    """What the rules of a route come to: one with headers is the canary's own, the other splits by weight."""
+    weights: dict[str, int] = {}
+    matched, matches, mirror = None, [], None
+    for rule in rules:
+        shares = {_revision_of(each): int(each.get("weight", 1)) for each in rule.get("backendRefs") or ()}
+        shares = {revision: weight for revision, weight in shares.items() if weight}
+        headers = [each for match in rule.get("matches") or () for each in match.get("headers") or ()]
+        if headers:
+            matched = next(iter(shares), None)
+            matches += [Header(name=each["name"], value=each["value"], type=each.get("type")) for each in headers]
+            continue
+        weights.update(shares)
+        for filtered in rule.get("filters") or ():
+            if filtered.get("type") == "RequestMirror":
+                copied = filtered["requestMirror"]
+                mirror = Mirror(_revision_of(copied["backendRef"]), int(copied.get("percent", 100)))
+    return Split(weights=weights, matched=matched, matches=tuple(matches), mirror=mirror)
+
+
+def _revision_of(backend: Raw) -> str:
+    return str(backend.get("name", "")).rpartition("-")[2]
 
 
 def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | None:

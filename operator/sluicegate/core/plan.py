@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sluicegate.api.status import Role
 from sluicegate.api.traffic import ParentRef
+from sluicegate.core.facts import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class RevisionPlan:
     scale: Scale
     new: bool = False
     """Whether its ControllerRevision has to be made."""
+    weight: int = 0
+    """Percent of the requests that it should have once all is as declared."""
 
     @property
     def parked(self) -> bool:
@@ -58,17 +60,33 @@ class RoutePlan:
     path_prefix: str
     timeout_seconds: float | None
     """None where the gateway's class does not support request timeouts."""
-    weights: Mapping[str, int]
-    """Weight by revision hash; they sum to 100."""
+    split: Split
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Who is who among the revisions."""
+
+    stable: str | None = None
+    target: str | None = None
+    """The revision that is to become stable; None when it already is, or when there is none."""
+    canary: str | None = None
+    """The revision that has, or gets once it is ready, the canary's share."""
+    next_canary: str | None = None
+    """The revision that takes the canary's place once it is ready."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Those that there are."""
+        everyone = (self.stable, self.target, self.canary, self.next_canary)
+        return tuple(each for each in everyone if each is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The whole of what should be, apart from the status."""
 
-    stable: str | None
-    target: str | None
-    """The revision that is to take over; None when it already has, or when there is none."""
+    lineup: Lineup = Lineup()
     revisions: tuple[RevisionPlan, ...] = ()
     service_revision: str | None = None
     """Hash in the stable Service's selector; None widens it to all revisions."""
@@ -79,6 +97,25 @@ class Plan:
     forgotten: tuple[str, ...] = ()
     """Hashes of revisions beyond historyLimit, to be deleted."""
     shifted: bool = False
-    """Whether all traffic has moved to the stable revision."""
+    """Whether every way in has let go of all revisions but stable and canary."""
     recheck_after: float | None = None
     """Seconds until time alone may change the plan."""
+
+    @property
+    def stable(self) -> str | None:
+        """The revision that serves."""
+        return self.lineup.stable
+
+    @property
+    def target(self) -> str | None:
+        """The revision that is to become stable."""
+        return self.lineup.target
+
+    @property
+    def canary(self) -> str | None:
+        """The revision beside the stable one."""
+        return self.lineup.canary
+
+    def of(self, revision: str) -> RevisionPlan | None:
+        """The plan of one revision."""
+        return next((entry for entry in self.revisions if entry.hash == revision), None)

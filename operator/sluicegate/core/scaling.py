@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from sluicegate.api.spec import ScalingSpec
+from sluicegate.core.canary import canary_scaling, declared_weight
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Autoscaled, Fixed, Scale
 
@@ -17,28 +20,88 @@ def needed(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
     minReplicas under peak load is an outage (flagger#1209). The very first revision may serve with one pod: there is
     nothing better to wait for.
     """
-    scaling = snapshot.resource.spec.scaling
-    if predecessor is None:
-        return min(1, _fixed(scaling)) if not scaling.autoscaled else 1
-    if not scaling.autoscaled:
-        return _fixed(scaling)
-    return _lower_bound(snapshot, revision, predecessor)
+    spec = snapshot.resource.spec.scaling
+    if predecessor is None or predecessor == revision:
+        return min(1, _fixed(spec)) if not spec.autoscaled else 1
+    return carrying(snapshot, spec, 100) if spec.autoscaled else _fixed(spec)
 
 
-def scale_of(snapshot: Snapshot, revision: str, predecessor: str | None) -> Scale:
-    """The scale of a revision that serves, is about to, or has just served."""
-    scaling = snapshot.resource.spec.scaling
-    if not scaling.autoscaled:
-        return Fixed(_fixed(scaling))
-    assert scaling.max is not None
-    lower = _lower_bound(snapshot, revision, predecessor)
+def needed_by_canary(snapshot: Snapshot, revision: str, stable: str | None) -> int:
+    """Ready pods that a canary needs before its share may grow."""
+    spec = canary_scaling(snapshot.resource.spec)
+    if not snapshot.routed:
+        shared = snapshot.service is not None and snapshot.service.revision is None
+        return 1 if shared else max(1, by_ratio(snapshot, revision, stable))
+    if spec.autoscaled:
+        return carrying(snapshot, spec, declared_weight(snapshot, revision))
+    return max(1, _fixed(spec))
+
+
+def carrying(snapshot: Snapshot, spec: ScalingSpec, share: int) -> int:
+    """Pods of an autoscaled revision that carry `share` percent of the present load, within its bounds."""
+    lower, upper = spec.min or 1, spec.max or 1
+    return max(lower, min(upper, math.ceil(_load_in_pods(snapshot) * share / 100)))
+
+
+def _load_in_pods(snapshot: Snapshot) -> int:
+    """How many pods the whole load keeps busy at most, judged by those that serve it now.
+
+    Every revision with a share gives a bound (its pods by its share); the least is the truest, since each may have too many.
+    """
+    if not snapshot.split.weights:
+        serving = snapshot.service.revision if snapshot.service is not None else None
+        return len(snapshot.ready_pods(serving))
+    bounds = [
+        math.ceil(len(snapshot.ready_pods(revision)) * 100 / weight)
+        for revision, weight in snapshot.split.weights.items()
+    ]
+    return min((each for each in bounds if each), default=0)
+
+
+def scale_of(snapshot: Snapshot, revision: str, spec: ScalingSpec, growing_to: int | None = None) -> Scale:
+    """The scale of a revision that serves or is about to.
+
+    Args:
+        snapshot: What is known.
+        revision: Its hash.
+        spec: The base's scaling or the canary's.
+        growing_to: The percent of the requests that it is to have, where that is more than it has.
+    """
+    if not spec.autoscaled:
+        return Fixed(_fixed(spec))
+    assert spec.max is not None
+    lower = (spec.min or 1) if growing_to is None else carrying(snapshot, spec, growing_to)
     return Autoscaled(
         min=lower,
-        max=scaling.max,
+        max=spec.max,
         keep_replicas=_kept(snapshot, revision, lower),
-        metrics=scaling.metrics,
-        behavior=scaling.behavior,
+        metrics=spec.metrics,
+        behavior=spec.behavior,
     )
+
+
+def canary_scale(snapshot: Snapshot, revision: str, stable: str | None) -> Scale:
+    """The scale of a canary: its own, or without a gateway the number that gives it its share of the Service."""
+    if not snapshot.routed:
+        return Fixed(by_ratio(snapshot, revision, stable))
+    weight = declared_weight(snapshot, revision)
+    growing = weight if weight > snapshot.split.weight(revision) else None
+    return scale_of(snapshot, revision, canary_scaling(snapshot.resource.spec), growing)
+
+
+def by_ratio(snapshot: Snapshot, revision: str, stable: str | None) -> int:
+    """Pods of a canary that shares the Service with stable: the number whose share is nearest to its weight, at least one.
+
+    Without a stable revision to measure by, and at weight 0, it is one: a dark launch really runs.
+    """
+    weight = declared_weight(snapshot, revision)
+    there = snapshot.deployments.get(stable or "")
+    beside = _fixed(snapshot.resource.spec.scaling)
+    if snapshot.resource.spec.scaling.autoscaled:
+        beside = there.replicas if there is not None else 1
+    if beside == 0:
+        return 0
+    return max(1, round(beside * weight / (100 - weight))) if weight < 100 else beside
 
 
 def patience_left(snapshot: Snapshot, revision: str | None) -> float | None:
@@ -51,16 +114,8 @@ def patience_left(snapshot: Snapshot, revision: str | None) -> float | None:
     return left if left > 0 else None
 
 
-def _fixed(scaling: ScalingSpec) -> int:
-    return 1 if scaling.replicas is None else scaling.replicas
-
-
-def _lower_bound(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
-    scaling = snapshot.resource.spec.scaling
-    lower, upper = scaling.min or 1, scaling.max or 1
-    if predecessor is None or predecessor == revision:
-        return lower
-    return max(lower, min(upper, len(snapshot.ready_pods(predecessor))))
+def _fixed(spec: ScalingSpec) -> int:
+    return 1 if spec.replicas is None else spec.replicas
 
 
 def _kept(snapshot: Snapshot, revision: str, lower: int) -> int | None:

@@ -7,9 +7,11 @@ from datetime import datetime
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
 from sluicegate.core import conditions
-from sluicegate.core.decide import path_prefix, shifted_since, started_at
-from sluicegate.core.facts import GatewayFacts, Problem, Revision, Snapshot
+from sluicegate.core.canary import canary_view
+from sluicegate.core.decide import released_at, started_at
+from sluicegate.core.facts import GatewayFacts, Problem, Revision, Snapshot, Target
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
+from sluicegate.core.traffic import path_prefix
 
 
 def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> ModelDeploymentStatus:
@@ -31,7 +33,9 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
         address=f"http://{name}.{snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
         replicas=there.current if there is not None else 0,
         selector=f"{names.LABEL_DEPLOYMENT}={name},{names.LABEL_REVISION}={serving}" if serving else None,
-        model=_model(snapshot, plan),
+        canary=_canary(snapshot, plan),
+        model=_base_model(snapshot),
+        canary_model=_canary_model(snapshot),
         revisions=tuple(_revision(snapshot, plan, entry) for entry in plan.revisions),
         rollout=_rollout(snapshot, plan, judgement),
     )
@@ -60,13 +64,30 @@ def _listener(gateway: GatewayFacts) -> tuple[str, str]:
     return protocol.lower(), "" if number == {"HTTP": 80, "HTTPS": 443}[protocol] else f":{number}"
 
 
-def _model(snapshot: Snapshot, plan: Plan) -> ModelStatus | None:
-    """What the spec resolved to; while it does not resolve, what was pinned before stays."""
-    before = snapshot.resource.status.model
-    resolved = snapshot.target.resolved
-    if resolved is None or snapshot.target.intent is None:
+def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
+    """The weight of the canary as accepted, for the printer column."""
+    if plan.canary is None:
+        return None
+    weight = _accepted(snapshot, plan.canary)
+    return f"{'' if snapshot.routed else '~'}{weight or 0}%"
+
+
+def _base_model(snapshot: Snapshot) -> ModelStatus | None:
+    """What the base resolved to; while it does not resolve, what was pinned before stays."""
+    return _model(snapshot, snapshot.target, snapshot.resource.spec.model.uri, snapshot.resource.status.model)
+
+
+def _canary_model(snapshot: Snapshot) -> ModelStatus | None:
+    view = canary_view(snapshot.resource)
+    if view is None or snapshot.canary is None:
+        return None
+    return _model(snapshot, snapshot.canary, view.spec.model.uri, snapshot.resource.status.canary_model)
+
+
+def _model(snapshot: Snapshot, target: Target, uri: str, before: ModelStatus | None) -> ModelStatus | None:
+    resolved = target.resolved
+    if resolved is None or target.intent is None:
         return before
-    uri = snapshot.resource.spec.model.uri
     same = before is not None and (before.uri, before.source, before.version) == (
         uri,
         resolved.source,
@@ -74,13 +95,13 @@ def _model(snapshot: Snapshot, plan: Plan) -> ModelStatus | None:
     )
     return ModelStatus(
         uri=uri,
-        registry=snapshot.target.intent.registry,
+        registry=target.intent.registry,
         source=resolved.source,
         name=resolved.name,
         version=resolved.version,
         run_id=resolved.run_id,
         model_id=resolved.model_id,
-        digest=_digest(snapshot, snapshot.target.revision) or (before.digest if same and before is not None else None),
+        digest=_digest(snapshot, target.revision) or (before.digest if same and before is not None else None),
         resolved_at=before.resolved_at if same and before is not None else _text(snapshot.now),
     )
 
@@ -94,6 +115,7 @@ def _digest(snapshot: Snapshot, revision: str | None) -> str | None:
 def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionStatus:
     record = snapshot.revisions.get(entry.hash) or _unborn(snapshot, entry.hash)
     problem = None if entry.parked else conditions.revision_problem(snapshot, entry.hash)
+    free_since = released_at(snapshot, entry.hash) if entry.role is Role.RETIRING else None
     return RevisionStatus(
         name=names.child_name(snapshot.resource.metadata.name, entry.hash),
         revision=entry.hash,
@@ -101,10 +123,11 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
         role=entry.role.value,
         model=record.model,
         version=record.version,
-        weight=_weight(plan, entry.hash),
+        weight=entry.weight,
         accepted_weight=_accepted(snapshot, entry.hash),
         replicas=_replicas(snapshot, entry),
         ready_replicas=len(snapshot.ready_pods(entry.hash)),
+        released_at=_text(free_since) if free_since is not None else None,
         reason=problem.reason if problem else None,
         message=conditions.shortened(problem.message) if problem else None,
     )
@@ -122,40 +145,47 @@ def _replicas(snapshot: Snapshot, entry: RevisionPlan) -> int:
 
 
 def _unborn(snapshot: Snapshot, revision: str) -> Revision:
-    """The record that the target will have: it is being made in this very pass."""
-    intent = snapshot.target.intent
+    """The record that a new revision will have: it is being made in this very pass."""
     number = 1 + max((each.number for each in snapshot.revisions.values()), default=0)
-    if intent is None:
-        return Revision(revision, number, "", None, "")
-    return Revision(revision, number, intent.display, intent.model.version, intent.model.source)
-
-
-def _weight(plan: Plan, revision: str) -> int:
-    if plan.route is not None:
-        return plan.route.weights.get(revision, 0)
-    return 100 if revision == plan.stable else 0
+    for target in (snapshot.target, snapshot.canary):
+        intent = target.intent if target is not None else None
+        if intent is not None and intent.hash == revision:
+            return Revision(revision, number, intent.display, intent.model.version, intent.model.source)
+        number += target is not None and target.revision not in (None, *snapshot.revisions)
+    return Revision(revision, number, "", None, "")
 
 
 def _accepted(snapshot: Snapshot, revision: str) -> int | None:
-    """Weight that the gateway has taken; without a gateway, what the Service really selects."""
-    if snapshot.gateways:
-        route = snapshot.route
-        return route.weights.get(revision, 0) if route is not None and route.accepted else None
-    if snapshot.service is None or snapshot.service.revision is None:
+    """Weight that the gateway has taken; without a gateway, the share of the Service's endpoints, which is about the weight."""
+    if snapshot.routed:
+        return snapshot.split.weight(revision) if snapshot.route is not None and snapshot.route.accepted else None
+    if snapshot.service is None:
         return None
-    return 100 if snapshot.service.revision == revision else 0
+    if snapshot.service.revision is not None:
+        return 100 if snapshot.service.revision == revision else 0
+    listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
+    return round(100 * len(listed & snapshot.ready_pods(revision)) / len(listed)) if listed else None
 
 
 def _rollout(snapshot: Snapshot, plan: Plan, judgement: conditions.Judgement) -> RolloutStatus:
-    shifted_at = _text(shifted_since(snapshot, plan.stable) or snapshot.now) if plan.shifted else None
     if plan.target is not None:
         started = _text(started_at(snapshot, plan.target))
         phase = "Paused" if snapshot.resource.spec.paused else "Failed" if judgement.target else "Waiting"
-        return RolloutStatus(phase=phase, target=plan.target, started_at=started, shifted_at=shifted_at)
+        return RolloutStatus(phase=phase, target=plan.target, started_at=started)
     if plan.stable is not None and not plan.shifted:
-        return RolloutStatus(phase="Shifting", shifted_at=None)
+        return RolloutStatus(phase="Shifting")
     draining = any(entry.role is Role.RETIRING for entry in plan.revisions)
-    return RolloutStatus(phase="Draining" if draining else "Idle", shifted_at=shifted_at)
+    return RolloutStatus(phase="Draining" if draining else "Idle")
+
+
+def differs_in_state(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    """Whether a status has something that the next decision builds on, so that it must not wait to be written."""
+
+    def state(status: ModelDeploymentStatus) -> set[tuple[str, str, str | None]]:
+        kept = (entry for entry in status.revisions if entry.role != Role.PARKED)
+        return {(entry.revision, entry.role, entry.released_at) for entry in kept}
+
+    return state(before) != state(after)
 
 
 def _text(moment: datetime) -> str:

@@ -12,8 +12,6 @@ from sluicegate.core.facts import Problem
 def unsupported_fields(resource: ModelDeployment) -> Iterator[str]:
     """Paths of the fields that `resource` uses and nothing acts on."""
     spec = resource.spec
-    if spec.canary is not None:
-        yield "spec.canary"
     if spec.rollout.steps:
         yield "spec.rollout.steps"
     if spec.rollout.analysis is not None:
@@ -24,10 +22,10 @@ def unsupported_fields(resource: ModelDeployment) -> Iterator[str]:
         yield "spec.model.maxStaleness"
     if spec.runtime.dependencies == "Install":
         yield "spec.runtime.dependencies"
+    if spec.canary is not None and spec.canary.runtime is not None and spec.canary.runtime.dependencies == "Install":
+        yield "spec.canary.runtime.dependencies"
     for annotation in (
-        names.ANNOTATION_PIN,
-        names.ANNOTATION_ABORT,
-        names.ANNOTATION_PROMOTE,
+        *(() if spec.canary is not None else (names.ANNOTATION_PROMOTE,)),
         names.ANNOTATION_RETRY,
         names.ANNOTATION_PAUSE,
     ):

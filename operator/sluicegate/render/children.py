@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from sluicegate.api import duration, names
 from sluicegate.api.resource import Meta, ModelDeployment
-from sluicegate.core.facts import Revision
+from sluicegate.core.facts import Mirror, Revision
 from sluicegate.core.intent import Intent
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan, RoutePlan
 from sluicegate.core.resolution import ResolvedModel
 from sluicegate.render import engine, invariants
 
 Manifest = dict[str, Any]
+_REWRITE = {
+    "type": "URLRewrite",
+    "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}},
+}
 
 
 def owner_reference(metadata: Meta) -> Manifest:
@@ -127,13 +133,27 @@ def _route(resource: ModelDeployment, route: RoutePlan) -> Manifest:
             "parent_refs": [_parent(ref, resource) for ref in route.parent_refs],
             "hostnames": list(route.hostnames),
             "path": route.path_prefix,
+            "rewrite": _REWRITE,
             "timeout": duration.gateway(route.timeout_seconds) if route.timeout_seconds is not None else None,
-            "backends": [
-                {"group": "", "kind": "Service", "name": names.child_name(name, revision), "port": 80, "weight": weight}
-                for revision, weight in sorted(route.weights.items())
-            ],
+            "backends": [_backend(name, revision, weight) for revision, weight in sorted(route.split.weights.items())],
+            "matches": [msgspec.to_builtins(each) for each in route.split.matches],
+            "matched": [_backend(name, route.split.matched, 100)] if route.split.matched is not None else [],
+            "mirror": _mirror(name, route.split.mirror) if route.split.mirror is not None else None,
         },
     )
+
+
+def _backend(name: str, revision: str, weight: int) -> Manifest:
+    return {**_service_reference(name, revision), "weight": weight}
+
+
+def _mirror(name: str, mirror: Mirror) -> Manifest:
+    copied: Manifest = {"backendRef": _service_reference(name, mirror.revision)}
+    return copied if mirror.percent == 100 else {**copied, "percent": mirror.percent}
+
+
+def _service_reference(name: str, revision: str) -> Manifest:
+    return {"group": "", "kind": "Service", "name": names.child_name(name, revision), "port": 80}
 
 
 def _parent(ref: Any, resource: ModelDeployment) -> Manifest:

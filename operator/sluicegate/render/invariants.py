@@ -31,9 +31,10 @@ def checked(manifest: dict[str, Any]) -> dict[str, Any]:
         if not selector <= spec["template"]["metadata"]["labels"].items():
             raise Broken(f"{where} does not select its own pods")
     if kind == "HTTPRoute":
-        weights = [backend["weight"] for rule in spec["rules"] for backend in rule["backendRefs"]]
-        if sum(weights) != 100 or min(weights) < 0:
-            raise Broken(f"{where} has weights {weights}, which do not sum to 100")
+        for rule in spec["rules"]:
+            weights = [backend["weight"] for backend in rule["backendRefs"]]
+            if sum(weights) != 100 or min(weights) < 0:
+                raise Broken(f"{where} has weights {weights}, which do not sum to 100")
     if wrong := schema.complaints(kind, {**manifest, "metadata": {**metadata, "ownerReferences": []}}):
         raise Broken(f"{where}: {'; '.join(wrong)}")
     return manifest

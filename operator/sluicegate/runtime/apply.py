@@ -71,11 +71,13 @@ class Applier:
         return done
 
     def _records(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Iterator[Manifest]:
-        intent = gathered.snapshot.target.intent
+        number = children.next_number(gathered.snapshot.revisions)
+        targets = [each for each in (gathered.snapshot.target, gathered.snapshot.canary) if each is not None]
+        intents = {each.intent.hash: each.intent for each in targets if each.intent is not None}
         for entry in plan.revisions:
-            if entry.new and intent is not None and intent.hash == entry.hash:
-                number = children.next_number(gathered.snapshot.revisions)
-                yield children.record(resource, intent, number, gathered.templates[entry.hash])
+            if entry.new and entry.hash in intents:
+                yield children.record(resource, intents[entry.hash], number, gathered.templates[entry.hash])
+                number += 1
 
     def _unwanted_autoscalers(self, resource: ModelDeployment, plan: Plan) -> Iterator[Child]:
         autoscaled = {entry.hash for entry in plan.revisions if isinstance(entry.scale, Autoscaled)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.core import observe
+from sluicegate.core.canary import canary_view
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
 from sluicegate.core.intent import fetched_from, intent_of
 from sluicegate.core.resolution import ResolutionError
@@ -21,6 +22,7 @@ from sluicegate.runtime.registries import Resolver
 from sluicegate.runtime.resources import Resources
 
 Manifest = dict[str, Any]
+_OF_CANARY = "spec.canary: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +49,28 @@ class Gatherer:
 
         Resolution may wait for the registry, so the caches are read after it, all in one go.
         """
-        target = await self._target(resource)
+        problem, view = unsupported(resource), canary_view(resource)
+        target = Target(problem=problem) if problem is not None else await self._target(resource)
+        canary = None
+        if view is not None:
+            canary = Target(problem=problem) if problem is not None else _of_canary(await self._target(view))
         templates = self._stored_templates(resource)
-        if target.intent is not None and target.problem is None and target.intent.hash not in templates:
-            try:
-                templates[target.intent.hash] = pod_template(resource, target.intent, self._settings)
-            except Refused as error:
-                target = Target(target.resolved, target.intent, error.problem)
-        return Gathered(self._snapshot(resource, target, now()), templates)
+        target = self._with_template(resource, target, templates)
+        if view is not None and canary is not None:
+            canary = _of_canary(self._with_template(view, canary, templates))
+        return Gathered(self._snapshot(resource, target, canary, now()), templates)
+
+    def _with_template(self, resource: ModelDeployment, target: Target, templates: dict[str, Manifest]) -> Target:
+        """`target`, its pod template added to `templates`; or with the problem of having none."""
+        if target.intent is None or target.problem is not None or target.intent.hash in templates:
+            return target
+        try:
+            templates[target.intent.hash] = pod_template(resource, target.intent, self._settings)
+        except Refused as error:
+            return Target(target.resolved, target.intent, error.problem)
+        return target
 
     async def _target(self, resource: ModelDeployment) -> Target:
-        problem = unsupported(resource)
-        if problem is not None:
-            return Target(problem=problem)
         try:
             resolved = await self._resolver.resolve(resource)
         except ResolutionError as error:
@@ -71,7 +82,7 @@ class Gatherer:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
         return {child.revision: child.desired_part()["data"]["template"] for child in children if child.revision}
 
-    def _snapshot(self, resource: ModelDeployment, target: Target, now: datetime) -> Snapshot:
+    def _snapshot(self, resource: ModelDeployment, target: Target, canary: Target | None, now: datetime) -> Snapshot:
         caches, key = self._caches, resource.key
         pods: dict[str, tuple[PodFacts, ...]] = {}
         for pod in caches.pods.owned(key):
@@ -83,6 +94,7 @@ class Gatherer:
             resource=resource,
             settings=self._settings,
             target=target,
+            canary=canary,
             revisions={facts.hash: facts for facts in caches.facts(kinds.CONTROLLER_REVISION, key)},
             deployments={facts.revision: facts for facts in caches.facts(kinds.DEPLOYMENT, key)},
             autoscalers={facts.revision: facts for facts in caches.facts(kinds.HPA, key)},
@@ -112,6 +124,14 @@ class Gatherer:
             if (other.metadata.creation_timestamp, other.key) < (resource.metadata.creation_timestamp, resource.key):
                 return "/".join(other.key)
         return None
+
+
+def _of_canary(target: Target) -> Target:
+    """`target` with a problem's sentence saying that it is the canary's."""
+    problem = target.problem
+    if problem is None or problem.message.startswith(_OF_CANARY):
+        return target
+    return replace(target, problem=replace(problem, message=f"{_OF_CANARY}{problem.message}"))
 
 
 def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:

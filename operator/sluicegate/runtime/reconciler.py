@@ -17,7 +17,7 @@ from sluicegate.core.announce import announcements
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Plan
-from sluicegate.core.status import compose
+from sluicegate.core.status import compose, differs_in_state
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict, KubeError, NotFound
 from sluicegate.kube.events import EventRecorder
@@ -32,7 +32,10 @@ logger = logging.getLogger(__name__)
 Key = tuple[str, str]
 
 STATUS_INTERVAL = 1.0
-"""Seconds between two status writes of one resource: what happens in between shows in the later one."""
+"""Seconds between two status writes of one resource: what happens in between shows in the later one.
+
+What the next decision builds on (roles, release times) is written at once.
+"""
 
 
 def utc_now() -> datetime:
@@ -103,7 +106,8 @@ class Reconciler:
         if applied.conflicts:
             self._queue.add_after(key, 0.2)
             return "retry"
-        unresolved = snapshot.target.problem is not None and snapshot.target.intent is None
+        targets = [each for each in (snapshot.target, snapshot.canary) if each is not None]
+        unresolved = any(each.problem is not None and each.intent is None for each in targets)
         if applied.refused is not None or unresolved:
             self._queue.retry(key)
             return "retry"
@@ -116,7 +120,7 @@ class Reconciler:
             return
         key, now = resource.key, time.monotonic()
         wait = self._status_written.get(key, -STATUS_INTERVAL) + STATUS_INTERVAL - now
-        if wait > 0:
+        if wait > 0 and not differs_in_state(resource.status, status):
             self._queue.add_after(key, wait)
             return
         metadata = {

@@ -54,15 +54,14 @@ class Resolver:
         return self._pinned(resource) or await self._ask(resource, ref)
 
     def _pinned(self, resource: ModelDeployment) -> ResolvedModel | None:
-        pinned = resource.status.model
-        registry = registry_of(resource.spec.model, self._settings.default_registry)
-        if (
-            pinned is None
-            or pinned.source is None
-            or (pinned.uri, pinned.registry) != (resource.spec.model.uri, registry)
-        ):
-            return None
-        return ResolvedModel(pinned.uri, pinned.source, pinned.name, pinned.version, pinned.run_id, pinned.model_id)
+        """What status has for the same URI and registry, of the base or the canary: so a promoted canary stays what it is."""
+        wanted = (resource.spec.model.uri, registry_of(resource.spec.model, self._settings.default_registry))
+        for pinned in (resource.status.model, resource.status.canary_model):
+            if pinned is not None and pinned.source is not None and (pinned.uri, pinned.registry) == wanted:
+                return ResolvedModel(
+                    pinned.uri, pinned.source, pinned.name, pinned.version, pinned.run_id, pinned.model_id
+                )
+        return None
 
     async def _ask(self, resource: ModelDeployment, ref: ModelRef) -> ResolvedModel:
         inline = resource.spec.model.inline_registry

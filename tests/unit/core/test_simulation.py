@@ -13,6 +13,8 @@ from .world import World
 BROKEN = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no.")
 FIXED = [{"replicas": 1}, {"replicas": 3}]
 RANGES = [{"min": 1, "max": 6}, {"min": 3, "max": 4}]
+MATCH = [{"header": {"name": "x-cohort", "value": "beta"}}]
+MIRRORING = frozenset({"HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror", "HTTPRoutePathRewrite"})
 TURNS = ["reconcile", "pods", "start", "finish", "slices", "accept", "step"]
 
 turns = st.sampled_from(TURNS).map(lambda name: (name, 0))
@@ -28,7 +30,10 @@ actions = st.one_of(
         st.sampled_from(["start-one", "kill", "fail", "recover", "unwritten", "forget-status", "unresolved"]),
         st.integers(0, 3),
     ),
-    st.tuples(st.sampled_from(["paused", "gateway", "refuse"]), st.integers(0, 1)),
+    st.tuples(st.sampled_from(["paused", "gateway", "refuse", "mirror"]), st.integers(0, 1)),
+    st.tuples(st.just("canary"), st.integers(0, 4)),
+    st.tuples(st.just("weight"), st.sampled_from([0, 1, 10, 50, 99, 100])),
+    st.tuples(st.sampled_from(["abort", "pin"]), st.integers(0, 3)),
     st.tuples(st.just("history"), st.integers(0, 2)),
 )
 
@@ -80,6 +85,17 @@ def act(world: World, name: str, number: int) -> None:
             world.refusal = "no listener" if number else None
         case "history":
             world.edit(rollout={"historyLimit": number})
+        case "canary":
+            world.canary(number or None, **({"match": MATCH} if number == 2 else {}))
+        case "weight" if "canary" in world.spec:
+            world.edit(canary={**world.spec["canary"], "weight": number})
+        case "mirror" if "canary" in world.spec:
+            world.features = MIRRORING if number else frozenset()
+            world.edit(canary={**world.spec["canary"], "mirror": {"percent": 50}})
+        case "abort" | "pin":
+            world.annotations.pop(f"sluicegate.dev/{name}", None)
+            if number and chosen:
+                world.annotations[f"sluicegate.dev/{name}"] = chosen
         case "forget-status":
             world.status = type(world.status)()
 
@@ -89,11 +105,13 @@ def calm(world: World) -> World:
     for revision in {pod.revision for pod in world.pods.values()}:
         world.fail(revision, None)
     world.model_problem = world.refusal = None
+    world.annotations.clear()
+    world.features = MIRRORING
     world.edit(paused=None)
     return world.rest()
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.booleans(), st.lists(actions, min_size=5, max_size=45))
 def test_whatever_happens_no_step_loses_requests_and_it_all_ends_at_rest(
     gateway: bool, life: list[tuple[str, int]]
@@ -103,14 +121,31 @@ def test_whatever_happens_no_step_loses_requests_and_it_all_ends_at_rest(
     for name, number in life:
         act(world, name, number)
     calm(world)
-    target = world.target().revision
+    target, canary = world.target().revision, world.canary_target()
     assert world.role(target) == Role.STABLE
-    assert world.service_selects() == target
-    assert [entry.role for entry in world.plan.revisions if not entry.parked] == [Role.STABLE]
-    assert world.condition("Ready").status == "True"
-    if world.resource.spec.traffic.gateway.parent_refs:
-        assert world.programmed == {target: 100}
+    beside = canary.revision if canary is not None and canary.revision != target else None
+    assert [entry.role for entry in world.plan.revisions if not entry.parked] == [Role.STABLE] + [Role.CANARY] * bool(
+        beside
+    )
+    assert world.condition("Ready").status == "True" or not world.resource.spec.traffic.gateway.parent_refs
+    assert_split(world, target, beside)
     assert_at_rest(world)
+
+
+def assert_split(world: World, target: str, canary: str | None) -> None:
+    """What is declared is what serves."""
+    spec = world.resource.spec
+    weight = spec.canary.weight if canary is not None and spec.canary is not None else 0
+    able = canary is not None and world.selected(f"churn-{canary}")
+    if spec.traffic.gateway.parent_refs:
+        weight = weight if able else 0
+        expected = {target: 100 - weight} | ({canary: weight} if canary is not None else {})
+        assert world.programmed.weights == {revision: share for revision, share in expected.items() if share}
+        assert world.service_selects() == target
+    elif not weight or not able:
+        assert world.service_selects() == target
+    else:
+        assert world.service_selects() == (canary if weight == 100 else None)
 
 
 def assert_at_rest(world: World) -> None:

@@ -17,8 +17,9 @@ from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.settings import Settings, build
 from sluicegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.core import observe, scaling
+from sluicegate.core.canary import canary_view
 from sluicegate.core.decide import decide
-from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
+from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
 from sluicegate.core.intent import intent_of
 from sluicegate.core.plan import Autoscaled, Plan
 from sluicegate.core.resolution import ResolvedModel
@@ -32,8 +33,8 @@ START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 SETTINGS = build(
     [("test", {"scorerImage": "scorer:1", "registries": {"default": {"trackingUri": "http://mlflow:5000"}}})]
 )
-LIVE_LIMIT = 4
-"""Most revisions that may have pods at once: stable, target, and two that the traffic is leaving."""
+LIVE_LIMIT = 6
+"""Most revisions that may have pods at once: three that serve or will, and those that the traffic is leaving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +67,12 @@ class World:
         self.gateway_api = True
         self.rival: str | None = None
         self.refusal: str | None = None
-        self.programmed: dict[str, int] = {}
-        """What the gateway really does: weight by revision, of the last route that it accepted."""
+        self.features: frozenset[str] = frozenset()
+        self.programmed = Split()
+        """What the gateway really does: the split of the last route that it accepted."""
         self.replica_failure: dict[str, str] = {}
         self.writes: list[str] = []
-        self.plan = Plan(None, None)
+        self.plan = Plan()
         self._serial = 0
         self._served_at: dict[str, datetime] = {}
         self._unready = False
@@ -115,10 +117,20 @@ class World:
         found = decode({"metadata": metadata, "spec": self.spec})
         return ModelDeployment(found.metadata, found.spec, self.status)
 
-    def target(self) -> Target:
+    def canary(self, version: int | None, weight: int = 10, **fields: Any) -> World:
+        """Declares a canary, or none."""
+        wanted = {"weight": weight, "model": {"uri": f"models:/churn/{version}"}, **fields}
+        return self.edit(canary=wanted if version is not None else None)
+
+    def canary_target(self) -> Target | None:
+        """What spec.canary resolves to."""
+        view = canary_view(self.resource)
+        return self.target(view) if view is not None else None
+
+    def target(self, resource: ModelDeployment | None = None) -> Target:
         """What the spec resolves to."""
-        resource = self.resource
-        problem = unsupported(resource) or self.model_problem
+        resource = resource or self.resource
+        problem = unsupported(self.resource) or self.model_problem
         if problem is not None:
             return Target(problem=problem)
         uri = resource.spec.model.uri
@@ -149,6 +161,7 @@ class World:
             resource=resource,
             settings=self.settings,
             target=self.target(),
+            canary=self.canary_target(),
             revisions={each.hash: each for each in map(observe.revision, self.of_kind("ControllerRevision"))},
             deployments={
                 each.revision: each
@@ -162,7 +175,15 @@ class World:
             service=observe.service(service) if service else None,
             route=observe.route(route) if route else None,
             gateways=tuple(
-                GatewayFacts(NAMESPACE, ref.name, not self.missing_gateway, "10.0.0.1", (("http", "HTTP", 80),))
+                GatewayFacts(
+                    NAMESPACE,
+                    ref.name,
+                    not self.missing_gateway,
+                    "10.0.0.1",
+                    (("http", "HTTP", 80),),
+                    "class",
+                    self.features,
+                )
                 for ref in refs
             ),
             gateway_api=self.gateway_api,
@@ -191,7 +212,11 @@ class World:
 
     def weights(self) -> dict[str, int]:
         """Weights in the HTTPRoute's spec."""
-        return dict(observe.route(self.objects["HTTPRoute", NAME]).weights)
+        return dict(self.split().weights)
+
+    def split(self) -> Split:
+        """The HTTPRoute's split."""
+        return observe.route(self.objects["HTTPRoute", NAME]).split
 
     def role(self, revision: str) -> str | None:
         """A revision's role by status."""
@@ -280,7 +305,7 @@ class World:
         conditions = [{"type": kind, **entry} for kind in ("Accepted", "ResolvedRefs")]
         route["status"] = {"parents": [{"parentRef": {"name": "gate"}, "conditions": conditions}]}
         if good:
-            self.programmed = self.weights()
+            self.programmed = self.split()
         return self
 
     def autoscale(self, wanted: int | None = None) -> World:
@@ -326,13 +351,15 @@ class World:
             obj["metadata"]["labels"][names.LABEL_REVISION]: obj["data"]["template"]
             for obj in self.of_kind("ControllerRevision")
         }
-        intent = snapshot.target.intent
-        if intent is not None and intent.hash not in templates:
-            templates[intent.hash] = _template(intent.hash)
+        targets = [each for each in (snapshot.target, snapshot.canary) if each is not None]
+        intents = {each.intent.hash: each.intent for each in targets if each.intent is not None}
+        for revision in intents:
+            templates.setdefault(revision, _template(revision))
+        number = children.next_number(snapshot.revisions)
         for entry in plan.revisions:
-            if entry.new and intent is not None and intent.hash == entry.hash:
-                number = children.next_number(snapshot.revisions)
-                self._put(children.record(snapshot.resource, intent, number, templates[entry.hash]))
+            if entry.new and entry.hash in intents:
+                self._put(children.record(snapshot.resource, intents[entry.hash], number, templates[entry.hash]))
+                number += 1
         for manifest in children.render(snapshot.resource, plan, templates):
             self._put(manifest)
         for kind, name in list(self.objects):
@@ -373,7 +400,7 @@ class World:
         self.writes.append(f"-{kind}/{name}")
         del self.objects[kind, name]
         if kind == "HTTPRoute":
-            self.programmed = {}
+            self.programmed = Split()
 
     # What must always hold.
 
@@ -381,7 +408,7 @@ class World:
         """Whether requests really go to a revision now."""
         listed = self.slices.get(NAME, frozenset())
         mine = {pod.name for pod in self.pods.values() if pod.revision == revision and pod.ready and not pod.deleting}
-        return self.programmed.get(revision, 0) > 0 or bool(listed & mine)
+        return revision in self.programmed.revisions or bool(listed & mine)
 
     def _note_traffic(self) -> None:
         for revision in {pod.revision for pod in self.pods.values()}:
@@ -390,11 +417,14 @@ class World:
 
     def _check(self, snapshot: Snapshot, plan: Plan) -> None:
         if plan.route is not None:
-            assert sum(plan.route.weights.values()) == 100
-            before = snapshot.route.weights if snapshot.route is not None else {}
-            for revision, weight in plan.route.weights.items():
-                if weight > before.get(revision, 0):
-                    assert snapshot.endpoints.get(f"{NAME}-{revision}"), "weight for a backend without endpoints"
+            wanted, before = plan.route.split, snapshot.split
+            assert sum(wanted.weights.values()) == 100
+            for revision in wanted.revisions:
+                fresh = wanted.weight(revision) > before.weight(revision) or revision not in before.revisions
+                if fresh:
+                    assert snapshot.endpoints.get(f"{NAME}-{revision}"), "requests for a backend without endpoints"
+            allowed = {plan.stable, plan.canary, plan.target} | before.revisions
+            assert wanted.revisions <= allowed, "requests for a revision that has no share"
         live = [entry for entry in plan.revisions if not entry.parked]
         assert len(live) <= LIVE_LIMIT, [entry.role for entry in live]
         assert len({entry.hash for entry in plan.revisions}) == len(plan.revisions)

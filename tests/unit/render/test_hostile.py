@@ -44,7 +44,7 @@ def manifests(text: str) -> list[dict[str, Any]]:
     resolved = ResolvedModel("models:/a/1", "mlflow-artifacts:/1", name=text, version=text, run_id=text)
     intent = intent_of(resource, resolved, REGISTRY)
     template = pod_template(resource, intent, chosen)
-    plan = decide(serving(resource, intent, chosen))
+    plan = decide(serving(resource, [intent], chosen))
     found = [children.record(resource, intent, 1, template), *children.render(resource, plan, {intent.hash: template})]
     return [anonymous(each, intent.hash) for each in found]
 
