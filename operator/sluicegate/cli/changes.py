@@ -1,0 +1,229 @@
+"""What an apply would change, in words: from two outcomes to sentences."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from sluicegate.api import names
+from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
+from sluicegate.cli.settle import Address, Manifest, Outcome
+from sluicegate.core.facts import Snapshot
+
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_INPUTS = {
+    "registry": "spec.model.registry",
+    "registrySecret": "the Secret of spec.model.inlineRegistry",
+    "model": "the model",
+    "version": "the model's version",
+    "source": "the model's source",
+    "runtime": "spec.runtime",
+    "resources": "spec.resources",
+    "gpu": "spec.gpu",
+    "podTemplate": "spec.podTemplate",
+    "roll": f"the annotation {names.ANNOTATION_ROLL}",
+}
+"""What a revision is made of, by the names that its record has for it."""
+_LIVE = (Role.STABLE.value, Role.TARGET.value, Role.CANARY.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One ModelDeployment as it is, and as it would be."""
+
+    live: Manifest | None
+    """The object; None when there is none yet."""
+    wanted: Manifest
+    snapshot: Snapshot
+    """What is there now."""
+    before: Outcome | None
+    """What the live object comes to."""
+    after: Outcome
+    inputs: Mapping[str, Mapping[str, Any]]
+    """What the revisions that are there are made of, by hash."""
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields of the ModelDeployment that differ, each as `PATH: OLD -> NEW`."""
+        return list(_fields(_own(self.live or {}), _own(self.wanted), "")) if self.live is not None else []
+
+    @property
+    def changed(self) -> bool:
+        """Whether the apply changes anything."""
+        return self.live is None or bool(self.fields) or self._children(self.before) != self._children(self.after)
+
+    def _children(self, outcome: Outcome | None) -> dict[Address, Manifest]:
+        return outcome.manifests if outcome is not None else {}
+
+
+def sentences(found: Comparison) -> Iterator[str]:
+    """What a person wants to know before applying, the causes first."""
+    yield from found.fields
+    problem = found.after.problem
+    if problem is not None:
+        yield f"it would not come true as things are: {problem.reason}: {problem.message}"
+    if found.before is not None and found.before.manifests == found.after.manifests:
+        if found.changed and problem is None:
+            yield "no child changes, and no pod restarts"
+        return
+    yield from _revisions(found)
+    yield from _pods(found)
+    yield from _weights(found)
+    yield from _others(found)
+
+
+def manifests(found: Comparison) -> Iterator[str]:
+    """The differences of the ModelDeployment and its children as unified diffs."""
+    name = found.snapshot.resource.metadata.name
+    before = dict(found.before.manifests) if found.before is not None else {}
+    after = dict(found.after.manifests)
+    own: Address = (names.KIND, name)
+    pairs: list[tuple[Address, Any, Any]] = [
+        (own, _own(found.live) if found.live is not None else None, _own(found.wanted))
+    ]
+    pairs += [(address, before.get(address), after.get(address)) for address in sorted({*before, *after})]
+    for (kind, called), old, new in pairs:
+        if old != new:
+            label = f"{kind}/{found.snapshot.resource.metadata.namespace}/{called}"
+            yield from difflib.unified_diff(_lines(old), _lines(new), f"live {label}", f"applied {label}")
+
+
+def _lines(manifest: Manifest | None) -> list[str]:
+    if manifest is None:
+        return []
+    return yaml.safe_dump(manifest, sort_keys=True, allow_unicode=True).splitlines(keepends=True)
+
+
+def _own(raw: Mapping[str, Any]) -> Manifest:
+    """The parts of a ModelDeployment that users write."""
+    metadata = raw.get("metadata") or {}
+    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != LAST_APPLIED}
+    kept = {"labels": metadata.get("labels"), "annotations": annotations}
+    return {"metadata": {key: value for key, value in kept.items() if value}, "spec": raw.get("spec") or {}}
+
+
+def _fields(old: Any, new: Any, path: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            yield from _fields(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, pair in enumerate(zip(old, new, strict=True)):
+            yield from _fields(*pair, f"{path}[{index}]")
+    elif old != new:
+        yield f"{path}: {_word(old)} -> {_word(new)}"
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "(absent)"
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def _by_hash(status: ModelDeploymentStatus) -> dict[str, RevisionStatus]:
+    return {entry.revision: entry for entry in status.revisions}
+
+
+def _holder(status: ModelDeploymentStatus | None, role: str) -> RevisionStatus | None:
+    entries = status.revisions if status is not None else ()
+    return next((entry for entry in entries if entry.role == role), None)
+
+
+def _revisions(found: Comparison) -> Iterator[str]:
+    """The revisions that come to serve, and why they are other ones than those that do."""
+    before = _by_hash(found.before.status) if found.before is not None else {}
+    for entry in found.after.status.revisions:
+        old = before.get(entry.revision)
+        if entry.role not in _LIVE or (old is not None and old.role == entry.role):
+            continue
+        what = f"{entry.name} ({entry.model})"
+        if old is not None and old.role in _LIVE:
+            yield f"{what} becomes {entry.role} instead of {old.role}, with the same pods"
+        elif entry.revision in found.snapshot.revisions:
+            yield f"back to revision {what} as {entry.role}: it is kept, and its pods start again"
+        else:
+            yield f"new revision {what} as {entry.role}{_because(found, entry)}"
+
+
+def _because(found: Comparison, entry: RevisionStatus) -> str:
+    status = found.before.status if found.before is not None else None
+    base = _holder(status, entry.role) or _holder(status, Role.STABLE.value)
+    if base is None or base.revision not in found.inputs or entry.revision not in found.after.intents:
+        return ""
+    old, new = found.inputs[base.revision], found.after.intents[entry.revision].identity
+    differ = [key for key in _INPUTS if old.get(key) != new.get(key)]
+    if "version" in differ and "source" in differ:
+        differ.remove("source")
+    causes = [cause for key in differ for cause in _fields(old.get(key), new.get(key), _INPUTS[key])]
+    return f": unlike {base.name} it has {'; '.join(causes)}" if causes else ""
+
+
+def _pods(found: Comparison) -> Iterator[str]:
+    """Which pods start, end and stay."""
+    name = found.snapshot.resource.metadata.name
+    after = _by_hash(found.after.status)
+    there = {revision: found.snapshot.live_pods(revision) for revision in found.snapshot.pods}
+    moved = False
+    for revision in sorted({*(each for each in there if there[each]), *found.after.pods}):
+        now, then, child = (
+            len(there.get(revision, ())),
+            found.after.pods.get(revision, 0),
+            names.child_name(name, revision),
+        )
+        if then > now:
+            moved = True
+            yield f"{_count(then - now)} of {child} start{'s' if then - now == 1 else ''} ({now} -> {then})"
+        elif then == 0:
+            moved = True
+            pods = ", ".join(sorted(pod.name for pod in there[revision]))
+            kept = "the revision is kept without pods" if revision in after else "the revision is removed"
+            yield f"{_count(now)} of {child} drain{'s' if now == 1 else ''} once nothing needs {'it' if now == 1 else 'them'} ({pods}); {kept}"
+        elif then < now:
+            moved = True
+            yield f"{_count(now - then)} of {child} end{'s' if now - then == 1 else ''} ({now} -> {then})"
+        else:
+            yield f"{_count(now)} of {child} go{'es' if now == 1 else ''} on, without a restart"
+    if not moved and found.live is not None:
+        yield "no pod starts, ends or restarts"
+
+
+def _count(number: int) -> str:
+    return "1 pod" if number == 1 else f"{number} pods"
+
+
+def _weights(found: Comparison) -> Iterator[str]:
+    """Who gets which share of the requests: as status has it now, and in the end."""
+    before, after = _by_hash(found.snapshot.resource.status), _by_hash(found.after.status)
+    for revision in sorted({*before, *after}):
+        old = before[revision].weight if revision in before else 0
+        new = after[revision].weight if revision in after else 0
+        if old != new:
+            yield f"requests to {(after.get(revision) or before[revision]).name}: {old}% -> {new}%"
+
+
+def _others(found: Comparison) -> Iterator[str]:
+    """Changes of children that are not told of as revisions, pods or weights."""
+    before = found.before.manifests if found.before is not None else {}
+    for address in sorted({*before, *found.after.manifests}):
+        kind, name = address
+        old, new = before.get(address), found.after.manifests.get(address)
+        if kind not in ("HorizontalPodAutoscaler", "HTTPRoute") or old == new:
+            continue
+        if old is None or new is None:
+            told = _made(new) if new is not None else "is removed"
+            yield f"{kind} {name} {told}"
+            continue
+        for line in _fields(old["spec"], new["spec"], "spec"):
+            if ".backendRefs" not in line.partition(":")[0]:
+                yield f"{kind} {name}: {line}"
+
+
+def _made(manifest: Manifest) -> str:
+    spec = manifest["spec"]
+    if manifest["kind"] == "HorizontalPodAutoscaler":
+        return f"is made: {spec['minReplicas']} to {spec['maxReplicas']} pods"
+    return f"is made, attached to {', '.join(each['name'] for each in spec['parentRefs'])}"

@@ -1,0 +1,318 @@
+"""`sluicegate diff`: what applying ModelDeployments would change, without changing anything.
+
+The API server itself says what the object would be (a dry run), the operator's own code what follows from that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluicegate.adapters.pool import RegistryPool
+from sluicegate.api import names
+from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
+from sluicegate.api.settings import InvalidSettings, Settings
+from sluicegate.api.status import ConditionType
+from sluicegate.cli import changes, cluster, operators
+from sluicegate.cli.cluster import Failed
+from sluicegate.cli.documents import Unreadable
+from sluicegate.cli.documents import read as read_documents
+from sluicegate.cli.render import CannotRender, answer
+from sluicegate.cli.settle import settled
+from sluicegate.cli.validate import is_ours, path_of
+from sluicegate.core.intent import registry_of
+from sluicegate.core.model_uri import LoggedModel, RegistryVersion, RunArtifact, parse
+from sluicegate.core.resolution import ResolutionError, ResolutionReason, ResolvedModel
+from sluicegate.kube import kinds
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Forbidden, Invalid, NotFound
+from sluicegate.kube.kinds import MODEL_DEPLOYMENT
+from sluicegate.runtime.caches import Caches
+from sluicegate.runtime.gather import Gatherer, parent_refs
+from sluicegate.runtime.registries import Resolver
+from sluicegate.runtime.resources import Resources
+
+Manifest = dict[str, Any]
+ERROR = 2
+"""Exit code above 1, as kubectl diff has it."""
+_NOT_FROM_HERE = {
+    ResolutionReason.REGISTRY_UNKNOWN,
+    ResolutionReason.REGISTRY_UNREACHABLE,
+    ResolutionReason.REGISTRY_UNAUTHORIZED,
+    ResolutionReason.REGISTRY_FORBIDDEN,
+    ResolutionReason.REGISTRY_HOST_REFUSED,
+    ResolutionReason.REGISTRY_INVALID_ANSWER,
+    ResolutionReason.REGISTRY_ERROR,
+    ResolutionReason.SECRET_NOT_FOUND,
+    ResolutionReason.SECRET_INVALID,
+}
+"""What a laptop may fail at and the operator not."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what would change; 0 for nothing, 1 for something, 2 for an error."""
+    try:
+        answers = dict(answer(each) for each in options.resolve)
+        documents = [each for file in files(options.files) for each in read_documents(file)]
+        ours = [each for each in documents if is_ours(each)]
+        if len(ours) < len(documents):
+            print(f"note: {len(documents) - len(ours)} objects are no ModelDeployments: not compared", file=sys.stderr)
+        where = cluster.namespace(options)
+        return cluster.run(options, lambda client: _all(client, options, ours, Given(where, answers)), failure=ERROR)
+    except (Unreadable, CannotRender, InvalidSettings, InvalidResource) as error:
+        print(f"{options.prog}: {error}", file=sys.stderr)
+        return ERROR
+
+
+def files(named: list[str]) -> list[str]:
+    """The files themselves, and in place of a directory the YAML and JSON files in it.
+
+    Raises:
+        Unreadable: a directory has none.
+    """
+    found = []
+    for each in named:
+        inside = sorted(str(path) for path in Path(each).glob("*") if path.suffix in (".yaml", ".yml", ".json"))
+        if each != "-" and Path(each).is_dir():
+            if not inside:
+                raise Unreadable(f"{each}: there is no .yaml, .yml or .json file in this directory")
+            found += inside
+        else:
+            found.append(each)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the user said besides the files."""
+
+    namespace: str
+    answers: Mapping[str, str]
+    """Version by model URI: what the registry would answer."""
+
+
+async def _all(client: KubeClient, options: argparse.Namespace, documents: list[Manifest], given: Given) -> int:
+    changed = False
+    for document in documents:
+        stated = (document.get("metadata") or {}).get("namespace")
+        if options.namespace is not None and stated not in (None, options.namespace):
+            raise Failed(
+                f"{path_of(document)} is of another namespace than -n {options.namespace}: leave one of them out"
+            )
+        look = _Look(client, options.config, given.answers)
+        found = await look.compare(_written(document, stated or given.namespace), options.field_manager)
+        changed = changed or found.changed
+        for note in look.notes:
+            print(f"note: {note}", file=sys.stderr)
+        for line in _shown(found, options.output):
+            for revision in look.unnamed(found):
+                line = line.replace(revision, "(new)")
+            sys.stdout.write(line)
+    return int(changed)
+
+
+def _shown(found: changes.Comparison, output: str | None) -> list[str]:
+    if output == "yaml":
+        return list(changes.manifests(found))
+    name = "/".join(found.snapshot.resource.key)
+    if not found.changed:
+        return [f"{name}: no change\n"]
+    title = f"{name} is new:\n" if found.live is None else f"{name} would change:\n"
+    return [title, *(f"  {line}\n" for line in changes.sentences(found))]
+
+
+def _written(document: Manifest, namespace: str) -> Manifest:
+    """What a user's document asks for: never status, nor what the API server fills in."""
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise Failed(f"{path_of(document)}: metadata.name is required")
+    kept = {key: metadata[key] for key in ("name", "labels", "annotations") if key in metadata}
+    return {**{k: v for k, v in document.items() if k != "status"}, "metadata": {**kept, "namespace": namespace}}
+
+
+@dataclass(slots=True)
+class _Look:
+    """One look at the cluster, for one document."""
+
+    client: KubeClient
+    config: str | None
+    answers: Mapping[str, str]
+    notes: list[str] = field(default_factory=list)
+    guessed: set[ResolvedModel] = field(default_factory=set)
+
+    async def compare(self, document: Manifest, manager: str | None) -> changes.Comparison:
+        metadata = document["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        live = await self.client.get(MODEL_DEPLOYMENT, *key)
+        if live is None:
+            await cluster.require_crd(self.client, key[0])
+        wanted = await self._dry_run(document, live, manager)
+        resource = decode({**wanted, "status": (live or {}).get("status")})
+        present = decode(live) if live is not None else None
+        settings = await self._settings(present, key)
+        refs = parent_refs(resource, settings)
+        caches = Caches(self.client, key[0], 600.0, {ref.namespace for ref in refs if ref.namespace})
+        if not await self._fill(caches):
+            self._assume_gateways(caches, resource, settings)
+        resources = Resources(lambda _: None)
+        for raw in (await self.client.list(MODEL_DEPLOYMENT, key[0])).items:
+            resources.offer(raw)
+        records = caches.owned(kinds.CONTROLLER_REVISION, key)
+        data = {record.revision: record.desired_part()["data"] for record in records if record.revision}
+        async with contextlib.aclosing(RegistryPool()) as pool:
+            resolver = _Resolver(self.client, settings, pool, self, [each["model"] for each in data.values()])
+            gatherer = Gatherer(caches, resources, resolver, settings)
+            now = datetime.now(UTC)
+            before = settled(await gatherer.gather(present, lambda: now)) if present is not None else None
+            gathered = await gatherer.gather(resource, lambda: now)
+        self._note_unfinished(present)
+        return changes.Comparison(
+            live=live,
+            wanted=wanted,
+            snapshot=gathered.snapshot,
+            before=before,
+            after=settled(gathered),
+            inputs={revision: each.get("intent") or {} for revision, each in data.items()},
+        )
+
+    def unnamed(self, found: changes.Comparison) -> list[str]:
+        """Hashes that are not those that the operator will come to, because it knows the model better."""
+        intents = found.after.intents
+        return [each for each, intent in intents.items() if intent.model in self.guessed and each not in found.inputs]
+
+    async def _dry_run(self, document: Manifest, live: Manifest | None, manager: str | None) -> Manifest:
+        """The object as it would be stored."""
+        path = "/".join((document["metadata"]["namespace"], document["metadata"]["name"]))
+        applied = ((live or {}).get("metadata") or {}).get("annotations", {}).get(changes.LAST_APPLIED)
+        try:
+            if live is not None and applied and manager is None:
+                patch = three_way(json.loads(applied), document, live)
+                patch["metadata"] = {**(patch.get("metadata") or {}), **_identity(document)}
+                return await self.client.dry_run(MODEL_DEPLOYMENT, patch, manager=None)
+            return await self.client.dry_run(MODEL_DEPLOYMENT, document, manager=manager or applier_of(live or {}))
+        except Invalid as error:
+            raise Failed(f"{path} would be refused: {error.message}") from error
+        except NotFound as error:
+            raise Failed(f"{path}: {error.message}") from error
+
+    async def _fill(self, caches: Caches) -> bool:
+        """Lists everything once; whether the Gateways may be read."""
+        answers = await asyncio.gather(*(each.fill() for each in caches.all), return_exceptions=True)
+        readable = True
+        for informer, outcome in zip(caches.all, answers, strict=True):
+            if isinstance(outcome, Forbidden) and informer.kind in (kinds.GATEWAY, kinds.GATEWAY_CLASS):
+                readable = readable and informer.kind is not kinds.GATEWAY
+                self.notes.append(f"{informer.kind.kind}s are taken to be as the route needs them: {outcome.message}")
+            elif isinstance(outcome, BaseException):
+                raise outcome
+        return readable
+
+    async def _settings(self, present: ModelDeployment | None, key: tuple[str, str]) -> Settings:
+        known, why = await operators.settings(self.client, key[0], self.config)
+        if known is not None:
+            return known
+        self.notes.append(f"{why}; until then they are taken from what is there")
+        return operators.assumed(present, await self.client.get(kinds.HTTP_ROUTE, *key))
+
+    def _assume_gateways(self, caches: Caches, resource: ModelDeployment, settings: Settings) -> None:
+        gateways = [each for each in caches.all if each.kind is kinds.GATEWAY]
+        for ref in parent_refs(resource, settings):
+            name = {"namespace": ref.namespace or resource.metadata.namespace, "name": ref.name}
+            for informer in gateways:
+                informer.put({"metadata": {**name, "uid": f"assumed-{ref.name}", "resourceVersion": "1"}})
+
+    def _note_unfinished(self, present: ModelDeployment | None) -> None:
+        conditions = present.status.conditions if present is not None else ()
+        ready = next((each for each in conditions if each.type == ConditionType.READY.value), None)
+        if ready is not None and ready.status != "True":
+            self.notes.append(f"what is there is not Ready now: {ready.reason}: {ready.message}")
+
+
+class _Resolver(Resolver):
+    """Resolution as the operator does it, and where a registry cannot be asked from here, by what is known."""
+
+    def __init__(self, client: KubeClient, settings: Settings, pool: RegistryPool, look: _Look, known: list[Manifest]):
+        super().__init__(client, settings, pool)
+        self._default = settings.default_registry
+        self._look = look
+        self._records = known
+
+    async def resolve(self, resource: ModelDeployment) -> ResolvedModel:
+        """See `Resolver.resolve`."""
+        uri = resource.spec.model.uri
+        if uri in self._look.answers:
+            return self._known(uri, self._look.answers[uri]) or self._guess(uri, self._look.answers[uri])
+        try:
+            return await super().resolve(resource)
+        except ResolutionError as error:
+            if error.failure.reason not in _NOT_FROM_HERE:
+                raise
+            registry = registry_of(resource.spec.model, self._default)
+            ref = parse(uri)
+            version = str(ref.version) if isinstance(ref, RegistryVersion) else None
+            found = self._known(uri, version) if version is not None else None
+            note = f"{uri} is resolved in the cluster: registry {registry} cannot be asked from here ({error.failure.reason.value})"
+            hint = "" if version is not None else f"; say what it would answer with --resolve '{uri}=VERSION'"
+            if found is None and note + hint not in self._look.notes:
+                self._look.notes.append(note + hint)
+            return found or self._guess(uri, version)
+
+    def _known(self, uri: str, version: str) -> ResolvedModel | None:
+        """The version as a revision that is there has it."""
+        for record in self._records:
+            if (record.get("name"), record.get("version")) == (_name_of(uri), version):
+                ids = (record.get("runId"), record.get("modelId"))
+                return ResolvedModel(uri, record["source"], record["name"], version, *ids)
+        return None
+
+    def _guess(self, uri: str, version: str | None) -> ResolvedModel:
+        name = _name_of(uri) or "model"
+        source = f"mlflow-artifacts:/{name}/{version or 'unresolved'}"
+        guess = ResolvedModel(uri, source, name, version or "to be resolved")
+        self._look.guessed.add(guess)
+        return guess
+
+
+def _name_of(uri: str) -> str | None:
+    ref = parse(uri)
+    return None if isinstance(ref, LoggedModel | RunArtifact) else getattr(ref, "name", None)
+
+
+def applier_of(live: Manifest) -> str:
+    """The field manager that has applied the object so far; kubectl where nobody has."""
+    entries = (live.get("metadata") or {}).get("managedFields") or ()
+    managers = [
+        each["manager"]
+        for each in entries
+        if each.get("operation") == "Apply" and not each.get("subresource") and each["manager"] != names.MANAGER
+    ]
+    return "kubectl" if "kubectl" in managers or not managers else str(managers[0])
+
+
+def three_way(original: Any, wanted: Manifest, live: Manifest) -> Manifest:
+    """The merge patch of a client-side `kubectl apply`: what was applied and is wanted no more goes, the rest is set."""
+    patch: Manifest = {}
+    for key, value in wanted.items():
+        there = live.get(key)
+        if isinstance(value, dict) and isinstance(there, dict):
+            before = original.get(key) if isinstance(original, dict) else None
+            inner = three_way(before if isinstance(before, dict) else {}, value, there)
+            if inner:
+                patch[key] = inner
+        elif value != there:
+            patch[key] = value
+    if isinstance(original, dict):
+        patch |= {key: None for key in original if key not in wanted and key in live and key != "status"}
+    return patch
+
+
+def _identity(document: Manifest) -> Manifest:
+    return {key: document["metadata"][key] for key in ("name", "namespace")}

@@ -1,0 +1,159 @@
+"""Where a change ends: the operator decides one step at a time, and this plays the cluster's part until nothing changes any more.
+
+Pods become ready at once, EndpointSlices list them, gateways accept. So the result is what will be if nothing fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from sluicegate.api import names
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.status import ModelDeploymentStatus
+from sluicegate.core import observe
+from sluicegate.core.conditions import judge
+from sluicegate.core.decide import decide
+from sluicegate.core.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
+from sluicegate.core.intent import Intent
+from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
+from sluicegate.core.status import compose
+from sluicegate.render import children
+from sluicegate.runtime.gather import Gathered
+
+Manifest = dict[str, Any]
+Address = tuple[str, str]
+"""Kind and name."""
+STEPS = 60
+"""More than any change takes; a bound, should one never end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a ModelDeployment comes to."""
+
+    manifests: dict[Address, Manifest] = field(default_factory=dict)
+    """The children; of ControllerRevisions only the new ones."""
+    status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
+    pods: dict[str, int] = field(default_factory=dict)
+    """Number of pods by revision."""
+    intents: dict[str, Intent] = field(default_factory=dict)
+    """What each revision that the spec asks for is made of."""
+    problem: Problem | None = None
+    """What stops it from becoming so."""
+
+
+def settled(gathered: Gathered) -> Outcome:
+    """The outcome of what was gathered."""
+    snapshot = gathered.snapshot
+    intents = _intents(snapshot)
+    first = judge(snapshot, decide(snapshot))
+    records: dict[Address, Manifest] = {}
+    manifests: dict[Address, Manifest] = {}
+    for _ in range(STEPS):
+        plan = decide(snapshot)
+        resource = snapshot.resource
+        for manifest in _records(snapshot, plan, gathered.templates):
+            records[_address(manifest)] = manifest
+            record = observe.revision(manifest)
+            snapshot = replace(snapshot, revisions={**snapshot.revisions, record.hash: record})
+        before, manifests = (
+            manifests,
+            {_address(each): each for each in children.render(resource, plan, gathered.templates)},
+        )
+        if plan.route is None and not plan.drop_route:
+            kept = before.get(("HTTPRoute", resource.metadata.name))
+            manifests |= {_address(kept): kept} if kept is not None else {}
+        after = _come_true(snapshot, plan, manifests)
+        if manifests == before and plan.recheck_after is None and after.resource.status == resource.status:
+            break
+        snapshot = after
+    made = {address: each for address, each in records.items() if observe.revision(each).hash in snapshot.revisions}
+    return Outcome(
+        manifests={**made, **manifests},
+        status=snapshot.resource.status,
+        pods={revision: len(pods) for revision, pods in snapshot.pods.items() if pods},
+        intents=intents,
+        problem=first.spec or first.traffic,
+    )
+
+
+def _intents(snapshot: Snapshot) -> dict[str, Intent]:
+    targets = (snapshot.target, getattr(snapshot, "canary", None))
+    return {each.intent.hash: each.intent for each in targets if each is not None and each.intent is not None}
+
+
+def _records(snapshot: Snapshot, plan: Plan, templates: dict[str, Manifest]) -> Iterator[Manifest]:
+    number = children.next_number(snapshot.revisions)
+    for entry in plan.revisions:
+        intent = _intents(snapshot).get(entry.hash)
+        if entry.new and intent is not None:
+            yield children.record(snapshot.resource, intent, number, templates[entry.hash])
+            number += 1
+
+
+def _address(manifest: Manifest) -> Address:
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest]) -> Snapshot:
+    """The facts once the cluster has done what the manifests ask for."""
+    resource, name = snapshot.resource, snapshot.resource.metadata.name
+    counts = {entry.hash: _count(snapshot, entry) for entry in plan.revisions}
+    pods = {revision: _pods(snapshot, revision, count) for revision, count in counts.items()}
+    service = observe.service(manifests["Service", name]) if ("Service", name) in manifests else snapshot.service
+    selected = [revision for revision in pods if service is not None and service.revision in (revision, None)]
+    endpoints = {
+        names.child_name(name, revision): frozenset(pod.name for pod in each) for revision, each in pods.items()
+    }
+    endpoints[name] = frozenset(pod.name for revision in selected for pod in pods[revision])
+    wait = timedelta(seconds=1.0 + (plan.recheck_after or 0.0))
+    return replace(
+        snapshot,
+        now=snapshot.now + wait,
+        resource=ModelDeployment(resource.metadata, resource.spec, compose(snapshot, plan)),
+        revisions={each: facts for each, facts in snapshot.revisions.items() if each not in plan.forgotten},
+        deployments={revision: _deployment(snapshot, revision, count) for revision, count in counts.items()},
+        autoscalers={
+            entry.hash: AutoscalerFacts(entry.hash, counts[entry.hash], counts[entry.hash])
+            for entry in plan.revisions
+            if isinstance(entry.scale, Autoscaled)
+        },
+        pods=pods,
+        endpoints=endpoints,
+        service=service,
+        route=_route(manifests.get(("HTTPRoute", name)), snapshot, plan),
+    )
+
+
+def _count(snapshot: Snapshot, entry: RevisionPlan) -> int:
+    """Pods that a revision has, once its plan is true: an autoscaler keeps what is there, within its bounds."""
+    if isinstance(entry.scale, Fixed):
+        return entry.scale.replicas
+    there = snapshot.deployments.get(entry.hash)
+    return max(entry.scale.min, min(entry.scale.max, there.replicas if there is not None else 0))
+
+
+def _pods(snapshot: Snapshot, revision: str, count: int) -> tuple[PodFacts, ...]:
+    old = [replace(pod, ready=True, problem=None) for pod in snapshot.live_pods(revision)][:count]
+    fresh = (
+        PodFacts(f"{revision}-{number}", revision, ready=True, deleting=False) for number in range(count - len(old))
+    )
+    return (*old, *fresh)
+
+
+def _deployment(snapshot: Snapshot, revision: str, count: int) -> DeploymentFacts:
+    there = snapshot.deployments.get(revision)
+    ours = there is None or there.replicas_ours
+    return DeploymentFacts(revision, count, count, count, replicas_ours=ours)
+
+
+def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFacts | None:
+    """The route as accepted by every gateway that it names."""
+    if manifest is None:
+        return None if plan.drop_route else snapshot.route
+    verdicts = [{"type": kind, "status": "True", "observedGeneration": 0} for kind in ("Accepted", "ResolvedRefs")]
+    parents = [{"parentRef": each, "conditions": verdicts} for each in manifest["spec"]["parentRefs"]]
+    return observe.route({**manifest, "status": {"parents": parents}})

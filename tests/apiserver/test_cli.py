@@ -1,0 +1,406 @@
+"""The commands for people on a real API server, with the real operator at work: get, its live view, and diff."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from sluicegate.kube import kinds
+from sluicegate.kube.client import KubeClient
+
+from tests.apiserver.world import FIRST, NODE, SECOND, World
+
+pytestmark = pytest.mark.usefixtures("crd")
+
+
+class Said(NamedTuple):
+    """What the command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Cli:
+    """The command, as the user of a kubeconfig runs it."""
+
+    def __init__(self, kubeconfig: str, namespace: str) -> None:
+        self.kubeconfig = kubeconfig
+        self.namespace = namespace
+
+    async def start(self, command: str, *args: str, pipe_in: bool = False) -> asyncio.subprocess.Process:
+        where = ["--kubeconfig", self.kubeconfig, "-n", self.namespace]
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "sluicegate.cli.main", command, *args, *where),
+            stdin=asyncio.subprocess.PIPE if pipe_in else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+
+    async def run(self, command: str, *args: str, given: Any = None) -> Said:
+        process = await self.start(command, *args, pipe_in=given is not None)
+        content = json.dumps(given).encode() if given is not None else None
+        out, err = await asyncio.wait_for(process.communicate(content), 60)
+        assert process.returncode is not None
+        return Said(process.returncode, out.decode(), err.decode())
+
+
+def manifest(namespace: str, uri: str = FIRST, **spec: Any) -> dict[str, Any]:
+    """What `World.resource` applies, as a user writes it."""
+    return {
+        "apiVersion": "sluicegate.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "demo", "namespace": namespace},
+        "spec": {
+            "model": {"uri": uri},
+            "runtime": {"name": "custom", "image": "example/model:1"},
+            "rollout": {"scaleDownDelay": "1s"},
+            "podTemplate": {"spec": {"nodeName": NODE}},
+            **spec,
+        },
+    }
+
+
+@pytest.fixture
+async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: Any) -> AsyncIterator[World]:
+    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
+    async with KubeClient.connect(kubeconfig) as client:
+        yield World(client, client, namespace, kubectl, [])
+
+
+@pytest.fixture
+def cli(kubeconfig: str, namespace: str) -> Cli:
+    return Cli(kubeconfig, namespace)
+
+
+async def test_get_tells_what_serves_and_what_it_waits_for(world: World, cli: Cli) -> None:
+    empty = await cli.run("get")
+    assert empty == Said(0, f"There are no ModelDeployments in namespace {cli.namespace}.\n", "")
+    gone = await cli.run("get", "demo")
+    assert gone.code == 1
+    assert f"there is no ModelDeployment demo in namespace {cli.namespace}" in gone.err
+    await world.resource()
+    unseen = await cli.run("get", "demo")
+    assert "The operator has not seen it yet" in unseen.out
+    async with world.operator():
+        await world.until_serving()
+        table = (await cli.run("get")).out.splitlines()
+        assert table[0].split() == [
+            "NAME",
+            "READY",
+            "STATUS",
+            "MODEL",
+            "VERSION",
+            "CANARY",
+            "PODS",
+            "AGE",
+            "WAITS",
+            "FOR",
+        ]
+        assert table[1].split()[:3] == ["demo", "True", "Serving"]
+        everywhere = await cli.run("get", "-A")
+        assert [cli.namespace, "demo"] in [line.split()[:2] for line in everywhere.out.splitlines()]
+        one = await cli.run("get", "demo", "-o", "wide")
+        assert one.err == ""
+        assert "\x1b" not in one.out
+        (revision,) = (await world.status())["revisions"]
+        pods = [pod["metadata"]["name"] for pod in (await world.client.list(kinds.POD, world.namespace)).items]
+        for word in (
+            f"{revision['name']} #1",
+            *pods,
+            "Ready      True for",
+            "100%",
+            NODE,
+            "RevisionCreated",
+            "Promoted",
+            "ModelResolved",
+        ):
+            assert word in one.out, one.out
+        for output in ("json", "yaml"):
+            shown = yaml.safe_load((await cli.run("get", "demo", "-o", output)).out)
+            assert (shown["kind"], shown["metadata"]["name"]) == ("ModelDeployment", "demo")
+            assert "managedFields" not in shown["metadata"]
+        assert (await cli.run("get", "-o", "name")).out == "modeldeployment.sluicegate.dev/demo\n"
+
+
+async def test_it_is_a_plugin_of_kubectl(world: World, cli: Cli, kubectl: Callable[..., Any], monkeypatch: Any) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    await world.resource()
+    said = await asyncio.to_thread(_plugin, kubectl, "get", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig)
+    assert said.out.splitlines()[1].split()[:2] == ["demo", "Unknown"]
+    wrong = await asyncio.to_thread(_plugin, kubectl, "get", "odd", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig)
+    assert wrong.err.startswith("kubectl sluicegate get: there is no ModelDeployment odd")
+    context = await asyncio.to_thread(_plugin, kubectl, "get", "--context", "nowhere", "--kubeconfig", cli.kubeconfig)
+    assert context.code == 1
+    assert "nowhere" in context.err
+
+
+def _plugin(kubectl: Callable[..., Any], *args: str) -> Any:
+    import subprocess
+
+    from tests.apiserver.conftest import _kubectl
+
+    done = subprocess.run([_kubectl(), "sluicegate", *args], capture_output=True, text=True, timeout=60, check=False)
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+class Proxy:
+    """A way to the API server that can be cut, as when it restarts."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._open: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*self._target)
+        self._open |= {writer, back}
+        for source, sink in ((reader, back), (there, writer)):
+            task = asyncio.create_task(self._copy(source, sink))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await source.read(65536):
+                sink.write(chunk)
+                await sink.drain()
+        sink.transport.abort()
+        self._open.discard(sink)
+
+
+def _config(kubeconfig: str, path: Path, server: str | None = None, token: str | None = None) -> str:
+    """A copy of the kubeconfig with another address or user."""
+    content = yaml.safe_load(Path(kubeconfig).read_text())
+    for entry in content["clusters"]:
+        entry["cluster"]["server"] = server or entry["cluster"]["server"]
+    for entry in content["users"] if token else ():
+        entry["user"] = {"token": token}
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+async def _until(process: asyncio.subprocess.Process, words: str, seconds: float = 40.0) -> str:
+    """What the process prints up to the line that has `words`."""
+    assert process.stdout is not None
+    seen = ""
+    async with asyncio.timeout(seconds):
+        while words not in seen:
+            line = await process.stdout.readline()
+            assert line, seen
+            seen += line.decode()
+    return seen
+
+
+async def test_the_live_view_follows_and_outlives_the_api_server(world: World, kubeconfig: str, tmp_path: Path) -> None:
+    server = yaml.safe_load(Path(kubeconfig).read_text())["clusters"][0]["cluster"]["server"]
+    host, _, port = server.removeprefix("https://").partition(":")
+    proxy = Proxy(host, int(port))
+    await proxy.start()
+    cli = Cli(_config(kubeconfig, tmp_path / "proxied", f"https://{host}:{proxy.port}"), world.namespace)
+    if host != "127.0.0.1":
+        pytest.fail(f"the proxy stands in for 127.0.0.1 only, not for {host}")
+    await world.resource()
+    process = await cli.start("get", "demo", "--watch")
+    try:
+        await _until(process, "The operator has not seen it yet")
+        async with world.operator():
+            await world.until_serving()
+            await _until(process, "Ready      True for")
+            await proxy.cut()
+            await _until(process, "the API server does not answer")
+            await world.resource(uri=SECOND)
+            await world.until_serving(SECOND)
+            await proxy.start()
+            await _until(process, f"Model      {SECOND}")
+            await _until(process, "Parked")
+            await world.client.delete(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
+            await _until(process, f"ModelDeployment {world.namespace}/demo was deleted.")
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert process.stderr is not None
+        assert await process.stderr.read() == b""
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        await proxy.cut()
+
+
+async def test_ctrl_c_ends_the_live_view_cleanly(world: World, cli: Cli) -> None:
+    await world.resource()
+    process = await cli.start("get", "--watch")
+    await _until(process, "demo")
+    process.send_signal(signal.SIGINT)
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "settings.yaml"
+    config.write_text("{}")
+    with_settings = ("--config", str(config))
+    first = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace))
+    assert first.code == 1, first
+    assert f"{cli.namespace}/demo is new:" in first.out
+    assert "1 pod of demo-" in first.out
+    async with world.operator():
+        await world.resource()
+        await world.until_serving()
+        (stable,) = (await world.status())["revisions"]
+        assert f"new revision {stable['name']} " in first.out
+        # The hand that applied is "user", and diff goes on as the same.
+        same = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace))
+        assert same == Said(0, f"{cli.namespace}/demo: no change\n", "")
+        more = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace, scaling={"replicas": 3}))
+        assert more.code == 1
+        assert "spec.scaling.replicas" in more.out or "spec.scaling: (absent) ->" in more.out
+        assert f"2 pods of {stable['name']} start (1 -> 3)" in more.out
+        assert "new revision" not in more.out
+        quiet = await cli.run(
+            "diff", "-f", "-", *with_settings, given=manifest(cli.namespace, rollout={"scaleDownDelay": "2s"})
+        )
+        assert quiet.code == 1
+        assert "no child changes, and no pod restarts" in quiet.out
+
+        image = {"runtime": {"name": "custom", "image": "example/model:2"}}
+        path = tmp_path / "manifests"
+        path.mkdir()
+        (path / "demo.yaml").write_text(yaml.safe_dump(manifest(cli.namespace, SECOND, **image)))
+        told = await cli.run("diff", "-f", str(path), *with_settings)
+        assert told.code == 1, told
+        assert f"spec.model.uri: {FIRST} -> {SECOND}" in told.out
+        assert f"unlike {stable['name']} it has" in told.out
+        assert "spec.runtime.image: example/model:1 -> example/model:2" in told.out
+        assert f"1 pod of {stable['name']} drains" in told.out
+        as_yaml = await cli.run("diff", "-f", str(path), *with_settings, "-o", "yaml")
+        assert as_yaml.code == 1
+        assert f"+++ applied ModelDeployment/{cli.namespace}/demo" in as_yaml.out
+        assert "+        image: example/model:2" in as_yaml.out
+
+        await world.resource(uri=SECOND, **image)
+        await world.until_serving(SECOND)
+        made = next(each for each in (await world.status())["revisions"] if each["role"] == "Stable")
+        assert f"new revision {made['name']} " in told.out
+        assert f"requests to {made['name']}: 0% -> 100%" in told.out
+        back = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace))
+        assert f"back to revision {stable['name']} " in back.out
+
+
+async def test_diff_compares_with_what_kubectl_applied(world: World, cli: Cli, kubectl: Callable[..., Any]) -> None:
+    """A field that was applied and is not in the file any more goes; one that somebody else set stays."""
+    await asyncio.to_thread(kubectl, "apply", "-f", "-", input=manifest(cli.namespace, scaling={"replicas": 2}))
+    await asyncio.to_thread(kubectl, "-n", cli.namespace, "annotate", "mdep", "demo", "theirs=yes")
+    said = await cli.run("diff", "-f", "-", given=manifest(cli.namespace))
+    assert said.code == 1
+    assert "spec.scaling: " in said.out or "spec.scaling.replicas: 2 -> (absent)" in said.out
+    assert "theirs" not in said.out
+    assert "the operator's settings are not known" in said.err
+    assert (await cli.run("diff", "-f", "-", given=manifest(cli.namespace, scaling={"replicas": 2}))).code == 0
+
+
+async def test_diff_reads_the_settings_of_the_operator(world: World, cli: Cli) -> None:
+    metadata = {"name": "sluicegate", "namespace": cli.namespace, "labels": {"app.kubernetes.io/name": "sluicegate"}}
+    settings = {"namespace": cli.namespace, "registries": {"default": {"trackingUri": "http://127.0.0.1:9"}}}
+    await world.client.create(
+        kinds.CONFIG_MAP, {"metadata": metadata, "data": {"settings.yaml": yaml.safe_dump(settings)}}
+    )
+    wanted = manifest(cli.namespace, "models:/churn@champion")
+    said = await cli.run("diff", "-f", "-", given=wanted)
+    assert said.code == 1, said
+    assert "is resolved in the cluster: registry default cannot be asked from here (RegistryUnreachable)" in said.err
+    assert "the operator's settings" not in said.err
+    assert "new revision demo-(new) (churn/to be resolved)" in said.out
+    answered = await cli.run("diff", "-f", "-", "--resolve", "models:/churn@champion=7", given=wanted)
+    assert "new revision demo-(new) (churn/7)" in answered.out
+
+
+async def test_errors_are_sentences_and_have_their_own_exit_code(world: World, cli: Cli, tmp_path: Path) -> None:
+    wrong = await cli.run("diff", "-f", "-", given=manifest(cli.namespace, scaling={"min": 3, "max": 2}))
+    assert wrong.code == 2
+    assert "would be refused" in wrong.err
+    assert "min must not be larger than max" in wrong.err
+    missing = await cli.run("diff", "-f", str(tmp_path / "none.yaml"))
+    assert (missing.code, missing.out) == (2, "")
+    nowhere = Cli(_config(cli.kubeconfig, tmp_path / "nowhere", "https://127.0.0.1:1"), cli.namespace)
+    for said, code in ((await nowhere.run("get"), 1), (await nowhere.run("diff", "-f", "-", given=manifest("x")), 2)):
+        assert said.code == code or "another namespace" in said.err
+    assert "no cluster answers" in (await nowhere.run("get")).err
+    none = await Cli(str(tmp_path / "no-kubeconfig"), cli.namespace).run("get")
+    assert none.code == 1
+    assert "cannot use the cluster configuration" in none.err
+
+
+async def test_what_may_not_be_read_is_named(
+    world: World, cli: Cli, kubectl: Callable[..., Any], tmp_path: Path
+) -> None:
+    kubectl("-n", cli.namespace, "create", "serviceaccount", "guest")
+    token = kubectl("-n", cli.namespace, "create", "token", "guest").out.strip()
+    guest = Cli(_config(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
+    refused = await guest.run("get")
+    assert refused.code == 1
+    assert "you may not do that" in refused.err
+    assert "modeldeployments" in refused.err
+    assert (await guest.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
+    kubectl(
+        "-n",
+        cli.namespace,
+        "create",
+        "role",
+        "reader",
+        "--verb=get,list,watch",
+        "--resource=modeldeployments.sluicegate.dev",
+    )
+    kubectl(
+        "-n",
+        cli.namespace,
+        "create",
+        "rolebinding",
+        "reader",
+        "--role=reader",
+        f"--serviceaccount={cli.namespace}:guest",
+    )
+    await world.resource()
+    deadline = time.monotonic() + 20
+    while (told := await guest.run("get", "demo")).code != 0:
+        assert time.monotonic() < deadline, told
+    assert "Name " in told.out
+    assert "note: Pods are not shown" in told.out
+    assert "note: Events are not shown" in told.out
+
+
+async def test_a_cluster_without_sluicegate_is_named_so(cli: Cli, kubectl: Callable[..., Any], crd: Path) -> None:
+    kubectl("delete", "-f", str(crd))
+    try:
+        for said in (await cli.run("get"), await cli.run("get", "demo"), await cli.run("get", "-w")):
+            assert said.code == 1
+            assert "this cluster has no modeldeployments.sluicegate.dev: install Sluicegate" in said.err
+        assert (await cli.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
+    finally:
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
+        deadline = time.monotonic() + 30
+        while kubectl("get", "mdep", check=False).code != 0:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.2)
