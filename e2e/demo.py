@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,8 @@ def demo_up(name: str) -> None:
     say("Serving: examples/quickstart.yaml")
     resource = _serve(cluster)
     _predict(resource["status"]["url"])
+    say("A canary: version 2 beside it, with a tenth of the requests")
+    _canary(cluster, resource["status"]["url"])
     print("\n$ kubectl get mdep\n" + cluster.kubectl("get", "mdep"))
     say(f"The demo is up ({time.monotonic() - start:.0f}s).")
     print(_next_steps(cluster, resource["status"]["url"]))
@@ -163,6 +166,12 @@ def _job_done(cluster: Cluster) -> bool:
 def _serve(cluster: Cluster) -> Json:
     """Applies the example and shows how it becomes ready."""
     cluster.kubectl("apply", "-f", str(REPOSITORY / "examples/quickstart.yaml"))
+    with step("model serving"):
+        return _wait_ready(cluster)
+
+
+def _wait_ready(cluster: Cluster) -> Json:
+    """Shows what the resource waits for until its present generation is ready."""
     shown = ""
     found: Json = {}
 
@@ -176,12 +185,30 @@ def _serve(cluster: Cluster) -> Json:
         current: bool = condition.get("observedGeneration") == found["metadata"]["generation"]
         return condition["status"] == "True" and current
 
-    with step("model serving"):
-        try:
-            _wait(f"ModelDeployment {MODEL} to be ready", ready, 300)
-        except ClusterError as late:
-            raise ClusterError(f"{late}\n{cluster.kubectl('describe', 'mdep', MODEL)}") from late
+    try:
+        _wait(f"ModelDeployment {MODEL} to be ready", ready, 300)
+    except ClusterError as late:
+        raise ClusterError(f"{late}\n{cluster.kubectl('describe', 'mdep', MODEL)}") from late
     return found
+
+
+def _canary(cluster: Cluster, url: str) -> None:
+    """Version 2 beside version 1 at 90/10, and the split as a client measures it."""
+    model = {"uri": f"models:/{MODEL}/1"}
+    canary = {"weight": 10, "model": {"uri": f"models:/{MODEL}/2"}}
+    patch = json.dumps({"spec": {"model": model, "canary": canary}})
+    print(f"\n$ kubectl patch mdep {MODEL} --type merge -p {shlex.quote(patch)}", flush=True)
+    cluster.kubectl("patch", "mdep", MODEL, "--type", "merge", "-p", patch)
+    with step("canary serving"):
+        _wait_ready(cluster)
+    answers = Counter(_version(_answer(url)) for _ in range(1000))
+    print(f"1000 requests: {answers[1]} answered by version 1, {answers[2]} by version 2 (declared: 900 and 100)")
+
+
+def _version(answer: str) -> int:
+    """Version N adds N * 100 to each score."""
+    score: float = json.loads(answer)["predictions"][0]
+    return round(score) // 100
 
 
 def _conditions(resource: Json) -> list[Json]:
@@ -234,8 +261,8 @@ Try next:
   # Register one more version (version N adds N * 100 to each score):
   kubectl -n mlflow exec -i deploy/mlflow -- python3 - --tracking-uri http://localhost:5000 --alias '' < examples/mlflow/train.py
 
-  # Serve it. The old version answers until the new one is ready, and no request is lost:
-  kubectl patch mdep {MODEL} --type merge -p '{{"spec": {{"model": {{"uri": "models:/{MODEL}/3"}}}}}}'
+  # Promote the canary: write it into the base. Its pods go on serving, and no request is lost:
+  kubectl patch mdep {MODEL} --type merge -p '{{"spec": {{"model": {{"uri": "models:/{MODEL}/2"}}, "canary": null}}}}'
   kubectl get mdep -w
   {_curl(url)}
 

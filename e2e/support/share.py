@@ -1,0 +1,36 @@
+"""Who answers how many of a number of requests: the measured share of each version."""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+
+from e2e.support.load import BODY, HEADERS, TIMEOUT, version_of
+
+
+def shares(url: str, count: int, **headers: str) -> collections.Counter[int]:
+    """Answers by version of `count` requests over eight kept connections; `x_cohort="beta"` sends the header x-cohort.
+
+    Raises:
+        AssertionError: a request fails.
+    """
+    sent = {**HEADERS, **{name.replace("_", "-"): value for name, value in headers.items()}}
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        parts = pool.map(lambda _: _lane(url, count // 8, sent), range(8))
+        return sum(parts, collections.Counter())
+
+
+def _lane(url: str, count: int, headers: dict[str, str]) -> collections.Counter[int]:
+    target = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=TIMEOUT)
+    found: collections.Counter[int] = collections.Counter()
+    for _ in range(count):
+        connection.request("POST", f"{target.path.rstrip('/')}/invocations", BODY, headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        assert answer.status == 200, f"{url} answered {answer.status}: {text[:300]!r}"
+        found[version_of(text)] += 1
+    connection.close()
+    return found

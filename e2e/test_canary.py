@@ -1,0 +1,159 @@
+"""A declared canary under steady load: the measured share is the declared one, and no request fails."""
+
+import secrets
+
+import pytest
+
+from e2e.support.kube import wait_until
+from e2e.support.registry import MODEL
+from e2e.support.share import shares
+from e2e.support.watch import Watch
+
+ROLLOUT = {"scaleDownDelay": "3s"}
+POINTS = 2
+"""How far the measured share may be from the weight, in percent of the requests."""
+
+
+def canary(weight, version=2, **fields):
+    """`spec.canary` with a version of the example model."""
+    return {"weight": weight, "model": {"uri": f"models:/{MODEL}/{version}"}, **fields}
+
+
+@pytest.fixture
+def shop(workspace, wait_ready, traffic):
+    """Version 1 serves, by one of the gateways."""
+
+    def declare(**spec):
+        workspace.apply("shop", rollout=ROLLOUT, traffic=traffic, **spec)
+
+    declare(model=1)
+    wait_ready("shop")
+    workspace.declare = declare
+    return workspace
+
+
+@pytest.fixture
+def traffic():
+    """`spec.traffic`: the platform's gateway, which is Traefik."""
+    return {}
+
+
+def uids(space, revision):
+    return {each["metadata"]["uid"] for each in space.pods("shop", revision)}
+
+
+def of_role(space, role):
+    return next((each for each in space.status("shop")["revisions"] if each["role"] == role), None)
+
+
+def accepted(space, weight):
+    """Waits until the gateway has taken a weight, and what is declared serves."""
+    space.wait_condition("shop", "Ready", "True", timeout=120)
+    assert of_role(space, "Canary")["acceptedWeight"] == weight
+    assert space.status("shop")["canary"] == f"{weight}%"
+
+
+@pytest.mark.timeout(600)
+def test_share_is_the_weight_and_promotion_keeps_the_pods(shop, load):
+    first = shop.stable("shop")
+    url = shop.urls("shop")["gateway"]
+    with load("shop", rate=10) as steady:
+        shop.declare(model=1, canary=canary(10))
+        accepted(shop, 10)
+        measured = shares(url, 10_000)
+        share = measured[2] / measured.total() * 100
+        print(f"share: {dict(measured)}, {share:.2f} % at weight 10", flush=True)
+        assert abs(share - 10) <= POINTS
+        assert set(shares(shop.urls("shop")["service"], 80)) == {1}, "in-cluster callers stay with stable"
+
+        second = of_role(shop, "Canary")["revision"]
+        before = uids(shop, second)
+        shop.declare(model=2)
+        shop.wait_ready("shop")
+        shop.wait_only("shop", second)
+        assert uids(shop, second) == before, "the same pods"
+        assert shop.stable("shop") == second
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
+    steady.check()
+    assert first != second
+
+
+@pytest.mark.timeout(600)
+def test_twenty_moves_of_the_weight_a_match_and_the_removal_lose_no_request(kube, shop, load):
+    first = shop.stable("shop")
+    url = shop.urls("shop")["gateway"]
+    with Watch(kube, "httproute", shop.namespace) as routes, load("shop", rate=20) as steady:
+        shop.declare(model=1, canary=canary(0))
+        accepted(shop, 0)
+        second = of_role(shop, "Canary")["revision"]
+        assert set(shares(url, 200)) == {1}, "a dark launch gets nothing"
+        assert len(uids(shop, second)) == 1, "and runs"
+        for move in range(20):
+            weight = (5, 95, 50, 20, 80)[move % 5]
+            shop.declare(model=1, canary=canary(weight))
+            accepted(shop, weight)
+        beta = [{"header": {"name": "x-cohort", "value": "beta"}}]
+        shop.declare(model=1, canary=canary(0, match=beta))
+        accepted(shop, 0)
+        wait_until("the header to be obeyed", lambda: set(shares(url, 40, x_cohort="beta")) == {2}, 20)
+        assert set(shares(url, 200, x_cohort="beta")) == {2}
+        assert set(shares(url, 200)) == {1}
+        shop.declare(model=1)
+        shop.wait_ready("shop")
+        shop.wait_only("shop", first)
+        wait_until("every client to be answered by version 1", lambda: steady.settled_on(1), 30)
+    steady.check()
+    for each in routes.of("shop"):
+        for rule in each.obj["spec"]["rules"]:
+            assert sum(backend["weight"] for backend in rule["backendRefs"]) == 100
+
+
+def test_a_canary_that_cannot_load_says_so_and_gets_nothing(shop, load, registry):
+    model = f"unready-{secrets.token_hex(3)}"
+    broken = registry.train("--broken=load", model=model)
+    first = shop.stable("shop")
+    with load("shop", rate=20) as steady:
+        shop.declare(model=1, canary={"weight": 50, "model": {"uri": f"models:/{model}/{broken}"}})
+        wait_until(
+            "the resource to say why",
+            lambda: "a_package_that_is_not_in_the_image" in shop.condition("shop", "Ready").get("message", ""),
+            120,
+            every=0.5,
+        )
+        ready = shop.condition("shop", "Ready")
+        assert ready["status"] == "False"
+        assert ready["message"].startswith("Canary: ")
+        assert "stays with the stable revision" in ready["message"]
+        assert shop.condition("shop", "Available")["status"] == "True"
+        assert of_role(shop, "Canary")["acceptedWeight"] == 0
+        shop.declare(model=1)
+        shop.wait_ready("shop")
+        shop.wait_only("shop", first)
+    steady.check(1)
+
+
+def test_mirror_is_refused_where_the_gateway_does_not_list_it(shop, load):
+    """Traefik says Accepted=True to a route with a mirror, and answers 500 to every request of it."""
+    with load("shop", rate=20) as steady:
+        shop.declare(model=1, canary=canary(0, mirror={"percent": 100}))
+        shop.wait_condition("shop", "Ready", "False", "GatewayLacksFeature")
+        assert "HTTPRouteRequestMirror" in shop.condition("shop", "Ready")["message"]
+        assert shop.condition("shop", "Available")["status"] == "True"
+    steady.check(1)
+
+
+@pytest.mark.timeout(600)
+def test_operator_killed_and_api_server_restarted_while_the_weight_moves(cluster, shop, load, operator):
+    with load("shop", rate=20) as steady:
+        shop.declare(model=1, canary=canary(10))
+        accepted(shop, 10)
+        pod = operator.wait_leading()
+        shop.declare(model=1, canary=canary(60))
+        operator.kill(pod)
+        accepted(shop, 60)
+        shop.declare(model=1, canary=canary(30))
+        cluster.restart("kube-apiserver")
+        accepted(shop, 30)
+        share = shares(shop.urls("shop")["gateway"], 2000)
+        assert abs(share[2] / share.total() * 100 - 30) <= 2 * POINTS
+    steady.check()
