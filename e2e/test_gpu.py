@@ -1,0 +1,110 @@
+"""GPUs on the real scheduler and kubelet: which node gets a pod, what is told when none can, and that it goes on by itself."""
+
+import secrets
+import time
+
+import pytest
+
+from e2e.support.kube import wait_until
+from e2e.support.load import predict
+from e2e.support.nodes import advertise, paper_node, real_node
+
+GPU, SLICE = "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"
+L4 = {f"{GPU}.product": "NVIDIA-L4", f"{GPU}.memory": "23034"}
+SLICES = {f"{SLICE}.product": "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", f"{SLICE}.memory": "4864"}
+A100 = {f"{GPU}.product": "NVIDIA-A100-SXM4-40GB", f"{GPU}.memory": "40960"}
+
+
+@pytest.fixture(scope="module")
+def nodes(kube):
+    """The node that runs pods has two L4 and two slices; one on paper, tainted as GPU nodes are, has eight A100."""
+    with (
+        real_node(kube, {GPU: 2, SLICE: 2}, {**L4, **SLICES}) as real,
+        paper_node(kube, f"a100-{secrets.token_hex(2)}", {GPU: 8}, A100) as paper,
+    ):
+        yield real, paper
+
+
+def node_of(space, name):
+    """The node that the scheduler gave the resource's pod."""
+    return wait_until(
+        f"a node for {name}", lambda: next((each["spec"].get("nodeName") for each in space.pods(name)), None), 60
+    )
+
+
+def serves(space, name, version):
+    return all(predict(url) == version for url in space.urls(name).values())
+
+
+def test_right_node_gets_the_pod(workspace, nodes):
+    real, paper = nodes
+    workspace.apply("l4", gpu={"products": ["NVIDIA-L4"], "minMemory": "23034Mi"})  # exactly what it has
+    workspace.apply("slice", gpu={"resource": SLICE, "products": list(SLICES.values())[:1], "minMemory": "4Gi"})
+    workspace.apply("more", gpu={"minMemory": "23035Mi"})
+    assert node_of(workspace, "more") == paper
+    for name in ("l4", "slice"):
+        workspace.wait_ready(name, timeout=180)
+        assert node_of(workspace, name) == real
+        assert serves(workspace, name, 1)
+    asked = workspace.pods("slice")[0]["spec"]["containers"][0]["resources"]
+    assert asked["limits"][SLICE] == asked["requests"][SLICE] == "1"
+
+
+def test_product_of_the_other_kind(workspace, nodes):
+    workspace.apply("big", gpu={"products": ["NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-40GB"]})
+    assert node_of(workspace, "big") == nodes[1]
+
+
+def test_no_such_gpu_is_told_and_correcting_it_is_enough(workspace, nodes):
+    workspace.apply("wrong", gpu={"products": ["NVIDIA-H100-80GB-HBM3"]})
+    workspace.apply("untolerated", gpu={"minMemory": "40Gi", "tolerations": []})
+    workspace.apply("many", gpu={"count": 16})
+    for name, words in {
+        "wrong": ["No node has 1 nvidia.com/gpu", f"({GPU}.product)", "correct count, products", "node affinity"],
+        "untolerated": ["tolerations in spec.gpu", "untolerated taint"],
+        "many": ["No node has 16 nvidia.com/gpu", "Insufficient nvidia.com/gpu"],
+    }.items():
+        found = workspace.wait_condition(name, "Ready", "False", "Unschedulable", timeout=60)
+        print(f"{name}: {found['message']}")
+        assert [each for each in words if each not in found["message"]] == []
+        assert workspace.condition(name, "Stalled")["status"] == "True"
+    workspace.apply("wrong", gpu={"products": ["NVIDIA-L4"]})
+    workspace.wait_ready("wrong", timeout=180)
+    assert serves(workspace, "wrong", 1)
+
+
+def test_none_is_free_then_one_is(workspace, nodes, load):
+    gpu = {"products": ["NVIDIA-L4"]}
+    for name in ("holder", "shop"):
+        workspace.apply(name, gpu=gpu)
+    for name in ("holder", "shop"):
+        workspace.wait_ready(name, timeout=180)
+    first = workspace.stable("shop")
+    with load("shop", rate=10) as steady:
+        start = time.monotonic()
+        workspace.apply("shop", model=2, gpu=gpu)
+        found = workspace.wait_condition("shop", "Ready", "False", "Unschedulable", timeout=60)
+        print(f"after {time.monotonic() - start:.1f} s: {found['message']}")
+        assert "No node has 1 nvidia.com/gpu free" in found["message"]
+        assert "Insufficient nvidia.com/gpu" in found["message"]
+        assert workspace.condition("shop", "Available")["status"] == "True"
+        assert workspace.condition("shop", "Stalled")["status"] == "False", "it may pass by itself"
+        assert workspace.stable("shop") == first
+        assert serves(workspace, "shop", 1)
+        workspace.kube.delete("mdep", "holder", workspace.namespace)
+        workspace.wait_ready("shop", timeout=180)
+        assert workspace.stable("shop") != first
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
+    steady.check(1, 2)
+
+
+def test_a_node_that_gets_a_gpu_is_taken_at_once(workspace, nodes, kube):
+    real, _ = nodes
+    advertise(kube, real, {GPU: 0})
+    try:
+        workspace.apply("waiting", gpu={"products": ["NVIDIA-L4"]})
+        workspace.wait_condition("waiting", "Ready", "False", "Unschedulable", timeout=60)
+    finally:
+        advertise(kube, real, {GPU: 2})
+    workspace.wait_ready("waiting", timeout=180)
+    assert node_of(workspace, "waiting") == real
