@@ -78,22 +78,10 @@ def measuring(space):
     return conditions.get("ScalingActive") == "True" and space.condition("ranged", "Ready").get("status") == "True"
 
 
-def desired(space):
-    """What the operator applies, by object: other writers (the autoscaler's status) do not show in it."""
-    kinds = ("mdep", "deployment", "controllerrevision", "service", "hpa", "pdb", "httproute")
-    return {
-        (kind, each["metadata"]["name"], entry["manager"]): entry["time"] + str(each["metadata"].get("generation"))
-        for kind in kinds
-        for each in space.list(kind)
-        for entry in each["metadata"]["managedFields"]
-        if entry["manager"].startswith("sluicegate")
-    }
-
-
 def test_at_rest_nothing_is_written_not_even_by_a_new_operator(at_rest, operator, alone):
     """20 s without a write; what still settles (a pod of another test that drains) may take a while before that."""
     old = operator.wait_leading()
-    before, objects = operator.writes(old), desired(at_rest)
+    before, objects = operator.writes(old), at_rest.applied()
     calm = time.monotonic()
     until = calm + 100
     while time.monotonic() - calm < REST:
@@ -101,12 +89,12 @@ def test_at_rest_nothing_is_written_not_even_by_a_new_operator(at_rest, operator
         if alone and (now := operator.writes(old)) != before:
             assert time.monotonic() < until, f"the operator never rests; it wrote {now - before}"
             before, calm = now, time.monotonic()
-    assert desired(at_rest) == objects
+    assert at_rest.applied() == objects
 
     operator.kill(old)
     new = operator.wait_leading(other_than=operator.container(old))
     wait_until("the new operator to have looked at each", lambda: operator.reconciles(new) >= 3)
     time.sleep(3)
-    assert desired(at_rest) == objects
+    assert at_rest.applied() == objects
     if alone:
         assert not operator.writes(new)

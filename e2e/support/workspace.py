@@ -120,6 +120,17 @@ class Workspace:
         assert found is not None, f"{kind} {name}-{revision} is gone"
         return found
 
+    def applied(self) -> dict[tuple[str, str, str], str]:
+        """What the operator has applied, by object: other writers (the autoscaler's status) do not show in it."""
+        kinds = ("mdep", "deployment", "controllerrevision", "service", "hpa", "pdb", "httproute")
+        return {
+            (kind, each["metadata"]["name"], entry["manager"]): entry["time"] + str(each["metadata"].get("generation"))
+            for kind in kinds
+            for each in self.list(kind)
+            for entry in each["metadata"]["managedFields"]
+            if entry["manager"].startswith("sluicegate")
+        }
+
     def wait_only(self, name: str, revision: str, timeout: float = 120) -> None:
         """Waits until no pod of another revision is left, not even one that drains."""
         label = "sluicegate.dev/revision"

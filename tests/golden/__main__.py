@@ -1,7 +1,9 @@
 """Writes the golden files again; look at the difference before committing it."""
 
-from tests.golden import cases, expected, rendered
+import tests.golden
+import tests.golden.chart
 
-for case in cases():
-    expected(case).parent.mkdir(exist_ok=True)
-    expected(case).write_text(rendered(case))
+for golden in (tests.golden, tests.golden.chart):
+    for case in golden.cases():
+        golden.expected(case).parent.mkdir(exist_ok=True)
+        golden.expected(case).write_text(golden.rendered(case))

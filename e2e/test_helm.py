@@ -1,0 +1,171 @@
+"""The chart under real Helm: an operator that comes, changes and goes costs no model a request."""
+
+import json
+
+import pytest
+
+from e2e import demo
+from e2e.cluster import ClusterError
+from e2e.cluster.paths import socket_dir
+from e2e.cluster.shell import run
+from e2e.support.kube import wait_until
+from e2e.support.load import predict
+
+NAMESPACE = ("--namespace", "sluicegate-system")
+
+
+@pytest.fixture
+def shop(apply, wait_ready, workspace):
+    """Version 1 serves on two pods."""
+    apply("shop", model=1, scaling={"replicas": 2})
+    wait_ready("shop")
+    return workspace
+
+
+@pytest.fixture
+def helm(cluster, operator):
+    """Runs Helm; whatever a test leaves, the next one finds the release as the demo installs it."""
+    yield cluster.helm
+    demo.install_operator(cluster)
+    operator.wait_leading()
+
+
+def uids(space):
+    """Everything of a model by its uid: a restarted pod is another one."""
+    kinds = ("pod", "deployment", "controllerrevision", "service", "pdb", "httproute")
+    return {(kind, each["metadata"]["name"], each["metadata"]["uid"]) for kind in kinds for each in space.list(kind)}
+
+
+def restarts(space):
+    return sum(each["restartCount"] for pod in space.pods("shop") for each in pod["status"]["containerStatuses"])
+
+
+def only_new_pods(operator, old):
+    """Two ready operators, none of which is one of these, and one of them leads."""
+    names = {each["metadata"]["name"] for each in old}
+
+    def replaced():
+        now = operator.pods()
+        return len(now) == len(operator.ready_pods()) == 2 and not names & {each["metadata"]["name"] for each in now}
+
+    wait_until("the operator's pods to be replaced", replaced, 120)
+    return operator.wait_leading()
+
+
+def revision(helm):
+    return json.loads(helm("status", "sluicegate", *NAMESPACE, "--output", "json"))["version"]
+
+
+def test_upgrade_and_rollback_under_load_lose_no_request_and_restart_no_model(cluster, helm, operator, shop, load):
+    """Another image, and settings that new revisions would have: what runs stays what it is."""
+    image = ("--set", "image.tag=next", "--set", "settings.scorerImage=localhost/never-pulled:1")
+    tag_image(cluster, "localhost/sluicegate:dev", "localhost/sluicegate:next")
+    first, before, applied = revision(helm), uids(shop), shop.applied()
+    with load("shop") as steady:
+        old = operator.pods()
+        helm("upgrade", *demo.release(cluster), *image, "--set", "settings.logLevel=debug", "--wait")
+        leader = only_new_pods(operator, old)
+        assert leader["spec"]["containers"][0]["image"] == "localhost/sluicegate:next"
+        wait_until("the new operator to have looked", lambda: operator.reconciles(leader) >= 1)
+        wait_until("answers under the new operator", answers_more(steady, 200))
+        assert (uids(shop), shop.applied(), restarts(shop)) == (before, applied, 0)
+
+        old = operator.pods()
+        helm("rollback", "sluicegate", str(first), *NAMESPACE, "--wait")
+        leader = only_new_pods(operator, old)
+        assert leader["spec"]["containers"][0]["image"] == "localhost/sluicegate:dev"
+        wait_until("the old operator to have looked", lambda: operator.reconciles(leader) >= 1)
+        wait_until("answers under the old operator", answers_more(steady, 200))
+        assert (uids(shop), shop.applied(), restarts(shop)) == (before, applied, 0)
+    steady.check(1)
+
+
+def tag_image(cluster, name, other):
+    socket = socket_dir(cluster.name) / "containerd.sock"
+    run(["ctr", "-a", socket, "-n", "k8s.io", "images", "tag", "--force", name, other])
+
+
+def answers_more(steady, number):
+    enough = steady.total + number
+    return lambda: steady.total >= enough
+
+
+def uninstall(space, helm):
+    """Until nothing of the release is left but what it keeps."""
+    helm("uninstall", "sluicegate", *NAMESPACE, "--wait")
+    ours = ("-l", "app.kubernetes.io/instance=sluicegate", "-o", "name")
+    kinds = "clusterrole,clusterrolebinding,all,cm,sa,role,rolebinding,pdb"
+    wait_until("the release to be gone", lambda: not space.cluster.kubectl(*NAMESPACE, "get", kinds, *ours), every=0.5)
+
+
+def test_models_outlive_an_uninstall_and_a_reinstall_changes_nothing(helm, operator, shop, load):
+    before, applied = uids(shop), shop.applied()
+    with load("shop") as steady:
+        uninstall(shop, helm)
+        assert shop.cluster.kubectl("get", "crd", "modeldeployments.sluicegate.dev", "-o", "name")
+        wait_until("answers without an operator", answers_more(steady, 200))
+        assert (uids(shop), shop.applied()) == (before, applied)
+
+        demo.install_operator(shop.cluster)
+        leader = operator.wait_leading()
+        wait_until("the operator to have looked", lambda: operator.reconciles(leader) >= 1)
+        wait_until("answers under the new operator", answers_more(steady, 200))
+        assert (uids(shop), shop.applied(), restarts(shop)) == (before, applied, 0)
+        assert not operator.writes(leader)
+    steady.check(1)
+
+
+def test_model_without_an_operator_heals_and_can_be_deleted(helm, shop):
+    uninstall(shop, helm)
+    gone = shop.pods("shop")[0]["metadata"]["name"]
+    shop.kube.delete("pod", gone, shop.namespace)
+    wait_until("another pod in its place", lambda: ready(shop) == 2 and gone not in names(shop), 120)
+    assert predict(shop.urls("shop")["gateway"]) == 1
+    shop.kube.delete("mdep", "shop", shop.namespace)
+    kinds = ("deployment", "controllerrevision", "service", "pdb", "httproute", "pod")
+    wait_until("nothing to be left", lambda: not any(shop.list(kind) for kind in kinds), 120)
+
+
+def names(space):
+    return {each["metadata"]["name"] for each in space.pods("shop")}
+
+
+def ready(space):
+    (deployment,) = space.list("deployment")
+    return deployment["status"].get("readyReplicas", 0)
+
+
+def test_wrong_values_are_refused_in_a_sentence_and_change_nothing(cluster, helm, operator):
+    before, running = revision(helm), {each["metadata"]["uid"] for each in operator.pods()}
+    with pytest.raises(ClusterError, match=r"settings.*additional properties 'registry' not allowed"):
+        helm("upgrade", *demo.release(cluster), "--set", "settings.registry.default.trackingUri=http://mlflow")
+    with pytest.raises(ClusterError, match=r"settings.gateway.parentRefs\[1\] \(public\) needs a namespace"):
+        helm("upgrade", *demo.release(cluster), "--set", "settings.gateway.parentRefs[1].name=public")
+    assert revision(helm) == before
+    assert {each["metadata"]["uid"] for each in operator.pods()} == running
+
+
+def test_operator_of_one_namespace_serves_it_and_touches_no_other(helm, workspace):
+    """It reads no other namespace but the platform's Gateway, and is refused nothing on its way."""
+    here, other = workspace.namespace, f"{workspace.namespace[:60]}-x"
+    kube = workspace.kube
+    kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": other}})
+    uninstall(workspace, helm)
+    _, chart, _, _, *rest = demo.release(workspace.cluster)
+    try:
+        only = ("--namespace", here, "--set", f"watchNamespace={here}", "--set", "crd.install=false")
+        helm("install", "sluicegate", chart, *rest, *only, "--wait")
+        spec = {"model": {"uri": "models:/recommendation-engine/1"}}
+        outside = {"apiVersion": "sluicegate.dev/v1alpha1", "kind": "ModelDeployment", "spec": spec}
+        kube.apply("mdep", {**outside, "metadata": {"name": "shop", "namespace": other}})
+        workspace.apply("shop", model=1)
+        workspace.wait_ready("shop")
+        assert predict(workspace.urls("shop")["gateway"]) == 1
+        assert "status" not in (kube.get("mdep", "shop", other) or {})
+        assert not kube.list("deployment", other)
+        logs = workspace.cluster.kubectl("-n", here, "logs", "-l", "app.kubernetes.io/name=sluicegate", "--tail=-1")
+        assert "forbidden" not in logs.lower(), logs
+    finally:
+        kube.delete("mdep", "shop", here)
+        helm("uninstall", "sluicegate", "--namespace", here, "--ignore-not-found", "--wait")
+        kube.call("DELETE", f"/api/v1/namespaces/{other}")

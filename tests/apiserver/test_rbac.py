@@ -1,0 +1,360 @@
+"""The operator under its own ServiceAccount, with the rights that the chart gives it and no others, on an API server that checks them."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sluicegate.api.settings import Settings
+from sluicegate.kube import kinds
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.kinds import Kind
+from sluicegate.kube.transport import ClientOptions
+
+from tests.apiserver.world import NODE, SECOND, World
+from tests.golden.chart import template
+
+pytestmark = pytest.mark.usefixtures("crd")
+REVIEW = Kind("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False)
+REGISTRIES = (
+    "--set",
+    "settings.registries.default.trackingUri=http://mlflow,settings.registries.default.secret=mlflow",
+)
+RIGHTS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+
+
+class Place(NamedTuple):
+    """Where the operator is installed, and a namespace that is none of its business."""
+
+    own: str
+    other: str
+
+
+@pytest.fixture
+def place(namespace: str, kubectl: Callable[..., Any]) -> Iterator[Place]:
+    other = f"{namespace}-x"
+    kubectl("create", "namespace", other)
+    yield Place(namespace, other)
+    kubectl("delete", "namespace", other, "--wait=false")
+
+
+@pytest.fixture
+def granted(place: Place, kubectl: Callable[..., Any]) -> Iterator[Callable[..., None]]:
+    """Applies the chart's RBAC, rendered with some values, and nothing else of it."""
+    done: list[str] = []
+
+    def grant(*values: str) -> None:
+        manifests = template(*REGISTRIES, *values, "--namespace", place.own)
+        done[:] = [json.dumps(each) for each in manifests if each["kind"] in RIGHTS]
+        for manifest in done:
+            kubectl("apply", "-f", "-", input=manifest)
+
+    yield grant
+    for manifest in done:
+        kubectl("delete", "--ignore-not-found", "-f", "-", input=manifest)
+
+
+class Requests(list[tuple[str, str, str]]):
+    """(verb, kind, outcome) of every request of the operator."""
+
+    def refused(self) -> set[tuple[str, str]]:
+        return {(verb, kind) for verb, kind, outcome in self if outcome == "Forbidden"}
+
+
+class Guarded(NamedTuple):
+    """A world whose operator is the ServiceAccount, what it asked for, and its settings."""
+
+    world: World
+    requests: Requests
+    settings: Settings
+
+
+@pytest.fixture
+async def guarded(
+    kubeconfig: str,
+    place: Place,
+    kubectl: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    granted: Callable[..., None],
+) -> AsyncIterator[Callable[..., Any]]:
+    """Call it once with the chart's values and the settings: it makes the world."""
+    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+    clients: list[Any] = []
+
+    async def make(*values: str, **settings: Any) -> Guarded:
+        granted(*values)
+        path = tmp_path / "operator.conf"
+        token = kubectl("-n", place.own, "create", "token", "sluicegate").out.strip()
+        path.write_text(json.dumps(with_token(kubectl("config", "view", "--raw", "-o", "json").out, token)))
+        monkeypatch.setitem(os.environ, "KUBECONFIG", str(path))
+        requests = Requests()
+        options = ClientOptions(on_request=lambda verb, kind, outcome, _: requests.append((verb, kind, outcome)))
+        clients.extend([KubeClient.connect(str(path), options=options), KubeClient.connect(kubeconfig)])
+        observed, hand = [await each.__aenter__() for each in clients]
+        world = World(hand, observed, place.own, kubectl, [])
+        return Guarded(world, requests, Settings(operator_namespace=place.own, leader_election=True, **settings))
+
+    yield make
+    for each in clients:
+        await each.__aexit__(None, None, None)
+
+
+def with_token(admin: str, token: str) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads(admin)
+    config["users"] = [{"name": each["name"], "user": {"token": token}} for each in config["users"]]
+    return config
+
+
+async def test_a_whole_life_under_the_charts_rights(guarded: Callable[..., Any]) -> None:
+    """Leading, a first revision, another one, an autoscaler and back, repairs, events, and the end: nothing is refused."""
+    world, requests, settings = await guarded()
+    async with world.operator(settings):
+        await live(world)
+    assert requests.refused() == set()
+    done = {(verb, kind) for verb, kind, outcome in requests if outcome == "ok"}
+    for kind in ("Lease", "Deployment", "Service", "ControllerRevision", "PodDisruptionBudget", "Event"):
+        assert done & {("apply", kind), ("create", kind)}, f"no {kind} was written: the test has missed something"
+    assert {("delete", "HorizontalPodAutoscaler"), ("delete", "Service")} <= done
+
+
+async def live(world: World) -> None:
+    requests = {"requests": {"cpu": "10m"}}
+    await world.resource(resources=requests)
+    await world.until_serving()
+    first = (await world.status())["revisions"][0]["name"]
+    await world.resource(resources=requests, scaling={"min": 1, "max": 3})
+    await world.until(lambda: world.children(kinds.HPA))
+    await world.resource(resources=requests)
+
+    async def fixed() -> bool:
+        return not await world.children(kinds.HPA)
+
+    await world.until(fixed)
+    await world.client.delete(kinds.PDB, world.namespace, first)
+    await world.until(lambda: world.children(kinds.PDB))
+    await world.resource(uri=SECOND)
+    await world.until_serving(SECOND)
+    await world.client.delete(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
+
+    async def gone() -> bool:
+        return not await world.children(kinds.DEPLOYMENT)
+
+    await world.until(gone, kubelet=False)
+
+
+async def test_one_namespace_is_served_without_a_right_in_any_other(
+    guarded: Callable[..., Any], place: Place, kubectl: Callable[..., Any]
+) -> None:
+    """GatewayClasses are refused here, and that is no reason not to serve."""
+    one = ("--set", f"watchNamespace={place.own},rbac.gatewayClasses=false,crd.install=false")
+    world, requests, settings = await guarded(*one, namespace=place.own)
+    await world.client.apply(kinds.MODEL_DEPLOYMENT, elsewhere(place.other), manager="user")
+    async with world.operator(settings) as operator:
+        await live(world)
+        assert {each.key for each in operator.resources.items()} <= {(place.own, "demo")}
+    assert requests.refused() == {("list", "GatewayClass")}
+    outside = await world.client.get(kinds.MODEL_DEPLOYMENT, place.other, "demo")
+    assert outside is not None
+    assert "status" not in outside
+    await check(world, place, allowed=own_rights(place.own), refused=namespaced_refusals(place))
+    rights = kubectl("get", "clusterrolebindings", "-o", "json").out
+    ours = [each for each in json.loads(rights)["items"] if bound(each, place.own)]
+    assert ours == [], "a namespaced release has a cluster-wide binding"
+
+
+def elsewhere(namespace: str) -> dict[str, Any]:
+    spec = {"model": {"uri": "image:///opt/model"}, "runtime": {"name": "custom", "image": "example/model:1"}}
+    return {"metadata": {"name": "demo", "namespace": namespace}, "spec": spec}
+
+
+def bound(binding: dict[str, Any], namespace: str) -> bool:
+    return any(each.get("namespace") == namespace for each in binding.get("subjects") or ())
+
+
+Right = tuple[str, str, str, str]
+"""Verb, resource.group/subresource, namespace, name; empty for all."""
+
+
+def own_rights(namespace: str) -> list[Right]:
+    """What it has to be able to do in a namespace that it serves."""
+    children = (
+        "deployments.apps",
+        "controllerrevisions.apps",
+        "services",
+        "horizontalpodautoscalers.autoscaling",
+        "poddisruptionbudgets.policy",
+        "httproutes.gateway.networking.k8s.io",
+    )
+    seen = ("pods", "endpointslices.discovery.k8s.io", "gateways.gateway.networking.k8s.io")
+    return [
+        *((verb, "modeldeployments.sluicegate.dev", namespace, "") for verb in ("get", "list", "watch")),
+        ("patch", "modeldeployments.sluicegate.dev/status", namespace, "demo"),
+        *((verb, each, namespace, "") for each in children for verb in ("list", "watch", "create", "patch", "delete")),
+        *((verb, each, namespace, "") for each in seen for verb in ("list", "watch")),
+        ("create", "events.events.k8s.io", namespace, ""),
+    ]
+
+
+def in_its_own(namespace: str) -> list[Right]:
+    """What it has to be able to do where it runs."""
+    return [
+        ("get", "secrets", namespace, "mlflow"),
+        ("create", "leases.coordination.k8s.io", namespace, ""),
+        ("patch", "leases.coordination.k8s.io", namespace, "sluicegate-operator"),
+    ]
+
+
+def refusals(place: Place) -> list[Right]:
+    """What an operator that was taken over must not be able to do. Namespace and name as the API server is asked."""
+    own, other = place
+    return [
+        # Secrets: the registries' own, each by its name, and no other
+        ("get", "secrets", own, "another"),
+        ("list", "secrets", own, ""),
+        ("watch", "secrets", own, "mlflow"),
+        ("update", "secrets", own, "mlflow"),
+        ("delete", "secrets", own, "mlflow"),
+        ("create", "secrets", own, ""),
+        ("get", "secrets", other, "mlflow"),
+        ("list", "secrets", other, ""),
+        ("list", "secrets", "", ""),
+        ("get", "configmaps", own, "sluicegate"),
+        ("list", "configmaps", "", ""),
+        ("patch", "configmaps", own, "sluicegate"),
+        # running things by another way than a Deployment, or getting into them
+        ("create", "pods", own, ""),
+        ("delete", "pods", own, "a"),
+        ("patch", "pods", own, "a"),
+        ("create", "pods/exec", own, "a"),
+        ("get", "pods/exec", own, "a"),
+        ("create", "pods/attach", own, "a"),
+        ("create", "pods/portforward", own, "a"),
+        ("get", "pods/log", own, "a"),
+        ("patch", "pods/ephemeralcontainers", own, "a"),
+        ("create", "pods/eviction", own, "a"),
+        ("create", "daemonsets.apps", own, ""),
+        ("create", "statefulsets.apps", own, ""),
+        ("create", "jobs.batch", own, ""),
+        ("create", "cronjobs.batch", own, ""),
+        # more rights, or those of others
+        ("escalate", "roles.rbac.authorization.k8s.io", own, "a"),
+        ("bind", "roles.rbac.authorization.k8s.io", own, "a"),
+        ("create", "roles.rbac.authorization.k8s.io", own, ""),
+        ("create", "rolebindings.rbac.authorization.k8s.io", own, ""),
+        ("bind", "clusterroles.rbac.authorization.k8s.io", "", "cluster-admin"),
+        ("escalate", "clusterroles.rbac.authorization.k8s.io", "", "a"),
+        ("create", "clusterrolebindings.rbac.authorization.k8s.io", "", ""),
+        ("impersonate", "users", "", "admin"),
+        ("impersonate", "groups", "", "system:masters"),
+        ("impersonate", "serviceaccounts", own, "default"),
+        ("create", "serviceaccounts/token", own, "sluicegate"),
+        ("create", "serviceaccounts", own, ""),
+        ("create", "certificatesigningrequests.certificates.k8s.io", "", ""),
+        # the cluster itself
+        ("get", "nodes", "", "a"),
+        ("list", "nodes", "", ""),
+        ("get", "nodes/proxy", "", "a"),
+        ("list", "namespaces", "", ""),
+        ("delete", "namespaces", "", other),
+        ("create", "namespaces", "", ""),
+        ("patch", "customresourcedefinitions.apiextensions.k8s.io", "", "modeldeployments.sluicegate.dev"),
+        ("create", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "", ""),
+        ("create", "persistentvolumes", "", ""),
+        ("create", "persistentvolumeclaims", own, ""),
+        # what is the user's: specs, and the platform's Gateways
+        ("patch", "modeldeployments.sluicegate.dev", own, "demo"),
+        ("update", "modeldeployments.sluicegate.dev", own, "demo"),
+        ("create", "modeldeployments.sluicegate.dev", own, ""),
+        ("delete", "modeldeployments.sluicegate.dev", own, "demo"),
+        ("patch", "modeldeployments.sluicegate.dev/scale", own, "demo"),
+        ("patch", "gateways.gateway.networking.k8s.io", own, "a"),
+        ("patch", "gatewayclasses.gateway.networking.k8s.io", "", "a"),
+        ("patch", "httproutes.gateway.networking.k8s.io/status", own, "a"),
+        ("create", "ingresses.networking.k8s.io", own, ""),
+        ("create", "networkpolicies.networking.k8s.io", own, ""),
+        # more than it needs of what it may touch
+        ("deletecollection", "deployments.apps", own, ""),
+        ("deletecollection", "services", own, ""),
+        ("patch", "leases.coordination.k8s.io", own, "of-somebody-else"),
+        ("delete", "leases.coordination.k8s.io", own, "sluicegate-operator"),
+        ("get", "leases.coordination.k8s.io", "kube-system", "kube-scheduler"),
+        ("list", "events.events.k8s.io", own, ""),
+        ("*", "*.*", "", ""),
+    ]
+
+
+def namespaced_refusals(place: Place) -> list[Right]:
+    """Of one namespace: all that it may do there, and the same in any other place."""
+    everywhere = [(verb, what, "", name) for verb, what, _, name in own_rights("")]
+    return [
+        *refusals(place),
+        *own_rights(place.other),
+        *everywhere,
+        ("list", "gatewayclasses.gateway.networking.k8s.io", "", ""),
+    ]
+
+
+async def check(world: World, place: Place, allowed: list[Right], refused: list[Right]) -> None:
+    """Asks the API server about each right, as it decides about a request."""
+    wrong = [f"may not: {' '.join(right)}" for right in allowed if not await may(world, place, right)]
+    wrong += [f"may: {' '.join(right)}" for right in refused if await may(world, place, right)]
+    assert wrong == []
+
+
+async def may(world: World, place: Place, right: Right) -> bool:
+    verb, what, namespace, name = right
+    what, _, subresource = what.partition("/")
+    resource, _, group = what.partition(".")
+    asked = {"verb": verb, "resource": resource, "group": group, "subresource": subresource}
+    user = f"system:serviceaccount:{place.own}:sluicegate"
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{place.own}", "system:authenticated"]
+    spec = {"user": user, "groups": groups, "resourceAttributes": {**asked, "namespace": namespace, "name": name}}
+    answer = await world.client.create(REVIEW, {"metadata": {}, "spec": spec})
+    return bool(answer["status"]["allowed"])
+
+
+async def test_all_namespaces_are_served_and_the_rest_is_refused(guarded: Callable[..., Any], place: Place) -> None:
+    world, _, _ = await guarded()
+    allowed = [*own_rights(place.own), *own_rights(place.other), *own_rights(""), *in_its_own(place.own)]
+    await check(world, place, allowed, refusals(place))
+
+
+async def test_workload_secrets_are_readable_by_name_where_the_values_say(
+    guarded: Callable[..., Any], place: Place
+) -> None:
+    given = f"rbac.workloadSecrets[0].namespace={place.other},rbac.workloadSecrets[0].names={{mlflow-risk}}"
+    world, _, _ = await guarded("--set", given)
+    others = [right for right in refusals(place) if right[1] == "secrets"]
+    await check(world, place, [("get", "secrets", place.other, "mlflow-risk")], others)
+
+
+async def test_refusals_are_real(guarded: Callable[..., Any], place: Place, kubectl: Callable[..., Any]) -> None:
+    """Not only by review: the requests themselves, under the operator's own token."""
+    world, _, _ = await guarded()
+    await world.resource()
+    kubectl("-n", place.own, "create", "secret", "generic", "mlflow", "--from-literal=a=b")
+    kubectl("-n", place.own, "create", "secret", "generic", "another", "--from-literal=a=b")
+    me = ("-n", place.own, "--kubeconfig", os.environ["KUBECONFIG"])
+    assert kubectl(*me, "get", "secret", "mlflow").code == 0
+    for words in (
+        ("get", "secret", "another"),
+        ("get", "secrets"),
+        ("run", "pod", "--image=example/other:1"),
+        ("create", "clusterrolebinding", "more", "--clusterrole=cluster-admin", f"--serviceaccount={place.own}:sluicegate"),
+        ("create", "token", "sluicegate"),
+        ("delete", "namespace", place.other),
+        ("patch", "mdep", "demo", "--type=merge", '-p={"spec":{"paused":true}}'),
+        ("get", "mdep", "demo", "--as=admin"),
+    ):  # fmt: skip
+        answer = kubectl(*me, *words, check=False)
+        assert answer.code != 0, words
+        assert "forbidden" in answer.err.lower(), (words, answer.err)
+    kubectl(
+        *me, "patch", "mdep", "demo", "--subresource=status", "--type=merge", '-p={"spec":{"paused":true},"status":{}}'
+    )
+    found = await world.client.get(kinds.MODEL_DEPLOYMENT, place.own, "demo")
+    assert found is not None
+    assert "paused" not in found["spec"], "a status write has changed the spec"
