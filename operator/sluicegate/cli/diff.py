@@ -194,7 +194,8 @@ class _Look:
         applied = ((live or {}).get("metadata") or {}).get("annotations", {}).get(changes.LAST_APPLIED)
         try:
             if live is not None and applied and manager is None:
-                patch = three_way(json.loads(applied), document, live)
+                annotated = {"annotations": {}, **document["metadata"]}  # kubectl's own annotation is always there
+                patch = three_way(json.loads(applied), {**document, "metadata": annotated}, live)
                 patch["metadata"] = {**(patch.get("metadata") or {}), **_identity(document)}
                 return await self.client.dry_run(MODEL_DEPLOYMENT, patch, manager=None)
             return await self.client.dry_run(MODEL_DEPLOYMENT, document, manager=manager or applier_of(live or {}))

@@ -81,7 +81,7 @@ def settled(gathered: Gathered) -> Outcome:
 
 
 def _intents(snapshot: Snapshot) -> dict[str, Intent]:
-    targets = (snapshot.target, getattr(snapshot, "canary", None))
+    targets = (snapshot.target, snapshot.canary)
     return {each.intent.hash: each.intent for each in targets if each is not None and each.intent is not None}
 
 
