@@ -152,6 +152,7 @@ kubernetes = go_tool(
 )
 etcd = go_tool("etcd", "v3.6.6", "go.etcd.io/etcd/server/v3")
 pause = go_tool("pause", "v1", ".")
+kstatus = go_tool("kstatus", "v1.2.2", ".")
 helm = go_tool("helm", "v4.3.1", "helm.sh/helm/v4/cmd/helm")
 
 

@@ -5,6 +5,7 @@ A new addon is a module with one `Addon` value, and a line in `ALL`.
 
 from __future__ import annotations
 
+from e2e.cluster.addons.argocd import argocd
 from e2e.cluster.addons.base import Addon
 from e2e.cluster.addons.dns import dns
 from e2e.cluster.addons.gateway_crds import gateway_crds
@@ -14,7 +15,7 @@ from e2e.cluster.addons.traefik import traefik
 from e2e.cluster.errors import ClusterError
 
 # in the order they are started
-ALL: dict[str, Addon] = {a.name: a for a in (gateway_crds, dns, metrics, traefik, s3)}
+ALL: dict[str, Addon] = {a.name: a for a in (gateway_crds, dns, metrics, traefik, s3, argocd)}
 DEFAULT = {"node": ("gateway-crds", "dns", "metrics", "traefik"), "control-plane": ()}
 
 

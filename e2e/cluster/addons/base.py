@@ -17,7 +17,7 @@ class Addon:
     """Something that can be added to a running cluster.
 
     Attributes:
-        name: as in `--addons`; its daemon, where it has one, has the same name.
+        name: as in `--addons`; its daemon, where it has one, has the same name, and more of them `NAME-PART`.
         tools: what has to be built for it.
         begin: starts it, and does not wait: all addons come up side by side.
         ready: whether it works; asked until it does.
@@ -44,10 +44,11 @@ class Addon:
         note.touch()
 
     def stop(self, cluster: Cluster) -> None:
-        """Ends its daemon; its objects stay until the cluster goes."""
-        if self.name in proc.names(cluster.state):
-            cluster.kill(self.name)
-            (cluster.state / "run" / f"{self.name}.json").unlink()
+        """Ends its daemons; its objects stay until the cluster goes."""
+        for name in proc.names(cluster.state):
+            if name == self.name or name.startswith(f"{self.name}-"):
+                cluster.kill(name)
+                (cluster.state / "run" / f"{name}.json").unlink()
         (cluster.state / "addons" / self.name).unlink(missing_ok=True)
 
 

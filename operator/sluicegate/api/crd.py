@@ -1,6 +1,6 @@
 """The CustomResourceDefinition, and `python -m sluicegate.api.crd`, which writes it and the API reference.
 
-Nothing has a schema default: a default would be written into the stored object, so a GitOps tool would see a difference, and
+Nothing of the spec has a schema default: a default would be written into the stored object, so a GitOps tool would see a difference, and
 `scaling` would hold a number of replicas that nobody chose.
 """
 
@@ -65,7 +65,11 @@ def schema() -> Schema:
                 },
             },
             "spec": {**schema_of(ModelDeploymentSpec), "description": "What is to be served, with what, for whom."},
-            "status": {**schema_of(ModelDeploymentStatus), "description": "What is true, written by the operator."},
+            "status": {
+                **schema_of(ModelDeploymentStatus),
+                "description": "What is true, written by the operator.",
+                "default": {"observedGeneration": 0},  # without it kstatus holds what nobody has looked at for done
+            },
         },
         "required": ["spec"],
         "x-kubernetes-validations": validations([_NAME_RULE]),

@@ -184,7 +184,7 @@ def _conditions_waiting(resource: ModelDeployment) -> list[str]:
     status, generation = resource.status, resource.metadata.generation
     if resource.metadata.deletion_timestamp:
         return ["It is being deleted."]
-    if status.observed_generation is None:
+    if not status.observed_generation:
         return ["The operator has not seen it yet: check that it runs, and that it serves this namespace."]
     found: list[str] = []
     if status.observed_generation < generation:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta
 from sluicegate.api import crd as module
-from sluicegate.api.crd import CRD_FILE, crd, drift, main
+from sluicegate.api.crd import CRD_FILE, crd, drift, main, schema
 from sluicegate.api.fields import ApiType, doc
 from sluicegate.api.schema import SchemaError, schema_of
 from sluicegate.api.spec import ModelDeploymentSpec
@@ -44,6 +44,11 @@ def test_check_shows_what_differs_and_writes_nothing(tmp_path: Path, capsys: pyt
 
 def test_nothing_is_defaulted_or_nullable() -> None:
     assert not [path for path, node in ALL if "default" in node or "nullable" in node]
+
+
+def test_a_status_nobody_has_written_is_of_generation_zero() -> None:
+    """Or Flux and Helm hold a new object for done before the operator has looked at it."""
+    assert schema()["properties"]["status"]["default"] == {"observedGeneration": 0}
 
 
 def test_strings_lists_and_maps_are_bounded() -> None:
