@@ -108,9 +108,10 @@ def _own(raw: Mapping[str, Any]) -> Manifest:
 
 
 def _fields(old: Any, new: Any, path: str) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted({*old, *new}):
-            yield from _fields(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    parts = [each or {} for each in (old, new)]
+    if any(parts) and all(isinstance(each, dict) for each in parts):
+        for key in sorted({*parts[0], *parts[1]}):
+            yield from _fields(parts[0].get(key), parts[1].get(key), f"{path}.{key}" if path else key)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, pair in enumerate(zip(old, new, strict=True)):
             yield from _fields(*pair, f"{path}[{index}]")

@@ -40,7 +40,7 @@ async def settings(client: KubeClient, namespace: str, config: str | None) -> tu
     serving = [each for each in found if each.namespace in (None, namespace)]
     if len(serving) == 1:
         return serving[0], None
-    why = "none may be read" if not found else f"{len(serving)} of them serve namespace {namespace}"
+    why = "none is there that you may read" if not found else f"{len(serving)} of them serve namespace {namespace}"
     return None, f"the operator's settings are not known (of the ConfigMaps {SELECTOR} {why}): give them with --config"
 
 

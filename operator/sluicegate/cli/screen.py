@@ -85,13 +85,14 @@ class _Live:
 def _text(lines: Iterable[Line]) -> Any:
     from rich.text import Text
 
-    text = Text(overflow="fold")
+    rows = []
     for line in lines:
+        row = Text(overflow="fold")
         for piece in line:
-            text.append(piece.text, style=piece.style)
-        text.rstrip()
-        text.append("\n")
-    return text
+            row.append(piece.text, style=piece.style)
+        row.rstrip()
+        rows.append(row)
+    return Text("\n", overflow="fold").join([*rows, Text()])
 
 
 def _encodable(text: str) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sluicegate.cli import screen, view
+from sluicegate.cli import completion, screen, view
 from sluicegate.cli.get import Picture, Scope, picture
 from sluicegate.cli.layout import age, plain
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD
@@ -286,3 +286,22 @@ def test_an_unreadable_resource_does_not_hide_the_others(capsys: pytest.CaptureF
     found = _shown(Scope(None, "shop"), broken, RESOURCE)
     assert [each.name for each in found.rows] == ["churn"]
     assert "shop/odd cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["ge"], ["get", ":4"]),
+        (["get", "--o"], ["--output", ":4"]),
+        (["get", "-o", "j"], ["json", ":4"]),
+        (["diff", "-f", ""], [":0"]),
+        (["diff", ""], [":4"]),
+        (["odd", ""], [":4"]),
+        (["get", "--kubeconfig", "/nonexistent", ""], [":4"]),
+    ],
+)
+def test_kubectl_completes_the_words_of_its_plugin(
+    words: list[str], answer: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert completion.main(words) == 0
+    assert capsys.readouterr().out.splitlines() == answer
