@@ -22,7 +22,7 @@ def _begin(cluster: Cluster) -> None:
         "--global.checknewversion=false",
         "--global.sendanonymoususage=false",
         f"--entrypoints.web.address={node}:{_PORT}",
-        f"--entrypoints.traefik.address={node}:8081",
+        f"--entrypoints.traefik.address={node}:8082",
         "--ping=true",
         "--metrics.prometheus=true",
         "--providers.kubernetesgateway=true",
