@@ -127,6 +127,7 @@ def test_an_autoscaled_model_cannot_be_scaled_by_hand(kubectl: Any, namespace: s
 
 def test_columns(kubectl: Any, namespace: str, applied: dict[str, Any]) -> None:
     status = {
+        "observedGeneration": 1,
         "conditions": [{"type": "Ready", "status": "True", "reason": "Serving"}],
         "model": {"uri": "models:/churn/1", "version": "1"},
         "canary": "10%",
