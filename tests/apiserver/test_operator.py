@@ -183,7 +183,7 @@ async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> N
 
 async def test_what_is_not_built_is_refused_by_name(world: World) -> None:
     async with world.operator():
-        await world.resource(runtime={"dependencies": "Install"})
+        await world.resource(runtime={"image": "model:1", "dependencies": "Install"})
 
         async def refused() -> bool:
             return await world.condition("Ready") == ("False", "Unsupported")

@@ -6,7 +6,7 @@ status did not change, so that a resource at rest has the same status for ever.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sluicegate.api import duration, names
@@ -82,7 +82,7 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
     revision = plan.lineup.next_canary or plan.canary
     found = revision_problem(snapshot, revision)
     if found is not None:
-        return Problem(found.reason, f"Canary: {found.message}", found.waits_for_user)
+        return replace(found, message=f"Canary: {found.message}")
     if revision is not None and canary.named(snapshot, names.ANNOTATION_ABORT) == revision:
         return Problem(
             "Aborted",
