@@ -106,6 +106,7 @@ def _kubelet_config(spec: Spec) -> dict[str, object]:
         "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "100Mi"},
         "volumePluginDir": f"{spec.state}/volumeplugins",
         "containerLogMaxSize": "20Mi",
+        "podLogsDir": f"{spec.state}/pod-logs",  # a kubelet removes what it does not know, so another cluster's too
     }
 
 

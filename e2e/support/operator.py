@@ -38,9 +38,19 @@ class Operator:
         return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
 
     def leading_pod(self) -> Json | None:
-        """The pod that leads, once it is ready."""
+        """The pod that leads, once it is ready.
+
+        A killed one comes back under its name while the Lease still has its predecessor, so the process is asked too.
+        """
         holder = self.leader()
-        return next((pod for pod in self.pods() if holder.startswith(pod["metadata"]["name"]) and _ready(pod)), None)
+        held = [pod for pod in self.ready_pods() if holder.startswith(pod["metadata"]["name"])]
+        return next((pod for pod in held if self._leads(pod)), None)
+
+    def _leads(self, pod: Json) -> bool:
+        try:
+            return "sluicegate_leading 1.0" in self.metrics(pod, timeout=2)
+        except OSError:
+            return False
 
     def wait_leading(self, timeout: float = 90, other_than: str = "") -> Json:
         """Waits until a ready pod leads (whose container is not `other_than`), and gives the pod back."""
@@ -51,9 +61,9 @@ class Operator:
 
         return dict(wait_until("an operator that leads", look, timeout))
 
-    def metrics(self, pod: Json) -> str:
+    def metrics(self, pod: Json, timeout: float = 10) -> str:
         """What the pod's /metrics says."""
-        with urllib.request.urlopen(f"http://{pod['status']['podIP']}:8080/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{pod['status']['podIP']}:8080/metrics", timeout=timeout) as answer:
             return str(answer.read().decode())
 
     def writes(self, pod: Json) -> Counter[str]:
