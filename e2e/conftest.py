@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # e2e is no instal
 
 from e2e import demo
 from e2e.cluster import Cluster, ClusterError, connect, down
+from e2e.support.gateway import GATEWAYS, Gateway
+from e2e.support.gateway import connect as connect_gateway
 from e2e.support.kube import Json, Kube
 from e2e.support.load import Load
 from e2e.support.operator import Operator
@@ -94,6 +96,12 @@ def alone() -> bool:
 def kubectl(cluster: Cluster) -> Callable[..., str]:
     """Runs kubectl and gives back what it prints; ClusterError, with kubectl's words, where it fails."""
     return cluster.kubectl
+
+
+@pytest.fixture(scope="session", params=GATEWAYS)
+def gateway(cluster: Cluster, request: pytest.FixtureRequest) -> Gateway:
+    """Each Gateway API implementation in turn: `apply("shop", traffic=gateway.traffic())`; a test that takes it runs on all."""
+    return connect_gateway(cluster, request.param)
 
 
 @pytest.fixture(scope="session")

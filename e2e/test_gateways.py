@@ -1,0 +1,97 @@
+"""The same promises on each Gateway API implementation, and on two of them at once."""
+
+import secrets
+import urllib.error
+import urllib.request
+
+import pytest
+
+from e2e.support.gateway import GATEWAYS, connect
+from e2e.support.kube import wait_until
+from e2e.support.load import BODY, HEADERS, Load, predict, routed
+
+QUICK = {"scaleDownDelay": "3s"}
+
+
+def code(url, path="ping", body=None):
+    """The gateway's or the model's answer."""
+    asked = urllib.request.Request(f"{url}/{path}", body, HEADERS)
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return refused.code
+
+
+def change(space, steady, version, traffic):
+    """To another version, until nothing of the old is left."""
+    space.apply("shop", model=version, traffic=traffic, rollout=QUICK)
+    space.wait_ready("shop")
+    space.wait_only("shop", space.stable("shop"))
+    wait_until(f"every client to be answered by version {version}", lambda: steady.settled_on(version), 30)
+
+
+def test_new_version_and_rollback_lose_no_request(gateway, workspace, load):
+    traffic = gateway.traffic()
+    workspace.apply("shop", model=1, traffic=traffic, rollout=QUICK)
+    status = workspace.wait_ready("shop")
+    url = f"{gateway.url}/{workspace.namespace}/shop"
+    assert status["url"] == url
+    assert predict(url) == 1
+
+    with load("shop") as steady:
+        wait_until("some answers", lambda: steady.total > 200)
+        change(workspace, steady, 2, traffic)
+        change(workspace, steady, 1, traffic)
+    steady.check(1, 2, 1)
+
+    workspace.kube.delete("mdep", "shop", workspace.namespace)
+    wait_until("the gateway to know the path no more", lambda: code(url) == 404, 60)
+
+
+@pytest.fixture(scope="module")
+def slow_model(registry):
+    """It takes three seconds for an answer."""
+    name = f"slow-{secrets.token_hex(3)}"
+    return f"models:/{name}/{registry.train('--slow=3', model=name)}"
+
+
+def test_timeout_ends_the_request_where_the_gateway_can(gateway, workspace, slow_model):
+    workspace.apply("slow", model=slow_model, traffic=gateway.traffic(timeout="1s"))
+    status = workspace.wait_ready("slow")
+    can = gateway.can("HTTPRouteRequestTimeout")
+    said = workspace.condition("slow", "TrafficRouted")["message"]
+    print(f"{gateway.name}: {sorted(gateway.features)}; {said}")
+    assert ("spec.traffic.timeout has no effect" in said) is not can
+    assert code(status["url"], "invocations", BODY) == (504 if can else 200)
+    workspace.apply("slow", model=slow_model, traffic=gateway.traffic(timeout="20s"))
+    workspace.wait_ready("slow")
+    wait_until("the longer timeout to hold", lambda: code(status["url"], "invocations", BODY) == 200, 30)
+
+
+def test_gateway_or_listener_that_is_missing_is_named(gateway, workspace):
+    workspace.apply("shop", traffic={"gateway": {"parentRefs": [{**gateway.parent, "name": "nowhere"}]}})
+    found = workspace.wait_condition("shop", "TrafficRouted", "False", "GatewayNotFound")
+    assert "nowhere" in found["message"]
+    workspace.apply("shop", traffic={"gateway": {"parentRefs": [{**gateway.parent, "sectionName": "nowhere"}]}})
+    found = workspace.wait_condition("shop", "TrafficRouted", "False", "RouteNotAccepted")
+    print(f"{gateway.name}: {found['message']}")
+    assert "NoMatchingParent" in found["message"]
+    workspace.apply("shop", traffic=gateway.traffic())
+    assert predict(workspace.wait_ready("shop")["url"]) == 1
+
+
+def test_two_gateways_at_once_lose_no_request(cluster, workspace):
+    """One route with two parents: nothing drains before both have taken the new weights."""
+    both = [connect(cluster, name) for name in GATEWAYS]
+    traffic = {"gateway": {"parentRefs": [each.parent for each in both]}}
+    workspace.apply("shop", model=1, traffic=traffic, rollout=QUICK)
+    workspace.wait_ready("shop")
+    urls = {each.name: f"{each.url}/{workspace.namespace}/shop" for each in both}
+    for url in urls.values():
+        wait_until(f"the gateway to route {url}", lambda u=url: routed(u), 20)
+    with Load(urls) as steady:
+        wait_until("some answers", lambda: steady.total > 200)
+        change(workspace, steady, 2, traffic)
+    steady.check(1, 2)
