@@ -43,7 +43,8 @@ def kubeconfig() -> Iterator[str]:
         down(name)
 
 
-def _kubectl() -> str:
+@pytest.fixture(scope="session")
+def kubectl_program() -> str:
     """The local cluster's own kubectl where it was built, else the one on PATH: the flavours print the same."""
     given = os.environ.get("SLUICEGATE_TEST_KUBECTL")
     if given:
@@ -56,13 +57,12 @@ def _kubectl() -> str:
 
 
 @pytest.fixture(scope="session")
-def kubectl(kubeconfig: str) -> Kubectl:
+def kubectl(kubeconfig: str, kubectl_program: str) -> Kubectl:
     """Runs kubectl; `input` is an object or a text for its standard input."""
-    program = _kubectl()
 
     def run(*args: str, input: Any = None, check: bool = True) -> Answer:
         text = input if isinstance(input, str | None) else json.dumps(input)
-        command = [program, "--kubeconfig", kubeconfig, *args]
+        command = [kubectl_program, "--kubeconfig", kubeconfig, *args]
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
         assert not check or done.returncode == 0, done.stderr
         return Answer(done.returncode, done.stdout, done.stderr)

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +20,9 @@ from sluicegate.kube.client import KubeClient
 from tests.apiserver.world import FIRST, NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
+
+
+EXEC = "client.authentication.k8s.io/v1"
 
 
 class Said(NamedTuple):
@@ -133,24 +137,24 @@ async def test_get_tells_what_serves_and_what_it_waits_for(world: World, cli: Cl
         assert (await cli.run("get", "-o", "name")).out == "modeldeployment.sluicegate.dev/demo\n"
 
 
-async def test_it_is_a_plugin_of_kubectl(world: World, cli: Cli, kubectl: Callable[..., Any], monkeypatch: Any) -> None:
+async def test_it_is_a_plugin_of_kubectl(world: World, cli: Cli, kubectl_program: str, monkeypatch: Any) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     await world.resource()
-    said = await asyncio.to_thread(_plugin, kubectl, "get", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig)
+    said = await asyncio.to_thread(_plugin, kubectl_program, "get", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig)
     assert said.out.splitlines()[1].split()[:2] == ["demo", "Unknown"]
-    wrong = await asyncio.to_thread(_plugin, kubectl, "get", "odd", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig)
+    wrong = await asyncio.to_thread(
+        _plugin, kubectl_program, "get", "odd", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig
+    )
     assert wrong.err.startswith("kubectl sluicegate get: there is no ModelDeployment odd")
-    context = await asyncio.to_thread(_plugin, kubectl, "get", "--context", "nowhere", "--kubeconfig", cli.kubeconfig)
+    context = await asyncio.to_thread(
+        _plugin, kubectl_program, "get", "--context", "nowhere", "--kubeconfig", cli.kubeconfig
+    )
     assert context.code == 1
     assert "nowhere" in context.err
 
 
-def _plugin(kubectl: Callable[..., Any], *args: str) -> Any:
-    import subprocess
-
-    from tests.apiserver.conftest import _kubectl
-
-    done = subprocess.run([_kubectl(), "sluicegate", *args], capture_output=True, text=True, timeout=60, check=False)
+def _plugin(program: str, *args: str) -> Said:
+    done = subprocess.run([program, "sluicegate", *args], capture_output=True, text=True, timeout=60, check=False)
     return Said(done.returncode, done.stdout, done.stderr)
 
 
@@ -193,12 +197,14 @@ class Proxy:
 
 
 def _config(kubeconfig: str, path: Path, server: str | None = None, token: str | None = None) -> str:
-    """A copy of the kubeconfig with another address or user."""
+    """A copy of the kubeconfig with another address, or with a user whom a login helper gives a token."""
     content = yaml.safe_load(Path(kubeconfig).read_text())
     for entry in content["clusters"]:
         entry["cluster"]["server"] = server or entry["cluster"]["server"]
     for entry in content["users"] if token else ():
-        entry["user"] = {"token": token}
+        credential = {"kind": "ExecCredential", "apiVersion": EXEC, "status": {"token": token}}
+        helper = {"apiVersion": EXEC, "command": "echo", "args": [json.dumps(credential)], "interactiveMode": "Never"}
+        entry["user"] = {"exec": helper}
     path.write_text(yaml.safe_dump(content))
     return str(path)
 
@@ -345,9 +351,15 @@ async def test_errors_are_sentences_and_have_their_own_exit_code(world: World, c
     missing = await cli.run("diff", "-f", str(tmp_path / "none.yaml"))
     assert (missing.code, missing.out) == (2, "")
     nowhere = Cli(_config(cli.kubeconfig, tmp_path / "nowhere", "https://127.0.0.1:1"), cli.namespace)
-    for said, code in ((await nowhere.run("get"), 1), (await nowhere.run("diff", "-f", "-", given=manifest("x")), 2)):
-        assert said.code == code or "another namespace" in said.err
-    assert "no cluster answers" in (await nowhere.run("get")).err
+    assert (await nowhere.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
+    unreachable = await nowhere.run("get")
+    assert unreachable.code == 1
+    assert "no cluster answers" in unreachable.err
+    elsewhere = await cli.run("diff", "-f", "-", given=manifest("elsewhere"))
+    assert elsewhere.code == 2
+    assert "another namespace" in elsewhere.err
+    assert (await cli.run("get", "demo", "-A")).code == 1
+    assert (await cli.run("get", "--watch", "-o", "json")).code == 1
     none = await Cli(str(tmp_path / "no-kubeconfig"), cli.namespace).run("get")
     assert none.code == 1
     assert "cannot use the cluster configuration" in none.err
