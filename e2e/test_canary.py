@@ -33,8 +33,10 @@ def shop(workspace, wait_ready, traffic):
 
 
 @pytest.fixture
-def traffic():
-    """`spec.traffic`: the platform's gateway, which is Traefik."""
+def traffic(request):
+    """`spec.traffic`: of the gateway in turn where a test runs on each, else the platform's, which is Traefik."""
+    if "gateway" in request.fixturenames:
+        return request.getfixturevalue("gateway").traffic()
     return {}
 
 
@@ -54,7 +56,7 @@ def accepted(space, weight):
 
 
 @pytest.mark.timeout(600)
-def test_share_is_the_weight_and_promotion_keeps_the_pods(shop, load):
+def test_share_is_the_weight_and_promotion_keeps_the_pods(gateway, shop, load):
     first = shop.stable("shop")
     url = shop.urls("shop")["gateway"]
     with load("shop", rate=10) as steady:
@@ -62,7 +64,7 @@ def test_share_is_the_weight_and_promotion_keeps_the_pods(shop, load):
         accepted(shop, 10)
         measured = shares(url, 10_000)
         share = measured[2] / measured.total() * 100
-        print(f"share: {dict(measured)}, {share:.2f} % at weight 10", flush=True)
+        print(f"{gateway.name}: share {dict(measured)}, {share:.2f} % at weight 10", flush=True)
         assert abs(share - 10) <= POINTS
         assert set(shares(shop.urls("shop")["service"], 80)) == {1}, "in-cluster callers stay with stable"
 
@@ -140,6 +142,30 @@ def test_mirror_is_refused_where_the_gateway_does_not_list_it(shop, load):
         assert "HTTPRouteRequestMirror" in shop.condition("shop", "Ready")["message"]
         assert shop.condition("shop", "Available")["status"] == "True"
     steady.check(1)
+
+
+@pytest.mark.parametrize("gateway", ["envoy-gateway"], indirect=True)
+@pytest.mark.parametrize("percent", [100, 50])
+def test_mirror_sends_copies_and_answers_of_stable_alone(gateway, shop, load, percent):
+    with load("shop", rate=20) as steady:
+        runtime = {"args": ["serve", "/mnt/model", "--port", "8080", "--drain", "5", "--access-log"]}
+        shop.declare(model=1, canary=canary(0, mirror={"percent": percent}, runtime=runtime))
+        accepted(shop, 0)
+        second = of_role(shop, "Canary")["revision"]
+        wait_until("the canary to get copies", lambda: served(shop, second) > 20, 60, every=1)
+        before = served(shop, second)
+        assert set(shares(shop.urls("shop")["gateway"], 400)) == {1}
+        wait_until("the copies of four hundred requests", lambda: served(shop, second) - before > 4 * percent * 0.7, 30)
+        shop.declare(model=1)
+        shop.wait_ready("shop")
+    steady.check(1)
+
+
+def served(space, revision):
+    """Requests for predictions in the access log of the revision's pods."""
+    pods = [each["metadata"]["name"] for each in space.pods("shop", revision)]
+    logs = "".join(space.cluster.kubectl("-n", space.namespace, "logs", pod, "-c", "model") for pod in pods)
+    return logs.count("/invocations")
 
 
 @pytest.mark.timeout(600)

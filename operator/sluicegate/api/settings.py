@@ -52,6 +52,13 @@ class GatewaySettings(SettingsType, frozen=True):
     hostnames: Annotated[
         tuple[Hostname, ...], doc("Host names of every route. Default: all that the Gateway has.")
     ] = ()
+    features: Annotated[
+        tuple[str, ...],
+        doc(
+            "Optional features that hold for Gateways whose class lists none at all, such as HTTPRouteRequestMirror. A class that lists its own "
+            "is believed. Default: none."
+        ),
+    ] = ()
 
 
 class RuntimeSettings(SettingsType, frozen=True):

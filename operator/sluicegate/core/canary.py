@@ -136,7 +136,8 @@ def lacking_mirror(snapshot: Snapshot, canary: CanarySpec) -> Iterator[Problem]:
                 "GatewayLacksFeature",
                 f"spec.canary.mirror: Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, which does not "
                 f"list {' and '.join(lacks)} among its supported features, so nothing is mirrored: remove mirror, or name a "
-                "gateway of another class.",
+                "gateway of another class"
+                + ("." if gateway.features else ", or have the platform set gateway.features: the class lists none."),
             )
 
 

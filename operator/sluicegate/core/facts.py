@@ -141,9 +141,12 @@ class GatewayFacts:
     features: frozenset[str] = frozenset()
     """What its class says it supports (GatewayClass status.supportedFeatures); empty where the class says nothing."""
 
+    vouched: frozenset[str] = frozenset()
+    """What the platform's settings say for classes that say nothing, as Envoy Gateway's."""
+
     def offers(self, feature: str) -> bool:
         """Whether the class says that it supports `feature`: what an optional feature needs before it is used."""
-        return feature in self.features
+        return feature in (self.features or self.vouched)
 
     def lacks(self, feature: str) -> bool:
         """Whether the class publishes what it supports, and `feature` is not among it."""

@@ -109,7 +109,9 @@ class Gatherer:
 
     def _gateways(self, resource: ModelDeployment) -> list[GatewayFacts]:
         refs = parent_refs(resource, self._settings)
-        return [self._caches.gateway(ref.namespace or resource.metadata.namespace, ref.name) for ref in refs]
+        vouched = frozenset(self._settings.gateway.features)
+        found = (self._caches.gateway(ref.namespace or resource.metadata.namespace, ref.name) for ref in refs)
+        return [replace(each, vouched=vouched) for each in found]
 
     def _rival(self, resource: ModelDeployment) -> str | None:
         """An older resource with the same explicit path and a common host; default paths never collide."""

@@ -151,6 +151,7 @@ def test_a_mirror_is_sent_only_where_the_class_lists_it() -> None:
     world.rest()
     assert (world.split().mirror, ready(world)) == (Mirror(world.hash_of(2), 100), "True Serving")
     world.canary(2, 0, mirror={"percent": 50}).rest()
+    assert "gateway.features" not in world.condition("Ready").message
     assert "HTTPRouteRequestPercentageMirror" in world.condition("Ready").message
 
 
