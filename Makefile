@@ -32,7 +32,7 @@ demo-down: ## Remove what `make demo` made
 
 test: venv venv-scorer ## All tests; what needs a cluster is built while the unit tests run (e2e: root)
 	@mkdir -p build
-	@if [ "$$(id -u)" = 0 ]; then options="--profile node --base-image --addons gateway-crds,dns,metrics,traefik,s3,argocd"; else options="--profile control-plane"; fi; \
+	@if [ "$$(id -u)" = 0 ]; then options="--profile node --base-image --addons gateway-crds,dns,metrics,traefik,envoy-gateway,s3,argocd"; else options="--profile control-plane"; fi; \
 	echo "Building the test clusters' tools meanwhile (build/tools.log)"; \
 	$(CLUSTER) build-tools $$options > build/tools.log 2>&1 & tools=$$!; \
 	trap 'kill $$tools 2>/dev/null || true' EXIT; \
