@@ -33,7 +33,7 @@ class RegistryEndpoint:
     """Where a registry is and how to get in; equal endpoints can share a client.
 
     Attributes:
-        name: What settings and messages call it.
+        name: What settings and messages call it; the tracking URI where it is an inline registry.
         tracking_uri: The MLflow server's http(s) URL, with a path where it lives under one.
         credentials: See `Credentials`.
         ca_pem: Certificates to trust instead of the system's, where the Secret has none.
@@ -47,7 +47,8 @@ class RegistryEndpoint:
     verify: bool = True
 
     def __str__(self) -> str:
-        return f'registry "{self.name}" ({without_userinfo(self.tracking_uri)})'
+        where = without_userinfo(self.tracking_uri)
+        return f"registry {where}" if self.name == self.tracking_uri else f'registry "{self.name}" ({where})'
 
     def __repr__(self) -> str:
         return f"RegistryEndpoint({self}, {self.credentials!r})"
@@ -199,7 +200,7 @@ def _explain(endpoint: RegistryEndpoint, response: httpx.Response, body: bytes) 
             ResolutionReason.REGISTRY_UNAUTHORIZED,
             f"{where} {said} (401). Put MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN, in the "
-            "registry's Secret, and name that Secret in its settings.",
+            "registry's Secret, and name that Secret in its settings or in spec.model.inlineRegistry.secretRef.",
         )
     if status == 403 and b"Invalid Host header" in body:
         host = _cut(response.request.headers["host"])

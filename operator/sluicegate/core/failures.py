@@ -46,6 +46,11 @@ def last_line(text: str) -> str:
     return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
 
 
+def _sentence(words: str) -> str:
+    """Others' words with a full stop, because more may follow."""
+    return words if words.endswith((".", "!", "?", "…")) else f"{words}."
+
+
 def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
     """Why this pod does not serve, or None when it does or is only starting."""
     status = pod.get("status") or {}
@@ -82,7 +87,10 @@ def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
     lacks_room = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
     devices = _devices(pod)
     if not devices:
-        told = f"No node takes pod {_name(pod)}."
+        remedy = (
+            "ask for less in spec.resources, loosen what spec.podTemplate demands of nodes, or add a node that fits"
+        )
+        told = f"No node takes pod {_name(pod)}: {remedy}."
     elif lacks_room and (taken := [each for each in lacking if each in devices]):
         wanted = " and ".join(f"{devices[each]} {each}" for each in taken)
         told = f"No node has {wanted} free for pod {_name(pod)}: free it, add a node that has it, or change spec.gpu."
@@ -167,7 +175,9 @@ def _config_problem(entry: Mapping[str, Any], message: str) -> Problem:
         return Problem(
             f"{kind}KeyNotFound", f"{kind} {where} has no key {key}, which container {entry.get('name')} needs: add it."
         )
-    return Problem("ContainerConfigError", f"Container {entry.get('name')} cannot be created: {last_line(message)}")
+    return Problem(
+        "ContainerConfigError", f"Container {entry.get('name')} cannot be created: {_sentence(last_line(message))}"
+    )
 
 
 def _crash_problem(
@@ -186,7 +196,7 @@ def _crash_problem(
     code = ended.get("exitCode", "?")
     said = f" and said: {words}" if words else " and said nothing"
     if is_init and container == names.FETCH_CONTAINER:
-        return Problem("ModelFetchFailed", f"The model could not be fetched: {words or f'exit code {code}'}")
+        return Problem("ModelFetchFailed", f"The model could not be fetched: {_sentence(words or f'exit code {code}')}")
     if restarts == 0 and not words:
         return Problem("ContainerFailed", f"Container {container} ended with exit code {code}.")
     reason = (

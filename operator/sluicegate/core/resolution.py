@@ -116,7 +116,7 @@ def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFail
         "does not exist or may "
         "not be read by the operator. Create it with MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD, or "
-        "MLFLOW_TRACKING_TOKEN.",
+        "MLFLOW_TRACKING_TOKEN, and let the operator get it by a Role in that namespace.",
     )
 
 

@@ -147,7 +147,9 @@ def _container(intent: Intent, settings: Settings, context: dict[str, Any]) -> d
 def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
     wrong = schema.complaints("PodTemplateSpec", template)
     if wrong:
-        raise Refused(Problem("InvalidPodTemplate", f"spec.podTemplate does not make a pod: {'; '.join(wrong)}."))
+        found = "; ".join(wrong)
+        message = f"spec.podTemplate does not make a pod: {found}. Correct or remove what is named; kubectl explain pod.spec lists the fields."
+        raise Refused(Problem("InvalidPodTemplate", message))
     present = (template.get("metadata") or {}).get("labels") or {}
     if any(present.get(label) != value for label, value in labels.items()):
         raise Refused(

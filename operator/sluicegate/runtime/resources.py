@@ -36,7 +36,6 @@ class Resources:
         """Takes one event of the stream."""
         key = _key(raw)
         if deleted:
-            self._streamed.pop(key, None)
             self.remove(key)
             return
         self._streamed[key] = _version(raw)
@@ -49,7 +48,7 @@ class Resources:
         if (
             old is not None
             and old.metadata.uid == raw["metadata"].get("uid")
-            and int(old.metadata.resource_version) >= _version(raw)
+            and int(old.metadata.resource_version or 0) >= _version(raw)
         ):
             return
         try:
@@ -67,7 +66,8 @@ class Resources:
             self._wake(key)
 
     def remove(self, key: Key) -> None:
-        """Forgets a resource that is gone."""
+        """Forgets a resource that is gone, and what the stream has said of it."""
+        self._streamed.pop(key, None)
         if self._known.pop(key, None) is not None:
             self._wake(key)
 
@@ -83,7 +83,6 @@ class Resources:
         listed = {_key(raw) for raw in raws}
         for key, resource in list(self._known.items()):
             if key not in listed and int(resource.metadata.resource_version or 0) <= version:
-                self._streamed.pop(key, None)
                 self.remove(key)
 
     def behind(self, raws: Sequence[Mapping[str, Any]]) -> list[Key]:

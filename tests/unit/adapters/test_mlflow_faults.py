@@ -101,6 +101,15 @@ async def test_faults(handler: Handler, reason: str, transient: bool, words: str
     assert words in said.message and len(said.message) < 900
 
 
+async def test_an_inline_registry_is_named_by_its_url_once() -> None:
+    url = "http://mlflow.risk.svc:5000"
+    client = registry(raising(httpx.ConnectError("refused")), RegistryEndpoint(url, url))
+    with pytest.raises(ResolutionError) as caught:
+        await client.resolve(parse("models:/iris/1"))
+    await client.aclose()
+    assert caught.value.failure.message.count(url) == 1
+
+
 async def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow, "TOTAL_SECONDS", 0.05)
 

@@ -141,7 +141,7 @@ CASES = [
         "unschedulable",
         unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available."),
         "Unschedulable",
-        ["churn-bcdfghjklm-x2z4q", "3 Insufficient nvidia.com/gpu"],
+        ["churn-bcdfghjklm-x2z4q", "3 Insufficient nvidia.com/gpu", "ask for less in spec.resources", "add a node"],
     ),
     (
         "all GPUs taken",
@@ -222,7 +222,13 @@ CASES = [
         "fetch failed in silence",
         pod(STARTING, init=(container("fetch", BACK_OFF, last=terminated(2), restarts=3),)),
         "ModelFetchFailed",
-        ["exit code 2"],
+        ["could not be fetched: exit code 2."],
+    ),
+    (
+        "fetch failed without a full stop",
+        pod(STARTING, init=(container("fetch", terminated(1, "check the registry's podSecret")),)),
+        "ModelFetchFailed",
+        ["podSecret."],
     ),
     (
         "cannot be loaded",

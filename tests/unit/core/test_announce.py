@@ -1,0 +1,94 @@
+"""Which changes of a status become Events."""
+
+import pytest
+from sluicegate.api.status import Condition, ConditionType, ModelDeploymentStatus, RevisionStatus, Role
+from sluicegate.core.announce import Announcement, announcements
+
+NOTHING = ModelDeploymentStatus()
+
+
+def revision(letter: str, role: Role) -> RevisionStatus:
+    return RevisionStatus(
+        name=f"shop-{letter}", revision=letter, role=role.value, weight=0, replicas=1, ready_replicas=1, model="shop/1"
+    )
+
+
+def status(
+    *revisions: RevisionStatus, ready: str = "False", stalled: str = "", canary: str | None = None, message: str = "m"
+) -> ModelDeploymentStatus:
+    conditions = (
+        Condition(
+            type=ConditionType.READY.value, status="True" if ready == "True" else "False", reason="R", message=message
+        ),
+        Condition(
+            type=ConditionType.STALLED.value,
+            status="True" if stalled else "False",
+            reason=stalled or "NotStalled",
+            message=message,
+        ),
+    )
+    return ModelDeploymentStatus(conditions=conditions, revisions=revisions, canary=canary)
+
+
+def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
+    return list(announcements(before, after))
+
+
+STABLE, TARGET = revision("a", Role.STABLE), revision("b", Role.TARGET)
+MADE = Announcement("Normal", "RevisionCreated", "Revision shop-b of shop/1 was made.")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events"),
+    [
+        (NOTHING, status(TARGET), [MADE]),
+        (
+            status(TARGET),
+            status(revision("b", Role.STABLE)),
+            [Announcement("Normal", "Promoted", "Revision shop-b takes the traffic.")],
+        ),
+        (
+            status(STABLE, TARGET),
+            status(revision("b", Role.STABLE), revision("a", Role.RETIRING)),
+            [Announcement("Normal", "Promoted", "Revision shop-b takes the traffic from shop-a.")],
+        ),
+        (
+            status(STABLE),
+            status(revision("b", Role.STABLE)),  # the old one's pods are gone already, and its name with them
+            [MADE, Announcement("Normal", "Promoted", "Revision shop-b takes the traffic from a.")],
+        ),
+        (status(STABLE), status(STABLE, ready="True"), [Announcement("Normal", "Ready", "m")]),
+        (NOTHING, status(stalled="ModelNotFound"), [Announcement("Warning", "ModelNotFound", "m")]),
+        (status(stalled="ModelNotFound"), status(stalled="OOMKilled"), [Announcement("Warning", "OOMKilled", "m")]),
+        (
+            status(STABLE),
+            status(STABLE, canary="10%"),
+            [Announcement("Normal", "CanaryWeight", "The canary has 10% of the requests.")],
+        ),
+        (
+            status(STABLE, canary="10%"),
+            status(STABLE),
+            [Announcement("Normal", "CanaryWeight", "The canary is gone.")],
+        ),
+    ],
+    ids=["made", "first", "promoted", "forgotten", "ready", "stalled", "otherwise stalled", "canary", "no canary"],
+)
+def test_what_happened_is_told(
+    before: ModelDeploymentStatus, after: ModelDeploymentStatus, events: list[Announcement]
+) -> None:
+    assert told(before, after) == events
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (status(STABLE), status(STABLE, message="2 of 3 pods ready")),
+        (status(STABLE, ready="True"), status(STABLE, ready="True", message="other words")),
+        (status(stalled="CrashLoopBackOff"), status(stalled="CrashLoopBackOff", message="3 restarts so far")),
+        (status(STABLE, ready="True"), status(STABLE)),
+        (status(STABLE, TARGET), status(STABLE)),
+    ],
+    ids=["progress", "still ready", "still stalled", "no longer ready", "parked"],
+)
+def test_what_only_goes_on_is_not_told_again(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> None:
+    assert told(before, after) == []

@@ -1,0 +1,86 @@
+"""The store of ModelDeployments: who is woken, which version wins, what the stream has lost."""
+
+from typing import Any
+
+import pytest
+from sluicegate.runtime.resources import Key, Resources
+
+SHOP = ("ns", "shop")
+
+
+def raw(version: str | None, *, name: str = "shop", uid: str = "u1", **other: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "ns", "uid": uid, "generation": 1, **other.pop("metadata", {})}
+    if version is not None:
+        metadata["resourceVersion"] = version
+    return {"metadata": metadata, "spec": {"model": {"uri": other.pop("uri", "models:/shop/1")}}, **other}
+
+
+@pytest.fixture
+def woken() -> list[Key]:
+    return []
+
+
+@pytest.fixture
+def store(woken: list[Key]) -> Resources:
+    return Resources(woken.append)
+
+
+def test_what_matters_wakes_and_a_status_does_not(store: Resources, woken: list[Key]) -> None:
+    store.streamed(raw("1"), deleted=False)
+    store.streamed(raw("2", status={"replicas": 1}), deleted=False)
+    assert woken == [SHOP]
+    store.streamed(raw("3", uri="models:/shop/2"), deleted=False)
+    store.streamed(raw("4", uri="models:/shop/2", metadata={"annotations": {"a": "b"}}), deleted=False)
+    assert woken == [SHOP] * 3
+    found = store.get(SHOP)
+    assert found is not None
+    assert found.metadata.resource_version == "4"
+
+
+def test_an_older_version_from_anywhere_is_dropped(store: Resources) -> None:
+    store.offer(raw("5", uri="models:/shop/5"))
+    store.streamed(raw("4", uri="models:/shop/4"), deleted=False)
+    found = store.get(SHOP)
+    assert found is not None
+    assert found.spec.model.uri == "models:/shop/5"
+
+
+def test_another_object_of_the_name_replaces_even_with_a_lower_version(store: Resources, woken: list[Key]) -> None:
+    store.offer(raw("5"))
+    store.offer(raw("4", uid="u2"))
+    assert woken == [SHOP] * 2
+
+
+def test_an_object_without_a_version_gives_way_to_one_that_has_it(store: Resources) -> None:
+    store.offer(raw(None))
+    store.offer(raw("1", uri="models:/shop/2"))
+    found = store.get(SHOP)
+    assert found is not None
+    assert found.spec.model.uri == "models:/shop/2"
+
+
+def test_an_unreadable_object_leaves_what_was_known(store: Resources, woken: list[Key]) -> None:
+    store.offer(raw("1"))
+    store.offer({**raw("2"), "spec": {"model": 3}})
+    assert (len(store), woken) == (1, [SHOP])
+
+
+@pytest.mark.parametrize("way", ["stream", "relist", "remove"])
+def test_what_is_gone_leaves_nothing_behind(store: Resources, woken: list[Key], way: str) -> None:
+    store.streamed(raw("5"), deleted=False)
+    if way == "stream":
+        store.streamed(raw("6"), deleted=True)
+    elif way == "relist":
+        store.relisted([], 6)
+    else:
+        store.remove(SHOP)
+    assert (len(store), woken) == (0, [SHOP] * 2)
+    store.offer(raw("3", uid="u2"))  # made again, as an answer to a write tells before the stream does
+    assert store.behind([raw("3", uid="u2")]) == [SHOP]
+
+
+def test_a_relist_adds_what_the_stream_lost_and_spares_what_is_newer_than_it(store: Resources) -> None:
+    store.streamed(raw("9", name="newer"), deleted=False)
+    store.relisted([raw("3", name="lost")], 8)
+    assert {each.metadata.name for each in store.items()} == {"newer", "lost"}
+    assert store.behind([raw("3", name="lost"), raw("9", name="newer"), raw("1", name="unknown")]) == [("ns", "lost")]
