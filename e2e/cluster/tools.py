@@ -154,6 +154,7 @@ etcd = go_tool("etcd", "v3.6.6", "go.etcd.io/etcd/server/v3")
 pause = go_tool("pause", "v1", ".")
 kstatus = go_tool("kstatus", "v1.2.2", ".")
 helm = go_tool("helm", "v4.3.1", "helm.sh/helm/v4/cmd/helm")
+kwok = go_tool("kwok", "v0.8.0", "sigs.k8s.io/kwok/cmd/kwok")
 
 
 def ensure_one(tool: Tool) -> Path:

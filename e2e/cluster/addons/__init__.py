@@ -10,13 +10,14 @@ from e2e.cluster.addons.base import Addon
 from e2e.cluster.addons.dns import dns
 from e2e.cluster.addons.envoy_gateway import envoy_gateway
 from e2e.cluster.addons.gateway_crds import gateway_crds
+from e2e.cluster.addons.kwok import kwok
 from e2e.cluster.addons.metrics import metrics
 from e2e.cluster.addons.s3 import s3
 from e2e.cluster.addons.traefik import traefik
 from e2e.cluster.errors import ClusterError
 
 # in the order they are started
-ALL: dict[str, Addon] = {a.name: a for a in (gateway_crds, dns, metrics, traefik, envoy_gateway, s3, argocd)}
+ALL: dict[str, Addon] = {a.name: a for a in (gateway_crds, dns, metrics, traefik, envoy_gateway, s3, argocd, kwok)}
 DEFAULT = {"node": ("gateway-crds", "dns", "metrics", "traefik"), "control-plane": ()}
 
 
