@@ -1,5 +1,7 @@
 """ModelDeployments from Git by a real Argo CD: commits move the traffic, its health tells the truth, and nothing is ever out of sync by our doing."""
 
+from collections import Counter
+
 import pytest
 
 from e2e.cluster import lifecycle
@@ -115,8 +117,8 @@ def test_paused_is_suspended_and_goes_on(app, workspace):
     assert predict(workspace.status("shop")["url"]) == 2
 
 
-def test_scaling_and_a_new_operator_leave_it_in_sync(app, workspace, load, operator, cluster):
-    """The autoscaler's number, status, an operator that is killed, and one that is rolled: none of it is a difference."""
+def test_scaling_and_a_new_operator_leave_it_in_sync(app, workspace, kube, load, operator):
+    """The autoscaler's number, status, an operator that is killed, a person's annotation: none of it is a difference."""
     serving(app, workspace, resources=SMALL, scaling={"min": 1, "max": 2, "behavior": QUICK})
     revision, before = workspace.stable("shop"), app.position()
     generation = workspace.mdep("shop")["metadata"]["generation"]
@@ -131,10 +133,13 @@ def test_scaling_and_a_new_operator_leave_it_in_sync(app, workspace, load, opera
         operator.wait_leading()
         wait_until("both pods to be ready", lambda: ready_replicas(workspace, revision) == 2, 90, every=0.3)
     steady.check(1)
+    pin = {"sluicegate.dev/pin": revision}
+    kube.merge("mdep", "shop", workspace.namespace, {"metadata": {"annotations": pin}})
     resynced = app.status["reconciledAt"]
     app.look()
     wait_until("Argo CD to have compared again", lambda: app.status["reconciledAt"] != resynced, 30)
     assert app.syncs(before) == ["Synced"]
+    assert pin.items() <= workspace.mdep("shop")["metadata"]["annotations"].items()
     assert workspace.mdep("shop")["metadata"]["generation"] == generation, "somebody wrote the spec"
     for entry in workspace.mdep("shop")["metadata"]["managedFields"]:
         if entry["manager"].startswith("sluicegate"):
@@ -162,7 +167,7 @@ def test_a_spec_edited_by_hand_is_put_back_and_the_operator_follows(app, workspa
     assert workspace.mdep("shop")["spec"]["model"]["uri"] == f"models:/{MODEL}/1"
 
 
-def test_a_later_wave_waits_until_the_model_serves(app, workspace, kube):
+def test_a_later_wave_waits_until_the_model_serves(app, workspace):
     wave = {"argocd.argoproj.io/sync-wave": "1"}
     after = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "after", "annotations": wave}}
     app.wait(app.commit(shop(1), after), "Healthy")
@@ -175,18 +180,17 @@ def test_a_later_wave_waits_until_the_model_serves(app, workspace, kube):
 def test_a_commit_that_moves_the_weight_moves_the_traffic(app, workspace, load):
     """Onto a canary, from 10 to 60 percent, and into the base: the same pods serve on, and no request is lost."""
     space = serving(app, workspace)
-    url = space.status("shop")["url"]
 
     def canary(weight):
         return {"weight": weight, "model": {"uri": f"models:/{MODEL}/2"}}
 
-    with load("shop", rate=15) as steady:
+    with load("shop", rate=25) as steady:
         before = app.position()
         for weight in (10, 60):
             app.wait(app.commit(shop(1, canary=canary(weight))), "Healthy")
             space.wait_ready("shop")
             assert space.status("shop")["canary"] == f"{weight}%"
-            share = measured(url, 500)
+            share = measured(steady)
             assert abs(share - weight) <= 2, f"{share} % at weight {weight}"
         pods = {each["metadata"]["uid"] for each in space.pods("shop") if version(each) != space.stable("shop")}
         app.wait(app.commit(shop(2)), "Healthy")
@@ -202,7 +206,16 @@ def version(pod):
     return pod["metadata"]["labels"]["sluicegate.dev/revision"]
 
 
-def measured(url, requests):
-    """Percent of the requests that the canary answers, once the gateway does as it says it does."""
-    wait_until("the gateway to route to the canary", lambda: predict(url) == 2, 20, every=0)
-    return 100 * sum(predict(url) == 2 for _ in range(requests)) / requests
+def measured(steady, requests=300):
+    """Percent of the gateway's answers that come from the canary, after some that may still follow the old weights."""
+    settled = seen(steady).total() + 60
+    wait_until("the gateway to have taken the weights", lambda: seen(steady).total() >= settled, 90)
+    before = seen(steady)
+    wait_until("enough answers", lambda: (seen(steady) - before).total() >= requests, 90)
+    found = seen(steady) - before
+    return 100 * found[2] / found.total()
+
+
+def seen(steady):
+    """Answers by version, of the clients that come through the gateway."""
+    return sum((lane.versions for lane in steady.lanes if lane.name.startswith("gateway/")), Counter())
