@@ -6,11 +6,12 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from sluicegate.kube.client import KubeClient
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRD = REPOSITORY / "crds/sluicegate.dev_modeldeployments.yaml"
@@ -87,3 +88,9 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     kubectl("create", "namespace", name)
     yield name
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+async def client(kubeconfig: str) -> AsyncIterator[KubeClient]:
+    async with KubeClient.connect(kubeconfig) as connected:
+        yield connected

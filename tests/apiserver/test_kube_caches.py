@@ -1,34 +1,18 @@
 """Informer, leader election and events against a real API server."""
 
 import asyncio
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-import pytest
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.events import EventRecorder, reference
 from sluicegate.kube.informer import Informer, InformerOptions, without_managed_fields
-from sluicegate.kube.kinds import CONFIG_MAP, EVENT, LEASE, NAMESPACE
+from sluicegate.kube.kinds import CONFIG_MAP, EVENT, LEASE
 from sluicegate.kube.lease import Elector, LeaseTimings
 from sluicegate.kube.store import Key
 from sluicegate.kube.wire import Object
 
 TIMINGS = LeaseTimings(lease=3.0, renew=2.0, retry=0.2)
-
-
-@pytest.fixture
-async def client(kubeconfig: str) -> AsyncIterator[KubeClient]:
-    async with KubeClient.connect(str(kubeconfig)) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def namespace(client: KubeClient) -> AsyncIterator[str]:
-    name = f"kube-{secrets.token_hex(4)}"
-    await client.create(NAMESPACE, {"metadata": {"name": name}})
-    yield name
-    await client.delete(NAMESPACE, None, name)
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -1,29 +1,13 @@
 """The client against a real API server: what its answers look like is not ours to assume."""
 
 import asyncio
-import secrets
-from collections.abc import AsyncIterator
 
 import pytest
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict, Invalid, NotFound
-from sluicegate.kube.kinds import ALL, CONFIG_MAP, DEPLOYMENT, NAMESPACE, POD, by_api
+from sluicegate.kube.kinds import ALL, CONFIG_MAP, DEPLOYMENT, POD, by_api
 from sluicegate.kube.transport import ClientOptions
 from sluicegate.kube.wire import Object
-
-
-@pytest.fixture
-async def client(kubeconfig: str) -> AsyncIterator[KubeClient]:
-    async with KubeClient.connect(str(kubeconfig)) as connected:
-        yield connected
-
-
-@pytest.fixture
-async def namespace(client: KubeClient) -> AsyncIterator[str]:
-    name = f"kube-{secrets.token_hex(4)}"
-    await client.create(NAMESPACE, {"metadata": {"name": name}})
-    yield name
-    await client.delete(NAMESPACE, None, name)
 
 
 def config_map(namespace: str, name: str = "c", **data: str) -> Object:

@@ -1,8 +1,6 @@
 """Virtual time, and a little API server for the faults a real one does not produce on demand."""
 
-import asyncio
 import json
-import selectors
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,41 +11,15 @@ from aiohttp.test_utils import TestServer
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.transport import ClientOptions
 
+from tests.unit.virtual import run
+
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout is None:
-            raise RuntimeError("everything waits for nothing")
-        self.now += max(0.0, timeout)
-        return super().select(0)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next timer instead of waiting for it."""
-
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
 
 
 @pytest.fixture
 def virtual() -> Callable[[Coroutine[Any, Any, T]], T]:
     """Run a coroutine in virtual time."""
-
-    def run(main: Coroutine[Any, Any, T]) -> T:
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            return runner.run(main)
-
     return run
 
 
