@@ -17,7 +17,7 @@ CASES = {
     "image-tag": ({"runtime": {"image": "localhost/sluicegate-scorer:nope"}}, "ImagePullFailed", ["scorer:nope"]),
     "crash": ({"podTemplate": {"spec": {"containers": COMMAND}}}, "CrashLoopBackOff", ["no licence", "***"]),
     "oom": ({"resources": {"limits": {"memory": "64Mi"}}}, "OOMKilled", ["64Mi", "spec.resources.limits.memory"]),
-    "huge": ({"resources": {"requests": {"cpu": "500"}}}, "Unschedulable", ["Insufficient cpu"]),
+    "huge": ({"resources": {"requests": {"cpu": "500"}}}, "Unschedulable", ["Insufficient cpu", "add a node"]),
     "no-model": ({"model": "models:/nobody/1"}, "ModelNotFound", ["nobody", "spec.model.uri"]),
     "no-version": ({"model": f"{MODEL}/999"}, "VersionNotFound", ["999", "newest"]),
     "no-alias": ({"model": f"{MODEL}@nobody"}, "AliasNotFound", ["set_registered_model_alias"]),
@@ -35,8 +35,8 @@ CASES = {
         "GatewayNotFound",
         ["nowhere", "create it"],
     ),
-    "canary": ({"canary": {"weight": 10, "model": {"uri": f"{MODEL}/2"}}}, "Unsupported", ["spec.canary"]),
-    "overlay": ({"podTemplate": {"spec": {"nonsense": 1}}}, "InvalidPodTemplate", ["nonsense"]),
+    "install": ({"runtime": {"dependencies": "Install"}}, "Unsupported", ["spec.runtime.dependencies"]),
+    "overlay": ({"podTemplate": {"spec": {"nonsense": 1}}}, "InvalidPodTemplate", ["nonsense", "Correct or remove"]),
 }
 
 
