@@ -20,7 +20,7 @@ TIMEOUT = 30.0
 
 def version_of(answer: bytes) -> int:
     """Which version of the example model gave an answer: version N adds N * 100."""
-    return round(json.loads(answer)["predictions"][0]) // 100
+    return int(round(json.loads(answer)["predictions"][0]) // 100)
 
 
 def predict(url: str, timeout: float = TIMEOUT) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from e2e.cluster import Cluster
@@ -94,16 +95,16 @@ class Workspace:
             wait_until(f"the gateway to route {status['url']}", lambda: routed(status["url"]), 20)
         return status
 
-    def pods(self, name: str, revision: str | None = None) -> list[Json]:
+    def pods(self, name: str, revision: str | None = None) -> Sequence[Json]:
         """Pods of a ModelDeployment that are not on their way out."""
         labels = {"sluicegate.dev__deployment": name} | ({"sluicegate.dev__revision": revision} if revision else {})
         return [each for each in self.list("pod", **labels) if not each["metadata"].get("deletionTimestamp")]
 
-    def all_pods(self, name: str) -> list[Json]:
+    def all_pods(self, name: str) -> Sequence[Json]:
         """Pods of a ModelDeployment, those on their way out too."""
         return self.list("pod", **{"sluicegate.dev__deployment": name})
 
-    def revisions(self, name: str) -> list[Json]:
+    def revisions(self, name: str) -> Sequence[Json]:
         """Its ControllerRevisions, oldest first."""
         found = self.list("controllerrevision", **{"sluicegate.dev__deployment": name})
         return sorted(found, key=lambda each: int(each["revision"]))
