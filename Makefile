@@ -32,7 +32,7 @@ demo-down: ## Remove what `make demo` made
 
 test: venv venv-scorer ## All tests; what needs a cluster is built while the unit tests run (e2e: root)
 	@mkdir -p build
-	@if [ "$$(id -u)" = 0 ]; then options="--profile node --base-image --addons gateway-crds,dns,metrics,traefik,envoy-gateway,s3,argocd"; else options="--profile control-plane"; fi; \
+	@if [ "$$(id -u)" = 0 ]; then options="--profile node --base-image --addons gateway-crds,dns,metrics,traefik,envoy-gateway,s3,argocd,kwok"; else options="--profile control-plane --addons kwok"; fi; \
 	echo "Building the test clusters' tools meanwhile (build/tools.log)"; \
 	$(CLUSTER) build-tools $$options > build/tools.log 2>&1 & tools=$$!; \
 	trap 'kill $$tools 2>/dev/null || true' EXIT; \
@@ -57,10 +57,11 @@ e2e: venv ## The whole operator on a real node: pods, gateway, MLflow (root)
 	@$(call need_root,make e2e,it makes network namespaces, mounts and cgroups for a Kubernetes node)
 	$(PYTEST) e2e $(PYTEST_ARGS)
 
-bench: venv ## Side-by-side measurements; each prints a table and writes JSON to bench/out
+BENCH_ARGS ?= --quick
+bench: venv ## Side-by-side measurements, quick (BENCH_ARGS= for the whole); each prints a table and writes JSON to bench/out
 	@shopt -s nullglob; found=(bench/bench_*.py); \
 	[ $${#found[@]} -gt 0 ] || { echo "There are no benchmarks in bench/ yet."; exit 0; }; \
-	for each in "$${found[@]}"; do $(PY) "$$each"; done
+	for each in "$${found[@]}"; do $(PY) "$$each" $(BENCH_ARGS); done
 
 ##@ Change it
 

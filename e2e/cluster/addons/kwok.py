@@ -25,17 +25,12 @@ _STAGES = ("node/fast/node-initialize", "pod/fast/pod-ready", "pod/fast/pod-dele
 
 def add_nodes(cluster: Cluster, count: int) -> None:
     """Makes nodes with room for any number of pods; they are ready seconds later."""
-    apply(
-        cluster,
-        *(
-            {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {"name": f"kwok-{number}", "annotations": {_ANNOTATION: "fake"}},
-            }
-            for number in range(count)
-        ),
-    )
+    apply(cluster, *(_node(f"kwok-{number}") for number in range(count)))
+
+
+def _node(name: str) -> dict[str, object]:
+    metadata = {"name": name, "annotations": {_ANNOTATION: "fake"}}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
 
 
 def _begin(cluster: Cluster) -> None:
@@ -45,7 +40,7 @@ def _begin(cluster: Cluster) -> None:
         f"--kubeconfig={config}",
         "--manage-all-nodes=false",
         f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
-        "--node-lease-duration-seconds=40",
+        "--node-lease-duration-seconds=10",
         "--cidr=10.64.0.0/12",
         *(f"--config={_stages.path}/{each}.yaml" for each in _STAGES),
     ]

@@ -177,8 +177,8 @@ class Operator:
         """Waits for the CRD: kopf looks for its resource once, at its start."""
         while not stop.is_set():
             try:
-                await self._client.list(MODEL_DEPLOYMENT, self._settings.namespace, limit=1)
-                return
+                async for _ in self._client.pages(MODEL_DEPLOYMENT, self._settings.namespace, limit=1):
+                    return  # one page tells; all of them would be a request for each resource
             except KubeError as error:
                 logger.warning("waiting for ModelDeployments to be readable: %s", error)
                 await _first(asyncio.sleep(3.0), stop.wait())

@@ -1,0 +1,98 @@
+"""The measured programs as processes: starting, stopping, and what they used."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One running program."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.popen.pid
+
+    def check(self) -> None:
+        """Raises RuntimeError with the end of its log where it has ended."""
+        if self.popen.poll() is not None:
+            end = self.log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{self.popen.args!r} ended with {self.popen.returncode}:\n{end}")
+
+    def cpu(self) -> float:
+        """Seconds of processor time so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def memory(self, peak: bool = True) -> float:
+        """Resident memory in MB (10^6 bytes): the most so far, or now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", status, re.MULTILINE)
+        return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+@contextmanager
+def running(argv: Sequence[str], log: Path) -> Iterator[Process]:
+    """The program while the context is open; SIGTERM at its end, as a rollout sends it."""
+    with log.open("ab") as out:
+        popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=REPOSITORY)
+    try:
+        yield Process(popen, log)
+    finally:
+        popen.terminate()
+        try:
+            popen.wait(20)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            popen.wait()
+
+
+class Operator:
+    """`sluicegate run`, and what its own metrics say."""
+
+    def __init__(self, process: Process) -> None:
+        """Waits until it has said where its metrics are."""
+        self.process = process
+        deadline = time.monotonic() + 30
+        while not (found := re.findall(r"health and metrics on port (\d+)", process.log.read_text())):
+            process.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the operator does not start: {process.log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        self._url = f"http://127.0.0.1:{found[-1]}/metrics"
+
+    def reconciles(self) -> int:
+        """Reconciles since its start."""
+        pattern = r"^sluicegate_reconcile_duration_seconds_count\{.*\} (\S+)$"
+        try:
+            with urllib.request.urlopen(self._url, timeout=30) as answer:
+                text = answer.read().decode()
+        except urllib.error.URLError:
+            self.process.check()
+            raise
+        return sum(int(float(each)) for each in re.findall(pattern, text, re.MULTILINE))
+
+
+@contextmanager
+def operator(kubeconfig: Path, log: Path) -> Iterator[Operator]:
+    """The operator with its default settings, one replica of it."""
+    argv = [sys.executable, "-m", "sluicegate.cli.main", "run", f"--kubeconfig={kubeconfig}", "--health-port=0"]
+    with running(argv, log) as process:
+        yield Operator(process)
