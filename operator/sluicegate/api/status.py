@@ -36,9 +36,9 @@ class Role(StrEnum):
     NEXT_CANARY = "NextCanary"
     """Takes the canary's place once it is ready."""
     RETIRING = "Retiring"
-    """Served before; its pods stay until the traffic has left them and scaleDownDelay is over."""
+    """Served before, and the traffic is leaving it."""
     PARKED = "Parked"
-    """Kept at zero pods for an instant rollback."""
+    """Has no traffic: its pods go once scaleDownDelay is over, and it is kept for an instant rollback."""
 
 
 Time = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
@@ -76,8 +76,8 @@ class RevisionStatus(ApiType, frozen=True):
     revision: Annotated[Line, doc("The revision's hash.")]
     role: Annotated[Line, doc("Stable, Target, Canary, NextCanary, Retiring or Parked.")]
     weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")]
-    replicas: Annotated[int, doc("Pods it should have now.")]
-    ready_replicas: Annotated[int, doc("Pods that are ready.")]
+    replicas: Annotated[int, doc("Pods it should have now; 0 for a Parked revision.")]
+    ready_replicas: Annotated[int, doc("Pods that are ready; 0 for a Parked revision.")]
     accepted_weight: Annotated[
         Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the traffic that the gateway has accepted for it.")
     ] = None
@@ -85,7 +85,8 @@ class RevisionStatus(ApiType, frozen=True):
     model: Annotated[Line | None, doc("What it serves, NAME/VERSION or the URI.")] = None
     version: Annotated[Line | None, doc("Model version.")] = None
     released_at: Annotated[
-        Time | None, doc("When the last traffic left it, of a Retiring revision; scaleDownDelay counts from here.")
+        Time | None,
+        doc("When the last traffic left it, of a Parked revision; its pods stay for scaleDownDelay from here."),
     ] = None
     reason: Annotated[Line | None, doc("Why it is not ready, in one word.")] = None
     message: Annotated[Line | None, doc("Why it is not ready, in a sentence.")] = None
@@ -94,7 +95,7 @@ class RevisionStatus(ApiType, frozen=True):
 class RolloutStatus(ApiType, frozen=True):
     """How far the change from the stable revision to the target is."""
 
-    phase: Annotated[Line, doc("Idle, Waiting, Shifting, Draining, Failed or Paused.")]
+    phase: Annotated[Line, doc("Idle, Waiting, Shifting, Failed or Paused.")]
     target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None
     started_at: Annotated[Time | None, doc("When the target was first seen.")] = None
     step_index: Annotated[int | None, doc("Index of the current step.")] = None

@@ -89,11 +89,19 @@ def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
 def _leaving(snapshot: Snapshot, lineup: Lineup) -> tuple[str, ...]:
     """The revisions that the traffic is leaving, or has just left; the one that served last comes first."""
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in snapshot.recorded(role)]
-    known = [each for each in served if each in snapshot.revisions]
+    known = [each for each in (*served, *_lately_released(snapshot)) if each in snapshot.revisions]
     for revision in _by_number(snapshot):
         if revision.hash not in known and _has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash):
             known.append(revision.hash)
     return tuple(each for each in known if each not in lineup.all and snapshot.pods.get(each))
+
+
+def _lately_released(snapshot: Snapshot) -> list[str]:
+    """Parked revisions that have pods yet; the one that served last comes first."""
+    entries = [entry for entry in snapshot.resource.status.revisions if entry.role == Role.PARKED and entry.released_at]
+    there = {each: deployment.replicas for each, deployment in snapshot.deployments.items()}
+    entries.sort(key=lambda entry: entry.released_at or "", reverse=True)
+    return [entry.revision for entry in entries if there.get(entry.revision)]
 
 
 def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
@@ -106,7 +114,7 @@ def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
     if not released(snapshot, revision):
         return None
     for entry in snapshot.resource.status.revisions:
-        if entry.revision == revision and entry.role == Role.RETIRING:
+        if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED):
             return time_of(entry.released_at) or snapshot.now
     return snapshot.now
 

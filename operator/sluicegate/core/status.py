@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
 from sluicegate.core import conditions
@@ -25,13 +27,12 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
     judgement = conditions.judge(snapshot, plan, refused)
     name = snapshot.resource.metadata.name
     serving = plan.stable or plan.target
-    there = snapshot.deployments.get(plan.stable or "")
     return ModelDeploymentStatus(
         observed_generation=snapshot.resource.metadata.generation,
         conditions=conditions.stamp(snapshot, conditions.verdicts(snapshot, plan, judgement)),
         url=url(snapshot),
         address=f"http://{name}.{snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
-        replicas=there.current if there is not None else 0,
+        replicas=sum(1 for _ in snapshot.live_pods(plan.stable)),
         selector=f"{names.LABEL_DEPLOYMENT}={name},{names.LABEL_REVISION}={serving}" if serving else None,
         canary=_canary(snapshot, plan),
         model=_base_model(snapshot),
@@ -68,7 +69,7 @@ def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
     """The weight of the canary as accepted, for the printer column."""
     if plan.canary is None:
         return None
-    weight = _accepted(snapshot, plan.canary)
+    weight = _accepted(snapshot, plan, plan.canary)
     return f"{'' if snapshot.routed else '~'}{weight or 0}%"
 
 
@@ -114,23 +115,35 @@ def _digest(snapshot: Snapshot, revision: str | None) -> str | None:
 
 def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionStatus:
     record = snapshot.revisions.get(entry.hash) or _unborn(snapshot, entry.hash)
-    problem = None if entry.parked else conditions.revision_problem(snapshot, entry.hash)
-    free_since = released_at(snapshot, entry.hash) if entry.role is Role.RETIRING else None
+    free_since = _free_since(snapshot, entry)
+    parked = entry.parked or free_since is not None
+    problem = None if parked else conditions.revision_problem(snapshot, entry.hash)
     return RevisionStatus(
         name=names.child_name(snapshot.resource.metadata.name, entry.hash),
         revision=entry.hash,
         number=record.number,
-        role=entry.role.value,
+        role=Role.PARKED.value if parked else entry.role.value,
         model=record.model,
         version=record.version,
         weight=entry.weight,
-        accepted_weight=_accepted(snapshot, entry.hash),
-        replicas=_replicas(snapshot, entry),
-        ready_replicas=len(snapshot.ready_pods(entry.hash)),
-        released_at=_text(free_since) if free_since is not None else None,
+        accepted_weight=None if parked else _accepted(snapshot, plan, entry.hash),
+        replicas=0 if parked else _replicas(snapshot, entry),
+        ready_replicas=0 if parked else len(snapshot.ready_pods(entry.hash)),
+        released_at=free_since,
         reason=problem.reason if problem else None,
         message=conditions.shortened(problem.message) if problem else None,
     )
+
+
+def _free_since(snapshot: Snapshot, entry: RevisionPlan) -> str | None:
+    """When the traffic left a revision: it is Parked from then on, so that removing its pods later is no news to write."""
+    if entry.role is Role.RETIRING:
+        since = released_at(snapshot, entry.hash)
+        return _text(since) if since is not None else None
+    if entry.parked:
+        recorded = (each for each in snapshot.resource.status.revisions if each.revision == entry.hash)
+        return next((each.released_at for each in recorded), None)
+    return None
 
 
 def _replicas(snapshot: Snapshot, entry: RevisionPlan) -> int:
@@ -155,8 +168,10 @@ def _unborn(snapshot: Snapshot, revision: str) -> Revision:
     return Revision(revision, number, "", None, "")
 
 
-def _accepted(snapshot: Snapshot, revision: str) -> int | None:
+def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
     """Weight that the gateway has taken; without a gateway, the share of the Service's endpoints, which is about the weight."""
+    if plan.stable is None:
+        return None
     if snapshot.routed:
         return snapshot.split.weight(revision) if snapshot.route is not None and snapshot.route.accepted else None
     if snapshot.service is None:
@@ -174,16 +189,29 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: conditions.Judgement) ->
         return RolloutStatus(phase=phase, target=plan.target, started_at=started)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase="Shifting")
-    draining = any(entry.role is Role.RETIRING for entry in plan.revisions)
-    return RolloutStatus(phase="Draining" if draining else "Idle")
+    return RolloutStatus(phase="Idle")
+
+
+def differs_in_words(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    """Whether only counts and sentences differ, which come in bursts: pods become ready one after the other."""
+
+    def without(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
+        return replace(
+            status,
+            replicas=0,
+            conditions=tuple(replace(each, message="") for each in status.conditions),
+            revisions=tuple(replace(each, ready_replicas=0, accepted_weight=None) for each in status.revisions),
+        )
+
+    return without(before) == without(after)
 
 
 def differs_in_state(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
     """Whether a status has something that the next decision builds on, so that it must not wait to be written."""
 
     def state(status: ModelDeploymentStatus) -> set[tuple[str, str, str | None]]:
-        kept = (entry for entry in status.revisions if entry.role != Role.PARKED)
-        return {(entry.revision, entry.role, entry.released_at) for entry in kept}
+        known = (entry for entry in status.revisions if entry.role != Role.PARKED or entry.released_at)
+        return {(entry.revision, entry.role, entry.released_at) for entry in known}
 
     return state(before) != state(after)
 

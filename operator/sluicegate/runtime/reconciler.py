@@ -17,7 +17,7 @@ from sluicegate.core.announce import announcements
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Plan
-from sluicegate.core.status import compose, differs_in_state
+from sluicegate.core.status import compose, differs_in_state, differs_in_words
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict, KubeError, NotFound
 from sluicegate.kube.events import EventRecorder
@@ -34,7 +34,7 @@ Key = tuple[str, str]
 STATUS_INTERVAL = 1.0
 """Seconds between two status writes of one resource: what happens in between shows in the later one.
 
-What the next decision builds on (roles, release times) is written at once.
+What the next decision builds on (roles, release times) is written at once; counts and sentences wait for more to come.
 """
 
 
@@ -64,6 +64,7 @@ class Reconciler:
         self._queue = queue
         self._now = now
         self._status_written: dict[Key, float] = {}
+        self._status_differs: dict[Key, float] = {}
 
     async def work(self) -> None:
         """One worker: returns when the queue shuts down."""
@@ -90,6 +91,7 @@ class Reconciler:
         resource = self._parts.resources.get(key)
         if resource is None or resource.metadata.deletion_timestamp is not None:
             self._status_written.pop(key, None)
+            self._status_differs.pop(key, None)
             self._queue.forget(key)
             return "done"
         gathered = await self._parts.gatherer.gather(resource, self._now)
@@ -116,10 +118,14 @@ class Reconciler:
 
     async def _write_status(self, resource: ModelDeployment, status: ModelDeploymentStatus) -> None:
         """Writes the status if it differs, at most once a second."""
-        if status == resource.status:
-            return
         key, now = resource.key, time.monotonic()
-        wait = self._status_written.get(key, -STATUS_INTERVAL) + STATUS_INTERVAL - now
+        if status == resource.status:
+            self._status_differs.pop(key, None)
+            return
+        since = self._status_written.get(key, -STATUS_INTERVAL)
+        if differs_in_words(resource.status, status):
+            since = max(since, self._status_differs.setdefault(key, now))
+        wait = since + STATUS_INTERVAL - now
         if wait > 0 and not differs_in_state(resource.status, status):
             self._queue.add_after(key, wait)
             return
@@ -136,6 +142,7 @@ class Reconciler:
         except (NotFound, Conflict):
             return  # deleted (and perhaps made again) meanwhile: the stream will say so
         self._status_written[key] = now
+        self._status_differs.pop(key, None)
         self._parts.resources.offer(answer)
         about = {"apiVersion": names.API_VERSION, "kind": names.KIND, **metadata}
         for severity, reason, message in announcements(resource.status, status):

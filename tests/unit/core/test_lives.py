@@ -112,10 +112,11 @@ def test_takeover_with_a_gateway_keeps_the_old_pods_until_the_route_is_accepted(
     assert world.status.rollout is not None
     assert world.status.rollout.phase == "Shifting"
     world.accept_route().reconcile()
-    assert world.status.rollout.phase == "Draining"
+    assert (world.status.rollout.phase, world.role(old), world.replicas(old)) == ("Idle", Role.PARKED, 1)
+    told = world.status
     world.later(30).reconcile()
     assert world.replicas(old) == 0
-    assert world.status.rollout.phase == "Idle"
+    assert world.status == told, "removing the pods is no news"
 
 
 def test_a_target_never_gets_requests_of_a_service_that_is_still_wide() -> None:
@@ -126,11 +127,11 @@ def test_a_target_never_gets_requests_of_a_service_that_is_still_wide() -> None:
     assert world.service_selects() == world.hash_of(2)
 
 
-def test_rollback_to_a_revision_that_is_retiring_is_immediate() -> None:
+def test_rollback_to_a_revision_whose_pods_are_still_there_is_immediate() -> None:
     world = World().gateway().rest().serve(2)
     old, new = world.hash_of(1), world.hash_of(2)
     world.settle()
-    assert world.role(old) == Role.RETIRING
+    assert (world.role(old), world.replicas(old)) == (Role.PARKED, 1)
     pods = {pod.name for pod in world.pods.values() if pod.revision == old}
     world.serve(1).reconcile()
     assert (world.role(old), world.role(new)) == (Role.STABLE, Role.RETIRING)

@@ -447,8 +447,13 @@ class World:
     @property
     def newest_former(self) -> str | None:
         """The revision that served last before the stable one: the only one whose delay is owed in full."""
-        retiring = [each.revision for each in self.status.revisions if each.role == Role.RETIRING]
-        return retiring[0] if len(retiring) == 1 else None
+        leaving = [each.revision for each in self.status.revisions if self._is_leaving(each)]
+        return leaving[0] if len(leaving) == 1 else None
+
+    def _is_leaving(self, entry: RevisionStatus) -> bool:
+        if entry.role == Role.PARKED:
+            return entry.released_at is not None and self.replicas(entry.revision) > 0
+        return entry.role == Role.RETIRING
 
     def _check_promotion(self, snapshot: Snapshot, plan: Plan) -> None:
         before = next((each.revision for each in self.status.revisions if each.role == Role.STABLE), None)
