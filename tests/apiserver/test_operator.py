@@ -76,10 +76,14 @@ async def test_a_change_makes_a_revision_that_takes_over_and_the_old_one_is_park
         await world.until_serving(SECOND)
         roles = {entry["role"]: entry for entry in (await world.status())["revisions"]}
         assert set(roles) == {"Stable", "Parked"}
-        replicas = {
-            each["metadata"]["name"]: each["spec"]["replicas"] for each in await world.children(kinds.DEPLOYMENT)
-        }
-        assert replicas == {roles["Stable"]["name"]: 1, roles["Parked"]["name"]: 0}
+        assert "releasedAt" in roles["Parked"]
+        wanted = {roles["Stable"]["name"]: 1, roles["Parked"]["name"]: 0}
+
+        async def emptied() -> bool:
+            found = await world.children(kinds.DEPLOYMENT)
+            return {each["metadata"]["name"]: each["spec"]["replicas"] for each in found} == wanted
+
+        await world.until(emptied)
         await world.resource()
         await world.until_serving()
         assert len(await world.children(kinds.CONTROLLER_REVISION)) == 2
