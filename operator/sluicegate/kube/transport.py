@@ -12,6 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, M
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
@@ -180,6 +182,9 @@ async def connect(kubeconfig: str | None, context: str | None, options: ClientOp
             refresher = asyncio.create_task(_refresh(loader, configuration))
     except (ConfigException, OSError, ValueError, KeyError) as error:
         raise KubeError(f"cannot use the cluster configuration from {source}: {error}") from error
+    configuration.proxy = configuration.proxy or _proxy(configuration.host)
+    # aiohttp's own look at the environment is one at each request, and takes ~/.netrc for credentials of the API server.
+    configuration.client_session_kwargs = {"trust_env": False}
     api = ApiClient(configuration)
     api.user_agent = "sluicegate"
     try:
@@ -189,6 +194,12 @@ async def connect(kubeconfig: str | None, context: str | None, options: ClientOp
             refresher.cancel()
             await asyncio.gather(refresher, return_exceptions=True)
         await api.close()  # type: ignore[no-untyped-call]
+
+
+def _proxy(server: str) -> str | None:
+    """The proxy that the environment names for the API server (HTTPS_PROXY, NO_PROXY)."""
+    url = urlsplit(server)
+    return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)
 
 
 async def _refresh(loader: object, configuration: Configuration) -> None:

@@ -2,13 +2,17 @@
 
 Plain Jinja2 is a trap: `0755` becomes 493, `on` True, a missing variable null, and a newline in a value adds keys. Here a
 missing variable is an error, and every `{{ value }}` is written as a JSON value in pure ASCII, which YAML reads back as exactly that
-value: no string from a spec can become anything but that string.
+value: no string from a spec can become anything but that string. A list or an object is not written at all: a mark stands for it, and
+it is put in its place afterwards, because writing and reading whole pod templates is most of the time that rendering takes.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
+import secrets
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -25,29 +29,22 @@ class TemplateError(ValueError):
     """A template does not give an object; the sentence says which one and where."""
 
 
-_SPECIAL = re.compile(r'\x7f|[0-9]e[+-]?[0-9]|(?:[^"\\]|\\.){900}')
-"""Where JSON may not be YAML 1.1, apart from what is not ASCII: a float like 1e+16 (text to YAML), a very long key (not one)."""
+_SPECIAL = re.compile(r"\x7f|[0-9]e[+-]?[0-9]")
+"""Where JSON may not be YAML 1.1, apart from what is not ASCII: a float like 1e+16 is text to YAML."""
+_MARK = f"{secrets.token_hex(16)}:"
+"""In front of the number of a part. Nobody outside this process knows it, so no string of a spec is taken for one."""
+_PARTS = "_parts"
 
 
 def quote(value: Any) -> str:
-    """`value` as JSON that YAML reads back as the same value.
+    """A string, number, boolean or null as JSON that YAML reads back as the same value.
 
-    JSON is YAML but for characters outside the basic plane (JSON writes them as two surrogates, YAML wants one escape),
-    floats without a point, and keys above 1024 characters, which YAML wants marked.
+    JSON is YAML but for characters outside the basic plane (JSON writes them as two surrogates, YAML wants one escape) and
+    floats without a point.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if text.isascii() and not _SPECIAL.search(text):
         return text
-    return _written(value)
-
-
-def _written(value: Any) -> str:
-    """What `quote` gives for values in which JSON and YAML differ."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"? {_written(str(key))} : {_written(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_written(item) for item in value) + "]"
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if isinstance(value, str):
         return "".join(_escape(character) for character in text)
     if isinstance(value, float) and "e" in text and "." not in text:
@@ -62,13 +59,51 @@ def _escape(character: str) -> str:
     return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
 
 
+@jinja2.pass_context
+def _written(context: jinja2.runtime.Context, value: Any) -> Any:
+    """What a template writes for a value."""
+    if isinstance(value, dict | list | tuple):
+        parts: list[Any] = context[_PARTS]
+        parts.append(_plain(value))
+        return f'"{_MARK}{len(parts) - 1}"'
+    return value if isinstance(value, jinja2.Undefined) else quote(value)
+
+
+def _plain(value: Any) -> Any:
+    """A copy of `value` made of what JSON has."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, str):
+        return str(value)
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise TypeError(f"a {type(value).__name__} has no place in a manifest")
+
+
+def _filled(value: Any, parts: list[Any]) -> Any:
+    """`value` with the parts in place of their marks."""
+    if isinstance(value, dict):
+        return {_filled(key, parts): _filled(item, parts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_filled(item, parts) for item in value]
+    if isinstance(value, str) and _MARK in value:
+        number = value.removeprefix(_MARK)
+        if not number.isdecimal():
+            raise jinja2.TemplateRuntimeError("a list or an object stands inside a text: give it a field of its own")
+        return parts[int(number)]
+    return value
+
+
 def _environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
     return jinja2.Environment(
         loader=loader,
         undefined=jinja2.StrictUndefined,
-        finalize=lambda value: value if isinstance(value, jinja2.Undefined) else quote(value),
+        finalize=_written,
         trim_blocks=True,
         lstrip_blocks=True,
+        auto_reload=False,
         autoescape=False,  # finalize quotes every value; HTML's rules have no place in YAML
     )
 
@@ -89,7 +124,7 @@ def render(template: str, context: dict[str, Any]) -> dict[str, Any]:
     Raises:
         TemplateError: the template misses a variable or gives no object.
     """
-    return _parse(template, lambda: _built_in().get_template(template).render(context))
+    return _parse(template, lambda: _built_in().get_template(template), context)
 
 
 def render_text(name: str, text: str, context: dict[str, Any]) -> dict[str, Any]:
@@ -98,13 +133,16 @@ def render_text(name: str, text: str, context: dict[str, Any]) -> dict[str, Any]
     Raises:
         TemplateError: the text is not a template, misses a variable or gives no object.
     """
-    return _parse(name, lambda: _custom(text).render(context))
+    return _parse(name, lambda: _custom(text), context)
 
 
-def _parse(name: str, produce: Any) -> dict[str, Any]:
+def _parse(name: str, template: Callable[[], jinja2.Template], context: dict[str, Any]) -> dict[str, Any]:
+    parts: list[Any] = []
     try:
-        parsed = yaml.load(produce(), Loader=_Loader)
+        parsed = _filled(yaml.load(template().render(context | {_PARTS: parts}), Loader=_Loader), parts)
     except jinja2.TemplateError as error:
+        raise TemplateError(f"template {name}: {error}") from error
+    except TypeError as error:
         raise TemplateError(f"template {name}: {error}") from error
     except yaml.YAMLError as error:
         raise TemplateError(f"template {name} does not give YAML: {error}") from error

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sluicegate.api.resource import Meta, ModelDeployment
@@ -88,8 +87,16 @@ def test_a_hostile_string_stays_that_string(text: str) -> None:
 
 @settings(deadline=None)
 @given(JSON)
-def test_quote_comes_back(value: Any) -> None:
-    assert yaml.safe_load(engine.quote(value)) == value
+def test_a_value_comes_out_of_a_template_as_it_went_in(value: Any) -> None:
+    assert engine.render_text("t", "a: {{ value }}\nb: [{{ value }}]", {"value": value}) == {"a": value, "b": [value]}
+
+
+@pytest.mark.parametrize(
+    "text", ["a: x{{ value }}", "a: {{ value }} {{ value }}", "{{ value }}: 1", "a: |\n  {{ value }}"]
+)
+def test_an_object_inside_a_text_is_refused(text: str) -> None:
+    with pytest.raises(engine.TemplateError):
+        engine.render_text("t", text, {"value": {"k": "v"}})
 
 
 @pytest.mark.parametrize("text", ["a: {{ missing }}", "- a", "just text", "", "a: {% if %}"])
