@@ -14,11 +14,11 @@ from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core import observe
-from sluicegate.core.conditions import judge
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
 from sluicegate.core.intent import Intent
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
+from sluicegate.core.problems import judge
 from sluicegate.core.status import compose
 from sluicegate.render import children
 from sluicegate.runtime.gather import Gathered

@@ -6,17 +6,18 @@ status did not change, so that a resource at rest has the same status for ever.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
-from sluicegate.api import duration, names
+from sluicegate.api import names
 from sluicegate.api.status import Condition, ConditionType
 from sluicegate.core import canary
-from sluicegate.core.decide import canary_deadline_left, started_at
-from sluicegate.core.facts import Problem, Snapshot
-from sluicegate.core.lineup import aborted, same_as_base
+from sluicegate.core.facts import Snapshot
+from sluicegate.core.lineup import same_as_base
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
-from sluicegate.core.scaling import needed, needed_by_canary, patience_left
+from sluicegate.core.problems import Judgement, making_way
+from sluicegate.core.replace import replacing
+from sluicegate.core.scaling import needed_by_canary
 from sluicegate.core.traffic import lacks_timeout
 
 Truth = Literal["True", "False", "Unknown"]
@@ -31,155 +32,6 @@ class Verdict:
     status: Truth
     reason: str
     message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """All that is wrong with a resource, by the part it concerns."""
-
-    spec: Problem | None
-    """The spec cannot be acted on: unsupported, refused, or its model is unknown."""
-    target: Problem | None
-    """The revision that is to serve does not come up."""
-    traffic: Problem | None
-    """Requests from outside do not reach it as declared."""
-    scaling: Problem | None
-    """The autoscaler is blind."""
-    canary: Problem | None = None
-    """The canary does not come up, or not as declared."""
-
-    @property
-    def worst(self) -> Problem | None:
-        """The one that a reader should see first."""
-        return self.spec or self.target or self.traffic or self.canary or self.scaling
-
-
-def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Judgement:
-    """Collects what is wrong.
-
-    Args:
-        snapshot: What is known.
-        plan: What was decided.
-        refused: What the API server said against applying the plan, if it did.
-    """
-    shown = plan.target or plan.stable
-    return Judgement(
-        spec=snapshot.target.problem or refused,
-        target=revision_problem(snapshot, shown) or _late(snapshot, plan),
-        traffic=_traffic_problem(snapshot),
-        scaling=_scaling_problem(snapshot, plan.stable),
-        canary=_canary_problem(snapshot, plan),
-    )
-
-
-def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
-    """What keeps the canary from what is declared; without a canary of its own, what the annotations ask in vain."""
-    if aborted(snapshot):
-        child = names.child_name(snapshot.resource.metadata.name, snapshot.target.revision or "")
-        return Problem(
-            "Aborted", f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}."
-        )
-    revision = plan.lineup.next_canary or plan.canary
-    found = revision_problem(snapshot, revision)
-    if found is not None:
-        return replace(found, message=f"Canary: {found.message}")
-    if revision is not None and canary.named(snapshot, names.ANNOTATION_ABORT) == revision:
-        return Problem(
-            "Aborted",
-            f"The canary was aborted, so it has no share: change spec.canary, or remove {names.ANNOTATION_ABORT}.",
-        )
-    if canary_deadline_left(snapshot, revision) == 0:
-        text = snapshot.resource.spec.rollout.progress_deadline
-        return Problem(
-            "ProgressDeadlineExceeded",
-            f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): look at their logs.",
-        )
-    return canary.problem(snapshot)
-
-
-def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
-    """Why pods of a revision do not serve: the pods' own words first, then what kept them from being made."""
-    if revision is None:
-        return None
-    pods = sorted(snapshot.live_pods(revision), key=lambda pod: pod.name)
-    there = snapshot.deployments.get(revision)
-    enough = there is not None and len(snapshot.ready_pods(revision)) >= max(1, there.replicas)
-    for pod in () if enough else pods:  # an evicted pod stays in the list long after another has replaced it
-        if pod.problem is not None and not pod.ready:
-            return pod.problem
-    digests = {pod.digest for pod in pods if pod.digest}
-    if len(digests) > 1:
-        return Problem(
-            "ArtifactsDiffer",
-            f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}): the source was overwritten "
-            "after it was registered. Register a new version, or set the annotation sluicegate.dev/roll.",
-        )
-    if there is not None and there.replica_failure and there.current < max(1, there.replicas):
-        quota = "exceeded quota" in there.replica_failure
-        remedy = (
-            "raise the quota or ask for less in spec.resources"
-            if quota
-            else "change spec.podTemplate or the namespace's policy"
-        )
-        return Problem(
-            "QuotaExceeded" if quota else "PodRefused",
-            f"The API server refuses the pods: {there.replica_failure}; {remedy}.",
-        )
-    return None
-
-
-def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
-    if plan.target is None or snapshot.resource.spec.paused:
-        return None
-    if len(snapshot.ready_pods(plan.target)) >= max(1, needed(snapshot, plan.target, plan.stable)):
-        return None  # it waits for something else than its pods
-    text = snapshot.resource.spec.rollout.progress_deadline
-    if (snapshot.now - started_at(snapshot, plan.target)).total_seconds() < duration.seconds(text):
-        return None
-    child = names.child_name(snapshot.resource.metadata.name, plan.target)
-    return Problem(
-        "ProgressDeadlineExceeded",
-        f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): look at its pods' logs.",
-    )
-
-
-def _traffic_problem(snapshot: Snapshot) -> Problem | None:
-    if not snapshot.gateways:
-        return None
-    if not snapshot.gateway_api:
-        return Problem(
-            "GatewayAPIMissing",
-            "A gateway is named, but this cluster has no HTTPRoute kind: install the Gateway API's resources.",
-        )
-    for gateway in snapshot.gateways:
-        if not gateway.exists:
-            return Problem(
-                "GatewayNotFound",
-                f"Gateway {gateway.namespace}/{gateway.name} does not exist: create it, or correct spec.traffic.gateway.parentRefs.",
-            )
-        if gateway.lacks("HTTPRoutePathRewrite"):
-            return Problem(
-                "GatewayLacksFeature",
-                f"Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, which cannot rewrite paths "
-                "(HTTPRoutePathRewrite), so requests would not reach the model: name a gateway of another class.",
-            )
-    if snapshot.rival is not None:
-        return Problem(
-            "RouteConflict",
-            f"ModelDeployment {snapshot.rival}, which is older, has the same host and path: change spec.traffic.gateway.pathPrefix.",
-        )
-    if snapshot.route is not None and snapshot.route.refusal:
-        return Problem("RouteRefused", snapshot.route.refusal)
-    return None
-
-
-def _scaling_problem(snapshot: Snapshot, stable: str | None) -> Problem | None:
-    facts = snapshot.autoscalers.get(stable or "")
-    if facts is None or facts.inactive is None or not snapshot.resource.spec.scaling.autoscaled:
-        return None
-    lasting = patience_left(snapshot, stable) is None
-    certain = "missing request" in facts.inactive.message
-    return facts.inactive if lasting or certain else None
 
 
 def wanted_pods(plan: RevisionPlan) -> int:
@@ -260,6 +112,8 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
             return available
         return Verdict("False", "Paused", "spec.paused is true: changes wait until it is false.")
     pending = plan.target
+    if pending is not None and replacing(snapshot, pending, plan.stable):
+        return Verdict("False", "Replacing", making_way(snapshot, pending, plan.stable))
     if pending is not None:
         pods = f"{len(snapshot.ready_pods(pending))} of {_wanted_of(plan, pending)} pods ready"
         return Verdict(

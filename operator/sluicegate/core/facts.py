@@ -45,6 +45,8 @@ class PodFacts:
     digest: str | None = None
     """Digest of the artifacts that its init container fetched."""
     created: str = ""
+    room: str = ""
+    """Digest of what it asks of a node: pods with the same one can take each other's place."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sluicegate.api import names
 from sluicegate.api.status import Role
-from sluicegate.core import canary, scaling
+from sluicegate.core import canary, replace, scaling
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Lineup
 from sluicegate.core.traffic import released
@@ -60,7 +60,7 @@ def _promote(snapshot: Snapshot, stable: str | None, wanted: str | None) -> tupl
         return stable, None
     if snapshot.resource.spec.paused and canary.pinned(snapshot) is None:
         return stable, wanted
-    able = snapshot.able_pods(wanted) >= scaling.needed(snapshot, wanted, stable)
+    able = snapshot.able_pods(wanted) >= replace.needed(snapshot, wanted, stable)
     made = wanted in snapshot.revisions and wanted in snapshot.deployments
     return (wanted, None) if able and made and not _crowded(snapshot, stable, wanted) else (stable, wanted)
 

@@ -6,6 +6,9 @@ what these return, so memory holds facts instead of whole pods, and equality of 
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -61,7 +64,17 @@ def pod(obj: Raw) -> PodFacts:
         problem=None if ready else pod_problem(obj),
         digest=fetched_digest(obj),
         created=metadata.get("creationTimestamp") or "",
+        room=room(obj.get("spec") or {}),
     )
+
+
+def room(spec: Raw) -> str:
+    """Digest of what a pod asks of a node: resources and devices, labels, affinity, tolerations."""
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    asked = [spec.get(field) for field in ("nodeSelector", "affinity", "topologySpreadConstraints", "runtimeClassName")]
+    own = [each for each in spec.get("tolerations") or () if not str(each.get("key")).startswith("node.kubernetes.io/")]
+    text = json.dumps([asked, own, [each.get("resources") for each in containers]], sort_keys=True)
+    return sys.intern(hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
 
 
 def deployment(obj: Raw) -> DeploymentFacts:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
-from sluicegate.core import conditions
+from sluicegate.core import conditions, problems
 from sluicegate.core.canary import canary_view
 from sluicegate.core.decide import released_at, started_at
 from sluicegate.core.facts import GatewayFacts, Problem, Revision, Snapshot, Target
@@ -24,7 +24,7 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
         plan: What was decided.
         refused: What the API server said against applying the plan, if it did.
     """
-    judgement = conditions.judge(snapshot, plan, refused)
+    judgement = problems.judge(snapshot, plan, refused)
     name = snapshot.resource.metadata.name
     serving = plan.stable or plan.target
     return ModelDeploymentStatus(
@@ -117,7 +117,7 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
     record = snapshot.revisions.get(entry.hash) or _unborn(snapshot, entry.hash)
     free_since = _free_since(snapshot, entry)
     parked = entry.parked or free_since is not None
-    problem = None if parked else conditions.revision_problem(snapshot, entry.hash)
+    problem = None if parked else problems.revision_problem(snapshot, entry.hash)
     return RevisionStatus(
         name=names.child_name(snapshot.resource.metadata.name, entry.hash),
         revision=entry.hash,
@@ -182,10 +182,11 @@ def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
     return round(100 * len(listed & snapshot.ready_pods(revision)) / len(listed)) if listed else None
 
 
-def _rollout(snapshot: Snapshot, plan: Plan, judgement: conditions.Judgement) -> RolloutStatus:
+def _rollout(snapshot: Snapshot, plan: Plan, judgement: problems.Judgement) -> RolloutStatus:
     if plan.target is not None:
         started = _text(started_at(snapshot, plan.target))
-        phase = "Paused" if snapshot.resource.spec.paused else "Failed" if judgement.target else "Waiting"
+        failed = judgement.target is not None and not judgement.target.lacks_room
+        phase = "Paused" if snapshot.resource.spec.paused else "Failed" if failed else "Waiting"
         return RolloutStatus(phase=phase, target=plan.target, started_at=started)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase="Shifting")

@@ -16,8 +16,6 @@ def unsupported_fields(resource: ModelDeployment) -> Iterator[str]:
         yield "spec.rollout.steps"
     if spec.rollout.analysis is not None:
         yield "spec.rollout.analysis"
-    if spec.rollout.when_full == "Replace":
-        yield "spec.rollout.whenFull"
     if spec.model.max_staleness is not None:
         yield "spec.model.maxStaleness"
     if spec.runtime.dependencies == "Install":

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sluicegate.api import duration, names
+from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.settings import Settings, build
-from sluicegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.core import observe, scaling
+from sluicegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus
+from sluicegate.core import observe
 from sluicegate.core.canary import canary_view
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
@@ -28,13 +28,13 @@ from sluicegate.core.unsupported import unsupported
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 
+from tests.unit.core import invariants
+
 NAME, NAMESPACE = "churn", "shop"
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 SETTINGS = build(
     [("test", {"scorerImage": "scorer:1", "registries": {"default": {"trackingUri": "http://mlflow:5000"}}})]
 )
-LIVE_LIMIT = 6
-"""Most revisions that may have pods at once: three that serve or will, and those that the traffic is leaving."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Pod:
     deleting: bool = False
     problem: Problem | None = None
     digest: str | None = None
+    room: str = ""
 
 
 class World:
@@ -74,7 +75,7 @@ class World:
         self.writes: list[str] = []
         self.plan = Plan()
         self._serial = 0
-        self._served_at: dict[str, datetime] = {}
+        self.served_at: dict[str, datetime] = {}
         self._unready = False
 
     # What a user does.
@@ -151,7 +152,13 @@ class World:
         pods: dict[str, tuple[PodFacts, ...]] = {}
         for pod in self.pods.values():
             facts = PodFacts(
-                pod.name, pod.revision, pod.ready, pod.deleting, None if pod.ready else pod.problem, pod.digest
+                pod.name,
+                pod.revision,
+                pod.ready,
+                pod.deleting,
+                None if pod.ready else pod.problem,
+                pod.digest,
+                room=pod.room,
             )
             pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
         service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))
@@ -329,7 +336,7 @@ class World:
         assert plan == decide(self.snapshot()), "the same snapshot gave two plans"
         self.plan, self.writes = plan, []
         self._note_traffic()
-        self._check(snapshot, plan)
+        invariants.check(self, snapshot, plan)
         served = self.selected(NAME)
         self._apply_plan(snapshot, plan)
         status = compose(snapshot, plan)
@@ -402,7 +409,7 @@ class World:
         if kind == "HTTPRoute":
             self.programmed = Split()
 
-    # What must always hold.
+    # Where the requests go.
 
     def has_traffic(self, revision: str) -> bool:
         """Whether requests really go to a revision now."""
@@ -413,55 +420,7 @@ class World:
     def _note_traffic(self) -> None:
         for revision in {pod.revision for pod in self.pods.values()}:
             if self.has_traffic(revision):
-                self._served_at[revision] = self.now
-
-    def _check(self, snapshot: Snapshot, plan: Plan) -> None:
-        if plan.route is not None:
-            wanted, before = plan.route.split, snapshot.split
-            assert sum(wanted.weights.values()) == 100
-            for revision in wanted.revisions:
-                fresh = wanted.weight(revision) > before.weight(revision) or revision not in before.revisions
-                if fresh:
-                    assert snapshot.endpoints.get(f"{NAME}-{revision}"), "requests for a backend without endpoints"
-            allowed = {plan.stable, plan.canary, plan.target} | before.revisions
-            assert wanted.revisions <= allowed, "requests for a revision that has no share"
-        live = [entry for entry in plan.revisions if not entry.parked]
-        assert len(live) <= LIVE_LIMIT, [entry.role for entry in live]
-        assert len({entry.hash for entry in plan.revisions}) == len(plan.revisions)
-        self._check_promotion(snapshot, plan)
-        delay = duration.seconds(snapshot.resource.spec.rollout.scale_down_delay)
-        newest = self.newest_former
-        for entry in plan.revisions:
-            there = snapshot.deployments.get(entry.hash)
-            if entry.parked and there is not None and there.replicas > 0 and snapshot.ready_pods(entry.hash):
-                assert not self.has_traffic(entry.hash), "pods with traffic are taken away"
-                if entry.hash == newest and entry.hash in self._served_at:
-                    assert (self.now - self._served_at[entry.hash]).total_seconds() >= delay, (
-                        "scaleDownDelay is cut short"
-                    )
-            if isinstance(entry.scale, Autoscaled) and entry.scale.keep_replicas is not None and there is not None:
-                assert entry.scale.keep_replicas >= there.replicas, "replicas below the present number"
-        for revision in plan.forgotten:
-            assert not self.has_traffic(revision), "a revision with traffic is deleted"
-
-    @property
-    def newest_former(self) -> str | None:
-        """The revision that served last before the stable one: the only one whose delay is owed in full."""
-        leaving = [each.revision for each in self.status.revisions if self._is_leaving(each)]
-        return leaving[0] if len(leaving) == 1 else None
-
-    def _is_leaving(self, entry: RevisionStatus) -> bool:
-        if entry.role == Role.PARKED:
-            return entry.released_at is not None and self.replicas(entry.revision) > 0
-        return entry.role == Role.RETIRING
-
-    def _check_promotion(self, snapshot: Snapshot, plan: Plan) -> None:
-        before = next((each.revision for each in self.status.revisions if each.role == Role.STABLE), None)
-        if plan.stable is None or plan.stable == before or not self.status.revisions:
-            return
-        listed = snapshot.endpoints.get(f"{NAME}-{plan.stable}", frozenset()) & snapshot.ready_pods(plan.stable)
-        assert len(listed) >= scaling.needed(snapshot, plan.stable, before), "promoted before it can carry the traffic"
-        assert not snapshot.resource.spec.paused, "promoted while paused"
+                self.served_at[revision] = self.now
 
     # All of it.
 
