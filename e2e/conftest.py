@@ -117,6 +117,14 @@ def operator(cluster: Cluster, kube: Kube) -> Operator:
 
 
 @pytest.fixture
+def helm(cluster: Cluster, operator: Operator) -> Iterator[Callable[..., str]]:
+    """Runs Helm; whatever a test leaves, the next one finds the release as the demo installs it."""
+    yield cluster.helm
+    demo.install_operator(cluster)
+    operator.wait_leading()
+
+
+@pytest.fixture
 def namespace(cluster: Cluster, kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own; its removal is not waited for."""
     short = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:40].strip("-")

@@ -8,6 +8,7 @@ import pytest
 from e2e.support.kube import wait_until
 from e2e.support.load import predict
 from e2e.support.nodes import advertise, paper_node, real_node
+from e2e.support.watch import Watch
 
 GPU, SLICE = "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"
 L4 = {f"{GPU}.product": "NVIDIA-L4", f"{GPU}.memory": "23034"}
@@ -96,6 +97,34 @@ def test_none_is_free_then_one_is(workspace, nodes, load):
         assert workspace.stable("shop") != first
         wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
     steady.check(1, 2)
+
+
+def test_replacing_in_place_with_two_pods_loses_no_request(workspace, nodes, load):
+    """Both GPUs are taken, by the model itself."""
+    gpu, rollout = {"products": ["NVIDIA-L4"]}, {"scaleDownDelay": "3s", "whenFull": "Replace"}
+    workspace.apply("shop", gpu=gpu, rollout=rollout, scaling={"replicas": 2})
+    workspace.wait_ready("shop", timeout=180)
+    first = workspace.stable("shop")
+    with load("shop", rate=10) as steady, Watch(workspace.kube, "mdep", workspace.namespace) as told:
+        workspace.apply("shop", model=2, gpu=gpu, rollout=rollout, scaling={"replicas": 2})
+        workspace.wait_ready("shop", timeout=180)
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
+    assert workspace.stable("shop") != first
+    steady.check(1, 2)
+    said = {each["reason"]: each["message"] for seen in told.of("shop") for each in seen.obj["status"]["conditions"]}
+    print(said["Replacing"])
+    assert "make way" in said["Replacing"]
+
+
+def test_replacing_in_place_with_one_pod_says_what_it_costs(workspace, nodes):
+    gpu, rollout = {"products": ["NVIDIA-L4"], "count": 2}, {"whenFull": "Replace"}
+    workspace.apply("shop", gpu=gpu, rollout=rollout)
+    workspace.wait_ready("shop", timeout=180)
+    workspace.apply("shop", model=2, gpu=gpu, rollout=rollout)
+    workspace.wait_condition("shop", "Available", "False", "NoReadyPods", timeout=60)
+    assert "Nothing serves until one is ready" in workspace.condition("shop", "Ready")["message"]
+    workspace.wait_ready("shop", timeout=180)
+    assert serves(workspace, "shop", 2)
 
 
 def test_a_node_that_gets_a_gpu_is_taken_at_once(workspace, nodes, kube):

@@ -22,14 +22,6 @@ def shop(apply, wait_ready, workspace):
     return workspace
 
 
-@pytest.fixture
-def helm(cluster, operator):
-    """Runs Helm; whatever a test leaves, the next one finds the release as the demo installs it."""
-    yield cluster.helm
-    demo.install_operator(cluster)
-    operator.wait_leading()
-
-
 def uids(space):
     """Everything of a model by its uid: a restarted pod is another one."""
     kinds = ("pod", "deployment", "controllerrevision", "service", "pdb", "httproute")
