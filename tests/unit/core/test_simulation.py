@@ -3,6 +3,8 @@
 The safety properties are checked in `World.reconcile`, at every step; here are the lives, and what holds at their ends.
 """
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sluicegate.api.status import Role
@@ -11,6 +13,7 @@ from sluicegate.core.facts import Problem
 from .world import World
 
 BROKEN = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no.")
+FULL = Problem("Unschedulable", "No node has room.", waits_for_user=False, lacks_room=True)
 FIXED = [{"replicas": 1}, {"replicas": 3}]
 RANGES = [{"min": 1, "max": 6}, {"min": 3, "max": 4}]
 MATCH = [{"header": {"name": "x-cohort", "value": "beta"}}]
@@ -35,6 +38,8 @@ actions = st.one_of(
     st.tuples(st.just("weight"), st.sampled_from([0, 1, 10, 50, 99, 100])),
     st.tuples(st.sampled_from(["abort", "pin"]), st.integers(0, 3)),
     st.tuples(st.just("history"), st.integers(0, 2)),
+    st.tuples(st.just("full"), st.integers(0, 3)),
+    st.tuples(st.just("when-full"), st.integers(0, 1)),
 )
 
 
@@ -73,6 +78,11 @@ def act(world: World, name: str, number: int) -> None:
             del world.pods[victim]
         case "fail":
             world.fail(chosen, BROKEN)
+        case "full":
+            for pod in [pod for pod in world.pods.values() if pod.revision == chosen and not pod.ready]:
+                world.pods[pod.name] = replace(pod, problem=FULL)
+        case "when-full":
+            world.edit(rollout={"whenFull": "Replace" if number else "Wait"})
         case "recover":
             world.fail(chosen, None)
         case "unresolved":
