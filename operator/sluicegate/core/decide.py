@@ -31,9 +31,7 @@ def decide(snapshot: Snapshot) -> Plan:
         return Plan(revisions=_parked(snapshot, ()))
     leaving = _leaving(snapshot, lineup)
     warm = [each for each in leaving if released(snapshot, each)]
-    kept = [each for each in warm if _delay_left(snapshot, each) > 0][
-        : 0 if _makes_way(snapshot, lineup) else KEPT_WARM
-    ]
+    kept = [each for each in warm if _delay_left(snapshot, each) > 0][:KEPT_WARM]
     going = tuple(each for each in leaving if each not in warm or each in kept)
     live = (*_serving(snapshot, lineup), *(_retiring(snapshot, each) for each in going))
     parked = _parked(snapshot, tuple(entry.hash for entry in live))
@@ -77,12 +75,6 @@ def _serving(snapshot: Snapshot, lineup: Lineup) -> Iterator[RevisionPlan]:
             scale = scaling.canary_scale(snapshot, revision, lineup.stable)
             weight = share if role is Role.CANARY and not frozen else 0
             yield RevisionPlan(revision, role, scale, _new(snapshot, revision), weight)
-
-
-def _makes_way(snapshot: Snapshot, lineup: Lineup) -> bool:
-    """Whether pods without traffic go at once, because those with traffic wait for their room."""
-    full = replace.waits_for_room(snapshot, lineup.stable) or replace.waits_for_room(snapshot, lineup.target)
-    return full and snapshot.resource.spec.rollout.when_full == "Replace"
 
 
 def _new(snapshot: Snapshot, revision: str) -> bool:

@@ -39,8 +39,7 @@ def check(world: World, snapshot: Snapshot, plan: Plan) -> None:
         there = snapshot.deployments.get(entry.hash)
         if entry.parked and there is not None and there.replicas > 0 and snapshot.ready_pods(entry.hash):
             assert not world.has_traffic(entry.hash), "pods with traffic are taken away"
-            may_hurry = snapshot.resource.spec.rollout.when_full == "Replace"
-            if entry.hash == newest and entry.hash in world.served_at and not may_hurry:
+            if entry.hash == newest and entry.hash in world.served_at:
                 assert (world.now - world.served_at[entry.hash]).total_seconds() >= delay, "scaleDownDelay is cut short"
         if isinstance(entry.scale, Autoscaled) and entry.scale.keep_replicas is not None and there is not None:
             assert entry.scale.keep_replicas >= there.replicas, "replicas below the present number"
