@@ -85,6 +85,7 @@ class Operator:
             events=self._events,
             metrics=metrics,
         )
+        self._events.busy = lambda: self.queue.depth > 0
         self._reconciler = Reconciler(parts, self.queue)
         self._started = False
         metrics.watch_queue(lambda: self.queue.depth, lambda: self.queue.oldest_age)
