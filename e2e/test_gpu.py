@@ -111,7 +111,9 @@ def test_replacing_in_place_with_two_pods_loses_no_request(workspace, nodes, loa
         wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
     assert workspace.stable("shop") != first
     steady.check(1, 2)
-    said = {each["reason"]: each.get("message", "") for seen in told.of("shop") for each in seen.obj["status"]["conditions"]}
+    said = {
+        each["reason"]: each.get("message", "") for seen in told.of("shop") for each in seen.obj["status"]["conditions"]
+    }
     print(said["Replacing"])
     assert "make way" in said["Replacing"]
 

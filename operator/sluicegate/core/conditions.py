@@ -66,6 +66,11 @@ def verdicts(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> dict[Condi
 
 def _resolved(snapshot: Snapshot) -> Verdict:
     resolved = snapshot.target.resolved
+    troubles = [
+        each.trouble for each in (snapshot.target, snapshot.canary) if each is not None and each.trouble is not None
+    ]
+    if troubles and snapshot.target.problem is None:
+        return Verdict("False", troubles[0].reason, troubles[0].message)
     if resolved is not None:
         what = f"{resolved.name} version {resolved.version}" if resolved.version else resolved.source
         return Verdict("True", "Resolved", f"{resolved.uri} is {what}.")

@@ -174,6 +174,11 @@ class Target:
     resolved: ResolvedModel | None = None
     intent: Intent | None = None
     problem: Problem | None = None
+    trouble: Problem | None = None
+    """Why nothing newer is known of a followed model; what was resolved before stays. One that waits for the user is an
+    alias (or version) that is gone; any other is the registry's."""
+    again: bool = False
+    """Whether the trouble has to be tried again, because nobody will say when it is over."""
 
     @property
     def revision(self) -> str | None:

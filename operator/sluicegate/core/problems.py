@@ -29,10 +29,13 @@ class Judgement:
     canary: Problem | None = None
     """The canary does not come up, or not as declared."""
 
+    model: Problem | None = None
+    """What the spec follows is gone from the registry."""
+
     @property
     def worst(self) -> Problem | None:
         """The one that a reader should see first."""
-        return self.spec or self.target or self.traffic or self.canary or self.scaling
+        return self.spec or self.target or self.traffic or self.canary or self.scaling or self.model
 
 
 def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Judgement:
@@ -50,7 +53,16 @@ def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Jud
         traffic=_traffic_problem(snapshot),
         scaling=_scaling_problem(snapshot, plan.stable),
         canary=_canary_problem(snapshot, plan),
+        model=_gone(snapshot),
     )
+
+
+def _gone(snapshot: Snapshot) -> Problem | None:
+    """The alias, stage or model that is followed and is not there any more; a registry in trouble is no reason not to be Ready."""
+    found = [
+        each.trouble for each in (snapshot.target, snapshot.canary) if each is not None and each.trouble is not None
+    ]
+    return next((each for each in found if each.waits_for_user), None)
 
 
 def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:

@@ -5,41 +5,126 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
+from sluicegate.core.follow import Followed, ModelView
 from sluicegate.core.intent import registry_of
 from sluicegate.core.model_uri import InvalidModelUri, ModelRef, parse
 from sluicegate.core.resolution import (
     ResolutionError,
+    ResolutionFailure,
     ResolvedModel,
     invalid_uri,
     registry_unknown,
     resolve_locally,
     secret_not_found,
+    secret_unread,
 )
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Forbidden
+from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import SECRET
 
 
-class Resolver:
-    """Resolves the model of a resource; what status has pinned for the same URI is not asked again."""
+@dataclass(frozen=True, slots=True)
+class RegistryRef:
+    """A registry as a resource names it: which server, with which Secret."""
 
-    def __init__(self, client: KubeClient, settings: Settings, pool: RegistryPool) -> None:
-        """The pool stays the caller's to close."""
+    name: str
+    """As configured, or the URL of an inline one."""
+    tracking_uri: str
+    namespace: str
+    """Of the Secret."""
+    secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a URI means, and what is wrong with finding out."""
+
+    model: ResolvedModel
+    trouble: ResolutionFailure | None = None
+    """Why nothing newer is known; `model` is then what was resolved before."""
+    again: bool = False
+    """Whether nobody will say when the trouble is over, so that it has to be tried again."""
+
+
+class Registries:
+    """From resources to registries that can be asked."""
+
+    def __init__(self, client: KubeClient, settings: Settings) -> None:
+        """The client reads Secrets."""
         self._client = client
         self._settings = settings
-        self._pool = pool
 
-    async def resolve(self, resource: ModelDeployment) -> ResolvedModel:
+    def ref_of(self, resource: ModelDeployment) -> RegistryRef:
+        """The registry of `resource`.
+
+        Raises:
+            ResolutionError: the settings have none of that name.
+        """
+        inline = resource.spec.model.inline_registry
+        name = registry_of(resource.spec.model, self._settings.default_registry)
+        if inline is not None:
+            secret = inline.secret_ref.name if inline.secret_ref is not None else None
+            return RegistryRef(name, inline.tracking_uri, resource.metadata.namespace, secret)
+        if name not in self._settings.registries:
+            raise ResolutionError(registry_unknown(name, self._settings.registries))
+        configured = self._settings.registries[name]
+        return RegistryRef(name, configured.tracking_uri, self._settings.operator_namespace, configured.secret)
+
+    async def endpoint(self, ref: RegistryRef) -> RegistryEndpoint:
+        """Where to ask, with credentials read afresh, so that a rotated Secret needs no restart.
+
+        Raises:
+            ResolutionError: the Secret is missing or of no use.
+        """
+        credentials = Credentials()
+        if ref.secret is not None:
+            credentials = await self._credentials(ref.namespace, ref.secret, ref.name)
+        return RegistryEndpoint(name=ref.name, tracking_uri=ref.tracking_uri, credentials=credentials)
+
+    async def _credentials(self, namespace: str, secret: str, registry: str) -> Credentials:
+        try:
+            found = await self._client.get(SECRET, namespace, secret)
+        except Forbidden:
+            found = None
+        except KubeError as error:
+            raise ResolutionError(secret_unread(namespace, secret, registry, error)) from error
+        if found is None:
+            raise ResolutionError(secret_not_found(namespace, secret, registry))
+        return Credentials.from_secret(
+            _decoded(found.get("data") or {}), f'The Secret "{secret}" in namespace "{namespace}"'
+        )
+
+
+class Views(Protocol):
+    """What is known of followed models: see `Follower`."""
+
+    def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
+        """What the last poll showed; None before the first one."""
+
+
+class Resolver:
+    """Resolves the model of a resource. What status has pinned stays, until the registry points elsewhere."""
+
+    def __init__(self, registries: Registries, settings: Settings, pool: RegistryPool, views: Views) -> None:
+        """The pool stays the caller's to close."""
+        self._registries = registries
+        self._settings = settings
+        self._pool = pool
+        self._views = views
+
+    async def resolve(self, resource: ModelDeployment) -> Resolution:
         """What spec.model.uri means.
 
         Raises:
-            ResolutionError: it cannot be told; the reason and what to do.
+            ResolutionError: it cannot be told, and never was; the reason and what to do.
         """
         try:
             ref = parse(resource.spec.model.uri)
@@ -50,8 +135,25 @@ class Resolver:
             raise ResolutionError(registry_unknown(named, self._settings.registries))
         local = resolve_locally(ref)
         if local is not None:
-            return local
-        return self._pinned(resource) or await self._ask(resource, ref)
+            return Resolution(local)
+        pinned = self._pinned(resource)
+        if pinned is None:
+            return Resolution(await self._ask(resource, ref))
+        return await self._followed(resource, ref, pinned)
+
+    async def _followed(self, resource: ModelDeployment, ref: ModelRef, pinned: ResolvedModel) -> Resolution:
+        """What `ref` means by what the registry shows; `pinned` where that is the same, or cannot be told."""
+        if not isinstance(ref, Followed):
+            return Resolution(pinned)
+        try:
+            seen = self._views.seen(self._registries.ref_of(resource), ref.name)
+            if seen is None or (isinstance(seen, ModelView) and seen.pointed(ref) == pinned.version):
+                return Resolution(pinned)
+            if isinstance(seen, ResolutionFailure):
+                return Resolution(pinned, seen)
+            return Resolution(await self._ask(resource, ref))
+        except ResolutionError as error:
+            return Resolution(pinned, error.failure, again=error.failure.transient)
 
     def _pinned(self, resource: ModelDeployment) -> ResolvedModel | None:
         """What status has for the same URI and registry, of the base or the canary: so a promoted canary stays what it is."""
@@ -64,30 +166,8 @@ class Resolver:
         return None
 
     async def _ask(self, resource: ModelDeployment, ref: ModelRef) -> ResolvedModel:
-        inline = resource.spec.model.inline_registry
-        name = registry_of(resource.spec.model, self._settings.default_registry)
-        if inline is not None:
-            secret = inline.secret_ref.name if inline.secret_ref is not None else None
-            url, namespace = inline.tracking_uri, resource.metadata.namespace
-        elif name in self._settings.registries:
-            configured = self._settings.registries[name]
-            secret, url, namespace = configured.secret, configured.tracking_uri, self._settings.operator_namespace
-        else:
-            raise ResolutionError(registry_unknown(name, self._settings.registries))
-        credentials = await self._credentials(namespace, secret, name) if secret is not None else Credentials()
-        return await self._pool.resolve(RegistryEndpoint(name=name, tracking_uri=url, credentials=credentials), ref)
-
-    async def _credentials(self, namespace: str, secret: str, registry: str) -> Credentials:
-        """Read afresh each time, so that a rotated Secret needs no restart."""
-        try:
-            found = await self._client.get(SECRET, namespace, secret)
-        except Forbidden:
-            found = None
-        if found is None:
-            raise ResolutionError(secret_not_found(namespace, secret, registry))
-        return Credentials.from_secret(
-            _decoded(found.get("data") or {}), f'The Secret "{secret}" in namespace "{namespace}"'
-        )
+        endpoint = await self._registries.endpoint(self._registries.ref_of(resource))
+        return await self._pool.resolve(endpoint, ref)
 
 
 def _decoded(data: Mapping[str, str]) -> dict[str, bytes]:

@@ -61,6 +61,9 @@ class World:
         self.status = ModelDeploymentStatus()
         self.now = START
         self.model_problem: Problem | None = None
+        self.model_trouble: Problem | None = None
+        self.points_to: str | None = None
+        """The version that the base's URI means, where not the one that it names."""
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.pods: dict[str, Pod] = {}
         self.slices: dict[str, frozenset[str]] = {}
@@ -135,8 +138,11 @@ class World:
         if problem is not None:
             return Target(problem=problem)
         uri = resource.spec.model.uri
-        resolved = ResolvedModel(uri, f"mlflow-artifacts:/{uri[8:]}", "churn", uri.rpartition("/")[2])
-        return Target(resolved, intent_of(resource, resolved, "default"))
+        version = uri.rpartition("/")[2]
+        if self.points_to is not None and uri == self.resource.spec.model.uri:
+            version = self.points_to
+        resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version)
+        return Target(resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble)
 
     def hash_of(self, version: int) -> str:
         """The revision hash of a version under the present spec."""

@@ -1,0 +1,174 @@
+"""The follower, in virtual time: who is asked how often, and who is woken when."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from sluicegate.adapters.http import RegistryEndpoint
+from sluicegate.adapters.pool import RegistryPool
+from sluicegate.api.settings import build
+from sluicegate.core.follow import ModelView
+from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.follow import Follower
+from sluicegate.runtime.registries import Registries
+from sluicegate.runtime.resources import Resources
+
+from tests.unit import virtual
+
+SETTINGS = build([("test", {"registries": {"default": {"trackingUri": "http://mlflow"}}})])
+INTERVAL = 30.0
+GONE = ResolutionFailure(ResolutionReason.MODEL_NOT_FOUND, "gone")
+
+
+class FakeRegistry:
+    """A registry whose faults are ours; the real one is in tests/registry."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.views: dict[str, ModelView | ResolutionFailure] = {}
+        self.failure: ResolutionFailure | None = None
+        self.failing = 1_000_000
+        """How many requests fail, once there is a failure."""
+
+    async def view(self, endpoint: RegistryEndpoint, model: str) -> ModelView:
+        self.asked[model] += 1
+        self.failing -= self.failure is not None
+        found = (self.failure if self.failing >= 0 else None) or self.views.get(model, GONE)
+        if isinstance(found, ResolutionFailure):
+            raise ResolutionError(found)
+        return found
+
+
+class Here:
+    """A follower of some resources, and what came of it."""
+
+    def __init__(self) -> None:
+        self.registry = FakeRegistry()
+        self.resources = Resources(lambda _: None)
+        registries = Registries(cast(KubeClient, None), SETTINGS)
+        self.woken: Counter[str] = Counter()
+        self.follower = Follower(
+            self.resources, registries, cast(RegistryPool, self.registry), lambda key: self.woken.update([key[1]])
+        )
+        self._task = asyncio.ensure_future(self.follower.run(INTERVAL))
+
+    def add(self, name: str, uri: str, version: str | None = "1", **spec: Any) -> None:
+        model = {"uri": uri, "registry": "default", "source": "s3://a", "version": version}
+        raw = {
+            "metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1", "generation": 1},
+            "spec": {"model": {"uri": uri}, **spec},
+            "status": {"model": model},
+        }
+        self.resources.streamed(raw, deleted=False)
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+Life = Callable[[Here], Any]
+
+
+def live(life: Life) -> Here:
+    async def main() -> Here:
+        here = Here()
+        await life(here)
+        await here.stop()
+        return here
+
+    return virtual.run(main())
+
+
+def test_two_thousand_followers_of_200_models_cost_200_requests_an_interval_and_wake_nobody() -> None:
+    async def life(here: Here) -> None:
+        for number in range(2000):
+            here.add(f"r{number}", f"models:/m{number % 200}@a")
+            here.registry.views[f"m{number % 200}"] = ModelView({"a": "1"})
+        await asyncio.sleep(10 * INTERVAL)
+
+    here = live(life)
+    assert 9 * 200 <= here.registry.asked.total() <= 11 * 200
+    assert set(here.registry.asked) == {f"m{number}" for number in range(200)}
+    assert here.woken == {}
+
+
+def test_a_move_wakes_those_that_follow_it_within_an_interval_and_nobody_else() -> None:
+    async def life(here: Here) -> None:
+        here.add("by-alias", "models:/churn@champion")
+        here.add("by-other-alias", "models:/churn@old")
+        here.add("by-stage", "models:/churn/Production")
+        here.add("canary", "models:/other@a", canary={"weight": 5, "model": {"uri": "models:/churn@champion"}})
+        here.registry.views = {
+            "churn": ModelView({"champion": "1", "old": "1"}, {"Production": "1"}),
+            "other": ModelView({"a": "1"}),
+        }
+        await asyncio.sleep(2 * INTERVAL)
+        here.woken.clear()
+        here.registry.views["churn"] = ModelView({"champion": "2", "old": "1"}, {"Production": "1"})
+        await asyncio.sleep(1.2 * INTERVAL)
+
+    assert live(life).woken == {"by-alias": 1, "canary": 1}
+
+
+def test_what_moved_while_nobody_looked_wakes_at_the_first_look() -> None:
+    async def life(here: Here) -> None:
+        here.add("stale", "models:/churn@champion", version="1")
+        here.add("fresh", "models:/churn@champion", version="2")
+        here.registry.views["churn"] = ModelView({"champion": "2"})
+        await asyncio.sleep(1.2 * INTERVAL)
+
+    assert live(life).woken == {"stale": 1}
+
+
+@pytest.mark.parametrize("reason", [ResolutionReason.REGISTRY_UNREACHABLE, ResolutionReason.REGISTRY_UNAUTHORIZED])
+def test_a_registry_that_is_down_is_probed_by_few_requests_told_once_and_caught_up_with_at_once(
+    reason: ResolutionReason,
+) -> None:
+    async def life(here: Here) -> None:
+        for number in range(100):
+            here.add(f"r{number}", f"models:/m{number}@a")
+            here.registry.views[f"m{number}"] = ModelView({"a": "1"})
+        await asyncio.sleep(2 * INTERVAL)
+        here.woken.clear()
+        here.registry.asked.clear()
+        here.registry.failure = ResolutionFailure(reason, "down", transient=True)
+        await asyncio.sleep(10 * INTERVAL)
+        assert here.registry.asked.total() < 20
+        assert set(here.woken.values()) == {1}
+        assert here.woken.total() == 100
+        here.registry.failure = None
+        here.registry.views["m7"] = ModelView({"a": "2"})
+        await asyncio.sleep(1.2 * INTERVAL + 10)
+        assert here.woken["r7"] >= 2
+        assert here.woken["r8"] == 2
+
+    live(life)
+
+
+def test_one_failure_alone_is_no_news() -> None:
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn@a")
+        here.registry.views["churn"] = ModelView({"a": "1"})
+        await asyncio.sleep(2 * INTERVAL)
+        here.registry.failing = 2
+        here.registry.failure = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True)
+        await asyncio.sleep(3 * INTERVAL)
+        assert here.registry.failing < 0
+
+    assert live(life).woken == {}
+
+
+def test_what_nobody_follows_any_more_is_not_asked_for() -> None:
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn@a")
+        here.registry.views["churn"] = ModelView({"a": "1"})
+        await asyncio.sleep(2 * INTERVAL)
+        here.resources.remove(("ns", "shop"))
+        await asyncio.sleep(2 * INTERVAL)
+        here.registry.asked.clear()
+        await asyncio.sleep(5 * INTERVAL)
+
+    assert live(life).registry.asked.total() == 0
