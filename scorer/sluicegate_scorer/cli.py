@@ -1,9 +1,12 @@
 """The command line. Its commands and flags are what pod templates contain, so they only ever grow."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,9 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     serve = commands.add_parser("serve", help="serve the model in a directory over HTTP")
-    serve.add_argument("directory", metavar="DIR", type=Path, help="a directory with an MLmodel file")
+    serve.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="a directory with an MLmodel file")
+    serve.add_argument("-m", "--model-uri", metavar="PATH_OR_URI", help="instead of DIR: a directory, or what to fetch")
     serve.add_argument("--host", default="0.0.0.0", help="address to listen on (default 0.0.0.0)")
-    serve.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
+    serve.add_argument("-p", "--port", type=int, default=8080, help="port to listen on (default 8080)")
     serve.add_argument(
         "--drain",
         type=float,
@@ -48,8 +52,50 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="then let requests in flight take this long before they are cut off (default 25)",
     )
-    serve.add_argument("--access-log", action="store_true", help="log every request (default off)")
+    serve.add_argument("--access-log", action="store_true", help="log every request as a JSON line (default off)")
+    _serving_flags(serve)
     return parser
+
+
+def _serving_flags(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "--timeout", type=_positive, metavar="SECONDS", help="answer 504 after this long (default 60, as MLflow does)"
+    )
+    serve.add_argument(
+        "--max-body", type=_positive, default=100.0, metavar="MIB", help="answer 413 above (default 100)"
+    )
+    serve.add_argument("--queue", type=int, default=1024, metavar="N", help="waiting requests, then 429 (default 1024)")
+    serve.add_argument("--workers", type=int, default=0, metavar="N", help="threads for the model (default CPUs + 4)")
+    serve.add_argument(
+        "--batch", type=int, default=64, metavar="N", help="rows predicted at once; 1: none (default 64)"
+    )
+    serve.add_argument("--no-fast-path", action="store_true", help="answer every request with MLflow's own code")
+    serve.add_argument(
+        "--model-error-status",
+        type=int,
+        choices=[400, 500],
+        default=500,
+        help="HTTP status of an exception in the model; MLflow's own server says 400 (default 500)",
+    )
+    serve.add_argument("--stack-traces", action="store_true", help="send stack traces to clients, as MLflow does")
+    serve.add_argument("--no-smoke-test", action="store_true", help="be ready before the model has answered once")
+    serve.add_argument(
+        "--payload-log", type=_share, default=0.0, metavar="SHARE", help="share of requests logged with their bodies"
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,9 +128,41 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     from sluicegate_scorer.serve import Settings, serve
+    from sluicegate_scorer.server.settings import Fast, Limits, Logs, Policy, ServerSettings
 
-    settings = Settings(options.host, options.port, options.drain, options.grace, options.access_log)
-    return serve(options.directory, settings)
+    seconds = options.timeout or float(os.environ.get("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT") or 60)
+    server = ServerSettings(
+        limits=Limits(int(options.max_body * (1 << 20)), seconds, options.workers, options.queue),
+        fast=Fast(not options.no_fast_path, options.batch),
+        policy=Policy(options.model_error_status, options.stack_traces),
+        logs=Logs(options.access_log, options.payload_log),
+        smoke_test=not options.no_smoke_test,
+    )
+    settings = Settings(options.host, options.port, options.drain, options.grace, options.access_log, server)
+    with _model(options) as directory:
+        return serve(directory, settings)
+
+
+@contextlib.contextmanager
+def _model(options: argparse.Namespace) -> Iterator[Path]:
+    """The folder to serve; what is not a folder is fetched to a temporary one."""
+    named = options.model_uri or options.directory
+    if named is None or (options.model_uri and options.directory):
+        raise ScorerError("name one model: sluicegate-scorer serve DIR, or serve -m PATH_OR_URI")
+    if "://" not in str(named) and ":/" not in str(named):
+        yield Path(named)
+        return
+    with tempfile.TemporaryDirectory(prefix="sluicegate-model-") as folder:
+        uri = str(named)
+        if uri.startswith(("models:/", "runs:/")):
+            from mlflow.artifacts import download_artifacts
+
+            yield Path(download_artifacts(artifact_uri=uri, dst_path=folder))
+        else:
+            from sluicegate_scorer.fetch import fetch
+
+            fetch(uri, Path(folder), 60.0)
+            yield Path(folder)
 
 
 def _fail(message: str) -> int:
