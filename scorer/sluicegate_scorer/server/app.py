@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from sluicegate_scorer.server import metrics as exposition
 from sluicegate_scorer.server.asgi import (
@@ -28,6 +27,7 @@ from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import ServerSettings
+from sluicegate_scorer.server.v2 import OpenInference
 from sluicegate_scorer.server.workers import Overdue, Refused, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
@@ -67,7 +67,7 @@ class Application:
         self._other: App | None = None
         self._log = RequestLog(settings.logs)
         self._logged = settings.logs.access or settings.logs.payloads > 0
-        self.v2: Any = None
+        self.v2 = OpenInference(general, settings.name, settings.version)
 
     def use(self, workers: Workers, metrics: Metrics, other: App) -> None:
         """Shares what was made before the application.
@@ -105,7 +105,7 @@ class Application:
                 if path == "/metrics":
                     await reply(send, Answer(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
                     return
-            if self.v2 is not None and (path == "/v2" or path.startswith("/v2/")):
+            if path == "/v2" or path.startswith("/v2/"):
                 await self._open_inference(scope, receive, send)
                 return
         if self._other is not None:
@@ -113,7 +113,7 @@ class Application:
 
     async def _open_inference(self, scope: Message, receive: Receive, send: Send) -> None:
         found = self.v2.route(scope["method"], scope["path"])
-        if isinstance(found, Answer):
+        if found is not None:
             await reply(send, found, self.draining)
         else:
             await self._predict("infer", scope, receive, send)
@@ -177,8 +177,7 @@ class Application:
         content_type = kind.decode("latin-1") if kind is not None else None
         try:
             if endpoint == "infer":
-                answer: Answer = await self._workers.run(lambda: self.v2.infer(body, scope["path"]))
-                return answer
+                return await self._workers.run(lambda: self.v2.infer(body))
             return await self._workers.run(lambda: self.general.answer(body, content_type))
         except Refused:
             return _FULL
