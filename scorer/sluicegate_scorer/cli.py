@@ -54,6 +54,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--access-log", action="store_true", help="log every request as a JSON line (default off)")
     _serving_flags(serve)
+
+    profile = commands.add_parser("profile", help="describe a data set and the model's predictions for it")
+    profile.add_argument("data", metavar="DATA", type=Path, help="a .csv or .parquet file with the model's features")
+    profile.add_argument(
+        "-m", "--model-uri", metavar="DIR", type=Path, required=True, help="a directory with an MLmodel file"
+    )
+    profile.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="where to write (default sluicegate_profile.json in the model)",
+    )
     return parser
 
 
@@ -109,6 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "fetch":
             return _fetch(options)
+        if options.command == "profile":
+            return _profile(options)
         return _serve(options)
     except ScorerError as error:
         return _fail(str(error))
@@ -141,6 +156,30 @@ def _serve(options: argparse.Namespace) -> int:
     settings = Settings(options.host, options.port, options.drain, options.grace, options.access_log, server)
     with _model(options) as directory:
         return serve(directory, settings)
+
+
+def _profile(options: argparse.Namespace) -> int:
+    import mlflow.pyfunc
+    import pandas as pd
+
+    from sluicegate_scorer import profile
+
+    if not (options.model_uri / "MLmodel").is_file():
+        raise ScorerError(f"{options.model_uri} has no MLmodel file, so it is not an MLflow model")
+    try:
+        data = (pd.read_csv if options.data.suffix == ".csv" else pd.read_parquet)(options.data)
+    except (OSError, ValueError) as error:
+        raise ScorerError(f"cannot read {options.data}: {first_line(error)}") from error
+    model = mlflow.pyfunc.load_model(str(options.model_uri))
+    names = model.metadata.get_input_schema().input_names() if model.metadata.get_input_schema() else []
+    missing = [name for name in names if name not in data.columns]
+    if missing:
+        raise ScorerError(f"{options.data} lacks the model's columns {', '.join(missing)}")
+    features = data[names] if names else data
+    output = options.output or options.model_uri / profile.FILE
+    profile.write(profile.make_profile(features, model.predict(features)), output)
+    sys.stdout.write(f"{output}: {len(features)} rows, {len(features.columns)} features\n")
+    return 0
 
 
 @contextlib.contextmanager

@@ -52,7 +52,7 @@ class Batcher:
     def __init__(self, path: FastPath, workers: Workers, limits: Limits, metrics: Metrics) -> None:
         self.path = path
         self.on_loop = path.seconds < ON_LOOP
-        self.observe: Callable[[Rows, list[bytes]], None] | None = None
+        self.observe: Callable[[Rows, bytes], None] | None = None
         self._workers = workers
         self._limits = limits
         self._metrics = metrics
@@ -107,7 +107,7 @@ class Batcher:
             return
         batch = self._take()
         began = time.perf_counter()
-        _deliver(batch, self._predict(batch))
+        self._deliver(batch, self._predict(batch))
         took = time.perf_counter() - began
         self._watch(took)
         if self._waiting and not self._scheduled:
@@ -144,7 +144,7 @@ class Batcher:
         if job.exception() is None:
             answers, took = job.result()
             self._watch(took)
-        _deliver(batch, answers)
+        self._deliver(batch, answers)
         self._start()
 
     def _predict(self, batch: list[Waiting]) -> list[bytes | None]:
@@ -181,12 +181,13 @@ class Batcher:
         if not request.answer.done():
             request.answer.set_exception(Overdue())
 
-
-def _deliver(batch: list[Waiting], answers: list[bytes | None]) -> None:
-    for request, answer in zip(batch, answers, strict=True):
-        if request.answer.done():
-            continue
-        if answer is None:
-            request.answer.set_exception(Declined())
-        else:
+    def _deliver(self, batch: list[Waiting], answers: list[bytes | None]) -> None:
+        for request, answer in zip(batch, answers, strict=True):
+            if request.answer.done():
+                continue
+            if answer is None:
+                request.answer.set_exception(Declined())
+                continue
             request.answer.set_result(answer)
+            if self.observe is not None:
+                self.observe(request.rows, answer)

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 
 from sluicegate_scorer.server.asgi import JSON, TEXT, Answer
+from sluicegate_scorer.server.drift import Drift
 from sluicegate_scorer.server.settings import Policy
 
 log = logging.getLogger("sluicegate_scorer.serve")
@@ -31,6 +32,7 @@ class ModelWatch:
 
     def __init__(self) -> None:
         self._thread = threading.local()
+        self.drift: Drift | None = None
 
     def reset(self) -> None:
         """Begins a request."""
@@ -52,6 +54,8 @@ class ModelWatch:
 
         @functools.wraps(predict)
         def watched(*args: Any, **kwargs: Any) -> Any:
+            drift = self.drift
+            counted = drift is not None and bool(args) and drift.frame(args[0])
             try:
                 result = predict(*args, **kwargs)
             except MlflowException:  # says its own status
@@ -60,6 +64,8 @@ class ModelWatch:
                 self._thread.failed = True
                 raise
             self._thread.done = True
+            if drift is not None and counted:
+                drift.predicted(result)
             return result
 
         return watched
@@ -80,6 +86,10 @@ class General:
         self._watch = ModelWatch()
         if hasattr(model, "_predict_fn"):
             model._predict_fn = self._watch.wrap(model._predict_fn)
+
+    def count_into(self, drift: Drift) -> None:
+        """From now on, what the model sees and answers is counted."""
+        self._watch.drift = drift
 
     def answer(self, body: bytes, content_type: str | None) -> Answer:
         """Answers one request; runs in a thread and takes as long as the model does."""

@@ -12,6 +12,7 @@ from sluicegate_scorer.errors import ScorerError, one_line
 from sluicegate_scorer.server.app import Application
 from sluicegate_scorer.server.asgi import Answer
 from sluicegate_scorer.server.batching import Batcher
+from sluicegate_scorer.server.drift import load as load_drift
 from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import NotFast
 from sluicegate_scorer.server.fast.verify import verify
@@ -50,6 +51,12 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
     metrics = Metrics()
     workers = Workers(settings.limits)
     batcher = _batcher(general, example, settings, (workers, metrics))
+    drift = load_drift(directory, batcher.path.shape.names if batcher is not None else [], metrics)
+    if drift is not None:
+        drift.start()
+        general.count_into(drift)
+        if batcher is not None:
+            batcher.observe = drift.fast
     application = Application(general, batcher, settings)
     application.use(workers, metrics, other)
     loaded = time.monotonic() - began

@@ -79,10 +79,10 @@ class Metrics:
         )
         _histogram(lines, "request_duration_seconds", "Time from a request's first byte to its answer.", self.seconds)
         _histogram(lines, "batch_rows", "Rows predicted at once by the fast path.", self.rows)
-        for name, (description, value) in self.gauges.items():
-            _family(lines, (name, "gauge", description), [({}, value())])
         for name, kind, description, samples in self.families:
             _family(lines, (name, kind, description), samples())
+        for name, (description, value) in self.gauges.items():
+            _family(lines, (name, "gauge", description), [({}, value())])
         self._process(lines)
         return ("\n".join(lines) + "\n").encode()
 
