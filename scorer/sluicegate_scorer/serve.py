@@ -165,7 +165,7 @@ def _load(directory: Path, settings: ServerSettings) -> "Application":
     try:
         from mlflow.pyfunc import scoring_server
 
-        model = scoring_server.load_model_with_mlflow_config(str(directory))
+        model = scoring_server.load_model_with_mlflow_config(str(directory))  # type: ignore[no-untyped-call]
     except (Exception, SystemExit) as error:
         log.error("the model did not load", exc_info=error)
         advice = (

@@ -132,7 +132,15 @@ class Batcher:
                 continue
             self._running += 1
             job = self._workers.submit(partial(self._timed, batch))
-            job.add_done_callback(partial(loop.call_soon_threadsafe, self._finish, batch))
+            job.add_done_callback(partial(self._done, loop, batch))
+
+    def _done(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[Waiting],
+        job: "Future[tuple[list[bytes | None], float]]",
+    ) -> None:
+        loop.call_soon_threadsafe(self._finish, batch, job)
 
     def _timed(self, batch: list[Waiting]) -> tuple[list[bytes | None], float]:
         began = time.perf_counter()

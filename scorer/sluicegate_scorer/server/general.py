@@ -63,6 +63,9 @@ class ModelWatch:
             except Exception:
                 self._thread.failed = True
                 raise
+            except SystemExit as error:  # would otherwise take the thread, and its answer, with it
+                self._thread.failed = True
+                raise RuntimeError("the model called sys.exit") from error
             self._thread.done = True
             if drift is not None and counted:
                 drift.predicted(result)
@@ -95,7 +98,7 @@ class General:
         """Answers one request; runs in a thread and takes as long as the model does."""
         self._watch.reset()
         try:
-            result = scoring_server.invocations(body, content_type, self.model, self.schema)
+            result = scoring_server.invocations(body, content_type, self.model, self.schema)  # type: ignore[no-untyped-call]
         except MlflowException as error:
             return self.mlflow_error(error)
         except Exception as error:
@@ -118,15 +121,16 @@ class General:
             return self._bare_error(error)
         log.error("the model raised an exception", exc_info=error)
         wrapped = MlflowException("Encountered an unexpected error while evaluating the model.")
-        return Answer(self._policy.model_error_status, wrapped.serialize_as_json().encode(), JSON, "model")
+        body = wrapped.serialize_as_json().encode()  # type: ignore[no-untyped-call]
+        return Answer(self._policy.model_error_status, body, JSON, "model")
 
     def mlflow_error(self, error: MlflowException) -> Answer:
         """MLflow's error body, less the stack trace, with the class that a canary counts."""
-        status = error.get_http_status_code()
+        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
         if self._watch.failed:
             log.error("the model raised an exception", exc_info=error.__context__ or error)
             status = self._policy.model_error_status
-        fields = json.loads(error.serialize_as_json())
+        fields = json.loads(error.serialize_as_json())  # type: ignore[no-untyped-call]
         if not self._policy.stack_traces:
             fields.pop("stack_trace", None)
         if self._watch.failed and status >= 500:

@@ -87,6 +87,7 @@ class Workers:
             return
         error = job.exception()
         if error is not None:
-            result.set_exception(error)
+            # An event loop does not survive the exceptions that are meant to end a process.
+            result.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         else:
             result.set_result(job.result())

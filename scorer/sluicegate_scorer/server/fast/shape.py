@@ -113,7 +113,7 @@ class Shape:
         fields = [(f"c{number}", _KINDS[kind].json) for number, kind in enumerate(self.kinds)]
         rename = {f"c{number}": name for number, name in enumerate(self.names)}
         record: Any = msgspec.defstruct("Record", fields, rename=rename, forbid_unknown_fields=True, gc=False)
-        lists = [(field, list[kind]) for field, kind in fields]
+        lists = [(field, list.__class_getitem__(kind)) for field, kind in fields]
         columns: Any = msgspec.defstruct("Columns", lists, rename=rename, forbid_unknown_fields=True)
         row: Any = tuple.__class_getitem__(tuple(kind for _, kind in fields))
         split = msgspec.defstruct(
