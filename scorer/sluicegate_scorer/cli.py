@@ -194,6 +194,9 @@ def _model(options: argparse.Namespace) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sluicegate-model-") as folder:
         uri = str(named)
         if uri.startswith(("models:/", "runs:/")):
+            from sluicegate_scorer.server import cpus
+
+            cpus.limit_threads(cpus.available())  # before MLflow imports numpy
             from mlflow.artifacts import download_artifacts
 
             yield Path(download_artifacts(artifact_uri=uri, dst_path=folder))

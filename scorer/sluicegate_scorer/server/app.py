@@ -32,6 +32,10 @@ from sluicegate_scorer.server.workers import Overdue, Refused, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
+_JSON_TYPES = frozenset(
+    {JSON, *(JSON + b";" + space + b"charset=" + name for space in (b"", b" ") for name in (b"utf-8", b"UTF-8"))}
+)
+"""Content types that are certainly JSON to MLflow too; it reads all others itself."""
 _PING = Answer(200, b"\n")
 _TIMEOUT = Answer(504, b"Request processing time exceeded limit", JSON, "timeout")
 _FULL = Answer(
@@ -135,7 +139,7 @@ class Application:
             await reply(send, _TIMEOUT, True)
             return
         batcher = self._batcher
-        if batcher is not None and endpoint == "invocations" and header(scope, b"content-type") == JSON:
+        if batcher is not None and endpoint == "invocations" and header(scope, b"content-type") in _JSON_TYPES:
             rows = batcher.path.parse(body)
             if rows is not None and batcher.takes(rows):
                 try:
