@@ -15,6 +15,9 @@ MANAGER = "sluicegate"
 STATUS_MANAGER = "sluicegate-status"
 """Field manager of the status alone, so that applying a status never lets go of a label or annotation."""
 
+CLI_MANAGER = "sluicegate-cli"
+"""Field manager of what a person does by a command: the operator itself writes neither spec nor annotations."""
+
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_DEPLOYMENT = f"{GROUP}/deployment"
 """On every child: the name of the ModelDeployment it belongs to."""

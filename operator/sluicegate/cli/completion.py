@@ -6,20 +6,28 @@ line, and then a directive; 4 means: no file names.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import io
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from sluicegate.cli import cluster
-from sluicegate.cli.main import parser
+from sluicegate.cli.cluster import Failed
+from sluicegate.cli.history import read
+from sluicegate.cli.main import parsed, parser
+from sluicegate.cli.revisions import History
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import KubeError
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.kube.transport import ClientOptions
 
+Answer = TypeVar("Answer")
 FILES, NO_FILES = 0, 4
+_NEXT = "\0"
+"""Stands for the word that is being completed; nobody types it."""
 PATIENCE = 2.0
 """Seconds to wait for a cluster: who presses TAB waits no longer."""
 
@@ -51,24 +59,40 @@ def candidates(words: Sequence[str], last: str) -> tuple[int, list[str]]:
         if before.choices:
             return NO_FILES, [str(each) for each in before.choices if str(each).startswith(last)]
         return (FILES if before.metavar == "FILE" else NO_FILES), []
-    return NO_FILES, _names(words, last) if words[0] == "get" else []
+    return NO_FILES, [each for each in _arguments(words, last) if each.startswith(last)]
 
 
-def _names(words: Sequence[str], last: str) -> list[str]:
-    """ModelDeployments of the namespace that the words so far name."""
-    with contextlib.suppress(SystemExit, KubeError, TimeoutError):
-        options = parser().parse_args(words)
-        if options.name is None:
-            found = asyncio.run(
-                asyncio.wait_for(_listed(options.kubeconfig, options.context, cluster.namespace(options)), PATIENCE)
-            )
-            return [each for each in found if each.startswith(last)]
+def _arguments(words: Sequence[str], last: str) -> list[str]:
+    """What may stand in the place of the next argument: names of ModelDeployments, or revisions of the one that is named."""
+    with contextlib.suppress(SystemExit, KubeError, TimeoutError, Failed), contextlib.redirect_stderr(io.StringIO()):
+        options = parsed([*words, _NEXT])
+        if getattr(options, "name", None) == _NEXT:
+            return _asked(options, _listed)
+        if getattr(options, "revision", None) == _NEXT:
+            return _revisions(_asked(options, lambda client, where: read(client, where, options.name))[0], last)
     return []
 
 
-async def _listed(kubeconfig: str | None, context: str | None, namespace: str) -> list[str]:
-    async with KubeClient.connect(kubeconfig, context, ClientOptions(timeout=PATIENCE)) as client:
-        return sorted(raw["metadata"]["name"] for raw in (await client.list(MODEL_DEPLOYMENT, namespace)).items)
+def _revisions(known: History, last: str) -> list[str]:
+    """By number, and whatever else the word so far may become; behind each what it is."""
+    found = []
+    for entry in known.entries:
+        forms = [str(entry.number), *([entry.name, entry.hash, f"v{entry.version}"] if last else ())]
+        found += [f"{form}\t{entry.model}, {entry.role}" for form in forms if entry.recorded]
+    return found
+
+
+def _asked(options: argparse.Namespace, ask: Callable[[KubeClient, str], Awaitable[Answer]]) -> Answer:
+    async def connected() -> Answer:
+        limits = ClientOptions(timeout=PATIENCE)
+        async with KubeClient.connect(options.kubeconfig, options.context, limits) as client:
+            return await asyncio.wait_for(ask(client, cluster.namespace(options)), PATIENCE)
+
+    return asyncio.run(connected())
+
+
+async def _listed(client: KubeClient, namespace: str) -> list[str]:
+    return sorted(raw["metadata"]["name"] for raw in (await client.list(MODEL_DEPLOYMENT, namespace)).items)
 
 
 if __name__ == "__main__":

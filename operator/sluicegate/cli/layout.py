@@ -43,7 +43,7 @@ def table(rows: Sequence[Row], now: datetime, *, namespaces: bool, wide: bool) -
         cells.append(
             [*([row.namespace] if namespaces else []), *line, *([row.url, row.address] if wide else []), row.waits]
         )
-    return _columns(
+    return columns(
         [*(["NAMESPACE"] if namespaces else []), *titles, *(["URL", "ADDRESS"] if wide else []), "WAITS FOR"], cells
     )
 
@@ -56,7 +56,7 @@ def detail(view: Detail, now: datetime, *, wide: bool = False) -> Iterator[Line]
     if wide:
         yield []
         titles = ["CONDITION", "STATUS", "REASON", "GENERATION", "MESSAGE"]
-        yield from _columns(
+        yield from columns(
             titles,
             [
                 [each.type, each.status, each.reason, str(each.observed_generation or "-"), each.message]
@@ -65,7 +65,7 @@ def detail(view: Detail, now: datetime, *, wide: bool = False) -> Iterator[Line]
         )
     if view.events:
         yield []
-        yield from _columns(["AGE", "EVENT", "ABOUT", "MESSAGE"], [_event(each, now) for each in view.events])
+        yield from columns(["AGE", "EVENT", "ABOUT", "MESSAGE"], [_event(each, now) for each in view.events])
 
 
 def cropped(lines: Iterable[Line], width: int) -> Iterator[Line]:
@@ -87,9 +87,12 @@ def plain(lines: Iterable[Line]) -> str:
 
 def age(since: datetime | None, now: datetime) -> str:
     """How long ago, in at most two units, as kubectl writes it."""
-    if since is None:
-        return "-"
-    seconds = max(0, int((now - since).total_seconds()))
+    return "-" if since is None else span((now - since).total_seconds())
+
+
+def span(length: float) -> str:
+    """A length of time in at most two units, as kubectl writes it."""
+    seconds = max(0, int(length))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:
         return f"{seconds}s"
@@ -142,7 +145,7 @@ def _tree(revisions: Sequence[RevisionView], now: datetime) -> Iterator[Line]:
             cells.append(_pod(pod, last, now))
             if pod.problem is not None:
                 notes[len(cells)] = [("   " if last else "│  ") + pod.problem]
-    for number, line in enumerate(_columns(titles, cells)):
+    for number, line in enumerate(columns(titles, cells)):
         yield line
         yield from ([Piece(note, BAD)] for note in notes.get(number, ()))
 
@@ -191,7 +194,7 @@ def _truth(status: str) -> Piece:
     return Piece(status, {"True": GOOD, "False": BAD}.get(status, BUSY))
 
 
-def _columns(titles: list[str], rows: list[list[Cell]]) -> Iterator[Line]:
+def columns(titles: list[str], rows: list[list[Cell]]) -> Iterator[Line]:
     """Lines whose columns stand under one another, the title line first."""
     pieces = [[each if isinstance(each, Piece) else Piece(each or "-") for each in row] for row in rows]
     lines = [[Piece(title, DIM) for title in titles], *pieces]

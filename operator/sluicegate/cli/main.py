@@ -63,6 +63,8 @@ def parser() -> argparse.ArgumentParser:
     )
     _get(commands)
     _diff(commands)
+    _history(commands)
+    _rollback(commands)
     return main
 
 
@@ -99,6 +101,47 @@ def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     diff.set_defaults(prog=diff.prog)
 
 
+def _history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    history = commands.add_parser(
+        "history",
+        help="the revisions of a ModelDeployment, and which can be returned to",
+        description="Newest first: what each serves, its role, when it was made, when the traffic left it, and whether it is pinned.",
+    )
+    history.add_argument("name", metavar="NAME", help="the ModelDeployment")
+    history.add_argument("-o", "--output", choices=["json", "yaml"], help="default: for people")
+    _cluster_options(history)
+    history.set_defaults(prog=history.prog)
+
+
+def _rollback(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rollback = commands.add_parser(
+        "rollback",
+        help="hold a revision that served before, whatever the spec says",
+        description="Sets the annotation sluicegate.dev/pin; spec stays as it is. `unpin` lets the spec decide again.",
+    )
+    rollback.add_argument("name", metavar="NAME", help="the ModelDeployment")
+    rollback.add_argument(
+        "revision",
+        nargs="?",
+        metavar="REVISION",
+        help="its number, its hash, NAME-HASH, or vN for version N of the model; default: the one that served before",
+    )
+    rollback.add_argument("--wait", action="store_true", help="follow until it serves; exit code 1 if it does not")
+    rollback.add_argument(
+        "--timeout", metavar="DURATION", help="of --wait, as 90s; default: progressDeadline and a minute"
+    )
+    _cluster_options(rollback)
+    rollback.set_defaults(prog=rollback.prog)
+    unpin = commands.add_parser(
+        "unpin",
+        help="let the spec decide again what serves",
+        description="Removes the annotation sluicegate.dev/pin, which `rollback` sets.",
+    )
+    unpin.add_argument("name", metavar="NAME", help="the ModelDeployment")
+    _cluster_options(unpin)
+    unpin.set_defaults(prog=unpin.prog)
+
+
 def _cluster_options(command: argparse.ArgumentParser) -> None:
     """Kubectl's options that choose the cluster."""
     command.add_argument("-n", "--namespace", metavar="NAMESPACE", help="default: the namespace of the context")
@@ -106,9 +149,25 @@ def _cluster_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, then ~/.kube/config")
 
 
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of the command line; exits with a sentence where it is wrong.
+
+    argparse takes an optional argument for left out as soon as an option comes before it (`rollback NAME -n shop 7`), so
+    what it leaves over is given to the arguments that are still open.
+    """
+    whole = parser()
+    options, rest = whole.parse_known_args(argv)
+    for field in ("name", "revision"):
+        if rest and not rest[0].startswith("-") and getattr(options, field, "") is None:
+            setattr(options, field, rest.pop(0))
+    if rest:
+        whole.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    options = parser().parse_args(argv)
+    options = parsed(argv)
     if options.command != "run":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command, without a traceback
     match options.command:
@@ -128,6 +187,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             from sluicegate.cli.diff import run as diff
 
             return diff(options)
+        case "history":
+            from sluicegate.cli.history import run as history
+
+            return history(options)
+        case "rollback":
+            from sluicegate.cli.rollback import rollback
+
+            return rollback(options)
+        case "unpin":
+            from sluicegate.cli.rollback import unpin
+
+            return unpin(options)
         case _:
             from sluicegate.cli.checks import CHECKS
             from sluicegate.cli.validate import run as validate

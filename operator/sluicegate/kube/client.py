@@ -75,6 +75,25 @@ class KubeClient:
         request = Request("PATCH", path, {"fieldValidation": "Strict"}, patch, MERGE_PATCH, kind is LEASE)
         return await self._object("patch", kind.kind, request)
 
+    async def annotate(
+        self, kind: Kind, seen: Mapping[str, Any], annotations: Mapping[str, str | None], *, manager: str
+    ) -> Object:
+        """Set annotations (None removes one) on an object that is still as it was when it was seen.
+
+        Args:
+            kind: Of the object.
+            seen: Its metadata: namespace, name, resourceVersion.
+            annotations: What to set.
+            manager: The field manager.
+
+        Raises:
+            Conflict: Somebody has written it since.
+        """
+        body = {"metadata": {"resourceVersion": seen["resourceVersion"], "annotations": dict(annotations)}}
+        query = {"fieldValidation": "Strict", "fieldManager": manager}
+        path = kind.path(seen.get("namespace"), seen["name"])
+        return await self._object("patch", kind.kind, Request("PATCH", path, query, body, MERGE_PATCH))
+
     async def dry_run(self, kind: Kind, manifest: Mapping[str, Any], *, manager: str | None) -> Object:
         """Ask what a write would leave, admission and validation included; nothing is stored.
 

@@ -1,0 +1,130 @@
+"""`sluicegate history`: the revisions of a ModelDeployment, what each serves, and which can be returned to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+from sluicegate.api import names
+from sluicegate.api.resource import InvalidResource, decode
+from sluicegate.cli import cluster, layout, screen
+from sluicegate.cli.cluster import Failed
+from sluicegate.cli.layout import Line, Piece
+from sluicegate.cli.revisions import Entry, History, history
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Forbidden
+from sluicegate.kube.kinds import CONTROLLER_REVISION, MODEL_DEPLOYMENT
+
+
+def run(options: argparse.Namespace) -> int:
+    """Shows the revisions, once."""
+    where = cluster.namespace(options)
+
+    async def once(client: KubeClient) -> int:
+        known, notes = await read(client, where, options.name)
+        if options.output is None:
+            screen.show(lambda now, width: lines(known, notes, now))
+        elif options.output == "json":
+            print(json.dumps(document(known), indent=2, ensure_ascii=False))
+        else:
+            yaml.safe_dump(document(known), sys.stdout, sort_keys=False, allow_unicode=True)
+        return 0
+
+    return cluster.run(options, once)
+
+
+async def read(client: KubeClient, namespace: str, name: str) -> tuple[History, tuple[str, ...]]:
+    """The revisions of one ModelDeployment, and notes on what could not be read.
+
+    Raises:
+        Failed: there is no such ModelDeployment, or the cluster has none at all.
+    """
+    raw = await client.get(MODEL_DEPLOYMENT, namespace, name)
+    if raw is None:
+        await cluster.require_crd(client, namespace)
+        raise Failed(f"there is no ModelDeployment {name} in namespace {namespace}")
+    try:
+        resource = decode(raw)
+    except InvalidResource as error:
+        raise Failed(f"{namespace}/{name} cannot be read: {error}") from error
+    try:
+        records = (await client.list(CONTROLLER_REVISION, namespace, f"{names.LABEL_DEPLOYMENT}={name}")).items
+    except Forbidden as error:
+        return history(resource, None), (f"what the records keep (images, ages) is not shown: {error.message}",)
+    return history(resource, records), ()
+
+
+def lines(known: History, notes: tuple[str, ...], now: datetime) -> Iterator[Line]:
+    """The table; images stand in it only where they are not all the same."""
+    if not known.entries:
+        yield [Piece(f"{known.name} has no revisions yet: `sluicegate get {known.name}` tells what it waits for.")]
+    else:
+        differ = len({each.image for each in known.entries}) > 1
+        titles = ["NUMBER", "REVISION", "MODEL", "ROLE", "WEIGHT", "MADE", "RELEASED", "IMAGE", "MARKS"]
+        yield from layout.columns(titles, [_cells(each, now, differ) for each in known.entries])
+    if known.pin is not None and known.pinned is None:
+        words = f"the annotation {names.ANNOTATION_PIN} names {known.pin}, which is not there"
+        notes = (*notes, f"{words}: `sluicegate unpin {known.name}` removes it")
+    for note in notes:
+        yield [Piece(f"note: {note}", layout.BUSY)]
+
+
+def _cells(entry: Entry, now: datetime, images: bool) -> list[layout.Cell]:
+    marks = [word for word, on in (("pinned", entry.pinned), ("aborted", entry.aborted)) if on]
+    marks += [] if entry.recorded else ["no record"]
+    marks += [entry.reason] if entry.reason else []
+    serving = entry.role == "Stable"
+    return [
+        str(entry.number) if entry.number is not None else None,
+        Piece(entry.name, layout.HEAD if serving else ""),
+        entry.model,
+        Piece(entry.role or "-", layout.GOOD if serving else ""),
+        f"{entry.weight}%" if entry.weight else None,
+        layout.age(entry.made_at, now),
+        layout.age(entry.released_at, now),
+        entry.image if images else None,
+        Piece(", ".join(marks) or "-", layout.BUSY if marks else ""),
+    ]
+
+
+def document(known: History) -> dict[str, Any]:
+    """For programs: every field is always there, and null where it is not known."""
+    metadata = known.resource.metadata
+    return {
+        "name": metadata.name,
+        "namespace": metadata.namespace,
+        "pin": known.pin,
+        "abort": known.abort,
+        "revisions": [_revision(each) for each in known.entries],
+    }
+
+
+def _revision(entry: Entry) -> dict[str, Any]:
+    return {
+        "number": entry.number,
+        "revision": entry.hash,
+        "name": entry.name,
+        "model": entry.model,
+        "version": entry.version,
+        "image": entry.image,
+        "role": entry.role,
+        "weight": entry.weight,
+        "acceptedWeight": entry.accepted,
+        "madeAt": _text(entry.made_at),
+        "releasedAt": _text(entry.released_at),
+        "recorded": entry.recorded,
+        "pinned": entry.pinned,
+        "aborted": entry.aborted,
+        "reason": entry.reason,
+        "message": entry.message,
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment is not None else None

@@ -1,0 +1,265 @@
+"""`sluicegate rollback` and `sluicegate unpin`: hold a revision that served before, and let go of it again.
+
+Both write the annotation `pin` and nothing else: the spec stays its owner's, so that GitOps has nothing to undo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from sluicegate.api import duration, names
+from sluicegate.api.status import ConditionType
+from sluicegate.cli import cluster, layout
+from sluicegate.cli.cluster import Failed
+from sluicegate.cli.history import read
+from sluicegate.cli.revisions import Entry, History, NoSuchRevision, before, find
+from sluicegate.core import observe
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Conflict, Forbidden, KubeError, Unreachable
+from sluicegate.kube.kinds import MODEL_DEPLOYMENT, POD
+
+ATTEMPTS = 8
+"""Writes that are tried where somebody else writes first: the operator writes status while things change."""
+INTERVAL = 1.0
+SLACK = 60.0
+"""Seconds beyond progressDeadline that `--wait` waits: traffic moves once the pods are ready."""
+
+
+def rollback(options: argparse.Namespace) -> int:
+    """Pins a revision, and with `--wait` follows until it serves."""
+    where = cluster.namespace(options)
+    try:
+        limit = duration.seconds(options.timeout) if options.timeout is not None else None
+    except ValueError as error:
+        print(f"{options.prog}: --timeout: {error}", file=sys.stderr)
+        return 1
+
+    async def work(client: KubeClient) -> int:
+        done: list[tuple[History, Entry]] = []
+
+        async def patch(known: History) -> str | None:
+            chosen = choose(known, options.revision)
+            done[:] = [(known, chosen)]
+            return None if chosen.pinned else chosen.hash
+
+        await _write(client, where, options.name, patch)
+        known, chosen = done[0]
+        starts = None if chosen.ready or chosen.role == "Stable" else await _start_seconds(client, known)
+        for line in told(known, chosen, starts):
+            print(line)
+        if not options.wait:
+            return 0
+        sys.stdout.flush()
+        deadline = duration.seconds(known.resource.spec.rollout.progress_deadline) + SLACK
+        return await _follow(client, where, chosen, limit if limit is not None else deadline)
+
+    return cluster.run(options, work)
+
+
+def unpin(options: argparse.Namespace) -> int:
+    """Removes the pin, whatever it names."""
+    where = cluster.namespace(options)
+
+    async def work(client: KubeClient) -> int:
+        found: list[History] = []
+
+        async def patch(known: History) -> str | None:
+            found[:] = [known]
+            return _REMOVE if known.pin is not None else None
+
+        await _write(client, where, options.name, patch)
+        for line in released(found[0]):
+            print(line)
+        return 0
+
+    return cluster.run(options, work)
+
+
+_REMOVE = ""
+"""In place of a hash: no pin."""
+
+
+def choose(known: History, word: str | None) -> Entry:
+    """The revision that is to be pinned.
+
+    Raises:
+        Failed: there is none, or it serves already; the sentence names the annotation and the remedy.
+    """
+    try:
+        chosen = find(known, word) if word is not None else before(known)
+    except NoSuchRevision as error:
+        raise Failed(str(error)) from error
+    if known.serves_alone(chosen) and not chosen.pinned:
+        raise Failed(
+            f"{chosen.title} serves already, so there is nothing to roll back; to hold it whatever the spec says: "
+            f"kubectl -n {known.resource.metadata.namespace} annotate mdep {known.name} {names.ANNOTATION_PIN}={chosen.hash}"
+        )
+    return chosen
+
+
+def told(known: History, chosen: Entry, start_seconds: int | None) -> Iterator[str]:
+    """What the rollback does, how long that takes, and how to go back."""
+    metadata, stable = known.resource.metadata, known.stable
+    what = f"{metadata.namespace}/{metadata.name}"
+    if known.serves_alone(chosen):
+        yield f"{what}: {chosen.title} serves, and is pinned already: nothing was changed."
+    elif chosen.pinned:
+        yield f"{what}: {chosen.title} is pinned already: nothing was changed. {_duration(known, chosen, start_seconds)}"
+    else:
+        instead = f" instead of {stable.title}" if stable is not None and stable is not chosen else ""
+        yield f"{what}: pinned to {chosen.title}, which is to serve{instead}."
+        yield _duration(known, chosen, start_seconds)
+    yield f"It serves alone, whatever the spec or a followed alias says, until: sluicegate unpin {known.name}"
+
+
+def _duration(known: History, chosen: Entry, start_seconds: int | None) -> str:
+    stable, deadline = known.stable, known.resource.spec.rollout.progress_deadline
+    others = [
+        each.name for each in known.entries if each.role in ("Target", "Canary", "NextCanary") and each is not chosen
+    ]
+    if stable is chosen:
+        held = f": {' and '.join(others)} {'get' if len(others) > 1 else 'gets'} no traffic" if others else ""
+        return f"It goes on serving{held}."
+    meanwhile = f"{stable.name} serves until then" if stable is not None else "nothing serves until then"
+    if chosen.ready:
+        return f"{chosen.ready} of its pods are ready, so it takes a few seconds; {meanwhile}."
+    took = f"about {start_seconds}s, if they start as the ones that serve did, and" if start_seconds is not None else ""
+    within = f"at most {deadline} (spec.rollout.progressDeadline) before it is called failed"
+    return f"Its pods start first: {took} {within}; {meanwhile}.".replace(":  at", ": at")
+
+
+def released(known: History) -> Iterator[str]:
+    """What the removal of the pin does."""
+    metadata, model = known.resource.metadata, known.resource.status.model
+    what = f"{metadata.namespace}/{metadata.name}"
+    if known.pin is None:
+        yield f"{what} is not pinned: nothing was changed."
+        return
+    held = known.pinned.title if known.pinned is not None else f"{known.pin}, which is not there"
+    uri = known.resource.spec.model.uri
+    known_as = f", which is {model.name} version {model.version}" if model and model.name and model.version else ""
+    yield f"{what}: unpinned from {held}."
+    yield f"What the spec says serves again, once it is ready: {uri}{known_as}. To see it: sluicegate get {known.name}"
+
+
+async def _write(
+    client: KubeClient, namespace: str, name: str, decide: Callable[[History], Awaitable[str | None]]
+) -> None:
+    """Sets or removes the annotation on the very object that was looked at; if somebody wrote first, looks again.
+
+    Args:
+        client: The cluster.
+        namespace: Of the ModelDeployment.
+        name: Of the ModelDeployment.
+        decide: From what is there to the annotation's new value: `_REMOVE` removes it, None leaves it.
+
+    Raises:
+        Failed: others write all the time.
+    """
+    for attempt in range(ATTEMPTS):
+        known, notes = await read(client, namespace, name)
+        value = await decide(known)
+        if value is None:
+            return
+        seen = {
+            "namespace": namespace,
+            "name": name,
+            "resourceVersion": known.resource.metadata.resource_version,
+        }
+        pin = {names.ANNOTATION_PIN: value or None}
+        try:
+            written = await client.annotate(MODEL_DEPLOYMENT, seen, pin, manager=names.CLI_MANAGER)
+        except Conflict:
+            await asyncio.sleep(0.1 * (attempt + 1))
+            continue
+        for note in (*notes, *_owned_by_others(written)):
+            print(f"note: {note}", file=sys.stderr)
+        return
+    raise Failed(f"{namespace}/{name} is written to all the time, so the annotation could not be set: try again")
+
+
+def _owned_by_others(written: Mapping[str, Any]) -> Iterator[str]:
+    """Who applies the annotation too, and so will set it again: a GitOps tool that has it in its repository."""
+    for entry in written["metadata"].get("managedFields") or ():
+        owned = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {}
+        if entry.get("operation") == "Apply" and f"f:{names.ANNOTATION_PIN}" in owned:
+            yield f"{entry.get('manager')} applies the annotation {names.ANNOTATION_PIN} too: change it there, or it comes back"
+
+
+async def _start_seconds(client: KubeClient, known: History) -> int | None:
+    """How long the slowest pod that is ready took from its creation, if pods may be read."""
+    namespace, selector = known.resource.metadata.namespace, f"{names.LABEL_DEPLOYMENT}={known.name}"
+    try:
+        pods = (await client.list(POD, namespace, selector)).items
+    except KubeError:
+        return None
+    return max((each for each in map(_took, pods) if each is not None), default=None)
+
+
+def _took(pod: Mapping[str, Any]) -> int | None:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    ready = next((each for each in conditions if each.get("type") == "Ready" and each.get("status") == "True"), None)
+    created = observe.time_of(pod["metadata"].get("creationTimestamp"))
+    since: datetime | None = observe.time_of((ready or {}).get("lastTransitionTime"))
+    return max(1, int((since - created).total_seconds())) if since is not None and created is not None else None
+
+
+async def _follow(client: KubeClient, namespace: str, chosen: Entry, seconds: float) -> int:
+    """Tells what happens until the revision serves alone; 1 where it does not come to that."""
+    begin, last = time.monotonic(), ""
+    name = chosen.name.removesuffix(f"-{chosen.hash}")
+    while True:
+        try:
+            known, _ = await read(client, namespace, name)
+        except (Unreachable, Forbidden) as error:
+            sentence = cluster.explain(error)
+        else:
+            now = next((each for each in known.entries if each.hash == chosen.hash), None)
+            if known.pin != chosen.hash:
+                held = known.pin or "none"
+                raise Failed(f"somebody else has changed the pin to {held}, so this is not waited for any more")
+            if now is not None and known.serves_alone(now):
+                print(f"{now.title} serves, after {layout.span(time.monotonic() - begin)}.")
+                return 0
+            sentence = _progress(known, now)
+            _raise_if_failed(known, chosen, sentence)
+        if sentence != last:
+            print(f"{layout.span(time.monotonic() - begin)}: {sentence}", flush=True)
+            last = sentence
+        if time.monotonic() - begin >= seconds:
+            raise Failed(f"{chosen.title} does not serve after {layout.span(seconds)}: {sentence}")
+        await asyncio.sleep(INTERVAL)
+
+
+def _progress(known: History, now: Entry | None) -> str:
+    """What is waited for, in the operator's words."""
+    if now is None or now.role in (None, "Parked"):
+        return "waiting for the operator to see the pin"
+    if now.reason:
+        return f"{now.reason}: {now.message}"
+    if now.role != "Stable":
+        return f"{now.ready} of {now.wanted} pods of {now.name} are ready"
+    return f"traffic moves to {now.name}: {now.accepted or 0}% so far"
+
+
+def _raise_if_failed(known: History, chosen: Entry, sentence: str) -> None:
+    """Nothing comes of a revision that has failed until somebody acts: then there is nothing to wait for.
+
+    Raises:
+        Failed: it has.
+    """
+    rollout = known.resource.status.rollout
+    stalled = any(
+        each.type == ConditionType.STALLED and each.status == "True" for each in known.resource.status.conditions
+    )
+    if stalled and rollout is not None and rollout.phase == "Failed" and rollout.target == chosen.hash:
+        stays = f"; {known.stable.title} goes on serving" if known.stable is not None else ""
+        raise Failed(
+            f"{chosen.title} does not come up: {sentence}{stays}; `sluicegate unpin {known.name}` lets go of it"
+        )

@@ -1,0 +1,214 @@
+"""history, rollback and unpin on a real API server, with the real operator at work."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import yaml
+from sluicegate.cli import completion
+from sluicegate.kube import kinds
+from sluicegate.kube.client import KubeClient
+
+from tests.apiserver.test_cli import Cli, _config
+from tests.apiserver.world import NODE, SECOND, World
+
+pytestmark = pytest.mark.usefixtures("crd")
+PIN = "sluicegate.dev/pin"
+
+
+@pytest.fixture
+async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: Any) -> AsyncIterator[World]:
+    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
+    async with KubeClient.connect(kubeconfig) as client:
+        yield World(client, client, namespace, kubectl, [])
+
+
+@pytest.fixture
+def cli(kubeconfig: str, namespace: str) -> Cli:
+    return Cli(kubeconfig, namespace)
+
+
+async def _live(world: World) -> dict[str, Any]:
+    found = await world.client.get(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
+    assert found is not None
+    return found
+
+
+async def _parked(world: World) -> None:
+    """Until nothing but the stable revision has pods."""
+
+    async def quiet() -> bool:
+        roles = [each["role"] for each in (await world.status())["revisions"]]
+        return roles.count("Stable") == 1 and set(roles) == {"Stable", "Parked"}
+
+    await world.until(quiet)
+
+
+async def _with_kubelet(world: World, work: Any) -> Any:
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        await world.ready_pods()
+        await asyncio.sleep(0.1)
+    return await task
+
+
+async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) -> None:
+    async with world.operator():
+        await world.resource()
+        await world.until_serving()
+        alone = await cli.run("rollback", "demo")
+        assert alone.code == 1
+        assert "there is nothing to go back to" in alone.err
+        await world.resource(uri=SECOND)
+        await world.until_serving(SECOND)
+        await _parked(world)
+        shown = json.loads((await cli.run("history", "demo", "-o", "json")).out)
+        new, old = shown["revisions"]
+        assert [(each["number"], each["role"], each["recorded"]) for each in (new, old)] == [
+            (2, "Stable", True),
+            (1, "Parked", True),
+        ]
+        assert old["releasedAt"] is not None
+        assert new["image"] == "example/model:1"
+        spec = (await _live(world))["spec"]
+
+        refused = await cli.run("rollback", "demo", "2")
+        assert refused.code == 1
+        assert f"{new['name']} #2" in refused.err
+        assert "serves already" in refused.err
+        unknown = await cli.run("rollback", "demo", "9")
+        assert unknown.code == 1
+        assert "there is no revision 9 of demo" in unknown.err
+
+        said = await _with_kubelet(world, cli.run("rollback", "demo", "--wait", "--timeout", "60s"))
+        assert said.code == 0, said
+        assert f"pinned to {old['name']} #1" in said.out
+        assert "Its pods start first" in said.out
+        assert "until: sluicegate unpin demo" in said.out
+        assert f"{old['name']} #1" in said.out.splitlines()[-1]
+        assert "serves, after" in said.out.splitlines()[-1]
+        live = await _live(world)
+        assert live["spec"] == spec
+        assert live["metadata"]["annotations"][PIN] == old["revision"]
+        managers = {each["manager"] for each in live["metadata"]["managedFields"]}
+        assert "sluicegate-cli" in managers
+        table = (await cli.run("history", "demo")).out.splitlines()
+        assert table[0].split() == [
+            "NUMBER",
+            "REVISION",
+            "MODEL",
+            "ROLE",
+            "WEIGHT",
+            "MADE",
+            "RELEASED",
+            "IMAGE",
+            "MARKS",
+        ]
+        assert table[2].split()[0] == "1"
+        assert "pinned" in table[2]
+        again = await cli.run("rollback", "demo", old["name"])
+        assert again.code == 0
+        assert "is pinned already: nothing was changed" in again.out
+        unnamed = await cli.run("rollback", "demo")
+        assert unnamed.code == 1
+        assert "name a REVISION" in unnamed.err
+
+        free = await cli.run("unpin", "demo")
+        assert free.code == 0
+        assert f"unpinned from {old['name']} #1" in free.out
+        assert (await cli.run("unpin", "demo")).out == f"{cli.namespace}/demo is not pinned: nothing was changed.\n"
+        await world.until_serving(SECOND)
+        assert (await _live(world))["spec"] == spec
+        # What had traffic last is now the older one again.
+        await _parked(world)
+        back = await cli.run("rollback", "demo", "#1")
+        assert back.code == 0, back
+
+    words = ["rollback", "demo", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig]
+    for typed, wanted in (
+        (["rollback", *words[2:], ""], "demo"),
+        ([*words, ""], "1"),
+        ([*words, "demo-"], old["name"]),
+    ):
+        assert await asyncio.to_thread(completion.main, typed) == 0
+        assert wanted in [each.partition("\t")[0] for each in capsys.readouterr().out.splitlines()]
+
+
+async def test_a_rollback_while_a_change_is_under_way_keeps_what_serves(world: World, cli: Cli) -> None:
+    async with world.operator():
+        await world.resource()
+        await world.until_serving()
+        await world.resource(uri=SECOND)
+
+        async def target() -> bool:
+            return "Target" in [each["role"] for each in (await world.status())["revisions"]]
+
+        await world.until(target, kubelet=False)
+        said = await cli.run("rollback", "demo", "--wait", "--timeout", "30s")
+        assert said.code == 0, said
+        assert "It goes on serving" in said.out
+        assert "gets no traffic" in said.out
+
+
+async def test_what_may_not_be_written_is_named(
+    world: World, cli: Cli, kubectl: Callable[..., Any], tmp_path: Any
+) -> None:
+    missing = await cli.run("history", "demo")
+    assert missing.code == 1
+    assert f"there is no ModelDeployment demo in namespace {cli.namespace}" in missing.err
+    await world.resource()
+    empty = await cli.run("history", "demo")
+    assert "demo has no revisions yet" in empty.out
+    assert yaml.safe_load((await cli.run("history", "demo", "-o", "yaml")).out)["revisions"] == []
+    nothing = await cli.run("rollback", "demo")
+    assert nothing.code == 1
+    assert "no revision of demo serves" in nothing.err
+    where = ["-n", cli.namespace, "create"]
+    kubectl(*where, "serviceaccount", "guest")
+    kubectl(*where, "role", "reader", "--verb=get,list", "--resource=modeldeployments.sluicegate.dev")
+    kubectl(*where, "rolebinding", "reader", "--role=reader", f"--serviceaccount={cli.namespace}:guest")
+    token = kubectl(*where, "token", "guest").out.strip()
+    guest = Cli(_config(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
+    async with world.operator():
+        await world.until_serving()
+        await world.resource(uri=SECOND)
+        await world.until_serving(SECOND)
+    told = await guest.run("history", "demo")
+    assert told.code == 0
+    assert "note: what the records keep (images, ages) is not shown" in told.out
+    refused = await guest.run("rollback", "demo", "1")
+    assert refused.code == 1
+    assert "you may not do that" in refused.err
+    assert "patch" in refused.err
+
+
+async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
+    """An unknown pin is told of and removed, while somebody writes as fast as they can."""
+    await world.resource()
+    patch = {"metadata": {"annotations": {PIN: "nothere222"}}}
+    await world.client.merge_patch(kinds.MODEL_DEPLOYMENT, world.namespace, "demo", patch)
+    told = await cli.run("history", "demo")
+    assert "names nothere222, which is not there: `sluicegate unpin demo` removes it" in told.out
+    done = asyncio.Event()
+
+    async def others() -> None:
+        count = 0
+        while not done.is_set():
+            count += 1
+            busy = {"metadata": {"annotations": {"busy": str(count)}}}
+            await world.client.merge_patch(kinds.MODEL_DEPLOYMENT, world.namespace, "demo", busy)
+            await asyncio.sleep(0.02)
+
+    writing = asyncio.create_task(others())
+    said = await cli.run("unpin", "demo")
+    done.set()
+    await writing
+    assert said.code == 0, said
+    assert "unpinned from nothere222" in said.out
+    annotations = (await _live(world))["metadata"]["annotations"]
+    assert PIN not in annotations
+    assert "busy" in annotations

@@ -1,0 +1,161 @@
+"""Which revision a word names, and which one a rollback goes to: pure, from records and status."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sluicegate.api.resource import decode
+from sluicegate.cli.cluster import Failed
+from sluicegate.cli.history import document, lines
+from sluicegate.cli.layout import plain
+from sluicegate.cli.main import parsed
+from sluicegate.cli.revisions import History, NoSuchRevision, before, find, history
+from sluicegate.cli.rollback import choose, released, told
+
+NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+A, B, C, DIGITS = "bcdfghjklm", "nqrstvwxz2", "zzzzzzzzzz", "2456789245"
+
+
+def _status(revision: str, number: int, role: str, **more: Any) -> dict[str, Any]:
+    live = {} if role == "Parked" else {"replicas": 2, "readyReplicas": 2}
+    stable = {"weight": 100, "acceptedWeight": 100} if role == "Stable" else {}
+    named = {"name": f"churn-{revision}", "revision": revision, "number": number, "role": role}
+    known = {"model": f"churn/{number}", "version": str(number), "weight": 0, "replicas": 0, "readyReplicas": 0}
+    return {**named, **known, **live, **stable, **more}
+
+
+def _record(revision: str, number: int, version: str, image: str = "scorer:1") -> dict[str, Any]:
+    labels = {"sluicegate.dev/deployment": "churn", "sluicegate.dev/revision": revision}
+    template = {"spec": {"containers": [{"name": "model", "image": image}]}}
+    return {
+        "metadata": {
+            "name": f"churn-{revision}",
+            "namespace": "shop",
+            "labels": labels,
+            "creationTimestamp": "2026-03-01T10:00:00Z",
+        },
+        "revision": number,
+        "data": {"model": {"display": f"churn/{version}", "version": version}, "template": template},
+    }
+
+
+def _known(*statuses: dict[str, Any], records: Any = None, phase: str = "Idle", annotations: Any = None) -> History:
+    resource = decode(
+        {
+            "metadata": {"name": "churn", "namespace": "shop", "annotations": annotations or {}},
+            "spec": {"model": {"uri": "models:/churn@champion"}},
+            "status": {"revisions": list(statuses), "rollout": {"phase": phase}},
+        }
+    )
+    return history(resource, records)
+
+
+PARKED = {"releasedAt": "2026-03-01T12:00:00Z"}
+THREE = (_status(C, 3, "Stable"), _status(B, 2, "Parked", **PARKED), _status(A, 1, "Parked"))
+
+
+@pytest.mark.parametrize("word", ["2", "#2", B, f"churn-{B}", "v2", " 2 "])
+def test_every_form_names_the_revision(word: str) -> None:
+    assert find(_known(*THREE), word).hash == B
+
+
+def test_a_hash_of_digits_is_a_hash() -> None:
+    known = _known(_status(DIGITS, 1, "Stable"))
+    assert find(known, DIGITS).number == 1
+
+
+def test_a_version_that_two_revisions_serve_names_neither() -> None:
+    records = [_record(A, 1, "7"), _record(B, 2, "7", "scorer:2"), _record(C, 3, "8")]
+    known = _known(*THREE, records=records)
+    with pytest.raises(NoSuchRevision, match=r"not one revision but 2: churn-.* #2 .*#1 .*by its number"):
+        find(known, "v7")
+    with pytest.raises(NoSuchRevision, match="for version 8 of the model write v8"):
+        find(known, "8")
+
+
+def test_what_has_no_record_is_refused() -> None:
+    known = _known(*THREE, records=[_record(C, 3, "3"), _record(B, 2, "2")])
+    with pytest.raises(NoSuchRevision, match=r"has no record .*historyLimit"):
+        find(known, "1")
+    assert before(known).hash == B
+
+
+def test_without_a_name_it_is_the_one_that_the_traffic_left_last() -> None:
+    assert before(_known(*THREE)).hash == B
+    earlier = _status(A, 1, "Parked", releasedAt="2026-03-01T12:20:00Z")
+    assert before(_known(*THREE[:2], earlier)).hash == A
+    assert before(_known(THREE[0], _status(B, 2, "Parked"), THREE[2])).hash == B
+    assert before(_known(THREE[0], _status(B, 2, "Retiring"), earlier)).hash == B
+
+
+def test_while_another_is_to_take_over_it_is_the_one_that_serves() -> None:
+    known = _known(_status(C, 3, "Target"), _status(B, 2, "Stable"), _status(A, 1, "Parked", **PARKED), phase="Waiting")
+    chosen = choose(known, None)
+    assert chosen.hash == B
+    assert f"churn-{C} gets no traffic" in " ".join(told(known, chosen, None))
+
+
+def test_a_newer_one_that_was_taken_back_must_be_named() -> None:
+    known = _known(_status(B, 2, "Parked", **PARKED), _status(A, 1, "Stable"))
+    with pytest.raises(Failed, match="sluicegate rollback churn 2"):
+        choose(known, None)
+    assert choose(known, "2").hash == B
+
+
+def test_one_that_serves_already_is_refused_unless_it_is_pinned() -> None:
+    with pytest.raises(Failed, match=r"serves already.*annotate mdep churn sluicegate.dev/pin=zzzzzzzzzz"):
+        choose(_known(*THREE), "3")
+    pinned = _known(*THREE, annotations={"sluicegate.dev/pin": f"churn-{C}"})
+    assert "is pinned already" in next(told(pinned, choose(pinned, "3"), None))
+    with pytest.raises(Failed, match="name a REVISION"):
+        choose(pinned, None)
+    canary = _known(_status(B, 2, "Canary", weight=10), _status(A, 1, "Stable", weight=90, acceptedWeight=90))
+    assert choose(canary, "1").hash == A
+
+
+def test_how_long_it_takes_is_said() -> None:
+    known = _known(*THREE)
+    words = list(told(known, find(known, "2"), 40))
+    assert (
+        words[0]
+        == f"shop/churn: pinned to churn-{B} #2 (churn/2), which is to serve instead of churn-{C} #3 (churn/3)."
+    )
+    assert words[1].startswith(
+        "Its pods start first: about 40s, if they start as the ones that serve did, and at most "
+    )
+    assert "Its pods start first: at most " in list(told(known, find(known, "2"), None))[1]
+    assert words[2].endswith("sluicegate unpin churn")
+    warm = _known(THREE[0], _status(B, 2, "Retiring"))
+    assert "2 of its pods are ready, so it takes a few seconds" in list(told(warm, find(warm, "2"), None))[1]
+
+
+def test_the_table_shows_images_only_where_they_differ() -> None:
+    same = [_record(C, 3, "3"), _record(B, 2, "2"), _record(A, 1, "1")]
+    pin = {"sluicegate.dev/pin": B, "sluicegate.dev/abort": A}
+    known = _known(*THREE, records=same, annotations=pin)
+    assert plain(lines(known, (), NOW)) == (
+        "NUMBER   REVISION           MODEL     ROLE     WEIGHT   MADE   RELEASED   IMAGE   MARKS\n"
+        "3        churn-zzzzzzzzzz   churn/3   Stable   100%     150m   -          -       -\n"
+        "2        churn-nqrstvwxz2   churn/2   Parked   -        150m   30m        -       pinned\n"
+        "1        churn-bcdfghjklm   churn/1   Parked   -        150m   -          -       aborted\n"
+    )
+    differ = _known(*THREE, records=[*same[:2], _record(A, 1, "1", "scorer:0")])
+    assert "scorer:0" in plain(lines(differ, (), NOW))
+    assert document(known)["revisions"][1]["releasedAt"] == "2026-03-01T12:00:00Z"
+    assert "unpinned from churn-nqrstvwxz2 #2" in next(released(known))
+    lost = _known(*THREE, annotations={"sluicegate.dev/pin": "gone"})
+    assert "names gone, which is not there" in plain(lines(lost, (), NOW))
+
+
+@pytest.mark.parametrize(
+    "words", [["churn", "-n", "shop", "7"], ["-n", "shop", "churn", "7"], ["churn", "7", "-n", "shop"]]
+)
+def test_arguments_and_options_come_in_any_order(words: list[str]) -> None:
+    options = parsed(["rollback", *words])
+    assert (options.name, options.revision, options.namespace) == ("churn", "7", "shop")
+
+
+def test_an_argument_too_many_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(["rollback", "churn", "7", "8"])
+    assert "unrecognized arguments: 8" in capsys.readouterr().err
