@@ -11,7 +11,7 @@ from typing import Literal
 
 from sluicegate.api import names
 from sluicegate.api.status import Condition, ConditionType
-from sluicegate.core import canary
+from sluicegate.core import canary, stale
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.lineup import same_as_base
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
@@ -49,6 +49,7 @@ def verdicts(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> dict[Condi
     ready = _ready(snapshot, plan, judgement, available)
     stalled = judgement.worst if judgement.worst is not None and judgement.worst.waits_for_user else None
     done = ready.status == "True"
+    told = {ConditionType.STALE: _stale(snapshot, plan)} if snapshot.resource.spec.model.max_staleness else {}
     return {
         ConditionType.READY: ready,
         ConditionType.AVAILABLE: available,
@@ -61,7 +62,7 @@ def verdicts(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> dict[Condi
         ConditionType.STALLED: Verdict("True", stalled.reason, stalled.message)
         if stalled
         else Verdict("False", "NotStalled", ""),
-    }
+    } | told
 
 
 def _resolved(snapshot: Snapshot) -> Verdict:
@@ -78,6 +79,20 @@ def _resolved(snapshot: Snapshot) -> Verdict:
     if problem is None:
         return Verdict("Unknown", "Resolving", f"Asking for {snapshot.resource.spec.model.uri}.")
     return Verdict("False", problem.reason, problem.message)
+
+
+def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
+    left, since = stale.patience_left(snapshot, plan.stable), stale.newer_since(snapshot, plan.stable)
+    wanted, limit = snapshot.target.resolved, snapshot.resource.spec.model.max_staleness
+    if left is None or since is None or wanted is None:
+        return Verdict("False", "Current", "The version that the spec asks for serves.")
+    serving = snapshot.revisions[plan.stable or ""].model
+    words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
+    if left > 0:
+        return Verdict("False", "Waiting", f"{words}; spec.model.maxStaleness allows {limit}.")
+    return Verdict(
+        "True", "NewerVersion", f"{words}: longer than spec.model.maxStaleness ({limit}). Ready says what keeps it."
+    )
 
 
 def _available(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:

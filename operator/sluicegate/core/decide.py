@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sluicegate.api import duration
 from sluicegate.api.status import Role
-from sluicegate.core import replace, scaling
+from sluicegate.core import replace, scaling, stale
 from sluicegate.core.canary import declared_weight
 from sluicegate.core.facts import Revision, Snapshot
 from sluicegate.core.lineup import lineup_of
@@ -51,6 +51,7 @@ def decide(snapshot: Snapshot) -> Plan:
             _deadline_left(snapshot, lineup.target),
             canary_deadline_left(snapshot, lineup.next_canary or lineup.canary),
             scaling.patience_left(snapshot, lineup.stable),
+            stale.patience_left(snapshot, lineup.stable),
         ),
     )
 

@@ -10,6 +10,7 @@ from tests.unit.core.world import World
 
 VIEW = ModelView({"champion": "7", "old": "2"}, {"Production": "7", "Staging": "10", "None": "9"})
 GONE = Problem("AliasNotFound", 'Model "churn" has no alias "x". Set it.')
+FULL = Problem("Unschedulable", "No node has room.", waits_for_user=False, lacks_room=True)
 DOWN = Problem("RegistryUnreachable", "Cannot reach the registry.", waits_for_user=False)
 
 
@@ -99,3 +100,25 @@ def test_an_alias_that_is_gone_leaves_what_serves_and_says_so() -> None:
     said = {name: world.condition(name).status for name in ("Available", "Ready", "Stalled", "ModelResolved")}
     assert said == {"Available": "True", "Ready": "False", "Stalled": "True", "ModelResolved": "False"}
     assert world.condition("Ready").reason == "AliasNotFound"
+
+
+def test_a_version_that_waits_too_long_makes_it_stale_once_and_serving_it_ends_that() -> None:
+    world = World(model={"uri": "models:/churn/1", "maxStaleness": "1h"}).gateway().rest()
+    assert world.condition("Stale").status == "False"
+    world.points_to = "2"
+    world.reconcile().make_pods().fail(world.target().revision or "", FULL).later(600).reconcile()
+    assert (world.condition("Stale").status, world.condition("Stale").reason) == ("False", "Waiting")
+    assert world.plan.recheck_after == 3000
+    world.later(3000).reconcile()
+    stale = world.condition("Stale")
+    assert (stale.status, stale.reason) == ("True", "NewerVersion")
+    assert stale.message.startswith("models:/churn/1 is version 2 since 20")
+    world.later(7200).reconcile()
+    assert world.condition("Stale") == stale
+    world.fail(world.target().revision or "", None).rest()
+    assert world.condition("Stale").status == "False"
+
+
+def test_without_a_limit_nothing_is_stale() -> None:
+    world = World().gateway().rest()
+    assert "Stale" not in {each.type for each in world.status.conditions}
