@@ -21,12 +21,16 @@ _OF_THE_REGISTRY = frozenset(
         ResolutionReason.REGISTRY_UNKNOWN,
         ResolutionReason.REGISTRY_UNREACHABLE,
         ResolutionReason.REGISTRY_UNAUTHORIZED,
-        ResolutionReason.REGISTRY_FORBIDDEN,
         ResolutionReason.REGISTRY_HOST_REFUSED,
-        ResolutionReason.REGISTRY_INVALID_ANSWER,
-        ResolutionReason.REGISTRY_ERROR,
         ResolutionReason.SECRET_NOT_FOUND,
         ResolutionReason.SECRET_INVALID,
+    }
+)
+_OF_EITHER = frozenset(
+    {
+        ResolutionReason.REGISTRY_FORBIDDEN,
+        ResolutionReason.REGISTRY_INVALID_ANSWER,
+        ResolutionReason.REGISTRY_ERROR,
     }
 )
 
@@ -62,3 +66,8 @@ def followed(uri: str) -> Followed | None:
 def concerns_registry(failure: ResolutionFailure) -> bool:
     """Whether the registry itself is the trouble, so that nothing can be said of any of its models."""
     return failure.reason in _OF_THE_REGISTRY
+
+
+def may_concern_registry(failure: ResolutionFailure) -> bool:
+    """Whether this can be the trouble of one model (no permission for it, a broken row) as well as of the whole registry."""
+    return failure.reason in _OF_EITHER

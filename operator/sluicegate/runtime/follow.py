@@ -1,34 +1,40 @@
 """The follower: asks each registry, once an interval, what the followed models' names point to, and wakes who is concerned.
 
 A registry that is down is probed by one request at a time, less and less often, up to once an interval; nothing that serves
-depends on it.
+depends on it. One model's trouble is not its registry's: the others are asked as ever.
 """
 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.core.canary import canary_view
-from sluicegate.core.follow import Followed, ModelView, concerns_registry, followed
+from sluicegate.core.follow import Followed, ModelView, concerns_registry, followed, may_concern_registry
 from sluicegate.core.resolution import ResolutionError, ResolutionFailure
 from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, str]
-Index = dict[RegistryRef, dict[str, list[tuple[Key, Followed]]]]
+Followers = list[tuple[Key, Followed]]
+Index = dict[RegistryRef, dict[str, Followers]]
 
 LOOK = 2.0
 """Seconds between two looks for registries that nobody followed before."""
 TOLD_AFTER = 3
-"""Failures in a row, some seconds apart, after which a registry's trouble is told: one alone is no news."""
+"""Failures in a row after which trouble is told: one alone is no news. A failure that may be one model's own is the registry's
+when as many different models had it in a row."""
+LANES = 4
+"""Requests to one registry at a time, so that a slow one is still asked for all its models."""
 CATCH_UP = 0.05
 """Seconds between two polls after an outage: what changed meanwhile is not spread over an interval."""
 
@@ -47,6 +53,12 @@ class _State:
     views: dict[str, ModelView | ResolutionFailure] = field(default_factory=dict)
     trouble: ResolutionFailure | None = None
     failures: int = 0
+    last: str = ""
+    """The model that was asked for last: after a failure, the next probe is another model's."""
+    doubtful: set[str] = field(default_factory=set)
+    """Models whose failure may be the registry's; since the last answer."""
+    doubts: dict[str, int] = field(default_factory=dict)
+    """How often in a row a model had a failure that may be its own."""
 
 
 class Follower:
@@ -82,49 +94,75 @@ class Follower:
         state = self._states[registry]
         try:
             while models := self._index().get(registry):
-                for gone in state.views.keys() - models.keys():
-                    del state.views[gone]
+                for known in (state.views, state.doubts):
+                    for gone in known.keys() - models.keys():
+                        del known[gone]
+                failures: list[ResolutionFailure] = []
                 try:
                     await self._sweep(registry, models, interval)
-                except ResolutionError as error:
-                    self._note_failure(registry, error.failure)
+                except* ResolutionError as errors:
+                    failures = [each.failure for each in errors.exceptions if isinstance(each, ResolutionError)]
+                if failures:
+                    self._note_failure(registry, failures[0])
                     await asyncio.sleep(_jittered(min(interval, 2.0**state.failures)))
         finally:
             del self._states[registry]
 
-    async def _sweep(
-        self, registry: RegistryRef, models: Mapping[str, list[tuple[Key, Followed]]], interval: float
-    ) -> None:
+    async def _sweep(self, registry: RegistryRef, models: Mapping[str, Followers], interval: float) -> None:
         """Polls every model once, spread over the interval.
 
         Raises:
-            ResolutionError: the registry itself is in trouble.
+            ExceptionGroup: of ResolutionError: the registry itself is in trouble.
         """
+        state = self._states[registry]
+        lanes = 1 if state.failures else min(LANES, len(models))
+        pause = CATCH_UP if state.trouble is not None else interval * lanes / len(models)
+        turns = iter(_after(state.last, models))
+        async with asyncio.TaskGroup() as group:
+            endpoint = await self._registries.endpoint(registry)
+            for _ in range(lanes):
+                group.create_task(self._lane(registry, endpoint, ((each, models[each]) for each in turns), pause))
+
+    async def _lane(
+        self, registry: RegistryRef, endpoint: RegistryEndpoint, turns: Iterator[tuple[str, Followers]], pause: float
+    ) -> None:
+        """Polls one model after another, `pause` seconds apart."""
         state, loop = self._states[registry], asyncio.get_running_loop()
-        pause = CATCH_UP if state.failures else interval / len(models)
-        endpoint = await self._registries.endpoint(registry)
-        for model in sorted(
-            models
-        ):  # always the same order, so that it is an interval from one look at a model to the next
+        for model, followers in turns:
             due = loop.time() + _jittered(pause)
-            view: ModelView | ResolutionFailure
+            state.last = model
             try:
-                view = await self._pool.view(endpoint, model)
+                view: ModelView | ResolutionFailure = await self._pool.view(endpoint, model)
             except ResolutionError as error:
-                self._count(registry, error.failure.reason.value, up=not concerns_registry(error.failure))
-                if concerns_registry(error.failure):
+                wide = self._is_wide(state, model, error.failure)
+                self._count(registry, error.failure.reason.value, up=not wide)
+                if wide:
                     raise
                 view = error.failure
             else:
                 self._count(registry, "ok", up=True)
-            self._end_trouble(registry)
-            self._see(state, model, view, models[model])
+            if isinstance(view, ModelView) or not may_concern_registry(view):
+                self._end_trouble(registry)
+                state.doubts.pop(model, None)
+                self._see(state, model, view, followers)
+            elif state.doubts[model] >= TOLD_AFTER:
+                self._see(state, model, view, followers)
             await asyncio.sleep(max(0.0, due - loop.time()))
-        state.failures = 0
 
-    def _see(
-        self, state: _State, model: str, view: ModelView | ResolutionFailure, followers: list[tuple[Key, Followed]]
-    ) -> None:
+    def _is_wide(self, state: _State, model: str, failure: ResolutionFailure) -> bool:
+        """Whether a model's failure is its registry's."""
+        if concerns_registry(failure):
+            return True
+        if not may_concern_registry(failure):
+            return False
+        if state.doubts.get(model, 0) < TOLD_AFTER:  # else it is known to be the model's own
+            state.doubtful.add(model)
+        if len(state.doubtful) >= min(TOLD_AFTER, len(state.views.keys() | state.doubts.keys() | {model})):
+            return True
+        state.doubts[model] = state.doubts.get(model, 0) + 1
+        return False
+
+    def _see(self, state: _State, model: str, view: ModelView | ResolutionFailure, followers: Followers) -> None:
         before = state.views.get(model)
         state.views[model] = view
         for key, ref in followers:
@@ -152,6 +190,8 @@ class Follower:
 
     def _end_trouble(self, registry: RegistryRef) -> None:
         state = self._states[registry]
+        state.failures = 0
+        state.doubtful.clear()
         if state.trouble is not None:
             logger.info("registry %s answers again", registry.name)
             state.trouble = None
@@ -188,6 +228,13 @@ class Follower:
 
 def _meaning(view: ModelView | ResolutionFailure, ref: Followed) -> str | None:
     return view.pointed(ref) if isinstance(view, ModelView) else None
+
+
+def _after(last: str, models: Iterable[str]) -> list[str]:
+    """The models in an order that is always the same, beginning behind `last`: an interval lies between two looks at each."""
+    order = sorted(models)
+    start = bisect.bisect_right(order, last)
+    return order[start:] + order[:start]
 
 
 def _jittered(seconds: float) -> float:

@@ -13,7 +13,7 @@ from sluicegate.core.follow import ModelView
 from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.follow import Follower
-from sluicegate.runtime.registries import Registries
+from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
 
 from tests.unit import virtual
@@ -30,12 +30,14 @@ class FakeRegistry:
         self.asked: Counter[str] = Counter()
         self.views: dict[str, ModelView | ResolutionFailure] = {}
         self.failure: ResolutionFailure | None = None
+        self.delay = 0.0
         self.failing = 1_000_000
         """How many requests fail, once there is a failure."""
 
     async def view(self, endpoint: RegistryEndpoint, model: str) -> ModelView:
         self.asked[model] += 1
         self.failing -= self.failure is not None
+        await asyncio.sleep(self.delay)
         found = (self.failure if self.failing >= 0 else None) or self.views.get(model, GONE)
         if isinstance(found, ResolutionFailure):
             raise ResolutionError(found)
@@ -49,6 +51,7 @@ class Here:
         self.registry = FakeRegistry()
         self.resources = Resources(lambda _: None)
         registries = Registries(cast(KubeClient, None), SETTINGS)
+        self.ref = RegistryRef("default", "http://mlflow", SETTINGS.operator_namespace, None)
         self.woken: Counter[str] = Counter()
         self.follower = Follower(
             self.resources, registries, cast(RegistryPool, self.registry), lambda key: self.woken.update([key[1]])
@@ -172,3 +175,63 @@ def test_what_nobody_follows_any_more_is_not_asked_for() -> None:
         await asyncio.sleep(5 * INTERVAL)
 
     assert live(life).registry.asked.total() == 0
+
+
+@pytest.mark.parametrize("bad", [1, 3])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        ResolutionReason.REGISTRY_FORBIDDEN,
+        ResolutionReason.REGISTRY_ERROR,
+        ResolutionReason.REGISTRY_INVALID_ANSWER,
+        ResolutionReason.MODEL_NOT_FOUND,
+    ],
+)
+def test_the_trouble_of_some_models_is_told_once_to_their_followers_and_the_others_are_asked_as_ever(
+    reason: ResolutionReason, bad: int
+) -> None:
+    async def life(here: Here) -> None:
+        for number in range(8):
+            here.add(f"r{number}", f"models:/m{number}@a")
+            here.registry.views[f"m{number}"] = ModelView({"a": "1"})
+        await asyncio.sleep(2 * INTERVAL)
+        here.registry.asked.clear()
+        for number in range(bad):
+            here.registry.views[f"m{number}"] = ResolutionFailure(reason, "no", transient=True)
+        await asyncio.sleep(20 * INTERVAL)
+        assert all(17 <= here.registry.asked[f"m{number}"] <= 23 for number in range(8)), here.registry.asked
+        assert here.woken == {f"r{number}": 1 for number in range(bad)}
+        assert isinstance(here.follower.seen(here.ref, "m0"), ResolutionFailure)
+        assert here.follower.seen(here.ref, "m7") == ModelView({"a": "1"})
+        here.registry.views["m0"] = ModelView({"a": "2"})
+        await asyncio.sleep(1.2 * INTERVAL)
+        assert here.follower.seen(here.ref, "m0") == ModelView({"a": "2"})
+
+    live(life)
+
+
+def test_every_model_failing_in_a_way_that_may_be_its_own_is_the_registry() -> None:
+    async def life(here: Here) -> None:
+        for number in range(100):
+            here.add(f"r{number}", f"models:/m{number}@a")
+            here.registry.views[f"m{number}"] = ModelView({"a": "1"})
+        await asyncio.sleep(2 * INTERVAL)
+        here.registry.asked.clear()
+        here.registry.failure = ResolutionFailure(ResolutionReason.REGISTRY_ERROR, "down", transient=True)
+        await asyncio.sleep(10 * INTERVAL)
+        assert here.registry.asked.total() < 25
+        assert here.woken == {f"r{number}": 1 for number in range(100)}
+
+    live(life)
+
+
+def test_a_slow_registry_is_still_asked_for_every_model_within_a_few_intervals() -> None:
+    async def life(here: Here) -> None:
+        here.registry.delay = 20.0
+        for number in range(8):
+            here.add(f"r{number}", f"models:/m{number}@a")
+            here.registry.views[f"m{number}"] = ModelView({"a": "1"})
+        await asyncio.sleep(12 * INTERVAL)
+        assert min(here.registry.asked.values()) >= 6
+
+    live(life)
