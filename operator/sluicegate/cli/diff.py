@@ -28,6 +28,7 @@ from sluicegate.cli.documents import read as read_documents
 from sluicegate.cli.render import CannotRender, answer
 from sluicegate.cli.settle import settled
 from sluicegate.cli.validate import is_ours, path_of
+from sluicegate.core.follow import Followed
 from sluicegate.core.intent import registry_of
 from sluicegate.core.model_uri import LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.resolution import ResolutionError, ResolutionReason, ResolvedModel
@@ -242,6 +243,9 @@ class _Unseen:
     """No followed model has been looked at: what status has is what counts."""
 
     def seen(self, registry: RegistryRef, model: str) -> None:
+        """See `Views`."""
+
+    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         """See `Views`."""
 
 

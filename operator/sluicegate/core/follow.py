@@ -7,7 +7,7 @@ serves all resources that follow it, however many there are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from sluicegate.core.model_ref import ModelRef, RegistryAlias, RegistryLatest, RegistryStage
@@ -51,6 +51,15 @@ class ModelView:
             case RegistryStage():
                 return self.stages.get(ref.stage)
         return max(self.stages.values(), key=int, default=None)
+
+    def pointing(self, ref: Followed, version: str) -> ModelView:
+        """The same, but `ref` means `version`."""
+        match ref:
+            case RegistryAlias():
+                return replace(self, aliases={**self.aliases, ref.alias: version})
+            case RegistryStage():
+                return replace(self, stages={**self.stages, ref.stage: version})
+        return self if self.pointed(ref) == version else replace(self, stages={**self.stages, "None": version})
 
 
 @lru_cache(maxsize=8192)

@@ -57,6 +57,8 @@ class _State:
     """The model that was asked for last: after a failure, the next probe is another model's."""
     doubtful: set[str] = field(default_factory=set)
     """Models whose failure may be the registry's; since the last answer."""
+    learned: set[str] = field(default_factory=set)
+    """Models of which something newer has come to be known since they were last asked for."""
     doubts: dict[str, int] = field(default_factory=dict)
     """How often in a row a model had a failure that may be its own."""
 
@@ -79,6 +81,16 @@ class Follower:
         """What the last poll showed; None before the first one."""
         state = self._states.get(registry)
         return (state.trouble or state.views.get(model)) if state is not None else None
+
+    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+        """Takes over what the registry has said elsewhere, which is newer than the last poll and than one under way."""
+        state = self._states.get(registry)
+        if state is None:
+            return
+        state.learned.add(ref.name)
+        view = state.views.get(ref.name)
+        if isinstance(view, ModelView):
+            state.views[ref.name] = view.pointing(ref, version)
 
     async def run(self, interval: float) -> None:
         """Polls until cancelled, each model once every `interval` seconds."""
@@ -131,6 +143,7 @@ class Follower:
         for model, followers in turns:
             due = loop.time() + _jittered(pause)
             state.last = model
+            state.learned.discard(model)
             try:
                 view: ModelView | ResolutionFailure = await self._pool.view(endpoint, model)
             except ResolutionError as error:
@@ -141,7 +154,9 @@ class Follower:
                 view = error.failure
             else:
                 self._count(registry, "ok", up=True)
-            if isinstance(view, ModelView) or not may_concern_registry(view):
+            if model in state.learned:
+                pass  # the answer is older than what is known
+            elif isinstance(view, ModelView) or not may_concern_registry(view):
                 self._end_trouble(registry)
                 state.doubts.pop(model, None)
                 self._see(state, model, view, followers)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sluicegate.adapters.credentials import Credentials
@@ -15,7 +17,7 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.core.follow import Followed, ModelView
 from sluicegate.core.intent import registry_of
-from sluicegate.core.model_uri import InvalidModelUri, ModelRef, parse
+from sluicegate.core.model_uri import InvalidModelUri, ModelRef, RegistryVersion, parse
 from sluicegate.core.resolution import (
     ResolutionError,
     ResolutionFailure,
@@ -29,6 +31,9 @@ from sluicegate.core.resolution import (
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import SECRET
+
+REMEMBERED = 60.0
+"""Seconds for which a version is not asked for again: a deleted model may come back under its name, with other versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +114,39 @@ class Views(Protocol):
     def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
         """What the last poll showed; None before the first one."""
 
+    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+        """Called with what the registry itself has just said `ref` means."""
+
+
+class _Versions:
+    """What registered versions are. All followers of an alias that moves share one question."""
+
+    def __init__(self, ask: Callable[[RegistryRef, RegistryVersion], Awaitable[ResolvedModel]]) -> None:
+        self._ask = ask
+        self._known: OrderedDict[tuple[RegistryRef, RegistryVersion], tuple[float, asyncio.Task[ResolvedModel]]] = (
+            OrderedDict()
+        )
+
+    async def get(self, registry: RegistryRef, ref: RegistryVersion) -> ResolvedModel:
+        """What `ref` is.
+
+        Raises:
+            ResolutionError: it cannot be told; the next call asks again.
+        """
+        now, key = asyncio.get_running_loop().time(), (registry, ref)
+        while self._known and next(iter(self._known.values()))[0] <= now:
+            self._known.popitem(last=False)
+        if key not in self._known:
+            self._known[key] = (now + REMEMBERED, asyncio.create_task(self._asked(key), name=f"resolve {ref}"))
+        return await asyncio.shield(self._known[key][1])
+
+    async def _asked(self, key: tuple[RegistryRef, RegistryVersion]) -> ResolvedModel:
+        try:
+            return await self._ask(*key)
+        except BaseException:
+            self._known.pop(key, None)
+            raise
+
 
 class Resolver:
     """Resolves the model of a resource. What status has pinned stays, until the registry points elsewhere."""
@@ -119,6 +157,7 @@ class Resolver:
         self._settings = settings
         self._pool = pool
         self._views = views
+        self._versions = _Versions(self._ask)
 
     async def resolve(self, resource: ModelDeployment) -> Resolution:
         """What spec.model.uri means.
@@ -136,24 +175,31 @@ class Resolver:
         local = resolve_locally(ref)
         if local is not None:
             return Resolution(local)
+        registry = self._registries.ref_of(resource)
         pinned = self._pinned(resource)
-        if pinned is None:
-            return Resolution(await self._ask(resource, ref))
-        return await self._followed(resource, ref, pinned)
+        if pinned is not None:
+            return await self._followed(registry, ref, pinned)
+        found = await self._ask(registry, ref)
+        if isinstance(ref, Followed) and found.version is not None:
+            self._views.learned(registry, ref, found.version)
+        return Resolution(found)
 
-    async def _followed(self, resource: ModelDeployment, ref: ModelRef, pinned: ResolvedModel) -> Resolution:
+    async def _followed(self, registry: RegistryRef, ref: ModelRef, pinned: ResolvedModel) -> Resolution:
         """What `ref` means by what the registry shows; `pinned` where that is the same, or cannot be told."""
         if not isinstance(ref, Followed):
             return Resolution(pinned)
+        seen = self._views.seen(registry, ref.name)
+        if isinstance(seen, ResolutionFailure):
+            return Resolution(pinned, seen)
+        if seen is None or (version := seen.pointed(ref)) == pinned.version:
+            return Resolution(pinned)
         try:
-            seen = self._views.seen(self._registries.ref_of(resource), ref.name)
-            if seen is None or (isinstance(seen, ModelView) and seen.pointed(ref) == pinned.version):
-                return Resolution(pinned)
-            if isinstance(seen, ResolutionFailure):
-                return Resolution(pinned, seen)
-            return Resolution(await self._ask(resource, ref))
+            if version is None:
+                return Resolution(await self._ask(registry, ref))  # which says what there is instead
+            found = await self._versions.get(registry, RegistryVersion(ref.name, int(version)))
         except ResolutionError as error:
             return Resolution(pinned, error.failure, again=error.failure.transient)
+        return Resolution(replace(found, uri=pinned.uri))
 
     def _pinned(self, resource: ModelDeployment) -> ResolvedModel | None:
         """What status has for the same URI and registry, of the base or the canary: so a promoted canary stays what it is."""
@@ -165,9 +211,8 @@ class Resolver:
                 )
         return None
 
-    async def _ask(self, resource: ModelDeployment, ref: ModelRef) -> ResolvedModel:
-        endpoint = await self._registries.endpoint(self._registries.ref_of(resource))
-        return await self._pool.resolve(endpoint, ref)
+    async def _ask(self, registry: RegistryRef, ref: ModelRef) -> ResolvedModel:
+        return await self._pool.resolve(await self._registries.endpoint(registry), ref)
 
 
 def _decoded(data: Mapping[str, str]) -> dict[str, bytes]:

@@ -10,6 +10,7 @@ from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.settings import build
 from sluicegate.core.follow import ModelView
+from sluicegate.core.model_ref import RegistryAlias
 from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.follow import Follower
@@ -33,9 +34,11 @@ class FakeRegistry:
         self.delay = 0.0
         self.failing = 1_000_000
         """How many requests fail, once there is a failure."""
+        self.polled = asyncio.Event()
 
     async def view(self, endpoint: RegistryEndpoint, model: str) -> ModelView:
         self.asked[model] += 1
+        self.polled.set()
         self.failing -= self.failure is not None
         await asyncio.sleep(self.delay)
         found = (self.failure if self.failing >= 0 else None) or self.views.get(model, GONE)
@@ -233,5 +236,23 @@ def test_a_slow_registry_is_still_asked_for_every_model_within_a_few_intervals()
             here.registry.views[f"m{number}"] = ModelView({"a": "1"})
         await asyncio.sleep(12 * INTERVAL)
         assert min(here.registry.asked.values()) >= 6
+
+    live(life)
+
+
+def test_what_was_learnt_elsewhere_is_not_undone_by_a_poll_that_was_under_way() -> None:
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn@champion")
+        here.registry.views["churn"] = ModelView({"champion": "1", "old": "1"})
+        await asyncio.sleep(2 * INTERVAL)
+        here.registry.delay = 3.0
+        here.registry.polled.clear()
+        await here.registry.polled.wait()
+        here.follower.learned(here.ref, RegistryAlias("churn", "champion"), "2")
+        await asyncio.sleep(4)
+        assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2", "old": "1"})
+        here.registry.views["churn"] = ModelView({"champion": "3", "old": "1"})
+        await asyncio.sleep(1.2 * INTERVAL + 3)
+        assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "3", "old": "1"})
 
     live(life)
