@@ -12,6 +12,7 @@ from typing import Literal
 from sluicegate.api import names
 from sluicegate.api.status import Condition, ConditionType
 from sluicegate.core import canary, stale
+from sluicegate.core.annotations import pinned
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.lineup import same_as_base
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
@@ -120,7 +121,7 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
             else _stays(snapshot, plan, available, judgement)
         )
         return Verdict("False", judgement.worst.reason, judgement.worst.message + suffix)
-    if (pin := canary.pinned(snapshot)) is not None and pin != snapshot.target.revision and plan.target is None:
+    if (pin := pinned(snapshot)) is not None and pin != snapshot.target.revision and plan.target is None:
         child = names.child_name(snapshot.resource.metadata.name, pin)
         return Verdict(
             "False",

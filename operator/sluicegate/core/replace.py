@@ -8,7 +8,7 @@ makes way where it would not help: the new pods must ask of a node exactly what 
 
 from __future__ import annotations
 
-from sluicegate.core import scaling
+from sluicegate.core import guard, scaling
 from sluicegate.core.facts import PodFacts, Snapshot
 from sluicegate.core.plan import Fixed
 
@@ -44,7 +44,8 @@ def remaining(snapshot: Snapshot, target: str | None, stable: str | None) -> Fix
     enough = len(snapshot.ready_pods(target)) >= needed(
         snapshot, target or "", stable
     )  # it takes over as soon as it is listed
-    makes_way = settled and not enough and there.replicas > 0 and would_help(snapshot, target, stable)
+    wanted = not enough and not guard.changes(snapshot, target)
+    makes_way = settled and wanted and there.replicas > 0 and would_help(snapshot, target, stable)
     return Fixed(there.replicas - makes_way)
 
 

@@ -22,7 +22,6 @@ def unsupported_fields(resource: ModelDeployment) -> Iterator[str]:
         yield "spec.canary.runtime.dependencies"
     for annotation in (
         *(() if spec.canary is not None else (names.ANNOTATION_PROMOTE,)),
-        names.ANNOTATION_RETRY,
         names.ANNOTATION_PAUSE,
     ):
         if annotation in resource.metadata.annotations:

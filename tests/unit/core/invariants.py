@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sluicegate.api import duration
 from sluicegate.api.status import RevisionStatus, Role
-from sluicegate.core import replace
+from sluicegate.core import guard, replace
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Autoscaled, Plan
 
@@ -27,6 +27,7 @@ def check(world: World, snapshot: Snapshot, plan: Plan) -> None:
                 assert snapshot.endpoints.get(f"{snapshot.resource.metadata.name}-{revision}"), (
                     "requests for a backend without endpoints"
                 )
+                assert not guard.changes(snapshot, revision), "requests for a version that callers do not fit"
         allowed = {plan.stable, plan.canary, plan.target} | before.revisions
         assert wanted.revisions <= allowed, "requests for a revision that has no share"
     live = [entry for entry in plan.revisions if not entry.parked]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sluicegate.api import names
 from sluicegate.api.status import Role
 from sluicegate.core.facts import Problem
 
@@ -36,7 +37,7 @@ actions = st.one_of(
     st.tuples(st.sampled_from(["paused", "gateway", "refuse", "mirror"]), st.integers(0, 1)),
     st.tuples(st.just("canary"), st.integers(0, 4)),
     st.tuples(st.just("weight"), st.sampled_from([0, 1, 10, 50, 99, 100])),
-    st.tuples(st.sampled_from(["abort", "pin"]), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["abort", "pin", "retry"]), st.integers(0, 3)),
     st.tuples(st.just("history"), st.integers(0, 2)),
     st.tuples(st.just("full"), st.integers(0, 3)),
     st.tuples(st.just("when-full"), st.integers(0, 1)),
@@ -102,7 +103,7 @@ def act(world: World, name: str, number: int) -> None:
         case "mirror" if "canary" in world.spec:
             world.features = MIRRORING if number else frozenset()
             world.edit(canary={**world.spec["canary"], "mirror": {"percent": 50}})
-        case "abort" | "pin":
+        case "abort" | "pin" | "retry":
             world.annotations.pop(f"sluicegate.dev/{name}", None)
             if number and chosen:
                 world.annotations[f"sluicegate.dev/{name}"] = chosen
@@ -117,7 +118,10 @@ def calm(world: World) -> World:
     world.model_problem = world.refusal = None
     world.annotations.clear()
     world.features = MIRRORING
-    world.edit(paused=None)
+    world.edit(paused=None).rest()
+    while failed := [each.revision for each in world.status.revisions if each.role == Role.FAILED]:
+        world.annotations[names.ANNOTATION_RETRY] = failed[0]
+        world.rest().annotations.clear()
     return world.rest()
 
 
