@@ -211,12 +211,8 @@ class KubeClient:
         limit: int = 500,
     ) -> Page:
         """List a kind whole; arguments and errors as in `pages`."""
-        items: list[Object] = []
-        version = ""
-        async for page in self.pages(kind, namespace, selector, resource_version, limit):
-            items += page.items
-            version = page.resource_version
-        return Page(items, version)
+        pages = [page async for page in self.pages(kind, namespace, selector, resource_version, limit)]
+        return Page(tuple(raw for page in pages for raw in page.raws), pages[-1].resource_version)
 
     @asynccontextmanager
     async def watch(

@@ -181,7 +181,7 @@ class Informer(Generic[T]):
         async for page in pages:
             self._alive()
             version = page.resource_version
-            for raw in page.items:
+            for raw in page:
                 keys.add(key_of(raw))
                 self._take(raw)
         self._store.end_list(keys, int(version))

@@ -1,6 +1,6 @@
 """Reading what the API server sends: objects, list pages and watch lines."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,11 +25,21 @@ class WatchEvent(msgspec.Struct, frozen=True):
 class Page:
     """Part of a list, or a whole one."""
 
-    items: list[Object]
+    raws: tuple[msgspec.Raw, ...]
+    """Its objects, not decoded yet: of thousands of pods that takes ten times the memory."""
     resource_version: str
     """The moment the list describes, the same on every page; a watch starts here."""
     continue_: str = ""
     """The token that asks for the next page; empty on the last."""
+
+    def __iter__(self) -> Iterator[Object]:
+        """Its objects, each decoded as it is reached; errors as in `decode`."""
+        return (decode(each, Object) for each in self.raws)
+
+    @property
+    def items(self) -> list[Object]:
+        """All of its objects."""
+        return list(self)
 
 
 class _Metadata(msgspec.Struct, rename="camel"):
@@ -39,10 +49,10 @@ class _Metadata(msgspec.Struct, rename="camel"):
 
 class _List(msgspec.Struct):
     metadata: _Metadata
-    items: list[Object] | None = None
+    items: list[msgspec.Raw] | None = None
 
 
-def decode(body: bytes, shape: type[Decoded]) -> Decoded:
+def decode(body: bytes | msgspec.Raw, shape: type[Decoded]) -> Decoded:
     """Decode a whole answer.
 
     Raises:
@@ -51,14 +61,14 @@ def decode(body: bytes, shape: type[Decoded]) -> Decoded:
     try:
         return msgspec.json.decode(body, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        start = body[:80].decode("utf-8", "replace")
+        start = bytes(body)[:80].decode("utf-8", "replace")
         raise Unreachable(f"the answer is not the API server's ({error}); it begins {start!r}") from error
 
 
 def decode_page(body: bytes) -> Page:
     """Decode one page of a list; errors as in `decode`."""
     parsed = decode(body, _List)
-    return Page(parsed.items or [], parsed.metadata.resource_version, parsed.metadata.continue_)
+    return Page(tuple(parsed.items or ()), parsed.metadata.resource_version, parsed.metadata.continue_)
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

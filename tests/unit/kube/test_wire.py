@@ -51,4 +51,4 @@ async def test_a_captive_portal_is_not_a_watch() -> None:
 
 def test_a_page_without_items() -> None:
     page = wire.decode_page(b'{"metadata":{"resourceVersion":"5","continue":"t"},"items":null}')
-    assert page == wire.Page([], "5", "t")
+    assert page == wire.Page((), "5", "t")
