@@ -43,6 +43,8 @@ def demo_up(name: str) -> None:
     _predict(resource["status"]["url"])
     say("A canary: version 2 beside it, with a tenth of the requests")
     _canary(cluster, resource["status"]["url"])
+    say("The registry is followed: an alias moves in MLflow, and nobody touches the resource")
+    _follow(cluster, resource["status"]["url"])
     print("\n$ kubectl get mdep\n" + cluster.kubectl("get", "mdep"))
     say(f"The demo is up ({time.monotonic() - start:.0f}s).")
     print(_next_steps(cluster, resource["status"]["url"]))
@@ -205,6 +207,29 @@ def _canary(cluster: Cluster, url: str) -> None:
     print(f"1000 requests: {answers[1]} answered by version 1, {answers[2]} by version 2 (declared: 900 and 100)")
 
 
+def _follow(cluster: Cluster, url: str) -> None:
+    """The alias moves from version 1 to 2, and the same URL answers with version 2."""
+    _move_alias(cluster, 1)
+    patch = json.dumps({"spec": {"model": {"uri": f"models:/{MODEL}@champion"}, "canary": None}})
+    print(f"\n$ kubectl patch mdep {MODEL} --type merge -p {shlex.quote(patch)}", flush=True)
+    cluster.kubectl("patch", "mdep", MODEL, "--type", "merge", "-p", patch)
+    with step("version 1 serving"):
+        _wait_ready(cluster)
+        _wait("version 1 to answer", lambda: _version(_answer(url)) == 1, 60)
+    print(f"\n>>> MlflowClient().set_registered_model_alias('{MODEL}', 'champion', 2)", flush=True)
+    _move_alias(cluster, 2)
+    start = time.monotonic()
+    _wait("version 2 to answer", lambda: _version(_answer(url)) == 2, 120)
+    print(f"{time.monotonic() - start:.0f} seconds later the same URL answers with version 2; no request failed.")
+
+
+def _move_alias(cluster: Cluster, version: int) -> None:
+    """With the stock client, as a data scientist does."""
+    moves = f"from mlflow import MlflowClient as C; C().set_registered_model_alias({MODEL!r}, 'champion', {version})"
+    address = "MLFLOW_TRACKING_URI=http://localhost:5000"
+    cluster.kubectl("-n", "mlflow", "exec", "deploy/mlflow", "--", "env", address, "python3", "-c", moves, timeout=120)
+
+
 def _version(answer: str) -> int:
     """Version N adds N * 100 to each score."""
     score: float = json.loads(answer)["predictions"][0]
@@ -261,8 +286,9 @@ Try next:
   # Register one more version (version N adds N * 100 to each score):
   kubectl -n mlflow exec -i deploy/mlflow -- python3 - --tracking-uri http://localhost:5000 --alias '' < examples/mlflow/train.py
 
-  # Promote the canary: write it into the base. Its pods go on serving, and no request is lost:
-  kubectl patch mdep {MODEL} --type merge -p '{{"spec": {{"model": {{"uri": "models:/{MODEL}/2"}}, "canary": null}}}}'
+  # Move the alias back and watch the old version return, at once and without a lost request:
+  kubectl -n mlflow exec deploy/mlflow -- env MLFLOW_TRACKING_URI=http://localhost:5000 \
+    python3 -c "from mlflow import MlflowClient as C; C().set_registered_model_alias('{MODEL}', 'champion', 1)"
   kubectl get mdep -w
   {_curl(url)}
 

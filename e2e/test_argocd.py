@@ -105,7 +105,7 @@ def test_an_unknown_version_is_degraded_with_the_reason_and_the_old_one_serves(a
     before = app.position()
     app.wait(app.commit(shop(2)), "Healthy")
     assert "Healthy" not in app.healths(before)[:-1], "healthy before it was"
-    assert predict(workspace.status("shop")["url"]) == 2
+    workspace.wait_answers("shop", 2)
 
 
 def test_paused_is_suspended_and_goes_on(app, workspace):
@@ -114,7 +114,7 @@ def test_paused_is_suspended_and_goes_on(app, workspace):
     assert "spec.paused" in found["message"]
     assert predict(workspace.status("shop")["url"]) == 1
     app.wait(app.commit(shop(2)), "Healthy")
-    assert predict(workspace.status("shop")["url"]) == 2
+    workspace.wait_answers("shop", 2)
 
 
 def test_scaling_and_a_new_operator_leave_it_in_sync(app, workspace, kube, load, operator):

@@ -169,7 +169,7 @@ def test_standby_takes_over_from_a_leader_that_hangs(two_operators, shop):
         assert new["metadata"]["name"] != old["metadata"]["name"]
         shop.apply("shop", model=2)
         shop.wait_ready("shop")
-        assert predict(shop.urls("shop")["gateway"]) == 2
+        shop.wait_answers("shop", 2)
     finally:
         two_operators.kill(old, signal.SIGCONT)
     wait_until("the old leader to end", lambda: ended(two_operators, old))

@@ -79,20 +79,6 @@ def test_uri_form_serves(space, name):
     assert status["model"]["digest"].startswith("sha256:")
 
 
-def test_moving_the_alias_later_changes_nothing_that_serves(space, registry):
-    space, _ = space
-    space.wait_ready("alias", timeout=200)
-    registry.set_alias("first", 2)
-    (pod,) = space.pods("alias")
-    space.kube.delete("pod", pod["metadata"]["name"], space.namespace)
-    wait_until(
-        "another pod", lambda: {each["metadata"]["uid"] for each in space.pods("alias")} - {pod["metadata"]["uid"]}
-    )
-    status = space.wait_ready("alias", timeout=120)
-    assert status["model"]["version"] == "1"
-    assert predict(status["url"]) == 1
-
-
 def test_model_on_a_volume(workspace, cluster):
     """A Job fills the claim with the image's own command, the way a team would."""
     name = workspace.namespace

@@ -40,6 +40,15 @@ class Registry:
         """Points an alias to a version."""
         self.call("POST", "registered-models/alias", {"name": model, "alias": alias, "version": str(version)})
 
+    def delete_alias(self, alias: str, model: str = MODEL) -> None:
+        """Takes an alias away."""
+        self.call("DELETE", "registered-models/alias", {"name": model, "alias": alias})
+
+    def move_stage(self, version: int, stage: str, model: str = MODEL) -> None:
+        """Moves a version to a stage."""
+        asked = {"name": model, "version": str(version), "stage": stage, "archive_existing_versions": False}
+        self.call("POST", "model-versions/transition-stage", asked)
+
     def versions(self, model: str = MODEL) -> list[int]:
         """The versions there are, smallest first."""
         query = urllib.parse.urlencode({"filter": f"name='{model}'"})

@@ -7,7 +7,7 @@ from typing import Any
 
 from e2e.cluster import Cluster
 from e2e.support.kube import Json, Kube, wait_until
-from e2e.support.load import routed
+from e2e.support.load import predict, routed
 from e2e.support.registry import MODEL
 
 
@@ -94,6 +94,11 @@ class Workspace:
         if "url" in status:
             wait_until(f"the gateway to route {status['url']}", lambda: routed(status["url"]), 20)
         return status
+
+    def wait_answers(self, name: str, version: int, timeout: float = 20) -> None:
+        """Waits until every way in answers with a version: as in `wait_ready`, a gateway is up to two seconds behind what it accepts."""
+        for way, url in self.urls(name).items():
+            wait_until(f"version {version} by the {way}", lambda at=url: predict(at) == version, timeout)  # type: ignore[misc]
 
     def pods(self, name: str, revision: str | None = None) -> Sequence[Json]:
         """Pods of a ModelDeployment that are not on their way out."""

@@ -1,9 +1,12 @@
 """The command line. Its commands and flags are what pod templates contain, so they only ever grow."""
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,9 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     serve = commands.add_parser("serve", help="serve the model in a directory over HTTP")
-    serve.add_argument("directory", metavar="DIR", type=Path, help="a directory with an MLmodel file")
+    serve.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="a directory with an MLmodel file")
+    serve.add_argument("-m", "--model-uri", metavar="PATH_OR_URI", help="instead of DIR: a directory, or what to fetch")
     serve.add_argument("--host", default="0.0.0.0", help="address to listen on (default 0.0.0.0)")
-    serve.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
+    serve.add_argument("-p", "--port", type=int, default=8080, help="port to listen on (default 8080)")
     serve.add_argument(
         "--drain",
         type=float,
@@ -48,8 +52,63 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="then let requests in flight take this long before they are cut off (default 25)",
     )
-    serve.add_argument("--access-log", action="store_true", help="log every request (default off)")
+    serve.add_argument("--access-log", action="store_true", help="log every request as a JSON line (default off)")
+    _serving_flags(serve)
+
+    profile = commands.add_parser("profile", help="describe a data set and the model's predictions for it")
+    profile.add_argument("data", metavar="DATA", type=Path, help="a .csv or .parquet file with the model's features")
+    profile.add_argument(
+        "-m", "--model-uri", metavar="DIR", type=Path, required=True, help="a directory with an MLmodel file"
+    )
+    profile.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="where to write (default sluicegate_profile.json in the model)",
+    )
     return parser
+
+
+def _serving_flags(serve: argparse.ArgumentParser) -> None:
+    serve.add_argument(
+        "--timeout", type=_positive, metavar="SECONDS", help="answer 504 after this long (default 60, as MLflow does)"
+    )
+    serve.add_argument(
+        "--max-body", type=_positive, default=100.0, metavar="MIB", help="answer 413 above (default 100)"
+    )
+    serve.add_argument("--queue", type=int, default=1024, metavar="N", help="waiting requests, then 429 (default 1024)")
+    serve.add_argument("--workers", type=int, default=0, metavar="N", help="threads for the model (default CPUs + 4)")
+    serve.add_argument(
+        "--batch", type=int, default=64, metavar="N", help="rows predicted at once; 1: none (default 64)"
+    )
+    serve.add_argument("--no-fast-path", action="store_true", help="answer every request with MLflow's own code")
+    serve.add_argument(
+        "--model-error-status",
+        type=int,
+        choices=[400, 500],
+        default=500,
+        help="HTTP status of an exception in the model; MLflow's own server says 400 (default 500)",
+    )
+    serve.add_argument("--stack-traces", action="store_true", help="send stack traces to clients, as MLflow does")
+    serve.add_argument("--no-smoke-test", action="store_true", help="be ready before the model has answered once")
+    serve.add_argument(
+        "--payload-log", type=_share, default=0.0, metavar="SHARE", help="share of requests logged with their bodies"
+    )
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError("must be from 0 to 1")
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,6 +122,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "fetch":
             return _fetch(options)
+        if options.command == "profile":
+            return _profile(options)
         return _serve(options)
     except ScorerError as error:
         return _fail(str(error))
@@ -82,9 +143,68 @@ def _fetch(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     from sluicegate_scorer.serve import Settings, serve
+    from sluicegate_scorer.server.settings import Fast, Limits, Logs, Policy, ServerSettings
 
-    settings = Settings(options.host, options.port, options.drain, options.grace, options.access_log)
-    return serve(options.directory, settings)
+    seconds = options.timeout or float(os.environ.get("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT") or 60)
+    server = ServerSettings(
+        limits=Limits(int(options.max_body * (1 << 20)), seconds, options.workers, options.queue),
+        fast=Fast(not options.no_fast_path, options.batch),
+        policy=Policy(options.model_error_status, options.stack_traces),
+        logs=Logs(options.access_log, options.payload_log),
+        smoke_test=not options.no_smoke_test,
+    )
+    settings = Settings(options.host, options.port, options.drain, options.grace, options.access_log, server)
+    with _model(options) as directory:
+        return serve(directory, settings)
+
+
+def _profile(options: argparse.Namespace) -> int:
+    import mlflow.pyfunc
+    import pandas as pd
+
+    from sluicegate_scorer import profile
+
+    if not (options.model_uri / "MLmodel").is_file():
+        raise ScorerError(f"{options.model_uri} has no MLmodel file, so it is not an MLflow model")
+    try:
+        data = (pd.read_csv if options.data.suffix == ".csv" else pd.read_parquet)(options.data)
+    except (OSError, ValueError) as error:
+        raise ScorerError(f"cannot read {options.data}: {first_line(error)}") from error
+    model = mlflow.pyfunc.load_model(str(options.model_uri))
+    names = model.metadata.get_input_schema().input_names() if model.metadata.get_input_schema() else []
+    missing = [name for name in names if name not in data.columns]
+    if missing:
+        raise ScorerError(f"{options.data} lacks the model's columns {', '.join(missing)}")
+    features = data[names] if names else data
+    output = options.output or options.model_uri / profile.FILE
+    profile.write(profile.make_profile(features, model.predict(features)), output)
+    sys.stdout.write(f"{output}: {len(features)} rows, {len(features.columns)} features\n")
+    return 0
+
+
+@contextlib.contextmanager
+def _model(options: argparse.Namespace) -> Iterator[Path]:
+    """The folder to serve; what is not a folder is fetched to a temporary one."""
+    named = options.model_uri or options.directory
+    if named is None or (options.model_uri and options.directory):
+        raise ScorerError("name one model: sluicegate-scorer serve DIR, or serve -m PATH_OR_URI")
+    if "://" not in str(named) and ":/" not in str(named):
+        yield Path(named)
+        return
+    with tempfile.TemporaryDirectory(prefix="sluicegate-model-") as folder:
+        uri = str(named)
+        if uri.startswith(("models:/", "runs:/")):
+            from sluicegate_scorer.server import cpus
+
+            cpus.limit_threads(cpus.available())  # before MLflow imports numpy
+            from mlflow.artifacts import download_artifacts
+
+            yield Path(download_artifacts(artifact_uri=uri, dst_path=folder))
+        else:
+            from sluicegate_scorer.fetch import fetch
+
+            fetch(uri, Path(folder), 60.0)
+            yield Path(folder)
 
 
 def _fail(message: str) -> int:

@@ -8,8 +8,10 @@ import os
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 
+from sluicegate_scorer import signature
 from sluicegate_scorer.errors import ScorerError, TransientError, redact
 from sluicegate_scorer.folder import TEMPORARY, Folder, Result, hash_file
 from sluicegate_scorer.progress import Progress, size
@@ -226,6 +228,7 @@ def fetch(uri: str, directory: Path, timeout: float) -> Result:
     done = folder.open()
     if done:
         log.info("already fetched: %d files, %s", done.files, size(done.bytes))
-        return done
-    log.info("fetching %s to %s", redact(uri), directory)
-    return Download(open_source(uri), folder, timeout).run()
+    else:
+        log.info("fetching %s to %s", redact(uri), directory)
+        done = Download(open_source(uri), folder, timeout).run()
+    return replace(done, signature=signature.described(directory))

@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sluicegate_scorer.errors import ScorerError, redact
@@ -32,10 +32,12 @@ class Result:
     digest: str
     files: int
     bytes: int
+    signature: str | None = None
+    """See `signature.described`."""
 
     def as_json(self) -> str:
         """The JSON the operator reads."""
-        return json.dumps({"digest": self.digest, "files": self.files, "bytes": self.bytes})
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
 
 
 def summarize(hashes: Mapping[str, tuple[int, str]]) -> Result:

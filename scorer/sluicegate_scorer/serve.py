@@ -1,33 +1,29 @@
-"""Serves a model with MLflow's own scoring application, in this process, and stops without dropping a
-request.
-
-The faster server of a later version replaces `_load`: what stands around it (the command, draining,
-the report of a
-model that does not load) stays.
-"""
+"""Runs the scoring server in this process, and stops it without dropping a request."""
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from sluicegate_scorer.errors import ScorerError, first_line
+from sluicegate_scorer.server import cpus
+from sluicegate_scorer.server.settings import ServerSettings
+
+if TYPE_CHECKING:  # it imports MLflow, which a process that only prints its help can do without
+    from sluicegate_scorer.server.app import Application
 
 log = logging.getLogger("sluicegate_scorer.serve")
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 KEEP_ALIVE = 3600
 """Seconds an idle connection is kept. A gateway pools connections; one that we close first can lose
@@ -53,30 +49,7 @@ class Settings:
     drain: float
     grace: float
     access_log: bool = False
-
-
-class Drainable:
-    """The application, asking every client to reconnect elsewhere once draining begins.
-
-    Without that a pooled connection would carry requests until the moment it is closed under one.
-    """
-
-    def __init__(self, app: App) -> None:
-        self._app = app
-        self.draining = False
-
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answers one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def sending(message: Message) -> None:
-            if self.draining and message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
-            await send(message)
-
-        await self._app(scope, receive, sending)
+    server: ServerSettings = field(default_factory=ServerSettings)
 
 
 class Server(uvicorn.Server):
@@ -84,7 +57,7 @@ class Server(uvicorn.Server):
     order.
     """
 
-    def __init__(self, config: uvicorn.Config, app: Drainable, drain: float) -> None:
+    def __init__(self, config: uvicorn.Config, app: "Application", drain: float) -> None:
         super().__init__(config)
         self._app = app
         self._drain = drain
@@ -132,7 +105,7 @@ def serve(directory: Path, settings: Settings) -> int:
     signal.signal(signal.SIGTERM, _stop_loading)
     _prepare_environment()
     _check(directory)
-    app = Drainable(_load(directory))
+    app = _load(directory, settings.server)
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -141,7 +114,7 @@ def serve(directory: Path, settings: Settings) -> int:
         http="httptools",
         lifespan="off",
         log_config=None,
-        access_log=settings.access_log,
+        access_log=False,
         timeout_keep_alive=KEEP_ALIVE,
         backlog=2048,
         server_header=False,
@@ -184,15 +157,15 @@ def _check(directory: Path) -> None:
         )
 
 
-def _load(directory: Path) -> App:
-    """MLflow's own way to start: what a model may do at load is anything, so anything is reported the
-    same way.
-    """
+def _load(directory: Path, settings: ServerSettings) -> "Application":
+    """What a model may do at load is anything, so anything is reported the same way."""
+    began = time.monotonic()
+    settings = _fit(settings)
     log.info("loading %s", directory)
     try:
         from mlflow.pyfunc import scoring_server
 
-        app: App = scoring_server.init(scoring_server.load_model_with_mlflow_config(str(directory)))
+        model = scoring_server.load_model_with_mlflow_config(str(directory))  # type: ignore[no-untyped-call]
     except (Exception, SystemExit) as error:
         log.error("the model did not load", exc_info=error)
         advice = (
@@ -203,7 +176,26 @@ def _load(directory: Path) -> App:
         sys.stderr.flush()
         raise ScorerError(f"cannot load the model in {directory}: {first_line(error, 800)}; {advice}") from error
     log.info("loaded %s", directory)
-    return app
+    from sluicegate_scorer.server.loading import build
+
+    return build(directory, model, settings, began)
+
+
+def _fit(settings: ServerSettings) -> ServerSettings:
+    """Fills in what depends on the container: threads by its CPUs, names by its environment."""
+    count = cpus.available()
+    cpus.limit_threads(count)
+    limits = settings.limits
+    # As many as MLflow's server has, counted by this container's CPUs: models may also wait for others.
+    workers = limits.workers or min(32, count + 4)
+    log.info("%d CPUs, %d threads for the model", count, workers)
+    return dataclasses.replace(
+        settings,
+        limits=dataclasses.replace(limits, workers=workers, cpus=count),
+        name=os.environ.get("SLUICEGATE_MODEL_NAME") or settings.name,
+        version=os.environ.get("SLUICEGATE_MODEL_VERSION") or settings.version,
+        run_id=os.environ.get("SLUICEGATE_MODEL_RUN_ID") or settings.run_id,
+    )
 
 
 def _lacks_package(error: BaseException) -> bool:

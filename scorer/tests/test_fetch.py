@@ -2,12 +2,16 @@
 word.
 """
 
+import base64
 import hashlib
 import json
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
+from mlflow.models import Model
+from sluicegate_scorer import signature
 
 URI = "mlflow-artifacts:/root"
 
@@ -25,9 +29,43 @@ def test_a_real_model_arrives_whole_and_a_second_run_needs_no_server(registry, t
     assert report["digest"] == "sha256:" + hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
     assert report["files"] == len(files)
     assert report["bytes"] == sum(p.stat().st_size for p in files)
+    packed = report["signature"].removeprefix("z:")
+    told = json.loads(zlib.decompress(base64.b64decode(packed)))
+    schemas = Model.load(model).signature
+    assert told == {
+        "inputs": json.loads(schemas.inputs.to_json()),
+        "outputs": json.loads(schemas.outputs.to_json()),
+        "params": None,
+    }
     again = scorer("fetch", uri, model, MLFLOW_TRACKING_URI="http://127.0.0.1:1")
     assert again.returncode == 0
     assert json.loads(again.last_words) == report
+
+
+@pytest.mark.parametrize(
+    ("mlmodel", "starts"),
+    [
+        (
+            json.dumps({"signature": {"inputs": json.dumps([{"name": f"{n:x}", "type": "long"} for n in range(300)])}}),
+            "z:",
+        ),
+        (
+            json.dumps({"signature": {"inputs": json.dumps([{"name": f"{hash(n) ** 5:x}"} for n in range(9999)])}}),
+            "sha256:",
+        ),
+        (json.dumps({"flavors": {}}), None),
+        (json.dumps({"signature": {"inputs": "no JSON"}}), None),
+        ("[]", None),
+        ("a: b: c", None),
+        (None, None),
+    ],
+)
+def test_a_signature_fits_into_the_last_words_or_only_its_digest_is_told(tmp_path, mlmodel, starts):
+    if mlmodel is not None:
+        (tmp_path / "MLmodel").write_text(mlmodel)
+    told = signature.described(tmp_path)
+    assert told is None if starts is None else told.startswith(starts)
+    assert len(told or "") <= signature.LONGEST
 
 
 def test_a_real_server_without_the_artifacts(registry, scorer, tmp_path):

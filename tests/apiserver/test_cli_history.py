@@ -13,7 +13,7 @@ from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 
 from tests.apiserver.test_cli import Cli, _config
-from tests.apiserver.world import NODE, SECOND, World
+from tests.apiserver.world import FIRST, NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 PIN = "sluicegate.dev/pin"
@@ -212,3 +212,51 @@ async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
     annotations = (await _live(world))["metadata"]["annotations"]
     assert PIN not in annotations
     assert "busy" in annotations
+
+
+async def _crash(world: World, uri: str) -> None:
+    """Reports the pods of a version as crashing, as a kubelet would."""
+    said = {"exitCode": 1, "message": "cannot load the model: no module named skops"}
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    container = {"name": "model", "image": "i", "imageID": "", "ready": False, "restartCount": 3, "state": waiting}
+    status = {"phase": "Running", "containerStatuses": [{**container, "lastState": {"terminated": said}}]}
+    status["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]  # type: ignore[list-item]
+    entries = (await world.status())["revisions"]
+    revision = next(each["revision"] for each in entries if each["model"] == uri)
+    for pod in (await world.client.list(kinds.POD, world.namespace, f"sluicegate.dev/revision={revision}")).items:
+        if "deletionTimestamp" not in pod["metadata"] and "conditions" not in (pod.get("status") or {}):
+            name = pod["metadata"]["name"]
+            await world.client.merge_patch(kinds.POD, world.namespace, name, {"status": status}, subresource="status")
+
+
+async def test_what_crashes_for_its_whole_deadline_is_given_up_until_retry(world: World, cli: Cli) -> None:
+    rollout = {"scaleDownDelay": "1s", "progressDeadline": "4s"}
+    async with world.operator():
+        await world.resource(rollout=rollout)
+        await world.until_serving()
+        refused = await cli.run("retry", "demo")
+        assert refused.code == 1
+        assert "no revision of demo has failed for good" in refused.err
+        await world.resource(uri=SECOND, rollout=rollout)
+
+        async def given_up() -> bool:
+            await _crash(world, SECOND)
+            roles = {each["model"]: each["role"] for each in (await world.status())["revisions"]}
+            return roles == {FIRST: "Stable", SECOND: "Failed"}
+
+        async def made() -> bool:
+            return len((await world.status())["revisions"]) == 2
+
+        await world.until(made, kubelet=False)
+        await world.until(given_up, kubelet=False)
+        assert await world.condition("Ready") == ("False", "ModelLoadFailed")
+        assert await world.condition("Available") == ("True", "Serving")
+        replicas = {
+            each["metadata"]["name"]: each["spec"]["replicas"] for each in await world.children(kinds.DEPLOYMENT)
+        }
+        assert sorted(replicas.values()) == [0, 1]
+        again = await cli.run("retry", "demo")
+        assert again.code == 0, again
+        assert "is tried again" in again.out
+        assert "sluicegate.dev/retry" not in (await _live(world))["metadata"].get("annotations", {})
+        await world.until_serving(SECOND)

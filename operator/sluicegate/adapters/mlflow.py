@@ -23,6 +23,7 @@ from sluicegate.adapters.http import (
     make_client,
     unreachable,
 )
+from sluicegate.core.follow import ModelView
 from sluicegate.core.model_uri import (
     LoggedModel,
     ModelRef,
@@ -75,6 +76,24 @@ class MlflowRegistry:
             raise unreachable(self.endpoint, error) from None
         except Refusal as refusal:
             raise complaints.unexpected(self.endpoint, refusal) from None
+
+    async def view(self, name: str) -> ModelView:
+        """What the names of the registered model `name` point to now: one request.
+
+        Raises:
+            ResolutionError: with the reason and what to do about it.
+        """
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                model = await self._registered(name)
+        except TimeoutError as error:
+            raise unreachable(self.endpoint, error) from None
+        except Refusal as refusal:
+            raise complaints.unexpected(self.endpoint, refusal) from None
+        return ModelView(
+            aliases={each.alias: each.version for each in model.aliases},
+            stages={each.current_stage: each.version for each in model.latest_versions},
+        )
 
     async def _resolve(self, ref: ModelRef, hops: int) -> ResolvedModel:
         match ref:

@@ -10,6 +10,7 @@ from typing import Final
 
 from sluicegate.adapters.http import ClientFactory, RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow import MlflowRegistry
+from sluicegate.core.follow import ModelView
 from sluicegate.core.model_uri import ModelRef
 from sluicegate.core.resolution import ResolvedModel
 
@@ -60,6 +61,15 @@ class RegistryPool:
         """
         async with self.lease(endpoint) as registry:
             return await registry.resolve(ref)
+
+    async def view(self, endpoint: RegistryEndpoint, model: str) -> ModelView:
+        """What the names of a registered model point to now.
+
+        Raises:
+            ResolutionError: with the reason and what to do about it.
+        """
+        async with self.lease(endpoint) as registry:
+            return await registry.view(model)
 
     async def aclose(self) -> None:
         """Close every client; calls under way end first."""

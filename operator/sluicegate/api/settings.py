@@ -108,6 +108,13 @@ class Settings(SettingsType, frozen=True):
     model_size_limit: Annotated[str, doc("Largest size of a fetched model: the size limit of its emptyDir.")] = "20Gi"
     default_registry: Annotated[str, doc("Registry of resources that name none.")] = "default"
     registries: Annotated[dict[str, RegistrySettings], doc("MLflow registries by name.")] = {}
+    follow_interval: Annotated[
+        float,
+        Meta(ge=1),
+        doc(
+            "Seconds between two looks at what an alias, a stage or `latest` points to: one request for each followed model."
+        ),
+    ] = 30.0
     gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
     gpu: Annotated[

@@ -39,6 +39,8 @@ class Role(StrEnum):
     """Served before, and the traffic is leaving it."""
     PARKED = "Parked"
     """Has no traffic: its pods go once scaleDownDelay is over, and it is kept for an instant rollback."""
+    FAILED = "Failed"
+    """Its pods crashed for as long as progressDeadline allows, so they are gone; not tried again until what asks for it changes."""
 
 
 Time = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
@@ -74,10 +76,10 @@ class RevisionStatus(ApiType, frozen=True):
 
     name: Annotated[Line, doc("Name of the revision's children, NAME-HASH.")]
     revision: Annotated[Line, doc("The revision's hash.")]
-    role: Annotated[Line, doc("Stable, Target, Canary, NextCanary, Retiring or Parked.")]
+    role: Annotated[Line, doc("Stable, Target, Canary, NextCanary, Retiring, Parked or Failed.")]
     weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")]
-    replicas: Annotated[int, doc("Pods it should have now; 0 for a Parked revision.")]
-    ready_replicas: Annotated[int, doc("Pods that are ready; 0 for a Parked revision.")]
+    replicas: Annotated[int, doc("Pods it should have now; 0 for a Parked or Failed revision.")]
+    ready_replicas: Annotated[int, doc("Pods that are ready; 0 for a Parked or Failed revision.")]
     accepted_weight: Annotated[
         Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the traffic that the gateway has accepted for it.")
     ] = None

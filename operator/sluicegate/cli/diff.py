@@ -28,6 +28,7 @@ from sluicegate.cli.documents import read as read_documents
 from sluicegate.cli.render import CannotRender, answer
 from sluicegate.cli.settle import settled
 from sluicegate.cli.validate import is_ours, path_of
+from sluicegate.core.follow import Followed
 from sluicegate.core.intent import registry_of
 from sluicegate.core.model_uri import LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.resolution import ResolutionError, ResolutionReason, ResolvedModel
@@ -37,7 +38,7 @@ from sluicegate.kube.errors import Forbidden, Invalid, NotFound
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.runtime.caches import Caches
 from sluicegate.runtime.gather import Gatherer, parent_refs
-from sluicegate.runtime.registries import Resolver
+from sluicegate.runtime.registries import Registries, RegistryRef, Resolution, Resolver
 from sluicegate.runtime.resources import Resources
 
 Manifest = dict[str, Any]
@@ -168,7 +169,8 @@ class _Look:
         records = caches.owned(kinds.CONTROLLER_REVISION, key)
         data = {record.revision: record.desired_part()["data"] for record in records if record.revision}
         async with contextlib.aclosing(RegistryPool()) as pool:
-            resolver = _Resolver(self.client, settings, pool, self, [each["model"] for each in data.values()])
+            usual = Resolver(Registries(self.client, settings), settings, pool, _Unseen())
+            resolver = _Resolver(usual, settings, self, [each["model"] for each in data.values()])
             gatherer = Gatherer(caches, resources, resolver, settings)
             now = datetime.now(UTC)
             before = settled(await gatherer.gather(present, lambda: now)) if present is not None else None
@@ -237,34 +239,45 @@ class _Look:
             self.notes.append(f"what is there is not Ready now: {ready.reason}: {ready.message}")
 
 
-class _Resolver(Resolver):
+class _Unseen:
+    """No followed model has been looked at: what status has is what counts."""
+
+    def seen(self, registry: RegistryRef, model: str) -> None:
+        """See `Views`."""
+
+    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+        """See `Views`."""
+
+
+class _Resolver:
     """Resolution as the operator does it, and where a registry cannot be asked from here, by what is known."""
 
-    def __init__(self, client: KubeClient, settings: Settings, pool: RegistryPool, look: _Look, known: list[Manifest]):
-        super().__init__(client, settings, pool)
+    def __init__(self, usual: Resolver, settings: Settings, look: _Look, known: list[Manifest]) -> None:
+        self._usual = usual
         self._default = settings.default_registry
         self._look = look
         self._records = known
 
-    async def resolve(self, resource: ModelDeployment) -> ResolvedModel:
+    async def resolve(self, resource: ModelDeployment) -> Resolution:
         """See `Resolver.resolve`."""
         uri = resource.spec.model.uri
         if uri in self._look.answers:
-            return self._known(uri, self._look.answers[uri]) or self._guess(uri, self._look.answers[uri])
+            version = self._look.answers[uri]
+            return Resolution(self._known(uri, version) or self._guess(uri, version))
         try:
-            return await super().resolve(resource)
+            return await self._usual.resolve(resource)
         except ResolutionError as error:
             if error.failure.reason not in _NOT_FROM_HERE:
                 raise
             registry = registry_of(resource.spec.model, self._default)
             ref = parse(uri)
-            version = str(ref.version) if isinstance(ref, RegistryVersion) else None
-            found = self._known(uri, version) if version is not None else None
+            told = str(ref.version) if isinstance(ref, RegistryVersion) else None
+            found = self._known(uri, told) if told is not None else None
             note = f"{uri} is resolved in the cluster: registry {registry} cannot be asked from here ({error.failure.reason.value})"
-            hint = "" if version is not None else f"; say what it would answer with --resolve '{uri}=VERSION'"
+            hint = "" if told is not None else f"; say what it would answer with --resolve '{uri}=VERSION'"
             if found is None and note + hint not in self._look.notes:
                 self._look.notes.append(note + hint)
-            return found or self._guess(uri, version)
+            return Resolution(found or self._guess(uri, told))
 
     def _known(self, uri: str, version: str) -> ResolvedModel | None:
         """The version as a revision that is there has it."""

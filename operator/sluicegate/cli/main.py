@@ -140,6 +140,15 @@ def _rollback(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     unpin.add_argument("name", metavar="NAME", help="the ModelDeployment")
     _cluster_options(unpin)
     unpin.set_defaults(prog=unpin.prog)
+    retry = commands.add_parser(
+        "retry",
+        help="try a revision again that has failed",
+        description="Sets the annotation sluicegate.dev/retry until the operator has seen it. A revision that crashed for all of "
+        "progressDeadline is not tried again by itself.",
+    )
+    retry.add_argument("name", metavar="NAME", help="the ModelDeployment")
+    _cluster_options(retry)
+    retry.set_defaults(prog=retry.prog)
 
 
 def _cluster_options(command: argparse.ArgumentParser) -> None:
@@ -199,6 +208,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from sluicegate.cli.rollback import unpin
 
             return unpin(options)
+        case "retry":
+            from sluicegate.cli.retry import run as retry
+
+            return retry(options)
         case _:
             from sluicegate.cli.checks import CHECKS
             from sluicegate.cli.validate import run as validate

@@ -216,7 +216,7 @@ def _hint(known: History, number: str) -> str:
 def before(known: History) -> Entry:
     """The revision to return to where none is named: the one that served before.
 
-    While another is to take over, that is the one that serves still; else the one that the traffic left last.
+    While another is to take over, or has failed to, that is the one that serves still; else the one that the traffic left last.
 
     Raises:
         NoSuchRevision: there is none, or it cannot be known which.
@@ -231,7 +231,7 @@ def before(known: History) -> Entry:
         raise NoSuchRevision(
             f"no revision of {name} serves, so none served before: name a REVISION, or correct the spec"
         )
-    if known.target is not None and stable.recorded:
+    if stable.recorded and (known.target is not None or any(each.role == Role.FAILED for each in known.entries)):
         return stable
     found = _last_released(known, stable) or next(
         (each for each in known.entries if each.recorded and (each.number or 0) < (stable.number or 0)), None

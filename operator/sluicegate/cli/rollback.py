@@ -9,23 +9,22 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from sluicegate.api import duration, names
 from sluicegate.api.status import ConditionType
 from sluicegate.cli import cluster, layout
+from sluicegate.cli.annotate import REMOVE, Named, annotate
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.history import read
 from sluicegate.cli.revisions import Entry, History, NoSuchRevision, before, find
 from sluicegate.core import observe
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Conflict, Forbidden, KubeError, Unreachable
-from sluicegate.kube.kinds import MODEL_DEPLOYMENT, POD
+from sluicegate.kube.errors import Forbidden, KubeError, Unreachable
+from sluicegate.kube.kinds import POD
 
-ATTEMPTS = 8
-"""Writes that are tried where somebody else writes first: the operator writes status while things change."""
 INTERVAL = 1.0
 SLACK = 60.0
 """Seconds beyond progressDeadline that `--wait` waits: traffic moves once the pods are ready."""
@@ -48,7 +47,7 @@ def rollback(options: argparse.Namespace) -> int:
             done[:] = [(known, chosen)]
             return None if chosen.pinned else chosen.hash
 
-        await _write(client, where, options.name, patch)
+        await annotate(client, Named(where, options.name, names.ANNOTATION_PIN), patch)
         known, chosen = done[0]
         starts = None if chosen.ready or chosen.role == "Stable" else await _start_seconds(client, known)
         for line in told(known, chosen, starts):
@@ -71,18 +70,14 @@ def unpin(options: argparse.Namespace) -> int:
 
         async def patch(known: History) -> str | None:
             found[:] = [known]
-            return _REMOVE if known.pin is not None else None
+            return REMOVE if known.pin is not None else None
 
-        await _write(client, where, options.name, patch)
+        await annotate(client, Named(where, options.name, names.ANNOTATION_PIN), patch)
         for line in released(found[0]):
             print(line)
         return 0
 
     return cluster.run(options, work)
-
-
-_REMOVE = ""
-"""In place of a hash: no pin."""
 
 
 def choose(known: History, word: str | None) -> Entry:
@@ -146,50 +141,6 @@ def released(known: History) -> Iterator[str]:
     known_as = f", which is {model.name} version {model.version}" if model and model.name and model.version else ""
     yield f"{what}: unpinned from {held}."
     yield f"What the spec says serves again, once it is ready: {uri}{known_as}. To see it: sluicegate get {known.name}"
-
-
-async def _write(
-    client: KubeClient, namespace: str, name: str, decide: Callable[[History], Awaitable[str | None]]
-) -> None:
-    """Sets or removes the annotation on the very object that was looked at; if somebody wrote first, looks again.
-
-    Args:
-        client: The cluster.
-        namespace: Of the ModelDeployment.
-        name: Of the ModelDeployment.
-        decide: From what is there to the annotation's new value: `_REMOVE` removes it, None leaves it.
-
-    Raises:
-        Failed: others write all the time.
-    """
-    for attempt in range(ATTEMPTS):
-        known, notes = await read(client, namespace, name)
-        value = await decide(known)
-        if value is None:
-            return
-        seen = {
-            "namespace": namespace,
-            "name": name,
-            "resourceVersion": known.resource.metadata.resource_version,
-        }
-        pin = {names.ANNOTATION_PIN: value or None}
-        try:
-            written = await client.annotate(MODEL_DEPLOYMENT, seen, pin, manager=names.CLI_MANAGER)
-        except Conflict:
-            await asyncio.sleep(0.1 * (attempt + 1))
-            continue
-        for note in (*notes, *_owned_by_others(written)):
-            print(f"note: {note}", file=sys.stderr)
-        return
-    raise Failed(f"{namespace}/{name} is written to all the time, so the annotation could not be set: try again")
-
-
-def _owned_by_others(written: Mapping[str, Any]) -> Iterator[str]:
-    """Who applies the annotation too, and so will set it again: a GitOps tool that has it in its repository."""
-    for entry in written["metadata"].get("managedFields") or ():
-        owned = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {}
-        if entry.get("operation") == "Apply" and f"f:{names.ANNOTATION_PIN}" in owned:
-            yield f"{entry.get('manager')} applies the annotation {names.ANNOTATION_PIN} too: change it there, or it comes back"
 
 
 async def _start_seconds(client: KubeClient, known: History) -> int | None:

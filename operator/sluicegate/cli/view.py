@@ -248,7 +248,7 @@ def pod(raw: Raw) -> PodView:
         state=_state(raw, facts.ready, facts.deleting),
         ready=facts.ready and not facts.deleting,
         restarts=sum(int(each.get("restartCount") or 0) for each in containers),
-        created=time_of(facts.created),
+        created=time_of(raw["metadata"].get("creationTimestamp")),
         node=(raw.get("spec") or {}).get("nodeName"),
         problem=f"{facts.problem.reason}: {facts.problem.message}" if facts.problem and not facts.deleting else None,
     )

@@ -23,6 +23,8 @@ def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -
     for entry in after.revisions:
         if entry.revision not in known:
             yield Announcement("Normal", "RevisionCreated", f"Revision {entry.name} of {entry.model} was made.")
+    for uri, version, now in version_changes(before, after):
+        yield Announcement("Normal", "ModelChanged", f"{uri} is now version {now}; it was {version}.")
     old, new = _stable(before), _stable(after)
     if new is not None and new != old:
         names = {entry.revision: entry.name for entry in after.revisions}
@@ -32,6 +34,15 @@ def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -
         share = f"has {after.canary} of the requests" if after.canary else "is gone"
         yield Announcement("Normal", "CanaryWeight", f"The canary {share}.")
     yield from _ready(before, after)
+
+
+def version_changes(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[tuple[str, str, str]]:
+    """(URI, version before, version after) of each URI that has come to mean another version, while the spec stayed."""
+    for old, new in ((before.model, after.model), (before.canary_model, after.canary_model)):
+        if old is None or new is None or (old.uri, old.registry) != (new.uri, new.registry):
+            continue
+        if old.version is not None and new.version is not None and old.version != new.version:
+            yield new.uri, old.version, new.version
 
 
 def _stable(status: ModelDeploymentStatus) -> str | None:

@@ -14,6 +14,8 @@ from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import CanarySpec, ModelDeploymentSpec, ModelOverride, ModelSpec, RuntimeSpec, ScalingSpec
 from sluicegate.api.traffic import Header
+from sluicegate.core import guard
+from sluicegate.core.annotations import named, pinned
 from sluicegate.core.facts import Problem, Snapshot
 
 
@@ -69,21 +71,11 @@ def _runtime(base: RuntimeSpec, override: RuntimeSpec | None) -> RuntimeSpec:
     return replace(base, **changes)
 
 
-def named(snapshot: Snapshot, annotation: str) -> str | None:
-    """The hash of the revision that an annotation names, by its hash or as NAME-HASH; None without the annotation."""
-    value = snapshot.resource.metadata.annotations.get(annotation)
-    return value.strip().removeprefix(f"{snapshot.resource.metadata.name}-") if value is not None else None
-
-
-def pinned(snapshot: Snapshot) -> str | None:
-    """The revision that the annotation `pin` holds in place; None without one, or where it names none that is there."""
-    revision = named(snapshot, names.ANNOTATION_PIN)
-    return revision if revision in snapshot.revisions else None
-
-
 def held_at_zero(snapshot: Snapshot, canary: str | None) -> bool:
-    """Whether a person has taken the canary's share away, by pinning a revision or aborting the canary."""
-    return pinned(snapshot) is not None or (canary is not None and named(snapshot, names.ANNOTATION_ABORT) == canary)
+    """Whether the canary gets no request: a person has pinned a revision or aborted it, or its signature does not fit."""
+    if pinned(snapshot) is not None or (canary is not None and named(snapshot, names.ANNOTATION_ABORT) == canary):
+        return True
+    return bool(guard.changes(snapshot, canary))
 
 
 def declared_weight(snapshot: Snapshot, canary: str | None) -> int:

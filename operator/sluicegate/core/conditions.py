@@ -11,7 +11,8 @@ from typing import Literal
 
 from sluicegate.api import names
 from sluicegate.api.status import Condition, ConditionType
-from sluicegate.core import canary
+from sluicegate.core import canary, stale
+from sluicegate.core.annotations import pinned
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.lineup import same_as_base
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
@@ -49,6 +50,7 @@ def verdicts(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> dict[Condi
     ready = _ready(snapshot, plan, judgement, available)
     stalled = judgement.worst if judgement.worst is not None and judgement.worst.waits_for_user else None
     done = ready.status == "True"
+    told = {ConditionType.STALE: _stale(snapshot, plan)} if snapshot.resource.spec.model.max_staleness else {}
     return {
         ConditionType.READY: ready,
         ConditionType.AVAILABLE: available,
@@ -61,11 +63,16 @@ def verdicts(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> dict[Condi
         ConditionType.STALLED: Verdict("True", stalled.reason, stalled.message)
         if stalled
         else Verdict("False", "NotStalled", ""),
-    }
+    } | told
 
 
 def _resolved(snapshot: Snapshot) -> Verdict:
     resolved = snapshot.target.resolved
+    troubles = [
+        each.trouble for each in (snapshot.target, snapshot.canary) if each is not None and each.trouble is not None
+    ]
+    if troubles and snapshot.target.problem is None:
+        return Verdict("False", troubles[0].reason, troubles[0].message)
     if resolved is not None:
         what = f"{resolved.name} version {resolved.version}" if resolved.version else resolved.source
         return Verdict("True", "Resolved", f"{resolved.uri} is {what}.")
@@ -73,6 +80,20 @@ def _resolved(snapshot: Snapshot) -> Verdict:
     if problem is None:
         return Verdict("Unknown", "Resolving", f"Asking for {snapshot.resource.spec.model.uri}.")
     return Verdict("False", problem.reason, problem.message)
+
+
+def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
+    left, since = stale.patience_left(snapshot, plan.stable), stale.newer_since(snapshot, plan.stable)
+    wanted, limit = snapshot.target.resolved, snapshot.resource.spec.model.max_staleness
+    if left is None or since is None or wanted is None:
+        return Verdict("False", "Current", "The version that the spec asks for serves.")
+    serving = snapshot.revisions[plan.stable or ""].model
+    words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
+    if left > 0:
+        return Verdict("False", "Waiting", f"{words}; spec.model.maxStaleness allows {limit}.")
+    return Verdict(
+        "True", "NewerVersion", f"{words}: longer than spec.model.maxStaleness ({limit}). Ready says what keeps it."
+    )
 
 
 def _available(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
@@ -100,7 +121,7 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
             else _stays(snapshot, plan, available, judgement)
         )
         return Verdict("False", judgement.worst.reason, judgement.worst.message + suffix)
-    if (pin := canary.pinned(snapshot)) is not None and pin != snapshot.target.revision and plan.target is None:
+    if (pin := pinned(snapshot)) is not None and pin != snapshot.target.revision and plan.target is None:
         child = names.child_name(snapshot.resource.metadata.name, pin)
         return Verdict(
             "False",

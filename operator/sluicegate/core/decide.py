@@ -12,9 +12,10 @@ from datetime import datetime
 
 from sluicegate.api import duration
 from sluicegate.api.status import Role
-from sluicegate.core import replace, scaling
+from sluicegate.core import deadline, replace, scaling, stale
 from sluicegate.core.canary import declared_weight
 from sluicegate.core.facts import Revision, Snapshot
+from sluicegate.core.failed import failed
 from sluicegate.core.lineup import lineup_of
 from sluicegate.core.observe import time_of
 from sluicegate.core.plan import Fixed, Lineup, Plan, RevisionPlan
@@ -31,9 +32,7 @@ def decide(snapshot: Snapshot) -> Plan:
         return Plan(revisions=_parked(snapshot, ()))
     leaving = _leaving(snapshot, lineup)
     warm = [each for each in leaving if released(snapshot, each)]
-    kept = [each for each in warm if _delay_left(snapshot, each) > 0][
-        : 0 if _makes_way(snapshot, lineup) else KEPT_WARM
-    ]
+    kept = [each for each in warm if _delay_left(snapshot, each) > 0][:KEPT_WARM]
     going = tuple(each for each in leaving if each not in warm or each in kept)
     live = (*_serving(snapshot, lineup), *(_retiring(snapshot, each) for each in going))
     parked = _parked(snapshot, tuple(entry.hash for entry in live))
@@ -50,9 +49,10 @@ def decide(snapshot: Snapshot) -> Plan:
         shifted=moved,
         recheck_after=_soonest(
             *(_delay_left(snapshot, each) for each in kept),
-            _deadline_left(snapshot, lineup.target),
-            canary_deadline_left(snapshot, lineup.next_canary or lineup.canary),
+            deadline.target_left(snapshot, lineup.target),
+            deadline.canary_left(snapshot, lineup.next_canary or lineup.canary),
             scaling.patience_left(snapshot, lineup.stable),
+            stale.patience_left(snapshot, lineup.stable),
         ),
     )
 
@@ -79,12 +79,6 @@ def _serving(snapshot: Snapshot, lineup: Lineup) -> Iterator[RevisionPlan]:
             yield RevisionPlan(revision, role, scale, _new(snapshot, revision), weight)
 
 
-def _makes_way(snapshot: Snapshot, lineup: Lineup) -> bool:
-    """Whether pods without traffic go at once, because those with traffic wait for their room."""
-    full = replace.waits_for_room(snapshot, lineup.stable) or replace.waits_for_room(snapshot, lineup.target)
-    return full and snapshot.resource.spec.rollout.when_full == "Replace"
-
-
 def _new(snapshot: Snapshot, revision: str) -> bool:
     return revision not in snapshot.revisions
 
@@ -102,7 +96,8 @@ def _leaving(snapshot: Snapshot, lineup: Lineup) -> tuple[str, ...]:
     for revision in _by_number(snapshot):
         if revision.hash not in known and _has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash):
             known.append(revision.hash)
-    return tuple(each for each in known if each not in lineup.all and snapshot.pods.get(each))
+    given_up = {each for each in known if failed(snapshot, each) and released(snapshot, each)}
+    return tuple(each for each in known if each not in (*lineup.all, *given_up) and snapshot.pods.get(each))
 
 
 def _lately_released(snapshot: Snapshot) -> list[str]:
@@ -135,32 +130,6 @@ def _delay_left(snapshot: Snapshot, revision: str) -> float:
     return max(0.0, delay - (snapshot.now - since).total_seconds())
 
 
-def started_at(snapshot: Snapshot, target: str) -> datetime:
-    """When `target` became the one that is to take over."""
-    rollout = snapshot.resource.status.rollout
-    if rollout is not None and rollout.target == target:
-        return time_of(rollout.started_at) or snapshot.now
-    return snapshot.now
-
-
-def _deadline_left(snapshot: Snapshot, target: str | None) -> float | None:
-    if target is None or snapshot.resource.spec.paused:
-        return None
-    deadline = duration.seconds(snapshot.resource.spec.rollout.progress_deadline)
-    left = deadline - (snapshot.now - started_at(snapshot, target)).total_seconds()
-    return left if left > 0 else None
-
-
-def canary_deadline_left(snapshot: Snapshot, revision: str | None) -> float | None:
-    """Seconds of progressDeadline that are left to the oldest pod of a canary that is not ready; 0 when it is over."""
-    waiting = [time_of(pod.created) for pod in snapshot.live_pods(revision) if not pod.ready]
-    since = min((each for each in waiting if each is not None), default=None)
-    if since is None:
-        return None
-    deadline = duration.seconds(snapshot.resource.spec.rollout.progress_deadline)
-    return max(0.0, deadline - (snapshot.now - since).total_seconds())
-
-
 def _soonest(*seconds: float | None) -> float | None:
     return min((each for each in seconds if each), default=None)
 
@@ -171,7 +140,7 @@ def _by_number(snapshot: Snapshot) -> list[Revision]:
 
 def _parked(snapshot: Snapshot, live: tuple[str, ...]) -> tuple[RevisionPlan, ...]:
     return tuple(
-        RevisionPlan(revision.hash, Role.PARKED, Fixed(0))
+        RevisionPlan(revision.hash, Role.FAILED if failed(snapshot, revision.hash) else Role.PARKED, Fixed(0))
         for revision in _by_number(snapshot)
         if revision.hash not in live
     )
@@ -182,10 +151,10 @@ def _forgotten(
 ) -> tuple[str, ...]:
     """Parked revisions beyond the limit, once drained, and Deployments whose ControllerRevision is gone.
 
-    The latter cannot be rendered any more, so nothing scales them down: they go whole, once no traffic can be on them.
+    One that failed is kept, or it would be made and tried anew. The latter cannot be rendered any more, so nothing scales them down: they go whole, once no traffic can be on them.
     """
     limit = snapshot.resource.spec.rollout.history_limit
-    beyond = {entry.hash for entry in parked[limit:]}
+    beyond = {entry.hash for entry in [each for each in parked if each.role is Role.PARKED][limit:]}
     orphans = set(snapshot.deployments) - set(snapshot.revisions) - {entry.hash for entry in live}
     drained = {each for each in beyond | orphans if not snapshot.ready_pods(each)}
     return tuple(sorted(drained | orphans if calm else drained))

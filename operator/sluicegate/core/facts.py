@@ -17,6 +17,7 @@ from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
 from sluicegate.core.intent import Intent
 from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.signature import Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,10 @@ class PodFacts:
     problem: Problem | None = None
     digest: str | None = None
     """Digest of the artifacts that its init container fetched."""
-    created: str = ""
+    signature: Signature | None = None
+    """Of the model that its init container fetched."""
+    waiting_since: str = ""
+    """When it was made, or ceased to be ready."""
     room: str = ""
     """Digest of what it asks of a node: pods with the same one can take each other's place."""
 
@@ -174,6 +178,11 @@ class Target:
     resolved: ResolvedModel | None = None
     intent: Intent | None = None
     problem: Problem | None = None
+    trouble: Problem | None = None
+    """Why nothing newer is known of a followed model; what was resolved before stays. One that waits for the user is an
+    alias (or version) that is gone; any other is the registry's."""
+    again: bool = False
+    """Whether the trouble has to be tried again, because nobody will say when it is over."""
 
     @property
     def revision(self) -> str | None:
@@ -219,6 +228,18 @@ class Snapshot:
     def recorded(self, role: Role) -> tuple[str, ...]:
         """Hashes of the revisions that status has in a role, in its order."""
         return tuple(entry.revision for entry in self.resource.status.revisions if entry.role == role)
+
+    @property
+    def stable(self) -> str | None:
+        """The revision that serves: as status says, or as the Service shows where the status was lost."""
+        for revision in self.recorded(Role.STABLE):
+            if revision in self.revisions:
+                return revision
+        if not self.resource.status.revisions and self.service is not None:
+            found = self.service.revision
+            if found in self.revisions and self.ready_pods(found):
+                return found
+        return None
 
     @property
     def split(self) -> Split:

@@ -7,7 +7,6 @@ reasons, and the scheduler's PodScheduled condition.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -215,16 +214,3 @@ def _memory_limit(pod: Mapping[str, Any], container: str) -> str:
             limit = ((entry.get("resources") or {}).get("limits") or {}).get("memory")
             return f" of {limit}" if limit else ""
     return ""
-
-
-def fetched_digest(pod: Mapping[str, Any]) -> str | None:
-    """The digest that the fetching container left as its termination message, or None."""
-    for entry in (pod.get("status") or {}).get("initContainerStatuses") or ():
-        ended = (entry.get("state") or {}).get("terminated") or {}
-        if entry.get("name") == names.FETCH_CONTAINER and ended.get("exitCode") == 0:
-            try:
-                digest = json.loads(ended.get("message") or "").get("digest")
-            except (ValueError, AttributeError):
-                return None
-            return digest if isinstance(digest, str) else None
-    return None

@@ -7,60 +7,48 @@ from __future__ import annotations
 
 from sluicegate.api import names
 from sluicegate.api.status import Role
-from sluicegate.core import canary, replace, scaling
+from sluicegate.core import guard, replace, scaling
+from sluicegate.core.annotations import named, pinned
 from sluicegate.core.facts import Snapshot
+from sluicegate.core.failed import failed
 from sluicegate.core.plan import Lineup
 from sluicegate.core.traffic import released
 
 
 def lineup_of(snapshot: Snapshot) -> Lineup:
     """The lineup, with the promotions that have become possible."""
-    stable, target = _promote(snapshot, stable_of(snapshot), _wanted(snapshot))
+    stable, target = _promote(snapshot, snapshot.stable, _wanted(snapshot))
     now, following = _canaries(snapshot, stable, target)
     return Lineup(stable, target, now, following)
 
 
-def stable_of(snapshot: Snapshot) -> str | None:
-    """The revision that serves: as status says, or as the Service shows where the status was lost."""
-    for revision in snapshot.recorded(Role.STABLE):
-        if revision in snapshot.revisions:
-            return revision
-    if not snapshot.resource.status.revisions and snapshot.service is not None:
-        found = snapshot.service.revision
-        if found in snapshot.revisions and snapshot.ready_pods(found):
-            return found
-    return None
-
-
 def _wanted(snapshot: Snapshot) -> str | None:
     """The revision that is to be stable, if it can be made: the pinned one, the spec's, or while paused the one under way."""
-    pinned = canary.pinned(snapshot)
-    if pinned is not None:
-        return pinned
+    held = pinned(snapshot)
+    if held is not None:
+        return held
     if snapshot.resource.spec.paused:
         rollout = snapshot.resource.status.rollout
         under_way = rollout.target if rollout is not None else None
-        return under_way if under_way in snapshot.revisions else None
-    return None if aborted(snapshot) else snapshot.target.revision
+        return under_way if under_way in snapshot.revisions and not failed(snapshot, under_way) else None
+    return None if aborted(snapshot) or failed(snapshot, snapshot.target.revision) else snapshot.target.revision
 
 
 def aborted(snapshot: Snapshot) -> bool:
     """Whether a person has aborted the take-over of the spec's revision; one that serves already goes on serving."""
     revision = snapshot.target.revision
-    return (
-        revision is not None
-        and canary.named(snapshot, names.ANNOTATION_ABORT) == revision
-        and revision != stable_of(snapshot)
-    )
+    return revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision and revision != snapshot.stable
 
 
 def _promote(snapshot: Snapshot, stable: str | None, wanted: str | None) -> tuple[str | None, str | None]:
     """(stable, target) after promoting `wanted`, if it is able to carry the traffic."""
     if wanted is None or wanted == stable:
         return stable, None
-    if snapshot.resource.spec.paused and canary.pinned(snapshot) is None:
+    if snapshot.resource.spec.paused and pinned(snapshot) is None:
         return stable, wanted
-    able = snapshot.able_pods(wanted) >= replace.needed(snapshot, wanted, stable)
+    able = snapshot.able_pods(wanted) >= replace.needed(snapshot, wanted, stable) and not guard.changes(
+        snapshot, wanted
+    )
     made = wanted in snapshot.revisions and wanted in snapshot.deployments
     return (wanted, None) if able and made and not _crowded(snapshot, stable, wanted) else (stable, wanted)
 
@@ -74,7 +62,7 @@ def _crowded(snapshot: Snapshot, stable: str | None, wanted: str) -> bool:
 def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tuple[str | None, str | None]:
     """(canary, next canary). A canary that serves keeps its place until the one that follows is able to take it.
 
-    A canary that is being promoted is the target, and one that resolves to the base's revision is none. While the base
+    One that failed is none. A canary that is being promoted is the target, and one that resolves to the base's revision is none. While the base
     changes, a canary that would be the fourth revision with pods waits.
     """
     known = (each for each in snapshot.recorded(Role.CANARY) if each in snapshot.revisions)
@@ -88,9 +76,12 @@ def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tup
         return current, None
     if wanted in (stable, target):
         return None, None
+    if failed(snapshot, wanted):
+        return (current if current != wanted else None), None
     if current in (None, wanted) or not snapshot.able_pods(current):
         return wanted, None
-    if snapshot.able_pods(wanted) >= scaling.needed_by_canary(snapshot, wanted, stable):
+    able = snapshot.able_pods(wanted) >= scaling.needed_by_canary(snapshot, wanted, stable)
+    if able and not guard.changes(snapshot, wanted):
         return wanted, None
     return current, wanted if target is None else None
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from sluicegate.api import names
 from sluicegate.api.traffic import Header
+from sluicegate.core import signature
 from sluicegate.core.facts import (
     AutoscalerFacts,
     DeploymentFacts,
@@ -27,7 +28,7 @@ from sluicegate.core.facts import (
     ServiceFacts,
     Split,
 )
-from sluicegate.core.failures import fetched_digest, pod_problem
+from sluicegate.core.failures import pod_problem
 
 Raw = Mapping[str, Any]
 
@@ -55,17 +56,34 @@ def time_of(text: str | None) -> datetime | None:
 def pod(obj: Raw) -> PodFacts:
     """Facts of a pod."""
     metadata = obj["metadata"]
-    ready = _conditions(obj).get("Ready", {}).get("status") == "True"
+    readiness, fetched = _conditions(obj).get("Ready", {}), _fetched(obj)
+    ready = readiness.get("status") == "True"
     return PodFacts(
         name=metadata["name"],
         revision=labels(obj).get(names.LABEL_REVISION, ""),
         ready=ready,
         deleting="deletionTimestamp" in metadata,
         problem=None if ready else pod_problem(obj),
-        digest=fetched_digest(obj),
-        created=metadata.get("creationTimestamp") or "",
+        digest=fetched.get("digest"),
+        signature=signature.parse(told) if (told := fetched.get("signature")) else None,
+        waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
         room=room(obj.get("spec") or {}),
     )
+
+
+def _fetched(obj: Raw) -> dict[str, str]:
+    """What the fetching container left as its termination message."""
+    for entry in (obj.get("status") or {}).get("initContainerStatuses") or ():
+        ended = (entry.get("state") or {}).get("terminated") or {}
+        if entry.get("name") == names.FETCH_CONTAINER and ended.get("exitCode") == 0:
+            try:
+                found = json.loads(ended.get("message") or "")
+            except ValueError:
+                return {}
+            return (
+                {key: each for key, each in found.items() if isinstance(each, str)} if isinstance(found, dict) else {}
+            )
+    return {}
 
 
 def room(spec: Raw) -> str:

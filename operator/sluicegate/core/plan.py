@@ -47,8 +47,8 @@ class RevisionPlan:
 
     @property
     def parked(self) -> bool:
-        """Whether it only exists for a rollback."""
-        return self.role is Role.PARKED
+        """Whether it has nothing but its record and an empty Deployment."""
+        return self.role in (Role.PARKED, Role.FAILED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from sluicegate.api import duration, names
-from sluicegate.core import canary
-from sluicegate.core.decide import canary_deadline_left, started_at
+from sluicegate.api import names
+from sluicegate.core import canary, deadline, failed, guard
+from sluicegate.core.annotations import named
 from sluicegate.core.facts import Problem, Snapshot
 from sluicegate.core.lineup import aborted
 from sluicegate.core.plan import Plan
@@ -29,10 +29,13 @@ class Judgement:
     canary: Problem | None = None
     """The canary does not come up, or not as declared."""
 
+    model: Problem | None = None
+    """What the spec follows is gone from the registry."""
+
     @property
     def worst(self) -> Problem | None:
         """The one that a reader should see first."""
-        return self.spec or self.target or self.traffic or self.canary or self.scaling
+        return self.spec or self.target or self.traffic or self.canary or self.scaling or self.model
 
 
 def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Judgement:
@@ -46,11 +49,28 @@ def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Jud
     shown = plan.target or plan.stable
     return Judgement(
         spec=snapshot.target.problem or refused,
-        target=_in_place(snapshot, plan, revision_problem(snapshot, shown)) or _late(snapshot, plan),
+        target=given_up(snapshot, snapshot.target.revision)
+        or _in_place(snapshot, plan, revision_problem(snapshot, shown))
+        or guard.problem(snapshot, plan.target)
+        or _late(snapshot, plan),
         traffic=_traffic_problem(snapshot),
         scaling=_scaling_problem(snapshot, plan.stable),
         canary=_canary_problem(snapshot, plan),
+        model=_gone(snapshot),
     )
+
+
+def given_up(snapshot: Snapshot, revision: str | None) -> Problem | None:
+    """Why a revision that the spec asks for is not tried any more."""
+    return failed.problem(snapshot, revision, revision_problem(snapshot, revision))
+
+
+def _gone(snapshot: Snapshot) -> Problem | None:
+    """The alias, stage or model that is followed and is not there any more; a registry in trouble is no reason not to be Ready."""
+    found = [
+        each.trouble for each in (snapshot.target, snapshot.canary) if each is not None and each.trouble is not None
+    ]
+    return next((each for each in found if each.waits_for_user), None)
 
 
 def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
@@ -61,15 +81,18 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
             "Aborted", f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}."
         )
     revision = plan.lineup.next_canary or plan.canary
-    found = revision_problem(snapshot, revision)
+    wanted = snapshot.canary.revision if snapshot.canary is not None else None
+    found = given_up(snapshot, wanted) or revision_problem(snapshot, revision)
     if found is not None:
         return replace(found, message=f"Canary: {found.message}")
-    if revision is not None and canary.named(snapshot, names.ANNOTATION_ABORT) == revision:
+    if (changed := guard.problem(snapshot, revision)) is not None:
+        return changed
+    if revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision:
         return Problem(
             "Aborted",
             f"The canary was aborted, so it has no share: change spec.canary, or remove {names.ANNOTATION_ABORT}.",
         )
-    if canary_deadline_left(snapshot, revision) == 0:
+    if deadline.canary_left(snapshot, revision) == 0:
         text = snapshot.resource.spec.rollout.progress_deadline
         return Problem(
             "ProgressDeadlineExceeded",
@@ -135,7 +158,7 @@ def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
     if len(snapshot.ready_pods(plan.target)) >= max(1, needed(snapshot, plan.target, plan.stable)):
         return None  # it waits for something else than its pods
     text = snapshot.resource.spec.rollout.progress_deadline
-    if (snapshot.now - started_at(snapshot, plan.target)).total_seconds() < duration.seconds(text):
+    if deadline.target_left(snapshot, plan.target) != 0:
         return None
     child = names.child_name(snapshot.resource.metadata.name, plan.target)
     return Problem(

@@ -8,7 +8,7 @@ makes way where it would not help: the new pods must ask of a node exactly what 
 
 from __future__ import annotations
 
-from sluicegate.core import scaling
+from sluicegate.core import guard, scaling
 from sluicegate.core.facts import PodFacts, Snapshot
 from sluicegate.core.plan import Fixed
 
@@ -41,8 +41,12 @@ def remaining(snapshot: Snapshot, target: str | None, stable: str | None) -> Fix
     came = [pod for pod in snapshot.live_pods(target) if not _lacks_room(pod)]
     leaving = any(pod.deleting for pod in snapshot.pods.get(stable or "", ()))
     settled = there.current == there.replicas and not leaving and all(pod.ready for pod in came)
-    one = 1 if settled and there.replicas and would_help(snapshot, target, stable) else 0
-    return Fixed(there.replicas - one)
+    enough = len(snapshot.ready_pods(target)) >= needed(
+        snapshot, target or "", stable
+    )  # it takes over as soon as it is listed
+    wanted = not enough and not guard.changes(snapshot, target)
+    makes_way = settled and wanted and there.replicas > 0 and would_help(snapshot, target, stable)
+    return Fixed(there.replicas - makes_way)
 
 
 def needed(snapshot: Snapshot, target: str, stable: str | None) -> int:

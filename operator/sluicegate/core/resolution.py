@@ -120,6 +120,16 @@ def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFail
     )
 
 
+def secret_unread(namespace: str, name: str, registry: str, error: Exception) -> ResolutionFailure:
+    """The failure for a registry whose Secret the API server did not give; it passes by itself."""
+    return ResolutionFailure(
+        ResolutionReason.SECRET_NOT_FOUND,
+        f'The Secret "{name}" in namespace "{namespace}", with the credentials of registry "{registry}", could not be read: '
+        f"{error}. It is tried again by itself.",
+        transient=True,
+    )
+
+
 def secret_invalid(secret: str, problem: str) -> ResolutionFailure:
     """The failure for a Secret that holds no usable credentials; `problem` must not quote a value."""
     return ResolutionFailure(ResolutionReason.SECRET_INVALID, f"{secret} cannot be used: {problem}.")

@@ -8,9 +8,10 @@ from msgspec.structs import replace
 
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
-from sluicegate.core import conditions, problems
+from sluicegate.core import conditions, failed, problems
 from sluicegate.core.canary import canary_view
-from sluicegate.core.decide import released_at, started_at
+from sluicegate.core.deadline import started_at
+from sluicegate.core.decide import released_at
 from sluicegate.core.facts import GatewayFacts, Problem, Revision, Snapshot, Target
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.traffic import path_prefix
@@ -117,12 +118,12 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
     record = snapshot.revisions.get(entry.hash) or _unborn(snapshot, entry.hash)
     free_since = _free_since(snapshot, entry)
     parked = entry.parked or free_since is not None
-    problem = None if parked else problems.revision_problem(snapshot, entry.hash)
+    reason, message = _why(snapshot, entry, parked)
     return RevisionStatus(
         name=names.child_name(snapshot.resource.metadata.name, entry.hash),
         revision=entry.hash,
         number=record.number,
-        role=Role.PARKED.value if parked else entry.role.value,
+        role=Role.PARKED.value if parked and entry.role is not Role.FAILED else entry.role.value,
         model=record.model,
         version=record.version,
         weight=entry.weight,
@@ -130,9 +131,18 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
         replicas=0 if parked else _replicas(snapshot, entry),
         ready_replicas=0 if parked else len(snapshot.ready_pods(entry.hash)),
         released_at=free_since,
-        reason=problem.reason if problem else None,
-        message=conditions.shortened(problem.message) if problem else None,
+        reason=reason,
+        message=message,
     )
+
+
+def _why(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> tuple[str | None, str | None]:
+    """(reason, message) of what keeps a revision from being ready; one that failed keeps what its pods said last."""
+    before = failed.record(snapshot, entry.hash)
+    if entry.role is Role.FAILED and before is not None:
+        return before.reason, before.message
+    found = problems.revision_problem(snapshot, entry.hash) if entry.role is Role.FAILED or not parked else None
+    return (found.reason, conditions.shortened(found.message)) if found is not None else (None, None)
 
 
 def _free_since(snapshot: Snapshot, entry: RevisionPlan) -> str | None:
@@ -185,12 +195,18 @@ def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
 def _rollout(snapshot: Snapshot, plan: Plan, judgement: problems.Judgement) -> RolloutStatus:
     if plan.target is not None:
         started = _text(started_at(snapshot, plan.target))
-        failed = judgement.target is not None and not judgement.target.lacks_room
-        phase = "Paused" if snapshot.resource.spec.paused else "Failed" if failed else "Waiting"
+        stuck = judgement.target is not None and not judgement.target.lacks_room
+        phase = "Paused" if snapshot.resource.spec.paused else "Failed" if stuck else "Waiting"
         return RolloutStatus(phase=phase, target=plan.target, started_at=started)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase="Shifting")
+    if judgement.target is not None and (given_up := snapshot.target.revision) in _roles(plan, Role.FAILED):
+        return RolloutStatus(phase="Failed", target=given_up)  # without a start: a retry has its whole time
     return RolloutStatus(phase="Idle")
+
+
+def _roles(plan: Plan, role: Role) -> set[str]:
+    return {entry.hash for entry in plan.revisions if entry.role is role}
 
 
 def differs_in_words(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:

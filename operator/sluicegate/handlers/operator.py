@@ -26,12 +26,13 @@ from sluicegate.kube.lease import Elector
 from sluicegate.kube.transport import ClientOptions
 from sluicegate.runtime.apply import Applier
 from sluicegate.runtime.caches import Caches
+from sluicegate.runtime.follow import Follower
 from sluicegate.runtime.gather import Gatherer, names_gateway
 from sluicegate.runtime.health import HealthServer
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.queue import WorkQueue
 from sluicegate.runtime.reconciler import Parts, Reconciler
-from sluicegate.runtime.registries import Resolver
+from sluicegate.runtime.registries import Registries, Resolver
 from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,10 @@ class Operator:
         self._pool = RegistryPool()
         self._events = EventRecorder(client, "sluicegate.dev/operator", socket.gethostname(), time.monotonic)
         self._watchdog = Watchdog(client, self.resources, settings.namespace, settings.resync)
-        resolver = Resolver(client, settings, self._pool)
+        registries = Registries(client, settings)
+        self._follower = Follower(self.resources, registries, self._pool, self.queue.add)
+        self._follower.observer = metrics
+        resolver = Resolver(registries, settings, self._pool, self._follower)
         parts = Parts(
             client=client,
             resources=self.resources,
@@ -85,6 +89,7 @@ class Operator:
             events=self._events,
             metrics=metrics,
         )
+        self._events.busy = lambda: self.queue.depth > 0
         self._reconciler = Reconciler(parts, self.queue)
         self._started = False
         metrics.watch_queue(lambda: self.queue.depth, lambda: self.queue.oldest_age)
@@ -149,6 +154,7 @@ class Operator:
             asyncio.create_task(self.caches.run(), name="caches"),
             asyncio.create_task(self._events.run(), name="events"),
             asyncio.create_task(self._watchdog.run(), name="watchdog"),
+            asyncio.create_task(self._follower.run(self._settings.follow_interval), name="follower"),
         ]
         self._started = True
         workers: list[asyncio.Task[None]] = []

@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 SERIES_WINDOW = 600.0
 """Seconds within which the same event again is one more of a series."""
 SERIES_INTERVAL = 60.0
-"""Seconds between two writes of one series."""
+"""Seconds between two writes of one series, the first repetition aside, which is news."""
+PATIENCE = 10.0
+"""Longest time that an event waits while its writer's owner is busy, in seconds."""
 BURST = 25
 """Events an object may have at once."""
 REFILL = 60.0
@@ -85,6 +87,8 @@ class EventRecorder:
     ) -> None:
         """Prepare; nothing is sent before `run` or `flush`.
 
+        `busy` may be set to a function that tells whether there is more important work: events wait for its end, but not for ever.
+
         Args:
             client: Used in the background only.
             component: The reporting controller, `sluicegate.dev/operator`.
@@ -98,7 +102,9 @@ class EventRecorder:
         self._wall = wall
         self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._unwritten: dict[tuple[str, str, str], _Series] = {}
         self._wake = asyncio.Event()
+        self.busy: Callable[[], bool] = lambda: False
         self.dropped = 0
         """Events given up: floods, and what could not be written."""
 
@@ -119,6 +125,7 @@ class EventRecorder:
             known.count += 1
             known.last_at, known.last_time = now, self._timestamp()
             self._series.move_to_end(key)
+            self._unwritten[key] = known
             self._wake.set()
             return
         if not self._allowed(uid, now):
@@ -136,22 +143,27 @@ class EventRecorder:
             "regarding": dict(about),
             **self._source,
         }
-        self._series[key] = _Series(body, now, time, due_at=now)
+        self._series[key] = self._unwritten[key] = _Series(body, now, time, due_at=now)
         self._series.move_to_end(key)
         while len(self._series) > MAX_SERIES:
-            _, oldest = self._series.popitem(last=False)
-            self.dropped += oldest.count > oldest.written
+            forgotten, _ = self._series.popitem(last=False)
+            self.dropped += self._unwritten.pop(forgotten, None) is not None
         self._wake.set()
 
     async def run(self) -> None:
         """Write what is recorded, until cancelled."""
         while True:
             self._wake.clear()
-            now = self._clock()
-            for series in self._pending():
-                if series.due_at <= now:
-                    await self._write(series)
+            for key, series in list(self._unwritten.items()):
+                if series.due_at <= self._clock():
+                    await self._yield(series)
+                    await self._write(key, series)
             await self._sleep()
+
+    async def _yield(self, series: _Series) -> None:
+        """Wait while there is more important work, up to the event's patience."""
+        while self.busy() and self._clock() - series.last_at < PATIENCE:  # noqa: ASYNC110  a courtesy needs no signal of its own
+            await asyncio.sleep(0.1)
 
     async def flush(self, seconds: float = 5.0) -> None:
         """Write everything outstanding, due or not; to be called after `run` has been cancelled.
@@ -161,17 +173,14 @@ class EventRecorder:
         """
         try:
             async with asyncio.timeout(seconds):
-                for series in self._pending():
-                    await self._write(series)
+                for key, series in list(self._unwritten.items()):
+                    await self._write(key, series)
         except TimeoutError:
-            logger.warning("%d events could not be written in time", len(self._pending()))
-
-    def _pending(self) -> list[_Series]:
-        return [series for series in self._series.values() if series.count > series.written]
+            logger.warning("%d events could not be written in time", len(self._unwritten))
 
     async def _sleep(self) -> None:
         """Wait for something new, or until the next series is due."""
-        due = min((series.due_at for series in self._pending()), default=None)
+        due = min((series.due_at for series in self._unwritten.values()), default=None)
         if self._wake.is_set() or (due is not None and due <= self._clock()):
             return
         try:
@@ -180,7 +189,7 @@ class EventRecorder:
         except TimeoutError:
             pass
 
-    async def _write(self, series: _Series) -> None:
+    async def _write(self, key: tuple[str, str, str], series: _Series) -> None:
         """Create the event, or bring its series up to date; failures are retried a few times, later."""
         count = series.count
         try:
@@ -193,8 +202,11 @@ class EventRecorder:
         except KubeError as error:
             self._give_up(series, count, error)
         else:
+            first = not series.written
             series.written, series.attempts = count, 0
-            series.due_at = self._clock() + SERIES_INTERVAL
+            series.due_at = self._clock() + (0.0 if first else SERIES_INTERVAL)
+        if series.count <= series.written and self._unwritten.get(key) is series:
+            del self._unwritten[key]
 
     async def _send(self, series: _Series, count: int) -> None:
         body, metadata = series.body, series.body["metadata"]

@@ -1,9 +1,9 @@
 """Jinja2 made safe for YAML.
 
 Plain Jinja2 is a trap: `0755` becomes 493, `on` True, a missing variable null, and a newline in a value adds keys. Here a
-missing variable is an error, and every `{{ value }}` is written as a JSON value in pure ASCII, which YAML reads back as exactly that
-value: no string from a spec can become anything but that string. A list or an object is not written at all: a mark stands for it, and
-it is put in its place afterwards, because writing and reading whole pod templates is most of the time that rendering takes.
+missing variable is an error, and no `{{ value }}` is ever written: a mark stands for it, and once YAML has been read the value
+itself is put in its place. So no string from a spec can become anything but that string, and since the text is the same for
+every resource, its reading is remembered.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import re
 import secrets
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jinja2
@@ -29,44 +29,20 @@ class TemplateError(ValueError):
     """A template does not give an object; the sentence says which one and where."""
 
 
-_SPECIAL = re.compile(r"\x7f|[0-9]e[+-]?[0-9]")
-"""Where JSON may not be YAML 1.1, apart from what is not ASCII: a float like 1e+16 is text to YAML."""
 _MARK = f"{secrets.token_hex(16)}:"
 """In front of the number of a part. Nobody outside this process knows it, so no string of a spec is taken for one."""
+_INSIDE = re.compile(f'"{_MARK}([0-9]+)"')
 _PARTS = "_parts"
-
-
-def quote(value: Any) -> str:
-    """A string, number, boolean or null as JSON that YAML reads back as the same value.
-
-    JSON is YAML but for characters outside the basic plane (JSON writes them as two surrogates, YAML wants one escape) and
-    floats without a point.
-    """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    if text.isascii() and not _SPECIAL.search(text):
-        return text
-    if isinstance(value, str):
-        return "".join(_escape(character) for character in text)
-    if isinstance(value, float) and "e" in text and "." not in text:
-        return text.replace("e", ".0e")
-    return text
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if code < 0x7F:
-        return character
-    return f"\\U{code:08x}" if code > 0xFFFF else f"\\u{code:04x}"
 
 
 @jinja2.pass_context
 def _written(context: jinja2.runtime.Context, value: Any) -> Any:
     """What a template writes for a value."""
-    if isinstance(value, dict | list | tuple):
-        parts: list[Any] = context[_PARTS]
-        parts.append(_plain(value))
-        return f'"{_MARK}{len(parts) - 1}"'
-    return value if isinstance(value, jinja2.Undefined) else quote(value)
+    if isinstance(value, jinja2.Undefined):
+        return value
+    parts: list[Any] = context[_PARTS]
+    parts.append(_plain(value))
+    return f'"{_MARK}{len(parts) - 1}"'
 
 
 def _plain(value: Any) -> Any:
@@ -90,10 +66,22 @@ def _filled(value: Any, parts: list[Any]) -> Any:
         return [_filled(item, parts) for item in value]
     if isinstance(value, str) and _MARK in value:
         number = value.removeprefix(_MARK)
-        if not number.isdecimal():
-            raise jinja2.TemplateRuntimeError("a list or an object stands inside a text: give it a field of its own")
-        return parts[int(number)]
+        return parts[int(number)] if number.isdecimal() else _INSIDE.sub(partial(_inside, parts), value)
     return value
+
+
+def _inside(parts: list[Any], found: re.Match[str]) -> str:
+    """A value inside a text, such as a script: as JSON."""
+    value = parts[int(found[1])]
+    if isinstance(value, dict | list):
+        raise jinja2.TemplateRuntimeError("a list or an object stands inside a text: give it a field of its own")
+    return json.dumps(value)
+
+
+@lru_cache(maxsize=512)
+def _read(text: str) -> Any:
+    """What YAML makes of a text; never changed by those who get it."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def _environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
@@ -139,7 +127,7 @@ def render_text(name: str, text: str, context: dict[str, Any]) -> dict[str, Any]
 def _parse(name: str, template: Callable[[], jinja2.Template], context: dict[str, Any]) -> dict[str, Any]:
     parts: list[Any] = []
     try:
-        parsed = _filled(yaml.load(template().render(context | {_PARTS: parts}), Loader=_Loader), parts)
+        parsed = _filled(_read(template().render(context | {_PARTS: parts})), parts)
     except jinja2.TemplateError as error:
         raise TemplateError(f"template {name}: {error}") from error
     except TypeError as error:

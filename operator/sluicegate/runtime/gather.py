@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.core import observe
 from sluicegate.core.canary import canary_view
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
+from sluicegate.core.follow import concerns_registry
 from sluicegate.core.intent import fetched_from, intent_of
 from sluicegate.core.resolution import ResolutionError
 from sluicegate.core.unsupported import unsupported
 from sluicegate.kube import kinds
 from sluicegate.render.pod import Refused, pod_template
 from sluicegate.runtime.caches import Caches
-from sluicegate.runtime.registries import Resolver
+from sluicegate.runtime.registries import Resolution
 from sluicegate.runtime.resources import Resources
 
 Manifest = dict[str, Any]
 _OF_CANARY = "spec.canary: "
+
+
+class Resolves(Protocol):
+    """What says what a URI means: see `Resolver`."""
+
+    async def resolve(self, resource: ModelDeployment) -> Resolution:
+        """What spec.model.uri means; ResolutionError where it cannot be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Gathered:
 class Gatherer:
     """Makes snapshots."""
 
-    def __init__(self, caches: Caches, resources: Resources, resolver: Resolver, settings: Settings) -> None:
+    def __init__(self, caches: Caches, resources: Resources, resolver: Resolves, settings: Settings) -> None:
         """Nothing is read before `gather`."""
         self._caches = caches
         self._resources = resources
@@ -67,16 +75,17 @@ class Gatherer:
         try:
             templates[target.intent.hash] = pod_template(resource, target.intent, self._settings)
         except Refused as error:
-            return Target(target.resolved, target.intent, error.problem)
+            return replace(target, problem=error.problem)
         return target
 
     async def _target(self, resource: ModelDeployment) -> Target:
         try:
-            resolved = await self._resolver.resolve(resource)
+            found = await self._resolver.resolve(resource)
         except ResolutionError as error:
             failure = error.failure
             return Target(problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient))
-        return Target(resolved, intent_of(resource, resolved, fetched_from(resource, resolved, self._settings)))
+        intent = intent_of(resource, found.model, fetched_from(resource, found.model, self._settings))
+        return Target(found.model, intent, trouble=_trouble(found), again=found.again)
 
     def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
@@ -128,12 +137,27 @@ class Gatherer:
         return None
 
 
+def _trouble(found: Resolution) -> Problem | None:
+    failure = found.trouble
+    if failure is None:
+        return None
+    stays = found.model.version and f"{found.model.name} version {found.model.version}"
+    return Problem(
+        failure.reason.value,
+        f"{failure.message} {stays or found.model.source}, as resolved before, stays.",
+        waits_for_user=not failure.transient and not concerns_registry(failure),
+    )
+
+
 def _of_canary(target: Target) -> Target:
     """`target` with a problem's sentence saying that it is the canary's."""
-    problem = target.problem
+    return replace(target, problem=_prefixed(target.problem), trouble=_prefixed(target.trouble))
+
+
+def _prefixed(problem: Problem | None) -> Problem | None:
     if problem is None or problem.message.startswith(_OF_CANARY):
-        return target
-    return replace(target, problem=replace(problem, message=f"{_OF_CANARY}{problem.message}"))
+        return problem
+    return replace(problem, message=f"{_OF_CANARY}{problem.message}")
 
 
 def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:

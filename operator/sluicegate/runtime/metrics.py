@@ -38,6 +38,23 @@ class Metrics:
             ["kind", "outcome"],
             registry=self.registry,
         )
+        self.polls = Counter(
+            "sluicegate_registry_polls_total",
+            "Requests for what a followed model's aliases and stages point to, by registry and outcome.",
+            ["registry", "outcome"],
+            registry=self.registry,
+        )
+        self.registry_up = Gauge(
+            "sluicegate_registry_up",
+            "1 while a registry that is followed answers, 0 while it does not.",
+            ["registry"],
+            registry=self.registry,
+        )
+        self.model_changes = Counter(
+            "sluicegate_model_changes_total",
+            "Followed URIs that have come to mean another version.",
+            registry=self.registry,
+        )
         self.leading = Gauge("sluicegate_leading", "1 while this process holds the Lease.", registry=self.registry)
 
     def on_request(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
@@ -46,6 +63,11 @@ class Metrics:
         self.requests.labels(verb, kind, outcome).inc()
         if verb in WRITES:
             self.writes.labels(kind, outcome).inc()
+
+    def on_poll(self, registry: str, outcome: str, up: bool) -> None:
+        """Counts one poll of a registry; the follower's observer."""
+        self.polls.labels(registry, outcome).inc()
+        self.registry_up.labels(registry).set(up)
 
     def watch_queue(self, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Reads the work queue at each scrape."""

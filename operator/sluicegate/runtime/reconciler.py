@@ -13,7 +13,7 @@ import msgspec
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.core.announce import announcements
+from sluicegate.core.announce import announcements, version_changes
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Plan
@@ -110,7 +110,7 @@ class Reconciler:
             return "retry"
         targets = [each for each in (snapshot.target, snapshot.canary) if each is not None]
         unresolved = any(each.problem is not None and each.intent is None for each in targets)
-        if applied.refused is not None or unresolved:
+        if applied.refused is not None or unresolved or any(each.again for each in targets):
             self._queue.retry(key)
             return "retry"
         self._queue.forget(key)
@@ -145,5 +145,7 @@ class Reconciler:
         self._status_differs.pop(key, None)
         self._parts.resources.offer(answer)
         about = {"apiVersion": names.API_VERSION, "kind": names.KIND, **metadata}
+        for _ in version_changes(resource.status, status):
+            self._parts.metrics.model_changes.inc()
         for severity, reason, message in announcements(resource.status, status):
             self._parts.events.record(about, severity, reason, message, "Reconcile")

@@ -2,44 +2,168 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
+from sluicegate.core.follow import Followed, ModelView
 from sluicegate.core.intent import registry_of
-from sluicegate.core.model_uri import InvalidModelUri, ModelRef, parse
+from sluicegate.core.model_uri import InvalidModelUri, ModelRef, RegistryVersion, parse
 from sluicegate.core.resolution import (
     ResolutionError,
+    ResolutionFailure,
     ResolvedModel,
     invalid_uri,
     registry_unknown,
     resolve_locally,
     secret_not_found,
+    secret_unread,
 )
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Forbidden
+from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import SECRET
+
+REMEMBERED = 60.0
+"""Seconds for which a version is not asked for again: a deleted model may come back under its name, with other versions."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryRef:
+    """A registry as a resource names it: which server, with which Secret."""
+
+    name: str
+    """As configured, or the URL of an inline one."""
+    tracking_uri: str
+    namespace: str
+    """Of the Secret."""
+    secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a URI means, and what is wrong with finding out."""
+
+    model: ResolvedModel
+    trouble: ResolutionFailure | None = None
+    """Why nothing newer is known; `model` is then what was resolved before."""
+    again: bool = False
+    """Whether nobody will say when the trouble is over, so that it has to be tried again."""
+
+
+class Registries:
+    """From resources to registries that can be asked."""
+
+    def __init__(self, client: KubeClient, settings: Settings) -> None:
+        """The client reads Secrets."""
+        self._client = client
+        self._settings = settings
+
+    def ref_of(self, resource: ModelDeployment) -> RegistryRef:
+        """The registry of `resource`.
+
+        Raises:
+            ResolutionError: the settings have none of that name.
+        """
+        inline = resource.spec.model.inline_registry
+        name = registry_of(resource.spec.model, self._settings.default_registry)
+        if inline is not None:
+            secret = inline.secret_ref.name if inline.secret_ref is not None else None
+            return RegistryRef(name, inline.tracking_uri, resource.metadata.namespace, secret)
+        if name not in self._settings.registries:
+            raise ResolutionError(registry_unknown(name, self._settings.registries))
+        configured = self._settings.registries[name]
+        return RegistryRef(name, configured.tracking_uri, self._settings.operator_namespace, configured.secret)
+
+    async def endpoint(self, ref: RegistryRef) -> RegistryEndpoint:
+        """Where to ask, with credentials read afresh, so that a rotated Secret needs no restart.
+
+        Raises:
+            ResolutionError: the Secret is missing or of no use.
+        """
+        credentials = Credentials()
+        if ref.secret is not None:
+            credentials = await self._credentials(ref.namespace, ref.secret, ref.name)
+        return RegistryEndpoint(name=ref.name, tracking_uri=ref.tracking_uri, credentials=credentials)
+
+    async def _credentials(self, namespace: str, secret: str, registry: str) -> Credentials:
+        try:
+            found = await self._client.get(SECRET, namespace, secret)
+        except Forbidden:
+            found = None
+        except KubeError as error:
+            raise ResolutionError(secret_unread(namespace, secret, registry, error)) from error
+        if found is None:
+            raise ResolutionError(secret_not_found(namespace, secret, registry))
+        return Credentials.from_secret(
+            _decoded(found.get("data") or {}), f'The Secret "{secret}" in namespace "{namespace}"'
+        )
+
+
+class Views(Protocol):
+    """What is known of followed models: see `Follower`."""
+
+    def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
+        """What the last poll showed; None before the first one."""
+
+    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+        """Called with what the registry itself has just said `ref` means."""
+
+
+class _Versions:
+    """What registered versions are. All followers of an alias that moves share one question."""
+
+    def __init__(self, ask: Callable[[RegistryRef, RegistryVersion], Awaitable[ResolvedModel]]) -> None:
+        self._ask = ask
+        self._known: OrderedDict[tuple[RegistryRef, RegistryVersion], tuple[float, asyncio.Task[ResolvedModel]]] = (
+            OrderedDict()
+        )
+
+    async def get(self, registry: RegistryRef, ref: RegistryVersion) -> ResolvedModel:
+        """What `ref` is.
+
+        Raises:
+            ResolutionError: it cannot be told; the next call asks again.
+        """
+        now, key = asyncio.get_running_loop().time(), (registry, ref)
+        while self._known and next(iter(self._known.values()))[0] <= now:
+            self._known.popitem(last=False)
+        if key not in self._known:
+            self._known[key] = (now + REMEMBERED, asyncio.create_task(self._asked(key), name=f"resolve {ref}"))
+        return await asyncio.shield(self._known[key][1])
+
+    async def _asked(self, key: tuple[RegistryRef, RegistryVersion]) -> ResolvedModel:
+        try:
+            return await self._ask(*key)
+        except BaseException:
+            self._known.pop(key, None)
+            raise
 
 
 class Resolver:
-    """Resolves the model of a resource; what status has pinned for the same URI is not asked again."""
+    """Resolves the model of a resource. What status has pinned stays, until the registry points elsewhere."""
 
-    def __init__(self, client: KubeClient, settings: Settings, pool: RegistryPool) -> None:
+    def __init__(self, registries: Registries, settings: Settings, pool: RegistryPool, views: Views) -> None:
         """The pool stays the caller's to close."""
-        self._client = client
+        self._registries = registries
         self._settings = settings
         self._pool = pool
+        self._views = views
+        self._versions = _Versions(self._ask)
 
-    async def resolve(self, resource: ModelDeployment) -> ResolvedModel:
+    async def resolve(self, resource: ModelDeployment) -> Resolution:
         """What spec.model.uri means.
 
         Raises:
-            ResolutionError: it cannot be told; the reason and what to do.
+            ResolutionError: it cannot be told, and never was; the reason and what to do.
         """
         try:
             ref = parse(resource.spec.model.uri)
@@ -50,8 +174,32 @@ class Resolver:
             raise ResolutionError(registry_unknown(named, self._settings.registries))
         local = resolve_locally(ref)
         if local is not None:
-            return local
-        return self._pinned(resource) or await self._ask(resource, ref)
+            return Resolution(local)
+        registry = self._registries.ref_of(resource)
+        pinned = self._pinned(resource)
+        if pinned is not None:
+            return await self._followed(registry, ref, pinned)
+        found = await self._ask(registry, ref)
+        if isinstance(ref, Followed) and found.version is not None:
+            self._views.learned(registry, ref, found.version)
+        return Resolution(found)
+
+    async def _followed(self, registry: RegistryRef, ref: ModelRef, pinned: ResolvedModel) -> Resolution:
+        """What `ref` means by what the registry shows; `pinned` where that is the same, or cannot be told."""
+        if not isinstance(ref, Followed):
+            return Resolution(pinned)
+        seen = self._views.seen(registry, ref.name)
+        if isinstance(seen, ResolutionFailure):
+            return Resolution(pinned, seen)
+        if seen is None or (version := seen.pointed(ref)) == pinned.version:
+            return Resolution(pinned)
+        try:
+            if version is None:
+                return Resolution(await self._ask(registry, ref))  # which says what there is instead
+            found = await self._versions.get(registry, RegistryVersion(ref.name, int(version)))
+        except ResolutionError as error:
+            return Resolution(pinned, error.failure, again=error.failure.transient)
+        return Resolution(replace(found, uri=pinned.uri))
 
     def _pinned(self, resource: ModelDeployment) -> ResolvedModel | None:
         """What status has for the same URI and registry, of the base or the canary: so a promoted canary stays what it is."""
@@ -63,31 +211,8 @@ class Resolver:
                 )
         return None
 
-    async def _ask(self, resource: ModelDeployment, ref: ModelRef) -> ResolvedModel:
-        inline = resource.spec.model.inline_registry
-        name = registry_of(resource.spec.model, self._settings.default_registry)
-        if inline is not None:
-            secret = inline.secret_ref.name if inline.secret_ref is not None else None
-            url, namespace = inline.tracking_uri, resource.metadata.namespace
-        elif name in self._settings.registries:
-            configured = self._settings.registries[name]
-            secret, url, namespace = configured.secret, configured.tracking_uri, self._settings.operator_namespace
-        else:
-            raise ResolutionError(registry_unknown(name, self._settings.registries))
-        credentials = await self._credentials(namespace, secret, name) if secret is not None else Credentials()
-        return await self._pool.resolve(RegistryEndpoint(name=name, tracking_uri=url, credentials=credentials), ref)
-
-    async def _credentials(self, namespace: str, secret: str, registry: str) -> Credentials:
-        """Read afresh each time, so that a rotated Secret needs no restart."""
-        try:
-            found = await self._client.get(SECRET, namespace, secret)
-        except Forbidden:
-            found = None
-        if found is None:
-            raise ResolutionError(secret_not_found(namespace, secret, registry))
-        return Credentials.from_secret(
-            _decoded(found.get("data") or {}), f'The Secret "{secret}" in namespace "{namespace}"'
-        )
+    async def _ask(self, registry: RegistryRef, ref: ModelRef) -> ResolvedModel:
+        return await self._pool.resolve(await self._registries.endpoint(registry), ref)
 
 
 def _decoded(data: Mapping[str, str]) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sluicegate.api import duration
 from sluicegate.api.status import RevisionStatus, Role
-from sluicegate.core import replace
+from sluicegate.core import guard, replace
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Autoscaled, Plan
 
@@ -27,6 +27,7 @@ def check(world: World, snapshot: Snapshot, plan: Plan) -> None:
                 assert snapshot.endpoints.get(f"{snapshot.resource.metadata.name}-{revision}"), (
                     "requests for a backend without endpoints"
                 )
+                assert not guard.changes(snapshot, revision), "requests for a version that callers do not fit"
         allowed = {plan.stable, plan.canary, plan.target} | before.revisions
         assert wanted.revisions <= allowed, "requests for a revision that has no share"
     live = [entry for entry in plan.revisions if not entry.parked]
@@ -39,8 +40,7 @@ def check(world: World, snapshot: Snapshot, plan: Plan) -> None:
         there = snapshot.deployments.get(entry.hash)
         if entry.parked and there is not None and there.replicas > 0 and snapshot.ready_pods(entry.hash):
             assert not world.has_traffic(entry.hash), "pods with traffic are taken away"
-            may_hurry = snapshot.resource.spec.rollout.when_full == "Replace"
-            if entry.hash == newest and entry.hash in world.served_at and not may_hurry:
+            if entry.hash == newest and entry.hash in world.served_at:
                 assert (world.now - world.served_at[entry.hash]).total_seconds() >= delay, "scaleDownDelay is cut short"
         if isinstance(entry.scale, Autoscaled) and entry.scale.keep_replicas is not None and there is not None:
             assert entry.scale.keep_replicas >= there.replicas, "replicas below the present number"

@@ -290,15 +290,10 @@ def test_paused_in_the_middle_keeps_the_target_and_no_deadline_runs() -> None:
 
 
 def test_unsupported_fields_are_named() -> None:
-    world = (
-        World()
-        .rest()
-        .edit(model={"uri": "models:/churn/1", "maxStaleness": "1h"}, runtime={"dependencies": "Install"})
-        .settle()
-    )
+    world = World().rest().edit(rollout={"steps": [{"weight": 5}]}, runtime={"dependencies": "Install"}).settle()
     assert reasons(world)["Ready"] == "False Unsupported"
     assert world.condition("Ready").message.startswith(
-        "spec.model.maxStaleness, spec.runtime.dependencies are not supported"
+        "spec.rollout.steps, spec.runtime.dependencies are not supported"
     )
     assert reasons(world)["Available"] == "True Serving"
     assert reasons(world)["Stalled"] == "True Unsupported"

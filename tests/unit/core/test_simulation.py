@@ -3,14 +3,18 @@
 The safety properties are checked in `World.reconcile`, at every step; here are the lives, and what holds at their ends.
 """
 
+from dataclasses import replace
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sluicegate.api import names
 from sluicegate.api.status import Role
 from sluicegate.core.facts import Problem
 
 from .world import World
 
 BROKEN = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no.")
+FULL = Problem("Unschedulable", "No node has room.", waits_for_user=False, lacks_room=True)
 FIXED = [{"replicas": 1}, {"replicas": 3}]
 RANGES = [{"min": 1, "max": 6}, {"min": 3, "max": 4}]
 MATCH = [{"header": {"name": "x-cohort", "value": "beta"}}]
@@ -33,8 +37,10 @@ actions = st.one_of(
     st.tuples(st.sampled_from(["paused", "gateway", "refuse", "mirror"]), st.integers(0, 1)),
     st.tuples(st.just("canary"), st.integers(0, 4)),
     st.tuples(st.just("weight"), st.sampled_from([0, 1, 10, 50, 99, 100])),
-    st.tuples(st.sampled_from(["abort", "pin"]), st.integers(0, 3)),
+    st.tuples(st.sampled_from(["abort", "pin", "retry"]), st.integers(0, 3)),
     st.tuples(st.just("history"), st.integers(0, 2)),
+    st.tuples(st.just("full"), st.integers(0, 3)),
+    st.tuples(st.just("when-full"), st.integers(0, 1)),
 )
 
 
@@ -73,6 +79,11 @@ def act(world: World, name: str, number: int) -> None:
             del world.pods[victim]
         case "fail":
             world.fail(chosen, BROKEN)
+        case "full":
+            for pod in [pod for pod in world.pods.values() if pod.revision == chosen and not pod.ready]:
+                world.pods[pod.name] = replace(pod, problem=FULL)
+        case "when-full":
+            world.edit(rollout={"whenFull": "Replace" if number else "Wait"})
         case "recover":
             world.fail(chosen, None)
         case "unresolved":
@@ -92,7 +103,7 @@ def act(world: World, name: str, number: int) -> None:
         case "mirror" if "canary" in world.spec:
             world.features = MIRRORING if number else frozenset()
             world.edit(canary={**world.spec["canary"], "mirror": {"percent": 50}})
-        case "abort" | "pin":
+        case "abort" | "pin" | "retry":
             world.annotations.pop(f"sluicegate.dev/{name}", None)
             if number and chosen:
                 world.annotations[f"sluicegate.dev/{name}"] = chosen
@@ -107,7 +118,10 @@ def calm(world: World) -> World:
     world.model_problem = world.refusal = None
     world.annotations.clear()
     world.features = MIRRORING
-    world.edit(paused=None)
+    world.edit(paused=None).rest()
+    while failed := [each.revision for each in world.status.revisions if each.role == Role.FAILED]:
+        world.annotations[names.ANNOTATION_RETRY] = failed[0]
+        world.rest().annotations.clear()
     return world.rest()
 
 

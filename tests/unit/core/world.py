@@ -23,6 +23,7 @@ from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Spl
 from sluicegate.core.intent import intent_of
 from sluicegate.core.plan import Autoscaled, Plan
 from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.signature import Signature
 from sluicegate.core.status import compose
 from sluicegate.core.unsupported import unsupported
 from sluicegate.render import children
@@ -48,6 +49,8 @@ class Pod:
     problem: Problem | None = None
     digest: str | None = None
     room: str = ""
+    since: str = ""
+    """When it was made, or ceased to be ready."""
 
 
 class World:
@@ -61,6 +64,9 @@ class World:
         self.status = ModelDeploymentStatus()
         self.now = START
         self.model_problem: Problem | None = None
+        self.model_trouble: Problem | None = None
+        self.points_to: str | None = None
+        """The version that the base's URI means, where not the one that it names."""
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.pods: dict[str, Pod] = {}
         self.slices: dict[str, frozenset[str]] = {}
@@ -72,6 +78,8 @@ class World:
         self.programmed = Split()
         """What the gateway really does: the split of the last route that it accepted."""
         self.replica_failure: dict[str, str] = {}
+        self.signatures: dict[str, Signature] = {}
+        """What the pods of a revision tell of its model."""
         self.writes: list[str] = []
         self.plan = Plan()
         self._serial = 0
@@ -135,8 +143,11 @@ class World:
         if problem is not None:
             return Target(problem=problem)
         uri = resource.spec.model.uri
-        resolved = ResolvedModel(uri, f"mlflow-artifacts:/{uri[8:]}", "churn", uri.rpartition("/")[2])
-        return Target(resolved, intent_of(resource, resolved, "default"))
+        version = uri.rpartition("/")[2]
+        if self.points_to is not None and uri == self.resource.spec.model.uri:
+            version = self.points_to
+        resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version)
+        return Target(resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble)
 
     def hash_of(self, version: int) -> str:
         """The revision hash of a version under the present spec."""
@@ -158,7 +169,9 @@ class World:
                 pod.deleting,
                 None if pod.ready else pod.problem,
                 pod.digest,
-                room=pod.room,
+                self.signatures.get(pod.revision),
+                "" if pod.ready else pod.since,
+                pod.room,
             )
             pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
         service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))
@@ -258,7 +271,8 @@ class World:
             if revision not in self.replica_failure:
                 for _ in range(wanted - len(mine)):
                     self._serial += 1
-                    self.pods[f"p{self._serial}"] = Pod(f"p{self._serial}", revision)
+                    name = f"p{self._serial}"
+                    self.pods[name] = Pod(name, revision, since=self.now.isoformat())
             for pod in sorted(mine, key=lambda pod: pod.ready)[: max(0, len(mine) - wanted)]:
                 self.pods[pod.name] = replace(pod, deleting=True)
         there = {obj["metadata"]["labels"][names.LABEL_REVISION] for obj in self.of_kind("Deployment")}
@@ -281,7 +295,8 @@ class World:
         """All pods of a revision fail, or with None are well again."""
         for pod in list(self.pods.values()):
             if pod.revision == revision:
-                self.pods[pod.name] = replace(pod, ready=pod.ready and problem is None, problem=problem)
+                since = self.now.isoformat() if pod.ready and problem is not None else pod.since
+                self.pods[pod.name] = replace(pod, ready=pod.ready and problem is None, problem=problem, since=since)
         return self
 
     def finish(self) -> World:

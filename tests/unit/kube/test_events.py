@@ -71,6 +71,33 @@ def test_repetitions_become_a_series_once_a_minute(virtual: Run) -> None:
     virtual(main())
 
 
+def test_the_first_repetition_is_written_at_once(virtual: Run) -> None:
+    async def main() -> None:
+        recorder, server, task = make()
+        record(recorder)
+        await asyncio.sleep(5)
+        record(recorder)
+        await asyncio.sleep(1)
+        task.cancel()
+        assert [patch["series"]["count"] for patch in server.patched] == [2]
+
+    virtual(main())
+
+
+def test_events_wait_for_more_important_work_but_not_for_ever(virtual: Run) -> None:
+    async def main() -> None:
+        recorder, server, task = make()
+        recorder.busy = lambda: True
+        record(recorder)
+        await asyncio.sleep(events.PATIENCE - 1)
+        assert server.created == []
+        await asyncio.sleep(2)
+        assert len(server.created) == 1
+        task.cancel()
+
+    virtual(main())
+
+
 def test_after_the_window_it_is_news_again(virtual: Run) -> None:
     async def main() -> None:
         recorder, server, task = make()

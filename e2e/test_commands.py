@@ -1,0 +1,71 @@
+"""`sluicegate get` and `sluicegate diff` on the real node: what they say is what is there, and what then happens."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from e2e.support.registry import MODEL
+
+SPEC = {"rollout": {"scaleDownDelay": "3s"}, "scaling": {"replicas": 1}}
+
+
+@pytest.fixture
+def sluicegate(cluster, workspace):
+    """Runs a command as a person does; (exit code, what it prints)."""
+
+    def run(*words, given=None):
+        argv = [sys.executable, "-m", "sluicegate.cli.main", words[0], "--kubeconfig", str(cluster.kubeconfig)]
+        done = subprocess.run(
+            [*argv, "-n", workspace.namespace, *words[1:]],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        return done.returncode, done.stdout
+
+    return run
+
+
+def manifest(version, **spec):
+    model = {"uri": f"models:/{MODEL}/{version}"}
+    kind = {"apiVersion": "sluicegate.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "shop"}}
+    return json.dumps({**kind, "spec": {**SPEC, "model": model, **spec}})
+
+
+def test_what_they_say_is_what_happens(sluicegate, workspace):
+    workspace.apply("shop", model=1, **SPEC)
+    workspace.wait_ready("shop")
+    pod = workspace.pods("shop")[0]["metadata"]["name"]
+    assert sluicegate("diff", "-f", "-", given=manifest(1)) == (0, f"{workspace.namespace}/shop: no change\n")
+
+    code, said = sluicegate("diff", "-f", "-", given=manifest(1, scaling={"replicas": 2}))
+    assert code == 1
+    assert re.search(r"1 pod of shop-\w+ starts \(1 -> 2\)", said), said
+    assert "drain" not in said
+
+    canary = {"weight": 10, "model": {"uri": f"models:/{MODEL}/2"}}
+    resolve = ("--resolve", f"models:/{MODEL}/2=2")
+    code, said = sluicegate("diff", "-f", "-", *resolve, given=manifest(1, canary=canary))
+    assert code == 1
+    promised = re.search(r"new revision (shop-\S+) .* as Canary", said)
+    assert promised, said
+    assert pod not in said, "no pod of the base restarts"
+
+    workspace.apply("shop", model=1, canary=canary, **SPEC)
+    workspace.wait_ready("shop")
+    assert workspace.pods("shop", workspace.stable("shop"))[0]["metadata"]["name"] == pod
+    _, told = sluicegate("get", "shop")
+    print(told)
+    rows = {line.split()[0]: line.split() for line in told.splitlines() if line.startswith("shop-")}
+    assert promised[1] in rows or promised[1].endswith("(new)"), "the revision that diff had named"
+    weights = {row[2]: row[4:6] for row in rows.values()}
+    assert weights == {"Stable": ["90%", "90%"], "Canary": ["10%", "10%"]}
+    assert {each["metadata"]["name"] for each in workspace.pods("shop")} <= set(re.findall(r"shop-\w+-\w+-\w+", told))
+    _, table = sluicegate("get")
+    assert re.search(rf"shop +True +Serving +{MODEL}/1 +1 +10%", table), table

@@ -1,0 +1,123 @@
+"""The registry is followed: an alias or a stage moves in MLflow, and what serves moves, with nobody touching the resource."""
+
+import contextlib
+import time
+
+import pytest
+
+from e2e.support.kube import wait_until
+from e2e.support.load import predict
+from e2e.support.registry import MODEL
+from e2e.support.watch import Watch
+
+
+@pytest.fixture
+def alias(registry, workspace):
+    """An alias of the test's own, at version 1."""
+    name = workspace.namespace
+    registry.set_alias(name, 1)
+    yield name
+    with contextlib.suppress(AssertionError):
+        registry.delete_alias(name)
+
+
+@pytest.fixture
+def shop(workspace, alias):
+    """Follows the alias."""
+    workspace.apply("shop", model=f"models:/{MODEL}@{alias}")
+    workspace.wait_ready("shop")
+    return workspace
+
+
+def intent(space):
+    """What people own of the resource: it has to stay as they left it."""
+    found = space.mdep("shop")
+    return found["spec"], found["metadata"]["generation"], found["metadata"].get("annotations")
+
+
+def moved(steady, move, version):
+    """Seconds from the move to the first and to the last client that is answered by the version."""
+    began = time.monotonic()
+    move()
+    wait_until("an answer of the new version", lambda: any(lane.order[-1][1] == version for lane in steady.lanes), 90)
+    first = time.monotonic() - began
+    wait_until("every client to be answered by it", lambda: steady.settled_on(version), 60)
+    return first, time.monotonic() - began
+
+
+def test_alias_moves_there_and_back_under_load_and_the_spec_stays(shop, registry, alias, load, kube):
+    before = intent(shop)
+    with load("shop", rate=15) as steady, Watch(kube, "mdep", shop.namespace) as seen:
+        wait_until("some answers", lambda: steady.settled_on(1))
+        times = moved(steady, lambda: registry.set_alias(alias, 2), 2)
+        print(f"alias moved: first answer after {times[0]:.1f} s, every client after {times[1]:.1f} s")
+        shop.wait_ready("shop")
+        times = moved(steady, lambda: registry.set_alias(alias, 1), 1)
+        print(f"alias moved back: first answer after {times[0]:.1f} s, every client after {times[1]:.1f} s")
+    steady.check(1, 2, 1)
+    assert intent(shop) == before
+    versions = [each.obj["status"]["model"]["version"] for each in seen.of("shop")]
+    assert [one for one, next_ in zip(versions, [*versions[1:], None], strict=True) if one != next_] == ["1", "2", "1"]
+    told = [each["message"] for each in shop.list("event") if each.get("reason") == "ModelChanged"]
+    assert {each.partition(" is ")[2] for each in told} == {"now version 2; it was 1.", "now version 1; it was 2."}
+
+
+def test_stage_is_followed_too(workspace, registry, load):
+    registry.move_stage(1, "Staging")
+    try:
+        workspace.apply("shop", model=f"models:/{MODEL}/Staging")
+        workspace.wait_ready("shop")
+        with load("shop", rate=15) as steady:
+            wait_until("some answers", lambda: steady.settled_on(1))
+            moved(steady, lambda: registry.move_stage(2, "Staging"), 2)
+        steady.check(1, 2)
+    finally:
+        registry.move_stage(1, "Production")  # as the training left it
+        registry.move_stage(2, "None")
+
+
+def test_alias_that_is_gone_leaves_what_serves_and_says_so(shop, registry, alias):
+    registry.delete_alias(alias)
+    found = shop.wait_condition("shop", "Ready", "False", "AliasNotFound", timeout=40)
+    assert alias in found["message"]
+    assert shop.condition("shop", "Available")["status"] == "True"
+    assert predict(shop.urls("shop")["gateway"]) == 1
+    registry.set_alias(alias, 1)
+    shop.wait_condition("shop", "Ready", "True", timeout=40)
+
+
+@pytest.fixture
+def unplugged(kube):
+    """Takes the registry off the network, and puts it back."""
+
+    def select(app):
+        kube.merge("service", "mlflow", "mlflow", {"spec": {"selector": {"unplugged": app}}})
+
+    yield lambda: select("true")
+    select(None)
+
+
+def test_registry_away_and_a_container_restarted_meanwhile_serves_the_pinned_version(shop, kubectl, unplugged, load):
+    with load("shop", rate=10) as steady:
+        unplugged()
+        found = shop.wait_condition("shop", "ModelResolved", "False", "RegistryUnreachable", timeout=90)
+        assert "version 1, as resolved before, stays" in found["message"]
+        assert shop.condition("shop", "Ready")["status"] == "True"
+    steady.check(1, 1)
+    (pod,) = shop.pods("shop")
+    name = pod["metadata"]["name"]
+    kubectl("-n", shop.namespace, "exec", name, "-c", "model", "--", "python3", "-c", "import os; os.kill(1, 15)")
+    wait_until("the container to be another", lambda: restarts(shop) == 1, 60)
+    wait_until("it to serve", lambda: answers(shop), 60)
+    assert shop.status("shop")["model"]["version"] == "1"
+
+
+def restarts(space):
+    return space.pods("shop")[0]["status"]["containerStatuses"][0]["restartCount"]
+
+
+def answers(space):
+    try:
+        return predict(space.urls("shop")["gateway"]) == 1
+    except (AssertionError, OSError):
+        return False

@@ -1,0 +1,187 @@
+"""Model signatures: whether callers of one version can go on with another, as they are.
+
+The pods of a revision tell the signature of what they fetched (the last words of the init container), so it is known for every
+source, before any request. What is compatible follows from how MLflow enforces a schema on JSON: every required input must be
+sent, a number may become a wider one, further columns are dropped. Source: mlflow/models/utils.py, `_enforce_schema`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+Field = Mapping[str, Any]
+_LARGEST = 4 << 20
+"""Bytes of JSON that are unpacked: a pod's words are not ours."""
+_DEEPEST = 16
+_WIDER = {
+    "integer": {"long", "double"},
+    "long": {"double"},
+    "float": {"double"},
+    "int32": {"int64", "float64"},
+    "int64": {"float64"},
+    "float32": {"float64"},
+}
+"""Types that take what callers send for another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives; of a very wide one only the digest is known."""
+
+    told: str
+    """As the pod told it: equal for equal signatures."""
+    inputs: tuple[Field, ...] | None = None
+    outputs: tuple[Field, ...] | None = None
+    params: tuple[Field, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether more than the digest is known."""
+        return self.told.startswith("z:")
+
+
+@lru_cache(maxsize=4096)
+def parse(told: str) -> Signature | None:
+    """The signature in a pod's words; None for words that are none."""
+    if told.startswith("sha256:"):
+        return Signature(told)
+    if not told.startswith("z:"):
+        return None
+    try:
+        found = json.loads(zlib.decompressobj().decompress(base64.b64decode(told[2:], validate=True), _LARGEST))
+        parts = {part: _fields(found.get(part)) for part in ("inputs", "outputs", "params")}
+    except (ValueError, zlib.error, AttributeError, RecursionError):
+        return None
+    return Signature(told, parts["inputs"], parts["outputs"], parts["params"] or ())
+
+
+def _fields(found: Any) -> tuple[Field, ...] | None:
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+        raise ValueError("a schema is a list of objects")
+    return tuple(found)
+
+
+def differences(old: Signature, new: Signature) -> tuple[str, ...]:
+    """Why callers of `old` may not get along with `new`, in words; nothing where they do, or where either says too little.
+
+    Inputs: one that is required and was not sent before, or that is gone, or whose type does not take what is sent. Outputs: any
+    change. Params: one that is gone or of another type.
+    """
+    if old.told == new.told:
+        return ()
+    if not (old.whole and new.whole):
+        return ("it changed, and is too wide to say where",)
+    found = [
+        *_inputs(old.inputs, new.inputs),
+        *_outputs(old.outputs, new.outputs),
+        *_params(old.params, new.params),
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def _inputs(old: tuple[Field, ...] | None, new: tuple[Field, ...] | None) -> Iterator[str]:
+    if old is not None and new is not None:
+        yield from _compared("input ", _named(old), _named(new), 0)
+
+
+def _compared(prefix: str, old: Mapping[str, Field], new: Mapping[str, Field], depth: int) -> Iterator[str]:
+    """Complaints about fields that callers send."""
+    for name, now in new.items():
+        before = old.get(name)
+        if before is None:
+            if _required(now):
+                yield f"{prefix}{name} ({_type(now)}) is required and was not there"
+            continue
+        if _required(now) and not _required(before):
+            yield f"{prefix}{name} is required and was optional"
+        yield from _retyped(f"{prefix}{name}", before, now, depth)
+    for name, before in old.items():
+        if name not in new and _required(before):
+            yield f"{prefix}{name} ({_type(before)}) is gone"
+
+
+def _retyped(what: str, old: Field, new: Field, depth: int) -> Iterator[str]:
+    """Complaints about a field whose type does not take what callers send for it."""
+    before, now = str(old.get("type")), str(new.get("type"))
+    if depth < _DEEPEST and before == now == "object":
+        yield from _compared(f"{what}.", _properties(old), _properties(new), depth + 1)
+    elif depth < _DEEPEST and before == now and now in ("array", "map"):
+        part = {"array": "items", "map": "values"}[now]
+        yield from _retyped(f"{what}[]", _inner(old, part), _inner(new, part), depth + 1)
+    elif before == now == "tensor":
+        yield from _reshaped(what, _inner(old, "tensor-spec"), _inner(new, "tensor-spec"))
+    elif _type(old) != _type(new) and now != "any" and now not in _WIDER.get(before, ()):
+        yield f"{what} is {_type(new)} and was {_type(old)}"
+
+
+def _reshaped(what: str, old: Field, new: Field) -> Iterator[str]:
+    before, now = _shape(old), _shape(new)
+    fits = len(before) == len(now) and all(b in (-1, a) for a, b in zip(before, now, strict=True))
+    same_type = old.get("dtype") == new.get("dtype") or new.get("dtype") in _WIDER.get(str(old.get("dtype")), ())
+    if not (fits and same_type):
+        yield f"{what} is {_tensor(new)} and was {_tensor(old)}"
+
+
+def _outputs(old: tuple[Field, ...] | None, new: tuple[Field, ...] | None) -> Iterator[str]:
+    if old is None or new is None:
+        return
+    before, now = _named(old), _named(new)
+    for name in (*before, *(each for each in now if each not in before)):
+        if name not in now:
+            yield f"output {name} ({_type(before[name])}) is gone"
+        elif name not in before:
+            yield f"output {name} ({_type(now[name])}) was not there"
+        elif before[name] != now[name]:
+            inner = list(_retyped(f"output {name}", before[name], now[name], 0))
+            yield from inner or (f"output {name} is {_type(now[name])} and was {_type(before[name])}",)
+
+
+def _params(old: tuple[Field, ...], new: tuple[Field, ...]) -> Iterator[str]:
+    now = _named(new)
+    for name, before in _named(old).items():
+        if name not in now:
+            yield f"param {name} is gone"
+        elif (_type(now[name]), now[name].get("shape")) != (_type(before), before.get("shape")):
+            yield f"param {name} is {_type(now[name])} and was {_type(before)}"
+
+
+def _named(fields: tuple[Field, ...]) -> dict[str, Field]:
+    """Fields by name; by their place where they have none."""
+    return {str(field.get("name", f"#{place}")): field for place, field in enumerate(fields, 1)}
+
+
+def _required(field: Field) -> bool:
+    return field.get("required", True) is not False
+
+
+def _properties(field: Field) -> dict[str, Field]:
+    found = field.get("properties")
+    return {name: each for name, each in found.items() if isinstance(each, dict)} if isinstance(found, dict) else {}
+
+
+def _inner(field: Field, part: str) -> Field:
+    found = field.get(part)
+    return found if isinstance(found, dict) else {}
+
+
+def _type(field: Field) -> str:
+    if field.get("type") == "tensor":
+        return _tensor(_inner(field, "tensor-spec"))
+    return str(field.get("type"))
+
+
+def _tensor(spec: Field) -> str:
+    return f"a tensor of {spec.get('dtype')} {_shape(spec)}"
+
+
+def _shape(spec: Field) -> list[Any]:
+    found = spec.get("shape")
+    return found if isinstance(found, list) else []

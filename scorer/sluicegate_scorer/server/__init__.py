@@ -1,0 +1,1 @@
+"""The scoring server: MLflow's protocol on a plain ASGI application."""

@@ -1,0 +1,201 @@
+"""Micro-batches: what arrived while the model was busy is predicted at once.
+
+Nothing waits for a batch to fill. A request goes with those that the event loop has read in the same turn, or,
+where the model is slow enough to run in a thread, with those that came while all threads were busy. So a lone
+request pays nothing, and under load the fixed cost of a prediction is shared.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import NamedTuple
+
+from sluicegate_scorer.server.fast.path import FastPath
+from sluicegate_scorer.server.fast.shape import Rows
+from sluicegate_scorer.server.metrics import Metrics
+from sluicegate_scorer.server.settings import Limits
+from sluicegate_scorer.server.workers import Overdue, Refused, Workers
+
+log = logging.getLogger("sluicegate_scorer.serve")
+
+ON_LOOP = 0.002
+"""Seconds that a batch may take on the event loop: what every other request, /health too, may have to wait."""
+BACK_ON_LOOP = 0.001
+_WEIGHT = 0.1
+
+
+class Declined(Exception):
+    """The fast path could not answer; MLflow's own code has to."""
+
+
+class Waiting(NamedTuple):
+    """A request and who waits for its answer."""
+
+    rows: Rows
+    answer: "asyncio.Future[bytes]"
+
+
+class Batcher:
+    """Runs a fast path, on the event loop while it is quick, and in threads once it is not.
+
+    Args:
+        path: the verified fast path.
+        workers: the threads.
+        limits: time and queue limits.
+        metrics: told of each batch.
+    """
+
+    def __init__(self, path: FastPath, workers: Workers, limits: Limits, metrics: Metrics) -> None:
+        self.path = path
+        self.on_loop = path.seconds < ON_LOOP
+        self.observe: Callable[[Rows, bytes], None] | None = None
+        self._workers = workers
+        self._limits = limits
+        self._metrics = metrics
+        self._waiting: deque[Waiting] = deque()
+        self._scheduled = False
+        self._running = 0
+        self._parallel = max(1, min(limits.workers, limits.cpus))
+        self._batch_seconds = path.seconds
+        self._rows_on_loop = max(path.batch, 64)
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting)
+
+    def takes(self, rows: Rows) -> bool:
+        """Whether the path may answer this many rows."""
+        return len(rows) == 1 or self.path.several
+
+    async def answer(self, rows: Rows) -> bytes:
+        """The body of the answer.
+
+        Raises:
+            Declined: where the path failed on this request.
+            Refused: where too many wait.
+            Overdue: where the time limit passed.
+        """
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) >= self._limits.queue:
+            raise Refused
+        request = Waiting(rows, loop.create_future())
+        self._waiting.append(request)
+        if self.on_loop and len(rows) <= self._rows_on_loop:
+            if not self._scheduled:
+                self._scheduled = True
+                # Two turns: the sockets that are readable now are read in the first.
+                loop.call_soon(loop.call_soon, self._flush)
+            return await request.answer
+        self._start()
+        timer = loop.call_later(self._limits.seconds, self._expire, request)
+        try:
+            return await request.answer
+        finally:
+            timer.cancel()
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if not self._waiting:
+            return
+        if not self.on_loop or any(len(each.rows) > self._rows_on_loop for each in self._waiting):
+            self._start()
+            return
+        batch = self._take()
+        began = time.perf_counter()
+        self._deliver(batch, self._predict(batch))
+        took = time.perf_counter() - began
+        self._watch(took)
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _take(self) -> list[Waiting]:
+        """The next batch: requests of one row together, one of several rows by itself."""
+        batch = [self._waiting.popleft()]
+        if len(batch[0].rows) != 1:
+            return batch
+        while len(batch) < self.path.batch and self._waiting and len(self._waiting[0].rows) == 1:
+            batch.append(self._waiting.popleft())
+        return batch
+
+    def _start(self) -> None:
+        """Gives batches to threads that are free."""
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._running < self._parallel:
+            batch = [each for each in self._take() if not each.answer.done()]
+            if not batch:
+                continue
+            self._running += 1
+            job = self._workers.submit(partial(self._timed, batch))
+            job.add_done_callback(partial(self._done, loop, batch))
+
+    def _done(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: list[Waiting],
+        job: "Future[tuple[list[bytes | None], float]]",
+    ) -> None:
+        loop.call_soon_threadsafe(self._finish, batch, job)
+
+    def _timed(self, batch: list[Waiting]) -> tuple[list[bytes | None], float]:
+        began = time.perf_counter()
+        return self._predict(batch), time.perf_counter() - began
+
+    def _finish(self, batch: list[Waiting], job: "Future[tuple[list[bytes | None], float]]") -> None:
+        self._running -= 1
+        answers: list[bytes | None] = [None] * len(batch)
+        if job.exception() is None:
+            answers, took = job.result()
+            self._watch(took)
+        self._deliver(batch, answers)
+        self._start()
+
+    def _predict(self, batch: list[Waiting]) -> list[bytes | None]:
+        """Each request's answer, or None where the path fails on it."""
+        if len(batch) > 1:
+            rows = [each.rows[0] for each in batch]
+            try:
+                answers = self.path.singles(rows)
+                if len(answers) == len(batch):
+                    self._metrics.batch(len(batch))
+                    return list(answers)
+            except Exception:
+                log.debug("a batch failed; its requests are tried one by one", exc_info=True)
+        return [self._one(each.rows) for each in batch]
+
+    def _one(self, rows: Rows) -> bytes | None:
+        self._metrics.batch(len(rows))
+        try:
+            return self.path.request(rows)
+        except Exception:
+            return None
+
+    def _watch(self, took: float) -> None:
+        """Moves the work off the event loop when it has become slow, and back."""
+        self._batch_seconds += _WEIGHT * (took - self._batch_seconds)
+        if self.on_loop and (self._batch_seconds > ON_LOOP or took > 10 * ON_LOOP):
+            self.on_loop = False
+            log.info("predictions take %.1f ms: they run in threads now", took * 1000)
+            self._batch_seconds = max(self._batch_seconds, ON_LOOP)
+        elif not self.on_loop and self._batch_seconds < BACK_ON_LOOP and self.path.seconds < ON_LOOP:
+            self.on_loop = True
+
+    def _expire(self, request: Waiting) -> None:
+        if not request.answer.done():
+            request.answer.set_exception(Overdue())
+
+    def _deliver(self, batch: list[Waiting], answers: list[bytes | None]) -> None:
+        for request, answer in zip(batch, answers, strict=True):
+            if request.answer.done():
+                continue
+            if answer is None:
+                request.answer.set_exception(Declined())
+                continue
+            request.answer.set_result(answer)
+            if self.observe is not None:
+                self.observe(request.rows, answer)

@@ -1,0 +1,61 @@
+"""How many CPUs this container really has, and telling numeric libraries so before they are imported."""
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS", "LOKY_MAX_CPU_COUNT")
+
+
+def available(root: Path = _CGROUP, membership: Path = Path("/proc/self/cgroup")) -> int:
+    """CPUs by the cgroup's quota, rounded up, and by this process's affinity; at least one.
+
+    A container of a node with 64 cores and a limit of 2 would otherwise run 64 threads on 2 CPUs.
+    """
+    limits = [len(os.sched_getaffinity(0))]
+    for folder in _folders(root, membership):
+        quota = _v2(folder) or _v1(folder)
+        if quota is not None:
+            limits.append(math.ceil(quota))
+    return max(1, min(limits))
+
+
+def limit_threads(cpus: int) -> None:
+    """Sets the thread counts of OpenMP and BLAS libraries where nobody has; only works before they are loaded."""
+    for name in _THREADS:
+        os.environ.setdefault(name, str(cpus))
+
+
+def _folders(root: Path, membership: Path) -> list[Path]:
+    """The process's cgroup and those above it: a limit may be set on any of them."""
+    found = [root, root / "cpu", root / "cpu,cpuacct"]
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root if not controllers else root / controllers
+        inner = base / path.lstrip("/")
+        found += [inner, *(parent for parent in inner.parents if base in parent.parents)]
+    return found
+
+
+def _v2(folder: Path) -> float | None:
+    try:
+        quota, period = (folder / "cpu.max").read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _v1(folder: Path) -> float | None:
+    try:
+        quota = int((folder / "cpu.cfs_quota_us").read_text())
+        period = int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):
+        return None
+    return quota / period if quota > 0 and period > 0 else None

@@ -1,0 +1,146 @@
+"""Counts served features and predictions into the bins of the model's reference profile."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sluicegate_scorer.profile import FILE, count, labels, prediction_columns
+from sluicegate_scorer.server.metrics import Metrics, Sample
+
+log = logging.getLogger("sluicegate_scorer.serve")
+
+_ROWS_A_SECOND = 2000
+"""Sampled rows: counting them costs a hundredth of a CPU or so, however many are served."""
+
+
+class Drift:
+    """Counters of one profile.
+
+    The fast path only leaves rows here; a thread of its own counts them once a second, many at a time.
+
+    Args:
+        profile: what `make_profile` made.
+        names: the columns of the fast path's rows.
+    """
+
+    def __init__(self, profile: dict[str, Any], names: list[str]) -> None:
+        self._features: dict[str, Any] = profile["features"]
+        self._predictions: dict[str, Any] = profile["predictions"]
+        self._names = names
+        self._counts = {
+            (kind, name): np.zeros(len(labels(described)), dtype=np.int64)
+            for kind, side in (("feature", self._features), ("prediction", self._predictions))
+            for name, described in side.items()
+        }
+        self._lock = threading.Lock()
+        self._rows: list[Any] = []
+        self._answers: list[bytes] = []
+        self._left = _ROWS_A_SECOND
+        self.rows = 0
+
+    def start(self) -> None:
+        """Starts the counting thread."""
+        threading.Thread(target=self._forever, name="drift", daemon=True).start()
+
+    def fast(self, rows: list[Any], answer: bytes) -> None:
+        """Leaves an answered request of the fast path; called on the event loop, so it does nearly nothing."""
+        if self._left >= len(rows):
+            self._left -= len(rows)
+            self._rows.extend(rows)
+            self._answers.append(answer)
+
+    def frame(self, data: Any) -> bool:
+        """Counts a DataFrame's features before the model sees it, and says whether its predictions count too."""
+        if not hasattr(data, "columns") or self._left < len(data):
+            return False
+        self._left -= len(data)
+        self.rows += len(data)
+        self._add("feature", self._features, ((str(name), np.asarray(data[name])) for name in data.columns))
+        return True
+
+    def predicted(self, predictions: Any) -> None:
+        """Counts predictions."""
+        try:
+            self._add("prediction", self._predictions, prediction_columns(predictions).items())
+        except Exception:  # whatever a model may answer: counting must never fail a request
+            log.debug("predictions could not be counted", exc_info=True)
+
+    def flush(self) -> None:
+        """Counts what the fast path left."""
+        rows, self._rows = self._rows, []
+        answers, self._answers = self._answers, []
+        self._left = _ROWS_A_SECOND
+        if not rows:
+            return
+        self.rows += len(rows)
+        matrix = np.array(rows)
+        if matrix.ndim == 2 and matrix.shape[1] == len(self._names):
+            self._add("feature", self._features, zip(self._names, matrix.T, strict=True))
+        predictions: list[Any] = []
+        for answer in answers:
+            each = json.loads(answer)["predictions"]
+            if not isinstance(each, list):
+                return
+            predictions += each
+        self.predicted(predictions)
+
+    def samples(self) -> Iterator[Sample]:
+        """Each bin's count."""
+        self.flush()
+        for (kind, name), counts in self._counts.items():
+            described = (self._features if kind == "feature" else self._predictions)[name]
+            for label, value in zip(labels(described), counts.tolist(), strict=True):
+                yield {"kind": kind, "name": name, "bin": label}, value
+
+    def _add(self, kind: str, side: dict[str, Any], columns: Iterable[tuple[str, Any]]) -> None:
+        for name, values in columns:
+            described = side.get(name)
+            if described is None:
+                continue
+            try:
+                counted = count(described, values)
+            except (TypeError, ValueError):
+                continue
+            with self._lock:
+                self._counts[kind, name] += counted
+
+    def _forever(self) -> None:
+        while True:
+            time.sleep(1)
+            try:
+                self.flush()
+            except Exception:
+                log.debug("served rows could not be counted", exc_info=True)
+
+
+def load(directory: Path, names: list[str], metrics: Metrics) -> Drift | None:
+    """The counters for a model folder, where it has a profile."""
+    path = directory / FILE
+    if not path.is_file():
+        return None
+    try:
+        profile = json.loads(path.read_text())
+        drift = Drift(profile, names)
+        reference = [
+            ({"kind": kind, "name": name, "bin": label}, float(value))
+            for kind, side in (("feature", profile["features"]), ("prediction", profile["predictions"]))
+            for name, described in side.items()
+            for label, value in zip(labels(described), described["counts"], strict=True)
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("the reference profile %s cannot be used: %r", path, error)
+        return None
+    metrics.families.append(
+        ("profile_bin_total", "counter", "Served values a bin of the reference profile (sampled).", drift.samples)
+    )
+    metrics.families.append(
+        ("profile_reference_bin", "gauge", "Values a bin in the reference profile.", lambda: reference)
+    )
+    metrics.gauges["profile_sampled_rows"] = ("Rows counted into the profile's bins.", lambda: drift.rows)
+    return drift

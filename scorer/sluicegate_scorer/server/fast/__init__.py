@@ -1,0 +1,1 @@
+"""The fast path: requests whose answer is provably MLflow's, without pandas and in micro-batches."""

@@ -1,0 +1,263 @@
+"""How each flavor predicts from an array, so that its answer is that of MLflow's wrapper on a DataFrame."""
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sluicegate_scorer.server.fast.shape import Matrix, NotFast, Shape
+
+Jsonable = Any
+_LIBRARIES = ("sklearn.", "xgboost.", "lightgbm.")
+_BY_COLUMN = {"ColumnTransformer", "FunctionTransformer"}
+"""Take their columns by name or run code of the user's."""
+_ELEMENTWISE = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Binarizer", "PolynomialFeatures"}
+_TREES = ("sklearn.tree.", "sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemble._hist_gradient")
+
+
+class Predictor(NamedTuple):
+    """Two ways to ask a model.
+
+    Attributes:
+        request: the predictions of one request, ready for JSON.
+        singles: those of many requests of one row each, asked at once; None where rows could influence each
+            other's last digit.
+        confidence: continuous values behind the answers for the start-up check, where the answers are labels.
+        why: why there is no batching, where there is none.
+    """
+
+    request: Callable[[Matrix], Jsonable]
+    singles: Callable[[Matrix], list[Jsonable]] | None
+    confidence: Callable[[Matrix], Any] | None = None
+    why: str = ""
+
+
+def predictor(model: Any, shape: Shape) -> Predictor:
+    """Finds the way for a loaded pyfunc model.
+
+    Raises:
+        NotFast: where there is none.
+    """
+    loader = model.loader_module
+    found = _FLAVORS.get(loader)
+    if found is None:
+        raise NotFast(f"models of {loader} have no fast path")
+    if model.metadata.get_params_schema() is not None:
+        raise NotFast("the signature has params")
+    return found(model, shape)
+
+
+def _sklearn(model: Any, shape: Shape) -> Predictor:
+    estimator = model._model_impl.sklearn_model
+    name = model.metadata.flavors["python_function"].get("predict_fn", "predict")
+    if name not in ("predict", "predict_proba", "predict_log_proba"):
+        raise NotFast(f"{name} has no fast path")
+    _check_estimator(estimator)
+    _check_names(estimator, shape)
+    if shape.mixed and not _takes_one_type(estimator):
+        raise NotFast("its columns have several types, which a pipeline may treat apart")
+    # A DataFrame's values are column after column in memory, and BLAS adds up in another order for that.
+    order: Any = "C" if shape.tensor else "F"
+    call = getattr(estimator, name)
+    # Each call on an array of a model fitted with names would warn.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+
+    def request(matrix: Matrix) -> Jsonable:
+        return _array(call(np.asarray(matrix, order=order)))
+
+    linear = _linear(estimator, name)
+    if linear is not None:  # its scores are those of single rows by construction
+        return Predictor(request, linear)
+    singles = _by_rows(estimator, call)
+    why = "" if singles else f"rows of {type(_final(estimator)).__name__} may influence each other's last digit"
+    return Predictor(request, singles, getattr(estimator, "predict_proba", None), why)
+
+
+def _by_rows(estimator: Any, call: Callable[[Matrix], Any]) -> Callable[[Matrix], list[Jsonable]] | None:
+    """Trees compare and add for each row alone, in the same order whatever the other rows are."""
+    final = _final(estimator)
+    module = type(final).__module__
+    if not module.startswith((*_TREES, "xgboost.", "lightgbm.")) or not _elementwise_before(estimator):
+        return None
+    return lambda matrix: [[each] for each in _array(call(matrix))]
+
+
+def _linear(estimator: Any, name: str) -> Callable[[Matrix], list[Jsonable]] | None:
+    """A stack of products of one row each: BLAS sums a row of a larger product in another order."""
+    base = sys.modules.get("sklearn.linear_model._base")
+    if base is None or name != "predict" or not _elementwise_before(estimator):
+        return None
+    final = _final(estimator)
+    kind = type(final)
+    regression = getattr(
+        kind, "_decision_function", None
+    ) is base.LinearModel._decision_function and kind.predict.__module__.startswith("sklearn.linear_model.")
+    classes = (
+        kind.predict is base.LinearClassifierMixin.predict
+        and kind.decision_function is base.LinearClassifierMixin.decision_function
+    )
+    coefficients = getattr(final, "coef_", None)
+    if not (regression or classes) or not isinstance(coefficients, np.ndarray):
+        return None
+    prepare = estimator[:-1].transform if final is not estimator and len(estimator.steps) > 1 else None
+    right = coefficients.T if coefficients.ndim == 2 else coefficients
+
+    def scores(matrix: Matrix) -> Matrix:
+        prepared = prepare(matrix) if prepare is not None else matrix
+        if not np.isfinite(prepared).all():
+            raise ValueError("not finite")
+        found: Matrix = (prepared[:, None, :] @ right)[:, 0] + final.intercept_
+        return found
+
+    def singles(matrix: Matrix) -> list[Jsonable]:
+        return [[each] for each in scores(matrix).tolist()]
+
+    def labels(matrix: Matrix) -> list[Jsonable]:
+        found = scores(matrix)
+        if found.ndim > 1 and found.shape[1] == 1:
+            found = found.reshape(-1)
+        chosen = (found > 0).astype(np.intp) if found.ndim == 1 else found.argmax(axis=1)
+        return [[each] for each in final.classes_.take(chosen, axis=0).tolist()]
+
+    return singles if regression else labels
+
+
+def _xgboost(model: Any, shape: Shape) -> Predictor:
+    import xgboost
+
+    booster = model._model_impl.xgb_model
+    if isinstance(booster, xgboost.Booster):
+        names = booster.feature_names
+
+        def call(matrix: Matrix) -> Any:
+            return booster.predict(xgboost.DMatrix(matrix, feature_names=names), validate_features=True)
+
+    elif isinstance(booster, xgboost.XGBModel):
+        names = booster.get_booster().feature_names
+
+        def call(matrix: Matrix) -> Any:
+            return booster.predict(matrix, validate_features=False)
+
+    else:
+        raise NotFast(f"{type(booster).__name__} has no fast path")
+    if not shape.tensor and names is not None and list(names) != shape.names:
+        raise NotFast("the model's features are not the signature's columns in their order")
+    return _trees(call, getattr(booster, "predict_proba", None))
+
+
+def _lightgbm(model: Any, shape: Shape) -> Predictor:
+    booster = model._model_impl.lgb_model
+    if not type(booster).__module__.startswith("lightgbm."):
+        raise NotFast(f"{type(booster).__name__} has no fast path")
+    inner = booster if hasattr(booster, "feature_name") else booster.booster_
+    if getattr(inner, "pandas_categorical", None):
+        raise NotFast("the model has categorical columns")
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    if shape.mixed:
+        raise NotFast("its columns have several types")
+    return _trees(booster.predict, getattr(booster, "predict_proba", None))
+
+
+def _onnx(model: Any, shape: Shape) -> Predictor:
+    wrapper = model._model_impl
+    session = wrapper.rt
+    if len(wrapper.inputs) != 1:
+        raise NotFast("the graph has several inputs")
+    name, kind = wrapper.inputs[0]
+    if shape.tensor and shape.names and shape.names != [name]:
+        raise NotFast("the signature's tensor has not the name of the graph's input")
+    narrow = kind == "tensor(float)" and shape.dtype == np.float64
+    outputs = list(wrapper.output_names)
+
+    def run(matrix: Matrix) -> list[Any]:
+        found: list[Any] = session.run(outputs, {name: matrix.astype(np.float32) if narrow else matrix})
+        return found
+
+    def records(matrix: Matrix) -> list[Jsonable]:
+        columns = [np.asarray(each).reshape(-1) for each in run(matrix)]
+        if any(len(column) != len(columns[0]) for column in columns):
+            raise NotFast("its outputs differ in length")
+        values = [column.tolist() for column in columns]
+        return [dict(zip(outputs, row, strict=True)) for row in zip(*values, strict=True)]
+
+    def tensors(matrix: Matrix) -> Jsonable:
+        return dict(zip(outputs, run(matrix), strict=True))
+
+    def singles_of_records(matrix: Matrix) -> list[Jsonable]:
+        found = records(matrix)
+        if len(found) % len(matrix):
+            raise NotFast("its outputs do not have one part a row")
+        each = len(found) // len(matrix)
+        return [found[start : start + each] for start in range(0, len(found), each)]
+
+    def singles_of_tensors(matrix: Matrix) -> list[Jsonable]:
+        found = run(matrix)
+        if any(len(value) != len(matrix) for value in found):
+            raise NotFast("its outputs do not have one part a row")
+        return [
+            {output: value[row : row + 1] for output, value in zip(outputs, found, strict=True)}
+            for row in range(len(matrix))
+        ]
+
+    if shape.tensor:
+        return Predictor(tensors, singles_of_tensors)
+    return Predictor(records, singles_of_records)
+
+
+def _trees(call: Callable[[Matrix], Any], confidence: Callable[[Matrix], Any] | None) -> Predictor:
+    return Predictor(
+        lambda matrix: _array(call(matrix)), lambda matrix: [[each] for each in _array(call(matrix))], confidence
+    )
+
+
+def _array(raw: Any) -> list[Any]:
+    """What MLflow makes of an array of numbers or strings."""
+    if type(raw) is not np.ndarray or raw.dtype.kind not in "fiubUO":
+        raise NotFast(f"its predictions are of type {type(raw).__name__}")
+    found: list[Any] = raw.tolist()
+    return found
+
+
+def _final(estimator: Any) -> Any:
+    return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+
+
+def _elementwise_before(estimator: Any) -> bool:
+    steps = [step for _, step in getattr(estimator, "steps", [])[:-1]]
+    return all(type(step).__name__ in _ELEMENTWISE or step in (None, "passthrough") for step in steps)
+
+
+def _parts(estimator: Any) -> list[Any]:
+    nested = estimator.get_params(deep=True).values() if hasattr(estimator, "get_params") else []
+    return [estimator, *(part for part in nested if hasattr(part, "get_params"))]
+
+
+def _check_estimator(estimator: Any) -> None:
+    for part in _parts(estimator):
+        kind = type(part)
+        if not kind.__module__.startswith(_LIBRARIES) or kind.__name__ in _BY_COLUMN:
+            raise NotFast(f"{kind.__name__} may need a DataFrame")
+
+
+def _check_names(estimator: Any, shape: Shape) -> None:
+    fitted = getattr(estimator, "feature_names_in_", None)
+    if fitted is not None and not shape.tensor and list(fitted) != shape.names:
+        raise NotFast("the model's features are not the signature's columns in their order")
+
+
+def _takes_one_type(estimator: Any) -> bool:
+    """Whether sklearn converts the whole DataFrame to one type first, in every step that sees it."""
+    first = estimator.steps[0][1] if hasattr(estimator, "steps") else estimator
+    return type(first).__name__ in _ELEMENTWISE or type(first).__module__.startswith(
+        (*_TREES[:3], "sklearn.linear_model.")
+    )
+
+
+_FLAVORS: dict[str, Callable[[Any, Shape], Predictor]] = {
+    "mlflow.sklearn": _sklearn,
+    "mlflow.xgboost": _xgboost,
+    "mlflow.lightgbm": _lightgbm,
+    "mlflow.onnx": _onnx,
+}

@@ -1,0 +1,212 @@
+"""Reads the request bodies that the fast path takes, and refuses every other.
+
+A decoder is built from the model's signature. It takes a body only where each value has the very type that
+MLflow's parsing and schema enforcement would leave alone: no nulls, strings, booleans or fractions for
+integers, no column too many or too few, no key that MLflow reads in another way. What it refuses goes to
+MLflow's own code, so that refusing is always safe.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, Meta, UnsetType
+from numpy.typing import NDArray
+
+Matrix = NDArray[Any]
+Rows = list[Any]
+
+_EXACT = 2**53
+"""Integers up to here are exact in a double, so that it does not matter in how many steps one is converted."""
+_INT32 = 2**31 - 1
+FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_MAX_VALUES = 4096
+"""Values of a row. Wider rows are dominated by parsing, and a decoder for each would grow."""
+
+
+class NotFast(Exception):
+    """Why a model cannot have the fast path; the text is logged."""
+
+
+class _Kind(NamedTuple):
+    """How one element type is decoded and stored."""
+
+    json: Any
+    dtype: str
+
+
+_KINDS = {
+    "float64": _Kind(float, "float64"),
+    "float32": _Kind(Annotated[float, Meta(ge=-_EXACT, le=_EXACT)], "float32"),
+    "int64": _Kind(Annotated[int, Meta(ge=-_EXACT, le=_EXACT)], "int64"),
+    "int32": _Kind(Annotated[int, Meta(ge=-_INT32 - 1, le=_INT32)], "int32"),
+}
+_COLUMN_TYPES = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
+
+
+class Shape:
+    """What a signature asks for, and the decoder of bodies that give exactly that.
+
+    Attributes:
+        names: names of the columns; of a tensor, its name or nothing.
+        dtype: element type of the matrix that the model would see.
+        mixed: whether columns of several types are converted to that one.
+        tensor: whether the signature is a tensor's.
+        kinds: element type of each column.
+        inner: dimensions of one row.
+    """
+
+    def __init__(self, schema: Any) -> None:
+        if schema is None:
+            raise NotFast("the model has no signature")
+        self.tensor = bool(schema.is_tensor_spec())
+        if self.tensor:
+            self._from_tensor(schema)
+        else:
+            self._from_columns(schema)
+        self.forms = set(self._decoders)
+        self._decode = msgspec.json.Decoder(self._body_type()).decode
+
+    def _from_columns(self, schema: Any) -> None:
+        if not schema.has_input_names():
+            raise NotFast("the signature's columns have no names")
+        names = list(schema.input_names())
+        if len(set(names)) != len(names) or not all(_plain(name) for name in names):
+            raise NotFast("the signature has unusual column names")
+        if not 0 < len(names) <= _MAX_VALUES:
+            raise NotFast(f"the signature has {len(names)} columns")
+        types = [getattr(spec.type, "name", "") for spec in schema.inputs]
+        strange = sorted({str(kind) for kind in types if kind not in _COLUMN_TYPES})
+        if strange:
+            raise NotFast(f"the signature has columns that are not numbers ({', '.join(strange) or 'nested'})")
+        self.names: list[str] = names
+        self.kinds = [_COLUMN_TYPES[kind] for kind in types]
+        self.mixed = len(set(self.kinds)) > 1
+        if self.mixed and "float32" in self.kinds:
+            raise NotFast("the signature mixes float with other column types")
+        self.dtype = np.result_type(*self.kinds)
+        self.inner: tuple[int, ...] = (len(names),)
+        self._decoders = self._column_decoders()
+
+    def _from_tensor(self, schema: Any) -> None:
+        if len(schema.inputs) != 1:
+            raise NotFast("the signature has several tensors")
+        spec = schema.inputs[0]
+        kind = str(spec.type)
+        if kind not in _KINDS:
+            raise NotFast(f"the signature's tensor is of type {kind}")
+        shape = tuple(spec.shape)
+        inner = shape[1:]
+        if shape[0] != -1 or not inner or any(size < 1 for size in inner) or np.prod(inner) > _MAX_VALUES:
+            raise NotFast(f"the signature's tensor has the shape {shape}")
+        if spec.name is not None and not _plain(spec.name):
+            raise NotFast("the signature has an unusual tensor name")
+        self.names = [spec.name] if spec.name is not None else []
+        self.kinds = [kind]
+        self.mixed = False
+        self.dtype = np.dtype(kind)
+        self.inner = inner
+        self._decoders = self._tensor_decoders()
+
+    def _column_decoders(self) -> "dict[str, _Form]":
+        fields = [(f"c{number}", _KINDS[kind].json) for number, kind in enumerate(self.kinds)]
+        rename = {f"c{number}": name for number, name in enumerate(self.names)}
+        record: Any = msgspec.defstruct("Record", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+        lists = [(field, list.__class_getitem__(kind)) for field, kind in fields]
+        columns: Any = msgspec.defstruct("Columns", lists, rename=rename, forbid_unknown_fields=True)
+        row: Any = tuple.__class_getitem__(tuple(kind for _, kind in fields))
+        split = msgspec.defstruct(
+            "Split",
+            [("columns", list[str]), ("data", list[row]), ("index", list[int] | UnsetType, UNSET)],
+            forbid_unknown_fields=True,
+        )
+        names = self.names
+        as_tuple = msgspec.structs.astuple
+
+        def from_split(value: Any) -> Rows | None:
+            if value.columns != names:
+                return None
+            if value.index is not UNSET and value.index != list(range(len(value.data))):
+                return None
+            rows: Rows = value.data
+            return rows
+
+        def from_records(value: Any) -> Rows | None:
+            return [as_tuple(each) for each in value]
+
+        def from_inputs(value: Any) -> Rows | None:
+            if type(value) is list:
+                return [as_tuple(each) for each in value]
+            found = as_tuple(value)
+            length = len(found[0])
+            if any(len(each) != length for each in found):
+                return None
+            return list(zip(*found, strict=True))
+
+        return {
+            "dataframe_split": _Form(split, from_split),
+            "dataframe_records": _Form(list[record], from_records),
+            "instances": _Form(list[record] | columns, from_inputs),
+            "inputs": _Form(list[record] | columns, from_inputs),
+        }
+
+    def _tensor_decoders(self) -> "dict[str, _Form]":
+        row: Any = _KINDS[self.kinds[0]].json
+        for size in reversed(self.inner):
+            row = tuple.__class_getitem__((row,) * size)
+
+        def from_list(value: Any) -> Rows | None:
+            rows: Rows = value
+            return rows
+
+        if not self.names:
+            return {"instances": _Form(list[row], from_list), "inputs": _Form(list[row], from_list)}
+        named: Any = msgspec.defstruct(
+            "Named", [("tensor", list[row])], rename={"tensor": self.names[0]}, forbid_unknown_fields=True
+        )
+
+        def from_named(value: Any) -> Rows | None:
+            rows: Rows = value if type(value) is list else value.tensor
+            return rows
+
+        either = _Form(list[row] | named, from_named)
+        return {"instances": either, "inputs": either}
+
+    def _body_type(self) -> Any:
+        fields = [(name, form.json | UnsetType, UNSET) for name, form in self._decoders.items()]
+        return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
+
+    def parse(self, body: bytes) -> Rows | None:
+        """The rows of a body in the signature's order, or None where MLflow's own code has to look at it."""
+        try:
+            request = self._decode(body)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        found: Rows | None = None
+        seen = False
+        for name, form in self._decoders.items():
+            value = getattr(request, name)
+            if value is UNSET:
+                continue
+            if seen or name not in self.forms:
+                return None
+            seen = True
+            found = form.rows(value)
+        return found or None
+
+    def matrix(self, rows: Rows) -> Matrix:
+        """The rows as the array that the model would have been given."""
+        return np.array(rows, dtype=self.dtype)
+
+
+class _Form(NamedTuple):
+    """One key of a body: its type, and how rows are made of it."""
+
+    json: Any
+    rows: Callable[[Any], Rows | None]
+
+
+def _plain(name: Any) -> bool:
+    """Whether a name means the same to every JSON parser."""
+    return isinstance(name, str) and name.isprintable()  # so it holds no lone surrogate and no control character

@@ -1,0 +1,198 @@
+"""Compares the fast path with MLflow's own at start-up, byte for byte, and takes away what differs."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from sluicegate_scorer.server.asgi import Answer
+from sluicegate_scorer.server.fast.path import FastPath
+from sluicegate_scorer.server.fast.shape import NotFast, Rows
+
+log = logging.getLogger("sluicegate_scorer.serve")
+
+Ask = Callable[[bytes], Answer]
+
+_PROBES = 48
+_FEWEST = 8
+_BUDGET = 2.0
+"""Seconds of start-up that the comparison may take; a slow model gets fewer probes, or no fast path."""
+_SEVERAL = (2, 3, 5, 8, 17, 64)
+
+
+def verify(path: FastPath, ask: Ask, example: bytes | None, batch: int) -> None:
+    """Checks a fast path and sets what of it may be used.
+
+    Args:
+        path: the candidate; its forms, `several`, `batch` and `seconds` are set.
+        ask: MLflow's own answer to a JSON body.
+        example: the model's input example as a request, where it has one.
+        batch: how many requests may be predicted at once.
+
+    Raises:
+        NotFast: where nothing of it may be used.
+    """
+    known = path.parse(example) if example is not None else None
+    probes = _Probes(path, known)
+    first = probes.rows(1)
+    count = _affordable(path, ask, first)
+    _check_forms(path, ask, probes)
+    singles = [(first, _check(path, ask, first))]
+    singles += [(rows, _check(path, ask, rows)) for rows in (probes.rows(1) for _ in range(count - 1))]
+    answered = [(rows[0], body) for rows, body in singles if body is not None]
+    if len(answered) < _FEWEST / 2:
+        raise NotFast("the model answers too few made-up rows to compare")
+    _measure(path, [answered[0][0]])
+    _check_several(path, ask, probes)
+    _check_batches(path, answered, batch)
+
+
+class _Probes:
+    """Makes rows: near those of the example where there is one, and of all sizes otherwise."""
+
+    def __init__(self, path: FastPath, known: Rows | None) -> None:
+        self._shape = path.shape
+        self._random = np.random.default_rng(20240607)
+        self._known = np.asarray(known, dtype=np.float64) if known else None
+
+    def rows(self, count: int) -> Rows:
+        made = self._make(count)
+        if self._shape.tensor:
+            whole = self._shape.dtype.kind == "i"
+            limited = np.clip(np.round(made), -(2**31), 2**31 - 1).astype(np.int64) if whole else made
+            return [_as_tuple(row) for row in limited.tolist()]
+        return [
+            tuple(
+                round(value) if kind.startswith("int") else value
+                for kind, value in zip(self._shape.kinds, row, strict=True)
+            )
+            for row in made.tolist()
+        ]
+
+    def _make(self, count: int) -> Any:
+        size = (count, *self._shape.inner)
+        scale = 10.0 ** self._random.integers(-2, 4)
+        noise = self._random.normal(size=size)
+        if self._known is None or self._random.random() < 0.25:
+            return noise * scale
+        base = self._known[self._random.integers(0, len(self._known), count)]
+        return base * (1 + 0.5 * noise) + 0.1 * noise
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(each) for each in value) if isinstance(value, list) else value
+
+
+def _bodies(path: FastPath, rows: Rows) -> Iterator[tuple[str, bytes]]:
+    """One set of rows in every form that the path reads."""
+    names = path.shape.names
+    if path.shape.tensor:
+        for form in ("instances", "inputs"):
+            yield form, json.dumps({form: rows}).encode()
+            if names:
+                yield form, json.dumps({form: {names[0]: rows}}).encode()
+        return
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    columns = {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    yield "dataframe_split", json.dumps({"dataframe_split": {"columns": names, "data": rows}}).encode()
+    yield "dataframe_records", json.dumps({"dataframe_records": records}).encode()
+    for form in ("instances", "inputs"):
+        yield form, json.dumps({form: records}).encode()
+        yield form, json.dumps({form: columns}).encode()
+
+
+def _affordable(path: FastPath, ask: Ask, rows: Rows) -> int:
+    body = next(_bodies(path, rows))[1]
+    ask(body)  # the first request of a process is slower than all others
+    began = time.perf_counter()
+    ask(body)
+    took = time.perf_counter() - began
+    count = int(_BUDGET / 2 / max(took, 1e-6))
+    if count < _FEWEST:
+        raise NotFast(f"a prediction takes {took * 1000:.0f} ms, so that comparing would take too long")
+    return min(count, _PROBES)
+
+
+def _check_forms(path: FastPath, ask: Ask, probes: _Probes) -> None:
+    for count in (1, 3):
+        for form, body in _bodies(path, probes.rows(count)):
+            if form not in path.forms:
+                continue
+            rows = path.parse(body)
+            expected = ask(body)
+            if rows is None or _fast(path, rows) != (expected.body if expected.status == 200 else None):
+                path.forms.discard(form)
+                log.debug("the fast path does not take %s", form)
+    if not path.forms:
+        raise NotFast("its answers differ from MLflow's own")
+
+
+def _check(path: FastPath, ask: Ask, rows: Rows) -> bytes | None:
+    form, body = next((form, body) for form, body in _bodies(path, rows) if form in path.forms)
+    expected = ask(body)
+    wanted = expected.body if expected.status == 200 else None
+    parsed = path.parse(body)
+    if parsed is None or _fast(path, parsed) != wanted:
+        raise NotFast(f"its answer to a {form} of {len(rows)} differs from MLflow's own")
+    return wanted
+
+
+def _fast(path: FastPath, rows: Rows) -> bytes | None:
+    try:
+        return path.request(rows)
+    except Exception:
+        return None
+
+
+def _measure(path: FastPath, rows: Rows) -> None:
+    times = []
+    for _ in range(5):
+        began = time.perf_counter()
+        path.request(rows)
+        times.append(time.perf_counter() - began)
+    path.seconds = min(times)
+
+
+def _check_several(path: FastPath, ask: Ask, probes: _Probes) -> None:
+    try:
+        for count in _SEVERAL:
+            _check(path, ask, probes.rows(count))
+    except NotFast as reason:
+        path.several = False
+        log.info("requests of several rows take MLflow's own path: %s", reason)
+
+
+def _check_batches(path: FastPath, answered: list[tuple[Any, bytes]], batch: int) -> None:
+    if batch < 2 or path.predictor.singles is None:
+        log.info("no batching: %s", path.predictor.why or "it is turned off")
+        return
+    random = np.random.default_rng(7)
+    # Libraries change their way of adding up at sizes of their own, so each size is tried while that is quick.
+    began = time.perf_counter()
+    for size in range(2, batch + 1):
+        if size > 8 and size not in (16, 31, batch) and time.perf_counter() - began > _BUDGET / 8:
+            continue
+        chosen = [answered[number] for number in random.integers(0, len(answered), size)]
+        try:
+            if path.singles([row for row, _ in chosen]) != [body for _, body in chosen]:
+                raise NotFast(f"the answer to a row depends on the {size} rows it is predicted with")
+            _check_confidence(path, [row for row, _ in chosen])
+        except Exception as reason:
+            log.info("%s: %s", f"at most {path.batch} rows a batch" if path.batch > 1 else "no batching", reason)
+            return
+        path.batch = size
+
+
+def _check_confidence(path: FastPath, rows: Rows) -> None:
+    """Equal labels may hide scores that differ."""
+    ask = path.predictor.confidence
+    if ask is None:
+        return
+    matrix = path.shape.matrix(rows)
+    together = np.asarray(ask(matrix))
+    alone = np.concatenate([np.asarray(ask(matrix[number : number + 1])) for number in range(len(matrix))])
+    if not np.array_equal(together, alone, equal_nan=True):
+        raise NotFast("the scores of a row depend on the rows it is predicted with")

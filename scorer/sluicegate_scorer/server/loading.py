@@ -1,0 +1,170 @@
+"""From a model folder to an application that has answered once."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sluicegate_scorer.errors import ScorerError, one_line
+from sluicegate_scorer.server.app import Application
+from sluicegate_scorer.server.asgi import Answer
+from sluicegate_scorer.server.batching import Batcher
+from sluicegate_scorer.server.drift import load as load_drift
+from sluicegate_scorer.server.fast.path import FastPath
+from sluicegate_scorer.server.fast.shape import NotFast
+from sluicegate_scorer.server.fast.verify import verify
+from sluicegate_scorer.server.general import General
+from sluicegate_scorer.server.metrics import Metrics
+from sluicegate_scorer.server.settings import ServerSettings
+from sluicegate_scorer.server.workers import Workers
+
+log = logging.getLogger("sluicegate_scorer.serve")
+
+_EXAMPLE = "serving_input_example.json"
+_LARGEST_EXAMPLE = 4 << 20
+_MADE = {"double": 0.0, "float": 0.0, "long": 0, "integer": 0, "boolean": False, "string": "", "datetime": "2024-01-01"}
+
+
+def build(directory: Path, model: Any, settings: ServerSettings, began: float) -> Application:
+    """Makes the application of a loaded model, and lets it answer its own example first.
+
+    Args:
+        directory: the model's folder.
+        model: the loaded pyfunc model.
+        settings: how to serve.
+        began: when loading began, by the monotonic clock.
+
+    Raises:
+        ScorerError: where the model does not answer its own input example.
+    """
+    from mlflow.pyfunc import scoring_server
+
+    # It also sets the variable that tells models they are being served, so it comes before the first prediction.
+    other = scoring_server.init(model)
+    general = General(model, settings.policy)
+    example = _example(directory)
+    if settings.smoke_test:
+        _smoke_test(general, example)
+    metrics = Metrics()
+    workers = Workers(settings.limits)
+    batcher = _batcher(general, example, settings, (workers, metrics))
+    drift = load_drift(directory, batcher.path.shape.names if batcher is not None else [], metrics)
+    if drift is not None:
+        drift.start()
+        general.count_into(drift)
+        if batcher is not None:
+            batcher.observe = drift.fast
+    application = Application(general, batcher, settings)
+    application.use(workers, metrics, other)
+    loaded = time.monotonic() - began
+    _describe(metrics, model, settings, batcher is not None)
+    metrics.gauges["model_load_seconds"] = ("Time from start to ready to answer.", lambda: loaded)
+    log.info("ready after %.1f s", loaded)
+    return application
+
+
+def _batcher(
+    general: General, example: bytes | None, settings: ServerSettings, shared: tuple[Workers, Metrics]
+) -> Batcher | None:
+    if not settings.fast.enabled:
+        log.info("the fast path is turned off")
+        return None
+    try:
+        path = FastPath(general.model)
+        with _quiet():
+            verify(path, lambda body: general.answer(body, "application/json"), example, settings.fast.batch)
+    except NotFast as reason:
+        log.info("no fast path: %s", reason)
+        return None
+    except Exception as error:  # a library's internals differ from what was expected: never worse than without
+        log.info("no fast path: %s", one_line(repr(error)))
+        return None
+    log.info("fast path for %s, at most %d requests a batch", ", ".join(sorted(path.forms)), path.batch)
+    return Batcher(path, shared[0], settings.limits, shared[1])
+
+
+class _quiet:
+    """MLflow warns of made-up requests as of any; nobody can act on that."""
+
+    def __enter__(self) -> None:
+        self._levels = {name: logging.getLogger(name).level for name in ("mlflow",)}
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _example(directory: Path) -> bytes | None:
+    path = directory / _EXAMPLE
+    try:
+        return path.read_bytes() if path.stat().st_size <= _LARGEST_EXAMPLE else None
+    except OSError:
+        return None
+
+
+def _smoke_test(general: General, example: bytes | None) -> None:
+    """A model that cannot answer its own example would fail its first real request; better never become ready.
+
+    One made from the signature may be nonsense to a sound model, so only an example of the model's own decides.
+    """
+    body = example or _from_signature(general.schema)
+    if body is None:
+        log.info("no smoke test: the model has neither an input example nor a signature to make one from")
+        return
+    began = time.monotonic()
+    answer = general.answer(body, "application/json")
+    if answer.status == 200:
+        log.info("answered %s in %.0f ms", "its input example" if example else "a made-up row", _since(began))
+        return
+    said = _said(answer)
+    if example is None and answer.error != "model":
+        log.warning("a row made from the signature was refused: %s", said)
+        return
+    source = "its own input example" if example else "a row made from its signature"
+    raise ScorerError(
+        f"the model does not answer {source}: {said}; the log above has the traceback, "
+        "and --no-smoke-test serves it all the same"
+    )
+
+
+def _since(began: float) -> float:
+    return (time.monotonic() - began) * 1000
+
+
+def _said(answer: Answer) -> str:
+    try:
+        text = str(json.loads(answer.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        text = answer.body.decode("utf-8", "replace")
+    return one_line(text, 400)
+
+
+def _from_signature(schema: Any) -> bytes | None:
+    if schema is None:
+        return None
+    if schema.is_tensor_spec():
+        tensors = [np.zeros([max(size, 1) for size in spec.shape], spec.type).tolist() for spec in schema.inputs]
+        inputs = dict(zip(schema.input_names(), tensors, strict=True)) if schema.has_input_names() else tensors[0]
+        return json.dumps({"inputs": inputs}, default=str).encode()
+    if not schema.has_input_names():
+        return None
+    kinds = [getattr(spec.type, "name", "") for spec in schema.inputs]
+    if any(kind not in _MADE for kind in kinds):
+        return None
+    row = [_MADE[kind] for kind in kinds]
+    return json.dumps({"dataframe_split": {"columns": schema.input_names(), "data": [row]}}).encode()
+
+
+def _describe(metrics: Metrics, model: Any, settings: ServerSettings, fast: bool) -> None:
+    labels = {
+        "name": settings.name,
+        "version": settings.version,
+        "run_id": settings.run_id or str(model.metadata.run_id or ""),
+        "flavor": str(model.loader_module or ""),
+        "fast_path": str(fast).lower(),
+    }
+    metrics.families.append(("model_info", "gauge", "The model that is served.", lambda: [(labels, 1.0)]))

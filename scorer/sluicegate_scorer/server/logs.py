@@ -1,0 +1,53 @@
+"""Access and payload logs: JSON lines on standard output, where a collector expects them."""
+
+import json
+import random
+import sys
+import time
+from typing import Any
+
+from sluicegate_scorer.server.asgi import Answer, Message, header
+from sluicegate_scorer.server.settings import Logs
+
+_LONGEST = 16 << 10
+"""Bytes of a body that a payload line holds."""
+
+
+class RequestLog:
+    """Writes a line for each request, or for a sample.
+
+    Args:
+        settings: what to write.
+    """
+
+    def __init__(self, settings: Logs) -> None:
+        self._settings = settings
+
+    def write(self, scope: Message, body: bytes, answer: Answer, took: float) -> None:
+        """Logs one answered request."""
+        entry: dict[str, Any] = {
+            "time": time.time(),
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": answer.status,
+            "error_class": answer.error,
+            "seconds": round(took, 6),
+            "request_bytes": len(body),
+            "response_bytes": len(answer.body),
+            "client": (scope.get("client") or ("", 0))[0],
+        }
+        for name in (b"traceparent", b"x-request-id"):
+            value = header(scope, name)
+            if value is not None:
+                entry[name.decode()] = value.decode("latin-1")
+        if self._settings.access:
+            _line({"log": "access", **entry})
+        if self._settings.payloads > 0 and random.random() < self._settings.payloads:
+            texts = {"request": body, "response": answer.body}
+            cut = {name: text[:_LONGEST].decode("utf-8", "replace") for name, text in texts.items()}
+            _line({"log": "payload", **entry, **cut})
+
+
+def _line(entry: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(entry) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,87 @@
+"""CPU limits, thread limits and batches, without a model."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+from sluicegate_scorer.server import cpus
+from sluicegate_scorer.server.settings import Limits
+from sluicegate_scorer.server.workers import Overdue, Refused, Workers
+
+
+def cgroup(tmp_path, version, text):
+    root = tmp_path / "cgroup"
+    inner = root / ("pod/inner" if version == 2 else "cpu/pod/inner")
+    inner.mkdir(parents=True)
+    (tmp_path / "self").write_text("0::/pod/inner\n" if version == 2 else "4:cpu,cpuacct:/x\n3:cpu:/pod/inner\n")
+    if version == 2:
+        (inner.parent / "cpu.max").write_text(text)
+    else:
+        quota, period = text.split()
+        (inner / "cpu.cfs_quota_us").write_text(quota)
+        (inner / "cpu.cfs_period_us").write_text(period)
+    return root, tmp_path / "self"
+
+
+@pytest.fixture
+def many(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("text, expected", [("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1)])
+def test_the_cgroups_quota_is_the_number_of_cpus(tmp_path, many, version, text, expected):
+    assert cpus.available(*cgroup(tmp_path, version, text)) == expected
+
+
+def test_without_a_limit_the_affinity_counts(tmp_path, many):
+    assert cpus.available(*cgroup(tmp_path, 2, "max 100000")) == 64
+    assert cpus.available(tmp_path / "none", tmp_path / "none") == 64
+
+
+def test_what_a_user_set_stays(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.environ", {"OMP_NUM_THREADS": "7"})
+    cpus.limit_threads(3)
+    import os
+
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]) == ("7", "3")
+
+
+async def test_work_that_overruns_holds_its_thread_and_new_work_is_refused():
+    workers = Workers(Limits(workers=1, seconds=0.05, queue=5))
+    free = threading.Event()
+    with pytest.raises(Overdue):
+        await workers.run(free.wait)
+    assert workers.overrun == 1
+    with pytest.raises(Refused):
+        await workers.run(lambda: 1)
+    free.set()
+    while workers.overrun:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert await workers.run(lambda: 2) == 2
+    assert workers.outstanding == 0
+
+
+async def test_work_that_waited_too_long_never_runs():
+    workers = Workers(Limits(workers=1, seconds=0.2, queue=5))
+    ran = []
+    first = asyncio.create_task(workers.run(lambda: time.sleep(0.5)))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Overdue):
+        await workers.run(lambda: ran.append(1))
+    with pytest.raises(Overdue):
+        await first
+    while workers.outstanding:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert not ran
+
+
+async def test_an_exception_that_would_end_the_process_does_not():
+    def leave():
+        raise SystemExit(3)
+
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        await Workers(Limits(workers=1)).run(leave)

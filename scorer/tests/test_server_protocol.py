@@ -1,0 +1,241 @@
+"""The server in this process, on tiny real models: MLflow's answers, error classes, limits, V2 and metrics."""
+
+import asyncio
+import json
+import math
+import pathlib
+import shutil
+import time
+import warnings
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+with warnings.catch_warnings():  # MLflow warns while it is imported
+    warnings.simplefilter("ignore")
+    import mlflow
+    from mlflow.models import infer_signature
+    from mlflow.pyfunc import scoring_server
+    from sluicegate_scorer.errors import ScorerError
+    from sluicegate_scorer.server.loading import build
+    from sluicegate_scorer.server.settings import Fast, Limits, Policy, ServerSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+LIMITS = Limits(workers=2, seconds=20.0)
+JSON = {"content-type": "application/json"}
+
+
+def data():
+    random = np.random.default_rng(3)
+    frame = pd.DataFrame(random.normal(size=(120, 3)) * [1, 10, 100], columns=["a", "b", "c"])
+    return frame, frame.a * 2 + frame.b - 0.1 * frame.c
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    made = {}
+    frame, target = data()
+    estimators = {
+        "linear": make_pipeline(StandardScaler(), LinearRegression()),
+        "trees": GradientBoostingRegressor(n_estimators=20),
+        "labels": LogisticRegression(),
+        "neighbours": KNeighborsRegressor(),
+    }
+
+    def get(name):
+        if name not in made:
+            path = str(tmp_path_factory.mktemp("model") / name)
+            wanted = (target > 0).map({True: "yes", False: "no"}) if name == "labels" else target
+            model = estimators[name].fit(frame, wanted)
+            signature = infer_signature(frame, model.predict(frame))
+            mlflow.sklearn.save_model(
+                model,
+                path,
+                signature=signature,
+                input_example=frame.head(2),
+                pip_requirements=["mlflow"],
+                serialization_format="cloudpickle",
+            )
+            made[name] = path
+        return made[name]
+
+    return get
+
+
+class Custom(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        params = params or {}
+        time.sleep(params.get("sleep", 0.0))
+        if (model_input["a"] < 0).any():
+            raise RuntimeError("a secret of the model")
+        return model_input["a"] * params.get("factor", 1.0)
+
+
+@pytest.fixture(scope="session")
+def custom(tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("model") / "custom")
+    frame = pd.DataFrame({"a": [1.0, 2.0]})
+    signature = infer_signature(frame, frame.a, params={"sleep": 0.0, "factor": 1.0})
+    mlflow.pyfunc.save_model(path, python_model=Custom(), signature=signature, pip_requirements=["mlflow"])
+    return path
+
+
+def application(path, **settings):
+    settings.setdefault("limits", LIMITS)
+    return build(pathlib.Path(path), mlflow.pyfunc.load_model(path), ServerSettings(**settings), time.monotonic())
+
+
+def client(app):
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
+
+
+def split(*rows, columns=("a", "b", "c")):
+    return {"dataframe_split": {"columns": list(columns), "data": [list(row) for row in rows]}}
+
+
+BODIES = [
+    split((1, 2, 3)), split((1.5, -0.0, 1e-320)), split((1, 2, 3), (4.5, 5, 6)), split((1, 2, None)),
+    split((2**53 + 1, 2**64 + 1, -(2**70))), split((True, 2, 3)), split(("1", 2, 3)), split((1, 2)), split(),
+    split((1, 2, 3), columns=("b", "a", "c")), split((1, 2, 3, 4), columns=("a", "b", "c", "d")),
+    {"dataframe_split": {**split((1, 2, 3))["dataframe_split"], "index": [0]}},
+    {"dataframe_split": {**split((1, 2, 3))["dataframe_split"], "index": ["x"]}},
+    {"dataframe_records": [{"a": 1, "b": 2, "c": 3}]}, {"dataframe_records": [{"c": 1, "a": 2, "b": 3}]},
+    {"dataframe_records": [{"a": 1, "b": 2}]}, {"dataframe_records": [{"a": 1, "b": 2, "c": 3}, {"a": 1}]},
+    {"instances": [{"a": 1, "b": 2, "c": 3}]}, {"instances": [[1, 2, 3]]}, {"inputs": {"a": [1], "b": [2], "c": [3]}},
+    {"inputs": {"a": [1], "b": [2, 3], "c": [3]}}, {"inputs": {"a": 1, "b": 2, "c": 3}}, {"inputs": []},
+    {"inputs": [{"a": 1.5, "b": 2, "c": 3}]}, {**split((1, 2, 3)), "params": {}}, {**split((1, 2, 3)), "other": 1},
+    {**split((1, 2, 3)), "instances": []}, {"prompt": "hello"}, {}, [], 5, None, "text",
+]  # fmt: skip
+TEXTS = [
+    b"", b"{", b"\xff", b'{"dataframe_records": [{"a": NaN, "b": Infinity, "c": 1}]}',
+    b'{"dataframe_records": [{"a": 1e400, "b": 1, "c": 1}]}', b'{"dataframe_records": [{"a": 01, "b": 1, "c": 1}]}',
+    b'{"dataframe_records": [{"a": 1, "a": 2, "b": 1, "c": 1}]}', b'\xef\xbb\xbf{"dataframe_records": []}',
+    b'{"dataframe_records": [{"a": 1, "b": 1, "c": 1}], "dataframe_records": [{"a": 5, "b": 1, "c": 1}]}',
+    b'{"dataframe_records": [{"\\u0061": 1, "b": 1, "c": 1}]} ', b'{"dataframe_records": [{"a": 1, "b": 1, "c": 1}]}x',
+    b'{"dataframe_records": [{"a": ' + b"1" * 5000 + b', "b": 1, "c": 1}]}', b"[" * 100000,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["linear", "trees", "labels", "neighbours"])
+async def test_each_answer_is_that_of_mlflows_own_server(models, name):
+    path = models(name)
+    app = application(path, policy=Policy(400, True))
+    stock = scoring_server.init(mlflow.pyfunc.load_model(path))
+    async with client(app) as ours, client(stock) as theirs:
+        for body in [*(json.dumps(body).encode() for body in BODIES), *TEXTS]:
+            one = await ours.post("/invocations", content=body, headers=JSON)
+            other = await theirs.post("/invocations", content=body, headers=JSON)
+            assert one.status_code == other.status_code, body[:200]
+            assert one.headers["content-type"] == other.headers["content-type"], body[:200]
+            if "stack_trace" not in other.text:
+                assert one.content == other.content, body[:200]
+        for kind in ("text/csv", "application/json; charset=utf-8", "application/json; charset=latin-1", "text/html"):
+            one = await ours.post("/invocations", content=b"a,b,c\n1.0,2.0,3.0\n", headers={"content-type": kind})
+            other = await theirs.post("/invocations", content=b"a,b,c\n1.0,2.0,3.0\n", headers={"content-type": kind})
+            assert (one.status_code, one.content) == (other.status_code, other.content), kind
+        for method, where in (("GET", "/ping"), ("GET", "/health"), ("GET", "/version"), ("GET", "/invocations"),
+                              ("POST", "/ping"), ("GET", "/x"), ("HEAD", "/health"), ("POST", "/invocations")):  # fmt: skip
+            one, other = await ours.request(method, where), await theirs.request(method, where)
+            assert (one.status_code, one.content) == (other.status_code, other.content), where
+    assert app.metrics.paths["fast"] > 5
+
+
+@pytest.mark.parametrize("name", ["linear", "trees", "labels", "neighbours"])
+async def test_concurrent_requests_get_the_answers_of_lone_ones(models, name):
+    app = application(models(name))
+    random = np.random.default_rng(5)
+    rows = (random.normal(size=(150, 3)) * [1, 10, 100]).tolist()
+    bodies = [json.dumps(split(*rows[n : n + 1 + n % 5 // 4])).encode() for n in range(140)]
+    async with client(app) as ours:
+        answers = await asyncio.gather(*(ours.post("/invocations", content=body, headers=JSON) for body in bodies))
+    for body, answer in zip(bodies, answers, strict=True):
+        assert answer.content == app.general.answer(body, "application/json").body
+    assert app.metrics.paths["general"] == 0
+
+
+async def test_an_exception_in_the_model_is_its_own_class_and_says_nothing_of_the_inside(custom):
+    app = application(custom, smoke_test=False)
+    async with client(app) as ours:
+        bad = await ours.post("/invocations", json={"dataframe_records": [{"a": -1.0}]})
+        assert (bad.status_code, bad.headers["x-sluicegate-error"]) == (500, "model")
+        assert "secret" not in bad.text and "stack_trace" not in bad.text
+        wrong = await ours.post("/invocations", json={"dataframe_records": [{"b": 1.0}]})
+        assert (wrong.status_code, wrong.headers["x-sluicegate-error"]) == (400, "client")
+        fine = await ours.post("/invocations", json={"inputs": {"a": [2.0]}, "params": {"factor": 3.0}})
+        assert fine.json() == {"predictions": [{"a": 6.0}]} and "x-sluicegate-error" not in fine.headers
+        text = (await ours.get("/metrics")).text
+    assert 'requests_total{endpoint="invocations",code="500",error_class="model"} 1' in text
+    assert 'requests_total{endpoint="invocations",code="400",error_class="client"} 1' in text
+
+
+async def test_a_slow_model_is_bounded_and_does_not_block_health(custom):
+    app = application(custom, limits=Limits(workers=1, seconds=0.3, queue=1))
+    slow = {"dataframe_records": [{"a": 1.0}], "params": {"sleep": 0.8}}
+    async with client(app) as ours:
+        requests = [asyncio.create_task(ours.post("/invocations", json=slow)) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        began = time.perf_counter()
+        assert (await ours.get("/health")).status_code == 200
+        assert time.perf_counter() - began < 0.2
+        answers = [await request for request in requests]
+        assert sorted(answer.status_code for answer in answers) == [429, 429, 504, 504]
+        assert {answer.headers["x-sluicegate-error"] for answer in answers} == {"server", "timeout"}
+        assert (await ours.post("/invocations", json=slow)).status_code == 429  # its only thread still runs
+        await asyncio.sleep(0.7)
+        fine = await ours.post("/invocations", json={"dataframe_records": [{"a": 1.0}]})
+        assert fine.status_code == 200
+
+
+async def test_a_body_over_the_limit_is_refused(models):
+    app = application(models("trees"), limits=Limits(workers=1, body=100))
+    async with client(app) as ours:
+        answer = await ours.post("/invocations", content=b" " * 101, headers=JSON)
+    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+
+
+def test_a_model_that_cannot_answer_its_own_example_never_becomes_ready(custom, tmp_path):
+    path = pathlib.Path(shutil.copytree(custom, tmp_path / "bad"))
+    (path / "serving_input_example.json").write_text('{"dataframe_records": [{"a": -1.0}]}')
+    with pytest.raises(ScorerError, match="does not answer its own input example"):
+        application(str(path))
+    application(str(path), smoke_test=False)
+
+
+async def test_open_inference(models):
+    app = application(models("linear"), name="shop", version="7")
+    tensor = {"shape": [2, 1], "datatype": "FP64"}
+    inputs = [
+        {"name": name, **tensor, "data": values} for name, values in (("a", [1, 2]), ("b", [3, 4]), ("c", [5, 6]))
+    ]
+    async with client(app) as ours:
+        assert (await ours.get("/v2/health/ready")).status_code == 200
+        assert (await ours.get("/v2/models/shop/versions/7/ready")).json() == {"name": "shop", "ready": True}
+        assert (await ours.get("/v2/models/other")).status_code == 404
+        described = (await ours.get("/v2/models/shop")).json()
+        assert described["inputs"][0] == {
+            "name": "a", "datatype": "FP64", "shape": [-1, 1], "parameters": {"content_type": "np"},
+        }  # fmt: skip
+        answer = (await ours.post("/v2/models/shop/infer", json={"id": "x", "inputs": inputs})).json()
+        same = (await ours.post("/invocations", json=split((1, 3, 5), (2, 4, 6)))).json()["predictions"]
+        assert answer["outputs"][0] == {
+            "name": "output-1", "shape": [2, 1], "datatype": "FP64", "parameters": {"content_type": "np"}, "data": same,
+        }  # fmt: skip
+        assert (answer["id"], answer["model_name"], answer["model_version"]) == ("x", "shop", "7")
+        bad = await ours.post("/v2/models/shop/infer", content=b"{")
+        assert (bad.status_code, bad.headers["x-sluicegate-error"]) == (400, "client")
+
+
+async def test_without_batches_or_without_the_fast_path_the_answers_stay(models):
+    body = json.dumps(split((1, 2, 3))).encode()
+    answers = set()
+    for fast in (Fast(), Fast(batch=1), Fast(enabled=False)):
+        async with client(application(models("linear"), fast=fast)) as ours:
+            answers.add((await ours.post("/invocations", content=body, headers=JSON)).content)
+    assert len(answers) == 1 and math.isfinite(json.loads(answers.pop())["predictions"][0])

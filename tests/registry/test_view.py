@@ -1,0 +1,67 @@
+"""What one request shows of a registered model, as the stock client moves its names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sluicegate.adapters.http import RegistryEndpoint
+from sluicegate.adapters.mlflow import MlflowRegistry
+from sluicegate.core.follow import ModelView, followed
+from sluicegate.core.resolution import ResolutionError
+
+from .test_resolve import send
+
+
+async def view(endpoint: RegistryEndpoint, model: str) -> ModelView:
+    registry = MlflowRegistry(endpoint)
+    try:
+        return await registry.view(model)
+    finally:
+        await registry.aclose()
+
+
+async def test_it_shows_what_resolving_each_name_gives(endpoint: RegistryEndpoint, seeded: dict[str, Any]) -> None:
+    seen = await view(endpoint, "iris")
+    registry = MlflowRegistry(endpoint)
+    for uri in ("models:/iris@champion", "models:/iris@Überholt_1", "models:/iris/Production", "models:/iris/Archived"):
+        ref = followed(uri)
+        assert ref is not None
+        try:
+            assert seen.pointed(ref) == (await registry.resolve(ref)).version, uri
+        except ResolutionError as error:
+            assert error.failure.reason == "SourceUnsupported", uri  # resolved, and then refused for where it is
+    latest = followed("models:/iris/latest")
+    assert latest is not None
+    assert seen.pointed(latest) == max(seeded["versions"].values(), key=int)
+    await registry.aclose()
+
+
+async def test_it_follows_an_alias_that_moves_and_one_that_is_deleted(
+    server: str, endpoint: RegistryEndpoint, seeded: dict[str, Any]
+) -> None:
+    base, ref = f"{server}/api/2.0/mlflow/registered-models/alias", followed("models:/iris@moving")
+    assert ref is not None
+    for version in ("1", "2"):
+        asked = {"name": "iris", "alias": "moving", "version": version}
+        send("POST", base, json=asked).raise_for_status()
+        assert (await view(endpoint, "iris")).pointed(ref) == version
+    send("DELETE", base, json={"name": "iris", "alias": "moving"}).raise_for_status()
+    assert (await view(endpoint, "iris")).pointed(ref) is None
+
+
+async def test_it_follows_a_stage(server: str, endpoint: RegistryEndpoint, seeded: dict[str, Any]) -> None:
+    ref = followed("models:/iris/Staging")
+    assert ref is not None
+    move = f"{server}/api/2.0/mlflow/model-versions/transition-stage"
+    for stage, expected in (("Staging", "1"), ("None", None)):
+        send("POST", move, json={"name": "iris", "version": "1", "stage": stage}).raise_for_status()
+        assert (await view(endpoint, "iris")).pointed(ref) == expected
+
+
+async def test_an_empty_model_has_nothing_and_a_missing_one_is_told(
+    endpoint: RegistryEndpoint, seeded: dict[str, Any]
+) -> None:
+    assert await view(endpoint, "empty") == ModelView()
+    with pytest.raises(ResolutionError, match="ModelNotFound"):
+        await view(endpoint, "absent")

@@ -1,0 +1,140 @@
+"""The resolver: what it asks the registry when followed models move, and what it does not."""
+
+import asyncio
+from typing import cast
+
+import pytest
+from sluicegate.adapters.http import RegistryEndpoint
+from sluicegate.adapters.pool import RegistryPool
+from sluicegate.api.resource import ModelDeployment, decode
+from sluicegate.api.settings import build
+from sluicegate.core.follow import Followed, ModelView
+from sluicegate.core.model_uri import ModelRef, RegistryVersion
+from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.registries import REMEMBERED, Registries, RegistryRef, Resolver
+
+from tests.unit import virtual
+
+SETTINGS = build([("test", {"registries": {"default": {"trackingUri": "http://mlflow"}}})])
+DOWN = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True)
+
+
+class FakeRegistry:
+    """A registry of one model whose alias means `latest`; it takes a second to answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[ModelRef] = []
+        self.latest = "2"
+        self.failure: ResolutionFailure | None = None
+
+    async def resolve(self, endpoint: RegistryEndpoint, ref: ModelRef) -> ResolvedModel:
+        self.asked.append(ref)
+        await asyncio.sleep(1)
+        if self.failure is not None:
+            raise ResolutionError(self.failure)
+        version = str(ref.version) if isinstance(ref, RegistryVersion) else self.latest
+        return ResolvedModel(str(ref), f"s3://a/{version}", "churn", version)
+
+
+class FakeViews:
+    """What a follower would know."""
+
+    def __init__(self) -> None:
+        self.view: ModelView | ResolutionFailure | None = None
+        self.told: list[tuple[str, str]] = []
+
+    def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
+        return self.view
+
+    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+        self.told.append((ref.name, version))
+
+
+class Here:
+    """A resolver of a fake registry."""
+
+    def __init__(self) -> None:
+        self.registry = FakeRegistry()
+        self.views = FakeViews()
+        registries = Registries(cast(KubeClient, None), SETTINGS)
+        self.resolver = Resolver(registries, SETTINGS, cast(RegistryPool, self.registry), self.views)
+
+
+def resource(name: str = "shop", version: str | None = "1") -> ModelDeployment:
+    uri = "models:/churn@champion"
+    model = {"uri": uri, "registry": "default", "source": "s3://a/1", "name": "churn", "version": version}
+    return decode(
+        {
+            "apiVersion": "sluicegate.io/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": name, "namespace": "ns", "uid": name, "generation": 1},
+            "spec": {"model": {"uri": uri}},
+            "status": {"model": model} if version is not None else {},
+        }
+    )
+
+
+def test_all_followers_of_an_alias_that_moved_share_one_question() -> None:
+    async def main() -> None:
+        here = Here()
+        here.views.view = ModelView({"champion": "2"})
+        found = await asyncio.gather(*(here.resolver.resolve(resource(f"r{number}")) for number in range(10)))
+        assert {(each.model.version, each.model.source, each.model.uri) for each in found} == {
+            ("2", "s3://a/2", "models:/churn@champion")
+        }
+        assert here.registry.asked == [RegistryVersion("churn", 2)]
+        await asyncio.sleep(REMEMBERED + 1)
+        await here.resolver.resolve(resource())
+        assert len(here.registry.asked) == 2
+
+    virtual.run(main())
+
+
+def test_a_failure_is_told_to_all_who_wait_and_not_remembered() -> None:
+    async def main() -> None:
+        here = Here()
+        here.views.view = ModelView({"champion": "2"})
+        here.registry.failure = DOWN
+        found = await asyncio.gather(*(here.resolver.resolve(resource(f"r{number}")) for number in range(10)))
+        assert all(each.model.version == "1" and each.trouble == DOWN and each.again for each in found)
+        assert len(here.registry.asked) == 1
+        here.registry.failure = None
+        assert (await here.resolver.resolve(resource())).model.version == "2"
+
+    virtual.run(main())
+
+
+def test_one_who_gives_up_waiting_takes_the_answer_from_nobody() -> None:
+    async def main() -> None:
+        here = Here()
+        here.views.view = ModelView({"champion": "2"})
+        first = asyncio.ensure_future(here.resolver.resolve(resource("first")))
+        second = asyncio.ensure_future(here.resolver.resolve(resource("second")))
+        await asyncio.sleep(0.5)
+        first.cancel()
+        assert (await second).model.version == "2"
+        assert len(here.registry.asked) == 1
+
+    virtual.run(main())
+
+
+def test_what_is_resolved_for_the_first_time_is_news_to_the_follower() -> None:
+    async def main() -> None:
+        here = Here()
+        assert (await here.resolver.resolve(resource(version=None))).model.version == "2"
+        assert here.views.told == [("churn", "2")]
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize("view", [None, ModelView({"champion": "1"}), DOWN])
+def test_what_has_not_moved_is_not_asked_for(view: ModelView | ResolutionFailure | None) -> None:
+    async def main() -> None:
+        here = Here()
+        here.views.view = view
+        found = await here.resolver.resolve(resource())
+        assert (found.model.version, here.registry.asked) == ("1", [])
+        assert found.trouble == (DOWN if view is DOWN else None)
+
+    virtual.run(main())
