@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,6 +141,26 @@ def namespace(cluster: Cluster, kube: Kube, request: pytest.FixtureRequest) -> I
 def workspace(cluster: Cluster, kube: Kube, namespace: str) -> Workspace:
     """The test's namespace and everything in it."""
     return Workspace(cluster, kube, namespace)
+
+
+@pytest.fixture
+def sluicegate(cluster: Cluster, workspace: Workspace) -> Callable[..., tuple[int, str]]:
+    """Runs a command as a person does; (exit code, what it prints)."""
+
+    def run(*words: str, given: str | None = None) -> tuple[int, str]:
+        argv = [sys.executable, "-m", "sluicegate.cli.main", words[0], "--kubeconfig", str(cluster.kubeconfig)]
+        done = subprocess.run(
+            [*argv, "-n", workspace.namespace, *words[1:]],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        return done.returncode, done.stdout
+
+    return run
 
 
 @pytest.fixture

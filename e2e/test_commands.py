@@ -2,34 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
-
-import pytest
 
 from e2e.support.registry import MODEL
 
 SPEC = {"rollout": {"scaleDownDelay": "3s"}, "scaling": {"replicas": 1}}
-
-
-@pytest.fixture
-def sluicegate(cluster, workspace):
-    """Runs a command as a person does; (exit code, what it prints)."""
-
-    def run(*words, given=None):
-        argv = [sys.executable, "-m", "sluicegate.cli.main", words[0], "--kubeconfig", str(cluster.kubeconfig)]
-        done = subprocess.run(
-            [*argv, "-n", workspace.namespace, *words[1:]],
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode in (0, 1), done.stdout + done.stderr
-        return done.returncode, done.stdout
-
-    return run
 
 
 def manifest(version, **spec):

@@ -99,6 +99,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--alias", default="champion", help="alias to set on the last one; '' for none")
     parser.add_argument("--stage", default="", help="stage to move the last one to, for example Production")
     parser.add_argument("--flavor", choices=["sklearn"], default="sklearn")
+    parser.add_argument("--column", default="", help="one more input, which callers of the version before do not send")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--broken", choices=["load", "predict", "memory"], help="register a model that fails so")
     kind.add_argument("--slow", type=float, metavar="SECONDS", help="register a model that takes so long to answer")
@@ -132,6 +133,8 @@ def register(client: MlflowClient, options: argparse.Namespace) -> str:
         if kind:
             source, model_id = log_broken(kind, number, options), None
         else:
+            if options.column:
+                data[options.column] = 1.0
             source, model_id = log_sklearn(number, data, score)
     version = client.create_model_version(options.name, source, run_id=run.info.run_id, model_id=model_id).version
     print(f"registered {options.name} version {version} ({kind or options.flavor}) from {source}", flush=True)
