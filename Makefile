@@ -50,7 +50,7 @@ test-scorer: venv-scorer ## The scoring image's program, with a real MLflow
 test-registry: venv venv-scorer ## Model resolution against a real MLflow server
 	$(PYTEST) tests/registry $(PYTEST_ARGS)
 
-test-apiserver: venv ## The CRD and the client on a real API server (no root needed)
+test-apiserver: venv venv-scorer ## The CRD, the clients and the commands on a real API server (no root needed)
 	$(PYTEST) tests/apiserver $(PYTEST_ARGS)
 
 e2e: venv ## The whole operator on a real node: pods, gateway, MLflow (root)
@@ -72,6 +72,7 @@ lint: venv ## ruff, mypy, import contracts
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m mypy --strict bench e2e/cluster e2e/support e2e/demo.py e2e/leftovers.py conftest.py
+	$(PY) -m mypy --strict integrations/mlflow/sluicegate_mlflow
 	.venv/bin/lint-imports
 
 drift: venv ## Whether generated files and examples are up to date
@@ -99,7 +100,7 @@ images: system-python ## Build both images as archives in the cache
 ##@ Environments
 
 venv: .venv/.made ## .venv: the operator (editable) and what developing it needs, from the lock file
-venv-scorer: .venv-scorer/.made ## .venv-scorer: MLflow and the scorer's tests, from the lock file
+venv-scorer: .venv-scorer/.made ## .venv-scorer: MLflow, the scorer's tests and the MLflow plugin (editable), from the lock file
 
 .venv/.made: requirements-dev.txt requirements-uv.txt images/requirements-build.txt pyproject.toml
 	@$(MAKE) system-python
@@ -107,9 +108,10 @@ venv-scorer: .venv-scorer/.made ## .venv-scorer: MLflow and the scorer's tests, 
 	$(PY) -m uv pip install -q --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv-scorer/.made: scorer/requirements-test.txt requirements-uv.txt
+.venv-scorer/.made: scorer/requirements-test.txt requirements-uv.txt images/requirements-build.txt integrations/mlflow/pyproject.toml
 	@$(MAKE) system-python
-	$(call fill,.venv-scorer,scorer/requirements-test.txt requirements-uv.txt)
+	$(call fill,.venv-scorer,scorer/requirements-test.txt requirements-uv.txt images/requirements-build.txt)
+	$(SCORER_PY) -m uv pip install -q --python $(SCORER_PY) --no-deps --no-build-isolation -e integrations/mlflow
 	@touch $@
 
 LOCK = $(CURDIR)/$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \

@@ -1,0 +1,146 @@
+"""The API server, through the kubeconfig: the few requests that the plugin makes.
+
+`kubernetes` reads the kubeconfig, logs in and makes the connection; its typed calls differ between versions, so requests are
+plain ones over its connection pool.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
+
+import urllib3
+from kubernetes import client, config
+
+MANAGER = "sluicegate-mlflow"
+"""Field manager of what the plugin applies."""
+_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_COLLECTION = "/apis/sluicegate.dev/v1alpha1/namespaces/{}/modeldeployments"
+
+
+class Refused(Exception):
+    """The API server, or something on the way to it, says no; a sentence."""
+
+    def __init__(self, sentence: str, status: int = 0) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Cluster:
+    """One namespace of one cluster, as a target URI names it."""
+
+    def __init__(self, target_uri: str) -> None:
+        """Reads `sluicegate`, `sluicegate:/NAMESPACE`, with `?context=NAME` and `&kubeconfig=FILE` if wanted.
+
+        Raises:
+            Refused: the URI is another, or there is no usable kubeconfig.
+        """
+        parts = urlsplit(target_uri)
+        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        place = parts.path.strip("/") if parts.scheme else ""
+        if parts.netloc or "/" in place or set(options) - {"context", "kubeconfig"}:
+            raise Refused(
+                f"{target_uri}: write sluicegate:/NAMESPACE, or sluicegate:/NAMESPACE?context=NAME&kubeconfig=FILE"
+            )
+        self._settings, current = _configuration(options.get("kubeconfig"), options.get("context"))
+        self.namespace = place or current
+        self._path = _COLLECTION.format(quote(self.namespace, safe=""))
+        self._pool = client.ApiClient(self._settings).rest_client.pool_manager
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """One ModelDeployment; None when it is not there."""
+        try:
+            return self._json("GET", self._one(name))
+        except Refused as error:
+            if error.status != 404:
+                raise
+        self.list()  # says so where the cluster has no ModelDeployments at all
+        return None
+
+    def list(self) -> list[dict[str, Any]]:
+        """All ModelDeployments of the namespace."""
+        try:
+            return list(self._json("GET", self._path)["items"])
+        except Refused as error:
+            if error.status != 404:
+                raise
+            raise Refused("this cluster has no modeldeployments.sluicegate.dev: install Sluicegate", 404) from error
+
+    def apply(self, name: str, spec: dict[str, Any], *, force: bool) -> dict[str, Any]:
+        """Applies exactly this spec as our own; without `force` a field that another manager applies is refused, naming it."""
+        body = {
+            "apiVersion": "sluicegate.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": spec,
+        }
+        query = urlencode({"fieldManager": MANAGER, "force": str(force).lower(), "fieldValidation": "Strict"})
+        return self._json("PATCH", f"{self._one(name)}?{query}", body, "application/apply-patch+yaml")
+
+    def delete(self, name: str) -> bool:
+        """Asks for the deletion; False when it is gone already."""
+        try:
+            self._json("DELETE", self._one(name))
+        except Refused as error:
+            if error.status != 404:
+                raise
+            return False
+        return True
+
+    def post_to_service(self, name: str, path: str, body: str, seconds: float) -> tuple[int, bytes]:
+        """Posts JSON to the in-cluster Service of a ModelDeployment by way of the API server: (status, answer)."""
+        namespace = quote(self.namespace, safe="")
+        proxied = f"/api/v1/namespaces/{namespace}/services/{quote(name, safe='')}:80/proxy{path}"
+        return self._send("POST", proxied, body.encode(), "application/json", seconds)
+
+    def _one(self, name: str) -> str:
+        if not name:
+            raise Refused("a deployment needs a name")
+        return f"{self._path}/{quote(name, safe='')}"
+
+    def _json(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> dict[str, Any]:
+        content = json.dumps(body).encode() if body is not None else None
+        status, answer = self._send(method, path, content, kind)
+        try:
+            found: dict[str, Any] = json.loads(answer)
+        except ValueError:
+            found = {"message": answer.decode("utf-8", "replace")[:300]}
+        if status >= 300:
+            raise Refused(str(found.get("message") or f"the API server answered {status}"), status)
+        return found
+
+    def _send(self, method: str, path: str, body: bytes | None, kind: str, seconds: float = 30.0) -> tuple[int, bytes]:
+        headers = {"Accept": "application/json", "Content-Type": kind, "User-Agent": MANAGER}
+        headers |= {each["key"]: each["value"] for each in self._settings.auth_settings().values() if each["value"]}
+        url = f"{self._settings.host.rstrip('/')}{path}"
+        try:
+            answer = self._pool.request(
+                method,
+                url,
+                body=body,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=5.0, read=seconds),
+                retries=False,
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise Refused(f"no cluster answers at {self._settings.host}: {error}") from error
+        return int(answer.status), bytes(answer.data)
+
+
+def _configuration(kubeconfig: str | None, context: str | None) -> tuple[Any, str]:
+    """What `kubernetes` knows about the connection, and the namespace that goes with it."""
+    settings = client.Configuration()
+    source = kubeconfig or os.environ.get("KUBECONFIG")
+    try:
+        if source is None and (_IN_CLUSTER / "token").is_file():
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            return settings, (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip() or "default"
+        config.load_kube_config(source, context, settings, persist_config=False)  # type: ignore[no-untyped-call]
+        known, current = config.list_kube_config_contexts(source)  # type: ignore[no-untyped-call]
+    except (config.ConfigException, OSError, ValueError, KeyError) as error:
+        raise Refused(f"cannot use the kubeconfig {source or '~/.kube/config'}: {error}") from error
+    chosen = next((each for each in known if each["name"] == context), None) if context else current
+    return settings, str(((chosen or {}).get("context") or {}).get("namespace") or "default")
