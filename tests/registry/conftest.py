@@ -17,6 +17,13 @@ import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 
 SEED = Path(__file__).with_name("seed.py")
+WEBHOOKS = {
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "aHR0cHM6Ly9zbHVpY2VnYXRlLmRldi93ZWJob29rcy4=",
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+}
+"""What lets MLflow send webhooks to loopback, and without the minute that it remembers which ones there are."""
 
 
 def free_port() -> int:
@@ -41,7 +48,7 @@ def serve(python: str, folder: Path, *options: str) -> Iterator[str]:
     command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", *options]
     log = folder / "server.log"
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", **WEBHOOKS}
     environment["PATH"] = f"{Path(python).parent}{os.pathsep}{environment.get('PATH', '')}"
     with log.open("wb") as out:
         # Its own session: the server has children, and all of them must end.

@@ -39,6 +39,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
+{{- /* Not empty where a registry may send webhooks. */ -}}
+{{- define "sluicegate.webhooks" -}}
+{{- range .Values.settings.registries }}{{ .webhookSecret | default "" }}{{ end -}}
+{{- end -}}
+
 {{- define "sluicegate.settings" -}}
 {{- range $index, $ref := (.Values.settings.gateway).parentRefs -}}
 {{- if not $ref.namespace -}}

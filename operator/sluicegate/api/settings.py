@@ -40,6 +40,12 @@ class RegistrySettings(SettingsType, frozen=True):
             "Name of a Secret that each workload namespace has; the pods fetch with it (registry credentials, AWS_* for s3). Never copied by the operator."
         ),
     ] = None
+    webhook_secret: Annotated[
+        str | None,
+        doc(
+            "Secret in the operator's namespace whose keys `secret` and, while it is being rotated, `previous` sign this registry's webhooks. Default: no webhooks are taken."
+        ),
+    ] = None
     env: Annotated[
         dict[str, str], doc("More environment variables of the fetching container, such as MLFLOW_S3_ENDPOINT_URL.")
     ] = {}
@@ -128,6 +134,11 @@ class Settings(SettingsType, frozen=True):
     health_port: Annotated[
         int, Meta(ge=0, le=65535), doc("Port of /healthz, /readyz and /metrics; 0 picks a free one.")
     ] = 8080
+    webhook_port: Annotated[
+        int,
+        Meta(ge=0, le=65535),
+        doc("Port of /webhooks/REGISTRY, where any registry has a webhookSecret; 0 picks a free one."),
+    ] = 8081
     log_format: Annotated[Literal["json", "text"], doc("How log lines look.")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], doc("Least severe line that is logged.")] = (
         "info"

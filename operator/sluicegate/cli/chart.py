@@ -14,7 +14,7 @@ from msgspec import Meta
 from sluicegate.api.fields import DnsLabel, FreeObject, ObjectName, doc
 from sluicegate.api.settings import Settings, SettingsType
 
-DECIDED = ("namespace", "operatorNamespace", "leaderElection", "healthPort")
+DECIDED = ("namespace", "operatorNamespace", "leaderElection", "healthPort", "webhookPort")
 """Settings that follow from the rest of the chart."""
 
 

@@ -34,6 +34,7 @@ from sluicegate.runtime.queue import WorkQueue
 from sluicegate.runtime.reconciler import Parts, Reconciler
 from sluicegate.runtime.registries import Registries, Resolver
 from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.webhooks import Webhooks, WebhookServer
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -57,8 +58,11 @@ async def run(settings: Settings, kubeconfig: str | None) -> int:
     async with KubeClient.connect(kubeconfig, options=options) as client:
         operator = Operator(client, settings, metrics)
         health = HealthServer(operator.live(), operator.ready(), metrics.registry, settings.health_port)
-        async with health:
+        door = WebhookServer(operator.webhooks, settings.webhook_port)
+        async with health, door:
             logger.info("sluicegate %s, health and metrics on port %d", __version__, health.port)
+            if operator.webhooks.wanted:
+                logger.info("webhooks of registries on port %d", door.port)
             return await operator.run(stop)
 
 
@@ -91,6 +95,7 @@ class Operator:
         )
         self._events.busy = lambda: self.queue.depth > 0
         self._reconciler = Reconciler(parts, self.queue)
+        self.webhooks = Webhooks(registries, self._follower.look, lambda: self._started, metrics.on_webhook)
         self._started = False
         metrics.watch_queue(lambda: self.queue.depth, lambda: self.queue.oldest_age)
         metrics.watch_resources(self.resources.items)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -57,8 +58,14 @@ class _State:
     """The model that was asked for last: after a failure, the next probe is another model's."""
     doubtful: set[str] = field(default_factory=set)
     """Models whose failure may be the registry's; since the last answer."""
-    learned: set[str] = field(default_factory=set)
-    """Models of which something newer has come to be known since they were last asked for."""
+    questions: int = 0
+    """Counts up with every question, and with what is learnt without one."""
+    known_by: dict[str, int] = field(default_factory=dict)
+    """The question that what is known of a model comes from: the answer to an older one, which may come later, is no news."""
+    urgent: dict[str, None] = field(default_factory=dict)
+    """Models to be asked for at once, the first that was told of first."""
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there are any."""
     doubts: dict[str, int] = field(default_factory=dict)
     """How often in a row a model had a failure that may be its own."""
 
@@ -87,10 +94,24 @@ class Follower:
         state = self._states.get(registry)
         if state is None:
             return
-        state.learned.add(ref.name)
+        state.questions += 1
+        state.known_by[ref.name] = state.questions
         view = state.views.get(ref.name)
         if isinstance(view, ModelView):
             state.views[ref.name] = view.pointing(ref, version)
+
+    def look(self, registry: RegistryRef, model: str) -> bool:
+        """Has a model asked for at once, whenever its turn is; False where nobody follows it.
+
+        Many calls while a question waits are one question; one that comes while the answer is under way is one more, because the
+        answer may be older.
+        """
+        state = self._states.get(registry)
+        if state is None or model not in self._index().get(registry, {}):
+            return False
+        state.urgent[model] = None
+        state.hurry.set()
+        return True
 
     async def run(self, interval: float) -> None:
         """Polls until cancelled, each model once every `interval` seconds."""
@@ -104,9 +125,10 @@ class Follower:
 
     async def _follow(self, registry: RegistryRef, interval: float) -> None:
         state = self._states[registry]
+        hurrying = asyncio.create_task(self._hurry(registry), name=f"hurry {registry.name}")
         try:
             while models := self._index().get(registry):
-                for known in (state.views, state.doubts):
+                for known in (state.views, state.doubts, state.known_by):
                     for gone in known.keys() - models.keys():
                         del known[gone]
                 failures: list[ResolutionFailure] = []
@@ -118,6 +140,7 @@ class Follower:
                     self._note_failure(registry, failures[0])
                     await asyncio.sleep(_jittered(min(interval, 2.0**state.failures)))
         finally:
+            hurrying.cancel()
             del self._states[registry]
 
     async def _sweep(self, registry: RegistryRef, models: Mapping[str, Followers], interval: float) -> None:
@@ -143,26 +166,49 @@ class Follower:
         for model, followers in turns:
             due = loop.time() + _jittered(pause)
             state.last = model
-            state.learned.discard(model)
-            try:
-                view: ModelView | ResolutionFailure = await self._pool.view(endpoint, model)
-            except ResolutionError as error:
-                wide = self._is_wide(state, model, error.failure)
-                self._count(registry, error.failure.reason.value, up=not wide)
-                if wide:
-                    raise
-                view = error.failure
-            else:
-                self._count(registry, "ok", up=True)
-            if model in state.learned:
-                pass  # the answer is older than what is known
-            elif isinstance(view, ModelView) or not may_concern_registry(view):
-                self._end_trouble(registry)
-                state.doubts.pop(model, None)
-                self._see(state, model, view, followers)
-            elif state.doubts[model] >= TOLD_AFTER:
-                self._see(state, model, view, followers)
+            await self._ask(registry, endpoint, model, followers)
             await asyncio.sleep(max(0.0, due - loop.time()))
+
+    async def _hurry(self, registry: RegistryRef) -> None:
+        """Polls what `look` was called for. Trouble of the registry is left to the sweep, which has the count of it."""
+        state = self._states[registry]
+        while await state.hurry.wait():
+            model = next(iter(state.urgent))
+            del state.urgent[model]
+            if not state.urgent:
+                state.hurry.clear()
+            followers = self._index().get(registry, {}).get(model, [])
+            with contextlib.suppress(ResolutionError):
+                await self._ask(registry, await self._registries.endpoint(registry), model, followers)
+
+    async def _ask(self, registry: RegistryRef, endpoint: RegistryEndpoint, model: str, followers: Followers) -> None:
+        """Polls one model, and wakes those for which it has changed.
+
+        Raises:
+            ResolutionError: the registry itself is in trouble.
+        """
+        state = self._states[registry]
+        state.questions += 1
+        question = state.questions
+        try:
+            view: ModelView | ResolutionFailure = await self._pool.view(endpoint, model)
+        except ResolutionError as error:
+            wide = self._is_wide(state, model, error.failure)
+            self._count(registry, error.failure.reason.value, up=not wide)
+            if wide:
+                raise
+            view = error.failure
+        else:
+            self._count(registry, "ok", up=True)
+        if question < state.known_by.get(model, 0):
+            return
+        state.known_by[model] = question
+        if isinstance(view, ModelView) or not may_concern_registry(view):
+            self._end_trouble(registry)
+            state.doubts.pop(model, None)
+            self._see(state, model, view, followers)
+        elif state.doubts[model] >= TOLD_AFTER:
+            self._see(state, model, view, followers)
 
     def _is_wide(self, state: _State, model: str, failure: ResolutionFailure) -> bool:
         """Whether a model's failure is its registry's."""

@@ -50,6 +50,12 @@ class Metrics:
             ["registry"],
             registry=self.registry,
         )
+        self.webhooks = Counter(
+            "sluicegate_webhooks_total",
+            "Webhooks of registries, by registry and outcome.",
+            ["registry", "outcome"],
+            registry=self.registry,
+        )
         self.model_changes = Counter(
             "sluicegate_model_changes_total",
             "Followed URIs that have come to mean another version.",
@@ -68,6 +74,10 @@ class Metrics:
         """Counts one poll of a registry; the follower's observer."""
         self.polls.labels(registry, outcome).inc()
         self.registry_up.labels(registry).set(up)
+
+    def on_webhook(self, registry: str, outcome: str) -> None:
+        """Counts one delivery."""
+        self.webhooks.labels(registry, outcome).inc()
 
     def watch_queue(self, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Reads the work queue at each scrape."""

@@ -21,6 +21,7 @@ from sluicegate.core.model_uri import InvalidModelUri, ModelRef, RegistryVersion
 from sluicegate.core.resolution import (
     ResolutionError,
     ResolutionFailure,
+    ResolutionReason,
     ResolvedModel,
     invalid_uri,
     registry_unknown,
@@ -80,8 +81,7 @@ class Registries:
             return RegistryRef(name, inline.tracking_uri, resource.metadata.namespace, secret)
         if name not in self._settings.registries:
             raise ResolutionError(registry_unknown(name, self._settings.registries))
-        configured = self._settings.registries[name]
-        return RegistryRef(name, configured.tracking_uri, self._settings.operator_namespace, configured.secret)
+        return self._configured(name)
 
     async def endpoint(self, ref: RegistryRef) -> RegistryEndpoint:
         """Where to ask, with credentials read afresh, so that a rotated Secret needs no restart.
@@ -94,7 +94,38 @@ class Registries:
             credentials = await self._credentials(ref.namespace, ref.secret, ref.name)
         return RegistryEndpoint(name=ref.name, tracking_uri=ref.tracking_uri, credentials=credentials)
 
+    def with_webhooks(self) -> Mapping[str, RegistryRef]:
+        """The registries that may send webhooks, by name."""
+        return {name: self._configured(name) for name, each in self._settings.registries.items() if each.webhook_secret}
+
+    async def webhook_secrets(self, name: str) -> tuple[bytes, ...]:
+        """The secrets that a registry signs its webhooks with, read afresh: one, or two while they are being exchanged.
+
+        Raises:
+            ResolutionError: the Secret is missing or of no use.
+        """
+        secret, namespace = self._settings.registries[name].webhook_secret or "", self._settings.operator_namespace
+        data = await self._secret(namespace, secret, name)
+        found = tuple(value.strip() for key in ("secret", "previous") if (value := data.get(key)))
+        if not found:
+            raise ResolutionError(
+                ResolutionFailure(
+                    ResolutionReason.SECRET_INVALID,
+                    f'The Secret "{secret}" in namespace "{namespace}" has no key "secret": put there what the webhooks of registry '
+                    f'"{name}" are signed with.',
+                )
+            )
+        return found
+
+    def _configured(self, name: str) -> RegistryRef:
+        configured = self._settings.registries[name]
+        return RegistryRef(name, configured.tracking_uri, self._settings.operator_namespace, configured.secret)
+
     async def _credentials(self, namespace: str, secret: str, registry: str) -> Credentials:
+        data = await self._secret(namespace, secret, registry)
+        return Credentials.from_secret(data, f'The Secret "{secret}" in namespace "{namespace}"')
+
+    async def _secret(self, namespace: str, secret: str, registry: str) -> dict[str, bytes]:
         try:
             found = await self._client.get(SECRET, namespace, secret)
         except Forbidden:
@@ -103,9 +134,7 @@ class Registries:
             raise ResolutionError(secret_unread(namespace, secret, registry, error)) from error
         if found is None:
             raise ResolutionError(secret_not_found(namespace, secret, registry))
-        return Credentials.from_secret(
-            _decoded(found.get("data") or {}), f'The Secret "{secret}" in namespace "{namespace}"'
-        )
+        return _decoded(found.get("data") or {})
 
 
 class Views(Protocol):

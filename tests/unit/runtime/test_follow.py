@@ -256,3 +256,62 @@ def test_what_was_learnt_elsewhere_is_not_undone_by_a_poll_that_was_under_way() 
         assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "3", "old": "1"})
 
     live(life)
+
+
+def test_a_look_asks_at_once_and_many_looks_are_few_questions() -> None:
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn@champion")
+        here.add("other", "models:/other@a")
+        here.registry.views = {"churn": ModelView({"champion": "1"}), "other": ModelView({"a": "1"})}
+        await asyncio.sleep(2.5 * INTERVAL)
+        here.registry.asked.clear()
+        here.registry.delay = 0.5
+        here.registry.views["churn"] = ModelView({"champion": "2"})
+        for _ in range(50):
+            assert here.follower.look(here.ref, "churn")
+        await asyncio.sleep(0.1)
+        for _ in range(50):
+            assert here.follower.look(here.ref, "churn")
+        await asyncio.sleep(1.5)
+        assert 2 <= here.registry.asked["churn"] <= 3, "one, one more for what came meanwhile, and perhaps its turn"
+        assert here.woken == {"shop": 1}
+        assert not here.follower.look(here.ref, "unknown")
+
+    live(life)
+
+
+def test_a_look_at_a_registry_in_trouble_does_no_harm() -> None:
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn@champion")
+        here.registry.views["churn"] = ModelView({"champion": "1"})
+        await asyncio.sleep(2 * INTERVAL)
+        here.registry.failure = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True)
+        here.follower.look(here.ref, "churn")
+        await asyncio.sleep(1)
+        here.registry.failure = None
+        here.registry.views["churn"] = ModelView({"champion": "2"})
+        here.follower.look(here.ref, "churn")
+        await asyncio.sleep(1)
+        assert here.woken == {"shop": 1}
+
+    live(life)
+
+
+def test_the_answer_to_an_older_question_is_no_news() -> None:
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn@champion")
+        here.registry.views["churn"] = ModelView({"champion": "1"})
+        await asyncio.sleep(2 * INTERVAL)
+        here.registry.delay = 10.0
+        here.registry.polled.clear()
+        await here.registry.polled.wait()
+        here.registry.delay = 1.0
+        here.registry.views["churn"] = ModelView({"champion": "2"})
+        here.follower.look(here.ref, "churn")
+        await asyncio.sleep(2)
+        assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2"})
+        here.registry.views["churn"] = ModelView({"champion": "1"})  # what the slow answer will say
+        await asyncio.sleep(9)
+        assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2"})
+
+    live(life)

@@ -1,0 +1,164 @@
+"""The door for MLflow's registry webhooks: POST /webhooks/REGISTRY, on a port of its own, where a registry has a webhook secret."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from aiohttp import web
+
+from sluicegate.core.resolution import ResolutionError
+from sluicegate.core.webhook import LARGEST, Bucket, Delivery, Outcome, Seen, authentic, subject, timely
+from sluicegate.runtime.registries import RegistryRef
+
+FRESH = 5.0
+"""Seconds for which a Secret is not read again."""
+_AGAIN = {"Retry-After": "1"}
+_ANSWERS: Mapping[Outcome, tuple[int, str]] = {
+    Outcome.ACCEPTED: (202, "The registry is asked now."),
+    Outcome.NOT_FOLLOWED: (200, "Nothing here follows this model."),
+    Outcome.IRRELEVANT: (200, "This event changes nothing that is followed."),
+    Outcome.BAD_SIGNATURE: (401, "The signature is not that of this registry's webhook secret."),
+    Outcome.EXPIRED: (401, "The timestamp is more than five minutes away from this clock."),
+    Outcome.REPLAYED: (409, "This delivery was taken before."),
+    Outcome.MALFORMED: (400, "This is no event of MLflow's model registry."),
+    Outcome.TOO_LARGE: (413, f"More than {LARGEST} bytes."),
+    Outcome.TOO_MANY: (429, "Too many deliveries; the registry is polled anyway."),
+    Outcome.STANDBY: (503, "This replica stands by; another one leads."),
+    Outcome.NO_SECRET: (503, "The webhook secret of this registry cannot be read; the operator's log says why."),
+}
+"""HTTP status and text. MLflow repeats what is answered 429 or 5xx, a few times."""
+
+
+class Sources(Protocol):
+    """What the door needs of the registries: see `Registries`."""
+
+    def with_webhooks(self) -> Mapping[str, RegistryRef]:
+        """The registries that may send webhooks, by name."""
+
+    async def webhook_secrets(self, name: str) -> tuple[bytes, ...]:
+        """The secrets that one of them signs with; ResolutionError where they cannot be read."""
+
+
+class Webhooks:
+    """Takes deliveries, and has the registry asked for what they are about."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        look: Callable[[RegistryRef, str], bool],
+        leads: Callable[[], bool],
+        count: Callable[[str, str], None],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            sources: The registries.
+            look: Asks a registry for a model soon; False where nobody follows it.
+            leads: Whether this replica acts.
+            count: Called with the registry's name and the outcome of each delivery.
+        """
+        self._sources = sources
+        self._look = look
+        self._leads = leads
+        self._count = count
+        self._buckets: dict[str, Bucket] = {}
+        self._seen: dict[str, Seen] = {}
+        self._secrets: dict[str, tuple[float, tuple[bytes, ...]]] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any registry may send webhooks."""
+        return bool(self._sources.with_webhooks())
+
+    async def receive(self, name: str, request: web.Request) -> Outcome:
+        """What becomes of one delivery to the registry `name`, which is known."""
+        if not self._leads():
+            return Outcome.STANDBY
+        if not self._buckets.setdefault(name, Bucket()).take(time.monotonic()):
+            return Outcome.TOO_MANY
+        if (request.content_length or 0) > LARGEST:
+            return Outcome.TOO_LARGE
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return Outcome.TOO_LARGE
+        try:
+            secrets = await self._known(name)
+        except ResolutionError:
+            return Outcome.NO_SECRET
+        header = request.headers.get
+        delivery = Delivery(
+            header("X-MLflow-Delivery-Id", ""), header("X-MLflow-Timestamp", ""), header("X-MLflow-Signature", ""), body
+        )
+        return self._judge(name, delivery, secrets)
+
+    def _judge(self, name: str, delivery: Delivery, secrets: tuple[bytes, ...]) -> Outcome:
+        now = time.time()
+        if not authentic(delivery, secrets):
+            return Outcome.BAD_SIGNATURE
+        if not timely(delivery, now):
+            return Outcome.EXPIRED
+        if not self._seen.setdefault(name, Seen()).first(delivery, now):
+            return Outcome.REPLAYED
+        outcome, model = subject(delivery.body)
+        if outcome is Outcome.ACCEPTED and not self._look(self._sources.with_webhooks()[name], model):
+            return Outcome.NOT_FOLLOWED
+        return outcome
+
+    async def _known(self, name: str) -> tuple[bytes, ...]:
+        now = time.monotonic()
+        until, secrets = self._secrets.get(name, (0.0, ()))
+        if now >= until:
+            secrets = await self._sources.webhook_secrets(name)
+            self._secrets[name] = (now + FRESH, secrets)
+        return secrets
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answers one request."""
+        name = request.match_info["registry"]
+        if name not in self._sources.with_webhooks():
+            return web.Response(status=404, text=f"No registry {name!r} with a webhookSecret is in the settings.\n")
+        outcome = await self.receive(name, request)
+        self._count(name, outcome.value)
+        status, text = _ANSWERS[outcome]
+        return web.Response(status=status, text=f"{text}\n", headers=_AGAIN if status in (429, 503) else None)
+
+
+class WebhookServer:
+    """Listens while its context is open, where any registry may send webhooks."""
+
+    def __init__(self, webhooks: Webhooks, port: int, host: str | None = None) -> None:
+        """Prepare; 0 picks a free port, and no host is all addresses."""
+        self.port = port
+        """The port, once listening."""
+        self._host = host
+        self._wanted = webhooks.wanted
+        app = web.Application(client_max_size=LARGEST)
+        app.router.add_post("/webhooks/{registry}", webhooks.handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+    async def __aenter__(self) -> Self:
+        """Start listening.
+
+        Raises:
+            OSError: The port is taken.
+        """
+        if self._wanted:
+            await self._runner.setup()
+            try:
+                await web.TCPSite(self._runner, self._host, self.port).start()
+            except BaseException:
+                await self._runner.cleanup()
+                raise
+            self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening."""
+        if self._wanted:
+            await self._runner.cleanup()
