@@ -1,7 +1,11 @@
 """The registry is followed: an alias or a stage moves in MLflow, and what serves moves, with nobody touching the resource."""
 
 import contextlib
+import re
+import secrets
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -60,6 +64,65 @@ def test_alias_moves_there_and_back_under_load_and_the_spec_stays(shop, registry
     assert [one for one, next_ in zip(versions, [*versions[1:], None], strict=True) if one != next_] == ["1", "2", "1"]
     told = [each["message"] for each in shop.list("event") if each.get("reason") == "ModelChanged"]
     assert {each.partition(" is ")[2] for each in told} == {"now version 2; it was 1.", "now version 1; it was 2."}
+
+
+CREATE_WEBHOOK = """
+import sys
+from mlflow import MlflowClient
+from mlflow.entities.webhook import WebhookAction, WebhookEntity, WebhookEvent
+client = MlflowClient(tracking_uri="http://localhost:5000")
+event = WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED)
+url = "http://sluicegate-webhooks.sluicegate-system.svc.cluster.local/webhooks/default"
+print(client.create_webhook("e2e", url, [event], secret=sys.argv[1]).webhook_id)
+"""
+WEBHOOKS = "/api/v1/namespaces/sluicegate-system/secrets"
+
+
+@pytest.fixture
+def webhook(kube, kubectl, registry):
+    """A webhook that MLflow and the operator share the secret of; gives the address of the operator's door."""
+    secret = secrets.token_hex(16)
+    kube.call("POST", WEBHOOKS, {"metadata": {"name": "mlflow-webhooks"}, "stringData": {"secret": secret}})
+    made = kubectl("-n", "mlflow", "exec", "-i", "deploy/mlflow", "--", "python3", "-", secret, input=CREATE_WEBHOOK)
+    service = kube.get("service", "sluicegate-webhooks", "sluicegate-system")
+    yield f"http://{service['spec']['clusterIP']}/webhooks/default"
+    registry.call("DELETE", f"webhooks/{made.split()[-1]}")
+    kube.call("DELETE", f"{WEBHOOKS}/mlflow-webhooks")
+
+
+def counted(operator, outcome):
+    """Deliveries that the leading operator has counted."""
+    text = operator.metrics(operator.wait_leading())
+    found = re.search(rf'sluicegate_webhooks_total{{outcome="{outcome}",registry="default"}} (\S+)', text)
+    return float(found.group(1)) if found else 0.0
+
+
+@pytest.mark.usefixtures("webhook")
+def test_a_webhook_brings_the_new_version_at_once(shop, registry, alias, load, operator):
+    before = counted(operator, "accepted")
+    with load("shop", rate=15) as steady:
+        wait_until("some answers", lambda: steady.settled_on(1))
+        times = moved(steady, lambda: registry.set_alias(alias, 2), 2)
+        print(f"alias moved, by webhook: first answer after {times[0]:.1f} s, every client after {times[1]:.1f} s")
+    steady.check(1, 2)
+
+    def told():  # again, as one delivery in sixteen meets the standby at each of MLflow's tries
+        registry.set_alias(alias, 2)
+        return counted(operator, "accepted") > before
+
+    wait_until("a webhook to be counted", told, 20)
+
+
+def test_a_forged_webhook_is_refused_and_counted(webhook, operator):
+    def refused():
+        forged = urllib.request.Request(webhook, b"{}", {"X-MLflow-Signature": "v1,AAAA"}, method="POST")
+        with pytest.raises(urllib.error.HTTPError) as answer:
+            urllib.request.urlopen(forged, timeout=5)
+        answer.value.close()
+        return answer.value.code == 401  # the standby answers 503
+
+    wait_until("a forged one to be refused", refused, 20)
+    assert counted(operator, "bad_signature") >= 1
 
 
 def test_stage_is_followed_too(workspace, registry, load):

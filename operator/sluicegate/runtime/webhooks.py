@@ -124,7 +124,10 @@ class Webhooks:
         outcome = await self.receive(name, request)
         self._count(name, outcome.value)
         status, text = _ANSWERS[outcome]
-        return web.Response(status=status, text=f"{text}\n", headers=_AGAIN if status in (429, 503) else None)
+        answer = web.Response(status=status, text=f"{text}\n", headers=_AGAIN if status in (429, 503) else None)
+        if outcome is Outcome.STANDBY:
+            answer.force_close()  # or MLflow's next try comes by this connection, and so to this replica
+        return answer
 
 
 class WebhookServer:

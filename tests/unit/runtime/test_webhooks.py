@@ -107,6 +107,9 @@ async def test_what_is_followed_by_nobody_is_no_error(here: Here) -> None:
 async def test_a_standby_and_a_missing_secret_ask_for_another_try(here: Here) -> None:
     here.leads = False
     assert await here.post(now()) == 503
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"{here.url}/default")
+    assert answer.headers["connection"] == "close", "the next try has to be able to meet another replica"
     here.leads = True
     here.failure = ResolutionFailure(ResolutionReason.SECRET_NOT_FOUND, "gone")
     assert await here.post(now()) == 503
