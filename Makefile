@@ -58,7 +58,7 @@ e2e: venv ## The whole operator on a real node: pods, gateway, MLflow (root)
 	$(PYTEST) e2e $(PYTEST_ARGS)
 
 BENCH_ARGS ?= --quick
-bench: venv ## Side-by-side measurements, quick (BENCH_ARGS= for the whole); each prints a table and writes JSON to bench/out
+bench: venv venv-scorer ## Side-by-side measurements, quick (BENCH_ARGS= for the whole); each prints a table and writes JSON to bench/out
 	@shopt -s nullglob; found=(bench/bench_*.py); \
 	[ $${#found[@]} -gt 0 ] || { echo "There are no benchmarks in bench/ yet."; exit 0; }; \
 	for each in "$${found[@]}"; do $(PY) "$$each" $(BENCH_ARGS); done
