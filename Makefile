@@ -58,10 +58,13 @@ e2e: venv ## The whole operator on a real node: pods, gateway, MLflow (root)
 	$(PYTEST) e2e $(PYTEST_ARGS)
 
 BENCH_ARGS ?= --quick
+SCORER_ARGS ?=
 bench: venv venv-scorer ## Side-by-side measurements, quick (BENCH_ARGS= for the whole); each prints a table and writes JSON to bench/out
-	@shopt -s nullglob; found=(bench/bench_*.py); \
-	[ $${#found[@]} -gt 0 ] || { echo "There are no benchmarks in bench/ yet."; exit 0; }; \
-	for each in "$${found[@]}"; do $(PY) "$$each" $(BENCH_ARGS); done
+	@for each in bench/bench_controlplane.py bench/bench_registry.py; do $(PY) "$$each" $(BENCH_ARGS); done
+
+bench-scorer: venv .venv-bench/.made .venv-mlserver/.made ## Our scoring server beside MLflow's and MLServer (SCORER_ARGS=--quick); installs wrk (root)
+	@command -v wrk > /dev/null || { $(call need_root,apt-get install wrk,it is the client of all servers); apt-get install -y -q --no-install-recommends wrk; }
+	$(PY) bench/bench_scorer.py $(SCORER_ARGS)
 
 ##@ Change it
 
@@ -114,6 +117,14 @@ venv-scorer: .venv-scorer/.made ## .venv-scorer: MLflow, the scorer's tests and 
 	$(SCORER_PY) -m uv pip install -q --python $(SCORER_PY) --no-deps --no-build-isolation -e integrations/mlflow
 	@touch $@
 
+.venv-bench/.made: bench/requirements-scorer.txt requirements-uv.txt
+	$(call fill,.venv-bench,bench/requirements-scorer.txt requirements-uv.txt)
+	@touch $@
+
+.venv-mlserver/.made: bench/requirements-mlserver.txt requirements-uv.txt
+	$(call fill,.venv-mlserver,bench/requirements-mlserver.txt requirements-uv.txt)
+	@touch $@
+
 LOCK = $(CURDIR)/$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links $(LOCK_ARGS)
 LOCK_ARGS ?=
@@ -125,6 +136,8 @@ lock: venv ## Resolve the requirements again (LOCK_ARGS=--upgrade for newer vers
 	$(LOCK) images/requirements-build.in -o images/requirements-build.txt
 	cd scorer && $(LOCK) requirements.in -o requirements.txt
 	cd scorer && $(LOCK) requirements-test.in -c requirements.txt -o requirements-test.txt
+	cd bench && $(LOCK) requirements-scorer.in -c ../scorer/requirements.txt -o requirements-scorer.txt
+	cd bench && $(LOCK) requirements-mlserver.in -o requirements-mlserver.txt
 
 clean: ## Take down the clusters that the demo and dead test runs left, and remove build outputs (the tool cache stays)
 	@$(SYSTEM_PYTHON) -m e2e.leftovers
@@ -153,5 +166,5 @@ define fill
 	$(1)/bin/python -m uv pip sync -q --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench check lint drift golden format \
+.PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench bench-scorer check lint drift golden format \
 	generate images venv venv-scorer lock clean system-python

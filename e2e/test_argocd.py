@@ -202,6 +202,23 @@ def test_a_commit_that_moves_the_weight_moves_the_traffic(app, workspace, load):
     assert set(app.healths(before)) == {"Healthy", "Progressing"}
 
 
+def test_an_alias_that_moves_moves_the_traffic_and_leaves_the_application_in_sync(app, workspace, registry, load):
+    alias = workspace.namespace
+    registry.set_alias(alias, 1)
+    serving(app, workspace, model={"uri": f"models:/{MODEL}@{alias}"})
+    with load("shop") as steady:
+        wait_until("some answers", lambda: steady.total > 100)
+        before = app.position()
+        registry.set_alias(alias, 2)
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 90)
+        workspace.wait_ready("shop")
+        wait_until("Argo CD to see it Healthy again", lambda: app.healths(before)[-1] == "Healthy", 30)
+    steady.check(1, 2)
+    assert app.healths(before) == ["Healthy", "Progressing", "Healthy"]
+    assert set(app.syncs(before)) == {"Synced"}
+    registry.delete_alias(alias)
+
+
 def version(pod):
     return pod["metadata"]["labels"]["sluicegate.dev/revision"]
 

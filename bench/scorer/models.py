@@ -1,0 +1,79 @@
+"""Saves the models that are compared, each with the request that is sent to it; run by an interpreter with the flavors.
+
+python bench/scorer/models.py FOLDER
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+from lightgbm import LGBMRegressor
+from mlflow.models import infer_signature
+from skl2onnx import to_onnx
+from sklearn.linear_model import LinearRegression
+from sklearn.neural_network import MLPRegressor
+
+HEAVY = """
+import time
+import mlflow
+import numpy as np
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        end = time.perf_counter() + 0.05
+        found = np.asarray(model_input, dtype=np.float64)
+        while time.perf_counter() < end:
+            found = np.tanh(found)
+        return found.sum(axis=1)
+
+mlflow.models.set_model(Model())
+"""
+
+
+def data(columns: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Made features, and something to learn from them."""
+    random = np.random.default_rng(7)
+    frame = pd.DataFrame(random.normal(size=(2000, columns)), columns=[f"f{number}" for number in range(columns)])
+    return frame, frame.to_numpy() @ random.normal(size=columns) + random.normal(size=2000)
+
+
+def main(folder: Path) -> None:
+    """Saves each under its name."""
+    few, score = data(3)
+    tiny = LinearRegression().fit(few, score)
+    mlflow.sklearn.save_model(tiny, folder / "tiny", signature=infer_signature(few, tiny.predict(few)))
+    request(folder / "tiny", few)
+    many, score = data(30)
+    boosting = LGBMRegressor(n_estimators=200, verbose=-1, n_jobs=1).fit(many, score)
+    mlflow.lightgbm.save_model(boosting, folder / "boosting", signature=infer_signature(many, boosting.predict(many)))
+    request(folder / "boosting", many)
+    numbers = many.to_numpy().astype(np.float32)
+    network = MLPRegressor(hidden_layer_sizes=(64, 32), max_iter=20).fit(numbers, score)
+    converted = to_onnx(network, numbers[:1])
+    answer = network.predict(numbers[:2]).astype(np.float32).reshape(-1, 1)
+    mlflow.onnx.save_model(converted, folder / "onnx", signature=infer_signature(numbers[:2], {"variable": answer}))
+    (folder / "onnx" / "request.json").write_text(json.dumps({"inputs": numbers[:1].tolist()}))
+    code = folder / "heavy.py"
+    code.write_text(HEAVY)
+    mlflow.pyfunc.save_model(folder / "heavy", python_model=str(code), signature=infer_signature(few, score))
+    request(folder / "heavy", few)
+    loaded = mlflow.pyfunc.load_model(str(folder / "heavy"))
+    times = []
+    for _ in range(20):
+        began = time.perf_counter()
+        loaded.predict(few.head(1))
+        times.append(time.perf_counter() - began)
+    (folder / "direct.json").write_text(json.dumps(sorted(times)[len(times) // 2]))
+
+
+def request(model: Path, frame: pd.DataFrame) -> None:
+    """One row, as most callers send it."""
+    (model / "request.json").write_text(json.dumps({"dataframe_split": frame.head(1).to_dict(orient="split")}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
