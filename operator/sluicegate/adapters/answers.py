@@ -39,6 +39,32 @@ class VersionsAnswer(Struct, frozen=True):
     model_versions: tuple[Version, ...] = ()
 
 
+class Tag(Struct, frozen=True):
+    """A tag of a version."""
+
+    key: str
+    value: str = ""
+
+
+class TaggedVersion(Struct, frozen=True):
+    """A version as a search shows it, as far as its tags are asked for."""
+
+    name: str
+    version: Number
+    tags: tuple[Tag, ...] = ()
+
+
+class TaggedVersions(Struct, frozen=True):
+    """`model-versions/search`."""
+
+    model_versions: tuple[TaggedVersion, ...] = ()
+    next_page_token: str = ""
+
+
+class Nothing(Struct, frozen=True):
+    """The empty answer to a write."""
+
+
 class DownloadAnswer(Struct, frozen=True):
     """`model-versions/get-download-uri`."""
 

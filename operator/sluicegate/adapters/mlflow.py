@@ -7,6 +7,7 @@ retried here: the work queue retries, and knows how long to wait.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -94,6 +95,52 @@ class MlflowRegistry:
             aliases={each.alias: each.version for each in model.aliases},
             stages={each.current_stage: each.version for each in model.latest_versions},
         )
+
+    async def tagged(self, key: str) -> dict[tuple[str, str], str]:
+        """The versions that have a tag, as (name, version), and its value.
+
+        Raises:
+            ResolutionError: with the reason and what to do about it.
+        """
+        found: dict[tuple[str, str], str] = {}
+        params = {"filter": f"tags.`{key}` LIKE '%'", "max_results": "1000"}
+        while True:
+            asking = self._get("model-versions/search", answers.TaggedVersions, params)
+            page = await self._asked(asking, otherwise=answers.TaggedVersions())
+            for each in page.model_versions:
+                found |= {(each.name, each.version): tag.value for tag in each.tags if tag.key == key}  # noqa: B035  one at most
+            if not page.next_page_token:
+                return found
+            params = {**params, "page_token": page.next_page_token}
+
+    async def tag(self, name: str, version: str, key: str, value: str | None) -> None:
+        """Sets a tag of a version, or with None removes it; of a version that is gone it is no error.
+
+        Raises:
+            ResolutionError: with the reason and what to do about it.
+        """
+        about = {"name": name, "version": version, "key": key}
+        if value is None:
+            writing = self._send("DELETE", "model-versions/delete-tag", answers.Nothing, json=about)
+        else:
+            writing = self._send("POST", "model-versions/set-tag", answers.Nothing, json={**about, "value": value})
+        await self._asked(writing, otherwise=answers.Nothing())
+
+    async def _asked(self, asking: Awaitable[T], otherwise: T) -> T:
+        """One request within its time, its failure in words; `otherwise` where what it is about is not there.
+
+        Raises:
+            ResolutionError: it failed.
+        """
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                return await asking
+        except TimeoutError as error:
+            raise unreachable(self.endpoint, error) from None
+        except Refusal as refusal:
+            if refusal.missing:
+                return otherwise
+            raise complaints.unexpected(self.endpoint, refusal) from None
 
     async def _resolve(self, ref: ModelRef, hops: int) -> ResolvedModel:
         match ref:

@@ -46,6 +46,12 @@ class RegistrySettings(SettingsType, frozen=True):
             "Secret in the operator's namespace whose keys `secret` and, while it is being rotated, `previous` sign this registry's webhooks. Default: no webhooks are taken."
         ),
     ] = None
+    write_back: Annotated[
+        bool,
+        doc(
+            "Tag the versions that are served `sluicegate.dev/served-by.CLUSTER`, with the resources that serve them; needs the right to edit in the registry."
+        ),
+    ] = False
     env: Annotated[
         dict[str, str], doc("More environment variables of the fetching container, such as MLFLOW_S3_ENDPOINT_URL.")
     ] = {}
@@ -113,6 +119,11 @@ class Settings(SettingsType, frozen=True):
     )
     model_size_limit: Annotated[str, doc("Largest size of a fetched model: the size limit of its emptyDir.")] = "20Gi"
     default_registry: Annotated[str, doc("Registry of resources that name none.")] = "default"
+    cluster_name: Annotated[
+        str,
+        Meta(pattern="^[a-zA-Z0-9]([-a-zA-Z0-9._]{0,61}[a-zA-Z0-9])?$"),
+        doc("Name of this cluster in the tags that `writeBack` sets; another one for each cluster of a registry."),
+    ] = "kubernetes"
     registries: Annotated[dict[str, RegistrySettings], doc("MLflow registries by name.")] = {}
     follow_interval: Annotated[
         float,

@@ -35,6 +35,7 @@ from sluicegate.runtime.reconciler import Parts, Reconciler
 from sluicegate.runtime.registries import Registries, Resolver
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.webhooks import Webhooks, WebhookServer
+from sluicegate.runtime.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -84,6 +85,7 @@ class Operator:
         registries = Registries(client, settings)
         self._follower = Follower(self.resources, registries, self._pool, self.queue.add)
         self._follower.observer = metrics
+        self._write_back = WriteBack(self.resources, registries, self._pool, settings)
         resolver = Resolver(registries, settings, self._pool, self._follower)
         parts = Parts(
             client=client,
@@ -160,6 +162,7 @@ class Operator:
             asyncio.create_task(self._events.run(), name="events"),
             asyncio.create_task(self._watchdog.run(), name="watchdog"),
             asyncio.create_task(self._follower.run(self._settings.follow_interval), name="follower"),
+            asyncio.create_task(self._write_back.run(), name="write-back"),
         ]
         self._started = True
         workers: list[asyncio.Task[None]] = []

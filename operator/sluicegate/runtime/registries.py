@@ -81,7 +81,7 @@ class Registries:
             return RegistryRef(name, inline.tracking_uri, resource.metadata.namespace, secret)
         if name not in self._settings.registries:
             raise ResolutionError(registry_unknown(name, self._settings.registries))
-        return self._configured(name)
+        return self.configured(name)
 
     async def endpoint(self, ref: RegistryRef) -> RegistryEndpoint:
         """Where to ask, with credentials read afresh, so that a rotated Secret needs no restart.
@@ -96,7 +96,7 @@ class Registries:
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
         """The registries that may send webhooks, by name."""
-        return {name: self._configured(name) for name, each in self._settings.registries.items() if each.webhook_secret}
+        return {name: self.configured(name) for name, each in self._settings.registries.items() if each.webhook_secret}
 
     async def webhook_secrets(self, name: str) -> tuple[bytes, ...]:
         """The secrets that a registry signs its webhooks with, read afresh: one, or two while they are being exchanged.
@@ -117,7 +117,8 @@ class Registries:
             )
         return found
 
-    def _configured(self, name: str) -> RegistryRef:
+    def configured(self, name: str) -> RegistryRef:
+        """A registry of the settings."""
         configured = self._settings.registries[name]
         return RegistryRef(name, configured.tracking_uri, self._settings.operator_namespace, configured.secret)
 
