@@ -53,10 +53,13 @@ def parse(told: str) -> Signature | None:
         return Signature(told)
     if not told.startswith("z:"):
         return None
+    unpacking = zlib.decompressobj()
     try:
-        found = json.loads(zlib.decompressobj().decompress(base64.b64decode(told[2:], validate=True), _LARGEST))
-        parts = {part: _fields(found.get(part)) for part in ("inputs", "outputs", "params")}
-    except (ValueError, zlib.error, AttributeError, RecursionError):
+        found = json.loads(unpacking.decompress(base64.b64decode(told[2:], validate=True), _LARGEST))
+        parts = {part: _fields(found[part]) for part in ("inputs", "outputs", "params")}
+    except (ValueError, zlib.error, KeyError, TypeError, RecursionError):
+        return None
+    if not unpacking.eof:
         return None
     return Signature(told, parts["inputs"], parts["outputs"], parts["params"] or ())
 

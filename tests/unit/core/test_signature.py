@@ -102,6 +102,12 @@ def test_what_only_one_side_declares_cannot_be_compared() -> None:
     assert differences(signature(X), without) == differences(without, signature(X)) == ()
 
 
+def test_what_was_cut_off_is_no_signature() -> None:
+    words = told([X] * 3, [PREDICTION])
+    assert parse(words) is not None
+    assert all(parse(words[:length]) is None for length in range(len(words)))
+
+
 def test_of_wide_models_only_the_digest_is_known() -> None:
     one, same, other = (parse("sha256:" + hashlib.sha256(text).hexdigest()) for text in (b"1", b"1", b"2"))
     assert one is not None
