@@ -214,7 +214,7 @@ def test_an_alias_that_moves_moves_the_traffic_and_leaves_the_application_in_syn
         workspace.wait_ready("shop")
         wait_until("Argo CD to see it Healthy again", lambda: app.healths(before)[-1] == "Healthy", 30)
     steady.check(1, 2)
-    assert app.healths(before) == ["Healthy", "Progressing", "Healthy"]
+    assert set(app.healths(before)) <= {"Healthy", "Progressing"}, "without a sync Argo CD looks when it likes"
     assert set(app.syncs(before)) == {"Synced"}
     registry.delete_alias(alias)
 
