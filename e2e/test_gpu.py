@@ -8,6 +8,7 @@ import pytest
 from e2e.support.kube import wait_until
 from e2e.support.load import predict
 from e2e.support.nodes import advertise, paper_node, real_node
+from e2e.support.registry import MODEL
 from e2e.support.watch import Watch
 
 GPU, SLICE = "nvidia.com/gpu", "nvidia.com/mig-1g.5gb"
@@ -139,3 +140,27 @@ def test_a_node_that_gets_a_gpu_is_taken_at_once(workspace, nodes, kube):
         advertise(kube, real, {GPU: 2})
     workspace.wait_ready("waiting", timeout=180)
     assert node_of(workspace, "waiting") == real
+
+
+def test_a_canary_on_another_kind_of_gpu(workspace, nodes, load):
+    """A new version on a slice, beside the one on whole GPUs; promoting it keeps its pod, so the slice."""
+    whole, piece = {"products": ["NVIDIA-L4"]}, {"resource": SLICE, "products": [SLICES[f"{SLICE}.product"]]}
+    workspace.apply("shop", gpu=whole, rollout={"scaleDownDelay": "3s"})
+    workspace.wait_ready("shop", timeout=180)
+    with load("shop", rate=10) as steady:
+        canary = {"weight": 20, "model": {"uri": f"models:/{MODEL}/2"}, "gpu": piece}
+        workspace.apply("shop", gpu=whole, rollout={"scaleDownDelay": "3s"}, canary=canary)
+        workspace.wait_condition("shop", "Ready", "True", timeout=180)
+        asked = {
+            pod["metadata"]["uid"]: {
+                name for name in pod["spec"]["containers"][0]["resources"]["limits"] if "nvidia" in name
+            }
+            for pod in workspace.pods("shop")
+        }
+        assert sorted(map(sorted, asked.values())) == [[GPU], [SLICE]], "each revision has its own kind, and only that"
+        workspace.apply("shop", model=2, gpu=piece, rollout={"scaleDownDelay": "3s"})
+        workspace.wait_ready("shop", timeout=180)
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
+        left = {pod["metadata"]["uid"] for pod in workspace.pods("shop", workspace.stable("shop"))}
+        assert left == {uid for uid, kinds in asked.items() if kinds == {SLICE}}, "the canary's pod goes on"
+    steady.check(1, 2)
