@@ -8,10 +8,13 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sluicegate_scorer import __version__, termination
 from sluicegate_scorer.errors import ScorerError, first_line, one_line
+
+if TYPE_CHECKING:
+    from sluicegate_scorer import requirements
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,6 +94,13 @@ def _serving_flags(serve: argparse.ArgumentParser) -> None:
         help="HTTP status of an exception in the model; MLflow's own server says 400 (default 500)",
     )
     serve.add_argument("--stack-traces", action="store_true", help="send stack traces to clients, as MLflow does")
+    serve.add_argument(
+        "--dependencies",
+        choices=["warn", "missing", "refuse"],
+        default=os.environ.get("SLUICEGATE_DEPENDENCIES") or "missing",
+        help="what to do where the model's requirements differ from what is installed: tell, refuse the model of which "
+        "a package is missing, refuse any difference (default $SLUICEGATE_DEPENDENCIES, or missing)",
+    )
     serve.add_argument("--no-smoke-test", action="store_true", help="be ready before the model has answered once")
     serve.add_argument(
         "--payload-log", type=_share, default=0.0, metavar="SHARE", help="share of requests logged with their bodies"
@@ -142,7 +152,8 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from sluicegate_scorer.serve import Settings, serve
+    from sluicegate_scorer import requirements
+    from sluicegate_scorer.serve import Settings, check, serve
     from sluicegate_scorer.server.settings import Fast, Limits, Logs, Policy, ServerSettings
 
     seconds = options.timeout or float(os.environ.get("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT") or 60)
@@ -154,8 +165,23 @@ def _serve(options: argparse.Namespace) -> int:
         smoke_test=not options.no_smoke_test,
     )
     settings = Settings(options.host, options.port, options.drain, options.grace, options.access_log, server)
+    policy = _policy(options.dependencies)
     with _model(options) as directory:
+        check(directory)
+        requirements.check(directory, policy)
         return serve(directory, settings)
+
+
+def _policy(text: str) -> "requirements.Check":
+    """Argparse compares no default with its choices, and this one may come from the environment."""
+    from sluicegate_scorer import requirements
+
+    try:
+        return requirements.Check(text)
+    except ValueError as error:
+        raise ScorerError(
+            f"SLUICEGATE_DEPENDENCIES is {text!r}; set it to warn, missing or refuse, or remove it"
+        ) from error
 
 
 def _profile(options: argparse.Namespace) -> int:

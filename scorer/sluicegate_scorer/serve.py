@@ -104,7 +104,6 @@ def serve(directory: Path, settings: Settings) -> int:
     # not be stoppable.
     signal.signal(signal.SIGTERM, _stop_loading)
     _prepare_environment()
-    _check(directory)
     app = _load(directory, settings.server)
     config = uvicorn.Config(
         app,
@@ -145,7 +144,12 @@ def _prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
-def _check(directory: Path) -> None:
+def check(directory: Path) -> None:
+    """Refuses a directory that is no MLflow model.
+
+    Raises:
+        ScorerError: with what is missing.
+    """
     if not directory.is_dir():
         raise ScorerError(
             f"cannot load the model: the directory {directory} does not exist; check the volume or the path"

@@ -1,0 +1,160 @@
+"""Whether this environment has what a model asks for, found before the model is loaded.
+
+Without this a missing package shows as an ImportError from deep inside a library, or only at the first request that needs it.
+"""
+
+import importlib.metadata
+import logging
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import yaml
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from sluicegate_scorer.errors import ScorerError, redact
+
+log = logging.getLogger("sluicegate_scorer.requirements")
+
+_STANDS_FOR = {"mlflow": ("mlflow", "mlflow-skinny"), "mlflow-skinny": ("mlflow-skinny", "mlflow")}
+"""Distributions that hold the same packages."""
+_SHOWN = 8
+
+
+class Check(StrEnum):
+    """What to do about a difference."""
+
+    WARN = "warn"
+    """Tell every difference in the log, and serve."""
+    MISSING = "missing"
+    """Refuse a model of which a package is missing; tell other versions. The default."""
+    REFUSE = "refuse"
+    """Refuse any difference."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One requirement that this environment does not meet.
+
+    Attributes:
+        wanted: the requirement, as the model states it.
+        found: the version that is here; None where there is none.
+    """
+
+    wanted: str
+    found: str | None
+
+    def __str__(self) -> str:
+        return f"{self.wanted} ({f'here: {self.found}' if self.found else 'missing'})"
+
+
+def check(model: Path, policy: Check) -> None:
+    """Compares the model's requirements with what is installed, and says which differ.
+
+    Raises:
+        ScorerError: where `policy` refuses a difference; it names all that decided.
+    """
+    found = differences(model)
+    refused = [each for each in found if policy is Check.REFUSE or (policy is Check.MISSING and each.found is None)]
+    for each in found:
+        log.warning("the model asks for %s, and this image differs", each)
+    if not refused:
+        return
+    more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    raise ScorerError(
+        f"this image does not have what the model asks for: {', '.join(map(str, refused[:_SHOWN]))}{more}; "
+        "set spec.runtime.image to an image that has it, or SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env "
+        "to serve the model all the same"
+    )
+
+
+def differences(model: Path) -> list[Difference]:
+    """What the model's `requirements.txt` and `python_env.yaml` (or `conda.yaml`, where those are not there) ask for and
+    this environment does not have.
+
+    Options, addresses and local paths in a requirements file are passed over: whether they are met cannot be told from here.
+    """
+    python, lines = _asked(model)
+    found = [each for each in (_python(python), *map(_requirement, lines)) if each is not None]
+    return list(dict.fromkeys(found))
+
+
+def _asked(model: Path) -> tuple[str | None, list[str]]:
+    """The Python version, and requirement lines."""
+    python, pip = _conda(model / "conda.yaml")
+    environment = _yaml(model / "python_env.yaml")
+    if isinstance(environment, dict) and environment.get("python"):
+        python = str(environment["python"])
+    try:
+        text = (model / "requirements.txt").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return python, pip
+    return python, text.replace("\\\n", " ").splitlines()
+
+
+def _conda(path: Path) -> tuple[str | None, list[str]]:
+    document = _yaml(path)
+    listed = document.get("dependencies") if isinstance(document, dict) else None
+    python, pip = None, []
+    for each in listed if isinstance(listed, list) else []:
+        if isinstance(each, dict):
+            pip += [str(line) for line in each.get("pip") or []]
+        elif match := re.fullmatch(r"python\s*=+\s*([\d.]+)\S*", str(each)):
+            python = match.group(1)
+    return python, pip
+
+
+def _yaml(path: Path) -> object:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None  # MLflow reads these files only where it makes an environment, so a broken one is no reason not to serve
+
+
+def _python(wanted: str | None) -> Difference | None:
+    """Only major and minor count: pickles and wheels are for those."""
+    here = platform.python_version()
+    if wanted is None or wanted.split(".")[:2] == here.split(".")[: len(wanted.split(".")[:2])]:
+        return None
+    return Difference(f"python {wanted}", here)
+
+
+def _requirement(line: str) -> Difference | None:
+    text = re.split(r"(?:^|\s)#|\s--", line, maxsplit=1)[0].strip()
+    if not text or text.startswith("-"):
+        return None
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        log.info("not compared with this image: %s", redact(text))
+        return None
+    if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+        return None
+    wanted = f"{requirement.name}{requirement.specifier}"
+    version = next(_installed(requirement.name), None)
+    if version is None:
+        return Difference(wanted, None)
+    return None if _meets(requirement, version) else Difference(wanted, version)
+
+
+def _installed(name: str) -> Iterator[str]:
+    normal = re.sub(r"[-_.]+", "-", name).lower()
+    for each in _STANDS_FOR.get(normal, (normal,)):
+        try:
+            yield importlib.metadata.version(each)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+
+
+def _meets(requirement: Requirement, version: str) -> bool:
+    """By the public version: `2.3.0+cpu` is what `2.3.0+cu121` asks for, on a machine without a GPU."""
+    try:
+        public = Version(version).public
+    except InvalidVersion:
+        return True
+    specifier = re.sub(r"\+[A-Za-z0-9.]+", "", str(requirement.specifier))
+    return Requirement(f"x{specifier}").specifier.contains(public, prereleases=True)
