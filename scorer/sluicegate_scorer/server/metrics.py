@@ -10,6 +10,10 @@ _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0
 _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "sluicegate_scorer_"
+_REQUESTS = (
+    "Requests by endpoint, HTTP status and error class: client (the request is wrong), model (it failed), server (a bug "
+    "of this server), timeout (over the time limit), overload (refused for want of room), empty (none)."
+)
 Sample = tuple[Mapping[str, str], float]
 
 
@@ -47,7 +51,7 @@ class Metrics:
         self.families: list[tuple[str, str, str, Callable[[], Iterable[Sample]]]] = []
         self._began = time.time()
         # Every revision has a series at zero, so that a rate exists from the first failure on.
-        for failed, code in (("client", 400), ("model", 500), ("server", 500), ("timeout", 504)):
+        for failed, code in (("client", 400), ("model", 500), ("server", 500), ("timeout", 504), ("overload", 429)):
             self.requests["invocations", code, failed] = 0
         self.requests["invocations", 200, ""] = 0
 
@@ -66,7 +70,7 @@ class Metrics:
         lines: list[str] = []
         _family(
             lines,
-            ("requests_total", "counter", "Requests by endpoint, HTTP status and error class (empty: none)."),
+            ("requests_total", "counter", _REQUESTS),
             [
                 ({"endpoint": endpoint, "code": str(code), "error_class": failed}, count)
                 for (endpoint, code, failed), count in sorted(self.requests.items())
