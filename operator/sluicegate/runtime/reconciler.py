@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -38,11 +38,6 @@ What the next decision builds on (roles, release times) is written at once; coun
 """
 
 
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a reconciler works with."""
@@ -58,8 +53,8 @@ class Parts:
 class Reconciler:
     """Works off the queue."""
 
-    def __init__(self, parts: Parts, queue: WorkQueue[Key], now: Callable[[], datetime] = utc_now) -> None:
-        """`now` is the wall clock that snapshots carry."""
+    def __init__(self, parts: Parts, queue: WorkQueue[Key], now: Callable[[], datetime]) -> None:
+        """`now` is the time that snapshots carry: see `SteadyClock`."""
         self._parts = parts
         self._queue = queue
         self._now = now
