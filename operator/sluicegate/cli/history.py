@@ -13,9 +13,9 @@ import yaml
 
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, decode
-from sluicegate.cli import cluster, layout, screen
+from sluicegate.cli import cluster, screen
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.layout import Line, Piece
+from sluicegate.cli.lines import BUSY, GOOD, HEAD, Cell, Line, Piece, age, columns
 from sluicegate.cli.revisions import Entry, History, history
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden
@@ -67,29 +67,29 @@ def lines(known: History, notes: tuple[str, ...], now: datetime) -> Iterator[Lin
     else:
         differ = len({each.image for each in known.entries}) > 1
         titles = ["NUMBER", "REVISION", "MODEL", "ROLE", "WEIGHT", "MADE", "RELEASED", "IMAGE", "MARKS"]
-        yield from layout.columns(titles, [_cells(each, now, differ) for each in known.entries])
+        yield from columns(titles, [_cells(each, now, differ) for each in known.entries])
     if known.pin is not None and known.pinned is None:
         words = f"the annotation {names.ANNOTATION_PIN} names {known.pin}, which is not there"
         notes = (*notes, f"{words}: `sluicegate unpin {known.name}` removes it")
     for note in notes:
-        yield [Piece(f"note: {note}", layout.BUSY)]
+        yield [Piece(f"note: {note}", BUSY)]
 
 
-def _cells(entry: Entry, now: datetime, images: bool) -> list[layout.Cell]:
+def _cells(entry: Entry, now: datetime, images: bool) -> list[Cell]:
     marks = [word for word, on in (("pinned", entry.pinned), ("aborted", entry.aborted)) if on]
     marks += [] if entry.recorded else ["no record"]
     marks += [entry.reason] if entry.reason else []
     serving = entry.role == "Stable"
     return [
         str(entry.number) if entry.number is not None else None,
-        Piece(entry.name, layout.HEAD if serving else ""),
+        Piece(entry.name, HEAD if serving else ""),
         entry.model,
-        Piece(entry.role or "-", layout.GOOD if serving else ""),
+        Piece(entry.role or "-", GOOD if serving else ""),
         f"{entry.weight}%" if entry.weight else None,
-        layout.age(entry.made_at, now),
-        layout.age(entry.released_at, now),
+        age(entry.made_at, now),
+        age(entry.released_at, now),
         entry.image if images else None,
-        Piece(", ".join(marks) or "-", layout.BUSY if marks else ""),
+        Piece(", ".join(marks) or "-", BUSY if marks else ""),
     ]
 
 

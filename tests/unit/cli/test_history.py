@@ -7,7 +7,7 @@ import pytest
 from sluicegate.api.resource import decode
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.history import document, lines
-from sluicegate.cli.layout import plain
+from sluicegate.cli.lines import plain
 from sluicegate.cli.main import parsed
 from sluicegate.cli.revisions import History, NoSuchRevision, before, find, history
 from sluicegate.cli.rollback import choose, released, told
