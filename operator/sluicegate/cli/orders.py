@@ -41,7 +41,7 @@ def promote(known: History, *, full: bool) -> Order:
     """
     found, entry = _under_way(known, "promote")
     if known.abort == found.target:
-        raise Failed(f"{entry.title} was aborted: `sluicegate retry {known.name}` lets it try again")
+        raise Failed(_was_aborted(known, entry))
     if found.through:
         raise Failed(f"{entry.title} is {found.place} and takes over already, so there is nothing to promote")
     if steps.named(known.resource, PROMOTE) == (found.target, None) and not full:
@@ -56,6 +56,10 @@ def promote(known: History, *, full: bool) -> Order:
     else:
         told, value = _past(found, entry), f"{found.target}/{found.index + 1}"
     return _order(known, found.target, {PROMOTE: value, PAUSE: None}, (*told, *lifted))
+
+
+def _was_aborted(known: History, entry: Entry) -> str:
+    return f"{entry.title} was aborted: `sluicegate retry {known.name}` lets it try again"
 
 
 def _whole(known: History, found: Course, entry: Entry) -> tuple[str, ...]:
@@ -129,10 +133,19 @@ def _target(known: History) -> Entry | None:
     found = steps.course(known.resource)
     if known.target is not None:
         return known.target
-    wanted = {found.target} if found is not None and found.moving else set()
-    wanted |= {known.abort} if known.abort is not None else set()
-    roles = (Role.STABLE, Role.PARKED, None)
-    return next((each for each in known.entries if each.hash in wanted and each.role not in roles), None)
+    moving = found.target if found is not None and found.moving else None
+    going = next((each for each in known.entries if each.hash == moving and each.role != Role.STABLE), None)
+    return going or aborted(known)
+
+
+def aborted(known: History) -> Entry | None:
+    """The revision that the spec asks for and the annotation `abort` keeps away; None where it names another."""
+    told = any(each.reason == "Aborted" for each in known.resource.status.conditions)
+    roles = (*CANARY_ROLES, Role.TARGET, Role.FAILED)
+    return next(
+        (each for each in known.entries if each.aborted and each.role != Role.STABLE and (told or each.role in roles)),
+        None,
+    )
 
 
 def pause(known: History) -> Order:
@@ -218,6 +231,9 @@ def _under_way(known: History, verb: str) -> tuple[Course, Entry]:
 
 def _nothing(known: History, found: Course | None, nothing: str) -> str:
     name = known.name
+    stopped = aborted(known)
+    if stopped is not None:
+        return _was_aborted(known, stopped)
     given_up = next((each for each in known.entries if gave_up(known, each)), None)
     if given_up is not None:
         said = found.status.message if found is not None and found.status.phase == ROLLED_BACK else given_up.message

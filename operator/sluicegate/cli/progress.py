@@ -14,6 +14,7 @@ from sluicegate.api.status import Role, RolloutVerdict
 from sluicegate.cli import steps
 from sluicegate.cli.measured import Look, Measured, Reading
 from sluicegate.cli.steps import ROLLED_BACK, Course
+from sluicegate.core import share
 from sluicegate.core.observe import time_of
 
 
@@ -116,7 +117,8 @@ def verdict_words(verdict: RolloutVerdict) -> str:
 def _steps(found: Course) -> tuple[StepView, ...]:
     here = "Now" if found.moving else "Failed"
     shown = []
-    for number, (step, weight) in enumerate(zip(found.steps, steps.weights(found.steps), strict=True)):
+    for number, step in enumerate(found.steps):
+        weight = share.after(found.steps[: number + 1]).weight
         state = "Past" if number < found.index else "Ahead" if number > found.index or not found.begun else here
         given = [each for each in steps.shares(step) if each != f"{step.weight}%"]
         shown.append(StepView(state, weight, ", ".join([*given, *steps.waits(step)]) or "go on"))

@@ -7,12 +7,11 @@ import asyncio
 import time
 
 from sluicegate.api import names
-from sluicegate.api.status import Role
 from sluicegate.cli import cluster
 from sluicegate.cli.annotate import Annotations, Named, annotate
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.history import read
-from sluicegate.cli.orders import CANARY_ROLES, gave_up
+from sluicegate.cli.orders import CANARY_ROLES, aborted, gave_up
 from sluicegate.cli.revisions import Entry, History
 from sluicegate.cli.steps import described
 from sluicegate.kube.client import KubeClient
@@ -56,9 +55,8 @@ def again(known: History) -> Entry:
     """
     rollout = known.resource.status.rollout
     given_up = [each for each in known.entries if gave_up(known, each)]
-    aborted = [each for each in known.entries if each.aborted and each.role not in (Role.STABLE, Role.PARKED, None)]
     newest = [each for each in given_up if rollout is not None and each.hash == rollout.target]
-    found = next(iter([*aborted, *newest, *given_up]), None)
+    found = aborted(known) or next(iter([*newest, *given_up]), None)
     if found is None:
         raise Failed(
             f"no revision of {known.name} has failed for good, so there is nothing to try again: what is wrong now is tried all the "

@@ -109,15 +109,6 @@ def waits(step: Step) -> list[str]:
     return parts
 
 
-def weights(steps: Sequence[Step]) -> list[int]:
-    """The weight that each step has: a step that names none keeps what was before."""
-    found, weight = [], 0
-    for step in steps:
-        weight = weight if step.weight is None else step.weight
-        found.append(weight)
-    return found
-
-
 def listed(steps: Sequence[Step]) -> str:
     """All steps in one line: `5% (hold 5m), 25% (hold 10m), pause until promoted`."""
     told = []
