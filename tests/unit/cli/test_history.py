@@ -147,6 +147,18 @@ def test_the_table_shows_images_only_where_they_differ() -> None:
     assert "names gone, which is not there" in plain(lines(lost, (), NOW))
 
 
+def test_what_was_rolled_back_says_what_decided() -> None:
+    why = "It was rolled back at step 1 of 2 (10 % of the requests): errors: 9 % of 300 requests failed."
+    known = _known(
+        _status(B, 2, "Failed", reason="RolledBack", message=why), _status(A, 1, "Stable"), phase="RolledBack"
+    )
+    assert plain(lines(known, (), NOW)).splitlines()[1:3] == [
+        "2        churn-nqrstvwxz2   churn/2   Failed   -        -      -          -       RolledBack",
+        f"         RolledBack: {why}",
+    ]
+    assert document(known)["revisions"][0]["message"] == why
+
+
 @pytest.mark.parametrize(
     "words", [["churn", "-n", "shop", "7"], ["-n", "shop", "churn", "7"], ["churn", "7", "-n", "shop"]]
 )
