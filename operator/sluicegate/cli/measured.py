@@ -83,7 +83,7 @@ def parsed(text: str, namespace: str, name: str) -> Measured | None:
 
 def _part(name: str, labels: Mapping[str, str], value: float) -> dict[str, Any]:
     """The field of a `Reading` that a series is."""
-    target = labels.get("side") == "target"
+    target = labels.get("side", "target") == "target"
     match name:
         case _ if value != value:  # not a number: nothing was measured
             return {}

@@ -96,7 +96,7 @@ def figure(kind: str, value: float | None) -> str:
     """A figure in its metric's unit, in three digits."""
     if value is None:
         return "-"
-    if kind == "ErrorRate":
+    if kind in ("ErrorRate", "Disagreement"):
         return f"{value * 100:.3g}%"
     if kind.startswith("Latency"):
         return f"{value * 1000:.3g}ms" if value < 1 else f"{value:.3g}s"

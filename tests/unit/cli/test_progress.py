@@ -27,9 +27,8 @@ sluicegate_analysis_value{metric="errors",name="churn",namespace="shop",side="st
 sluicegate_analysis_value{metric="latency",name="churn",namespace="shop",side="target"} 0.0812
 sluicegate_analysis_value{metric="latency",name="churn",namespace="shop",side="stable"} NaN
 sluicegate_analysis_limit{metric="errors",name="churn",namespace="shop"} 0.01
-sluicegate_analysis_samples{metric="errors",name="churn",namespace="shop",side="target"} 512.0
-sluicegate_analysis_samples{metric="errors",name="churn",namespace="shop",side="stable"} 1536.0
-sluicegate_analysis_samples{metric="latency",name="churn",namespace="shop",side="target"} 12.0
+sluicegate_analysis_samples{metric="errors",name="churn",namespace="shop"} 512.0
+sluicegate_analysis_samples{metric="latency",name="churn",namespace="shop"} 12.0
 sluicegate_analysis_outcome{metric="errors",name="churn",namespace="shop",outcome="Passed"} 1.0
 sluicegate_analysis_outcome{metric="errors",name="churn",namespace="shop",outcome="Failed"} 0.0
 sluicegate_analysis_outcome{metric="latency",name="churn",namespace="shop",outcome="Inconclusive"} 1.0
