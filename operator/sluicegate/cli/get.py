@@ -18,6 +18,7 @@ from sluicegate.cli import cluster, layout, screen, steps, view
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.lines import BUSY, Line, Piece, cropped, wrapped
 from sluicegate.cli.measured import Look, Source
+from sluicegate.cli.progress import AS_USUAL, Typed
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, NotFound
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD, Kind
@@ -34,8 +35,7 @@ class Scope:
     namespace: str | None
     """None is all namespaces."""
     wide: bool = False
-    where: str = ""
-    """What a command needs to name the namespace: ` -n shop`, or nothing where the context names it."""
+    typed: Typed = AS_USUAL
 
     @property
     def kinds(self) -> dict[Kind, str]:
@@ -80,7 +80,7 @@ def picture(
     one = next((each for each in resources if each.metadata.name == scope.name), None)
     if one is None:
         return None
-    detail = view.detail(one, found.get(POD, ()), found.get(EVENT, ()), look, scope.where)
+    detail = view.detail(one, found.get(POD, ()), found.get(EVENT, ()), look, scope.typed)
     return Picture(scope, detail=detail, notes=notes)
 
 
@@ -111,8 +111,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"{options.prog}: --watch shows a view for people: leave out -o {options.output}", file=sys.stderr)
         return 1
     where = None if options.all_namespaces else cluster.namespace(options)
-    named = f" -n {options.namespace}" if options.namespace else ""
-    scope = Scope(options.name, where, options.output == "wide", named)
+    typed = Typed(options.prog.rpartition(" ")[0], f" -n {options.namespace}" if options.namespace else "")
+    scope = Scope(options.name, where, options.output == "wide", typed)
     if options.watch:
         from sluicegate.cli.watch import Connection, follow
 

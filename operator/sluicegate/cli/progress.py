@@ -39,11 +39,24 @@ class MetricView:
 
 
 @dataclass(frozen=True, slots=True)
+class Typed:
+    """How the user types a command here."""
+
+    program: str = "sluicegate"
+    """Or `kubectl sluicegate`, where it was called so."""
+    where: str = ""
+    """What names the namespace, ` -n shop`; nothing where the context does."""
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """A command that may be typed now, and what it does."""
 
     command: str
     does: str
+
+
+AS_USUAL = Typed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +86,13 @@ class ProgressView:
     next: tuple[Advice, ...]
 
 
-def progress(resource: ModelDeployment, look: Look, where: str = "") -> ProgressView | None:
+def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> ProgressView | None:
     """The view of a rollout by steps; None where there is none to tell of.
 
     Args:
         resource: It.
         look: What the operator measures now.
-        where: What a command needs to name the namespace, ` -n shop`, or nothing.
+        typed: How commands are typed.
     """
     found = steps.course(resource)
     if found is None or not (found.moving or found.status.phase in (ROLLED_BACK, "Failed")):
@@ -102,7 +115,7 @@ def progress(resource: ModelDeployment, look: Look, where: str = "") -> Progress
         steps=_steps(found),
         metrics=_metrics(resource, measured, verdict),
         not_live=look.why_not if look.measured is None and found.moving else None,
-        next=advice(resource, found, where),
+        next=advice(resource, found, typed),
     )
 
 
@@ -141,13 +154,12 @@ def _told(metric: AnalysisMetric, verdict: RolloutVerdict | None) -> Reading:
     return Reading(verdict.value, verdict.stable_value, verdict.limit, verdict.samples, verdict.outcome)
 
 
-def advice(resource: ModelDeployment, found: Course, where: str) -> tuple[Advice, ...]:
+def advice(resource: ModelDeployment, found: Course, typed: Typed) -> tuple[Advice, ...]:
     """The commands that make sense now, the likeliest first."""
     name, spec = resource.metadata.name, resource.spec
 
     def may(command: str, does: str) -> Advice:
-        verb, _, option = command.partition(" ")
-        return Advice(" ".join(filter(None, (f"sluicegate {verb} {name}{where}", option))), does)
+        return Advice(f"{typed.program} {command} {name}{typed.where}", does)
 
     given_up = any(each.revision == found.target and each.role == Role.FAILED for each in resource.status.revisions)
     if found.status.phase == ROLLED_BACK or given_up:

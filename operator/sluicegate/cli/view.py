@@ -17,7 +17,7 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import CanarySpec
 from sluicegate.api.status import Condition, ConditionType, RevisionStatus
 from sluicegate.cli.measured import Look
-from sluicegate.cli.progress import ProgressView, progress
+from sluicegate.cli.progress import AS_USUAL, ProgressView, Typed, progress
 from sluicegate.core import observe
 from sluicegate.core.observe import time_of
 
@@ -136,7 +136,11 @@ def row(resource: ModelDeployment) -> Row:
 
 
 def detail(
-    resource: ModelDeployment, pods: Iterable[Raw], events: Iterable[Raw], look: Look = NO_LOOK, where: str = ""
+    resource: ModelDeployment,
+    pods: Iterable[Raw],
+    events: Iterable[Raw],
+    look: Look = NO_LOOK,
+    typed: Typed = AS_USUAL,
 ) -> Detail:
     """The view of one ModelDeployment.
 
@@ -145,7 +149,7 @@ def detail(
         pods: Pods of its namespace; those of others are passed over.
         events: Events (events.k8s.io) of its namespace; those about others are passed over.
         look: What the operator measures now.
-        where: What commands need to name its namespace.
+        typed: How the user types commands.
     """
     status = resource.status
     shares = look.measured.shares if look.measured is not None else {}
@@ -181,7 +185,7 @@ def detail(
         canary=_canary(resource.spec.canary, status.canary) if resource.spec.canary else None,
         rollout=rollout.phase if rollout else None,
         rollout_since=time_of(rollout.started_at) if rollout else None,
-        progress=progress(resource, look, where),
+        progress=progress(resource, look, typed),
         waits=tuple(_waits(resource, (*revisions, *strays))),
         conditions=status.conditions,
         revisions=(*revisions, *strays),

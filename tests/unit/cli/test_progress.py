@@ -13,6 +13,7 @@ from sluicegate.cli import measured, progress, steps
 from sluicegate.cli.get import Picture, Scope, measures, picture
 from sluicegate.cli.lines import Piece, plain, wrapped
 from sluicegate.cli.measured import Look, Reading
+from sluicegate.cli.progress import AS_USUAL, Typed
 from sluicegate.cli.progress_layout import figure
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD
 
@@ -132,8 +133,8 @@ drift     -         -       -        0.2     -
 """
 
 
-def _shown(resource: dict[str, Any], look: Look = LIVE, where: str = "") -> Picture:
-    found = picture(Scope("churn", "shop", where=where), {MODEL_DEPLOYMENT: [resource], POD: [], EVENT: []}, look=look)
+def _shown(resource: dict[str, Any], look: Look = LIVE, typed: Typed = AS_USUAL) -> Picture:
+    found = picture(Scope("churn", "shop", typed=typed), {MODEL_DEPLOYMENT: [resource], POD: [], EVENT: []}, look=look)
     assert found is not None
     return found
 
@@ -143,7 +144,7 @@ def test_a_step_that_holds_with_live_values() -> None:
 
 
 def test_a_pause_on_a_narrow_terminal_without_live_values() -> None:
-    assert plain(_shown(raw(PAUSED), REFUSED, " -n shop").lines(NOW, 58)) == NARROW
+    assert plain(_shown(raw(PAUSED), REFUSED, Typed(where=" -n shop")).lines(NOW, 58)) == NARROW
 
 
 def test_a_rollout_that_was_taken_back_says_what_decided() -> None:
@@ -202,6 +203,12 @@ def test_what_may_be_typed_next(changes: dict[str, Any], more: dict[str, Any], c
     found = progress.progress(decode(raw({**HOLDING, **changes}, **more)), LIVE)
     assert found is not None
     assert [each.command.split()[1] for each in found.next] == commands
+
+
+def test_commands_are_typed_as_the_user_called_it() -> None:
+    found = progress.progress(decode(raw()), LIVE, Typed("kubectl sluicegate", " -n shop"))
+    assert found is not None
+    assert found.next[0].command == "kubectl sluicegate promote churn -n shop"
 
 
 def test_a_resource_at_rest_or_without_steps_has_no_rollout_to_show() -> None:
