@@ -30,6 +30,7 @@ from sluicegate.runtime.follow import Follower
 from sluicegate.runtime.gather import Gatherer, names_gateway
 from sluicegate.runtime.health import HealthServer
 from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.notifier import Notifier
 from sluicegate.runtime.queue import WorkQueue
 from sluicegate.runtime.reconciler import Parts, Reconciler
 from sluicegate.runtime.registries import Registries, Resolver
@@ -41,6 +42,8 @@ logger = logging.getLogger(__name__)
 Key = tuple[str, str]
 
 LEASE = "sluicegate-operator"
+FLUSH = 3.0
+"""Seconds that notifications under way get when the operator stops."""
 SILENCE_LIMIT = 420.0
 """Seconds without a sign of life after which a watch counts as dead; watches end by themselves within 225 s."""
 
@@ -86,6 +89,7 @@ class Operator:
         self._follower = Follower(self.resources, registries, self._pool, self.queue.add)
         self._follower.observer = metrics
         self._write_back = WriteBack(self.resources, registries, self._pool, settings)
+        self._notifier = Notifier(client, settings, metrics.on_notification)
         resolver = Resolver(registries, settings, self._pool, self._follower)
         parts = Parts(
             client=client,
@@ -94,6 +98,7 @@ class Operator:
             applier=Applier(client, self.caches),
             events=self._events,
             metrics=metrics,
+            notifier=self._notifier,
         )
         self._events.busy = lambda: self.queue.depth > 0
         self._reconciler = Reconciler(parts, self.queue)
@@ -163,6 +168,7 @@ class Operator:
             asyncio.create_task(self._watchdog.run(), name="watchdog"),
             asyncio.create_task(self._follower.run(self._settings.follow_interval), name="follower"),
             asyncio.create_task(self._write_back.run(), name="write-back"),
+            asyncio.create_task(self._notifier.run(), name="notifier"),
         ]
         self._started = True
         workers: list[asyncio.Task[None]] = []
@@ -182,6 +188,7 @@ class Operator:
                 await asyncio.wait([streaming], timeout=5.0)
                 background.append(streaming)
             await self._events.flush()
+            await self._notifier.flush(FLUSH)
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
