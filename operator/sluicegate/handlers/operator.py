@@ -15,6 +15,8 @@ from typing import Any
 
 from sluicegate import __version__
 from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.prometheus import Prometheus
+from sluicegate.adapters.scrape import PodScraper
 from sluicegate.api.settings import Settings
 from sluicegate.handlers import stream
 from sluicegate.handlers.watchdog import Watchdog
@@ -24,6 +26,7 @@ from sluicegate.kube.events import EventRecorder
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.kube.lease import Elector
 from sluicegate.kube.transport import ClientOptions
+from sluicegate.runtime.analyst import Analyst, Sources
 from sluicegate.runtime.apply import Applier
 from sluicegate.runtime.caches import Caches
 from sluicegate.runtime.follow import Follower
@@ -34,6 +37,7 @@ from sluicegate.runtime.queue import WorkQueue
 from sluicegate.runtime.reconciler import Parts, Reconciler
 from sluicegate.runtime.registries import Registries, Resolver
 from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.servers import Servers
 from sluicegate.runtime.webhooks import Webhooks, WebhookServer
 from sluicegate.runtime.writeback import WriteBack
 
@@ -80,6 +84,9 @@ class Operator:
         platform = {ref.namespace for ref in settings.gateway.parent_refs if ref.namespace}
         self.caches = Caches(client, settings.namespace, settings.resync, platform)
         self._pool = RegistryPool()
+        self._scraper, self._prometheus = PodScraper(), Prometheus()
+        measured = Sources(self.caches.pods_of, self._scraper, Servers(client, settings, self._prometheus))
+        self._analyst = Analyst(self.resources, measured, self._wake)
         self._events = EventRecorder(client, "sluicegate.dev/operator", socket.gethostname(), time.monotonic)
         self._watchdog = Watchdog(client, self.resources, settings.namespace, settings.resync)
         registries = Registries(client, settings)
@@ -90,7 +97,7 @@ class Operator:
         parts = Parts(
             client=client,
             resources=self.resources,
-            gatherer=Gatherer(self.caches, self.resources, resolver, settings),
+            gatherer=Gatherer(self.caches, self.resources, resolver, settings, self._analyst.reading),
             applier=Applier(client, self.caches),
             events=self._events,
             metrics=metrics,
@@ -101,6 +108,7 @@ class Operator:
         self._started = False
         metrics.watch_queue(lambda: self.queue.depth, lambda: self.queue.oldest_age)
         metrics.watch_resources(self.resources.items)
+        metrics.watch_analyses(self._analyst.judged)
 
     def live(self) -> dict[str, Callable[[], str | None]]:
         """Checks of /healthz."""
@@ -163,6 +171,7 @@ class Operator:
             asyncio.create_task(self._watchdog.run(), name="watchdog"),
             asyncio.create_task(self._follower.run(self._settings.follow_interval), name="follower"),
             asyncio.create_task(self._write_back.run(), name="write-back"),
+            asyncio.create_task(self._analyst.run(), name="analyst"),
         ]
         self._started = True
         workers: list[asyncio.Task[None]] = []
@@ -185,7 +194,7 @@ class Operator:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await self._pool.aclose()
+            await asyncio.gather(self._pool.aclose(), self._scraper.aclose(), self._prometheus.aclose())
 
     async def _crd(self, stop: asyncio.Event) -> None:
         """Waits for the CRD: kopf looks for its resource once, at its start."""
