@@ -73,6 +73,21 @@ class GatewaySettings(SettingsType, frozen=True):
     ] = ()
 
 
+class PrometheusSettings(SettingsType, frozen=True):
+    """The Prometheus server that analyses ask where spec.rollout.analysis.source.address is absent."""
+
+    address: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None,
+        doc("Its URL, such as http://prometheus.monitoring:9090, without credentials. Default: there is none."),
+    ] = None
+    secret: Annotated[
+        str | None,
+        doc(
+            "Secret in the operator's namespace with username and password, or token; ca.crt, or tls.crt and tls.key. Default: no credentials."
+        ),
+    ] = None
+
+
 class RuntimeSettings(SettingsType, frozen=True):
     """A runtime that the platform adds, or a change of a built-in one."""
 
@@ -166,6 +181,7 @@ class Settings(SettingsType, frozen=True):
         ),
     ] = 30.0
     gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
+    prometheus: Annotated[PrometheusSettings, doc("Prometheus of analyses that name none.")] = PrometheusSettings()
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
     gpu: Annotated[
         dict[str, GpuSettings], doc("Labels and taints of nodes with accelerators, by the resource's domain.")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.analysis.pairs import MOST_OPEN, Difference, Pairing, Told, difference, differing
+from sluicegate.core.analysis.pairs import MOST_OPEN, Difference, Pairing, Told, difference
 
 
 def told(answer: Any, key: str = "k", status: int = 200) -> Told:
@@ -80,7 +80,7 @@ def test_pairs_are_counted_by_tolerance() -> None:
     target = [told({"predictions": [float(n)]}, str(n)) for n in range(10)]
     stable = [told({"predictions": [n + n / 10]}, str(n)) for n in range(10)]
     pairing.add(target, stable)
-    assert (pairing.compared, differing(pairing, 0.0), differing(pairing, 0.3)) == (10, 9, 6)
+    assert (pairing.compared, pairing.beyond[0.0], pairing.beyond[0.3]) == (10, 9, 6)
     assert pairing.largest == pytest.approx(0.9)
     assert pairing.example == "At predictions[0] it was 9, and 9.9 of stable."
 
@@ -88,7 +88,7 @@ def test_pairs_are_counted_by_tolerance() -> None:
 def test_requests_that_both_refuse_are_no_pair() -> None:
     pairing = Pairing()
     pairing.add([told(None, "a", 400), told(None, "b", 400)], [told(None, "a", 400), told([1], "b")])
-    assert (pairing.compared, pairing.unlike, differing(pairing, 0.0)) == (1, 1, 1)
+    assert (pairing.compared, pairing.unlike, pairing.beyond[0.0]) == (1, 1, 1)
 
 
 def test_a_request_that_comes_again_is_a_pair_each_time() -> None:
@@ -123,7 +123,7 @@ def test_how_the_answers_come_in_changes_no_count_of_pairs(
     assert (whole.compared, whole.beyond, whole.largest) == (parts.compared, parts.beyond, parts.largest)
     expected = sum(min(sum(k == key for k, _ in mine), sum(k == key for k, _ in theirs)) for key in "abcdefgh")
     assert whole.compared == expected
-    assert 0 <= differing(whole, tolerance) <= whole.compared
+    assert 0 <= whole.beyond[tolerance] <= whole.compared
 
 
 @given(

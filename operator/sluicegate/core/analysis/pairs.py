@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -175,9 +175,3 @@ class Pairing:
         elif found.largest is not None and (self.largest is None or found.largest > self.largest):
             self.largest = found.largest
             self.example = found.place or self.example
-
-
-def differing(pairing: Pairing, tolerance: float) -> int:
-    """How many of the pairs are not the same."""
-    counted: Mapping[float, int] = pairing.beyond
-    return counted[tolerance]
