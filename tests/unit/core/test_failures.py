@@ -244,6 +244,19 @@ CASES = [
         ["No module named 'xgboost'"],
     ),
     (
+        "lacks a package",
+        pod(
+            container(
+                "model",
+                BACK_OFF,
+                last=terminated(1, "this image does not have what the model asks for: shop==1.0 (missing); set x"),
+                restarts=2,
+            )
+        ),
+        "ModelDependencyMissing",
+        ["not loaded: this image does not have what the model asks for: shop==1.0 (missing); set x."],
+    ),
+    (
         "evicted",
         pod(phase="Failed", reason="Evicted", message="The node was low on resource: ephemeral-storage."),
         "Evicted",
