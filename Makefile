@@ -134,8 +134,8 @@ lock: venv ## Resolve the requirements again (LOCK_ARGS=--upgrade for newer vers
 	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
 	$(LOCK) images/requirements-build.in -o images/requirements-build.txt
-	cd scorer && $(LOCK) requirements.in -o requirements.txt
-	cd scorer && $(LOCK) requirements-test.in -c requirements.txt -o requirements-test.txt
+	cd scorer && $(LOCK) requirements.in -c ../requirements-uv.txt -o requirements.txt
+	cd scorer && $(LOCK) requirements-test.in -c requirements.txt -c ../requirements-uv.txt -o requirements-test.txt
 	cd bench && $(LOCK) requirements-scorer.in -c ../scorer/requirements.txt -o requirements-scorer.txt
 	cd bench && $(LOCK) requirements-mlserver.in -o requirements-mlserver.txt
 
