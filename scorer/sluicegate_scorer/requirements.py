@@ -20,8 +20,15 @@ from sluicegate_scorer.errors import ScorerError, redact
 
 log = logging.getLogger("sluicegate_scorer.requirements")
 
-_STANDS_FOR = {"mlflow": ("mlflow", "mlflow-skinny"), "mlflow-skinny": ("mlflow-skinny", "mlflow")}
-"""Distributions that hold the same packages."""
+_MLFLOW = ("mlflow", "mlflow-skinny")
+_STANDS_FOR = {
+    **dict.fromkeys(_MLFLOW, _MLFLOW),
+    **dict.fromkeys(("xgboost", "xgboost-cpu"), ("xgboost", "xgboost-cpu")),
+    **dict.fromkeys(("onnxruntime", "onnxruntime-gpu"), ("onnxruntime", "onnxruntime-gpu")),
+    **dict.fromkeys(("tensorflow", "tensorflow-cpu"), ("tensorflow", "tensorflow-cpu")),
+    **dict.fromkeys(("opencv-python", "opencv-python-headless"), ("opencv-python", "opencv-python-headless")),
+}
+"""Distributions that hold the same packages: the first that is there counts."""
 _SHOWN = 8
 
 
@@ -104,7 +111,7 @@ def asked(model: Path) -> tuple[str | None, list[str]]:
 
 def is_mlflow(line: str) -> bool:
     """Whether a requirement is MLflow itself, in one of its distributions."""
-    return _normal(re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0]) in _STANDS_FOR
+    return _normal(re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0]) in _MLFLOW
 
 
 def _conda(path: Path) -> tuple[str | None, list[str]]:

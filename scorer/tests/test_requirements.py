@@ -38,6 +38,7 @@ def model(tmp_path):
         "git+https://example.invalid/team/package.git@main",
         "./wheels/own-1.0-py3-none-any.whl",
         "mlflow-skinny",
+        "xgboost",
         "",
         "# nothing",
     ],

@@ -187,12 +187,12 @@ async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> N
 
 async def test_what_is_not_built_is_refused_by_name(world: World) -> None:
     async with world.operator():
-        await world.resource(runtime={"image": "model:1", "dependencies": "Install"})
+        await world.resource(rollout={"steps": [{"weight": 5}]})
 
         async def refused() -> bool:
             return await world.condition("Ready") == ("False", "Unsupported")
 
         await world.until(refused)
         message = (await world.status())["conditions"][0]["message"]
-        assert "spec.runtime.dependencies" in message
+        assert "spec.rollout.steps" in message
         assert await world.children(kinds.DEPLOYMENT) == []

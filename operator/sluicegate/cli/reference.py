@@ -16,7 +16,14 @@ import msgspec
 import msgspec.inspect as mi
 
 from sluicegate.api.schema import description_of, optional
-from sluicegate.api.settings import GatewaySettings, GpuSettings, RegistrySettings, RuntimeSettings, Settings
+from sluicegate.api.settings import (
+    DependencySettings,
+    GatewaySettings,
+    GpuSettings,
+    RegistrySettings,
+    RuntimeSettings,
+    Settings,
+)
 from sluicegate.api.traffic import ParentRef
 from sluicegate.cli.chart import Values, WorkloadSecrets, schema_file
 from sluicegate.cli.settings import ENVIRONMENT, scalars
@@ -44,7 +51,7 @@ def settings_page() -> str:
         flag = f"`--{field.name.replace('_', '-')}`" if scalar else "file only"
         variable = f"`{ENVIRONMENT}{field.name.upper()}`" if scalar else "file only"
         lines.append(_row(f"`{field.encode_name}`", flag, variable, _default(field), _description(field)))
-    for struct in (RegistrySettings, GatewaySettings, ParentRef, RuntimeSettings, GpuSettings):
+    for struct in (RegistrySettings, GatewaySettings, ParentRef, RuntimeSettings, DependencySettings, GpuSettings):
         lines += [
             "",
             f"## {struct.__name__}",

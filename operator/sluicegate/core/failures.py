@@ -198,6 +198,9 @@ def _crash_problem(
     said = f" and said: {words}" if words else " and said nothing"
     if is_init and container == names.FETCH_CONTAINER:
         return Problem("ModelFetchFailed", f"The model could not be fetched: {_sentence(words or f'exit code {code}')}")
+    if is_init and container == names.INSTALL_CONTAINER:
+        told = _sentence(words or f"exit code {code}")
+        return Problem("DependenciesNotInstalled", f"The model's dependencies could not be installed: {told}")
     if container == names.MODEL_CONTAINER and words.startswith(_LACKING):
         return Problem("ModelDependencyMissing", f"The model was not loaded: {_sentence(words)}")
     if restarts == 0 and not words:

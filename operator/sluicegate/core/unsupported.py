@@ -16,10 +16,6 @@ def unsupported_fields(resource: ModelDeployment) -> Iterator[str]:
         yield "spec.rollout.steps"
     if spec.rollout.analysis is not None:
         yield "spec.rollout.analysis"
-    if spec.runtime.dependencies == "Install":
-        yield "spec.runtime.dependencies"
-    if spec.canary is not None and spec.canary.runtime is not None and spec.canary.runtime.dependencies == "Install":
-        yield "spec.canary.runtime.dependencies"
     for annotation in (
         *(() if spec.canary is not None else (names.ANNOTATION_PROMOTE,)),
         names.ANNOTATION_PAUSE,

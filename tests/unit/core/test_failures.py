@@ -244,6 +244,12 @@ CASES = [
         ["No module named 'xgboost'"],
     ),
     (
+        "cannot be installed",
+        pod(STARTING, init=(container("install", terminated(1, "cannot install what the model asks for: x==1")),)),
+        "DependenciesNotInstalled",
+        ["could not be installed: cannot install what the model asks for: x==1."],
+    ),
+    (
         "lacks a package",
         pod(
             container(

@@ -290,10 +290,12 @@ def test_paused_in_the_middle_keeps_the_target_and_no_deadline_runs() -> None:
 
 
 def test_unsupported_fields_are_named() -> None:
-    world = World().rest().edit(rollout={"steps": [{"weight": 5}]}, runtime={"dependencies": "Install"}).settle()
+    world = World().rest()
+    world.annotations[names.ANNOTATION_PAUSE] = "x"
+    world.edit(rollout={"steps": [{"weight": 5}]}).settle()
     assert reasons(world)["Ready"] == "False Unsupported"
     assert world.condition("Ready").message.startswith(
-        "spec.rollout.steps, spec.runtime.dependencies are not supported"
+        "spec.rollout.steps, metadata.annotations[sluicegate.dev/pause] are not supported"
     )
     assert reasons(world)["Available"] == "True Serving"
     assert reasons(world)["Stalled"] == "True Unsupported"
