@@ -17,7 +17,7 @@ from sluicegate.core.announce import announcements, version_changes
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Plan
-from sluicegate.core.status import compose, differs_in_state, differs_in_words
+from sluicegate.core.status import compose, differs_in_state, differs_in_words, moved
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict, KubeError, NotFound
 from sluicegate.kube.events import EventRecorder
@@ -144,6 +144,8 @@ class Reconciler:
         self._status_written[key] = now
         self._status_differs.pop(key, None)
         self._parts.resources.offer(answer)
+        if moved(resource.status, status):
+            self._queue.add(key)
         about = {"apiVersion": names.API_VERSION, "kind": names.KIND, **metadata}
         for _ in version_changes(resource.status, status):
             self._parts.metrics.model_changes.inc()

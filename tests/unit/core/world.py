@@ -17,6 +17,7 @@ from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.settings import Settings, build
 from sluicegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus
 from sluicegate.core import observe
+from sluicegate.core.analysis.reading import Reading
 from sluicegate.core.canary import canary_view
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
@@ -25,7 +26,6 @@ from sluicegate.core.plan import Autoscaled, Plan
 from sluicegate.core.resolution import ResolvedModel
 from sluicegate.core.signature import Signature
 from sluicegate.core.status import compose
-from sluicegate.core.unsupported import unsupported
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 
@@ -80,6 +80,8 @@ class World:
         self.replica_failure: dict[str, str] = {}
         self.signatures: dict[str, Signature] = {}
         """What the pods of a revision tell of its model."""
+        self.reading: Reading | None = None
+        """What the analysis has come to."""
         self.writes: list[str] = []
         self.plan = Plan()
         self._serial = 0
@@ -139,9 +141,8 @@ class World:
     def target(self, resource: ModelDeployment | None = None) -> Target:
         """What the spec resolves to."""
         resource = resource or self.resource
-        problem = unsupported(self.resource) or self.model_problem
-        if problem is not None:
-            return Target(problem=problem)
+        if self.model_problem is not None:
+            return Target(problem=self.model_problem)
         uri = resource.spec.model.uri
         version = uri.rpartition("/")[2]
         if self.points_to is not None and uri == self.resource.spec.model.uri:
@@ -208,6 +209,7 @@ class World:
             ),
             gateway_api=self.gateway_api,
             rival=self.rival,
+            reading=self.reading,
         )
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
