@@ -26,7 +26,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     fetch = commands.add_parser("fetch", help="download a model's artifacts to a directory")
-    fetch.add_argument("uri", metavar="URI", help="mlflow-artifacts:/PATH or s3://BUCKET/PREFIX")
+    fetch.add_argument(
+        "uri", metavar="URI", help="mlflow-artifacts:/PATH, s3://, gs://, wasbs://, abfss://, az:// or https://"
+    )
     fetch.add_argument("directory", metavar="DIR", type=Path, help="an empty directory, or one filled from this URI")
     fetch.add_argument(
         "--timeout",
