@@ -26,7 +26,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_for(url: str, process: subprocess.Popen, seconds: float = 60) -> None:
+def wait_for(url: str, process: subprocess.Popen, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the process ended with {process.returncode}"
@@ -81,7 +81,8 @@ def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         termination = tmp_path / "termination-log"
         termination.write_text("")
         command = [sys.executable, "-m", "sluicegate_scorer", *map(str, arguments)]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AWS_"))}
+        foreign = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "STORAGE_", "SLUICEGATE_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         env = {**inherited, "TERMINATION_LOG": str(termination), **env}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
         done.last_words = termination.read_text()  # type: ignore[attr-defined]

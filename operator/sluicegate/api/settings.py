@@ -133,6 +133,49 @@ class NotificationSettings(SettingsType, frozen=True):
             raise ValueError("a notification needs either url or secret, which says where to post")
 
 
+IndexUrl = Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")]
+
+
+class DependencySettings(SettingsType, frozen=True):
+    """How the packages that models ask for are looked at, and installed where spec.runtime.dependencies is Install."""
+
+    check: Annotated[
+        Literal["warn", "missing", "refuse"],
+        doc(
+            "What the scoring image does where a model asks for other packages than there are: tell; refuse a model of which one is missing; "
+            "refuse any difference. SLUICEGATE_DEPENDENCIES in spec.runtime.env wins."
+        ),
+    ] = "missing"
+    index_url: Annotated[
+        IndexUrl | None,
+        doc("Package index (PEP 503) to install from, without credentials. Default: PyPI."),
+    ] = None
+    extra_index_urls: Annotated[
+        tuple[IndexUrl, ...],
+        doc("More package indexes; the first one that has a package is the one it is taken from."),
+    ] = ()
+    pod_secret: Annotated[
+        str | None,
+        doc(
+            "Name of a Secret that each workload namespace has; its keys are environment variables of the installing container, such as "
+            "UV_DEFAULT_INDEX with a password in it. Never copied by the operator."
+        ),
+    ] = None
+    env: Annotated[
+        dict[str, str],
+        doc("More environment variables of the installing container, such as HTTPS_PROXY, NO_PROXY or UV_FIND_LINKS."),
+    ] = {}
+    cache_claim: Annotated[
+        str | None,
+        doc(
+            "Name of a PersistentVolumeClaim that each workload namespace has, where what was installed stays for all pods of the namespace "
+            "(ReadWriteMany for more than one node). Default: each pod has its own."
+        ),
+    ] = None
+    size_limit: Annotated[str, doc("Size limit of a pod's own emptyDir, where there is no cacheClaim.")] = "20Gi"
+    timeout: Annotated[int, Meta(ge=1), doc("Seconds that installing may take.")] = 300
+
+
 LabelKey = Annotated[str, Meta(pattern=KEY_PATTERN, max_length=316)]
 
 
@@ -183,6 +226,9 @@ class Settings(SettingsType, frozen=True):
     gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
     prometheus: Annotated[PrometheusSettings, doc("Prometheus of analyses that name none.")] = PrometheusSettings()
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
+    dependencies: Annotated[
+        DependencySettings, doc("Packages that models ask for: how they are checked and installed.")
+    ] = DependencySettings()
     gpu: Annotated[
         dict[str, GpuSettings], doc("Labels and taints of nodes with accelerators, by the resource's domain.")
     ] = {}

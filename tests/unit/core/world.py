@@ -26,7 +26,6 @@ from sluicegate.core.plan import Autoscaled, Plan
 from sluicegate.core.resolution import ResolvedModel
 from sluicegate.core.signature import Signature
 from sluicegate.core.status import compose
-from sluicegate.core.unsupported import unsupported
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 
@@ -142,9 +141,8 @@ class World:
     def target(self, resource: ModelDeployment | None = None) -> Target:
         """What the spec resolves to."""
         resource = resource or self.resource
-        problem = unsupported(self.resource) or self.model_problem
-        if problem is not None:
-            return Target(problem=problem)
+        if self.model_problem is not None:
+            return Target(problem=self.model_problem)
         uri = resource.spec.model.uri
         version = uri.rpartition("/")[2]
         if self.points_to is not None and uri == self.resource.spec.model.uri:
