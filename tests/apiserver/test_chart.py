@@ -56,6 +56,10 @@ REFUSED = {
     "a misspelt key": ("replica=3", "additional properties 'replica' not allowed"),
     "a misspelt setting": ("settings.registry.a.trackingUri=http://a", "additional properties 'registry' not allowed"),
     "a registry without address": ("settings.registries.a.secret=b", "'/settings/registries/a': missing property 'trackingUri'"),
+    "a webhook to register without its secret": (
+        "settings.registries.a.trackingUri=http://a,settings.registries.a.registerWebhook.url=http://b",
+        "settings.registries.a.registerWebhook needs webhookSecret too",
+    ),
     "credentials in an address": (
         "settings.registries.a.trackingUri=http://u:p@a",
         "'/settings/registries/a/trackingUri': 'http://u:p@a' does not match pattern",

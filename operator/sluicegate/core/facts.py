@@ -16,7 +16,7 @@ from sluicegate.api.settings import Settings
 from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
 from sluicegate.core.intent import Intent
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.resolution import Newest, ResolvedModel
 from sluicegate.core.signature import Signature
 
 
@@ -183,6 +183,8 @@ class Target:
     alias (or version) that is gone; any other is the registry's."""
     again: bool = False
     """Whether the trouble has to be tried again, because nobody will say when it is over."""
+    newest: Newest | None = None
+    """The registered model's highest version, where spec.model.staleAgainst asks for it and it is known."""
 
     @property
     def revision(self) -> str | None:

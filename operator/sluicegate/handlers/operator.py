@@ -32,6 +32,7 @@ from sluicegate.runtime.health import HealthServer
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.queue import WorkQueue
 from sluicegate.runtime.reconciler import Parts, Reconciler
+from sluicegate.runtime.registration import Registration
 from sluicegate.runtime.registries import Registries, Resolver
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.webhooks import Webhooks, WebhookServer
@@ -86,6 +87,7 @@ class Operator:
         self._follower = Follower(self.resources, registries, self._pool, self.queue.add)
         self._follower.observer = metrics
         self._write_back = WriteBack(self.resources, registries, self._pool, settings)
+        self._registration = Registration(registries, self._pool, settings, metrics.on_registration)
         resolver = Resolver(registries, settings, self._pool, self._follower)
         parts = Parts(
             client=client,
@@ -163,6 +165,7 @@ class Operator:
             asyncio.create_task(self._watchdog.run(), name="watchdog"),
             asyncio.create_task(self._follower.run(self._settings.follow_interval), name="follower"),
             asyncio.create_task(self._write_back.run(), name="write-back"),
+            asyncio.create_task(self._registration.run(), name="registration"),
         ]
         self._started = True
         workers: list[asyncio.Task[None]] = []
