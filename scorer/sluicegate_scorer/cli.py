@@ -33,7 +33,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="give up after this long without a new byte; a server never reached is given 15 s (default 60)",
+        help="give up after this long without a new byte; a server never reached is given 15 s (default 60); after a run "
+        "that failed, 300 s",
     )
 
     serve = commands.add_parser("serve", help="serve the model in a directory over HTTP")

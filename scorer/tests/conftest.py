@@ -117,7 +117,7 @@ class FaultyProxy:
     its place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.files: dict[str, bytes] = {"MLmodel": b"flavors: {}\n", "data/model.bin": os.urandom(3 << 20)}
         self.sizes: dict[str, int] = {}
         self.fault: Callable[[BaseHTTPRequestHandler, str], bool] = lambda handler, path: False
@@ -138,7 +138,7 @@ class FaultyProxy:
                     else:
                         proxy.listing(self, parse_qs(url.query)["path"][0].removeprefix("root").strip("/"))
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -166,9 +166,15 @@ class FaultyProxy:
         return True
 
 
-@pytest.fixture
-def proxy() -> Iterator[FaultyProxy]:
-    made = FaultyProxy()
+@contextlib.contextmanager
+def proxy_at(port: int = 0) -> Iterator[FaultyProxy]:
+    made = FaultyProxy(port)
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultyProxy]:
+    with proxy_at() as made:
+        yield made
