@@ -103,14 +103,46 @@ class RevisionStatus(ApiType, frozen=True):
     message: Annotated[Line | None, doc("Why it is not ready, in a sentence.")] = None
 
 
+class RolloutVerdict(ApiType, frozen=True):
+    """What the analysis last came to, and the measurement behind it. It changes with the outcome, not with each measurement."""
+
+    outcome: Annotated[Line, doc("Passed, Failed or Inconclusive.")]
+    metric: Annotated[Line | None, doc("Name of the metric that decided.")] = None
+    value: Annotated[float | None, doc("What it was for the new version.")] = None
+    stable_value: Annotated[float | None, doc("What it was for the stable revision over the same window.")] = None
+    limit: Annotated[float | None, doc("Largest value that would have passed.")] = None
+    samples: Annotated[int | None, doc("Requests of the new version that it is from.")] = None
+    message: Annotated[Line | None, doc("The figures in a sentence.")] = None
+    at: Annotated[Time | None, doc("When it came to that.")] = None
+
+
 class RolloutStatus(ApiType, frozen=True):
     """How far the change from the stable revision to the target is."""
 
-    phase: Annotated[Line, doc("Idle, Waiting, Shifting, Failed or Paused.")]
+    phase: Annotated[
+        Line,
+        doc(
+            "Idle, Waiting (pods start), Scaling (pods for the step's weight), Shifting (the gateway takes the weight), Holding, Paused, "
+            "Promoting, RolledBack or Failed."
+        ),
+    ]
     target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None
     started_at: Annotated[Time | None, doc("When the target was first seen.")] = None
-    step_index: Annotated[int | None, doc("Index of the current step.")] = None
+    step_index: Annotated[
+        int | None, doc("Index of the current step, from 0; the number of steps once all are behind.")
+    ] = None
     step_hash: Annotated[Line | None, doc("Hash of the steps this index belongs to.")] = None
+    step_started_at: Annotated[Time | None, doc("When the step began.")] = None
+    weight: Annotated[
+        Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the requests that the step gives the target.")
+    ] = None
+    accepted_at: Annotated[
+        Time | None, doc("Since when the gateway has the step's weight, match and mirror; its hold counts from here.")
+    ] = None
+    until: Annotated[Time | None, doc("When the step's hold or pause is over, if that is known.")] = None
+    reason: Annotated[Line | None, doc("Why it waits, or why it was rolled back, in one word.")] = None
+    message: Annotated[Line | None, doc("The same in a sentence.")] = None
+    verdict: Annotated[RolloutVerdict | None, doc("What the analysis last came to at this step.")] = None
 
 
 class ModelDeploymentStatus(ApiType, frozen=True):

@@ -15,6 +15,7 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
+from sluicegate.core.analysis.reading import Reading
 from sluicegate.core.intent import Intent
 from sluicegate.core.resolution import Newest, ResolvedModel
 from sluicegate.core.signature import Signature
@@ -217,6 +218,8 @@ class Snapshot:
     """Whether the cluster has the Gateway API's kinds."""
     rival: str | None = None
     """NAMESPACE/NAME of an older resource that claims the same host and path."""
+    reading: Reading | None = None
+    """What the analysis has come to; None where nothing is judged, or nothing is known yet."""
 
     def live_pods(self, revision: str | None) -> tuple[PodFacts, ...]:
         """Pods of a revision that are not on their way out."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.core.facts import Problem
 
@@ -12,20 +11,10 @@ from sluicegate.core.facts import Problem
 def unsupported_fields(resource: ModelDeployment) -> Iterator[str]:
     """Paths of the fields that `resource` uses and nothing acts on."""
     spec = resource.spec
-    if spec.rollout.steps:
-        yield "spec.rollout.steps"
-    if spec.rollout.analysis is not None:
-        yield "spec.rollout.analysis"
     if spec.runtime.dependencies == "Install":
         yield "spec.runtime.dependencies"
     if spec.canary is not None and spec.canary.runtime is not None and spec.canary.runtime.dependencies == "Install":
         yield "spec.canary.runtime.dependencies"
-    for annotation in (
-        *(() if spec.canary is not None else (names.ANNOTATION_PROMOTE,)),
-        names.ANNOTATION_PAUSE,
-    ):
-        if annotation in resource.metadata.annotations:
-            yield f"metadata.annotations[{annotation}]"
 
 
 def unsupported(resource: ModelDeployment) -> Problem | None:

@@ -26,6 +26,7 @@ from sluicegate.kube.lease import Elector
 from sluicegate.kube.transport import ClientOptions
 from sluicegate.runtime.apply import Applier
 from sluicegate.runtime.caches import Caches
+from sluicegate.runtime.clock import SteadyClock
 from sluicegate.runtime.follow import Follower
 from sluicegate.runtime.gather import Gatherer, names_gateway
 from sluicegate.runtime.health import HealthServer
@@ -98,7 +99,8 @@ class Operator:
             metrics=metrics,
         )
         self._events.busy = lambda: self.queue.depth > 0
-        self._reconciler = Reconciler(parts, self.queue)
+        self._clock = SteadyClock(time.monotonic)
+        self._reconciler = Reconciler(parts, self.queue, self._clock.now)
         self.webhooks = Webhooks(registries, self._follower.look, lambda: self._started, metrics.on_webhook)
         self._started = False
         metrics.watch_queue(lambda: self.queue.depth, lambda: self.queue.oldest_age)
@@ -157,6 +159,7 @@ class Operator:
         On the way out running reconciles finish.
         """
         await self._crd(stop)
+        self._clock.set(*self._client.date)
         self.caches.subscribe(self._wake, self._wake_gateway)
         kopf_stop = asyncio.Event()
         background = [

@@ -38,6 +38,11 @@ class KubeClient:
         async with connect(kubeconfig, context, options) as transport:
             yield cls(transport, options)
 
+    @property
+    def date(self) -> tuple[str | None, float]:
+        """The API server's time as its last answer had it (header Date), and the monotonic time at which that came."""
+        return self._transport.date
+
     async def apply(
         self, kind: Kind, manifest: Mapping[str, Any], *, manager: str, subresource: str | None = None
     ) -> Object:

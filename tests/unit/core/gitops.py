@@ -103,7 +103,7 @@ CASES: dict[str, Case] = {
     "route refused": Case(lambda: refused(World().gateway()), "Degraded", "Failed"),
     "gateway lost": Case(lambda: lost_gateway(served()), "Degraded", "Failed"),
     "field not built yet": Case(
-        lambda: served().edit(rollout={"steps": [{"weight": 5, "hold": "5m"}]}).reconcile(), "Degraded", "Failed"
+        lambda: served().edit(runtime={"dependencies": "Install"}).reconcile(), "Degraded", "Failed"
     ),
     "paused, a change waits": Case(
         lambda: served().edit(paused=True).reconcile().serve(2).reconcile(), "Suspended", "InProgress"

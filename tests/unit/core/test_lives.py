@@ -290,11 +290,9 @@ def test_paused_in_the_middle_keeps_the_target_and_no_deadline_runs() -> None:
 
 
 def test_unsupported_fields_are_named() -> None:
-    world = World().rest().edit(rollout={"steps": [{"weight": 5}]}, runtime={"dependencies": "Install"}).settle()
+    world = World().rest().edit(runtime={"dependencies": "Install"}).settle()
     assert reasons(world)["Ready"] == "False Unsupported"
-    assert world.condition("Ready").message.startswith(
-        "spec.rollout.steps, spec.runtime.dependencies are not supported"
-    )
+    assert world.condition("Ready").message.startswith("spec.runtime.dependencies is not supported")
     assert reasons(world)["Available"] == "True Serving"
     assert reasons(world)["Stalled"] == "True Unsupported"
 

@@ -17,6 +17,7 @@ from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.settings import Settings, build
 from sluicegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus
 from sluicegate.core import observe
+from sluicegate.core.analysis.reading import Reading
 from sluicegate.core.canary import canary_view
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
@@ -81,6 +82,8 @@ class World:
         self.replica_failure: dict[str, str] = {}
         self.signatures: dict[str, Signature] = {}
         """What the pods of a revision tell of its model."""
+        self.reading: Reading | None = None
+        """What the analysis has come to."""
         self.writes: list[str] = []
         self.plan = Plan()
         self._serial = 0
@@ -212,6 +215,7 @@ class World:
             ),
             gateway_api=self.gateway_api,
             rival=self.rival,
+            reading=self.reading,
         )
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
