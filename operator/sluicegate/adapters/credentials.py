@@ -67,7 +67,7 @@ class Credentials:
             return value or None
 
         username, password = (_one_line(text(key), key, secret) for key in (_USERNAME, _PASSWORD))
-        token = next((found for key in (_TOKEN, "token") if (found := _one_line(text(key), key, secret))), None)
+        token = _one_line(text(_TOKEN), _TOKEN, secret) or _one_line(text("token"), "token", secret)
         certificate, key = text("tls.crt"), text("tls.key")
         if (username is None) != (password is None):
             missing = _PASSWORD if password is None else _USERNAME
