@@ -53,7 +53,7 @@ class Registration:
             await self.round(name)
         except ResolutionError as error:
             if name not in self._failing:
-                words = "registry %s has no webhook of ours, and is polled alone: %s (The operator's account needs the right to manage webhooks.)"
+                words = "registry %s has no webhook of ours, and is polled alone: %s (Webhooks need MLflow 3.3 or later with a SQL store, and the operator's account the right to manage them.)"
                 logger.warning(words, name, error.failure.message)
         except Exception:
             logger.exception("the webhook of registry %s is not kept up to date", name)
