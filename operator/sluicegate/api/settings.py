@@ -22,6 +22,18 @@ class SettingsType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     """Base of all settings: unlike in the API, an unknown key is an error, because nothing has pruned it."""
 
 
+class RegisterWebhookSettings(SettingsType, frozen=True):
+    """A webhook that the operator itself makes in a registry."""
+
+    url: Annotated[
+        str,
+        Meta(pattern=r"^https?://[^\s@]+$"),
+        doc(
+            "Where the MLflow server reaches the operator's /webhooks/REGISTRY, such as https://hooks.example.com/webhooks/default."
+        ),
+    ]
+
+
 class RegistrySettings(SettingsType, frozen=True):
     """One MLflow registry that resources may name."""
 
@@ -46,6 +58,13 @@ class RegistrySettings(SettingsType, frozen=True):
             "Secret in the operator's namespace whose keys `secret` and, while it is being rotated, `previous` sign this registry's webhooks. Default: no webhooks are taken."
         ),
     ] = None
+    register_webhook: Annotated[
+        RegisterWebhookSettings | None,
+        doc(
+            "Make and keep up to date a webhook in this registry, called sluicegate.CLUSTER and signed with webhookSecret; needs the right to "
+            "manage webhooks there. Default: somebody else makes it."
+        ),
+    ] = None
     write_back: Annotated[
         bool,
         doc(
@@ -55,6 +74,13 @@ class RegistrySettings(SettingsType, frozen=True):
     env: Annotated[
         dict[str, str], doc("More environment variables of the fetching container, such as MLFLOW_S3_ENDPOINT_URL.")
     ] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work together."""
+        if self.register_webhook is not None and self.webhook_secret is None:
+            raise ValueError(
+                "registerWebhook needs webhookSecret too: it names the Secret that the webhook is signed with"
+            )
 
 
 class GatewaySettings(SettingsType, frozen=True):
@@ -213,7 +239,10 @@ class Settings(SettingsType, frozen=True):
     cluster_name: Annotated[
         str,
         Meta(pattern="^[a-zA-Z0-9]([-a-zA-Z0-9._]{0,61}[a-zA-Z0-9])?$"),
-        doc("Name of this cluster in the tags that `writeBack` sets; another one for each cluster of a registry."),
+        doc(
+            "Name of this cluster in the tags that `writeBack` sets and the webhook that `registerWebhook` makes; another one for each cluster of a "
+            "registry."
+        ),
     ] = "kubernetes"
     registries: Annotated[dict[str, RegistrySettings], doc("MLflow registries by name.")] = {}
     follow_interval: Annotated[

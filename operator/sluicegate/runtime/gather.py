@@ -91,7 +91,7 @@ class Gatherer:
             failure = error.failure
             return Target(problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient))
         intent = intent_of(resource, found.model, fetched_from(resource, found.model, self._settings))
-        return Target(found.model, intent, trouble=_trouble(found), again=found.again)
+        return Target(found.model, intent, trouble=_trouble(found), again=found.again, newest=found.newest)
 
     def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
