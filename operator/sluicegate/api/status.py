@@ -69,6 +69,14 @@ class ModelStatus(ApiType, frozen=True):
     model_id: Annotated[Line | None, doc("MLflow logged-model id.")] = None
     digest: Annotated[Line | None, doc("Digest of the fetched artifacts, as the stable pods reported it.")] = None
     resolved_at: Annotated[Time | None, doc("When the registry said so.")] = None
+    registered_at: Annotated[Time | None, doc("When the version was registered.")] = None
+
+
+class NewerStatus(ApiType, frozen=True):
+    """A version of the registered model that is higher than the one that serves."""
+
+    version: Annotated[Line, doc("The highest version there is.")]
+    since: Annotated[Time, doc("When the first one higher than the served one was seen, or was registered.")]
 
 
 class RevisionStatus(ApiType, frozen=True):
@@ -86,6 +94,7 @@ class RevisionStatus(ApiType, frozen=True):
     number: Annotated[int | None, doc("Counts up from 1 with each new revision.")] = None
     model: Annotated[Line | None, doc("What it serves, NAME/VERSION or the URI.")] = None
     version: Annotated[Line | None, doc("Model version.")] = None
+    registered_at: Annotated[Time | None, doc("When the version was registered.")] = None
     released_at: Annotated[
         Time | None,
         doc("When the last traffic left it, of a Parked revision; its pods stay for scaleDownDelay from here."),
@@ -94,14 +103,52 @@ class RevisionStatus(ApiType, frozen=True):
     message: Annotated[Line | None, doc("Why it is not ready, in a sentence.")] = None
 
 
+class RolloutVerdict(ApiType, frozen=True):
+    """What the analysis last came to, and the measurement behind it. It changes with the outcome, not with each measurement."""
+
+    outcome: Annotated[Line, doc("Passed, Failed or Inconclusive.")]
+    metric: Annotated[Line | None, doc("Name of the metric that decided.")] = None
+    value: Annotated[float | None, doc("What it was for the new version.")] = None
+    stable_value: Annotated[float | None, doc("What it was for the stable revision over the same window.")] = None
+    limit: Annotated[float | None, doc("Largest value that would have passed.")] = None
+    samples: Annotated[int | None, doc("Requests of the new version that it is from.")] = None
+    message: Annotated[Line | None, doc("The figures in a sentence.")] = None
+    at: Annotated[Time | None, doc("When it came to that.")] = None
+
+
 class RolloutStatus(ApiType, frozen=True):
     """How far the change from the stable revision to the target is."""
 
-    phase: Annotated[Line, doc("Idle, Waiting, Shifting, Failed or Paused.")]
+    phase: Annotated[
+        Line,
+        doc(
+            "Idle, Waiting (pods start), Scaling (pods for the step's weight), Shifting (the gateway takes the weight), Holding, Paused, "
+            "Promoting, RolledBack or Failed."
+        ),
+    ]
     target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None
     started_at: Annotated[Time | None, doc("When the target was first seen.")] = None
-    step_index: Annotated[int | None, doc("Index of the current step.")] = None
+    step_index: Annotated[
+        int | None, doc("Index of the current step, from 0; the number of steps once all are behind.")
+    ] = None
     step_hash: Annotated[Line | None, doc("Hash of the steps this index belongs to.")] = None
+    step_started_at: Annotated[Time | None, doc("When the step began.")] = None
+    weight: Annotated[
+        Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the requests that the step gives the target.")
+    ] = None
+    accepted_at: Annotated[
+        Time | None, doc("Since when the gateway has the step's weight, match and mirror; its hold counts from here.")
+    ] = None
+    until: Annotated[Time | None, doc("When the step's hold or pause is over, if that is known.")] = None
+    reason: Annotated[Line | None, doc("Why it waits, or why it was rolled back, in one word.")] = None
+    message: Annotated[Line | None, doc("The same in a sentence.")] = None
+    verdict: Annotated[RolloutVerdict | None, doc("What the analysis last came to at this step.")] = None
+    retried: Annotated[
+        bool | None,
+        doc(
+            "Whether the annotation sluicegate.dev/retry was there already when it was rolled back: that one is spent."
+        ),
+    ] = None
 
 
 class ModelDeploymentStatus(ApiType, frozen=True):
@@ -122,6 +169,12 @@ class ModelDeploymentStatus(ApiType, frozen=True):
     canary: Annotated[Line | None, doc("Weight of the canary as accepted, such as 10%.")] = None
     model: Annotated[ModelStatus | None, doc("The version that spec.model resolved to.")] = None
     canary_model: Annotated[ModelStatus | None, doc("The version that the canary's model resolved to.")] = None
+    newer: Annotated[
+        NewerStatus | None,
+        doc(
+            "The registered model's newest version, while a lower one serves; only with spec.model.staleAgainst: Model."
+        ),
+    ] = None
     revisions: Annotated[
         tuple[RevisionStatus, ...],
         Meta(

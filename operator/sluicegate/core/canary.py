@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.spec import CanarySpec, ModelDeploymentSpec, ModelOverride, ModelSpec, RuntimeSpec, ScalingSpec
-from sluicegate.api.traffic import Header
+from sluicegate.api.spec import ModelDeploymentSpec, ModelOverride, ModelSpec, RuntimeSpec, ScalingSpec
 from sluicegate.core import guard
 from sluicegate.core.annotations import named, pinned
 from sluicegate.core.facts import Problem, Snapshot
+from sluicegate.core.share import Beside, Share, headers, present
 
 
 def canary_view(resource: ModelDeployment) -> ModelDeployment | None:
@@ -78,55 +78,44 @@ def held_at_zero(snapshot: Snapshot, canary: str | None) -> bool:
     return bool(guard.changes(snapshot, canary))
 
 
-def declared_weight(snapshot: Snapshot, canary: str | None) -> int:
-    """Percent of the requests that the canary should have once all is as declared."""
+def beside(snapshot: Snapshot, canary: str) -> Beside:
+    """The declared canary with what it should have once all is as declared."""
+    return Beside(canary, declared(snapshot, canary), canary_scaling(snapshot.resource.spec))
+
+
+def declared(snapshot: Snapshot, canary: str) -> Share:
+    """What the canary should have of the requests, as far as every gateway supports it; while paused, what it has."""
     spec = snapshot.resource.spec.canary
-    if canary is None or held_at_zero(snapshot, canary):
-        return 0
+    if held_at_zero(snapshot, canary):
+        return Share()
     if snapshot.resource.spec.paused or spec is None:
-        return snapshot.split.weight(canary)
-    return spec.weight
+        return present(snapshot, canary)
+    copies = spec.mirror.percent if spec.mirror is not None else 0
+    lacks = any(lacking_mirror(snapshot, copies, "spec.canary.mirror"))
+    return Share(spec.weight, headers(spec.match), 0 if lacks else copies)
 
 
-def declared_matches(snapshot: Snapshot, canary: str | None) -> tuple[Header, ...]:
-    """Headers of which any one sends a request to the canary."""
-    spec = snapshot.resource.spec.canary
-    if canary is None or held_at_zero(snapshot, canary):
-        return ()
-    if snapshot.resource.spec.paused or spec is None:
-        return snapshot.split.matches if snapshot.split.matched == canary else ()
-    return tuple(replace(each.header, type=each.header.type or "Exact") for each in spec.match or ())
-
-
-def declared_mirror(snapshot: Snapshot, canary: str | None) -> int:
-    """Percent of the requests that are copied to the canary, as far as every gateway supports it."""
-    spec = snapshot.resource.spec.canary
-    if canary is None or held_at_zero(snapshot, canary):
-        return 0
-    if snapshot.resource.spec.paused or spec is None:
-        mirror = snapshot.split.mirror
-        return mirror.percent if mirror is not None and mirror.revision == canary else 0
-    if spec.mirror is None or any(lacking_mirror(snapshot, spec)):
-        return 0
-    return spec.mirror.percent
-
-
-def lacking_mirror(snapshot: Snapshot, canary: CanarySpec) -> Iterator[Problem]:
-    """What keeps `canary.mirror` from being sent to a gateway: one that does not list a feature may fail every request.
+def lacking_mirror(snapshot: Snapshot, percent: int, field: str) -> Iterator[Problem]:
+    """What keeps a mirror from being sent to a gateway: one that does not list a feature may fail every request.
 
     Traefik 3.7 answers 500 to each request of a rule with a mirror, while saying Accepted=True.
+
+    Args:
+        snapshot: What is known.
+        percent: Share of the requests to copy.
+        field: Where the spec asks for it.
     """
-    if canary.mirror is None or canary.mirror.percent == 0:
+    if percent == 0:
         return
     wanted = {"HTTPRouteRequestMirror"}
-    if canary.mirror.percent < 100:
+    if percent < 100:
         wanted.add("HTTPRouteRequestPercentageMirror")
     for gateway in snapshot.gateways:
         lacks = sorted(feature for feature in wanted if not gateway.offers(feature))
         if gateway.exists and lacks:
             yield Problem(
                 "GatewayLacksFeature",
-                f"spec.canary.mirror: Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, which does not "
+                f"{field}: Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, which does not "
                 f"list {' and '.join(lacks)} among its supported features, so nothing is mirrored: remove mirror, or name a "
                 "gateway of another class"
                 + ("." if gateway.features else ", or have the platform set gateway.features: the class lists none."),
@@ -167,4 +156,5 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
                     f"spec.canary.{field} has no effect without a gateway ({why}): name one in spec.traffic.gateway.parentRefs, "
                     f"or remove {field}.",
                 )
-    yield from lacking_mirror(snapshot, spec)
+    if spec.mirror is not None:
+        yield from lacking_mirror(snapshot, spec.mirror.percent, "spec.canary.mirror")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sluicegate.api import names
-from sluicegate.api.status import Condition, ConditionType
+from sluicegate.api.status import Condition, ConditionType, RolloutStatus
 from sluicegate.core import canary, stale
 from sluicegate.core.annotations import pinned
 from sluicegate.core.facts import Snapshot
@@ -18,7 +18,7 @@ from sluicegate.core.lineup import same_as_base
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.problems import Judgement, making_way
 from sluicegate.core.replace import replacing
-from sluicegate.core.scaling import needed_by_canary
+from sluicegate.core.scaling import needed_beside
 from sluicegate.core.traffic import lacks_timeout
 
 Truth = Literal["True", "False", "Unknown"]
@@ -44,10 +44,14 @@ def wanted_pods(plan: RevisionPlan) -> int:
             return plan.scale.min
 
 
-def verdicts(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> dict[ConditionType, Verdict]:
-    """Every condition of the resource."""
+def verdicts(
+    snapshot: Snapshot, plan: Plan, judgement: Judgement, state: RolloutStatus
+) -> dict[ConditionType, Verdict]:
+    """Every condition of the resource, `state` being the rollout's."""
     available = _available(snapshot, plan, judgement)
     ready = _ready(snapshot, plan, judgement, available)
+    if ready.status == "False" and plan.lineup.stepped and judgement.worst is None:
+        ready = _rolling_out(snapshot, state)
     stalled = judgement.worst if judgement.worst is not None and judgement.worst.waits_for_user else None
     done = ready.status == "True"
     told = {ConditionType.STALE: _stale(snapshot, plan)} if snapshot.resource.spec.model.max_staleness else {}
@@ -85,15 +89,23 @@ def _resolved(snapshot: Snapshot) -> Verdict:
 def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
     left, since = stale.patience_left(snapshot, plan.stable), stale.newer_since(snapshot, plan.stable)
     wanted, limit = snapshot.target.resolved, snapshot.resource.spec.model.max_staleness
+    newer = stale.newer(snapshot, plan.stable)
     if left is None or since is None or wanted is None:
-        return Verdict("False", "Current", "The version that the spec asks for serves.")
+        whole = snapshot.resource.spec.model.stale_against == "Model"
+        words = (
+            "No higher version than the served one is known." if whole else "The version that the spec asks for serves."
+        )
+        return Verdict("False", "Current", words)
     serving = snapshot.revisions[plan.stable or ""].model
-    words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
+    if newer is not None:
+        words = f"The newest version of {wanted.name} is {newer.version}, and since {since:%Y-%m-%dT%H:%M:%SZ} there is a higher one than {serving}, which serves"
+        todo = f"Make {wanted.uri} mean it, or change spec.model.uri; where that is done, Ready says what keeps it."
+    else:
+        words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
+        todo = "Ready says what keeps it."
     if left > 0:
         return Verdict("False", "Waiting", f"{words}; spec.model.maxStaleness allows {limit}.")
-    return Verdict(
-        "True", "NewerVersion", f"{words}: longer than spec.model.maxStaleness ({limit}). Ready says what keeps it."
-    )
+    return Verdict("True", "NewerVersion", f"{words}: longer than spec.model.maxStaleness ({limit}). {todo}")
 
 
 def _available(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
@@ -154,6 +166,22 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
     return _ready_canary(snapshot, plan) or _serving(snapshot, plan, available)
 
 
+def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
+    """Where a rollout in steps is, and what it waits for."""
+    steps = len(snapshot.resource.spec.rollout.steps or ())
+    child = names.child_name(snapshot.resource.metadata.name, state.target or "")
+    if state.step_index is None:
+        where = "before the first step"
+    else:
+        where = f"step {state.step_index + 1} of {steps}" if state.step_index < steps else f"behind all {steps} steps"
+    paused = state.reason in ("RolloutPaused", "Paused")
+    return Verdict(
+        "False",
+        state.reason if paused and state.reason else "RollingOut",
+        f"Revision {child}, {where}: {state.message}",
+    )
+
+
 def _stays(snapshot: Snapshot, plan: Plan, available: Verdict, judgement: Judgement) -> str:
     """Who has the canary's share while the canary does not come up."""
     if plan.canary is None or judgement.worst is not judgement.canary or available.status != "True":
@@ -166,12 +194,13 @@ def _ready_canary(snapshot: Snapshot, plan: Plan) -> Verdict | None:
     name, revision = snapshot.resource.metadata.name, plan.lineup.next_canary or plan.canary
     if revision is None:
         return None
-    able, wanted = snapshot.able_pods(revision), needed_by_canary(snapshot, revision, plan.stable)
+    declared = canary.beside(snapshot, revision)
+    able, wanted = snapshot.able_pods(revision), needed_beside(snapshot, declared, plan.stable)
     if able < (1 if snapshot.split.weight(revision) else wanted) or plan.lineup.next_canary is not None:
         keeper = "the present canary" if plan.lineup.next_canary is not None else "the stable revision"
         words = f"Canary {names.child_name(name, revision)} is starting: {able} of {wanted} pods ready"
         return Verdict("False", "WaitingForPods", f"{words}; its share stays with {keeper}.")
-    if plan.route is not None and plan.route.split.weight(revision) != canary.declared_weight(snapshot, revision):
+    if plan.route is not None and plan.route.split.weight(revision) != declared.share.weight:
         return Verdict("False", "WaitingForPods", "Pods are started for the new weights first.")
     if plan.route is not None and snapshot.split != plan.route.split:
         return Verdict("False", "ShiftingTraffic", "New weights are on their way to the gateway.")
@@ -182,7 +211,7 @@ def _serving(snapshot: Snapshot, plan: Plan, available: Verdict) -> Verdict:
     if plan.canary is not None:
         child = names.child_name(snapshot.resource.metadata.name, plan.canary)
         about = "" if snapshot.routed else "about "
-        weight = canary.declared_weight(snapshot, plan.canary)
+        weight = canary.declared(snapshot, plan.canary).weight
         return Verdict("True", "Serving", f"{available.message} Canary {child} has {about}{weight} % of the requests.")
     if same_as_base(snapshot, plan.stable, plan.target):
         return Verdict(
@@ -202,7 +231,8 @@ def _progressing(plan: Plan, judgement: Judgement, ready: Verdict) -> Verdict:
         return Verdict(
             "False" if judgement.worst.waits_for_user else "True", judgement.worst.reason, judgement.worst.message
         )
-    return Verdict("False" if ready.reason == "Paused" else "True", ready.reason, ready.message)
+    waits = ready.reason in ("Paused", "RolloutPaused")
+    return Verdict("False" if waits else "True", ready.reason, ready.message)
 
 
 def _routed(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:

@@ -10,10 +10,10 @@ from sluicegate.core.observe import time_of
 
 
 def started_at(snapshot: Snapshot, target: str) -> datetime:
-    """When `target` became the one that is to take over."""
+    """When `target` became the one that is to take over, or began the step that it is at: each may need more pods."""
     rollout = snapshot.resource.status.rollout
     if rollout is not None and rollout.target == target:
-        return time_of(rollout.started_at) or snapshot.now
+        return time_of(rollout.step_started_at or rollout.started_at) or snapshot.now
     return snapshot.now
 
 

@@ -12,8 +12,8 @@ from datetime import datetime
 
 from sluicegate.api import duration
 from sluicegate.api.status import Role
-from sluicegate.core import deadline, replace, scaling, stale
-from sluicegate.core.canary import declared_weight
+from sluicegate.core import canary, deadline, replace, rollout, scaling, stale
+from sluicegate.core.beside import beside_of, prepared
 from sluicegate.core.facts import Revision, Snapshot
 from sluicegate.core.failed import failed
 from sluicegate.core.lineup import lineup_of
@@ -51,6 +51,7 @@ def decide(snapshot: Snapshot) -> Plan:
             *(_delay_left(snapshot, each) for each in kept),
             deadline.target_left(snapshot, lineup.target),
             deadline.canary_left(snapshot, lineup.next_canary or lineup.canary),
+            rollout.recheck_after(snapshot, lineup.target if lineup.stepped else None),
             scaling.patience_left(snapshot, lineup.stable),
             stale.patience_left(snapshot, lineup.stable),
         ),
@@ -59,24 +60,44 @@ def decide(snapshot: Snapshot) -> Plan:
 
 def _serving(snapshot: Snapshot, lineup: Lineup) -> Iterator[RevisionPlan]:
     """Stable, target and canaries."""
-    base = snapshot.resource.spec.scaling
-    frozen = snapshot.split.weight(lineup.target) if lineup.target is not None else 0
-    share = frozen or declared_weight(snapshot, lineup.canary)
+    base, beside = snapshot.resource.spec.scaling, beside_of(snapshot, lineup)
+    frozen = snapshot.split.weight(lineup.target) if lineup.target is not None and not lineup.stepped else 0
+    share = frozen or (beside.share.weight if beside is not None else 0)
     if lineup.stable is not None:
-        now = snapshot.split.weight(lineup.stable)
-        growing = 100 - share if snapshot.split.weights and 100 - share > now else None
-        remaining = replace.remaining(snapshot, lineup.target, lineup.stable)
-        scale = remaining or scaling.scale_of(snapshot, lineup.stable, base, growing)
+        remaining = replace.remaining(snapshot, lineup)
+        scale = remaining or scaling.scale_of(snapshot, lineup.stable, base, _stable_carries(snapshot, lineup, share))
         yield RevisionPlan(lineup.stable, Role.STABLE, scale, _new(snapshot, lineup.stable), 100 - share)
     if lineup.target is not None:
-        growing = 100 if lineup.stable is not None else None
-        scale = scaling.scale_of(snapshot, lineup.target, base, growing)
-        yield RevisionPlan(lineup.target, Role.TARGET, scale, _new(snapshot, lineup.target), frozen)
+        yield _target(snapshot, lineup, frozen)
     for revision, role in ((lineup.canary, Role.CANARY), (lineup.next_canary, Role.NEXT_CANARY)):
         if revision is not None:
-            scale = scaling.canary_scale(snapshot, revision, lineup.stable)
+            scale = scaling.scale_beside(snapshot, canary.beside(snapshot, revision), lineup.stable)
             weight = share if role is Role.CANARY and not frozen else 0
             yield RevisionPlan(revision, role, scale, _new(snapshot, revision), weight)
+
+
+def _stable_carries(snapshot: Snapshot, lineup: Lineup, share: int) -> int | None:
+    """Percent of the requests that stable is to be able to carry; None where that is what it has.
+
+    All of them until a target that has some has proven itself: going back must not wait for pods.
+    """
+    if lineup.target is not None and (lineup.stepped or snapshot.split.weight(lineup.target)):
+        return 100
+    now = snapshot.split.weight(lineup.stable)
+    return 100 - share if snapshot.split.weights and 100 - share > now else None
+
+
+def _target(snapshot: Snapshot, lineup: Lineup, frozen: int) -> RevisionPlan:
+    """The revision that is to become stable: with the pods for its step, or for all requests."""
+    target, beside = lineup.target or "", prepared(snapshot, lineup)
+    if lineup.stepped and beside is not None:
+        scale = scaling.scale_beside(snapshot, beside, lineup.stable)
+        present = beside_of(snapshot, lineup)
+        weight = present.share.weight if present is not None else 0
+        return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), weight)
+    growing = 100 if lineup.stable is not None else None
+    scale = scaling.scale_of(snapshot, target, snapshot.resource.spec.scaling, growing)
+    return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), frozen)
 
 
 def _new(snapshot: Snapshot, revision: str) -> bool:
@@ -92,17 +113,21 @@ def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
 def _leaving(snapshot: Snapshot, lineup: Lineup) -> tuple[str, ...]:
     """The revisions that the traffic is leaving, or has just left; the one that served last comes first."""
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in snapshot.recorded(role)]
+    served += [revision for revision in snapshot.recorded(Role.TARGET) if _may_have_traffic(snapshot, revision)]
     known = [each for each in (*served, *_lately_released(snapshot)) if each in snapshot.revisions]
     for revision in _by_number(snapshot):
         if revision.hash not in known and _has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash):
             known.append(revision.hash)
-    given_up = {each for each in known if failed(snapshot, each) and released(snapshot, each)}
+    given_up = {
+        each for each in known if failed(snapshot, each) and released(snapshot, each) and not snapshot.ready_pods(each)
+    }
     return tuple(each for each in known if each not in (*lineup.all, *given_up) and snapshot.pods.get(each))
 
 
 def _lately_released(snapshot: Snapshot) -> list[str]:
-    """Parked revisions that have pods yet; the one that served last comes first."""
-    entries = [entry for entry in snapshot.resource.status.revisions if entry.role == Role.PARKED and entry.released_at]
+    """Revisions without traffic that have pods yet; the one that served last comes first."""
+    without = (Role.PARKED, Role.FAILED)
+    entries = [entry for entry in snapshot.resource.status.revisions if entry.role in without and entry.released_at]
     there = {each: deployment.replicas for each, deployment in snapshot.deployments.items()}
     entries.sort(key=lambda entry: entry.released_at or "", reverse=True)
     return [entry.revision for entry in entries if there.get(entry.revision)]
@@ -113,13 +138,21 @@ def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
     return in_route or (snapshot.service is not None and snapshot.service.revision in (revision, None))
 
 
+def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
+    """Whether a former target may have requests: by the route, or by what the gateway still does while it looks at the next one."""
+    state = snapshot.resource.status.rollout
+    lately = state is not None and state.target == target
+    return _has_traffic(snapshot, target) or (lately and not released(snapshot, target))
+
+
 def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
     """Since when a revision that the traffic leaves has had none, as status recorded it; None while it has some."""
     if not released(snapshot, revision):
         return None
     for entry in snapshot.resource.status.revisions:
-        if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED):
-            return time_of(entry.released_at) or snapshot.now
+        if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED, Role.FAILED):
+            since = time_of(entry.released_at) or snapshot.now
+            return min(since, snapshot.now)  # a clock that was set back must not make the delay longer
     return snapshot.now
 
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from sluicegate.api import names
 from sluicegate.api.status import RevisionStatus, Role
-from sluicegate.core import deadline
-from sluicegate.core.annotations import named, pinned
+from sluicegate.core import deadline, rollout
+from sluicegate.core.annotations import pinned
 from sluicegate.core.facts import Problem, Snapshot
 
-OWN_FAULTS = frozenset({"ModelLoadFailed", "CrashLoopBackOff", "OOMKilled", "ContainerFailed"})
+OWN_FAULTS = frozenset(
+    {"ModelDependencyMissing", "ModelLoadFailed", "CrashLoopBackOff", "OOMKilled", "ContainerFailed"}
+)
 """Reasons that condemn, as `failures` gives them."""
 
 
 def failed(snapshot: Snapshot, revision: str | None) -> bool:
     """Whether `revision`, which the spec asks for, is given up; the annotation `retry` that names it gives it another time."""
     asked = {each.revision for each in (snapshot.target, snapshot.canary) if each is not None}
-    if revision is None or revision not in asked or named(snapshot, names.ANNOTATION_RETRY) == revision:
+    if revision is None or revision not in asked or rollout.given_another_time(snapshot, revision):
         return False
-    return revision in snapshot.recorded(Role.FAILED) or _condemned(snapshot, revision)
+    known = revision in snapshot.recorded(Role.FAILED) or rollout.rolled_back(snapshot, revision) is not None
+    return known or _condemned(snapshot, revision)
 
 
 def _condemned(snapshot: Snapshot, revision: str) -> bool:
@@ -56,14 +59,25 @@ def problem(snapshot: Snapshot, revision: str | None, found: Problem | None) -> 
         or not failed(snapshot, revision)
     ):
         return None
-    before = record(snapshot, revision)
+    before, name = record(snapshot, revision), snapshot.resource.metadata.name
     if before is not None:
         found = Problem(before.reason or "Failed", before.message or "")
+    again = f"it is tried again when the model or the spec changes, or by `sluicegate retry {name}`."
+    child = names.child_name(name, revision)
+    taken_back = why_taken_back(snapshot, revision) or (
+        found if before is not None and before.reason == rollout.ROLLED_BACK else None
+    )
+    if taken_back is not None:
+        return Problem(taken_back.reason, f"Revision {child}: {taken_back.message} Now {again}")
     said = found or Problem("Failed", "Its pods did not become ready.")
-    name = snapshot.resource.metadata.name
     return Problem(
         said.reason,
-        f"{said.message} Revision {names.child_name(name, revision)} is given up, as that was so for spec.rollout.progressDeadline "
-        f"({snapshot.resource.spec.rollout.progress_deadline}): it is tried again when the model or the spec changes, or by "
-        f"`sluicegate retry {name}`.",
+        f"{said.message} Revision {child} is given up, as that was so for spec.rollout.progressDeadline "
+        f"({snapshot.resource.spec.rollout.progress_deadline}): {again}",
     )
+
+
+def why_taken_back(snapshot: Snapshot, revision: str | None) -> Problem | None:
+    """The measurement or the crash for which a rollout of `revision` was taken back; None where it was not."""
+    state = rollout.rolled_back(snapshot, revision)
+    return Problem(state.reason or rollout.ROLLED_BACK, state.message or "") if state is not None else None

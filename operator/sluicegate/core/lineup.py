@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sluicegate.api import names
 from sluicegate.api.status import Role
-from sluicegate.core import guard, replace, scaling
+from sluicegate.core import canary, guard, replace, rollout, scaling
 from sluicegate.core.annotations import named, pinned
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.failed import failed
@@ -17,9 +17,11 @@ from sluicegate.core.traffic import released
 
 def lineup_of(snapshot: Snapshot) -> Lineup:
     """The lineup, with the promotions that have become possible."""
-    stable, target = _promote(snapshot, snapshot.stable, _wanted(snapshot))
+    wanted = _wanted(snapshot)
+    stepped = rollout.stepped(snapshot, snapshot.stable, wanted)
+    stable, target = (snapshot.stable, wanted) if stepped else _promote(snapshot, snapshot.stable, wanted)
     now, following = _canaries(snapshot, stable, target)
-    return Lineup(stable, target, now, following)
+    return Lineup(stable, target, None if stepped else now, None if stepped else following, stepped)
 
 
 def _wanted(snapshot: Snapshot) -> str | None:
@@ -80,7 +82,7 @@ def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tup
         return (current if current != wanted else None), None
     if current in (None, wanted) or not snapshot.able_pods(current):
         return wanted, None
-    able = snapshot.able_pods(wanted) >= scaling.needed_by_canary(snapshot, wanted, stable)
+    able = snapshot.able_pods(wanted) >= scaling.needed_beside(snapshot, canary.beside(snapshot, wanted), stable)
     if able and not guard.changes(snapshot, wanted):
         return wanted, None
     return current, wanted if target is None else None

@@ -74,6 +74,13 @@ class Lineup:
     """The revision that has, or gets once it is ready, the canary's share."""
     next_canary: str | None = None
     """The revision that takes the canary's place once it is ready."""
+    stepped: bool = False
+    """Whether the target takes the traffic by the steps of a rollout."""
+
+    @property
+    def beside(self) -> str | None:
+        """The revision that shares the requests with stable: the canary, or a target that comes by steps."""
+        return self.target if self.stepped else self.canary
 
     @property
     def all(self) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sluicegate.api import names
-from sluicegate.core import canary, deadline, failed, guard
+from sluicegate.core import beside, canary, deadline, failed, guard
 from sluicegate.core.annotations import named
 from sluicegate.core.facts import Problem, Snapshot
 from sluicegate.core.lineup import aborted
 from sluicegate.core.plan import Plan
 from sluicegate.core.replace import replacing
-from sluicegate.core.scaling import needed, patience_left
+from sluicegate.core.scaling import needed, needed_beside, patience_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,12 @@ def given_up(snapshot: Snapshot, revision: str | None) -> Problem | None:
     return failed.problem(snapshot, revision, revision_problem(snapshot, revision))
 
 
+def at_fault(snapshot: Snapshot, revision: str) -> Problem | None:
+    """A crash of a revision's own making: under requests it is no reason to wait."""
+    found = revision_problem(snapshot, revision)
+    return found if found is not None and found.reason in failed.OWN_FAULTS else None
+
+
 def _gone(snapshot: Snapshot) -> Problem | None:
     """The alias, stage or model that is followed and is not there any more; a registry in trouble is no reason not to be Ready."""
     found = [
@@ -80,6 +86,8 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
         return Problem(
             "Aborted", f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}."
         )
+    if plan.lineup.stepped and plan.target is not None:
+        return beside.unable(snapshot, plan.target)
     revision = plan.lineup.next_canary or plan.canary
     wanted = snapshot.canary.revision if snapshot.canary is not None else None
     found = given_up(snapshot, wanted) or revision_problem(snapshot, revision)
@@ -149,13 +157,15 @@ def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:
     old, new = (names.child_name(snapshot.resource.metadata.name, each or "") for each in (stable, target))
     pods = f"{len(snapshot.ready_pods(target))} ready"
     down = "" if snapshot.ready_pods(stable) else " Nothing serves until one is ready."
+    if snapshot.resource.spec.rollout.steps and not snapshot.live_pods(stable):
+        down += " With no pod of both there is nothing to split, so spec.rollout.steps are skipped."
     return f"No node has room for both, so pods of {old} make way for those of {new}, {pods} (spec.rollout.whenFull: Replace).{down}"
 
 
 def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
     if plan.target is None or snapshot.resource.spec.paused:
         return None
-    if len(snapshot.ready_pods(plan.target)) >= max(1, needed(snapshot, plan.target, plan.stable)):
+    if len(snapshot.ready_pods(plan.target)) >= max(1, _needed(snapshot, plan)):
         return None  # it waits for something else than its pods
     text = snapshot.resource.spec.rollout.progress_deadline
     if deadline.target_left(snapshot, plan.target) != 0:
@@ -165,6 +175,14 @@ def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
         "ProgressDeadlineExceeded",
         f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): look at its pods' logs.",
     )
+
+
+def _needed(snapshot: Snapshot, plan: Plan) -> int:
+    """Ready pods that the target needs for what comes next."""
+    coming = beside.prepared(snapshot, plan.lineup)
+    if plan.lineup.stepped and coming is not None:
+        return needed_beside(snapshot, coming, plan.stable)
+    return needed(snapshot, plan.target or "", plan.stable)
 
 
 def _traffic_problem(snapshot: Snapshot) -> Problem | None:

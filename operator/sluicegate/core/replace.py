@@ -8,9 +8,9 @@ makes way where it would not help: the new pods must ask of a node exactly what 
 
 from __future__ import annotations
 
-from sluicegate.core import guard, scaling
+from sluicegate.core import guard, rollout, scaling
 from sluicegate.core.facts import PodFacts, Snapshot
-from sluicegate.core.plan import Fixed
+from sluicegate.core.plan import Fixed, Lineup
 
 
 def waits_for_room(snapshot: Snapshot, revision: str | None) -> bool:
@@ -23,7 +23,9 @@ def replacing(snapshot: Snapshot, target: str | None, stable: str | None) -> boo
     there = snapshot.deployments.get(stable or "")
     if snapshot.resource.spec.rollout.when_full != "Replace" or target is None or there is None:
         return False
-    begun = there.replicas < scaling.needed(snapshot, target, stable)
+    # Of an autoscaled revision few pods are no sign, and one that is to take the requests back needs more of them.
+    tells = not (snapshot.resource.spec.scaling.autoscaled and rollout.stepped(snapshot, stable, target))
+    begun = tells and there.replicas < scaling.needed(snapshot, target, stable)
     return begun or (waits_for_room(snapshot, target) and would_help(snapshot, target, stable))
 
 
@@ -33,17 +35,17 @@ def would_help(snapshot: Snapshot, target: str | None, stable: str | None) -> bo
     return any(pod.room in waiting for pod in snapshot.live_pods(stable) if not _lacks_room(pod))
 
 
-def remaining(snapshot: Snapshot, target: str | None, stable: str | None) -> Fixed | None:
+def remaining(snapshot: Snapshot, lineup: Lineup) -> Fixed | None:
     """What stable keeps while it makes way; None while it does not have to."""
+    target, stable = lineup.target, lineup.stable
     if not replacing(snapshot, target, stable):
         return None
     there = snapshot.deployments[stable or ""]
     came = [pod for pod in snapshot.live_pods(target) if not _lacks_room(pod)]
     leaving = any(pod.deleting for pod in snapshot.pods.get(stable or "", ()))
     settled = there.current == there.replicas and not leaving and all(pod.ready for pod in came)
-    enough = len(snapshot.ready_pods(target)) >= needed(
-        snapshot, target or "", stable
-    )  # it takes over as soon as it is listed
+    # It takes over as soon as it is listed; in steps it has no more pods than its step needs.
+    enough = not lineup.stepped and len(snapshot.ready_pods(target)) >= needed(snapshot, target or "", stable)
     wanted = not enough and not guard.changes(snapshot, target)
     makes_way = settled and wanted and there.replicas > 0 and would_help(snapshot, target, stable)
     return Fixed(there.replicas - makes_way)

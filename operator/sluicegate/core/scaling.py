@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from sluicegate.api.spec import ScalingSpec
-from sluicegate.core.canary import canary_scaling, declared_weight
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Autoscaled, Fixed, Scale
+from sluicegate.core.share import Beside
 
 AUTOSCALER_PATIENCE = 60.0
 """Seconds that an HPA may be without metrics: a new pod has none until metrics-server has seen it twice."""
@@ -26,15 +26,20 @@ def needed(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
     return carrying(snapshot, spec, 100) if spec.autoscaled else _fixed(spec)
 
 
-def needed_by_canary(snapshot: Snapshot, revision: str, stable: str | None) -> int:
-    """Ready pods that a canary needs before its share may grow."""
-    spec = canary_scaling(snapshot.resource.spec)
+def needed_beside(snapshot: Snapshot, beside: Beside, stable: str | None) -> int:
+    """Ready pods that a revision beside `stable` needs before its share may grow."""
     if not snapshot.routed:
         shared = snapshot.service is not None and snapshot.service.revision is None
-        return 1 if shared else max(1, by_ratio(snapshot, revision, stable))
-    if spec.autoscaled:
-        return carrying(snapshot, spec, declared_weight(snapshot, revision))
-    return max(1, _fixed(spec))
+        return 1 if shared else max(1, by_ratio(snapshot, beside, stable))
+    if beside.scaling.autoscaled:
+        return carrying(snapshot, beside.scaling, beside.share.load)
+    return max(1, _part(beside))
+
+
+def _part(beside: Beside) -> int:
+    """Pods of a fixed number that a share needs: of a canary all that are declared, of a target in steps its part, at least one."""
+    whole = _fixed(beside.scaling)
+    return max(min(1, whole), math.ceil(whole * beside.share.load / 100)) if beside.by_steps else whole
 
 
 def carrying(snapshot: Snapshot, spec: ScalingSpec, share: int) -> int:
@@ -80,28 +85,30 @@ def scale_of(snapshot: Snapshot, revision: str, spec: ScalingSpec, growing_to: i
     )
 
 
-def canary_scale(snapshot: Snapshot, revision: str, stable: str | None) -> Scale:
-    """The scale of a canary: its own, or without a gateway the number that gives it its share of the Service."""
+def scale_beside(snapshot: Snapshot, beside: Beside, stable: str | None) -> Scale:
+    """The scale of a revision beside `stable`; without a gateway the number that gives it its share of the Service."""
     if not snapshot.routed:
-        return Fixed(by_ratio(snapshot, revision, stable))
-    weight = declared_weight(snapshot, revision)
-    growing = weight if weight > snapshot.split.weight(revision) else None
-    return scale_of(snapshot, revision, canary_scaling(snapshot.resource.spec), growing)
+        return Fixed(by_ratio(snapshot, beside, stable))
+    if beside.by_steps and not beside.scaling.autoscaled:
+        return Fixed(_part(beside))
+    weight = beside.share.load if beside.by_steps else beside.share.weight
+    growing = weight if weight > snapshot.split.weight(beside.revision) else None
+    return scale_of(snapshot, beside.revision, beside.scaling, growing)
 
 
-def by_ratio(snapshot: Snapshot, revision: str, stable: str | None) -> int:
-    """Pods of a canary that shares the Service with stable: the number whose share is nearest to its weight, at least one.
+def by_ratio(snapshot: Snapshot, beside: Beside, stable: str | None) -> int:
+    """Pods of a revision that shares the Service with stable: the number whose share is nearest to its weight, at least one.
 
     Without a stable revision to measure by, and at weight 0, it is one: a dark launch really runs.
     """
-    weight = declared_weight(snapshot, revision)
+    weight = beside.share.weight
     there = snapshot.deployments.get(stable or "")
-    beside = _fixed(snapshot.resource.spec.scaling)
+    pods = _fixed(snapshot.resource.spec.scaling)
     if snapshot.resource.spec.scaling.autoscaled:
-        beside = there.replicas if there is not None else 1
-    if beside == 0:
+        pods = there.replicas if there is not None else 1
+    if pods == 0:
         return 0
-    return max(1, round(beside * weight / (100 - weight))) if weight < 100 else beside
+    return max(1, round(pods * weight / (100 - weight))) if weight < 100 else pods
 
 
 def patience_left(snapshot: Snapshot, revision: str | None) -> float | None:

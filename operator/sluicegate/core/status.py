@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
-from sluicegate.core import conditions, failed, problems
+from sluicegate.core import conditions, failed, problems, rollout, stale, steps
 from sluicegate.core.canary import canary_view
 from sluicegate.core.deadline import started_at
 from sluicegate.core.decide import released_at
@@ -26,11 +26,12 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
         refused: What the API server said against applying the plan, if it did.
     """
     judgement = problems.judge(snapshot, plan, refused)
+    state = _rollout(snapshot, plan, judgement)
     name = snapshot.resource.metadata.name
     serving = plan.stable or plan.target
     return ModelDeploymentStatus(
         observed_generation=snapshot.resource.metadata.generation,
-        conditions=conditions.stamp(snapshot, conditions.verdicts(snapshot, plan, judgement)),
+        conditions=conditions.stamp(snapshot, conditions.verdicts(snapshot, plan, judgement, state)),
         url=url(snapshot),
         address=f"http://{name}.{snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
         replicas=sum(1 for _ in snapshot.live_pods(plan.stable)),
@@ -38,8 +39,9 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
         canary=_canary(snapshot, plan),
         model=_base_model(snapshot),
         canary_model=_canary_model(snapshot),
+        newer=stale.newer(snapshot, plan.stable),
         revisions=tuple(_revision(snapshot, plan, entry) for entry in plan.revisions),
-        rollout=_rollout(snapshot, plan, judgement),
+        rollout=state,
     )
 
 
@@ -67,10 +69,10 @@ def _listener(gateway: GatewayFacts) -> tuple[str, str]:
 
 
 def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
-    """The weight of the canary as accepted, for the printer column."""
-    if plan.canary is None:
+    """The weight of the canary (or of a target in steps) as accepted, for the printer column."""
+    if plan.lineup.beside is None:
         return None
-    weight = _accepted(snapshot, plan, plan.canary)
+    weight = _accepted(snapshot, plan, plan.lineup.beside)
     return f"{'' if snapshot.routed else '~'}{weight or 0}%"
 
 
@@ -104,6 +106,7 @@ def _model(snapshot: Snapshot, target: Target, uri: str, before: ModelStatus | N
         run_id=resolved.run_id,
         model_id=resolved.model_id,
         digest=_digest(snapshot, target.revision) or (before.digest if same and before is not None else None),
+        registered_at=resolved.registered_at,
         resolved_at=before.resolved_at if same and before is not None else _text(snapshot.now),
     )
 
@@ -123,17 +126,33 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
         name=names.child_name(snapshot.resource.metadata.name, entry.hash),
         revision=entry.hash,
         number=record.number,
-        role=Role.PARKED.value if parked and entry.role is not Role.FAILED else entry.role.value,
+        role=_role(snapshot, entry, parked).value,
         model=record.model,
         version=record.version,
         weight=entry.weight,
         accepted_weight=None if parked else _accepted(snapshot, plan, entry.hash),
         replicas=0 if parked else _replicas(snapshot, entry),
         ready_replicas=0 if parked else len(snapshot.ready_pods(entry.hash)),
+        registered_at=_registered_at(snapshot, entry.hash),
         released_at=free_since,
         reason=reason,
         message=message,
     )
+
+
+def _registered_at(snapshot: Snapshot, revision: str) -> str | None:
+    """When its version was registered: told with the resolution that made it, and kept."""
+    for target in (snapshot.target, snapshot.canary):
+        if target is not None and target.intent is not None and target.intent.hash == revision and target.resolved:
+            return target.resolved.registered_at
+    return next((each.registered_at for each in snapshot.resource.status.revisions if each.revision == revision), None)
+
+
+def _role(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> Role:
+    """Its role for people: what has no traffic any more is Parked, or Failed, while its pods stay for scaleDownDelay."""
+    if not parked or entry.role is Role.FAILED:
+        return entry.role
+    return Role.FAILED if failed.failed(snapshot, entry.hash) else Role.PARKED
 
 
 def _why(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> tuple[str | None, str | None]:
@@ -141,7 +160,9 @@ def _why(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> tuple[str | N
     before = failed.record(snapshot, entry.hash)
     if entry.role is Role.FAILED and before is not None:
         return before.reason, before.message
-    found = problems.revision_problem(snapshot, entry.hash) if entry.role is Role.FAILED or not parked else None
+    found = failed.why_taken_back(snapshot, entry.hash)
+    if found is None and (entry.role is Role.FAILED or not parked):
+        found = problems.revision_problem(snapshot, entry.hash)
     return (found.reason, conditions.shortened(found.message)) if found is not None else (None, None)
 
 
@@ -193,7 +214,16 @@ def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
 
 
 def _rollout(snapshot: Snapshot, plan: Plan, judgement: problems.Judgement) -> RolloutStatus:
+    if plan.lineup.stepped and plan.target is not None:
+        return rollout.advance(snapshot, plan.target, steps.seen(snapshot, plan))
+    taken_back = rollout.rolled_back(snapshot, snapshot.target.revision)
+    wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # by a pin
+    if taken_back is not None and not wanted_all_the_same and failed.failed(snapshot, snapshot.target.revision):
+        return rollout.unspent(snapshot, taken_back)
     if plan.target is not None:
+        through = rollout.state_of(snapshot, plan.target)
+        if through is not None and snapshot.resource.spec.rollout.steps and not snapshot.resource.spec.paused:
+            return through
         started = _text(started_at(snapshot, plan.target))
         stuck = judgement.target is not None and not judgement.target.lacks_room
         phase = "Paused" if snapshot.resource.spec.paused else "Failed" if stuck else "Waiting"
@@ -230,7 +260,26 @@ def differs_in_state(before: ModelDeploymentStatus, after: ModelDeploymentStatus
         known = (entry for entry in status.revisions if entry.role != Role.PARKED or entry.released_at)
         return {(entry.revision, entry.role, entry.released_at) for entry in known}
 
-    return state(before) != state(after)
+    return state(before) != state(after) or moved(before, after)
+
+
+def moved(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    """Whether a rollout in steps has moved: what follows from that is decided anew, once it is written."""
+
+    def place(status: ModelDeploymentStatus) -> tuple[object, ...]:
+        at = status.rollout
+        if at is None or at.step_index is None:
+            return ()
+        return (
+            at.target,
+            at.step_index,
+            at.step_hash,
+            at.step_started_at,
+            at.accepted_at,
+            at.phase == rollout.ROLLED_BACK,
+        )
+
+    return place(before) != place(after)
 
 
 def _text(moment: datetime) -> str:

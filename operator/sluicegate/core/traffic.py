@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sluicegate.api import duration, names
 from sluicegate.core import scaling
-from sluicegate.core.canary import declared_matches, declared_mirror, declared_weight
+from sluicegate.core.beside import beside_of
 from sluicegate.core.facts import Mirror, Snapshot, Split
 from sluicegate.core.plan import Lineup, RoutePlan
 
@@ -24,29 +24,29 @@ def released(snapshot: Snapshot, revision: str) -> bool:
 
 
 def shifted(snapshot: Snapshot, lineup: Lineup) -> bool:
-    """Whether nothing but stable and the canary gets requests, as observed."""
+    """Whether nothing but stable and the revision beside it gets requests, as observed."""
     if lineup.stable is None or snapshot.service is None:
         return False
     if snapshot.routed and snapshot.gateway_api:
         route = snapshot.route
         if route is None or not route.accepted or not route.split.weights:
             return False
-        if not route.split.revisions <= {lineup.stable, lineup.canary}:
+        if not route.split.revisions <= {lineup.stable, lineup.beside}:
             return False
     if snapshot.service.revision != service_revision(snapshot, lineup):
         return False
     listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-    others = (pods for revision, pods in snapshot.pods.items() if revision not in (lineup.stable, lineup.canary))
+    others = (pods for revision, pods in snapshot.pods.items() if revision not in (lineup.stable, lineup.beside))
     return not listed & {pod.name for pods in others for pod in pods}
 
 
-def canary_share(snapshot: Snapshot, lineup: Lineup) -> int:
-    """Percent of the requests that the canary can have now, on the way to what is declared."""
-    revision = lineup.canary
-    if revision is None or not snapshot.able_pods(revision):
+def weight_beside(snapshot: Snapshot, lineup: Lineup) -> int:
+    """Percent of the requests that the revision beside stable can have now, on the way to what it should have."""
+    beside = beside_of(snapshot, lineup)
+    if beside is None or not snapshot.able_pods(beside.revision):
         return 0
-    wanted, has = declared_weight(snapshot, revision), snapshot.split.weight(revision)
-    if wanted <= has or snapshot.able_pods(revision) >= scaling.needed_by_canary(snapshot, revision, lineup.stable):
+    wanted, has = beside.share.weight, snapshot.split.weight(beside.revision)
+    if wanted <= has or snapshot.able_pods(beside.revision) >= scaling.needed_beside(snapshot, beside, lineup.stable):
         return wanted
     return has
 
@@ -56,22 +56,25 @@ def split_of(snapshot: Snapshot, lineup: Lineup) -> Split | None:
     stable, now = lineup.stable, snapshot.split
     if stable is None:
         return None
-    if lineup.target in now.revisions and snapshot.able_pods(lineup.target):
+    if not lineup.stepped and lineup.target in now.revisions and snapshot.able_pods(lineup.target):
         wanted = _frozen(now, stable, lineup.target or "")
     else:
-        wanted = _with_canary(snapshot, stable, lineup)
+        wanted = _with_beside(snapshot, stable, lineup)
     whole = sum(now.weights.values()) == 100
     if wanted.weight(stable) > now.weight(stable):
         if not snapshot.endpoints.get(names.child_name(snapshot.resource.metadata.name, stable)):
             return now if whole else None
-        serving = whole and all(snapshot.able_pods(each) for each in now.weights)
+        able = [each for each in now.weights if snapshot.able_pods(each)]
+        if whole and able and not snapshot.able_pods(stable):
+            return now  # the slices lag behind its pods, and somebody else answers
+        serving = whole and len(able) == len(now.weights)
         if serving and not _can_carry(snapshot, stable, wanted.weight(stable)):
             return now
     return wanted
 
 
 def _frozen(now: Split, stable: str, target: str) -> Split:
-    """A canary that is being promoted keeps its share until it has the pods for all of it."""
+    """A canary that is being promoted, or a target behind its last step, keeps its share until it has the pods for all of it."""
     share = now.weight(target)
     ours = now.matched == target
     return Split(
@@ -82,19 +85,19 @@ def _frozen(now: Split, stable: str, target: str) -> Split:
     )
 
 
-def _with_canary(snapshot: Snapshot, stable: str, lineup: Lineup) -> Split:
-    revision, share = lineup.canary, canary_share(snapshot, lineup)
-    if revision is None or not snapshot.able_pods(revision):
+def _with_beside(snapshot: Snapshot, stable: str, lineup: Lineup) -> Split:
+    beside, weight = beside_of(snapshot, lineup), weight_beside(snapshot, lineup)
+    if beside is None or not snapshot.able_pods(beside.revision):
         return Split(weights={stable: 100})
-    known = revision in snapshot.split.revisions
-    able = known or snapshot.able_pods(revision) >= scaling.needed_by_canary(snapshot, revision, stable)
-    matches = declared_matches(snapshot, revision) if able else ()
-    copies = declared_mirror(snapshot, revision) if able else 0
+    known = beside.revision in snapshot.split.revisions
+    able = known or snapshot.able_pods(beside.revision) >= scaling.needed_beside(snapshot, beside, stable)
+    matches = beside.share.matches if able else ()
+    copies = beside.share.mirror if able else 0
     return Split(
-        weights=_weights({stable: 100 - share, revision: share}),
-        matched=revision if matches else None,
+        weights=_weights({stable: 100 - weight, beside.revision: weight}),
+        matched=beside.revision if matches else None,
         matches=matches,
-        mirror=Mirror(revision, copies) if copies else None,
+        mirror=Mirror(beside.revision, copies) if copies else None,
     )
 
 
@@ -148,8 +151,8 @@ def service_revision(snapshot: Snapshot, lineup: Lineup) -> str | None:
     if not snapshot.routed and lineup.stable is not None:
         if _shares_service(snapshot, lineup):
             return None
-        if canary_share(snapshot, lineup) == 100:
-            wanted = lineup.canary
+        if weight_beside(snapshot, lineup) == 100:
+            wanted = lineup.beside
     if snapshot.service is None or snapshot.service.revision == wanted or wanted is None:
         return wanted
     now = snapshot.service.revision
@@ -166,8 +169,8 @@ def service_revision(snapshot: Snapshot, lineup: Lineup) -> str | None:
 
 
 def _shares_service(snapshot: Snapshot, lineup: Lineup) -> bool:
-    """Whether stable and canary may share the Service: only while no other revision has pods that it would select."""
-    if not 0 < canary_share(snapshot, lineup) < 100 or not snapshot.ready_pods(lineup.stable):
+    """Whether stable and the revision beside it may share the Service: only while no other revision has pods that it would select."""
+    if not 0 < weight_beside(snapshot, lineup) < 100 or not snapshot.ready_pods(lineup.stable):
         return False
     live = {revision for revision in snapshot.pods if snapshot.live_pods(revision)}
-    return live <= {lineup.stable, lineup.canary}
+    return live <= {lineup.stable, lineup.beside}

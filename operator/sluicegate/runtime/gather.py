@@ -10,12 +10,12 @@ from typing import Any, Protocol
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.core import observe
+from sluicegate.core.analysis.reading import Reading
 from sluicegate.core.canary import canary_view
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
 from sluicegate.core.follow import concerns_registry
 from sluicegate.core.intent import fetched_from, intent_of
 from sluicegate.core.resolution import ResolutionError
-from sluicegate.core.unsupported import unsupported
 from sluicegate.kube import kinds
 from sluicegate.render.pod import Refused, pod_template
 from sluicegate.runtime.caches import Caches
@@ -45,23 +45,29 @@ class Gathered:
 class Gatherer:
     """Makes snapshots."""
 
-    def __init__(self, caches: Caches, resources: Resources, resolver: Resolves, settings: Settings) -> None:
-        """Nothing is read before `gather`."""
+    def __init__(
+        self,
+        caches: Caches,
+        resources: Resources,
+        resolver: Resolves,
+        settings: Settings,
+        reading: Callable[[tuple[str, str]], Reading | None] = lambda _: None,
+    ) -> None:
+        """Nothing is read before `gather`; `reading` says what the analysis of a resource has come to."""
         self._caches = caches
         self._resources = resources
         self._resolver = resolver
         self._settings = settings
+        self._reading = reading
 
     async def gather(self, resource: ModelDeployment, now: Callable[[], datetime]) -> Gathered:
         """All that is known of `resource`.
 
         Resolution may wait for the registry, so the caches are read after it, all in one go.
         """
-        problem, view = unsupported(resource), canary_view(resource)
-        target = Target(problem=problem) if problem is not None else await self._target(resource)
-        canary = None
-        if view is not None:
-            canary = Target(problem=problem) if problem is not None else _of_canary(await self._target(view))
+        view = canary_view(resource)
+        target = await self._target(resource)
+        canary = _of_canary(await self._target(view)) if view is not None else None
         templates = self._stored_templates(resource)
         target = self._with_template(resource, target, templates)
         if view is not None and canary is not None:
@@ -85,7 +91,7 @@ class Gatherer:
             failure = error.failure
             return Target(problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient))
         intent = intent_of(resource, found.model, fetched_from(resource, found.model, self._settings))
-        return Target(found.model, intent, trouble=_trouble(found), again=found.again)
+        return Target(found.model, intent, trouble=_trouble(found), again=found.again, newest=found.newest)
 
     def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
@@ -114,6 +120,7 @@ class Gatherer:
             gateways=tuple(self._gateways(resource)),
             gateway_api=caches.children[kinds.HTTP_ROUTE].available,
             rival=self._rival(resource),
+            reading=self._reading(key),
         )
 
     def _gateways(self, resource: ModelDeployment) -> list[GatewayFacts]:

@@ -5,8 +5,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from sluicegate_scorer.server import answers, trace
 from sluicegate_scorer.server import metrics as exposition
-from sluicegate_scorer.server import trace
 from sluicegate_scorer.server.asgi import (
     JSON,
     TEXT,
@@ -85,11 +85,13 @@ class Application:
 
     Attributes:
         draining: set once SIGTERM came; clients are then asked to reconnect elsewhere.
+        answers: what was answered lately, where somebody compares it.
     """
 
     def __init__(self, general: General, batcher: Batcher | None, settings: ServerSettings) -> None:
         self.draining = False
         self.metrics = Metrics()
+        self.answers = answers.Answers(settings.pod_uid)
         self.general = general
         self._settings = settings
         self._workers = Workers(settings.limits)
@@ -103,6 +105,7 @@ class Application:
             ("GET", "/ping"): self._ping,
             ("GET", "/health"): self._ping,
             ("GET", "/metrics"): self._metrics,
+            ("GET", answers.PATH): self._answers,
         }
 
     def use(self, workers: Workers, metrics: Metrics, other: App) -> None:
@@ -150,6 +153,12 @@ class Application:
     async def _metrics(self, scope: Message, receive: Receive, send: Send) -> None:
         await reply(send, Answer(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
 
+    async def _answers(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self.answers.admits(scope):
+            await reply(send, self.answers.read(scope["query_string"]), self.draining)
+        elif self._other is not None:
+            await self._other(scope, receive, closing(send) if self.draining else send)
+
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> None:
         await self._predict("invocations", scope, receive, send)
 
@@ -170,7 +179,7 @@ class Application:
         except (TooLarge, Overdue) as error:
             answer = self._too_large() if isinstance(error, TooLarge) else _TIMEOUT
             # The rest of the body is not read, so the connection cannot be used again.
-            await self._finish(answer, Asked(endpoint, scope, b"", began, kind, passed), send, True)
+            await self._finish(answer, Asked(endpoint, scope, b"", began, kind, passed), send, last=True)
             return
         batcher = self._batcher
         if batcher is not None and kind in _JSON_TYPES and endpoint == "invocations":
@@ -187,7 +196,7 @@ class Application:
                 else:
                     metrics = self.metrics
                     metrics.paths["fast"] += 1
-                    if self._logged:
+                    if self._logged or self.answers.recording:
                         asked = Asked(endpoint, scope, body, began, kind, passed)
                         await self._finish(Answer(200, fast), asked, send)
                         return
@@ -227,14 +236,16 @@ class Application:
                 return self.v2.infer(asked.body, header(asked.scope, LENGTH_HEADER))
             return self.general.answer(asked.body, asked.kind.decode("latin-1") if asked.kind is not None else None)
 
-    async def _finish(self, answer: Answer, asked: Asked, send: Send, closing: bool = False) -> None:
+    async def _finish(self, answer: Answer, asked: Asked, send: Send, last: bool = False) -> None:
         took = time.perf_counter() - asked.began
         self.metrics.request(asked.endpoint, answer.status, answer.error, took)
+        if self.answers.recording and not last:
+            self.answers.keep(asked.scope, asked.body, answer)
         if self._logged:
             self._log.write(asked.scope, asked.body, answer, took)
         if asked.passed:
             answer = answer._replace(headers=(*answer.headers, *asked.passed))
-        await reply(send, answer, closing or self.draining)
+        await reply(send, answer, last or self.draining)
 
     def _too_large(self) -> Answer:
         limit = self._settings.limits.body
