@@ -32,7 +32,7 @@ from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import ServerSettings
 from sluicegate_scorer.server.v2 import LENGTH_HEADER, OpenInference
-from sluicegate_scorer.server.workers import Overdue, Refused, Workers
+from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
@@ -52,6 +52,17 @@ _FULL = Answer(
     "overload",
     ((b"retry-after", b"1"),),
 )
+_STUCK = Answer(
+    429,
+    json_error(
+        "REQUEST_LIMIT_EXCEEDED",
+        "Every thread of the server is held by a request over its time limit; send this one again a little later.",
+    ),
+    JSON,
+    "timeout",
+    ((b"retry-after", b"1"),),
+)
+"""Of the class of those requests: a model that hangs would otherwise look like a lack of pods."""
 _BUG = Answer(500, b"Internal Server Error", TEXT, "server")
 
 Handler = Callable[[Message, Receive, Send], Awaitable[None]]
@@ -222,6 +233,8 @@ class Application:
         """MLflow's own code, in a thread."""
         try:
             return await self._workers.run(lambda: self._general_answer(asked))
+        except Stuck:
+            return _STUCK
         except Refused:
             return _FULL
         except Overdue:
