@@ -54,7 +54,7 @@ test-registry: venv venv-scorer ## Model resolution against a real MLflow server
 test-apiserver: venv venv-scorer ## The CRD, the clients and the commands on a real API server (no root needed)
 	$(PYTEST) tests/apiserver $(PYTEST_ARGS)
 
-e2e: venv ## The whole operator on a real node: pods, gateway, MLflow (root)
+e2e: venv venv-scorer ## The whole operator on a real node: pods, gateway, MLflow (root)
 	@$(call need_root,make e2e,it makes network namespaces, mounts and cgroups for a Kubernetes node)
 	$(PYTEST) e2e $(PYTEST_ARGS)
 

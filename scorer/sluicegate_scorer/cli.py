@@ -35,7 +35,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="give up after this long without a new byte; a server never reached is given 15 s (default 60)",
+        help="give up after this long without a new byte; a server never reached is given 15 s (default 60); after a run "
+        "that failed, 300 s",
     )
 
     install = commands.add_parser(

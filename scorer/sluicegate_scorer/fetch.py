@@ -15,7 +15,7 @@ from pathlib import Path
 from sluicegate_scorer import archive, signature
 from sluicegate_scorer.errors import ScorerError, TransientError, redact
 from sluicegate_scorer.folder import TEMPORARY, Folder, Result, hash_file
-from sluicegate_scorer.progress import Progress, size
+from sluicegate_scorer.progress import AGAIN_TIMEOUT, Progress, size
 from sluicegate_scorer.sources import Entry, Source
 from sluicegate_scorer.sources.base import MAX_DEPTH, MAX_FILES
 
@@ -34,7 +34,7 @@ class Download:
     Args:
         source: where the files are.
         folder: where they go.
-        timeout: seconds without progress after which to give up.
+        timeout: seconds without progress after which to give up; `AGAIN_TIMEOUT` at least where an earlier run has failed.
         packed: whether the source is one file, which holds the folder.
     """
 
@@ -42,7 +42,8 @@ class Download:
         self._packed = packed
         self._source = source
         self._folder = folder
-        self._progress = Progress(timeout)
+        again = folder.continues
+        self._progress = Progress(max(timeout, AGAIN_TIMEOUT) if again else timeout, hasty=not again)
         self._stop = threading.Event()
 
     def run(self) -> Result:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -118,7 +119,7 @@ class FaultyProxy:
     its place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.files: dict[str, bytes] = {"MLmodel": b"flavors: {}\n", "data/model.bin": os.urandom(3 << 20)}
         self.sizes: dict[str, int] = {}
         self.fault: Callable[[BaseHTTPRequestHandler, str], bool] = lambda handler, path: False
@@ -139,7 +140,10 @@ class FaultyProxy:
                     else:
                         proxy.listing(self, parse_qs(url.query)["path"][0].removeprefix("root").strip("/"))
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        if tls is not None:
+            self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a handshake that is refused
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -167,9 +171,15 @@ class FaultyProxy:
         return True
 
 
-@pytest.fixture
-def proxy() -> Iterator[FaultyProxy]:
-    made = FaultyProxy()
+@contextlib.contextmanager
+def proxy_at(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[FaultyProxy]:
+    made = FaultyProxy(port, tls)
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultyProxy]:
+    with proxy_at() as made:
+        yield made

@@ -41,6 +41,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- /* Not empty where a registry may send webhooks. */ -}}
 {{- define "sluicegate.webhooks" -}}
+{{- range $name, $registry := .Values.settings.registries }}
+{{- if and $registry.registerWebhook (not $registry.webhookSecret) }}
+{{- fail (printf "settings.registries.%s.registerWebhook needs webhookSecret too: it names the Secret that the webhook is signed with." $name) -}}
+{{- end }}
+{{- end -}}
 {{- range .Values.settings.registries }}{{ .webhookSecret | default "" }}{{ end -}}
 {{- end -}}
 
@@ -48,6 +53,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- range $index, $ref := (.Values.settings.gateway).parentRefs -}}
 {{- if not $ref.namespace -}}
 {{- fail (printf "settings.gateway.parentRefs[%d] (%s) needs a namespace: it holds for resources of every namespace." $index $ref.name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $notification := .Values.settings.notifications -}}
+{{- if eq (empty $notification.url) (empty $notification.secret) -}}
+{{- fail (printf "settings.notifications.%s needs either url or secret: it says where to post." $name) -}}
 {{- end -}}
 {{- end -}}
 {{- $settings := deepCopy .Values.settings -}}

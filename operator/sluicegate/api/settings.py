@@ -22,6 +22,18 @@ class SettingsType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     """Base of all settings: unlike in the API, an unknown key is an error, because nothing has pruned it."""
 
 
+class RegisterWebhookSettings(SettingsType, frozen=True):
+    """A webhook that the operator itself makes in a registry."""
+
+    url: Annotated[
+        str,
+        Meta(pattern=r"^https?://[^\s@]+$"),
+        doc(
+            "Where the MLflow server reaches the operator's /webhooks/REGISTRY, such as https://hooks.example.com/webhooks/default."
+        ),
+    ]
+
+
 class RegistrySettings(SettingsType, frozen=True):
     """One MLflow registry that resources may name."""
 
@@ -46,6 +58,13 @@ class RegistrySettings(SettingsType, frozen=True):
             "Secret in the operator's namespace whose keys `secret` and, while it is being rotated, `previous` sign this registry's webhooks. Default: no webhooks are taken."
         ),
     ] = None
+    register_webhook: Annotated[
+        RegisterWebhookSettings | None,
+        doc(
+            "Make and keep up to date a webhook in this registry, called sluicegate.CLUSTER and signed with webhookSecret; needs the right to "
+            "manage webhooks there. Default: somebody else makes it."
+        ),
+    ] = None
     write_back: Annotated[
         bool,
         doc(
@@ -55,6 +74,13 @@ class RegistrySettings(SettingsType, frozen=True):
     env: Annotated[
         dict[str, str], doc("More environment variables of the fetching container, such as MLFLOW_S3_ENDPOINT_URL.")
     ] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work together."""
+        if self.register_webhook is not None and self.webhook_secret is None:
+            raise ValueError(
+                "registerWebhook needs webhookSecret too: it names the Secret that the webhook is signed with"
+            )
 
 
 class GatewaySettings(SettingsType, frozen=True):
@@ -73,6 +99,21 @@ class GatewaySettings(SettingsType, frozen=True):
     ] = ()
 
 
+class PrometheusSettings(SettingsType, frozen=True):
+    """The Prometheus server that analyses ask where spec.rollout.analysis.source.address is absent."""
+
+    address: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None,
+        doc("Its URL, such as http://prometheus.monitoring:9090, without credentials. Default: there is none."),
+    ] = None
+    secret: Annotated[
+        str | None,
+        doc(
+            "Secret in the operator's namespace with username and password, or token; ca.crt, or tls.crt and tls.key. Default: no credentials."
+        ),
+    ] = None
+
+
 class RuntimeSettings(SettingsType, frozen=True):
     """A runtime that the platform adds, or a change of a built-in one."""
 
@@ -83,6 +124,39 @@ class RuntimeSettings(SettingsType, frozen=True):
             "The scoring container as a Jinja2 text, with the context that docs/guide/runtimes.md lists. Default: the built-in template of that name."
         ),
     ] = None
+
+
+class NotificationSettings(SettingsType, frozen=True):
+    """Whom to tell what rollouts came to."""
+
+    url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None,
+        doc("Where to post, if the address is no secret. Default: the Secret has it."),
+    ] = None
+    secret: Annotated[
+        str | None,
+        doc(
+            "Secret in the operator's namespace whose key `url` is the address (Slack's is a secret), with the keys `authorization` (that header's "
+            "value) and `ca.crt` where they are needed."
+        ),
+    ] = None
+    format: Annotated[
+        Literal["JSON", "Slack"],
+        doc(
+            "`JSON`: an object, as docs/guide/notifications.md has it. `Slack`: a text that Slack, Mattermost and others show."
+        ),
+    ] = "JSON"
+    events: Annotated[
+        tuple[Literal["RolledBack", "Promoted", "Paused", "Failed"], ...],
+        Meta(min_length=1),
+        doc("What to tell."),
+    ] = ("RolledBack", "Promoted", "Paused", "Failed")
+    namespaces: Annotated[tuple[str, ...], doc("Of which namespaces. Default: all.")] = ()
+
+    def __post_init__(self) -> None:
+        """One address, from one place."""
+        if (self.url is None) == (self.secret is None):
+            raise ValueError("a notification needs either url or secret, which says where to post")
 
 
 IndexUrl = Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")]
@@ -165,7 +239,10 @@ class Settings(SettingsType, frozen=True):
     cluster_name: Annotated[
         str,
         Meta(pattern="^[a-zA-Z0-9]([-a-zA-Z0-9._]{0,61}[a-zA-Z0-9])?$"),
-        doc("Name of this cluster in the tags that `writeBack` sets; another one for each cluster of a registry."),
+        doc(
+            "Name of this cluster in the tags that `writeBack` sets and the webhook that `registerWebhook` makes; another one for each cluster of a "
+            "registry."
+        ),
     ] = "kubernetes"
     registries: Annotated[dict[str, RegistrySettings], doc("MLflow registries by name.")] = {}
     follow_interval: Annotated[
@@ -176,12 +253,16 @@ class Settings(SettingsType, frozen=True):
         ),
     ] = 30.0
     gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
+    prometheus: Annotated[PrometheusSettings, doc("Prometheus of analyses that name none.")] = PrometheusSettings()
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
     dependencies: Annotated[
         DependencySettings, doc("Packages that models ask for: how they are checked and installed.")
     ] = DependencySettings()
     gpu: Annotated[
         dict[str, GpuSettings], doc("Labels and taints of nodes with accelerators, by the resource's domain.")
+    ] = {}
+    notifications: Annotated[
+        dict[str, NotificationSettings], doc("Whom to tell of rollbacks, promotions, pauses and failures, by name.")
     ] = {}
     workers: Annotated[int, Meta(ge=1, le=64), doc("Resources reconciled at the same time.")] = 8
     resync: Annotated[

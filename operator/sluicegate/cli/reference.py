@@ -20,6 +20,8 @@ from sluicegate.api.settings import (
     DependencySettings,
     GatewaySettings,
     GpuSettings,
+    NotificationSettings,
+    PrometheusSettings,
     RegistrySettings,
     RuntimeSettings,
     Settings,
@@ -51,7 +53,16 @@ def settings_page() -> str:
         flag = f"`--{field.name.replace('_', '-')}`" if scalar else "file only"
         variable = f"`{ENVIRONMENT}{field.name.upper()}`" if scalar else "file only"
         lines.append(_row(f"`{field.encode_name}`", flag, variable, _default(field), _description(field)))
-    for struct in (RegistrySettings, GatewaySettings, ParentRef, RuntimeSettings, DependencySettings, GpuSettings):
+    for struct in (
+        RegistrySettings,
+        GatewaySettings,
+        ParentRef,
+        PrometheusSettings,
+        RuntimeSettings,
+        DependencySettings,
+        GpuSettings,
+        NotificationSettings,
+    ):
         lines += [
             "",
             f"## {struct.__name__}",
@@ -105,6 +116,7 @@ def metrics_page() -> str:
     metrics = Metrics()
     metrics.watch_queue(lambda: 0, lambda: 0.0)
     metrics.watch_resources(lambda: ())
+    metrics.watch_analyses(lambda: ())
     lines = [
         _GENERATED.format(source="runtime/metrics.py"),
         "# Metrics of the operator",

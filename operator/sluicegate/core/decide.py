@@ -113,7 +113,7 @@ def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
 def _leaving(snapshot: Snapshot, lineup: Lineup) -> tuple[str, ...]:
     """The revisions that the traffic is leaving, or has just left; the one that served last comes first."""
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in snapshot.recorded(role)]
-    served += [revision for revision in snapshot.recorded(Role.TARGET) if _has_traffic(snapshot, revision)]
+    served += [revision for revision in snapshot.recorded(Role.TARGET) if _may_have_traffic(snapshot, revision)]
     known = [each for each in (*served, *_lately_released(snapshot)) if each in snapshot.revisions]
     for revision in _by_number(snapshot):
         if revision.hash not in known and _has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash):
@@ -138,13 +138,21 @@ def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
     return in_route or (snapshot.service is not None and snapshot.service.revision in (revision, None))
 
 
+def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
+    """Whether a former target may have requests: by the route, or by what the gateway still does while it looks at the next one."""
+    state = snapshot.resource.status.rollout
+    lately = state is not None and state.target == target
+    return _has_traffic(snapshot, target) or (lately and not released(snapshot, target))
+
+
 def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
     """Since when a revision that the traffic leaves has had none, as status recorded it; None while it has some."""
     if not released(snapshot, revision):
         return None
     for entry in snapshot.resource.status.revisions:
         if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED, Role.FAILED):
-            return time_of(entry.released_at) or snapshot.now
+            since = time_of(entry.released_at) or snapshot.now
+            return min(since, snapshot.now)  # a clock that was set back must not make the delay longer
     return snapshot.now
 
 

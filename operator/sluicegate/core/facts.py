@@ -17,7 +17,7 @@ from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
 from sluicegate.core.analysis.reading import Reading
 from sluicegate.core.intent import Intent
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.resolution import Newest, ResolvedModel
 from sluicegate.core.signature import Signature
 
 
@@ -52,6 +52,10 @@ class PodFacts:
     """When it was made, or ceased to be ready."""
     room: str = ""
     """Digest of what it asks of a node: pods with the same one can take each other's place."""
+    address: str = field(default="", compare=False)
+    """HOST:PORT of its scoring server; empty while it has no IP. No decision depends on it, so it wakes nobody."""
+    uid: str = field(default="", compare=False)
+    """What the scoring server knows its readers by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +188,8 @@ class Target:
     alias (or version) that is gone; any other is the registry's."""
     again: bool = False
     """Whether the trouble has to be tried again, because nobody will say when it is over."""
+    newest: Newest | None = None
+    """The registered model's highest version, where spec.model.staleAgainst asks for it and it is known."""
 
     @property
     def revision(self) -> str | None:

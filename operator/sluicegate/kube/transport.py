@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -67,6 +68,8 @@ class Transport:
         self._api = api
         self._options = options
         self._slots = asyncio.Semaphore(options.parallel)
+        self.date: tuple[str | None, float] = (None, time.monotonic())
+        """The header Date of the last answer, and the monotonic time at which it came."""
 
     async def send(self, request: Request) -> bytes:
         """Send a request and return the undecoded body of a 2xx answer.
@@ -122,6 +125,7 @@ class Transport:
             )
             answer = await self._api.call_api(method, url, headers, request.body, _request_timeout=limits)
         response: aiohttp.ClientResponse = answer.response
+        self.date = (response.headers.get("Date"), time.monotonic())
         try:
             if not 200 <= response.status <= 299:
                 with _translated(request):

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -25,6 +25,7 @@ from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.runtime.apply import Applied, Applier
 from sluicegate.runtime.gather import Gatherer
 from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.notifier import Notifier
 from sluicegate.runtime.queue import Closed, WorkQueue
 from sluicegate.runtime.resources import Resources
 
@@ -38,11 +39,6 @@ What the next decision builds on (roles, release times) is written at once; coun
 """
 
 
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What a reconciler works with."""
@@ -53,13 +49,14 @@ class Parts:
     applier: Applier
     events: EventRecorder
     metrics: Metrics
+    notifier: Notifier
 
 
 class Reconciler:
     """Works off the queue."""
 
-    def __init__(self, parts: Parts, queue: WorkQueue[Key], now: Callable[[], datetime] = utc_now) -> None:
-        """`now` is the wall clock that snapshots carry."""
+    def __init__(self, parts: Parts, queue: WorkQueue[Key], now: Callable[[], datetime]) -> None:
+        """`now` is the time that snapshots carry: see `SteadyClock`."""
         self._parts = parts
         self._queue = queue
         self._now = now
@@ -151,3 +148,4 @@ class Reconciler:
             self._parts.metrics.model_changes.inc()
         for severity, reason, message in announcements(resource.status, status):
             self._parts.events.record(about, severity, reason, message, "Reconcile")
+        self._parts.notifier.watch(resource, status, self._now())

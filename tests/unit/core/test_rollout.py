@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sluicegate.api import names
-from sluicegate.api.status import ModelDeploymentStatus, RolloutStatus, Role
+from sluicegate.api.status import ModelDeploymentStatus, Role, RolloutStatus
 from sluicegate.core.analysis.reading import Measurement, Outcome, Reading
 from sluicegate.core.facts import Problem
 

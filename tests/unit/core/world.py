@@ -23,7 +23,7 @@ from sluicegate.core.decide import decide
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
 from sluicegate.core.intent import intent_of
 from sluicegate.core.plan import Autoscaled, Plan
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.resolution import Newest, ResolvedModel
 from sluicegate.core.signature import Signature
 from sluicegate.core.status import compose
 from sluicegate.render import children
@@ -65,6 +65,7 @@ class World:
         self.now = START
         self.model_problem: Problem | None = None
         self.model_trouble: Problem | None = None
+        self.newest: Newest | None = None
         self.points_to: str | None = None
         """The version that the base's URI means, where not the one that it names."""
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
@@ -147,8 +148,11 @@ class World:
         version = uri.rpartition("/")[2]
         if self.points_to is not None and uri == self.resource.spec.model.uri:
             version = self.points_to
-        resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version)
-        return Target(resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble)
+        registered = f"2019-01-{int(version):02}T00:00:00Z"
+        resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version, registered_at=registered)
+        return Target(
+            resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble, newest=self.newest
+        )
 
     def hash_of(self, version: int) -> str:
         """The revision hash of a version under the present spec."""
