@@ -77,7 +77,7 @@ def install(model: Path, target: Path, timeout: float, server: Sequence[str] | N
         ScorerError: with the sentence to show.
     """
     needs = environment.server_needs() if server is None else tuple(server)
-    target = target.absolute()  # links lead there, from anywhere
+    target = target.resolve()  # links lead there, from anywhere
     final = target / environment.key(model, needs)
     deadline = time.monotonic() + timeout
     with _disk_errors(target):
