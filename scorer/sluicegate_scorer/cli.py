@@ -284,8 +284,9 @@ def _log_to_stderr() -> None:
         level=os.environ.get("LOG_LEVEL", "INFO").upper(),
         format="%(asctime)s %(levelname)s %(message)s",
     )
-    for chatty in ("httpx", "httpcore", "botocore", "boto3", "urllib3", "s3transfer"):
+    for chatty in ("google", "httpx", "httpcore", "botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("azure").setLevel(logging.ERROR)  # it tells every way to log in that was not taken
 
 
 def entry() -> NoReturn:
