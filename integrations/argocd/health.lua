@@ -27,7 +27,7 @@ if ready == nil then
 end
 if ready.status ~= "True" then
   -- held back by a person: nothing will move until they say so
-  if ready.reason == "Paused" or ready.reason == "Pinned" then
+  if ready.reason == "Paused" or ready.reason == "RolloutPaused" or ready.reason == "Pinned" then
     return answer("Suspended", ready.message)
   end
   return answer("Progressing", sentence(ready))

@@ -147,6 +147,11 @@ class AnalysisMetric(ApiType, frozen=True):
             ".ratio",
         ),
         Rule(
+            "self.type == 'Disagreement' || !has(self.tolerance)",
+            "tolerance belongs to type Disagreement: remove it",
+            ".tolerance",
+        ),
+        Rule(
             "has(self.limit) || has(self.ratio)",
             "limit is missing: a metric needs limit (absolute) or ratio (to stable), or both",
         ),
@@ -195,6 +200,12 @@ class AnalysisMetric(ApiType, frozen=True):
         Annotated[float, Meta(gt=0)] | None,
         doc(
             "Largest multiple of stable's value over the same window, such as 1.2; above 0. With limit both must hold. Default: no relative limit."
+        ),
+    ] = None
+    tolerance: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        doc(
+            "For Disagreement: numbers that are no further apart than this count as the same, in the prediction's own unit; at least 0. Default: 0."
         ),
     ] = None
     min_samples: Annotated[
@@ -252,6 +263,15 @@ class AnalysisSpec(ApiType, frozen=True):
 
 class RolloutSpec(ApiType, frozen=True):
     """How a new version takes over."""
+
+    RULES: ClassVar = (
+        Rule(
+            "!has(self.analysis) || !has(self.analysis.metrics) || !self.analysis.metrics.exists(m, m.type in ['Disagreement', 'LargestDifference']) || "
+            "(has(self.steps) && self.steps.exists(s, has(s.mirror) && (!has(s.mirror.percent) || s.mirror.percent > 0)))",
+            "types Disagreement and LargestDifference compare the answers to mirrored requests, and no step mirrors any: add mirror to a step",
+            ".analysis",
+        ),
+    )
 
     steps: Annotated[
         Annotated[tuple[Step, ...], Meta(max_length=32)] | None,

@@ -100,6 +100,39 @@ class RuntimeSettings(SettingsType, frozen=True):
     ] = None
 
 
+class NotificationSettings(SettingsType, frozen=True):
+    """Whom to tell what rollouts came to."""
+
+    url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None,
+        doc("Where to post, if the address is no secret. Default: the Secret has it."),
+    ] = None
+    secret: Annotated[
+        str | None,
+        doc(
+            "Secret in the operator's namespace whose key `url` is the address (Slack's is a secret), with the keys `authorization` (that header's "
+            "value) and `ca.crt` where they are needed."
+        ),
+    ] = None
+    format: Annotated[
+        Literal["JSON", "Slack"],
+        doc(
+            "`JSON`: an object, as docs/guide/notifications.md has it. `Slack`: a text that Slack, Mattermost and others show."
+        ),
+    ] = "JSON"
+    events: Annotated[
+        tuple[Literal["RolledBack", "Promoted", "Paused", "Failed"], ...],
+        Meta(min_length=1),
+        doc("What to tell."),
+    ] = ("RolledBack", "Promoted", "Paused", "Failed")
+    namespaces: Annotated[tuple[str, ...], doc("Of which namespaces. Default: all.")] = ()
+
+    def __post_init__(self) -> None:
+        """One address, from one place."""
+        if (self.url is None) == (self.secret is None):
+            raise ValueError("a notification needs either url or secret, which says where to post")
+
+
 LabelKey = Annotated[str, Meta(pattern=KEY_PATTERN, max_length=316)]
 
 
@@ -152,6 +185,9 @@ class Settings(SettingsType, frozen=True):
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
     gpu: Annotated[
         dict[str, GpuSettings], doc("Labels and taints of nodes with accelerators, by the resource's domain.")
+    ] = {}
+    notifications: Annotated[
+        dict[str, NotificationSettings], doc("Whom to tell of rollbacks, promotions, pauses and failures, by name.")
     ] = {}
     workers: Annotated[int, Meta(ge=1, le=64), doc("Resources reconciled at the same time.")] = 8
     resync: Annotated[

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from sluicegate.api import names
+from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.settle import Address, Manifest, Outcome
+from sluicegate.cli.steps import course, listed
 from sluicegate.core.facts import Snapshot
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -70,8 +72,10 @@ def sentences(found: Comparison) -> Iterator[str]:
     if found.before is not None and found.before.manifests == found.after.manifests:
         if found.changed and problem is None:
             yield "no child changes, and no pod restarts"
+            yield from _steps_to_come(found)
         return
     yield from _revisions(found)
+    yield from _steps(found)
     yield from _pods(found)
     yield from _weights(found)
     yield from _others(found)
@@ -148,6 +152,37 @@ def _revisions(found: Comparison) -> Iterator[str]:
             yield f"back to revision {what} as {entry.role}: it is kept, and its pods start again"
         else:
             yield f"new revision {what} as {entry.role}{_because(found, entry)}"
+
+
+def _steps(found: Comparison) -> Iterator[str]:
+    """By which steps a new version comes to serve; `settled` shows where they end."""
+    wanted = found.snapshot.resource.spec.rollout.steps
+    stable = _holder(found.snapshot.resource.status, Role.STABLE.value)
+    serving = _holder(found.after.status, Role.STABLE.value)
+    if not wanted or serving is None or found.after.problem is not None:
+        return
+    if stable is None:
+        yield "the first revision takes over whole: spec.rollout.steps are for the versions after it"
+    elif stable.revision != serving.revision:
+        yield f"{serving.name} will go through {_through(found, wanted)}"
+    else:
+        yield from _steps_to_come(found)
+
+
+def _steps_to_come(found: Comparison) -> Iterator[str]:
+    """What other steps mean, where nothing else changes."""
+    wanted = found.snapshot.resource.spec.rollout.steps
+    if wanted and any(each.startswith("spec.rollout.steps") for each in found.fields):
+        rollout = course(found.snapshot.resource)
+        if rollout is not None and rollout.moving:
+            yield "the rollout that is under way keeps its weight, and goes on at the first of the new steps that is not below it"
+        yield f"a new version will go through {_through(found, wanted)}"
+
+
+def _through(found: Comparison, wanted: Sequence[Step]) -> str:
+    analysis = found.snapshot.resource.spec.rollout.analysis
+    judged = f", judged by {', '.join(each.name for each in analysis.metrics)}" if analysis and analysis.metrics else ""
+    return f"{'1 step' if len(wanted) == 1 else f'{len(wanted)} steps'}: {listed(wanted)}, then 100%{judged}"
 
 
 def _because(found: Comparison, entry: RevisionStatus) -> str:

@@ -14,9 +14,11 @@ import yaml
 
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
-from sluicegate.cli import cluster, layout, screen, view
+from sluicegate.cli import cluster, layout, screen, steps, view
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.layout import Line
+from sluicegate.cli.lines import BUSY, Line, Piece, cropped, wrapped
+from sluicegate.cli.measured import Look, Source
+from sluicegate.cli.progress import AS_USUAL, Typed
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, NotFound
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD, Kind
@@ -33,6 +35,7 @@ class Scope:
     namespace: str | None
     """None is all namespaces."""
     wide: bool = False
+    typed: Typed = AS_USUAL
 
     @property
     def kinds(self) -> dict[Kind, str]:
@@ -55,18 +58,20 @@ class Picture:
         """The picture as of `now`; the table is cropped to `width`, sentences about one resource never are."""
         scope = self.scope
         if self.detail is not None:
-            yield from layout.detail(self.detail, now, wide=scope.wide)
+            yield from layout.detail(self.detail, now, wide=scope.wide, width=width)
         elif self.rows:
             table = layout.table(self.rows, now, namespaces=scope.namespace is None, wide=scope.wide)
-            yield from layout.cropped(table, width) if width is not None and not scope.wide else table
+            yield from cropped(table, width) if width is not None and not scope.wide else table
         else:
             where = f"namespace {scope.namespace}" if scope.namespace else "this cluster"
-            yield [layout.Piece(f"There are no ModelDeployments in {where}.")]
+            yield [Piece(f"There are no ModelDeployments in {where}.")]
         for note in self.notes:
-            yield [layout.Piece(f"note: {note}", layout.BUSY)]
+            yield from wrapped([Piece(f"note: {note}", BUSY)], width, 6)
 
 
-def picture(scope: Scope, found: dict[Kind, list[Raw]], notes: tuple[str, ...] = ()) -> Picture | None:
+def picture(
+    scope: Scope, found: dict[Kind, list[Raw]], notes: tuple[str, ...] = (), look: Look = view.NO_LOOK
+) -> Picture | None:
     """The picture of what was read; None when the ModelDeployment that the scope names is gone."""
     resources = [each for raw in found[MODEL_DEPLOYMENT] if (each := _decoded(raw)) is not None]
     if scope.name is None:
@@ -75,7 +80,17 @@ def picture(scope: Scope, found: dict[Kind, list[Raw]], notes: tuple[str, ...] =
     one = next((each for each in resources if each.metadata.name == scope.name), None)
     if one is None:
         return None
-    return Picture(scope, detail=view.detail(one, found.get(POD, ()), found.get(EVENT, ())), notes=notes)
+    detail = view.detail(one, found.get(POD, ()), found.get(EVENT, ()), look, scope.typed)
+    return Picture(scope, detail=detail, notes=notes)
+
+
+def measures(scope: Scope, found: dict[Kind, list[Raw]]) -> bool:
+    """Whether the operator may be measuring what the scope names: a rollout by steps is under way."""
+    if scope.name is None:
+        return False
+    decoded = (_decoded(raw) for raw in found[MODEL_DEPLOYMENT] if raw["metadata"]["name"] == scope.name)
+    courses = [steps.course(each) for each in decoded if each is not None]
+    return any(each is not None and each.moving for each in courses)
 
 
 def _decoded(raw: Raw) -> ModelDeployment | None:
@@ -96,7 +111,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"{options.prog}: --watch shows a view for people: leave out -o {options.output}", file=sys.stderr)
         return 1
     where = None if options.all_namespaces else cluster.namespace(options)
-    scope = Scope(options.name, where, options.output == "wide")
+    typed = Typed(options.prog.rpartition(" ")[0], f" -n {options.namespace}" if options.namespace else "")
+    scope = Scope(options.name, where, options.output == "wide", typed)
     if options.watch:
         from sluicegate.cli.watch import Connection, follow
 
@@ -108,7 +124,8 @@ def run(options: argparse.Namespace) -> int:
             _print(await _resources(client, scope), options.output, whole=scope.name is None)
             return 0
         found, notes = await read(client, scope)
-        shown = picture(scope, found, notes)
+        look = await Source(client, str(where), str(scope.name)).look() if measures(scope, found) else view.NO_LOOK
+        shown = picture(scope, found, notes, look)
         assert shown is not None
         screen.show(shown.lines)
         return 0

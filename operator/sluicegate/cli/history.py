@@ -13,9 +13,10 @@ import yaml
 
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, decode
-from sluicegate.cli import cluster, layout, screen
+from sluicegate.api.status import Role
+from sluicegate.cli import cluster, screen
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.layout import Line, Piece
+from sluicegate.cli.lines import BAD, BUSY, GOOD, HEAD, Cell, Line, Piece, age, columns
 from sluicegate.cli.revisions import Entry, History, history
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden
@@ -61,35 +62,39 @@ async def read(client: KubeClient, namespace: str, name: str) -> tuple[History, 
 
 
 def lines(known: History, notes: tuple[str, ...], now: datetime) -> Iterator[Line]:
-    """The table; images stand in it only where they are not all the same."""
+    """The table; images stand in it only where they are not all the same, and below what failed or was rolled back, why."""
     if not known.entries:
         yield [Piece(f"{known.name} has no revisions yet: `sluicegate get {known.name}` tells what it waits for.")]
     else:
         differ = len({each.image for each in known.entries}) > 1
         titles = ["NUMBER", "REVISION", "MODEL", "ROLE", "WEIGHT", "MADE", "RELEASED", "IMAGE", "MARKS"]
-        yield from layout.columns(titles, [_cells(each, now, differ) for each in known.entries])
+        failed = {
+            number: each for number, each in enumerate(known.entries) if each.role == Role.FAILED and each.message
+        }
+        under = {number: [Piece(f"         {each.reason}: {each.message}", BAD)] for number, each in failed.items()}
+        yield from columns(titles, [_cells(each, now, differ) for each in known.entries], under=under)
     if known.pin is not None and known.pinned is None:
         words = f"the annotation {names.ANNOTATION_PIN} names {known.pin}, which is not there"
         notes = (*notes, f"{words}: `sluicegate unpin {known.name}` removes it")
     for note in notes:
-        yield [Piece(f"note: {note}", layout.BUSY)]
+        yield [Piece(f"note: {note}", BUSY)]
 
 
-def _cells(entry: Entry, now: datetime, images: bool) -> list[layout.Cell]:
+def _cells(entry: Entry, now: datetime, images: bool) -> list[Cell]:
     marks = [word for word, on in (("pinned", entry.pinned), ("aborted", entry.aborted)) if on]
     marks += [] if entry.recorded else ["no record"]
     marks += [entry.reason] if entry.reason else []
     serving = entry.role == "Stable"
     return [
         str(entry.number) if entry.number is not None else None,
-        Piece(entry.name, layout.HEAD if serving else ""),
+        Piece(entry.name, HEAD if serving else ""),
         entry.model,
-        Piece(entry.role or "-", layout.GOOD if serving else ""),
+        Piece(entry.role or "-", GOOD if serving else ""),
         f"{entry.weight}%" if entry.weight else None,
-        layout.age(entry.made_at, now),
-        layout.age(entry.released_at, now),
+        age(entry.made_at, now),
+        age(entry.released_at, now),
         entry.image if images else None,
-        Piece(", ".join(marks) or "-", layout.BUSY if marks else ""),
+        Piece(", ".join(marks) or "-", BUSY if marks else ""),
     ]
 
 

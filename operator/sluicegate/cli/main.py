@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sluicegate import __version__
@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     _diff(commands)
     _history(commands)
     _rollback(commands)
+    _steer(commands)
     return main
 
 
@@ -140,15 +141,42 @@ def _rollback(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     unpin.add_argument("name", metavar="NAME", help="the ModelDeployment")
     _cluster_options(unpin)
     unpin.set_defaults(prog=unpin.prog)
-    retry = commands.add_parser(
-        "retry",
-        help="try a revision again that has failed",
-        description="Sets the annotation sluicegate.dev/retry until the operator has seen it. A revision that crashed for all of "
-        "progressDeadline is not tried again by itself.",
-    )
-    retry.add_argument("name", metavar="NAME", help="the ModelDeployment")
-    _cluster_options(retry)
-    retry.set_defaults(prog=retry.prog)
+
+
+def _steer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """What a person tells a rollout."""
+    told = {
+        "promote": (
+            "go on past the step that a rollout is at",
+            "Ends the pause or the hold of the current step, without waiting for its analysis, by the annotation sluicegate.dev/promote.",
+        ),
+        "abort": (
+            "send all requests back to what serves",
+            "Sets the annotation sluicegate.dev/abort: the revision is not tried again until the model or the spec asks for something else, "
+            "or by `retry`. A declared canary gets no requests.",
+        ),
+        "pause": (
+            "keep a rollout at its step",
+            "Sets the annotation sluicegate.dev/pause: the share stays as it is, and an analysis that fails still takes it back.",
+        ),
+        "resume": ("let a paused rollout go on", "Removes the annotation sluicegate.dev/pause."),
+        "retry": (
+            "try a revision again that has failed, was rolled back or aborted",
+            "Sets the annotation sluicegate.dev/retry until the operator has seen it, and removes sluicegate.dev/abort. What failed for "
+            "good is not tried again by itself; a rollout begins at its first step.",
+        ),
+    }
+    for verb, (help_, description) in told.items():
+        command = commands.add_parser(verb, help=help_, description=description)
+        command.add_argument("name", metavar="NAME", help="the ModelDeployment")
+        if verb == "promote":
+            command.add_argument(
+                "--full",
+                action="store_true",
+                help="skip all steps that are left, and take over as soon as the pods can carry it",
+            )
+        _cluster_options(command)
+        command.set_defaults(prog=command.prog)
 
 
 def _cluster_options(command: argparse.ArgumentParser) -> None:
@@ -208,6 +236,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from sluicegate.cli.rollback import unpin
 
             return unpin(options)
+        case "promote" | "abort" | "pause" | "resume":
+            from sluicegate.cli import steer
+
+            work: Callable[[argparse.Namespace], int] = getattr(steer, options.command)
+            return work(options)
         case "retry":
             from sluicegate.cli.retry import run as retry
 

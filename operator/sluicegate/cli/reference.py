@@ -19,6 +19,7 @@ from sluicegate.api.schema import description_of, optional
 from sluicegate.api.settings import (
     GatewaySettings,
     GpuSettings,
+    NotificationSettings,
     PrometheusSettings,
     RegistrySettings,
     RuntimeSettings,
@@ -51,7 +52,15 @@ def settings_page() -> str:
         flag = f"`--{field.name.replace('_', '-')}`" if scalar else "file only"
         variable = f"`{ENVIRONMENT}{field.name.upper()}`" if scalar else "file only"
         lines.append(_row(f"`{field.encode_name}`", flag, variable, _default(field), _description(field)))
-    for struct in (RegistrySettings, GatewaySettings, ParentRef, PrometheusSettings, RuntimeSettings, GpuSettings):
+    for struct in (
+        RegistrySettings,
+        GatewaySettings,
+        ParentRef,
+        PrometheusSettings,
+        RuntimeSettings,
+        GpuSettings,
+        NotificationSettings,
+    ):
         lines += [
             "",
             f"## {struct.__name__}",

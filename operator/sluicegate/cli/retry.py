@@ -7,12 +7,13 @@ import asyncio
 import time
 
 from sluicegate.api import names
-from sluicegate.api.status import Role
 from sluicegate.cli import cluster
-from sluicegate.cli.annotate import REMOVE, Named, annotate
+from sluicegate.cli.annotate import Annotations, Named, annotate
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.history import read
+from sluicegate.cli.orders import CANARY_ROLES, aborted, gave_up
 from sluicegate.cli.revisions import Entry, History
+from sluicegate.cli.steps import described
 from sluicegate.kube.client import KubeClient
 
 PATIENCE = 30.0
@@ -21,39 +22,41 @@ PATIENCE = 30.0
 
 def run(options: argparse.Namespace) -> int:
     """Sets the annotation `retry`, and removes it once the operator has acted on it: what fails again stays failed again."""
-    where = Named(cluster.namespace(options), options.name, names.ANNOTATION_RETRY)
+    where = Named(cluster.namespace(options), options.name)
 
     async def work(client: KubeClient) -> int:
         chosen: list[Entry] = []
 
-        async def mark(known: History) -> str | None:
-            chosen[:] = [_failed(known)]
-            return chosen[0].hash
+        def mark(known: History) -> Annotations:
+            chosen[:] = [again(known)]
+            return marks(known, chosen[0])
 
-        async def unmark(known: History) -> str | None:
-            return REMOVE if known.resource.metadata.annotations.get(where.annotation) else None
+        def unmark(known: History) -> Annotations:
+            return (
+                {names.ANNOTATION_RETRY: None} if names.ANNOTATION_RETRY in known.resource.metadata.annotations else {}
+            )
 
         await annotate(client, where, mark)
         try:
-            await _seen(client, where, chosen[0])
+            known = await _seen(client, where, chosen[0])
         finally:
             await annotate(client, where, unmark)
-        deadline = "its whole spec.rollout.progressDeadline"
-        print(
-            f"{where.namespace}/{where.name}: {chosen[0].title} is tried again, and has {deadline}: sluicegate get {where.name}"
-        )
+        print(f"{where.namespace}/{where.name}: {chosen[0].title} {_told(known, chosen[0])}")
         return 0
 
     return cluster.run(options, work)
 
 
-def _failed(known: History) -> Entry:
-    """The revision that failed.
+def again(known: History) -> Entry:
+    """The revision that is tried again: one that failed, was rolled back, or was aborted.
 
     Raises:
-        Failed: none has.
+        Failed: there is none.
     """
-    found = next((each for each in known.entries if each.role == Role.FAILED), None)
+    rollout = known.resource.status.rollout
+    given_up = [each for each in known.entries if gave_up(known, each)]
+    newest = [each for each in given_up if rollout is not None and each.hash == rollout.target]
+    found = aborted(known) or next(iter([*newest, *given_up]), None)
     if found is None:
         raise Failed(
             f"no revision of {known.name} has failed for good, so there is nothing to try again: what is wrong now is tried all the "
@@ -62,12 +65,32 @@ def _failed(known: History) -> Entry:
     return found
 
 
-async def _seen(client: KubeClient, where: Named, chosen: Entry) -> None:
+def marks(known: History, chosen: Entry) -> Annotations:
+    """What is written: `retry` where the operator has given the revision up, and nothing that would stop or hasten it."""
+    values: dict[str, str | None] = {}
+    if gave_up(known, chosen):
+        values[names.ANNOTATION_RETRY] = chosen.hash
+    for annotation in (names.ANNOTATION_ABORT, names.ANNOTATION_PROMOTE, names.ANNOTATION_PAUSE):
+        if annotation in known.resource.metadata.annotations:
+            values[annotation] = None
+    return values
+
+
+def _told(known: History, chosen: Entry) -> str:
+    steps = known.resource.spec.rollout.steps
+    if chosen.role in CANARY_ROLES:
+        return f"gets what spec.canary gives it again: sluicegate get {known.name}"
+    if steps:
+        return f"is tried again, from step 1 ({described(steps[0])}): sluicegate get {known.name} --watch"
+    return f"is tried again, and has its whole spec.rollout.progressDeadline: sluicegate get {known.name}"
+
+
+async def _seen(client: KubeClient, where: Named, chosen: Entry) -> History:
     begin = time.monotonic()
     while True:
         known, _ = await read(client, where.namespace, where.name)
-        if not any(each.hash == chosen.hash and each.role == Role.FAILED for each in known.entries):
-            return
+        if not any(each.hash == chosen.hash and gave_up(known, each) for each in known.entries):
+            return known
         if time.monotonic() - begin > PATIENCE:
             raise Failed(f"the operator has not taken it up within {PATIENCE:.0f}s: is it running? Nothing was changed")
         await asyncio.sleep(0.5)

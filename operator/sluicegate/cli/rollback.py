@@ -15,10 +15,11 @@ from typing import Any
 
 from sluicegate.api import duration, names
 from sluicegate.api.status import ConditionType
-from sluicegate.cli import cluster, layout
-from sluicegate.cli.annotate import REMOVE, Named, annotate
+from sluicegate.cli import cluster
+from sluicegate.cli.annotate import Annotations, Named, annotate
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.history import read
+from sluicegate.cli.lines import span
 from sluicegate.cli.revisions import Entry, History, NoSuchRevision, before, find
 from sluicegate.core import observe
 from sluicegate.kube.client import KubeClient
@@ -42,12 +43,12 @@ def rollback(options: argparse.Namespace) -> int:
     async def work(client: KubeClient) -> int:
         done: list[tuple[History, Entry]] = []
 
-        async def patch(known: History) -> str | None:
+        def patch(known: History) -> Annotations:
             chosen = choose(known, options.revision)
             done[:] = [(known, chosen)]
-            return None if chosen.pinned else chosen.hash
+            return {} if chosen.pinned else {names.ANNOTATION_PIN: chosen.hash}
 
-        await annotate(client, Named(where, options.name, names.ANNOTATION_PIN), patch)
+        await annotate(client, Named(where, options.name), patch)
         known, chosen = done[0]
         starts = None if chosen.ready or chosen.role == "Stable" else await _start_seconds(client, known)
         for line in told(known, chosen, starts):
@@ -68,11 +69,11 @@ def unpin(options: argparse.Namespace) -> int:
     async def work(client: KubeClient) -> int:
         found: list[History] = []
 
-        async def patch(known: History) -> str | None:
+        def patch(known: History) -> Annotations:
             found[:] = [known]
-            return REMOVE if known.pin is not None else None
+            return {names.ANNOTATION_PIN: None} if known.pin is not None else {}
 
-        await annotate(client, Named(where, options.name, names.ANNOTATION_PIN), patch)
+        await annotate(client, Named(where, options.name), patch)
         for line in released(found[0]):
             print(line)
         return 0
@@ -176,15 +177,15 @@ async def _follow(client: KubeClient, namespace: str, chosen: Entry, seconds: fl
                 held = known.pin or "none"
                 raise Failed(f"somebody else has changed the pin to {held}, so this is not waited for any more")
             if now is not None and known.serves_alone(now):
-                print(f"{now.title} serves, after {layout.span(time.monotonic() - begin)}.")
+                print(f"{now.title} serves, after {span(time.monotonic() - begin)}.")
                 return 0
             sentence = _progress(known, now)
             _raise_if_failed(known, chosen, sentence)
         if sentence != last:
-            print(f"{layout.span(time.monotonic() - begin)}: {sentence}", flush=True)
+            print(f"{span(time.monotonic() - begin)}: {sentence}", flush=True)
             last = sentence
         if time.monotonic() - begin >= seconds:
-            raise Failed(f"{chosen.title} does not serve after {layout.span(seconds)}: {sentence}")
+            raise Failed(f"{chosen.title} does not serve after {span(seconds)}: {sentence}")
         await asyncio.sleep(INTERVAL)
 
 

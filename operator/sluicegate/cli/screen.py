@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sluicegate.cli.layout import Line, plain
+from sluicegate.cli.lines import Line, plain
 
 Draw = Callable[[datetime, int | None], Iterable[Line]]
 """Makes the lines as of a moment, for a terminal of some width; None is no terminal."""
@@ -101,6 +101,6 @@ def _encodable(text: str) -> str:
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        text = text.translate(str.maketrans("├└│─…", "|`|-~"))
+        text = text.translate(str.maketrans("├└│─…✓▶✗", "|`|-~+>x"))
         return text.encode(encoding, "replace").decode(encoding)
     return text

@@ -1,6 +1,7 @@
 """Where a change ends: the operator decides one step at a time, and this plays the cluster's part until nothing changes any more.
 
-Pods become ready at once, EndpointSlices list them, gateways accept. So the result is what will be if nothing fails.
+Pods become ready at once, EndpointSlices list them, gateways accept, and a rollout's steps are all behind: nobody is asked to promote
+it, and nothing is measured. So the result is what will be if nothing fails.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
+
+import msgspec
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
@@ -47,7 +50,7 @@ class Outcome:
 
 def settled(gathered: Gathered) -> Outcome:
     """The outcome of what was gathered."""
-    snapshot = gathered.snapshot
+    snapshot = replace(gathered.snapshot, resource=_without_steps(gathered.snapshot.resource))
     intents = _intents(snapshot)
     first = judge(snapshot, decide(snapshot))
     records: dict[Address, Manifest] = {}
@@ -78,6 +81,11 @@ def settled(gathered: Gathered) -> Outcome:
         intents=intents,
         problem=first.spec or first.traffic,
     )
+
+
+def _without_steps(resource: ModelDeployment) -> ModelDeployment:
+    rollout = msgspec.structs.replace(resource.spec.rollout, steps=None, analysis=None)
+    return ModelDeployment(resource.metadata, msgspec.structs.replace(resource.spec, rollout=rollout), resource.status)
 
 
 def _intents(snapshot: Snapshot) -> dict[str, Intent]:

@@ -16,10 +16,13 @@ from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import CanarySpec
 from sluicegate.api.status import Condition, ConditionType, RevisionStatus
+from sluicegate.cli.measured import Look
+from sluicegate.cli.progress import AS_USUAL, ProgressView, Typed, progress
 from sluicegate.core import observe
 from sluicegate.core.observe import time_of
 
 Raw = Mapping[str, Any]
+NO_LOOK = Look()
 EVENTS = 10
 """Events shown: the newest."""
 
@@ -68,6 +71,8 @@ class RevisionView:
     model: str | None
     weight: int
     accepted: int | None
+    measured: float | None
+    """Percent of the requests that it really had, while the operator measures that."""
     ready: int
     wanted: int
     problem: str | None
@@ -100,6 +105,8 @@ class Detail:
     canary: str | None
     rollout: str | None
     rollout_since: datetime | None
+    progress: ProgressView | None
+    """How far a rollout by steps is."""
     waits: tuple[str, ...]
     """Why what is declared is not what serves, each with what to do."""
     conditions: tuple[Condition, ...]
@@ -128,21 +135,30 @@ def row(resource: ModelDeployment) -> Row:
     )
 
 
-def detail(resource: ModelDeployment, pods: Iterable[Raw], events: Iterable[Raw]) -> Detail:
+def detail(
+    resource: ModelDeployment,
+    pods: Iterable[Raw],
+    events: Iterable[Raw],
+    look: Look = NO_LOOK,
+    typed: Typed = AS_USUAL,
+) -> Detail:
     """The view of one ModelDeployment.
 
     Args:
         resource: It.
         pods: Pods of its namespace; those of others are passed over.
         events: Events (events.k8s.io) of its namespace; those about others are passed over.
+        look: What the operator measures now.
+        typed: How the user types commands.
     """
     status = resource.status
+    shares = look.measured.shares if look.measured is not None else {}
     ready, available = _condition(resource, ConditionType.READY), _condition(resource, ConditionType.AVAILABLE)
     by_revision: dict[str, list[PodView]] = {}
     for raw in pods:
         if observe.owner_key(raw) == resource.key:
             by_revision.setdefault(observe.labels(raw).get(names.LABEL_REVISION, ""), []).append(pod(raw))
-    revisions = tuple(_revision(each, by_revision.pop(each.revision, [])) for each in status.revisions)
+    revisions = tuple(_revision(each, by_revision.pop(each.revision, []), shares) for each in status.revisions)
     strays = tuple(
         RevisionView(
             names.child_name(resource.metadata.name, revision),
@@ -150,6 +166,7 @@ def detail(resource: ModelDeployment, pods: Iterable[Raw], events: Iterable[Raw]
             "-",
             None,
             0,
+            None,
             None,
             _ready(found),
             0,
@@ -168,6 +185,7 @@ def detail(resource: ModelDeployment, pods: Iterable[Raw], events: Iterable[Raw]
         canary=_canary(resource.spec.canary, status.canary) if resource.spec.canary else None,
         rollout=rollout.phase if rollout else None,
         rollout_since=time_of(rollout.started_at) if rollout else None,
+        progress=progress(resource, look, typed),
         waits=tuple(_waits(resource, (*revisions, *strays))),
         conditions=status.conditions,
         revisions=(*revisions, *strays),
@@ -218,7 +236,7 @@ def _waits(resource: ModelDeployment, revisions: Iterable[RevisionView]) -> list
     return found
 
 
-def _revision(entry: RevisionStatus, pods: list[PodView]) -> RevisionView:
+def _revision(entry: RevisionStatus, pods: list[PodView], shares: Mapping[str, float]) -> RevisionView:
     problem = f"{entry.reason}: {entry.message or ''}" if entry.reason else None
     return RevisionView(
         name=entry.name,
@@ -227,6 +245,7 @@ def _revision(entry: RevisionStatus, pods: list[PodView]) -> RevisionView:
         model=entry.model,
         weight=entry.weight,
         accepted=entry.accepted_weight,
+        measured=shares.get(entry.revision),
         ready=entry.ready_replicas,
         wanted=entry.replicas,
         problem=problem,

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sluicegate.cli import screen
-from sluicegate.cli.get import Picture, Scope, picture, read
+from sluicegate.cli.get import Picture, Scope, measures, picture, read
+from sluicegate.cli.measured import Look, Source
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings, without_managed_fields
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
@@ -18,6 +19,8 @@ from sluicegate.kube.store import Key
 SETTLE = 0.1
 """Seconds for changes that come together to be shown together."""
 ANY: Key = ("", "")
+LOOK, LOOK_AGAIN = 3.0, 15.0
+"""Seconds between two looks at what the operator measures, and where it does not answer."""
 
 
 class Connection:
@@ -28,7 +31,9 @@ class Connection:
         self.changed: Callable[[], None] = lambda: None
 
     def noticed(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
-        """Takes the outcome of one request."""
+        """Takes the outcome of one request; what a pod behind the API server answers says nothing of it."""
+        if verb == "proxy":
+            return
         lost = outcome in ("Unreachable", "ServerError")
         if lost != self.lost and outcome != "CancelledError":
             self.lost = lost
@@ -44,12 +49,15 @@ async def follow(client: KubeClient, scope: Scope, connection: Connection) -> in
     informers = {kind: _informer(client, kind, scope, changed.set) for kind in found}
     with screen.live() as shown:
         async with asyncio.TaskGroup() as group:
-            watching = [group.create_task(each.run()) for each in informers.values()]
+            live = _Live(client, scope, changed.set)
+            watching = [group.create_task(each.run()) for each in informers.values()] + [group.create_task(live.run())]
             await asyncio.gather(*(each.synced.wait() for each in informers.values()))
             last: Picture | None = None
             while True:
                 lost = ("the API server does not answer: this is what was known last",) if connection.lost else ()
-                now = picture(scope, {kind: _items(each) for kind, each in informers.items()}, notes + lost)
+                known = {kind: _items(each) for kind, each in informers.items()}
+                live.wanted = measures(scope, known)
+                now = picture(scope, known, notes + lost, live.look)
                 if now is None:
                     break
                 if now != last:
@@ -62,6 +70,39 @@ async def follow(client: KubeClient, scope: Scope, connection: Connection) -> in
                 task.cancel()
     print(f"ModelDeployment {scope.namespace}/{scope.name} was deleted.")
     return 0
+
+
+class _Live:
+    """Looks at what the operator measures, again and again while a rollout is under way."""
+
+    def __init__(self, client: KubeClient, scope: Scope, wake: Callable[[], None]) -> None:
+        self._source = Source(client, str(scope.namespace), str(scope.name))
+        self._wake = wake
+        self._asked = asyncio.Event()
+        self.look = Look()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is something to look at."""
+        return self._asked.is_set()
+
+    @wanted.setter
+    def wanted(self, on: bool) -> None:
+        if on:
+            self._asked.set()
+        else:
+            self._asked.clear()
+            self.look = Look()
+
+    async def run(self) -> None:
+        """Looks until it is cancelled."""
+        while True:
+            await self._asked.wait()
+            found = await self._source.look()
+            if self.wanted and found != self.look:
+                self.look = found
+                self._wake()
+            await asyncio.sleep(LOOK if found.measured is not None else LOOK_AGAIN)
 
 
 def _items(informer: Informer[Any]) -> list[dict[str, Any]]:

@@ -162,7 +162,10 @@ def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
     """Where a rollout in steps is, and what it waits for."""
     steps = len(snapshot.resource.spec.rollout.steps or ())
     child = names.child_name(snapshot.resource.metadata.name, state.target or "")
-    where = f"step {state.step_index + 1} of {steps}" if state.step_index is not None else "before the first step"
+    if state.step_index is None:
+        where = "before the first step"
+    else:
+        where = f"step {state.step_index + 1} of {steps}" if state.step_index < steps else f"behind all {steps} steps"
     paused = state.reason in ("RolloutPaused", "Paused")
     return Verdict(
         "False",

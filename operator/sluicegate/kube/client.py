@@ -288,6 +288,22 @@ class KubeClient:
         request = Request("GET", POD.path(namespace, name, "log"), query)
         return (await self._send("logs", POD.kind, request)).decode("utf-8", "replace")
 
+    async def through_pod(self, namespace: str, name: str, port: int, path: str) -> str:
+        """GET a path of a pod's own HTTP server, through the API server's proxy, undecodable bytes replaced.
+
+        Args:
+            namespace: Of the pod.
+            name: Of the pod.
+            port: That it listens on.
+            path: Such as `/metrics`.
+
+        Raises:
+            Forbidden: The right to get `pods/proxy` is missing.
+            ServerError: The pod does not answer.
+        """
+        request = Request("GET", POD.path(namespace, f"{name}:{port}", "proxy") + path)
+        return (await self._send("proxy", POD.kind, request)).decode("utf-8", "replace")
+
     async def _object(self, verb: str, kind: str, request: Request) -> Object:
         return decode(await self._send(verb, kind, request), Object)
 

@@ -62,6 +62,13 @@ class Metrics:
             "Followed URIs that have come to mean another version.",
             registry=self.registry,
         )
+        self.notifications = Counter(
+            "sluicegate_notifications_total",
+            "Notifications by destination and outcome: sent, retried (after a failed attempt), refused, expired (not taken for too long), "
+            "dropped (too many waited), lost (at the operator's end).",
+            ["destination", "outcome"],
+            registry=self.registry,
+        )
         self.leading = Gauge("sluicegate_leading", "1 while this process holds the Lease.", registry=self.registry)
 
     def on_request(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
@@ -79,6 +86,10 @@ class Metrics:
     def on_webhook(self, registry: str, outcome: str) -> None:
         """Counts one delivery."""
         self.webhooks.labels(registry, outcome).inc()
+
+    def on_notification(self, destination: str, outcome: str) -> None:
+        """Counts what became of a notification, or of one attempt."""
+        self.notifications.labels(destination, outcome).inc()
 
     def watch_queue(self, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Reads the work queue at each scrape."""

@@ -1,6 +1,7 @@
 """`sluicegate diff`: where a change ends, and in which words it is told."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -121,6 +122,37 @@ def test_what_would_not_come_true_is_said(world: World) -> None:
     after.missing_gateway = True
     told = _told(world, after)
     assert any(line.startswith("it would not come true as things are: GatewayNotFound: ") for line in told)
+
+
+def test_steps_are_told_and_the_end_is_shown(world: World) -> None:
+    steps = [{"weight": 5, "hold": "5m"}, {"pause": {}}, {"weight": 50}]
+    analysis = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
+    fresh = World(1, rollout={"steps": steps})
+    first = replace(_compared(copy.deepcopy(fresh), fresh), live=None, before=None)
+    words = "the first revision takes over whole: spec.rollout.steps are for the versions after it"
+    assert words in list(changes.sentences(first))
+    by_steps = copy.deepcopy(world).edit(rollout={"steps": steps, "analysis": analysis})
+    words = "3 steps: 5% (hold 5m), pause until promoted, 50%, then 100%, judged by errors"
+    assert _told(world, by_steps)[-2:] == [
+        "no child changes, and no pod restarts",
+        f"a new version will go through {words}",
+    ]
+    by_steps.rest()
+    old, new = world.hash_of(1), world.hash_of(2)
+    told = _told(by_steps, copy.deepcopy(by_steps).serve(2))
+    assert f"churn-{new} will go through {words}" in told
+    assert f"requests to churn-{new}: 0% -> 100%" in told
+    assert f"requests to churn-{old}: 100% -> 0%" in told
+    # In the middle of it: other steps, and back to what serves.
+    moving = copy.deepcopy(by_steps).serve(2).settle()
+    edited = copy.deepcopy(moving).edit(rollout={"steps": [{"weight": 20}], "analysis": analysis})
+    assert (
+        "the rollout that is under way keeps its weight, and goes on at the first of the new steps that is not below it"
+        in (_told(moving, edited))
+    )
+    back = _told(moving, copy.deepcopy(moving).serve(1))
+    assert not any("will go through" in each for each in back)
+    assert f"2 pods of churn-{old} go on, without a restart" in back
 
 
 def test_yaml_is_a_unified_diff_of_each_child_that_differs(world: World) -> None:

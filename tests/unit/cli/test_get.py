@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sluicegate.cli import completion, screen, view
 from sluicegate.cli.get import Picture, Scope, picture
-from sluicegate.cli.layout import age, plain
+from sluicegate.cli.lines import age, plain
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD
 
 NOW = datetime(2026, 3, 1, 12, 30, 0, tzinfo=UTC)

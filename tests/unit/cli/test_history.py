@@ -7,7 +7,7 @@ import pytest
 from sluicegate.api.resource import decode
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.history import document, lines
-from sluicegate.cli.layout import plain
+from sluicegate.cli.lines import plain
 from sluicegate.cli.main import parsed
 from sluicegate.cli.revisions import History, NoSuchRevision, before, find, history
 from sluicegate.cli.rollback import choose, released, told
@@ -145,6 +145,18 @@ def test_the_table_shows_images_only_where_they_differ() -> None:
     assert "unpinned from churn-nqrstvwxz2 #2" in next(released(known))
     lost = _known(*THREE, annotations={"sluicegate.dev/pin": "gone"})
     assert "names gone, which is not there" in plain(lines(lost, (), NOW))
+
+
+def test_what_was_rolled_back_says_what_decided() -> None:
+    why = "It was rolled back at step 1 of 2 (10 % of the requests): errors: 9 % of 300 requests failed."
+    known = _known(
+        _status(B, 2, "Failed", reason="RolledBack", message=why), _status(A, 1, "Stable"), phase="RolledBack"
+    )
+    assert plain(lines(known, (), NOW)).splitlines()[1:3] == [
+        "2        churn-nqrstvwxz2   churn/2   Failed   -        -      -          -       RolledBack",
+        f"         RolledBack: {why}",
+    ]
+    assert document(known)["revisions"][0]["message"] == why
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 from sluicegate.api import names
+from sluicegate.core.analysis.reading import Measurement, Outcome, Reading
 from sluicegate.core.facts import Problem
 
 from .world import NAME, NAMESPACE, World
@@ -77,6 +78,25 @@ def annotated(world: World, annotation: str, version: int) -> World:
     return world.reconcile()
 
 
+def stepping(*steps: dict[str, Any]) -> World:
+    """Version 2 takes over by steps, and is at the first that takes time."""
+    fields = {
+        "steps": list(steps) or [{"weight": 10, "hold": "5m"}, {"weight": 50, "hold": "5m"}],
+        "scaleDownDelay": "1s",
+    }
+    return served(scaling={"replicas": 4}, rollout=fields).serve(2).settle()
+
+
+def taken_back() -> World:
+    """The analysis of version 2 failed at the first step."""
+    world = stepping()
+    state = world.status.rollout
+    assert state is not None
+    found = Measurement("errors", Outcome.FAILED, 0.2, 0.0, 0.01, 500, "0.2 is above 0.01 (100 of 500 requests).")
+    world.reading = Reading(world.hash_of(2), state.accepted_at or "", Outcome.FAILED, found)
+    return world.rest()
+
+
 CASES: dict[str, Case] = {
     "never looked at": Case(World, "Progressing", "InProgress"),
     "first pods start": Case(lambda: World().gateway().reconcile(), "Progressing", "InProgress"),
@@ -121,6 +141,19 @@ CASES: dict[str, Case] = {
     "canary aborted": Case(
         lambda: annotated(served().canary(2).rest(), names.ANNOTATION_ABORT, 2), "Degraded", "Failed"
     ),
+    "a step holds": Case(stepping, "Progressing", "InProgress"),
+    "a rollout begins": Case(
+        lambda: served(rollout={"steps": [{"weight": 10, "hold": "5m"}]}).serve(2).reconcile(),
+        "Progressing",
+        "InProgress",
+    ),
+    "a step waits for a person": Case(lambda: stepping({"weight": 10}, {"pause": {}}), "Suspended", "InProgress"),
+    "a person pauses a rollout": Case(
+        lambda: annotated(stepping(), names.ANNOTATION_PAUSE, 2), "Suspended", "InProgress"
+    ),
+    "a rollout is through": Case(lambda: stepping({"weight": 10}).rest(), "Healthy", "Current"),
+    "rolled back by its analysis": Case(taken_back, "Degraded", "Failed"),
+    "a rollout aborted": Case(lambda: annotated(stepping(), names.ANNOTATION_ABORT, 2).rest(), "Degraded", "Failed"),
     "pinned to an older revision": Case(
         lambda: annotated(served().serve(2).rest(), names.ANNOTATION_PIN, 1).rest(), "Suspended", "InProgress"
     ),

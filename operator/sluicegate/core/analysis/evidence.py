@@ -15,11 +15,15 @@ class Pairs:
     compared: int
     """Requests that both answered."""
     differing: int
-    """Those of them to which the answers differ."""
+    """Those of them to which the answers differ, however little."""
     largest: float | None = None
     """The largest difference between two numbers at the same place; None where no numbers were compared."""
     example: str = ""
     """One difference in words, for people."""
+    unlike: int = 0
+    """Pairs whose difference no number measures: other words, another form, a request that one of the two failed."""
+    beyond: Mapping[float, int] = field(default_factory=dict)
+    """By tolerance: pairs with numbers further apart than that, or unlike."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,16 +254,20 @@ def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     example = f" {pairs.example}" if pairs.example else ""
     if metric.type == "LargestDifference":
         if pairs.largest is None:
-            return _inconclusive(metric, "The answers hold no numbers: use type Disagreement.", pairs.compared)
-        outcome = Outcome.FAILED if pairs.largest > limit else Outcome.PASSED
+            words = "The answers hold no numbers at the same places: use type Disagreement."
+            return _inconclusive(metric, words + example, pairs.compared)
+        outcome = Outcome.FAILED if pairs.largest > limit or pairs.unlike else Outcome.PASSED
+        if pairs.unlike:
+            example = f" {pairs.unlike} pairs differ in what is no number.{example}"
         text = f"The largest difference in {pairs.compared} pairs of answers is {number(pairs.largest)}; {number(limit)} would pass."
         return Measurement(metric.name, outcome, pairs.largest, None, limit, pairs.compared, text + example)
     outcome = Outcome.INCONCLUSIVE
-    if chance.above(pairs.differing, pairs.compared, limit):
+    differing = pairs.beyond.get(metric.tolerance or 0.0, pairs.differing)
+    if chance.above(differing, pairs.compared, limit):
         outcome = Outcome.FAILED
-    elif pairs.differing <= limit * pairs.compared:
+    elif differing <= limit * pairs.compared:
         outcome = Outcome.PASSED
-    value = pairs.differing / pairs.compared
+    value = differing / pairs.compared
     text = f"{share(value)} of {pairs.compared} mirrored requests were answered differently; {share(limit)} would pass."
     return Measurement(metric.name, outcome, value, None, limit, pairs.compared, text + example)
 

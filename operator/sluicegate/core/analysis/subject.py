@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from sluicegate.api import duration
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.api.status import Role
+from sluicegate.core import share
 from sluicegate.core.analysis import counts
 from sluicegate.core.analysis.judge import QUANTILES
 
@@ -77,6 +80,11 @@ class Subject:
         return any(each.type in PAIRED for each in self.spec.metrics)
 
     @property
+    def tolerances(self) -> frozenset[float]:
+        """Differences that metrics of type Disagreement take for none."""
+        return frozenset({0.0, *(each.tolerance or 0.0 for each in self.spec.metrics if each.type in PAIRED)})
+
+    @property
     def queries(self) -> tuple[AnalysisMetric, ...]:
         """The metrics that are PromQL."""
         return tuple(each for each in self.spec.metrics if each.type == "Query")
@@ -92,7 +100,17 @@ def subject_of(resource: ModelDeployment) -> Subject | None:
     stable = next((each.revision for each in resource.status.revisions if each.role == Role.STABLE), None)
     if stable == rollout.target:
         return None
+    if not _mirrors(resource):
+        spec = replace(spec, metrics=tuple(each for each in spec.metrics if each.type not in PAIRED))
     return Subject(resource.key, rollout.target, stable, rollout.accepted_at, spec, resource.metadata.uid)
+
+
+def _mirrors(resource: ModelDeployment) -> bool:
+    """Whether requests are copied at the present step: else no request has two answers, and none can be compared."""
+    rollout = resource.status.rollout
+    index = rollout.step_index if rollout is not None else None
+    steps = resource.spec.rollout.steps or ()
+    return index is not None and share.after(steps[: index + 1]).mirror > 0
 
 
 def filled(query: str, subject: Subject, revision: str, window: float) -> str:

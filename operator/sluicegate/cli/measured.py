@@ -1,0 +1,149 @@
+"""What the operator measures now of one rollout, read from its own metrics through the API server.
+
+Status holds verdicts, not measurements, so that a resource at rest is never written. Who may use the pods' proxy sees live values;
+who may not sees what status has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from sluicegate.cli.operators import NAMESPACE, SELECTOR
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Forbidden, KubeError
+from sluicegate.kube.kinds import POD
+
+VALUE, LIMIT, SAMPLES, OUTCOME, SHARE = (
+    "sluicegate_analysis_value",
+    "sluicegate_analysis_limit",
+    "sluicegate_analysis_samples",
+    "sluicegate_analysis_outcome",
+    "sluicegate_rollout_requests_share",
+)
+PORT = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One metric of an analysis; None is what is not known."""
+
+    value: float | None = None
+    stable: float | None = None
+    limit: float | None = None
+    samples: int | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One look at the operator's metrics, as far as they are about one ModelDeployment."""
+
+    metrics: Mapping[str, Reading] = field(default_factory=dict)
+    """By the metric's name."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Percent of the requests that a revision really had, by its hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was measured, or why that is not known."""
+
+    measured: Measured | None = None
+    why_not: str | None = None
+
+
+def parsed(text: str, namespace: str, name: str) -> Measured | None:
+    """What a page of metrics says of one ModelDeployment; None where it says nothing.
+
+    Others' series are left out before they are parsed: there may be thousands.
+    """
+    marks = (f'namespace="{namespace}"', f'name="{name}"')
+    wanted = (VALUE, LIMIT, SAMPLES, OUTCOME, SHARE)
+    lines = [line for line in text.splitlines() if line.startswith(wanted) and all(mark in line for mark in marks)]
+    parts: dict[str, dict[str, Any]] = {}
+    shares: dict[str, float] = {}
+    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+        for sample in family.samples:
+            labels = sample.labels
+            if (labels.get("namespace"), labels.get("name")) != (namespace, name):
+                continue
+            if sample.name == SHARE:
+                shares[labels.get("revision", "")] = sample.value
+            else:
+                part = parts.setdefault(labels.get("metric", ""), {})
+                part |= _part(sample.name, labels, sample.value)
+    if not parts and not shares:
+        return None
+    return Measured({metric: Reading(**part) for metric, part in parts.items()}, shares)
+
+
+def _part(name: str, labels: Mapping[str, str], value: float) -> dict[str, Any]:
+    """The field of a `Reading` that a series is."""
+    target = labels.get("side", "target") == "target"
+    match name:
+        case _ if value != value:  # not a number: nothing was measured
+            return {}
+        case "sluicegate_analysis_value":
+            return {"value" if target else "stable": value}
+        case "sluicegate_analysis_samples":
+            return {"samples": int(value)} if target else {}
+        case "sluicegate_analysis_limit":
+            return {"limit": value}
+        case _:
+            return {"outcome": labels.get("outcome")} if value == 1 else {}
+
+
+class Source:
+    """The operator that leads, wherever it runs; it alone has values."""
+
+    def __init__(self, client: KubeClient, namespace: str, name: str) -> None:
+        """Prepare to look at the rollout of one ModelDeployment."""
+        self._client = client
+        self._about = (namespace, name)
+
+    async def look(self) -> Look:
+        """Asks every operator pod that can be seen; the first that has values answers."""
+        try:
+            pods = await self._pods()
+        except Forbidden as error:
+            return Look(why_not=f"the operator's pods may not be listed ({error.message})")
+        except KubeError as error:
+            return Look(why_not=f"the operator's pods cannot be listed ({error})")
+        if not pods:
+            return Look(why_not=f"no pod of the operator ({SELECTOR}) can be seen")
+        why = "the operator measures nothing of it now"
+        for namespace, name, port in pods:
+            try:
+                found = parsed(await self._client.through_pod(namespace, name, port, "/metrics"), *self._about)
+            except Forbidden as error:
+                return Look(why_not=f"it needs the right to get pods/proxy in namespace {namespace} ({error.message})")
+            except KubeError as error:
+                why = f"the metrics of pod {namespace}/{name} cannot be read ({error})"
+                continue
+            if found is not None:
+                return Look(found)
+        return Look(why_not=why)
+
+    async def _pods(self) -> list[tuple[str, str, int]]:
+        """(namespace, name, port of the metrics) of every operator pod, in all namespaces or in its usual one."""
+        try:
+            page = await self._client.list(POD, None, SELECTOR)
+        except Forbidden:
+            page = await self._client.list(POD, NAMESPACE, SELECTOR)
+        return [
+            (raw["metadata"]["namespace"], raw["metadata"]["name"], _port(raw))
+            for raw in page
+            if (raw.get("status") or {}).get("phase") == "Running" and "deletionTimestamp" not in raw["metadata"]
+        ]
+
+
+def _port(pod: Mapping[str, Any]) -> int:
+    for container in (pod.get("spec") or {}).get("containers") or ():
+        for port in container.get("ports") or ():
+            if port.get("name") == "health":
+                return int(port["containerPort"])
+    return PORT

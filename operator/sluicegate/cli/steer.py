@@ -1,0 +1,53 @@
+"""`sluicegate promote`, `abort`, `pause` and `resume`: what a person tells a rollout, written as annotations.
+
+The spec stays its owner's, so that GitOps has nothing to undo; what each command writes is decided in `orders`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from sluicegate.cli import cluster, orders
+from sluicegate.cli.annotate import Annotations, Named, annotate
+from sluicegate.cli.orders import Order
+from sluicegate.cli.revisions import History
+from sluicegate.kube.client import KubeClient
+
+
+def promote(options: argparse.Namespace) -> int:
+    """Goes on past the current step, with `--full` past all of them."""
+    return _give(options, lambda known: orders.promote(known, full=options.full))
+
+
+def abort(options: argparse.Namespace) -> int:
+    """Goes back to what serves."""
+    return _give(options, orders.abort)
+
+
+def pause(options: argparse.Namespace) -> int:
+    """Stays at the current step."""
+    return _give(options, orders.pause)
+
+
+def resume(options: argparse.Namespace) -> int:
+    """Ends what `pause` began."""
+    return _give(options, orders.resume)
+
+
+def _give(options: argparse.Namespace, decide: Callable[[History], Order]) -> int:
+    where = Named(cluster.namespace(options), options.name)
+
+    async def work(client: KubeClient) -> int:
+        given: list[Order] = []
+
+        def changes(known: History) -> Annotations:
+            given[:] = [decide(known)]
+            return given[0].annotations
+
+        await annotate(client, where, changes)
+        for line in given[0].told:
+            print(line)
+        return 0
+
+    return cluster.run(options, work)

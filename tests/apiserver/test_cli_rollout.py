@@ -1,0 +1,238 @@
+"""The live view of a rollout by steps and the commands that steer it, on a real API server; the rollout's state is written by hand."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge
+from sluicegate.kube import kinds
+from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.health import HealthServer
+
+from tests.apiserver.test_cli import Cli, _config, _until
+from tests.apiserver.world import FIRST, NODE
+from tests.unit.cli.stepping import METRICS, NEXT, OLD, STABLE, STEPS, revision
+
+pytestmark = pytest.mark.usefixtures("crd")
+PREFIX = "sluicegate.dev/"
+
+
+@pytest.fixture
+def cli(kubeconfig: str, namespace: str) -> Cli:
+    return Cli(kubeconfig, namespace)
+
+
+def _time(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Rollout:
+    """A ModelDeployment with steps, and the hand that plays the operator."""
+
+    def __init__(self, client: KubeClient, namespace: str) -> None:
+        self.client = client
+        self.namespace = namespace
+
+    async def make(self, **spec: Any) -> None:
+        rollout = {"steps": STEPS, "analysis": {"metrics": METRICS}}
+        wanted = {"model": {"uri": FIRST}, "rollout": rollout, **spec}
+        manifest = {"metadata": {"name": "churn", "namespace": self.namespace}, "spec": wanted}
+        await self.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
+
+    async def status(self, role: str = "Target", **rollout: Any) -> None:
+        """Writes where the rollout is."""
+        state = {"target": NEXT, "startedAt": _time(-300), "stepStartedAt": _time(-60), "weight": 25, **rollout}
+        status = {
+            "observedGeneration": 1,
+            "revisions": [
+                revision(NEXT, role, 8, weight=25, acceptedWeight=25),
+                revision(STABLE, "Stable", 7, weight=75, acceptedWeight=75),
+            ],
+            "rollout": state,
+        }
+        metadata = {"name": "churn", "namespace": self.namespace}
+        await self.client.apply(
+            kinds.MODEL_DEPLOYMENT,
+            {"metadata": metadata, "status": status},
+            manager="sluicegate-status",
+            subresource="status",
+        )
+
+    async def annotations(self) -> dict[str, str]:
+        found = await self.client.get(kinds.MODEL_DEPLOYMENT, self.namespace, "churn")
+        assert found is not None
+        annotations = found["metadata"].get("annotations") or {}
+        return {key.removeprefix(PREFIX): value for key, value in annotations.items()}
+
+    async def annotate(self, **values: str | None) -> None:
+        patch = {"metadata": {"annotations": {PREFIX + key: value for key, value in values.items()}}}
+        await self.client.merge_patch(kinds.MODEL_DEPLOYMENT, self.namespace, "churn", patch)
+
+
+@pytest.fixture
+async def rollout(client: KubeClient, namespace: str) -> Rollout:
+    return Rollout(client, namespace)
+
+
+class Values:
+    """What the operator measures, served as it serves it."""
+
+    def __init__(self, namespace: str) -> None:
+        self.registry = CollectorRegistry()
+        self._about = {"namespace": namespace, "name": "churn"}
+        self._gauges: dict[str, Gauge] = {}
+
+    def set(self, name: str, value: float, **labels: str) -> None:
+        every = {**self._about, **labels}
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(f"sluicegate_{name}", "Measured.", list(every), registry=self.registry)
+        self._gauges[name].labels(**every).set(value)
+
+
+def _address() -> str:
+    """An address of this machine that the API server takes for a pod's: it refuses loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        return str(probe.getsockname()[0])
+
+
+@contextlib.asynccontextmanager
+async def _operator_pod(client: KubeClient, namespace: str, values: Values) -> AsyncIterator[None]:
+    """A pod with the operator's labels, whose metrics this process serves."""
+    async with HealthServer({}, {}, values.registry, 0) as server:
+        labels = {"app.kubernetes.io/name": "sluicegate"}
+        ports = [{"name": "health", "containerPort": server.port}]
+        spec = {"nodeName": NODE, "containers": [{"name": "operator", "image": "example/operator:1", "ports": ports}]}
+        metadata = {"name": "sluicegate-0", "namespace": namespace, "labels": labels}
+        await client.create(kinds.POD, {"metadata": metadata, "spec": spec})
+        address = _address()
+        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
+        await client.merge_patch(kinds.POD, namespace, "sluicegate-0", {"status": status}, subresource="status")
+        yield
+
+
+async def test_the_live_view_of_a_rollout(
+    rollout: Rollout, cli: Cli, client: KubeClient, kubectl: Callable[..., Any], tmp_path: Path
+) -> None:
+    await rollout.make()
+    await rollout.status(phase="Holding", stepIndex=1, until=_time(3000), reason="Holding", message="Holds.")
+    alone = await cli.run("get", "churn")
+    assert alone.code == 0, alone
+    assert "Rollout    Holding at step 2 of 4 (25%, hold 10m)" in alone.out
+    assert f"sluicegate promote churn -n {cli.namespace}" in alone.out
+    assert "Not live, but what status has: no pod of the operator" in alone.out
+    assert "\x1b" not in alone.out
+
+    values = Values(cli.namespace)
+    values.set("analysis_value", 0.0031, metric="errors", side="target")
+    values.set("analysis_outcome", 1, metric="errors", outcome="Passed")
+    values.set("rollout_requests_share", 24.6, revision=NEXT)
+    async with _operator_pod(client, cli.namespace, values):
+        process = await cli.start("get", "churn", "--watch")
+        try:
+            first = await _until(process, "24.6% measured")
+            assert "✓ 1    5%" in first or "✓ 1" in await _until(process, "✓ 1")
+            await _until(process, "errors    Passed    0.31%")
+            values.set("analysis_value", 0.0123, metric="errors", side="target")
+            await _until(process, "errors    Passed    1.23%")
+            await rollout.status(
+                phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for a person."
+            )
+            await _until(process, "Because    Step 3 waits for a person.")
+            await _until(process, f"sluicegate promote churn -n {cli.namespace}   lets it go on to step 4")
+            await rollout.status(role="Stable", phase="Idle")
+            blocks = await _until(process, f"churn-{STABLE} #7")
+            while "Rollout" in blocks.rpartition("--- ")[2]:
+                blocks = await _until(process, f"churn-{STABLE} #7")
+        finally:
+            process.terminate()
+            await process.wait()
+
+        await rollout.status(phase="Holding", stepIndex=1, until=_time(3000), reason="Holding", message="Holds.")
+        where = ["-n", cli.namespace, "create"]
+        kubectl(*where, "serviceaccount", "guest")
+        kubectl(*where, "rolebinding", "guest", "--clusterrole=view", f"--serviceaccount={cli.namespace}:guest")
+        kubectl(
+            *where,
+            *("role", "reader", "--verb=get,list,watch"),
+            *("--resource=modeldeployments.sluicegate.dev", "--resource=events.events.k8s.io"),
+        )
+        kubectl(*where, "rolebinding", "reader", "--role=reader", f"--serviceaccount={cli.namespace}:guest")
+        token = kubectl(*where, "token", "guest").out.strip()
+        guest = Cli(_config(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
+        deadline = time.monotonic() + 30
+        while (told := await guest.run("get", "churn")).code != 0:
+            assert time.monotonic() < deadline, told
+        assert "Not live, but what status has: the operator's pods may not be listed" in told.out, told
+        assert "measured" not in told.out
+
+
+async def test_each_command_writes_its_annotation_and_nothing_else(rollout: Rollout, cli: Cli) -> None:
+    await rollout.make()
+    early = await cli.run("promote", "churn")
+    assert early.code == 1
+    assert "no rollout of churn is under way" in early.err
+    assert "the operator has not seen generation 1 of it yet" in early.err
+    await rollout.status(phase="Holding", stepIndex=1, until=_time(3000))
+    await rollout.annotate(abort=OLD)
+
+    said = await cli.run("promote", "churn")
+    assert said.code == 0, said
+    assert f"churn-{NEXT} #8 (churn/8) goes on past step 2 of 4 (25%, hold 10m)" in said.out
+    assert f"The annotation sluicegate.dev/abort named {OLD}" in said.out
+    assert await rollout.annotations() == {"promote": f"{NEXT}/2"}
+    again = await cli.run("promote", "churn")
+    assert "nothing was changed" in again.out
+    live = await rollout.client.get(kinds.MODEL_DEPLOYMENT, cli.namespace, "churn")
+    assert live is not None
+    assert "sluicegate-cli" in {each["manager"] for each in live["metadata"]["managedFields"]}
+
+    for command, words, left in (
+        (("pause", "churn"), "stays at step 2 of 4", {"pause": NEXT}),
+        (("resume", "churn"), "is over. It goes on from step 2 of 4", {}),
+        (("promote", "churn", "--full"), "takes over whole as soon as its pods can carry it", {"promote": NEXT}),
+        (("abort", "churn"), f"all requests go back to churn-{STABLE} #7", {"abort": NEXT}),
+    ):
+        told = await cli.run(*command)
+        assert told.code == 0, told
+        assert words in told.out
+        assert await rollout.annotations() == left
+    refused = await cli.run("promote", "churn")
+    assert refused.code == 1
+    assert "was aborted: `sluicegate retry churn`" in refused.err
+
+
+async def test_retry_lifts_an_abort_once_the_operator_has_seen_it(rollout: Rollout, cli: Cli) -> None:
+    await rollout.make()
+    await rollout.status(role="Failed", phase="RolledBack", stepIndex=1, reason="Aborted", message="Taken back.")
+    await rollout.annotate(abort=NEXT, promote=NEXT)
+    retrying = asyncio.create_task(cli.run("retry", "churn"))
+    deadline = time.monotonic() + 30
+    while (now := await rollout.annotations()) != {"retry": NEXT}:
+        assert time.monotonic() < deadline, now
+        await asyncio.sleep(0.1)
+    await rollout.status(phase="Waiting")
+    said = await retrying
+    assert said.code == 0, said
+    assert "is tried again, from step 1 (5%, hold 5m)" in said.out
+    assert await rollout.annotations() == {}
+
+
+async def test_a_declared_canary_is_not_promoted_but_aborted(rollout: Rollout, cli: Cli) -> None:
+    await rollout.make(rollout={}, canary={"weight": 10, "model": {"uri": "image:///opt/model-2"}})
+    await rollout.status(role="Canary", phase="Idle")
+    refused = await cli.run("promote", "churn")
+    assert refused.code == 1
+    assert "write what spec.canary changes into the base and remove spec.canary" in refused.err
+    said = await cli.run("abort", "churn")
+    assert said.code == 0, said
+    assert "gets no requests until spec.canary changes" in said.out
+    lifted = await cli.run("retry", "churn")
+    assert "gets what spec.canary gives it again" in lifted.out
+    assert await rollout.annotations() == {}
