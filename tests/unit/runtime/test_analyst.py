@@ -29,6 +29,7 @@ from tests.unit.adapters.loopback import serving
 
 PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+STEPS = [{"weight": 5, "mirror": {"percent": 100}}]
 ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05}
 SETTINGS = build([("test", {"prometheus": {"address": "http://prometheus:9090"}})])
 
@@ -139,8 +140,7 @@ class Here:
             for each, role in (("new", "Target"), ("old", "Stable"))
         ]
         metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(self._versions)}
-        steps = [{"weight": 50, "mirror": {}}]
-        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"analysis": analysis, "steps": steps}}
+        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"steps": STEPS, "analysis": analysis}}
         status = {"rollout": rollout, "revisions": revisions}
         self.resources.streamed({"metadata": metadata, "spec": spec, "status": status}, deleted=False)
 
