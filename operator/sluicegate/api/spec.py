@@ -196,8 +196,8 @@ class RuntimeSpec(ApiType, frozen=True):
     dependencies: Annotated[
         Literal["Image", "Install"] | None,
         doc(
-            "Where the model's Python requirements come from. `Image`: the image has them, and differences are reported. `Install`: they are "
-            "installed before the server starts. Default: Image."
+            "Where the model's Python requirements come from. `Image`: the image has them, and differences are reported. `Install`: exactly "
+            "they are installed before the server starts, for the runtime mlflow. Default: Image."
         ),
     ] = None
 
