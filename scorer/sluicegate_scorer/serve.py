@@ -199,6 +199,7 @@ def _fit(settings: ServerSettings) -> ServerSettings:
         name=os.environ.get("SLUICEGATE_MODEL_NAME") or settings.name,
         version=os.environ.get("SLUICEGATE_MODEL_VERSION") or settings.version,
         run_id=os.environ.get("SLUICEGATE_MODEL_RUN_ID") or settings.run_id,
+        pod_uid=os.environ.get("SLUICEGATE_POD_UID") or settings.pod_uid,
     )
 
 

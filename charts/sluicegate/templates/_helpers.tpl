@@ -50,6 +50,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- fail (printf "settings.gateway.parentRefs[%d] (%s) needs a namespace: it holds for resources of every namespace." $index $ref.name) -}}
 {{- end -}}
 {{- end -}}
+{{- range $name, $notification := .Values.settings.notifications -}}
+{{- if eq (empty $notification.url) (empty $notification.secret) -}}
+{{- fail (printf "settings.notifications.%s needs either url or secret: it says where to post." $name) -}}
+{{- end -}}
+{{- end -}}
 {{- $settings := deepCopy .Values.settings -}}
 {{- if .Values.watchNamespace -}}
 {{- $settings = set $settings "namespace" .Values.watchNamespace -}}

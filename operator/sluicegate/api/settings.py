@@ -73,6 +73,21 @@ class GatewaySettings(SettingsType, frozen=True):
     ] = ()
 
 
+class PrometheusSettings(SettingsType, frozen=True):
+    """The Prometheus server that analyses ask where spec.rollout.analysis.source.address is absent."""
+
+    address: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None,
+        doc("Its URL, such as http://prometheus.monitoring:9090, without credentials. Default: there is none."),
+    ] = None
+    secret: Annotated[
+        str | None,
+        doc(
+            "Secret in the operator's namespace with username and password, or token; ca.crt, or tls.crt and tls.key. Default: no credentials."
+        ),
+    ] = None
+
+
 class RuntimeSettings(SettingsType, frozen=True):
     """A runtime that the platform adds, or a change of a built-in one."""
 
@@ -83,6 +98,39 @@ class RuntimeSettings(SettingsType, frozen=True):
             "The scoring container as a Jinja2 text, with the context that docs/guide/runtimes.md lists. Default: the built-in template of that name."
         ),
     ] = None
+
+
+class NotificationSettings(SettingsType, frozen=True):
+    """Whom to tell what rollouts came to."""
+
+    url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None,
+        doc("Where to post, if the address is no secret. Default: the Secret has it."),
+    ] = None
+    secret: Annotated[
+        str | None,
+        doc(
+            "Secret in the operator's namespace whose key `url` is the address (Slack's is a secret), with the keys `authorization` (that header's "
+            "value) and `ca.crt` where they are needed."
+        ),
+    ] = None
+    format: Annotated[
+        Literal["JSON", "Slack"],
+        doc(
+            "`JSON`: an object, as docs/guide/notifications.md has it. `Slack`: a text that Slack, Mattermost and others show."
+        ),
+    ] = "JSON"
+    events: Annotated[
+        tuple[Literal["RolledBack", "Promoted", "Paused", "Failed"], ...],
+        Meta(min_length=1),
+        doc("What to tell."),
+    ] = ("RolledBack", "Promoted", "Paused", "Failed")
+    namespaces: Annotated[tuple[str, ...], doc("Of which namespaces. Default: all.")] = ()
+
+    def __post_init__(self) -> None:
+        """One address, from one place."""
+        if (self.url is None) == (self.secret is None):
+            raise ValueError("a notification needs either url or secret, which says where to post")
 
 
 LabelKey = Annotated[str, Meta(pattern=KEY_PATTERN, max_length=316)]
@@ -133,9 +181,13 @@ class Settings(SettingsType, frozen=True):
         ),
     ] = 30.0
     gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
+    prometheus: Annotated[PrometheusSettings, doc("Prometheus of analyses that name none.")] = PrometheusSettings()
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
     gpu: Annotated[
         dict[str, GpuSettings], doc("Labels and taints of nodes with accelerators, by the resource's domain.")
+    ] = {}
+    notifications: Annotated[
+        dict[str, NotificationSettings], doc("Whom to tell of rollbacks, promotions, pauses and failures, by name.")
     ] = {}
     workers: Annotated[int, Meta(ge=1, le=64), doc("Resources reconciled at the same time.")] = 8
     resync: Annotated[

@@ -134,6 +134,10 @@ class RolloutStatus(ApiType, frozen=True):
     reason: Annotated[Line | None, doc("Why it waits, or why it was rolled back, in one word.")] = None
     message: Annotated[Line | None, doc("The same in a sentence.")] = None
     verdict: Annotated[RolloutVerdict | None, doc("What the analysis last came to at this step.")] = None
+    retried: Annotated[
+        bool | None,
+        doc("Whether the annotation sluicegate.dev/retry was there already when it was rolled back: that one is spent."),
+    ] = None
 
 
 class ModelDeploymentStatus(ApiType, frozen=True):

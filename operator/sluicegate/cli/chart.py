@@ -53,7 +53,9 @@ class RbacValues(SettingsType, frozen=True):
 
     workload_secrets: Annotated[
         tuple[WorkloadSecrets, ...],
-        doc("Secrets that spec.model.inlineRegistry.secretRef may name, so that the operator may read them."),
+        doc(
+            "Secrets that spec.model.inlineRegistry.secretRef and spec.rollout.analysis.source.secretRef may name, so that the operator may read them."
+        ),
     ] = ()
     gateway_classes: Annotated[
         bool, doc("With watchNamespace: also let the operator read GatewayClasses; it needs them for mirroring alone.")

@@ -16,7 +16,15 @@ import msgspec
 import msgspec.inspect as mi
 
 from sluicegate.api.schema import description_of, optional
-from sluicegate.api.settings import GatewaySettings, GpuSettings, RegistrySettings, RuntimeSettings, Settings
+from sluicegate.api.settings import (
+    GatewaySettings,
+    GpuSettings,
+    NotificationSettings,
+    PrometheusSettings,
+    RegistrySettings,
+    RuntimeSettings,
+    Settings,
+)
 from sluicegate.api.traffic import ParentRef
 from sluicegate.cli.chart import Values, WorkloadSecrets, schema_file
 from sluicegate.cli.settings import ENVIRONMENT, scalars
@@ -44,7 +52,15 @@ def settings_page() -> str:
         flag = f"`--{field.name.replace('_', '-')}`" if scalar else "file only"
         variable = f"`{ENVIRONMENT}{field.name.upper()}`" if scalar else "file only"
         lines.append(_row(f"`{field.encode_name}`", flag, variable, _default(field), _description(field)))
-    for struct in (RegistrySettings, GatewaySettings, ParentRef, RuntimeSettings, GpuSettings):
+    for struct in (
+        RegistrySettings,
+        GatewaySettings,
+        ParentRef,
+        PrometheusSettings,
+        RuntimeSettings,
+        GpuSettings,
+        NotificationSettings,
+    ):
         lines += [
             "",
             f"## {struct.__name__}",
@@ -98,6 +114,7 @@ def metrics_page() -> str:
     metrics = Metrics()
     metrics.watch_queue(lambda: 0, lambda: 0.0)
     metrics.watch_resources(lambda: ())
+    metrics.watch_analyses(lambda: ())
     lines = [
         _GENERATED.format(source="runtime/metrics.py"),
         "# Metrics of the operator",

@@ -144,7 +144,8 @@ def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
         return None
     for entry in snapshot.resource.status.revisions:
         if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED, Role.FAILED):
-            return time_of(entry.released_at) or snapshot.now
+            since = time_of(entry.released_at) or snapshot.now
+            return min(since, snapshot.now)  # a clock that was set back must not make the delay longer
     return snapshot.now
 
 

@@ -52,6 +52,10 @@ class PodFacts:
     """When it was made, or ceased to be ready."""
     room: str = ""
     """Digest of what it asks of a node: pods with the same one can take each other's place."""
+    address: str = field(default="", compare=False)
+    """HOST:PORT of its scoring server; empty while it has no IP. No decision depends on it, so it wakes nobody."""
+    uid: str = field(default="", compare=False)
+    """What the scoring server knows its readers by."""
 
 
 @dataclass(frozen=True, slots=True)

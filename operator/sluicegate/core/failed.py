@@ -10,7 +10,7 @@ from __future__ import annotations
 from sluicegate.api import names
 from sluicegate.api.status import RevisionStatus, Role
 from sluicegate.core import deadline, rollout
-from sluicegate.core.annotations import named, pinned
+from sluicegate.core.annotations import pinned
 from sluicegate.core.facts import Problem, Snapshot
 
 OWN_FAULTS = frozenset({"ModelLoadFailed", "CrashLoopBackOff", "OOMKilled", "ContainerFailed"})
@@ -20,7 +20,7 @@ OWN_FAULTS = frozenset({"ModelLoadFailed", "CrashLoopBackOff", "OOMKilled", "Con
 def failed(snapshot: Snapshot, revision: str | None) -> bool:
     """Whether `revision`, which the spec asks for, is given up; the annotation `retry` that names it gives it another time."""
     asked = {each.revision for each in (snapshot.target, snapshot.canary) if each is not None}
-    if revision is None or revision not in asked or named(snapshot, names.ANNOTATION_RETRY) == revision:
+    if revision is None or revision not in asked or rollout.given_another_time(snapshot, revision):
         return False
     known = revision in snapshot.recorded(Role.FAILED) or rollout.rolled_back(snapshot, revision) is not None
     return known or _condemned(snapshot, revision)

@@ -68,7 +68,21 @@ def pod(obj: Raw) -> PodFacts:
         signature=signature.parse(told) if (told := fetched.get("signature")) else None,
         waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
         room=room(obj.get("spec") or {}),
+        address=_address(obj),
+        uid=metadata.get("uid", ""),
     )
+
+
+def _address(obj: Raw) -> str:
+    """Where the scoring server of a pod listens: the port called http, which all runtimes have."""
+    address = (obj.get("status") or {}).get("podIP") or ""
+    for container in (obj.get("spec") or {}).get("containers") or ():
+        for port in container.get("ports") or ():
+            if address and port.get("name") == "http":
+                return (
+                    f"[{address}]:{port['containerPort']}" if ":" in address else f"{address}:{port['containerPort']}"
+                )
+    return ""
 
 
 def _fetched(obj: Raw) -> dict[str, str]:

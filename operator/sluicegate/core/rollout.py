@@ -182,7 +182,7 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutSta
         if not seen.able:
             return _phase(state, "Scaling", "WaitingForPods", f"Pods are started for {words(wanted)} first.")
         return _phase(state, "Shifting", "ShiftingTraffic", f"{words(wanted)} is on its way to the gateway.")
-    accepted = _accepted_at(snapshot, state)
+    accepted, before = _accepted_at(snapshot, state), state.accepted_at
     state = msgspec.structs.replace(
         state, accepted_at=text(accepted), verdict=verdict_of(snapshot, state, text(accepted))
     )
@@ -192,6 +192,8 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutSta
     state = msgspec.structs.replace(state, until=text(until) if until is not None else None)
     if (waits := _waits(snapshot, state, step, until)) is not None:
         return waits
+    if before is None and judged(snapshot, wanted):  # what judged is about a time that status must know first
+        return _phase(state, "Holding", "Inconclusive", "The analysis has not passed yet, so the step is held.")
     return _entered(snapshot, state, index + 1)
 
 
@@ -288,15 +290,27 @@ def _condemned(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutS
     if reading is not None and reading.outcome is Outcome.FAILED:
         measured = reading.decisive
         said = f"{measured.metric}: {measured.message}" if measured is not None else "its analysis failed."
-        verdict = verdict_of(snapshot, state, state.accepted_at or "")
-        return msgspec.structs.replace(
-            _phase(state, ROLLED_BACK, ROLLED_BACK, f"It was rolled back {where}: {said}"), until=None, verdict=verdict
-        )
-    if seen.fault is not None and state.weight is not None:
-        return msgspec.structs.replace(
-            _phase(state, ROLLED_BACK, ROLLED_BACK, f"It was rolled back {where}: {seen.fault}"), until=None
-        )
-    return None
+    elif seen.fault is not None:
+        said = seen.fault
+    else:
+        return None
+    verdict = verdict_of(snapshot, state, state.accepted_at or "")
+    spent = named(snapshot, names.ANNOTATION_RETRY) == state.target or None
+    back = _phase(state, ROLLED_BACK, ROLLED_BACK, f"It was rolled back {where}: {said}")
+    return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
+
+
+def given_another_time(snapshot: Snapshot, revision: str) -> bool:
+    """Whether the annotation `retry` names a revision, and was not there already when it was rolled back."""
+    found = rolled_back(snapshot, revision)
+    spent = found is not None and bool(found.retried)
+    return named(snapshot, names.ANNOTATION_RETRY) == revision and not spent
+
+
+def unspent(snapshot: Snapshot, state: RolloutStatus) -> RolloutStatus:
+    """A rollout that was taken back, ready for another `retry` once the last one is gone."""
+    there = named(snapshot, names.ANNOTATION_RETRY) == state.target
+    return state if there or not state.retried else msgspec.structs.replace(state, retried=None)
 
 
 def rolled_back(snapshot: Snapshot, revision: str | None) -> RolloutStatus | None:

@@ -206,8 +206,9 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: problems.Judgement) -> R
     if plan.lineup.stepped and plan.target is not None:
         return rollout.advance(snapshot, plan.target, steps.seen(snapshot, plan))
     taken_back = rollout.rolled_back(snapshot, snapshot.target.revision)
-    if taken_back is not None and failed.failed(snapshot, snapshot.target.revision):
-        return taken_back
+    wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # by a pin
+    if taken_back is not None and not wanted_all_the_same and failed.failed(snapshot, snapshot.target.revision):
+        return rollout.unspent(snapshot, taken_back)
     if plan.target is not None:
         through = rollout.state_of(snapshot, plan.target)
         if through is not None and snapshot.resource.spec.rollout.steps and not snapshot.resource.spec.paused:

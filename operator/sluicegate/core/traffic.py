@@ -64,7 +64,10 @@ def split_of(snapshot: Snapshot, lineup: Lineup) -> Split | None:
     if wanted.weight(stable) > now.weight(stable):
         if not snapshot.endpoints.get(names.child_name(snapshot.resource.metadata.name, stable)):
             return now if whole else None
-        serving = whole and all(snapshot.able_pods(each) for each in now.weights)
+        able = [each for each in now.weights if snapshot.able_pods(each)]
+        if whole and able and not snapshot.able_pods(stable):
+            return now  # the slices lag behind its pods, and somebody else answers
+        serving = whole and len(able) == len(now.weights)
         if serving and not _can_carry(snapshot, stable, wanted.weight(stable)):
             return now
     return wanted

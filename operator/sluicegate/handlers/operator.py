@@ -15,6 +15,9 @@ from typing import Any
 
 from sluicegate import __version__
 from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.prometheus import Prometheus
+from sluicegate.adapters.recent_answers import AnswerReader
+from sluicegate.adapters.scrape import PodScraper
 from sluicegate.api.settings import Settings
 from sluicegate.handlers import stream
 from sluicegate.handlers.watchdog import Watchdog
@@ -24,6 +27,7 @@ from sluicegate.kube.events import EventRecorder
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.kube.lease import Elector
 from sluicegate.kube.transport import ClientOptions
+from sluicegate.runtime.analyst import Analyst, Sources
 from sluicegate.runtime.apply import Applier
 from sluicegate.runtime.caches import Caches
 from sluicegate.runtime.clock import SteadyClock
@@ -31,10 +35,13 @@ from sluicegate.runtime.follow import Follower
 from sluicegate.runtime.gather import Gatherer, names_gateway
 from sluicegate.runtime.health import HealthServer
 from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.notifier import Notifier
+from sluicegate.runtime.pairs import PodPairs
 from sluicegate.runtime.queue import WorkQueue
 from sluicegate.runtime.reconciler import Parts, Reconciler
 from sluicegate.runtime.registries import Registries, Resolver
 from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.servers import Servers
 from sluicegate.runtime.webhooks import Webhooks, WebhookServer
 from sluicegate.runtime.writeback import WriteBack
 
@@ -42,6 +49,8 @@ logger = logging.getLogger(__name__)
 Key = tuple[str, str]
 
 LEASE = "sluicegate-operator"
+FLUSH = 3.0
+"""Seconds that notifications under way get when the operator stops."""
 SILENCE_LIMIT = 420.0
 """Seconds without a sign of life after which a watch counts as dead; watches end by themselves within 225 s."""
 
@@ -81,20 +90,30 @@ class Operator:
         platform = {ref.namespace for ref in settings.gateway.parent_refs if ref.namespace}
         self.caches = Caches(client, settings.namespace, settings.resync, platform)
         self._pool = RegistryPool()
+        self._scraper, self._prometheus, self._answers = PodScraper(), Prometheus(), AnswerReader()
+        measured = Sources(
+            self.caches.pods_of,
+            self._scraper,
+            Servers(client, settings, self._prometheus),
+            lambda subject: PodPairs(subject, self.caches.pods_of, self._answers),
+        )
+        self._analyst = Analyst(self.resources, measured, self._wake)
         self._events = EventRecorder(client, "sluicegate.dev/operator", socket.gethostname(), time.monotonic)
         self._watchdog = Watchdog(client, self.resources, settings.namespace, settings.resync)
         registries = Registries(client, settings)
         self._follower = Follower(self.resources, registries, self._pool, self.queue.add)
         self._follower.observer = metrics
         self._write_back = WriteBack(self.resources, registries, self._pool, settings)
+        self._notifier = Notifier(client, settings, metrics.on_notification)
         resolver = Resolver(registries, settings, self._pool, self._follower)
         parts = Parts(
             client=client,
             resources=self.resources,
-            gatherer=Gatherer(self.caches, self.resources, resolver, settings),
+            gatherer=Gatherer(self.caches, self.resources, resolver, settings, self._analyst.reading),
             applier=Applier(client, self.caches),
             events=self._events,
             metrics=metrics,
+            notifier=self._notifier,
         )
         self._events.busy = lambda: self.queue.depth > 0
         self._clock = SteadyClock(time.monotonic)
@@ -103,6 +122,7 @@ class Operator:
         self._started = False
         metrics.watch_queue(lambda: self.queue.depth, lambda: self.queue.oldest_age)
         metrics.watch_resources(self.resources.items)
+        metrics.watch_analyses(self._analyst.judged)
 
     def live(self) -> dict[str, Callable[[], str | None]]:
         """Checks of /healthz."""
@@ -166,6 +186,8 @@ class Operator:
             asyncio.create_task(self._watchdog.run(), name="watchdog"),
             asyncio.create_task(self._follower.run(self._settings.follow_interval), name="follower"),
             asyncio.create_task(self._write_back.run(), name="write-back"),
+            asyncio.create_task(self._notifier.run(), name="notifier"),
+            asyncio.create_task(self._analyst.run(), name="analyst"),
         ]
         self._started = True
         workers: list[asyncio.Task[None]] = []
@@ -185,10 +207,12 @@ class Operator:
                 await asyncio.wait([streaming], timeout=5.0)
                 background.append(streaming)
             await self._events.flush()
+            await self._notifier.flush(FLUSH)
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await self._pool.aclose()
+            clients = (self._pool, self._scraper, self._prometheus, self._answers)
+            await asyncio.gather(*(each.aclose() for each in clients))
 
     async def _crd(self, stop: asyncio.Event) -> None:
         """Waits for the CRD: kopf looks for its resource once, at its start."""

@@ -17,7 +17,7 @@ import msgspec
 
 from sluicegate.api import names
 from sluicegate.core import observe
-from sluicegate.core.facts import GatewayFacts
+from sluicegate.core.facts import GatewayFacts, PodFacts
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings
@@ -185,6 +185,10 @@ class Caches:
     def facts(self, kind: Kind, owner: Key) -> Iterable[Any]:
         """Facts of the children of one kind that belong to a revision."""
         return (child.facts for child in self.owned(kind, owner) if child.revision)
+
+    def pods_of(self, owner: Key, revision: str) -> list[PodFacts]:
+        """The pods of a revision, those on their way out too."""
+        return [each.facts for each in self.pods.owned(owner) if each.facts.revision == revision]
 
     def gateway(self, namespace: str, name: str) -> GatewayFacts:
         """A Gateway, or the fact that it does not exist."""

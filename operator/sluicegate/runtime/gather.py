@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.core import observe
+from sluicegate.core.analysis.reading import Reading
 from sluicegate.core.canary import canary_view
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
 from sluicegate.core.follow import concerns_registry
@@ -45,12 +46,20 @@ class Gathered:
 class Gatherer:
     """Makes snapshots."""
 
-    def __init__(self, caches: Caches, resources: Resources, resolver: Resolves, settings: Settings) -> None:
-        """Nothing is read before `gather`."""
+    def __init__(
+        self,
+        caches: Caches,
+        resources: Resources,
+        resolver: Resolves,
+        settings: Settings,
+        reading: Callable[[tuple[str, str]], Reading | None] = lambda _: None,
+    ) -> None:
+        """Nothing is read before `gather`; `reading` says what the analysis of a resource has come to."""
         self._caches = caches
         self._resources = resources
         self._resolver = resolver
         self._settings = settings
+        self._reading = reading
 
     async def gather(self, resource: ModelDeployment, now: Callable[[], datetime]) -> Gathered:
         """All that is known of `resource`.
@@ -114,6 +123,7 @@ class Gatherer:
             gateways=tuple(self._gateways(resource)),
             gateway_api=caches.children[kinds.HTTP_ROUTE].available,
             rival=self._rival(resource),
+            reading=self._reading(key),
         )
 
     def _gateways(self, resource: ModelDeployment) -> list[GatewayFacts]:

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sluicegate.api.resource import ModelDeployment
+from sluicegate.runtime.analyst import Judged
 
 WRITES = frozenset({"apply", "patch", "create", "update", "delete"})
 
@@ -61,6 +62,13 @@ class Metrics:
             "Followed URIs that have come to mean another version.",
             registry=self.registry,
         )
+        self.notifications = Counter(
+            "sluicegate_notifications_total",
+            "Notifications by destination and outcome: sent, retried (after a failed attempt), refused, expired (not taken for too long), "
+            "dropped (too many waited), lost (at the operator's end).",
+            ["destination", "outcome"],
+            registry=self.registry,
+        )
         self.leading = Gauge("sluicegate_leading", "1 while this process holds the Lease.", registry=self.registry)
 
     def on_request(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
@@ -79,6 +87,10 @@ class Metrics:
         """Counts one delivery."""
         self.webhooks.labels(registry, outcome).inc()
 
+    def on_notification(self, destination: str, outcome: str) -> None:
+        """Counts what became of a notification, or of one attempt."""
+        self.notifications.labels(destination, outcome).inc()
+
     def watch_queue(self, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Reads the work queue at each scrape."""
         Gauge("sluicegate_queue_depth", "Resources waiting to be reconciled.", registry=self.registry).set_function(
@@ -91,6 +103,53 @@ class Metrics:
     def watch_resources(self, resources: Callable[[], Iterable[ModelDeployment]]) -> None:
         """Counts resources by condition at each scrape."""
         self.registry.register(_Conditions(resources))
+
+    def watch_analyses(self, judged: Callable[[], Iterable[Judged]]) -> None:
+        """Shows at each scrape what the analyses that run have measured; a series goes with its step."""
+        self.registry.register(_Analyses(judged))
+
+
+class _Analyses(Collector):
+    def __init__(self, judged: Callable[[], Iterable[Judged]]) -> None:
+        self._judged = judged
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["namespace", "name", "metric"]
+        value = GaugeMetricFamily(
+            "sluicegate_analysis_value",
+            "What a metric of a running analysis is, of the new version (target) and stable, in its own unit.",
+            labels=[*labels, "side"],
+        )
+        limit = GaugeMetricFamily(
+            "sluicegate_analysis_limit", "Largest value of the metric that would pass.", labels=labels
+        )
+        samples = GaugeMetricFamily(
+            "sluicegate_analysis_samples", "Requests (rows, pairs) of the new version that it is from.", labels=labels
+        )
+        outcome = GaugeMetricFamily(
+            "sluicegate_analysis_outcome",
+            "1 for what the metric comes to: Passed, Failed or Inconclusive.",
+            labels=[*labels, "outcome"],
+        )
+        share = GaugeMetricFamily(
+            "sluicegate_rollout_requests_share",
+            "Percent of the requests that a revision has answered within the analysis's window, of its own and stable's.",
+            labels=["namespace", "name", "revision"],
+        )
+        for judged in self._judged():
+            key = judged.subject.key
+            for each in judged.reading.measurements:
+                names = [*key, each.metric]
+                for side, found in (("target", each.value), ("stable", each.stable)):
+                    if found is not None:
+                        value.add_metric([*names, side], found)
+                if each.limit is not None:
+                    limit.add_metric(names, each.limit)
+                samples.add_metric(names, each.samples)
+                outcome.add_metric([*names, each.outcome.value], 1)
+            for revision, percent in judged.shares.items():
+                share.add_metric([*key, revision], percent)
+        yield from (value, limit, samples, outcome, share)
 
 
 class _Conditions(Collector):

@@ -25,6 +25,7 @@ from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.runtime.apply import Applied, Applier
 from sluicegate.runtime.gather import Gatherer
 from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.notifier import Notifier
 from sluicegate.runtime.queue import Closed, WorkQueue
 from sluicegate.runtime.resources import Resources
 
@@ -48,6 +49,7 @@ class Parts:
     applier: Applier
     events: EventRecorder
     metrics: Metrics
+    notifier: Notifier
 
 
 class Reconciler:
@@ -146,3 +148,4 @@ class Reconciler:
             self._parts.metrics.model_changes.inc()
         for severity, reason, message in announcements(resource.status, status):
             self._parts.events.record(about, severity, reason, message, "Reconcile")
+        self._parts.notifier.watch(resource, status, self._now())

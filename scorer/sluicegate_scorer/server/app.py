@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
+from sluicegate_scorer.server import answers
 from sluicegate_scorer.server import metrics as exposition
 from sluicegate_scorer.server.asgi import (
     JSON,
@@ -59,11 +60,13 @@ class Application:
 
     Attributes:
         draining: set once SIGTERM came; clients are then asked to reconnect elsewhere.
+        answers: what was answered lately, where somebody compares it.
     """
 
     def __init__(self, general: General, batcher: Batcher | None, settings: ServerSettings) -> None:
         self.draining = False
         self.metrics = Metrics()
+        self.answers = answers.Answers(settings.pod_uid)
         self.general = general
         self._settings = settings
         self._workers = Workers(settings.limits)
@@ -108,6 +111,9 @@ class Application:
                     return
                 if path == "/metrics":
                     await reply(send, Answer(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
+                    return
+                if path == answers.PATH and self.answers.admits(scope):
+                    await reply(send, self.answers.read(scope["query_string"]), self.draining)
                     return
             if path == "/v2" or path.startswith("/v2/"):
                 await self._open_inference(scope, receive, send)
@@ -155,7 +161,7 @@ class Application:
                 else:
                     metrics = self.metrics
                     metrics.paths["fast"] += 1
-                    if self._logged:
+                    if self._logged or self.answers.recording:
                         await self._finish(Answer(200, fast), (endpoint, scope, body, began), send)
                         return
                     metrics.request("invocations", 200, None, time.perf_counter() - began)
@@ -195,6 +201,8 @@ class Application:
         endpoint, scope, body, began = request
         took = time.perf_counter() - began
         self.metrics.request(endpoint, answer.status, answer.error, took)
+        if self.answers.recording:
+            self.answers.keep(scope, body, answer)
         if self._logged:
             self._log.write(scope, body, answer, took)
         await reply(send, answer, self.draining)

@@ -70,6 +70,7 @@ class ServerSettings:
         name: the model's name for metrics and V2.
         version: its version, empty where unknown.
         run_id: the run that made it, empty where unknown.
+        pod_uid: the pod's UID, which who reads recent answers has to know; where it is empty nobody can.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -80,3 +81,4 @@ class ServerSettings:
     name: str = "model"
     version: str = ""
     run_id: str = ""
+    pod_uid: str = ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sluicegate.api import duration
 from sluicegate.api.status import RevisionStatus, Role
 from sluicegate.core import guard, replace
+from sluicegate.core.annotations import pinned
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Autoscaled, Plan
 
@@ -68,4 +69,4 @@ def _check_promotion(world: World, snapshot: Snapshot, plan: Plan) -> None:
         f"{snapshot.resource.metadata.name}-{plan.stable}", frozenset()
     ) & snapshot.ready_pods(plan.stable)
     assert len(listed) >= replace.needed(snapshot, plan.stable, before), "promoted before it can carry the traffic"
-    assert not snapshot.resource.spec.paused, "promoted while paused"
+    assert not snapshot.resource.spec.paused or pinned(snapshot) == plan.stable, "promoted while paused"

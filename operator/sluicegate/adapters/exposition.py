@@ -1,0 +1,82 @@
+"""The counters of a scoring pod, from the text of its /metrics.
+
+Hundreds of pods are read every few seconds, so the labels of a series are parsed once and remembered by their text, and lines that
+nobody asked for are passed over.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from sluicegate.core.analysis.counts import FEATURE, LATENCY, PREDICTION, REQUESTS, PodCounts, Series
+
+PREFIX: Final = "sluicegate_scorer_"
+REQUESTS_TOTAL: Final = f"{PREFIX}requests_total"
+SECONDS_BUCKET: Final = f"{PREFIX}request_duration_seconds_bucket"
+PROFILE_BIN: Final = f"{PREFIX}profile_bin_total"
+_STARTED: Final = "process_start_time_seconds"
+_NAMES: Final = {REQUESTS: REQUESTS_TOTAL, LATENCY: SECONDS_BUCKET, FEATURE: PROFILE_BIN, PREDICTION: PROFILE_BIN}
+
+
+class NotOurs(ValueError):
+    """The text has none of the scoring server's counters; the sentence says what it is instead."""
+
+
+def parse(text: str, kinds: Iterable[str]) -> PodCounts:
+    """The counters of the given kinds.
+
+    Raises:
+        NotOurs: there is not even a counter of requests.
+    """
+    wanted = frozenset(kinds) | {REQUESTS}
+    names = tuple({_NAMES[kind] + "{" for kind in wanted})
+    counts: dict[Series, float] = {}
+    started = 0.0
+    for line in text.splitlines():
+        if line.startswith(names):
+            labelled, _, value = line.rpartition(" ")
+            series = _series(labelled)
+            if series is not None and series[0] in wanted:
+                counts[series] = counts.get(series, 0.0) + _number(value)
+        elif line.startswith(_STARTED):
+            started = _number(line.rpartition(" ")[2])
+    if not any(series[0] == REQUESTS for series in counts):
+        raise NotOurs("its /metrics has no sluicegate_scorer_requests_total")
+    return PodCounts(counts, started)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) and value >= 0 else 0.0
+
+
+@lru_cache(maxsize=65536)
+def _series(labelled: str) -> Series | None:
+    """What a line's name and labels count; None where they are malformed, or nothing that is looked at."""
+    try:
+        samples = [each for family in text_string_to_metric_families(f"{labelled} 0\n") for each in family.samples]
+    except ValueError:
+        return None
+    return of_labels(samples[0].name, samples[0].labels) if len(samples) == 1 else None
+
+
+def of_labels(name: str, labels: dict[str, str]) -> Series | None:
+    """The series of a sample's name and labels; None where it is nothing that is looked at."""
+    try:
+        if name == REQUESTS_TOTAL:
+            return (REQUESTS, labels["error_class"])
+        if name == SECONDS_BUCKET:
+            return (LATENCY, repr(float(labels["le"])))
+        if name == PROFILE_BIN and labels["kind"] in (FEATURE, PREDICTION):
+            return (labels["kind"], labels["name"], labels["bin"])
+    except (KeyError, ValueError):
+        return None
+    return None

@@ -1,0 +1,296 @@
+"""The verdict on one metric.
+
+For shares and latencies, two spans are looked at. The window decides where it proves either way: over the limit is Failed, under it is
+Passed. Otherwise the whole step has the word: Failed where it proves to be over the limit, Passed where its value is within it,
+and Inconclusive in between, which more requests will settle. So chance condemns nobody, a lucky minute does not acquit a bad
+version, and a good one passes with what requests there are. Decision 0016 has the reasons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from sluicegate.api.rollout import AnalysisMetric
+from sluicegate.core.analysis import chance, counts, distance
+from sluicegate.core.analysis.counts import Counts, Histogram
+from sluicegate.core.analysis.evidence import Evidence
+from sluicegate.core.analysis.reading import Measurement, Outcome
+from sluicegate.core.analysis.words import number, seconds, share
+
+DEFAULT_CLASSES = ("model", "server", "timeout")
+QUANTILES = {"LatencyP50": 0.5, "LatencyP95": 0.95, "LatencyP99": 0.99}
+_PROFILE = {"Drift": counts.PREDICTION, "FeatureDrift": counts.FEATURE}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one span shows."""
+
+    value: float
+    samples: int
+    stable: float | None
+    limit: float
+    """The largest value that is within."""
+    over: bool
+    """Proven to be over the limit."""
+    under: bool
+    """Proven to be under it."""
+    within: bool
+    """Not over it, proven or not."""
+    message: str
+
+
+def judge(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+    """What `metric` comes to."""
+    if metric.type == "Query":
+        found = _query(metric, evidence)
+    elif metric.type in ("Disagreement", "LargestDifference"):
+        found = _pairs(metric, evidence)
+    elif evidence.trouble is not None:
+        found = _inconclusive(metric, evidence.trouble)
+    elif metric.type in _PROFILE:
+        found = _drift(metric, evidence)
+    else:
+        found = _counted(metric, evidence)
+    if found.outcome is Outcome.PASSED and evidence.blind is not None and metric.type != "Query":
+        found = replace(found, outcome=Outcome.INCONCLUSIVE, message=evidence.blind)
+    return replace(found, dry_run=metric.dry_run)
+
+
+def relative(metric: AnalysisMetric) -> bool:
+    """Whether a metric needs stable's measurements."""
+    return metric.ratio is not None or metric.type in _PROFILE
+
+
+def _inconclusive(metric: AnalysisMetric, message: str, samples: float = 0.0) -> Measurement:
+    return Measurement(metric.name, Outcome.INCONCLUSIVE, samples=round(samples), limit=metric.limit, message=message)
+
+
+def _few(metric: AnalysisMetric, target: float, stable: float, what: str = "requests") -> str | None:
+    """What is missing for a verdict, or None."""
+    if round(target) < metric.min_samples:
+        return f"{round(target)} of the {metric.min_samples} {what} of the new version that minSamples asks for."
+    if relative(metric) and round(stable) < metric.min_samples:
+        return f"{round(stable)} of the {metric.min_samples} {what} of stable that minSamples asks for."
+    return None
+
+
+def _counted(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+    """A share of failed requests, or a latency."""
+    if relative(metric) and evidence.stable_trouble is not None:
+        return _inconclusive(metric, evidence.stable_trouble)
+    look = _errors if metric.type == "ErrorRate" else _latency
+    target, stable = evidence.target, evidence.stable
+    few = _few(metric, counts.requests(target.step), counts.requests(stable.step))
+    if few is not None:
+        return _inconclusive(metric, few, counts.requests(target.step))
+    step, recent = look(metric, target.step, stable.step), None
+    if _few(metric, counts.requests(target.recent), counts.requests(stable.recent)) is None:
+        recent = look(metric, target.recent, stable.recent)
+    if step is None:
+        return _inconclusive(metric, "The pods count no latencies.")
+    if recent is not None and (recent.over or recent.under):
+        return _measured(metric, recent, Outcome.FAILED if recent.over else Outcome.PASSED)
+    if step.over or step.within:
+        return _measured(metric, step, Outcome.FAILED if step.over else Outcome.PASSED)
+    return _measured(metric, step, Outcome.INCONCLUSIVE, " So few requests do not prove it.")
+
+
+def _measured(metric: AnalysisMetric, found: _Found, outcome: Outcome, more: str = "") -> Measurement:
+    return Measurement(
+        metric.name,
+        outcome,
+        found.value,
+        found.stable,
+        found.limit if math.isfinite(found.limit) else None,
+        found.samples,
+        f"{found.message}{more}",
+    )
+
+
+def _errors(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found:
+    classes = metric.error_classes or DEFAULT_CLASSES
+    tries, hits = counts.requests(target), counts.failed(target, classes)
+    others, theirs = counts.requests(stable), counts.failed(stable, classes)
+    over, under, within, limits = [], [], [], []
+    if metric.limit is not None:
+        limits.append(metric.limit)
+        over.append(chance.above(hits, tries, metric.limit))
+        under.append(chance.below(hits, tries, metric.limit))
+        within.append(hits <= metric.limit * tries)
+    if metric.ratio is not None:
+        fair = chance.relative_share(tries, others, metric.ratio)
+        # One failed request alone is no excess, however few stable had.
+        allowed = max(1.0 / tries, metric.ratio * theirs / others)
+        limits.append(allowed)
+        over.append(hits > allowed * tries and chance.tail(hits, hits + theirs, fair) <= chance.DOUBT)
+        under.append(chance.below(hits, hits + theirs, fair))
+        within.append(hits <= allowed * tries)
+    rate = theirs / others if others else None
+    kinds = ", ".join(f"{each} {round(target.get((counts.REQUESTS, each), 0.0))}" for each in classes)
+    compared = f"; {share(rate)} of stable's {round(others)}" if metric.ratio is not None and rate is not None else ""
+    return _Found(
+        hits / tries,
+        round(tries),
+        rate,
+        min(limits),
+        over=any(over),
+        under=all(under),
+        within=all(within),
+        message=f"{share(hits / tries)} of {round(tries)} requests failed ({kinds}){compared}; {share(min(limits))} would pass.",
+    )
+
+
+def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found | None:
+    """A quantile is over a limit where more than its share of the requests is slower than the limit: a share, again.
+
+    A histogram knows that share at its bounds only, so each limit is taken at the next bound above it.
+    """
+    rank = QUANTILES[metric.type]
+    slow = 1.0 - rank
+    mine, theirs = Histogram.of(target), Histogram.of(stable)
+    value, other = mine.quantile(rank), theirs.quantile(rank)
+    if value is None:
+        return None
+    over, under, limits = [], [], []
+    if metric.limit is not None:
+        limits.append(mine.next_bound(metric.limit))
+        over.append(chance.above(mine.slower(limits[0]), mine.total, slow))
+        under.append(chance.below(mine.slower(limits[0]), mine.total, slow))
+    if metric.ratio is not None:
+        if other is None:
+            return None
+        least, most = _range(theirs, slow)
+        limits.append(mine.next_bound(metric.ratio * other))
+        over.append(chance.above(mine.slower(max(limits[-1], mine.next_bound(metric.ratio * most))), mine.total, slow))
+        under.append(chance.below(mine.slower(mine.last_bound(metric.ratio * least)), mine.total, slow))
+    limit = min(limits)
+    compared = f"; stable's is {seconds(other)}" if metric.ratio is not None and other is not None else ""
+    return _Found(
+        value,
+        round(mine.total),
+        other,
+        limit,
+        over=any(over),
+        under=all(under),
+        within=value <= limit,
+        message=f"{metric.type.removeprefix('Latency').lower()} is {seconds(value)} over {round(mine.total)} requests{compared}; {seconds(limit)} would pass.",
+    )
+
+
+def _range(histogram: Histogram, slow: float) -> tuple[float, float]:
+    """The bounds that a quantile is proven to be above and not above."""
+    least, most = 0.0, float("inf")
+    for bound in histogram.bounds:
+        slower = histogram.slower(bound)
+        if chance.above(slower, histogram.total, slow):
+            least = bound
+        if chance.below(slower, histogram.total, slow):
+            most = min(most, bound)
+    return least, most
+
+
+def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+    """How far the distributions of both versions' values are apart, over the whole step."""
+    if evidence.stable_trouble is not None:
+        return _inconclusive(metric, evidence.stable_trouble)
+    kind = _PROFILE[metric.type]
+    mine, theirs = (counts.columns(side.step, kind) for side in (evidence.target, evidence.stable))
+    common = sorted(mine.keys() & theirs.keys())
+    if not common:
+        return _inconclusive(metric, _no_profile(kind, mine, theirs))
+    rows, others = (_rows(side, common) for side in (mine, theirs))
+    few = _few(metric, rows, others, "counted rows")
+    if few is not None:
+        return _inconclusive(metric, few, rows)
+    limit, statistic = metric.limit or 0.0, metric.statistic or "PSI"
+    found = {each: distance.drift(theirs[each], mine[each], statistic, limit, len(common)) for each in common}
+    worst = max(common, key=lambda each: (found[each].over, found[each].value))
+    over = found[worst].over
+    outcome = Outcome.FAILED if over else Outcome.INCONCLUSIVE
+    if not over and max(each.value for each in found.values()) <= limit:
+        outcome = Outcome.PASSED
+    value = found[worst].value
+    return Measurement(
+        metric.name,
+        outcome,
+        value,
+        None,
+        limit,
+        round(rows),
+        f"{statistic} of {kind} {worst} is {number(value)} between {round(rows)} rows of the new version and {round(others)} of stable; {number(limit)} would pass."
+        + (" So few rows do not prove it." if outcome is Outcome.INCONCLUSIVE else ""),
+    )
+
+
+def _rows(side: Mapping[str, Mapping[str, float]], common: Iterable[str]) -> float:
+    return min(sum(side[each].values()) for each in common)
+
+
+def _no_profile(kind: str, mine: Mapping[str, object], theirs: Mapping[str, object]) -> str:
+    if mine and theirs:
+        return f"The two versions' profiles have no {kind} in common."
+    who = "The new version has" if theirs else "Stable has" if mine else "Neither version has"
+    return (
+        f"{who} no reference profile that {kind}s are counted by: log one with the model, "
+        "by sluicegate_scorer.profile.log_profile(data, predictions, model)."
+    )
+
+
+def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+    """Answers of both versions to the same requests."""
+    pairs = evidence.pairs
+    if pairs is None:
+        return _inconclusive(metric, evidence.pairs_trouble or "No mirrored requests have been compared yet.")
+    if pairs.compared < metric.min_samples:
+        return _inconclusive(
+            metric,
+            f"{pairs.compared} of the {metric.min_samples} mirrored requests that minSamples asks for.",
+            pairs.compared,
+        )
+    limit = metric.limit or 0.0
+    example = f" {pairs.example}" if pairs.example else ""
+    if metric.type == "LargestDifference":
+        if pairs.largest is None:
+            words = "The answers hold no numbers at the same places: use type Disagreement."
+            return _inconclusive(metric, words + example, pairs.compared)
+        outcome = Outcome.FAILED if pairs.largest > limit or pairs.unlike else Outcome.PASSED
+        if pairs.unlike:
+            example = f" {pairs.unlike} pairs differ in what is no number.{example}"
+        text = f"The largest difference in {pairs.compared} pairs of answers is {number(pairs.largest)}; {number(limit)} would pass."
+        return Measurement(metric.name, outcome, pairs.largest, None, limit, pairs.compared, text + example)
+    outcome = Outcome.INCONCLUSIVE
+    differing = pairs.beyond.get(metric.tolerance or 0.0, pairs.differing)
+    if chance.above(differing, pairs.compared, limit):
+        outcome = Outcome.FAILED
+    elif differing <= limit * pairs.compared:
+        outcome = Outcome.PASSED
+    value = differing / pairs.compared
+    text = f"{share(value)} of {pairs.compared} mirrored requests were answered differently; {share(limit)} would pass."
+    return Measurement(metric.name, outcome, value, None, limit, pairs.compared, text + example)
+
+
+def _query(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+    """A number that somebody else has made: taken as it is."""
+    answer = evidence.answers.get(metric.name)
+    if answer is None or answer.target is None:
+        return _inconclusive(metric, (answer.trouble if answer else None) or "The query has not been answered yet.")
+    limits = [metric.limit] if metric.limit is not None else []
+    if metric.ratio is not None:
+        if answer.stable is None:
+            return _inconclusive(metric, answer.trouble or "The query has no answer for stable.")
+        limits.append(metric.ratio * answer.stable)
+    limit = min(limits)
+    compared = (
+        f"; stable's is {number(answer.stable)}" if metric.ratio is not None and answer.stable is not None else ""
+    )
+    return Measurement(
+        metric.name,
+        Outcome.PASSED if answer.target <= limit else Outcome.FAILED,
+        answer.target,
+        answer.stable,
+        limit,
+        message=f"The query is {number(answer.target)}{compared}; {number(limit)} would pass.",
+    )

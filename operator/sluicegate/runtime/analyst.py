@@ -1,0 +1,207 @@
+"""The analyst: judges every step that is under way, once an interval, and wakes the resources for which that changes something.
+
+It knows what is to be judged by looking at the resources, as the follower does. Nothing of it is kept anywhere else: after a
+restart a step's evidence begins anew, and the rollout holds until there is enough of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from sluicegate.adapters.scrape import PodScraper
+from sluicegate.core.analysis import counts
+from sluicegate.core.analysis.evidence import Evidence, Pairs
+from sluicegate.core.analysis.fold import Streaks, concluded, streaks
+from sluicegate.core.analysis.judge import judge
+from sluicegate.core.analysis.reading import Reading
+from sluicegate.core.analysis.subject import Subject, subject_of
+from sluicegate.core.observe import time_of
+from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.servers import Servers
+from sluicegate.runtime.sources import PairReader, PodReader, Pods, PrometheusReader, QueryReader, Reader
+
+logger = logging.getLogger(__name__)
+Key = tuple[str, str]
+
+LOOK = 1.0
+"""Seconds between two looks for steps that have begun."""
+_NO_PAIRS = "Answers to mirrored requests are not compared by this version of Sluicegate: use other metrics."
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What measurements are made from."""
+
+    pods: Pods
+    scraper: PodScraper
+    servers: Servers
+    pairs: Callable[[Subject], PairReader] | None = None
+    """Makes what compares the two versions' answers to the same requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of one step, for people and metrics."""
+
+    subject: Subject
+    reading: Reading
+    shares: dict[str, float]
+    """Percent of the requests by revision, as the pods counted them within the window."""
+
+
+@dataclass(slots=True)
+class _Case:
+    subject: Subject
+    task: asyncio.Task[None] | None = None
+    judged: Judged | None = None
+    failed: Streaks = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Readers:
+    counters: Reader
+    queries: QueryReader
+    pairs: PairReader | None
+
+
+class Analyst:
+    """Judges; see the module."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        sources: Sources,
+        wake: Callable[[Key], None],
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        """`wake` is called with the key of a resource whose outcome, or the metric behind it, has changed; `now` is the wall clock."""
+        self._resources = resources
+        self._sources = sources
+        self._wake = wake
+        self._now = now
+        self._cases: dict[Key, _Case] = {}
+
+    def reading(self, key: Key) -> Reading | None:
+        """What the analysis of a resource's present step has come to; None where nothing is known yet."""
+        case = self._cases.get(key)
+        return case.judged.reading if case is not None and case.judged is not None else None
+
+    def judged(self) -> Iterator[Judged]:
+        """Everything that is judged now; may be called from another thread."""
+        return (each.judged for each in list(self._cases.values()) if each.judged is not None)
+
+    async def run(self) -> None:
+        """Judges until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._look(group)
+                await asyncio.sleep(LOOK)
+
+    def _look(self, group: asyncio.TaskGroup) -> None:
+        """Begins with what is new, and ends what is over."""
+        wanted = {each.key: each for each in map(subject_of, self._resources.items()) if each is not None}
+        for key, case in list(self._cases.items()):
+            if wanted.get(key) != case.subject:
+                del self._cases[key]
+                if case.task is not None:
+                    case.task.cancel()
+        for key, subject in wanted.items():
+            if key not in self._cases:
+                case = self._cases[key] = _Case(subject)
+                case.task = group.create_task(self._follow(case), name=f"judge {key[0]}/{key[1]}")
+
+    async def _follow(self, case: _Case) -> None:
+        """Judges one step until it is over."""
+        subject = case.subject
+        readers = self._readers(subject)
+        await asyncio.sleep(self._left_of_warm_up(subject))
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        with self._told(case):
+            await readers.counters.begin()
+            if readers.pairs is not None:
+                await readers.pairs.begin()
+        while True:
+            await asyncio.sleep(subject.interval * random.uniform(0.9, 1.1))
+            with self._told(case):
+                evidence = await self._evidence(readers, loop.time() - begun)
+                self._conclude(case, evidence)
+
+    @contextlib.contextmanager
+    def _told(self, case: _Case) -> Iterator[None]:
+        """Keeps an unexpected error of one judgement from ending all others. Nothing is known then, so the rollout holds."""
+        try:
+            yield
+        except Exception:
+            logger.exception("%s/%s: unexpected error of the analysis", *case.subject.key)
+            if case.judged is not None:
+                case.judged = None
+                self._wake(case.subject.key)
+
+    def _left_of_warm_up(self, subject: Subject) -> float:
+        """Seconds; never more than the warm-up is long, whatever the clocks say."""
+        since = time_of(subject.since)
+        passed = (self._now() - since).total_seconds() if since is not None else 0.0
+        return min(subject.warm_up, max(0.0, subject.warm_up - passed))
+
+    def _readers(self, subject: Subject) -> _Readers:
+        sources = self._sources
+        counters: Reader
+        if subject.spec.source.type == "Prometheus":
+            counters = PrometheusReader(subject, sources.pods, sources.servers)
+        else:
+            counters = PodReader(subject, sources.pods, sources.scraper)
+        pairs = sources.pairs(subject) if subject.paired and sources.pairs is not None else None
+        return _Readers(counters, QueryReader(subject, sources.servers), pairs)
+
+    async def _evidence(self, readers: _Readers, elapsed: float) -> Evidence:
+        evidence, answers, pairs = await asyncio.gather(
+            readers.counters.read(elapsed), readers.queries.read(elapsed), _paired(readers.pairs)
+        )
+        if isinstance(pairs, Pairs):
+            return replace(evidence, answers=answers, pairs=pairs)
+        return replace(evidence, answers=answers, pairs_trouble=pairs)
+
+    def _conclude(self, case: _Case, evidence: Evidence) -> None:
+        subject = case.subject
+        measured = tuple(judge(each, evidence) for each in subject.spec.metrics)
+        case.failed = streaks(case.failed, measured)
+        outcome, decisive = concluded(case.failed, measured, subject.spec.failure_limit)
+        reading = Reading(subject.target, subject.since, outcome, decisive, measured)
+        before = case.judged.reading if case.judged is not None else None
+        case.judged = Judged(subject, reading, _shares(subject, evidence))
+        if before is None or _news(before) != _news(reading):
+            logger.info(
+                "%s/%s: the analysis of %s is %s%s",
+                *subject.key,
+                subject.target,
+                outcome,
+                f" by {decisive.metric}: {decisive.message}" if decisive is not None else "",
+            )
+            self._wake(subject.key)
+
+
+def _news(reading: Reading) -> tuple[object, ...]:
+    return (reading.outcome, reading.decisive.metric if reading.decisive is not None else None)
+
+
+async def _paired(reader: PairReader | None) -> Pairs | str:
+    return await reader.read() if reader is not None else _NO_PAIRS
+
+
+def _shares(subject: Subject, evidence: Evidence) -> dict[str, float]:
+    sides = {subject.target: evidence.target, **({subject.stable: evidence.stable} if subject.stable else {})}
+    requests = {revision: counts.requests(side.recent) for revision, side in sides.items()}
+    total = sum(requests.values())
+    return {revision: 100.0 * each / total for revision, each in requests.items()} if total else {}

@@ -1,0 +1,95 @@
+"""Which Prometheus server an analysis asks, and with which Secret."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+
+from sluicegate.adapters.credentials import Credentials
+from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
+from sluicegate.api.settings import Settings
+from sluicegate.core.analysis.subject import Subject
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Forbidden, KubeError
+from sluicegate.kube.kinds import SECRET
+
+SECRET_SECONDS = 60.0
+"""For how long a Secret is not read again: every rollout asks several times a minute."""
+
+
+class Servers:
+    """Asks the Prometheus server of a resource: the one its spec names, or the platform's."""
+
+    def __init__(self, client: KubeClient, settings: Settings, prometheus: Prometheus) -> None:
+        """The client reads Secrets; `prometheus` stays the caller's to close."""
+        self._client = client
+        self._settings = settings
+        self._prometheus = prometheus
+        self._known: dict[tuple[str, str], tuple[float, Credentials]] = {}
+
+    async def query(self, subject: Subject, promql: str) -> list[Sample]:
+        """An instant vector.
+
+        Raises:
+            PrometheusError: there is none; why, and what to do.
+        """
+        return await self._prometheus.query(await self.endpoint(subject), promql, subject.timeout)
+
+    async def number(self, subject: Subject, promql: str) -> float:
+        """One number.
+
+        Raises:
+            PrometheusError: there is none; why, and what to do.
+        """
+        return await self._prometheus.number(await self.endpoint(subject), promql, subject.timeout)
+
+    async def endpoint(self, subject: Subject) -> PrometheusEndpoint:
+        """The server, with what logs in to it.
+
+        Credentials go only where they belong: the platform's to the platform's address, a namespace's to the one that stands beside
+        them.
+
+        Raises:
+            PrometheusError: there is none, or its Secret is of no use.
+        """
+        source, platform = subject.spec.source, self._settings.prometheus
+        if source.address is not None:
+            secret = source.secret_ref.name if source.secret_ref is not None else None
+            credentials = await self._credentials(subject.key[0], secret)
+            return PrometheusEndpoint(source.address, credentials, "spec.rollout.analysis.source.secretRef")
+        if platform.address is None:
+            raise PrometheusError(
+                "No Prometheus is configured: set spec.rollout.analysis.source to type Prometheus with its address, or ask the "
+                "platform to set prometheus.address in the operator's settings."
+            )
+        credentials = await self._credentials(self._settings.operator_namespace, platform.secret)
+        return PrometheusEndpoint(platform.address, credentials, "the operator's setting prometheus.secret")
+
+    async def _credentials(self, namespace: str, secret: str | None) -> Credentials:
+        if secret is None:
+            return Credentials()
+        read, found = self._known.get((namespace, secret), (None, Credentials()))
+        if read is None or time.monotonic() - read > SECRET_SECONDS:
+            found = await self._read(namespace, secret)
+            self._known[namespace, secret] = (time.monotonic(), found)
+        return found
+
+    async def _read(self, namespace: str, secret: str) -> Credentials:
+        words = f'The Secret "{secret}" in namespace "{namespace}"'
+        try:
+            raw = await self._client.get(SECRET, namespace, secret)
+        except Forbidden:
+            raw = None
+        except KubeError as error:
+            raise PrometheusError(f"{words} cannot be read now: {error}") from None
+        if raw is None:
+            raise PrometheusError(
+                f"{words} is not there, or the operator may not read it: make it, and let the operator read it by its name "
+                "(chart value rbac.workloadSecrets)."
+            )
+        try:
+            data = {key: base64.b64decode(value, validate=True) for key, value in (raw.get("data") or {}).items()}
+        except binascii.Error:
+            data = {}
+        return credentials_of(data, words)

@@ -1,0 +1,207 @@
+"""Where the measurements of an analysis come from: the pods themselves, or Prometheus.
+
+A reader is made for each step of a rollout, and asked once an interval. What it cannot read it says in the evidence: nothing is
+raised, and nothing passes for want of data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from sluicegate.adapters.exposition import PROFILE_BIN, REQUESTS_TOTAL, SECONDS_BUCKET, of_labels
+from sluicegate.adapters.prometheus import PrometheusError
+from sluicegate.adapters.scrape import PodScraper, Unreadable
+from sluicegate.core.analysis import counts
+from sluicegate.core.analysis.counts import Counts, Ledger, PodCounts, Series, Side
+from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
+from sluicegate.core.analysis.subject import Subject, filled
+from sluicegate.core.facts import PodFacts
+from sluicegate.runtime.servers import Servers
+
+Key = tuple[str, str]
+Pods = Callable[[Key, str], Sequence[PodFacts]]
+"""The pods of a revision of a resource, those on their way out too."""
+
+
+class Reader(Protocol):
+    """Reads the counters of both revisions of one step."""
+
+    async def begin(self) -> None:
+        """Called once, when the step's judged time begins."""
+
+    async def read(self, elapsed: float) -> Evidence:
+        """What was counted since, which was `elapsed` seconds ago."""
+
+
+class PairReader(Protocol):
+    """Reads what both versions answered to the same requests."""
+
+    async def begin(self) -> None:
+        """Called once, when the step's judged time begins."""
+
+    async def read(self) -> Pairs | str:
+        """All pairs since, or a sentence on why there are none."""
+
+
+def alive(pods: Sequence[PodFacts]) -> list[PodFacts]:
+    """The pods that requests may reach now."""
+    return [each for each in pods if each.ready and not each.deleting and each.address]
+
+
+class PodReader:
+    """Adds up what the pods themselves have counted."""
+
+    def __init__(self, subject: Subject, pods: Pods, scraper: PodScraper) -> None:
+        """Nothing is read before `begin`."""
+        self._subject = subject
+        self._pods = pods
+        self._scraper = scraper
+        self._sides = {
+            revision: Ledger(subject.window)
+            for revision in (subject.target, subject.stable)
+            if revision is not None and subject.counted
+        }
+
+    async def begin(self) -> None:
+        """Notes where the counters stand."""
+        await self.read(0.0)
+
+    async def read(self, elapsed: float) -> Evidence:
+        """Reads every pod that serves."""
+        del elapsed
+        subject = self._subject
+        troubles = dict(
+            zip(self._sides, await asyncio.gather(*(self._look(each) for each in self._sides)), strict=True)
+        )
+        mine, theirs = troubles.get(subject.target, ([], 0)), troubles.get(subject.stable or "", ([], 0))
+        evidence = Evidence(target=self._side(subject.target), stable=self._side(subject.stable))
+        if not mine[1]:
+            words = mine[0][0] if mine[0] else "The new version has no ready pod to be read."
+            return replace(evidence, trouble=words)
+        if not theirs[1]:
+            words = theirs[0][0] if theirs[0] else "Stable has no ready pod to be compared with."
+            evidence = replace(evidence, stable_trouble=words)
+        return replace(evidence, blind=mine[0][0] if mine[0] else None)
+
+    def _side(self, revision: str | None) -> Side:
+        ledger = self._sides.get(revision or "")
+        return ledger.side if ledger is not None else Side()
+
+    async def _look(self, revision: str) -> tuple[list[str], int]:
+        """Reads one revision's pods: what was wrong, and how many answered."""
+        there = self._pods(self._subject.key, revision)
+        found = await asyncio.gather(*(self._scrape(each) for each in alive(there)))
+        seen = {name: each for name, each in found if isinstance(each, PodCounts)}
+        ledger = self._sides[revision]
+        ledger.look(asyncio.get_running_loop().time(), seen)
+        ledger.forget(each.name for each in there)
+        return [each for _, each in found if isinstance(each, str)], len(seen)
+
+    async def _scrape(self, pod: PodFacts) -> tuple[str, PodCounts | str]:
+        subject = self._subject
+        try:
+            return pod.name, await self._scraper.scrape(pod.name, pod.address, subject.kinds, subject.timeout)
+        except Unreadable as error:
+            return pod.name, str(error)
+
+
+class PrometheusReader:
+    """Lets Prometheus add up what it has scraped from the pods."""
+
+    def __init__(self, subject: Subject, pods: Pods, servers: Servers) -> None:
+        """Nothing is asked before `read`."""
+        self._subject = subject
+        self._pods = pods
+        self._servers = servers
+
+    async def begin(self) -> None:
+        """Nothing is to be noted: Prometheus keeps it."""
+
+    async def read(self, elapsed: float) -> Evidence:
+        """Asks for the growth of the pods' counters."""
+        subject = self._subject
+        spans = [elapsed] if elapsed <= subject.window else [subject.window, elapsed]
+        try:
+            found = [await self._growth(span) for span in spans]
+        except PrometheusError as error:
+            return Evidence(trouble=str(error))
+        recent, step = found[0], found[-1]
+        target, stable = (
+            Side(recent.get(revision or "", {}), step.get(revision or "", {}))
+            for revision in (subject.target, subject.stable)
+        )
+        missing = "Prometheus has no sluicegate_scorer_requests_total of {} pods: it must scrape them (a PodMonitor), with the labels namespace and pod, at least twice in the window."
+        return Evidence(
+            target=target,
+            stable=stable,
+            trouble=None if target.step else missing.format("the new version's"),
+            stable_trouble=None if stable.step else missing.format("stable's"),
+        )
+
+    async def _growth(self, span: float) -> Mapping[str, Counts]:
+        """By revision: what was counted in the last `span` seconds."""
+        subject = self._subject
+        revisions = {
+            pod.name: revision
+            for revision in (subject.target, subject.stable)
+            if revision is not None
+            for pod in self._pods(subject.key, revision)
+        }
+        if not revisions:
+            return {}
+        found: dict[str, dict[Series, float]] = {}
+        which = f'namespace="{subject.key[0]}",pod=~"{"|".join(sorted(revisions))}"'
+        for name, labels, filters in _families(subject.kinds):
+            promql = f"sum by (pod,{labels}) (increase({name}{{{which}{filters}}}[{max(1, int(span))}s]))"
+            for sample in await self._servers.query(subject, promql):
+                series = of_labels(name, dict(sample.labels))
+                revision = revisions.get(sample.labels.get("pod", ""))
+                if series is not None and revision is not None and sample.value >= 0:
+                    side = found.setdefault(revision, {})
+                    side[series] = side.get(series, 0.0) + sample.value
+        return found
+
+
+def _families(kinds: frozenset[str]) -> list[tuple[str, str, str]]:
+    """(metric, labels, filters) of the counters of some kinds."""
+    wanted = [(REQUESTS_TOTAL, "error_class", "")]
+    if counts.LATENCY in kinds:
+        wanted.append((SECONDS_BUCKET, "le", ""))
+    wanted += [
+        (PROFILE_BIN, "kind,name,bin", f',kind="{kind}"')
+        for kind in (counts.FEATURE, counts.PREDICTION)
+        if kind in kinds
+    ]
+    return wanted
+
+
+class QueryReader:
+    """Asks the analysis's own queries."""
+
+    def __init__(self, subject: Subject, servers: Servers) -> None:
+        """Nothing is asked before `read`."""
+        self._subject = subject
+        self._servers = servers
+
+    async def read(self, elapsed: float) -> Mapping[str, Answer]:
+        """The answers, by metric. `{{window}}` never reaches back beyond the step's judged time."""
+        found = {}
+        for metric in self._subject.queries:
+            window = min(self._subject.window, elapsed)
+            target = await self._number(metric.query or "", self._subject.target, window)
+            stable: float | str | None = None
+            if metric.ratio is not None and self._subject.stable is not None:
+                stable = await self._number(metric.query or "", self._subject.stable, window)
+            trouble = next((each for each in (target, stable) if isinstance(each, str)), None)
+            numbers = [each if isinstance(each, float) else None for each in (target, stable)]
+            found[metric.name] = Answer(numbers[0], numbers[1], trouble)
+        return found
+
+    async def _number(self, query: str, revision: str, window: float) -> float | str:
+        try:
+            return await self._servers.number(self._subject, filled(query, self._subject, revision, window))
+        except PrometheusError as error:
+            return str(error)

@@ -1,0 +1,171 @@
+"""Reading pods' recent answers: parts, NaN, restarts, and what is wrong in a sentence."""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator, Callable
+
+import httpx
+import pytest
+from sluicegate.adapters.recent_answers import MOST_BYTES, AnswerReader, Pod, Untold
+from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
+from sluicegate.core.analysis.evidence import Pairs
+from sluicegate.core.analysis.subject import Subject
+from sluicegate.core.facts import PodFacts
+from sluicegate.runtime.pairs import PodPairs
+
+POD = Pod("p-1", "10.0.0.1:8080", "uid-1")
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def lines(*answers: str, cursor: str = "b-1", more: bool = False) -> httpx.Response:
+    head = json.dumps({"next": cursor, "more": more, "lost": 0, "level": 0})
+    return httpx.Response(200, text="\n".join([head, *answers]) + "\n")
+
+
+def line(key: str, answer: str, age: float = 1.0, status: int = 200) -> str:
+    return f'{{"key": "{key}", "age": {age}, "status": {status}, "answer": {answer}}}'
+
+
+class Here:
+    """A reader of pods that answer what a function says."""
+
+    def __init__(self) -> None:
+        self.handler: Handler = lambda _: lines()
+        self.asked: list[httpx.Request] = []
+        self.reader = AnswerReader(httpx.MockTransport(self._answer))
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        return self.handler(request)
+
+    async def trouble(self) -> str:
+        with pytest.raises(Untold) as found:
+            await self.reader.read(POD, "", 60.0, 5.0)
+        return str(found.value)
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[Here]:
+    made = Here()
+    yield made
+    await made.reader.aclose()
+
+
+async def test_the_uid_is_shown_and_the_cursor_given(here: Here) -> None:
+    here.handler = lambda _: lines(line("k", '{"predictions": [1]}', 2.5), cursor="b-9")
+    found = await here.reader.read(POD, "b-3", 61.0, 5.0)
+    assert (found.cursor, found.answers[0][0], found.answers[0][1]) == ("b-9", 2.5, ("k", 200, {"predictions": [1]}))
+    (request,) = here.asked
+    assert request.headers["authorization"] == "Bearer uid-1"
+    assert str(request.url) == "http://10.0.0.1:8080/sluicegate/answers?since=b-3&keep=61"
+
+
+async def test_all_parts_are_read(here: Here) -> None:
+    def parts(request: httpx.Request) -> httpx.Response:
+        number = int(request.url.params["since"].partition("-")[2] or 0) + 1
+        return lines(line(str(number), "[]"), cursor=f"b-{number}", more=number < 3)
+
+    here.handler = parts
+    found = await here.reader.read(POD, "", 60.0, 5.0)
+    assert (found.cursor, [told.key for _, told in found.answers]) == ("b-3", ["1", "2", "3"])
+
+
+async def test_one_that_never_ends_is_left_for_the_next_reading(here: Here) -> None:
+    here.handler = lambda _: lines(line("k", "[]"), more=True)
+    assert len((await here.reader.read(POD, "", 60.0, 5.0)).answers) == 8
+
+
+async def test_not_a_number_is_read_as_python_writes_it(here: Here) -> None:
+    here.handler = lambda _: lines(line("k", '{"predictions": [NaN, -Infinity, 1]}'))
+    answer = (await here.reader.read(POD, "", 60.0, 5.0)).answers[0][1].answer["predictions"]
+    assert math.isnan(answer[0]) and answer[1:] == [-math.inf, 1]
+
+
+@pytest.mark.parametrize(
+    ("response", "words"),
+    [
+        (httpx.Response(404), "Pod p-1 does not tell its answers: only the scoring server of the runtime mlflow"),
+        (httpx.Response(405), "does not tell its answers"),
+        (httpx.Response(200, text="<html>"), "does not tell its answers"),
+        (httpx.Response(200, text=""), "does not tell its answers"),
+        (lines("{", cursor="b-1"), "does not tell its answers"),
+        (lines('{"key": 1}', cursor="b-1"), "does not tell its answers"),
+        (httpx.Response(500), "cannot be read at 10.0.0.1:8080: its /sluicegate/answers answers 500"),
+        (httpx.Response(302, headers={"location": "http://elsewhere/"}), "answers 302"),
+        (httpx.Response(200, content=b"x" * (MOST_BYTES + 1)), "over 4 MiB"),
+    ],
+)
+async def test_what_is_wrong_is_a_sentence_without_the_uid(here: Here, response: httpx.Response, words: str) -> None:
+    here.handler = lambda _: response
+    said = await here.trouble()
+    assert words in said and "uid-1" not in said
+
+
+async def test_a_pod_that_is_gone_or_hangs_is_said(here: Here) -> None:
+    def gone(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    here.handler = gone
+    assert "cannot be read at 10.0.0.1:8080: refused. Check that" in await here.trouble()
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(60)
+        return lines()
+
+    slow = AnswerReader(httpx.MockTransport(hang))
+    with pytest.raises(Untold, match=r"no answer within 0\.05 s"):
+        await slow.read(POD, "", 60.0, 0.05)
+    await slow.aclose()
+
+
+async def test_a_connection_that_the_pod_has_closed_is_made_again(here: Here) -> None:
+    def once(request: httpx.Request) -> httpx.Response:
+        if len(here.asked) == 1:
+            raise httpx.RemoteProtocolError("closed", request=request)
+        return lines()
+
+    here.handler = once
+    assert (await here.reader.read(POD, "", 60.0, 5.0)).cursor == "b-1"
+
+
+class Two:
+    """Both versions of a step, each a pod that tells what it is told to."""
+
+    def __init__(self, here: Here) -> None:
+        self.told: dict[str, httpx.Response] = {}
+        here.handler = lambda request: self.told.get(request.url.host, lines())
+        metric = AnalysisMetric(name="d", type="Disagreement", limit=0.1)
+        subject = Subject(("shop", "m"), "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(metric,)))
+        self.pods = {
+            each: [PodFacts(each, each, ready=True, deleting=False, address=f"{each}:1", uid=each)] for each in "ts"
+        }
+        self.pairs = PodPairs(subject, lambda _, revision: self.pods[revision], here.reader)
+
+
+async def test_answers_are_paired_over_readings(here: Here) -> None:
+    two = Two(here)
+    await two.pairs.begin()
+    assert isinstance(await two.pairs.read(), str)
+    two.told = {"t": lines(line("a", "[1]", 0.0), line("b", "[2]", 0.0)), "s": lines(line("a", "[1]", 0.0))}
+    assert (await two.pairs.read()) == Pairs(1, 0, 0.0, "", 0, {0.0: 0})
+    two.told = {"s": lines(line("b", "[2.5]", 0.0))}
+    found = await two.pairs.read()
+    assert isinstance(found, Pairs)
+    assert (found.compared, found.differing, found.largest) == (2, 1, 0.5)
+
+
+async def test_what_is_older_than_the_step_is_left_out(here: Here) -> None:
+    two = Two(here)
+    await two.pairs.begin()
+    two.told = {each: lines(line("a", "[1]", age=3600.0)) for each in "ts"}
+    assert isinstance(await two.pairs.read(), str)
+
+
+async def test_a_side_that_cannot_be_read_is_said_and_never_passes(here: Here) -> None:
+    two = Two(here)
+    await two.pairs.begin()
+    two.told = {"s": httpx.Response(404)}
+    assert "Pod s does not tell its answers" in str(await two.pairs.read())
+    two.pods["t"] = []
+    assert "has no ready pod" in str(await two.pairs.read())

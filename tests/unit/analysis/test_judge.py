@@ -1,0 +1,264 @@
+"""Verdicts on single metrics: a table of what is said when, and what must hold always."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sluicegate.api.rollout import AnalysisMetric
+from sluicegate.core.analysis.counts import LATENCY, REQUESTS, Counts, Side
+from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
+from sluicegate.core.analysis.judge import judge
+from sluicegate.core.analysis.reading import Measurement, Outcome
+
+PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
+BETTER = [PASSED, OPEN, FAILED]
+
+
+def metric(kind: str = "ErrorRate", **fields: Any) -> AnalysisMetric:
+    return msgspec.convert({"name": "m", "type": kind, **fields}, AnalysisMetric)
+
+
+def served(requests: int, **classes: int) -> Counts:
+    failed = {(REQUESTS, name): float(count) for name, count in classes.items()}
+    return {(REQUESTS, ""): float(requests - sum(classes.values())), **failed}
+
+
+def took(requests: int, slow: int, fast: float = 0.05, late: float = 0.75) -> Counts:
+    """Requests that took `fast`, but for the slow ones."""
+    bounds = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, float("inf"))
+    counted = {
+        (LATENCY, repr(bound)): float((requests - slow) * (bound >= fast) + slow * (bound >= late)) for bound in bounds
+    }
+    return {**served(requests), **counted}
+
+
+def evidence(target: Counts, stable: Counts | None = None, recent: Counts | None = None, **more: Any) -> Evidence:
+    old = stable if stable is not None else {}
+    return Evidence(Side(recent if recent is not None else target, target), Side(old, old), **more)
+
+
+def said(kind: AnalysisMetric, **given: Any) -> Measurement:
+    return judge(kind, evidence(**given))
+
+
+@pytest.mark.parametrize(
+    ("requests", "errors", "outcome"),
+    [
+        (20, 3, OPEN),
+        (20_000, 300, FAILED),
+        (20_000, 210, OPEN),
+        (20_000, 200, PASSED),
+        (200, 2, PASSED),
+        (200, 3, OPEN),
+        (200, 20, FAILED),
+        (200, 0, PASSED),
+        (19, 19, OPEN),
+        (0, 0, OPEN),
+    ],
+)
+def test_error_rates_against_a_limit(requests: int, errors: int, outcome: Outcome) -> None:
+    found = said(metric(limit=0.01, minSamples=20), target=served(requests, model=errors))
+    assert found.outcome is outcome, found.message
+
+
+def test_the_sentence_has_the_figures() -> None:
+    found = said(metric(limit=0.01), target=served(1000, model=30, client=50))
+    assert found.message == "3 % of 1000 requests failed (model 30, server 0, timeout 0); 1 % would pass."
+    assert (found.value, found.limit, found.samples) == (0.03, 0.01, 1000)
+    found = said(metric(limit=0.01, minSamples=500), target=served(20))
+    assert found.message == "20 of the 500 requests of the new version that minSamples asks for."
+
+
+def test_only_the_chosen_classes_count_and_unknown_ones_count_as_requests() -> None:
+    target = served(1000, client=100, overload=100, novelty=100)
+    assert said(metric(limit=0.01), target=target).outcome is PASSED
+    assert said(metric(limit=0.01), target=target).samples == 1000
+    for each in ("client", "overload"):
+        assert said(metric(limit=0.01, errorClasses=[each]), target=target).outcome is FAILED
+
+
+def test_a_ratio_needs_requests_of_both() -> None:
+    kind = metric(ratio=1.5)
+    assert said(kind, target=served(1000)).outcome is OPEN
+    assert "0 of the 100 requests of stable" in said(kind, target=served(1000)).message
+    assert said(kind, target=served(1000, model=10), stable=served(9000, model=90)).outcome is PASSED
+    assert said(kind, target=served(1000, model=60), stable=served(9000, model=90)).outcome is FAILED
+    assert said(kind, target=served(1000, model=18), stable=served(9000, model=90)).outcome is OPEN
+
+
+def test_one_failed_request_is_no_excess_over_a_stable_that_has_none() -> None:
+    kind = metric(ratio=1.2)
+    assert said(kind, target=served(5000, model=1), stable=served(100_000)).outcome is PASSED
+    assert said(kind, target=served(5000, model=2), stable=served(100_000)).outcome is OPEN
+    assert said(kind, target=served(5000, model=9), stable=served(100_000)).outcome is FAILED
+
+
+def test_limit_and_ratio_must_both_hold() -> None:
+    kind = metric(limit=0.05, ratio=1.5)
+    assert said(kind, target=served(2000, model=80), stable=served(9000, model=90)).outcome is FAILED
+    assert said(kind, target=served(2000, model=300), stable=served(9000, model=1350)).outcome is FAILED
+    found = said(kind, target=served(2000, model=20), stable=served(9000, model=90))
+    assert (found.outcome, found.limit) == (PASSED, pytest.approx(0.015))
+
+
+def test_the_window_decides_where_it_proves_and_the_step_otherwise() -> None:
+    kind = metric(limit=0.05, minSamples=50)
+    bad, good = served(1000, model=200), served(10_000, model=10)
+    assert said(kind, target=bad, recent=served(500)).outcome is PASSED  # it has recovered, provably
+    assert said(kind, target=bad, recent=served(60)).outcome is FAILED  # a few good ones prove nothing
+    assert said(kind, target=good, recent=served(200, model=60)).outcome is FAILED  # it has become worse
+    assert said(kind, target=good, recent=served(60, model=4)).outcome is PASSED  # which 4 of 60 do not prove
+    assert said(kind, target=good, recent=served(10, model=9)).outcome is PASSED
+    assert said(kind, target=served(60, model=4)).outcome is OPEN
+
+
+@pytest.mark.parametrize(
+    ("slow", "limit", "outcome"),
+    [(0, 0.3, PASSED), (40, 0.3, PASSED), (60, 0.3, OPEN), (150, 0.3, FAILED), (150, 0.75, PASSED), (150, 0.6, PASSED)],
+)
+def test_a_latency_against_a_limit(slow: int, limit: float, outcome: Outcome) -> None:
+    found = said(metric("LatencyP95", limit=limit), target=took(1000, slow))
+    assert found.outcome is outcome, found.message
+
+
+def test_a_limit_between_two_bounds_is_judged_at_the_upper_one_and_says_so() -> None:
+    found = said(metric("LatencyP95", limit=0.25), target=took(1000, 150))
+    assert (found.outcome, found.limit) == (FAILED, 0.3)
+    assert found.message == "p95 is 667 ms over 1000 requests; 300 ms would pass."
+
+
+def test_a_latency_against_stable() -> None:
+    kind = metric("LatencyP95", ratio=1.2)
+    assert said(kind, target=took(500, 0), stable=took(5000, 0)).outcome is PASSED
+    assert said(kind, target=took(500, 100), stable=took(5000, 1000)).outcome is PASSED
+    assert said(kind, target=took(500, 100), stable=took(5000, 0)).outcome is FAILED
+    assert said(kind, target=took(500, 30), stable=took(5000, 0)).outcome is OPEN
+    assert said(kind, target=took(500, 100)).outcome is OPEN
+    assert said(kind, target=served(500), stable=served(500)).outcome is OPEN
+
+
+def profile(rows: int, shares: list[float], name: str = "prediction", kind: str = "prediction") -> Counts:
+    bins = ["0.0", "1.0", "+Inf", "null"]
+    return {(kind, name, each): rows * share for each, share in zip(bins, [*shares, 0.0], strict=True)}
+
+
+def test_drift() -> None:
+    even, far = [0.3, 0.4, 0.3], [0.05, 0.15, 0.8]
+    kind = metric("Drift", limit=0.2)
+    assert said(kind, target=profile(500, even), stable=profile(5000, even)).outcome is PASSED
+    found = said(kind, target=profile(500, far), stable=profile(5000, even))
+    assert found.outcome is FAILED
+    assert found.message.startswith("PSI of prediction prediction is ")
+    assert said(kind, target=profile(50, far), stable=profile(5000, even)).outcome is OPEN
+    assert "50 of the 100 counted rows" in said(kind, target=profile(50, far), stable=profile(5000, even)).message
+    assert "log_profile" in said(kind, target=served(500), stable=served(500)).message
+    assert "Stable has no" in said(kind, target=profile(500, even), stable=served(500)).message
+    assert said(metric("Drift", limit=0.2, statistic="KS"), target=profile(500, far), stable=profile(500, even)).limit
+
+
+def test_the_feature_that_drifts_most_is_named() -> None:
+    even, far = [0.3, 0.4, 0.3], [0.05, 0.15, 0.8]
+    stable = {**profile(5000, even, "age", "feature"), **profile(5000, even, "income", "feature")}
+    target = {**profile(900, even, "age", "feature"), **profile(900, far, "income", "feature")}
+    found = said(metric("FeatureDrift", limit=0.2), target=target, stable=stable)
+    assert found.outcome is FAILED
+    assert "feature income" in found.message
+
+
+def test_pairs_of_answers() -> None:
+    share, size = metric("Disagreement", limit=0.02), metric("LargestDifference", limit=1e-6)
+    for kind in (share, size):
+        assert said(kind, target=served(500)).outcome is OPEN
+        assert said(kind, target={}, pairs_trouble="Why.").message == "Why."
+        assert said(kind, target={}, pairs=Pairs(99, 0, 0.0)).outcome is OPEN
+        assert said(kind, target={}, pairs=Pairs(1000, 0, 0.0)).outcome is PASSED
+        assert said(kind, target={}, pairs=Pairs(1000, 80, 0.5)).outcome is FAILED
+    assert said(share, target={}, pairs=Pairs(100, 3, 0.5)).outcome is OPEN
+    assert said(size, target={}, pairs=Pairs(100, 3, None)).outcome is OPEN
+
+
+def test_queries_are_taken_as_they_are() -> None:
+    kind = metric("Query", query="x", limit=5)
+    assert said(kind, target={}).outcome is OPEN
+    assert said(kind, target={}, answers={"m": Answer(trouble="Down.")}).message == "Down."
+    assert said(kind, target={}, answers={"m": Answer(5.0)}).outcome is PASSED
+    assert said(kind, target={}, answers={"m": Answer(5.1)}).outcome is FAILED
+    both = metric("Query", query="x", ratio=2)
+    assert said(both, target={}, answers={"m": Answer(5.0, trouble="No stable.")}).outcome is OPEN
+    assert said(both, target={}, answers={"m": Answer(5.0, 2.0)}).outcome is FAILED
+    assert said(both, target={}, answers={"m": Answer(5.0, 2.5)}).outcome is PASSED
+
+
+KINDS = [
+    metric(limit=0.01),
+    metric(limit=0.01, ratio=1.5),
+    metric(ratio=1.1, errorClasses=["client"]),
+    metric("LatencyP50", limit=0.1),
+    metric("LatencyP99", ratio=1.5),
+    metric("Drift", limit=0.1),
+    metric("FeatureDrift", limit=0.1, statistic="KS"),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda each: f"{each.type}-{each.limit}-{each.ratio}")
+def test_a_source_that_is_down_and_silence_hold(kind: AnalysisMetric) -> None:
+    good = {**took(5000, 0), **profile(5000, [0.3, 0.4, 0.3]), **profile(5000, [0.3, 0.4, 0.3], "x", "feature")}
+    assert said(kind, target=good, stable=good).outcome is PASSED
+    found = said(kind, target=good, stable=good, trouble="It is down.")
+    assert (found.outcome, found.message) == (OPEN, "It is down.")
+    found = said(kind, target=good, stable=good, blind="One pod does not answer.")
+    assert (found.outcome, found.message) == (OPEN, "One pod does not answer.")
+    assert said(kind, target={}, stable=good).outcome is OPEN
+    assert said(kind, target={}, stable={}).outcome is OPEN
+    if kind.ratio is not None or "Drift" in kind.type:
+        assert said(kind, target=good, stable=good, stable_trouble="Stable is silent.").message == "Stable is silent."
+
+
+def test_what_is_seen_condemns_even_where_a_pod_is_silent() -> None:
+    assert said(metric(limit=0.01), target=served(1000, model=200), blind="One pod is silent.").outcome is FAILED
+
+
+def test_dry_runs_are_marked() -> None:
+    assert said(metric(limit=0.01, dryRun=True), target=served(1000, model=500)).dry_run
+
+
+many = st.integers(100, 5000)
+
+
+@given(many, many, st.data())
+def test_more_errors_never_improve_the_outcome(requests: int, others: int, data: st.DataObject) -> None:
+    recent = data.draw(st.integers(0, requests))
+    theirs = served(others, model=data.draw(st.integers(0, others // 4)))
+    kind = metric(**data.draw(st.sampled_from([{"limit": 0.03}, {"ratio": 1.3}, {"limit": 0.1, "ratio": 2}])))
+    step_errors = data.draw(st.integers(0, requests // 4))
+    late_errors = data.draw(st.integers(0, min(step_errors, recent)))
+    worst = PASSED
+    for more in range(0, requests // 4, 1 + requests // 40):
+        target = served(requests, model=min(requests, step_errors + more))
+        window = served(recent, model=min(recent, late_errors + more))
+        found = said(kind, target=target, recent=window, stable=theirs).outcome
+        assert BETTER.index(found) >= BETTER.index(worst)
+        worst = found
+
+
+@given(many, st.data())
+def test_more_slow_requests_never_improve_the_outcome(requests: int, data: st.DataObject) -> None:
+    kind = metric("LatencyP95", **data.draw(st.sampled_from([{"limit": 0.2}, {"ratio": 1.5}])))
+    theirs = took(3000, data.draw(st.integers(0, 400)))
+    outcomes = [
+        BETTER.index(said(kind, target=took(requests, slow), stable=theirs).outcome)
+        for slow in range(0, requests, 1 + requests // 20)
+    ]
+    assert outcomes == sorted(outcomes)
+
+
+@given(st.integers(100, 400), st.integers(0, 100), st.sampled_from([0.01, 0.05, 0.2]))
+def test_more_requests_of_the_same_kind_only_sharpen(requests: int, errors: int, limit: float) -> None:
+    errors = min(errors, requests)
+    kind = metric(limit=limit)
+    once = said(kind, target=served(requests, model=errors)).outcome
+    often = said(kind, target=served(100 * requests, model=100 * errors)).outcome
+    assert often is once or once is OPEN
+    assert often is (PASSED if errors <= limit * requests else FAILED) or abs(errors / requests - limit) < 0.2 * limit

@@ -1,0 +1,81 @@
+"""What is judged, and where its pods are."""
+
+from typing import Any
+
+import pytest
+from sluicegate.api.resource import ModelDeployment, decode
+from sluicegate.core import observe
+from sluicegate.core.analysis.subject import filled, subject_of
+
+HOLDING = {"phase": "Holding", "target": "new", "acceptedAt": "2026-03-01T12:00:00Z"}
+
+
+def resource(rollout: dict[str, Any] | None, analysis: dict[str, Any] | None) -> ModelDeployment:
+    revision = {"weight": 5, "replicas": 1, "readyReplicas": 1}
+    raw: dict[str, Any] = {
+        "metadata": {"name": "churn", "namespace": "shop", "uid": "u", "resourceVersion": "1"},
+        "spec": {"model": {"uri": "models:/churn/2"}, "rollout": {"analysis": analysis} if analysis else {}},
+        "status": {
+            "revisions": [
+                {"name": "a", "revision": "new", "role": "Target", **revision},
+                {"name": "b", "revision": "old", "role": "Stable", **revision},
+            ]
+        },
+    }
+    if rollout:
+        raw["status"]["rollout"] = rollout
+    return decode(raw)
+
+
+def test_a_step_that_the_gateway_has_is_judged() -> None:
+    found = subject_of(resource(HOLDING, {"window": "5m", "interval": "1ms", "warmUp": "0s"}))
+    assert found is not None
+    assert (found.key, found.target, found.stable, found.since) == (
+        ("shop", "churn"),
+        "new",
+        "old",
+        "2026-03-01T12:00:00Z",
+    )
+    assert (found.interval, found.window, found.warm_up, found.timeout) == (1, 300, 0, 5)
+
+
+@pytest.mark.parametrize("phase", ["RolledBack", "Failed", "Idle"])
+def test_what_is_over_is_not(phase: str) -> None:
+    assert subject_of(resource({**HOLDING, "phase": phase}, {"window": "1m"})) is None
+
+
+def test_nor_is_what_has_no_analysis_no_accepted_step_or_nothing_to_take_over() -> None:
+    assert subject_of(resource(HOLDING, None)) is None
+    assert subject_of(resource(None, {"window": "1m"})) is None
+    assert subject_of(resource({"phase": "Shifting", "target": "new"}, {"window": "1m"})) is None
+    assert subject_of(resource({**HOLDING, "target": "old"}, {"window": "1m"})) is None
+
+
+def test_placeholders() -> None:
+    found = subject_of(resource(HOLDING, {"window": "1m"}))
+    assert found is not None
+    query = filled('x{a="{{namespace}}",b="{{ name }}",c="{{revision}}"}[{{window}}] + {{other}}', found, "old", 59.9)
+    assert query == 'x{a="shop",b="churn",c="old"}[59s] + {{other}}'
+    assert filled("{{window}}", found, "old", 0.2) == "1s"
+
+
+def pod(address: str | None, **more: Any) -> dict[str, Any]:
+    container = {
+        "name": "model",
+        "ports": [{"name": "grpc", "containerPort": 9000}, {"name": "http", "containerPort": 8080}],
+    }
+    return {
+        "metadata": {"name": "p", "uid": "u-1", "labels": {}},
+        "spec": {"containers": [container]},
+        "status": {"podIP": address} if address else {},
+        **more,
+    }
+
+
+def test_where_a_pod_is_and_that_it_is_no_news() -> None:
+    assert observe.pod(pod("10.0.0.7")).address == "10.0.0.7:8080"
+    assert observe.pod(pod("fd00::7")).address == "[fd00::7]:8080"
+    assert observe.pod(pod(None)).address == ""
+    assert observe.pod(pod("10.0.0.7", spec={})).address == ""
+    assert observe.pod(pod("10.0.0.7")).uid == "u-1"
+    assert observe.pod(pod("10.0.0.7")) == observe.pod(pod(None)), "an address must wake nobody"

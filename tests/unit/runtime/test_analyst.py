@@ -1,0 +1,531 @@
+"""The analyst: in virtual time over pods whose counters are the test's, and once over real sockets."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import httpx
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from sluicegate.adapters.prometheus import Prometheus
+from sluicegate.adapters.scrape import PodScraper
+from sluicegate.api.settings import Settings, build
+from sluicegate.core.analysis.evidence import Pairs
+from sluicegate.core.analysis.reading import Outcome, Reading
+from sluicegate.core.analysis.subject import Subject
+from sluicegate.core.facts import PodFacts
+from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.analyst import Analyst, Sources
+from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.servers import Servers
+
+from tests.unit import virtual
+from tests.unit.adapters.loopback import serving
+
+PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
+START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05}
+SETTINGS = build([("test", {"prometheus": {"address": "http://prometheus:9090"}})])
+
+
+@dataclass
+class Pod:
+    """A pod of the scoring server."""
+
+    revision: str
+    rate: float = 20.0
+    """Requests a second."""
+    errors: float = 0.0
+    """Share of them that fail."""
+    seconds: float = 0.05
+    ready: bool = True
+    answers: bool = True
+    status: int = 200
+    served: float = 1000.0
+    failed: float = 0.0
+
+    def later(self, seconds: float) -> None:
+        self.served += self.rate * seconds
+        self.failed += self.rate * seconds * self.errors
+
+    def text(self) -> str:
+        name = "sluicegate_scorer_requests_total"
+        ok, bad = round(self.served - self.failed), round(self.failed)
+        lines = [f'{name}{{error_class=""}} {ok}', f'{name}{{error_class="model"}} {bad}']
+        for bound in (0.05, 0.1, 0.5, 1.0):
+            count = ok + bad if self.seconds <= bound else 0
+            lines.append(f'sluicegate_scorer_request_duration_seconds_bucket{{le="{bound}"}} {count}')
+        lines.append(f'sluicegate_scorer_request_duration_seconds_bucket{{le="+Inf"}} {ok + bad}')
+        return "\n".join(lines) + "\n"
+
+
+@dataclass
+class Here:
+    """An analyst of some resources over some pods."""
+
+    settings: Settings = SETTINGS
+    pods: dict[str, Pod] = field(default_factory=dict)
+    prometheus: Callable[[str], Any] | None = None
+    pairs: Callable[[Subject], Any] | None = None
+    woken: Counter[str] = field(default_factory=Counter)
+    read: Counter[str] = field(default_factory=Counter)
+    busy: int = 0
+    busiest: int = 0
+
+    def __post_init__(self) -> None:
+        self.resources = Resources(lambda _: None)
+        self._versions = 0
+        self._began = asyncio.get_running_loop().time()
+        self._scraper = PodScraper(httpx.MockTransport(self._pod))
+        self._prometheus = Prometheus(httpx.MockTransport(self._ask))
+        servers = Servers(cast(KubeClient, None), self.settings, self._prometheus)
+        sources = Sources(self.facts, self._scraper, servers, self.pairs)
+        self.analyst = Analyst(
+            self.resources, sources, lambda key: self.woken.update([key[1]]), lambda: START + timedelta(seconds=self.at)
+        )
+        self._tasks = [asyncio.ensure_future(self.analyst.run()), asyncio.ensure_future(self._live())]
+
+    @property
+    def at(self) -> float:
+        return asyncio.get_running_loop().time() - self._began
+
+    async def _live(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            for pod in self.pods.values():
+                pod.later(1)
+
+    def facts(self, key: tuple[str, str], revision: str) -> Sequence[PodFacts]:
+        return [
+            PodFacts(name, pod.revision, pod.ready, False, address=f"{name}.{key[1]}:8080")
+            for name, pod in self.pods.items()
+            if pod.revision == revision
+        ]
+
+    async def _pod(self, request: httpx.Request) -> httpx.Response:
+        name = request.url.host.partition(".")[0]
+        self.read[name] += 1
+        self.busy += 1
+        self.busiest = max(self.busiest, self.busy)
+        await asyncio.sleep(0.05 if self.pods[name].answers else 3600)
+        self.busy -= 1
+        return httpx.Response(self.pods[name].status, text=self.pods[name].text())
+
+    async def _ask(self, request: httpx.Request) -> httpx.Response:
+        assert self.prometheus is not None
+        found = self.prometheus(request.url.params["query"])
+        if isinstance(found, httpx.Response):
+            return found
+        result = [{"metric": labels, "value": [0, str(value)]} for labels, value in found]
+        return httpx.Response(200, json={"status": "success", "data": {"resultType": "vector", "result": result}})
+
+    def add(self, name: str = "churn", metrics: Sequence[Any] = (ERRORS,), **analysis: Any) -> None:
+        self._put(name, {"metrics": list(metrics), **analysis}, "Holding", 0)
+
+    def step(self, name: str = "churn", metrics: Sequence[Any] = (ERRORS,), phase: str = "Holding") -> None:
+        """Another step begins now."""
+        self._put(name, {"metrics": list(metrics)}, phase, self.at)
+
+    def _put(self, name: str, analysis: Any, phase: str, since: float) -> None:
+        self._versions += 1
+        rollout = {"phase": phase, "target": "new", "acceptedAt": self.since(since)}
+        revisions = [
+            {"name": each, "revision": each, "role": role, "weight": 50, "replicas": 1, "readyReplicas": 1}
+            for each, role in (("new", "Target"), ("old", "Stable"))
+        ]
+        metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(self._versions)}
+        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"analysis": analysis}}
+        status = {"rollout": rollout, "revisions": revisions}
+        self.resources.streamed({"metadata": metadata, "spec": spec, "status": status}, deleted=False)
+
+    def since(self, seconds: float) -> str:
+        return (START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def reading(self, name: str = "churn") -> Reading:
+        found = self.analyst.reading(("ns", name))
+        assert found is not None
+        return found
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._scraper.aclose()
+        await self._prometheus.aclose()
+
+
+def live(life: Callable[[Here], Any], **options: Any) -> Here:
+    async def main() -> Here:
+        here = Here(**options)
+        here.pods = {"new-1": Pod("new"), "old-1": Pod("old", rate=200), "old-2": Pod("old", rate=200)}
+        try:
+            await life(here)
+        finally:
+            await here.stop()
+        return here
+
+    return virtual.run(main())
+
+
+def test_a_good_version_passes_and_wakes_once() -> None:
+    async def life(here: Here) -> None:
+        here.add(metrics=[ERRORS, {"name": "p95", "type": "LatencyP95", "limit": 0.1, "ratio": 1.2}])
+        await asyncio.sleep(600)
+        reading = here.reading()
+        assert (reading.outcome, reading.decisive) == (PASSED, None)
+        assert (reading.revision, reading.since) == ("new", here.since(0))
+        assert [each.outcome for each in reading.measurements] == [PASSED, PASSED]
+
+    assert live(life).woken == {"churn": 1}
+
+
+def test_nothing_is_said_before_the_warm_up_and_what_it_had_is_not_counted() -> None:
+    async def life(here: Here) -> None:
+        here.pods["new-1"].errors = 1.0
+        here.add(warmUp="60s")
+        await asyncio.sleep(55)
+        assert here.analyst.reading(("ns", "churn")) is None
+        here.pods["new-1"].errors = 0.0
+        await asyncio.sleep(35)
+        assert here.reading().outcome is PASSED
+
+    live(life)
+
+
+def test_a_bad_version_is_condemned_by_two_failures_in_a_row() -> None:
+    async def life(here: Here) -> None:
+        here.pods["new-1"].errors = 0.4
+        here.add()
+        await asyncio.sleep(34)
+        first = here.reading()
+        assert first.outcome is OPEN
+        assert first.decisive is not None
+        assert first.decisive.outcome is FAILED
+        await asyncio.sleep(17)
+        assert here.reading().outcome is FAILED
+        assert here.reading().decisive is not None
+
+    assert live(life).woken == {"churn": 2}
+
+
+def test_a_version_that_gets_worse_after_a_long_good_time_is_condemned_by_the_window() -> None:
+    async def life(here: Here) -> None:
+        here.add()
+        await asyncio.sleep(3600)
+        assert here.reading().outcome is PASSED
+        here.pods["new-1"].errors = 0.5
+        await asyncio.sleep(60)
+        assert here.reading().outcome is FAILED
+
+    live(life)
+
+
+def test_no_requests_hold() -> None:
+    async def life(here: Here) -> None:
+        here.pods["new-1"].rate = 0
+        here.add()
+        await asyncio.sleep(600)
+        assert here.reading().outcome is OPEN
+        assert "0 of the 100 requests" in here.reading().measurements[0].message
+
+    assert live(life).woken == {"churn": 1}
+
+
+def test_modest_traffic_passes_in_time() -> None:
+    async def life(here: Here) -> None:
+        here.pods["new-1"].rate = 0.5
+        here.add()
+        await asyncio.sleep(60)
+        assert here.reading().outcome is OPEN
+        await asyncio.sleep(200)
+        assert here.reading().outcome is PASSED
+
+    live(life)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        ({"answers": False}, "no answer within 5 s"),
+        ({"status": 500}, "answers 500"),
+        ({"status": 404}, "only the runtime mlflow does"),
+        ({"ready": False}, "no ready pod"),
+    ],
+)
+def test_pods_that_cannot_be_read_hold_and_never_pass(breaks: dict[str, Any], says: str) -> None:
+    async def life(here: Here) -> None:
+        here.add()
+        await asyncio.sleep(120)
+        assert here.reading().outcome is PASSED
+        for name, value in breaks.items():
+            setattr(here.pods["new-1"], name, value)
+        await asyncio.sleep(60)
+        decisive = here.reading().decisive
+        assert here.reading().outcome is OPEN
+        assert decisive is not None
+        assert says in decisive.message
+
+    live(life)
+
+
+def test_one_silent_pod_of_several_holds_too() -> None:
+    async def life(here: Here) -> None:
+        here.pods["new-2"] = Pod("new", answers=False)
+        here.add()
+        await asyncio.sleep(120)
+        assert here.reading().outcome is OPEN
+        here.pods["new-2"].answers = True
+        await asyncio.sleep(60)
+        assert here.reading().outcome is PASSED
+        here.pods["old-1"].answers = False
+        await asyncio.sleep(60)
+        assert here.reading().outcome is PASSED
+
+    live(life)
+
+
+def test_a_step_is_not_judged_by_the_one_before() -> None:
+    async def life(here: Here) -> None:
+        here.add()
+        await asyncio.sleep(120)
+        old = here.reading()
+        here.step()
+        await asyncio.sleep(2)
+        assert here.analyst.reading(("ns", "churn")) is None
+        await asyncio.sleep(60)
+        assert here.reading().since != old.since
+
+    live(life)
+
+
+def test_what_is_over_is_forgotten_with_its_series() -> None:
+    async def life(here: Here) -> None:
+        metrics = Metrics()
+        metrics.watch_analyses(here.analyst.judged)
+        here.add(metrics=[{**ERRORS, "ratio": 2}])
+        await asyncio.sleep(120)
+        shown = samples(metrics.registry)
+        key = ("churn", "ns")
+        assert shown["sluicegate_analysis_value", *key, "errors", "target"] == 0
+        assert shown["sluicegate_analysis_value", *key, "errors", "stable"] == 0
+        assert shown["sluicegate_analysis_outcome", *key, "errors", "Passed"] == 1
+        assert shown["sluicegate_analysis_samples", *key, "errors"] > 500
+        assert shown["sluicegate_analysis_limit", *key, "errors"] == pytest.approx(0, abs=0.002)
+        assert shown["sluicegate_rollout_requests_share", *key, "new"] == pytest.approx(100 * 20 / 420, abs=0.5)
+        here.step(phase="RolledBack")
+        await asyncio.sleep(2)
+        assert here.analyst.reading(("ns", "churn")) is None
+        assert not samples(metrics.registry)
+
+    live(life)
+
+
+def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
+    return {
+        (each.name, *(value for _, value in sorted(each.labels.items(), key=_place))): each.value
+        for family in registry.collect()
+        for each in family.samples
+        if each.name.startswith(("sluicegate_analysis", "sluicegate_rollout"))
+    }
+
+
+def _place(label: tuple[str, str]) -> tuple[int, str]:
+    order = ["name", "namespace", "metric"]
+    return (order.index(label[0]) if label[0] in order else 9, label[0])
+
+
+def test_five_hundred_rollouts_are_read_once_an_interval_a_bounded_number_at_a_time() -> None:
+    async def life(here: Here) -> None:
+        here.pods = {"new-1": Pod("new"), "old-1": Pod("old")}
+        for number in range(500):
+            here.add(f"r{number}")
+        await asyncio.sleep(15 + 150)
+        assert all(here.reading(f"r{number}").outcome is PASSED for number in range(500))
+
+    here = live(life)
+    assert 1000 * 9 <= here.read.total() <= 1000 * 12.5
+    assert here.busiest <= 64
+    assert here.woken.total() == 500
+
+
+def counters(query: str) -> list[tuple[dict[str, str], float]]:
+    name = "sluicegate_scorer_requests_total"
+    if name not in query:
+        return [
+            ({"pod": pod, "le": bound}, value)
+            for pod in ("new-1", "old-1")
+            for bound, value in (("0.1", 900.0), ("+Inf", 1000.0))
+        ]
+    return [
+        ({"pod": "new-1", "error_class": ""}, 900.2),
+        ({"pod": "new-1", "error_class": "model"}, 100.1),
+        ({"pod": "old-1", "error_class": ""}, 5000.0),
+        ({"pod": "unknown", "error_class": "model"}, 5000.0),
+    ]
+
+
+def test_prometheus_as_the_source() -> None:
+    asked: list[str] = []
+
+    def answer(query: str) -> Any:
+        asked.append(query)
+        return counters(query)
+
+    async def life(here: Here) -> None:
+        slow = {"name": "slow", "type": "LatencyP95", "limit": 0.1}
+        here.add(metrics=[ERRORS, slow], source={"type": "Prometheus", "address": "http://other:9090"})
+        await asyncio.sleep(300)
+        assert here.reading().outcome is FAILED
+        assert [each.outcome for each in here.reading().measurements] == [FAILED, FAILED]
+        assert here.reading().measurements[0].value == pytest.approx(0.1, abs=0.001)
+        here.prometheus = lambda _: httpx.Response(503, text="busy")
+        await asyncio.sleep(30)
+        assert here.reading().outcome is OPEN
+        here.prometheus = lambda _: []
+        await asyncio.sleep(30)
+        assert "must scrape them" in here.reading().measurements[0].message
+
+    here = live(life, prometheus=answer)
+    assert not here.read
+    which = 'namespace="ns",pod=~"new-1|old-1|old-2"'
+    assert f"sum by (pod,error_class) (increase(sluicegate_scorer_requests_total{{{which}}}[60s]))" in asked
+
+
+def test_queries_ask_the_platforms_prometheus_and_never_look_behind_the_step() -> None:
+    asked: list[str] = []
+
+    def answer(query: str) -> Any:
+        asked.append(query)
+        return [({}, 5.0 if "old" in query else 7.0)]
+
+    query = 'sum(rate(x{n="{{namespace}}",d="{{name}}",r="{{ revision }}"}[{{window}}]))'
+    metric = {"name": "queue", "type": "Query", "query": query, "limit": 10, "ratio": 1.5}
+
+    async def life(here: Here) -> None:
+        here.add(metrics=[metric], window="5m")
+        await asyncio.sleep(45)
+        assert here.reading().outcome is PASSED
+        assert here.reading().measurements[0].limit == 7.5
+        await asyncio.sleep(600)
+
+    live(life, prometheus=answer)
+    assert asked[0].startswith('sum(rate(x{n="ns",d="churn",r="new"}[1')
+    assert asked[-1] == 'sum(rate(x{n="ns",d="churn",r="old"}[300s]))'
+
+
+def test_without_a_prometheus_it_says_so() -> None:
+    async def life(here: Here) -> None:
+        here.add(metrics=[{"name": "q", "type": "Query", "query": "up", "limit": 1}])
+        await asyncio.sleep(60)
+        assert here.reading().outcome is OPEN
+        assert "prometheus.address" in here.reading().measurements[0].message
+
+    live(life, settings=build([]))
+
+
+class Mirrored:
+    """Pairs of answers that the test makes up."""
+
+    def __init__(self, found: Pairs | str) -> None:
+        self.found = found
+
+    async def begin(self) -> None:
+        pass
+
+    async def read(self) -> Pairs | str:
+        return self.found
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome"),
+    [(Pairs(500, 0, 0.0), PASSED), (Pairs(500, 200, 9.0), FAILED), ("The pods keep no answers.", OPEN)],
+)
+def test_pairs_come_from_whoever_makes_them(found: Pairs | str, outcome: Outcome) -> None:
+    async def life(here: Here) -> None:
+        here.add(metrics=[{"name": "same", "type": "Disagreement", "limit": 0.01}])
+        await asyncio.sleep(60)
+        assert here.reading().outcome is outcome
+
+    live(life, pairs=lambda _: Mirrored(found))
+
+
+def test_an_unexpected_error_holds_that_rollout_and_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Mirrored):
+        async def read(self) -> Pairs | str:
+            raise RuntimeError("oops")
+
+    async def life(here: Here) -> None:
+        here.add("broken", metrics=[{"name": "same", "type": "Disagreement", "limit": 0.01}])
+        here.add("fine")
+        await asyncio.sleep(60)
+        assert here.analyst.reading(("ns", "broken")) is None
+        assert here.reading("fine").outcome is PASSED
+
+    live(life, pairs=lambda _: Broken(""))
+    assert "unexpected error of the analysis" in caplog.text
+
+
+async def test_over_real_sockets() -> None:
+    """Pods on loopback: one version errs, and the verdict comes with as many looks as it takes."""
+    served = Counter[str]()
+    news = asyncio.Event()
+
+    def pod(name: str, errors: float) -> Any:
+        async def handle(request: web.Request) -> web.Response:
+            assert request.path == "/metrics"
+            served[name] += 1
+            return web.Response(text=Pod(name, served=400 * served[name], failed=400 * served[name] * errors).text())
+
+        return handle
+
+    async with serving(pod("new", 0.2)) as new, serving(pod("old", 0.01)) as old:
+        where = {"new": new, "old": old}
+        resources, scraper, prometheus = Resources(lambda _: None), PodScraper(), Prometheus()
+
+        def pods(_: tuple[str, str], revision: str) -> list[PodFacts]:
+            return [PodFacts(revision, revision, True, False, address=where[revision])]
+
+        sources = Sources(pods, scraper, Servers(cast(KubeClient, None), build([]), prometheus))
+        analyst = Analyst(resources, sources, lambda _: news.set())
+        raw = {
+            "metadata": {"name": "churn", "namespace": "ns", "uid": "1", "resourceVersion": "1"},
+            "spec": {
+                "model": {"uri": "models:/a/1"},
+                "rollout": {
+                    "analysis": {
+                        "interval": "1s",
+                        "warmUp": "0s",
+                        "metrics": [{"name": "errors", "type": "ErrorRate", "ratio": 2}],
+                    }
+                },
+            },
+            "status": {
+                "rollout": {"phase": "Holding", "target": "new", "acceptedAt": "2026-03-01T12:00:00Z"},
+                "revisions": [
+                    {
+                        "name": "a",
+                        "revision": "old",
+                        "role": "Stable",
+                        "weight": 50,
+                        "replicas": 1,
+                        "readyReplicas": 1,
+                    }
+                ],
+            },
+        }
+        resources.streamed(raw, deleted=False)
+        task = asyncio.ensure_future(analyst.run())
+        while (reading := analyst.reading(("ns", "churn"))) is None or reading.outcome is not FAILED:
+            await asyncio.wait_for(news.wait(), 60)
+            news.clear()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(scraper.aclose(), prometheus.aclose())
+    measured = reading.measurements[0]
+    assert measured.value == pytest.approx(0.2)
+    assert measured.stable == pytest.approx(0.01)
