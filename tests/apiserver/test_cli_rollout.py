@@ -139,9 +139,9 @@ async def test_the_live_view_of_a_rollout(
         try:
             first = await _until(process, "24.6% measured")
             assert "✓ 1    5%" in first or "✓ 1" in await _until(process, "✓ 1")
-            await _until(process, "errors    Passed    0.31%")
+            await _until(process, "errors    Passed        0.31%")
             values.set("analysis_value", 0.0123, metric="errors", side="target")
-            await _until(process, "errors    Passed    1.23%")
+            await _until(process, "errors    Passed        1.23%")
             await rollout.status(
                 phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for a person."
             )

@@ -86,11 +86,12 @@ def _step(number: int, step: StepView, view: ProgressView, now: datetime) -> lis
 
 def _metric(metric: MetricView) -> list[Cell]:
     reading: Reading = metric.reading
+    outcome = OUTCOMES.get(reading.outcome or "", "") if metric.decides else DIM
     value, stable, limit = (figure(metric.kind, each) for each in (reading.value, reading.stable, reading.limit))
     return [
         metric.name,
-        Piece(reading.outcome or "-", OUTCOMES.get(reading.outcome or "", "")),
-        Piece(value, BAD if reading.outcome == "Failed" else ""),
+        Piece((reading.outcome or "-") + ("" if metric.decides else " (dry run)"), outcome),
+        Piece(value, BAD if reading.outcome == "Failed" and metric.decides else ""),
         stable,
         limit,
         f"{reading.samples}" if reading.samples is not None else None,

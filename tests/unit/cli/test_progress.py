@@ -67,7 +67,7 @@ STEP   WEIGHT   DOES
 METRIC    OUTCOME        VALUE    STABLE   LIMIT   SAMPLES
 errors    Passed         0.31%    0.1%     1%      512
 latency   Inconclusive   81.2ms   -        -       12
-drift     -              -        -        0.2     -
+drift     - (dry run)    -        -        0.2     -
 
 REVISION              STATE    MODEL     WEIGHT   ACCEPTED   MEASURED   READY   RESTARTS   AGE   NODE
 churn-nqrstvwxz2 #8   Target   churn/8   25%      25%        24.6%      2/2     -          -     -
@@ -100,10 +100,10 @@ STEP   WEIGHT   DOES
   4    50%      copies of 10%, hold 10m
        100%     take over
 
-METRIC    OUTCOME   VALUE   STABLE   LIMIT   SAMPLES
-errors    Passed    0.2%    0.1%     1%      420
-latency   -         -       -        -       -
-drift     -         -       -        0.2     -
+METRIC    OUTCOME       VALUE   STABLE   LIMIT   SAMPLES
+errors    Passed        0.2%    0.1%     1%      420
+latency   -             -       -        -       -
+drift     - (dry run)   -       -        0.2     -
 Not live, but what status has: it needs the right to get
   pods/proxy in namespace sluicegate-system (forbidden).
 
@@ -126,10 +126,10 @@ STEP   WEIGHT   DOES
   4    50%      copies of 10%, hold 10m
        100%     take over
 
-METRIC    OUTCOME   VALUE   STABLE   LIMIT   SAMPLES
-errors    Failed    9%      0.1%     1%      300
-latency   -         -       -        -       -
-drift     -         -       -        0.2     -
+METRIC    OUTCOME       VALUE   STABLE   LIMIT   SAMPLES
+errors    Failed        9%      0.1%     1%      300
+latency   -             -       -        -       -
+drift     - (dry run)   -       -        0.2     -
 """
 
 
