@@ -136,9 +136,7 @@ class RolloutStatus(ApiType, frozen=True):
     verdict: Annotated[RolloutVerdict | None, doc("What the analysis last came to at this step.")] = None
     retried: Annotated[
         bool | None,
-        doc(
-            "Whether the annotation sluicegate.dev/retry was there already when it was rolled back: that one is spent."
-        ),
+        doc("Whether the annotation sluicegate.dev/retry was there already when it was rolled back: that one is spent."),
     ] = None
 
 
