@@ -11,6 +11,7 @@ SCORER_PY := .venv-scorer/bin/python
 PYTEST := $(PY) -m pytest
 CLUSTER := $(SYSTEM_PYTHON) -m e2e.cluster
 PYTEST_ARGS ?=
+FLAVOR ?= sklearn
 EXAMPLES := $(wildcard examples/*.yaml)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -53,7 +54,7 @@ test-registry: venv venv-scorer ## Model resolution against a real MLflow server
 test-apiserver: venv venv-scorer ## The CRD, the clients and the commands on a real API server (no root needed)
 	$(PYTEST) tests/apiserver $(PYTEST_ARGS)
 
-e2e: venv ## The whole operator on a real node: pods, gateway, MLflow (root)
+e2e: venv venv-scorer ## The whole operator on a real node: pods, gateway, MLflow (root)
 	@$(call need_root,make e2e,it makes network namespaces, mounts and cgroups for a Kubernetes node)
 	$(PYTEST) e2e $(PYTEST_ARGS)
 
@@ -100,6 +101,10 @@ images: system-python ## Build both images as archives in the cache
 	@$(CLUSTER) image --file images/operator/Dockerfile --tag localhost/sluicegate:dev
 	@$(CLUSTER) image --file images/scorer/Dockerfile --tag localhost/sluicegate-scorer:dev
 
+image-scorer: system-python ## Build the scoring image of one flavor: FLAVOR=sklearn, onnx, torch or tensorflow
+	@$(CLUSTER) image --file images/scorer/Dockerfile --build-arg FLAVOR=$(FLAVOR) --tag localhost/sluicegate-scorer-$(FLAVOR):dev
+
+
 ##@ Environments
 
 venv: .venv/.made ## .venv: the operator (editable) and what developing it needs, from the lock file
@@ -134,9 +139,10 @@ lock: venv ## Resolve the requirements again (LOCK_ARGS=--upgrade for newer vers
 	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
 	$(LOCK) images/requirements-build.in -o images/requirements-build.txt
-	cd scorer && $(LOCK) requirements.in -o requirements.txt
-	cd scorer && $(LOCK) requirements-test.in -c requirements.txt -o requirements-test.txt
-	cd bench && $(LOCK) requirements-scorer.in -c ../scorer/requirements.txt -o requirements-scorer.txt
+	cd scorer && $(LOCK) flavors/sklearn.in -c ../requirements-uv.txt -o flavors/sklearn.txt
+	cd scorer && for each in onnx torch tensorflow; do $(LOCK) flavors/$$each.in -c flavors/sklearn.txt -o flavors/$$each.txt; done
+	cd scorer && $(LOCK) requirements-test.in -c flavors/sklearn.txt -o requirements-test.txt
+	cd bench && $(LOCK) requirements-scorer.in -c ../scorer/flavors/sklearn.txt -o requirements-scorer.txt
 	cd bench && $(LOCK) requirements-mlserver.in -o requirements-mlserver.txt
 
 clean: ## Take down the clusters that the demo and dead test runs left, and remove build outputs (the tool cache stays)
@@ -167,4 +173,4 @@ define fill
 endef
 
 .PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench bench-scorer check lint drift golden format \
-	generate images venv venv-scorer lock clean system-python
+	generate images image-scorer venv venv-scorer lock clean system-python

@@ -35,7 +35,11 @@ CASES = {
         "GatewayNotFound",
         ["nowhere", "create it"],
     ),
-    "install": ({"runtime": {"dependencies": "Install"}}, "Unsupported", ["spec.runtime.dependencies"]),
+    "install": (
+        {"runtime": {"name": "custom", "image": "any:1", "dependencies": "Install"}},
+        "InvalidRuntime",
+        ["spec.runtime.dependencies", "custom"],
+    ),
     "overlay": ({"podTemplate": {"spec": {"nonsense": 1}}}, "InvalidPodTemplate", ["nonsense", "Correct or remove"]),
 }
 

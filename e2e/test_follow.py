@@ -66,28 +66,24 @@ def test_alias_moves_there_and_back_under_load_and_the_spec_stays(shop, registry
     assert {each.partition(" is ")[2] for each in told} == {"now version 2; it was 1.", "now version 1; it was 2."}
 
 
-CREATE_WEBHOOK = """
-import sys
-from mlflow import MlflowClient
-from mlflow.entities.webhook import WebhookAction, WebhookEntity, WebhookEvent
-client = MlflowClient(tracking_uri="http://localhost:5000")
-event = WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED)
-url = "http://sluicegate-webhooks.sluicegate-system.svc.cluster.local/webhooks/default"
-print(client.create_webhook("e2e", url, [event], secret=sys.argv[1]).webhook_id)
-"""
 WEBHOOKS = "/api/v1/namespaces/sluicegate-system/secrets"
 
 
-@pytest.fixture
-def webhook(kube, kubectl, registry):
-    """A webhook that MLflow and the operator share the secret of; gives the address of the operator's door."""
-    secret = secrets.token_hex(16)
-    kube.call("POST", WEBHOOKS, {"metadata": {"name": "mlflow-webhooks"}, "stringData": {"secret": secret}})
-    made = kubectl("-n", "mlflow", "exec", "-i", "deploy/mlflow", "--", "python3", "-", secret, input=CREATE_WEBHOOK)
+@pytest.fixture(scope="module")
+def webhook(kube, registry):
+    """A webhook that the operator makes in MLflow once it has a secret for it; gives the address of the operator's door."""
+    secret = {"metadata": {"name": "mlflow-webhooks"}, "stringData": {"secret": secrets.token_hex(16)}}
+    kube.call("POST", WEBHOOKS, secret)
+
+    def made():
+        hooks = registry.call("GET", "webhooks").get("webhooks", [])
+        return next((each for each in hooks if each["name"] == "sluicegate.e2e"), None)
+
+    found = wait_until("the operator to make its webhook", made, 90)
     service = kube.get("service", "sluicegate-webhooks", "sluicegate-system")
     yield f"http://{service['spec']['clusterIP']}/webhooks/default"
-    registry.call("DELETE", f"webhooks/{made.split()[-1]}")
     kube.call("DELETE", f"{WEBHOOKS}/mlflow-webhooks")
+    registry.call("DELETE", f"webhooks/{found['webhook_id']}")
 
 
 def counted(operator, outcome):
@@ -149,38 +145,34 @@ def test_alias_that_is_gone_leaves_what_serves_and_says_so(shop, registry, alias
     shop.wait_condition("shop", "Ready", "True", timeout=40)
 
 
-@pytest.fixture
-def unplugged(kube):
-    """Takes the registry off the network, and puts it back."""
-
-    def select(app):
-        kube.merge("service", "mlflow", "mlflow", {"spec": {"selector": {"unplugged": app}}})
-
-    yield lambda: select("true")
-    select(None)
-
-
-def test_registry_away_and_a_container_restarted_meanwhile_serves_the_pinned_version(shop, kubectl, unplugged, load):
-    with load("shop", rate=10) as steady:
-        unplugged()
-        found = shop.wait_condition("shop", "ModelResolved", "False", "RegistryUnreachable", timeout=90)
-        assert "version 1, as resolved before, stays" in found["message"]
-        assert shop.condition("shop", "Ready")["status"] == "True"
-    steady.check(1, 1)
-    (pod,) = shop.pods("shop")
-    name = pod["metadata"]["name"]
-    kubectl("-n", shop.namespace, "exec", name, "-c", "model", "--", "python3", "-c", "import os; os.kill(1, 15)")
-    wait_until("the container to be another", lambda: restarts(shop) == 1, 60)
-    wait_until("it to serve", lambda: answers(shop), 60)
-    assert shop.status("shop")["model"]["version"] == "1"
-
-
-def restarts(space):
-    return space.pods("shop")[0]["status"]["containerStatuses"][0]["restartCount"]
-
-
-def answers(space):
+def test_a_version_that_is_deleted_leaves_what_serves_and_says_so_and_its_age_is_a_metric(
+    workspace, registry, operator
+):
+    source = registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"]["source"]
+    made = registry.call("POST", "model-versions/create", {"name": MODEL, "source": source})["model_version"]
+    about = {"name": MODEL, "version": made["version"]}
     try:
-        return predict(space.urls("shop")["gateway"]) == 1
-    except (AssertionError, OSError):
-        return False
+        workspace.apply("shop", model=f"models:/{MODEL}/{made['version']}")
+        workspace.wait_ready("shop")
+        age = rf'sluicegate_served_version_age_seconds{{name="shop",namespace="{workspace.namespace}"}} (\S+)'
+        found = re.search(age, operator.metrics(operator.wait_leading()))
+        assert found is not None
+        assert 0 < float(found.group(1)) < 600
+    finally:
+        registry.call("DELETE", "model-versions/delete", about)
+    found = workspace.wait_condition("shop", "Ready", "False", "VersionNotFound", timeout=90)
+    assert f"has no version {made['version']}" in found["message"]
+    assert workspace.condition("shop", "Available")["status"] == "True"
+    assert predict(workspace.urls("shop")["gateway"]) == 1
+
+
+def test_a_version_that_is_served_is_tagged_with_who_serves_it_and_loses_the_tag_afterwards(shop, registry, kube):
+    mine = f"{shop.namespace}/shop"
+
+    def tagged():
+        tags = registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"].get("tags", [])
+        return any(each["key"] == "sluicegate.dev/served-by.e2e" and mine in each["value"] for each in tags)
+
+    wait_until("the tag of the served version", tagged, 90)
+    kube.delete("mdep", "shop", shop.namespace)
+    wait_until("the tag to go", lambda: not tagged(), 150)

@@ -7,9 +7,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from e2e.cluster import images, up
-from e2e.cluster.addons.s3 import ACCESS_KEY, PORT, SECRET_KEY
-from e2e.support.kube import wait_until
+from e2e.cluster import images
+from e2e.support import bucket
 from e2e.support.load import predict
 from e2e.support.registry import MODEL
 from e2e.support.workspace import Workspace
@@ -105,7 +104,7 @@ def test_model_on_a_volume(workspace, cluster):
             "resources": {"requests": {"storage": "1Gi"}},
         },
     }
-    source = source_of_version_1(workspace)
+    source = bucket.source_of(workspace, 1)
     container = {
         "name": "fill",
         "image": "localhost/sluicegate-scorer:dev",
@@ -148,62 +147,12 @@ def test_model_baked_into_an_image_of_a_runtime_of_ones_own(workspace, cluster, 
         assert answer.read() == b"baked"
 
 
-UPLOAD = """\
-import os, pathlib, subprocess, boto3
-subprocess.run(["sluicegate-scorer", "fetch", os.environ["SOURCE"], "/tmp/model"], check=True)
-s3 = boto3.client("s3")
-s3.create_bucket(Bucket="models")
-for path in pathlib.Path("/tmp/model").rglob("*"):
-    if path.is_file():
-        s3.upload_file(str(path), "models", f"shop/v1/{path.relative_to('/tmp/model')}")
-"""
-
-
-def test_model_in_an_s3_bucket(workspace, cluster):
+def test_model_in_an_s3_bucket(workspace):
     """A real S3 server; the credentials come from a Secret of the workload's namespace."""
-    up(cluster.name, addons=("gateway-crds", "dns", "metrics", "traefik", "s3"))
-    access = {
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://s3.s3-system.svc:{PORT}",
-    }
-    names = workspace.namespace
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "s3", "namespace": names},
-        "stringData": access,
-    }
-    tracking = {"MLFLOW_TRACKING_URI": "http://mlflow.mlflow.svc:5000", "SOURCE": source_of_version_1(workspace)}
-    container = {
-        "name": "upload",
-        "image": "localhost/sluicegate-scorer:dev",
-        "command": ["python3", "-c", UPLOAD],
-        "env": [{"name": name, "value": value} for name, value in tracking.items()],
-        "envFrom": [{"secretRef": {"name": "s3"}}],
-    }
-    job = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": "upload", "namespace": names},
-        "spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
-    }
-    for manifest in (secret, job):
-        cluster.kubectl("apply", "-f", "-", input=dumps(manifest))
-    cluster.kubectl("-n", names, "wait", "job/upload", "--for=condition=Complete", "--timeout=90s")
-    fetch = {"name": "fetch", "envFrom": [{"secretRef": {"name": "s3"}}]}
-    workspace.apply("shop", model="s3://models/shop/v1", podTemplate={"spec": {"initContainers": [fetch]}})
+    (uri,) = bucket.fill(workspace, 1)
+    workspace.apply("shop", model=uri, podTemplate=bucket.POD_TEMPLATE)
     status = workspace.wait_ready("shop", timeout=120)
     assert predict(status["url"]) == 1
-    workspace.apply("gone", model="s3://models/shop/v2", podTemplate={"spec": {"initContainers": [fetch]}})
+    workspace.apply("gone", model=uri + "0", podTemplate=bucket.POD_TEMPLATE)
     found = workspace.wait_condition("gone", "Ready", "False", "ModelFetchFailed", timeout=120)
-    assert "s3://models/shop/v2" in found["message"]
-
-
-def source_of_version_1(workspace: Workspace) -> str:
-    """Where version 1's artifacts are, as the operator resolves it."""
-    workspace.apply("asked", model=1)
-    resolved = wait_until("a resolution", lambda: (workspace.status("asked").get("model") or {}).get("source"), 30)
-    workspace.kube.delete("mdep", "asked", workspace.namespace)
-    return str(resolved)
+    assert uri + "0" in found["message"]

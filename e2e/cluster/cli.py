@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("--file", required=True, type=Path)
     image.add_argument("--context", default=Path(), type=Path)
     image.add_argument("--tag", required=True)
+    image.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE", dest="arguments")
     image.add_argument("--load", metavar="NAME", help="import it into this cluster")
     logs = command("logs", "show the log of a component")
     logs.add_argument("component", nargs="?", help="default: the end of every log")
@@ -111,7 +112,7 @@ def _logs(args: argparse.Namespace) -> None:
 
 
 def _image(args: argparse.Namespace) -> None:
-    tar = images.build(args.file, args.context, args.tag)
+    tar = images.build(args.file, args.context, args.tag, args.arguments)
     if args.load:
         with step(f"image {args.tag} into {args.load}"):
             connect(args.load).load_image(tar)

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -171,8 +171,8 @@ def _copied(dockerfile: Path, context: Path) -> list[Path]:
     return sorted(found)
 
 
-def _content_key(dockerfile: Path, context: Path, tag: str) -> str:
-    digest = hashlib.sha256(f"{tag} {_SUITE} {_PACKAGES}".encode())
+def _content_key(dockerfile: Path, context: Path, tag: str, arguments: Sequence[str]) -> str:
+    digest = hashlib.sha256(" ".join([tag, _SUITE, _PACKAGES, *arguments]).encode())
     for path in _copied(dockerfile, context):
         digest.update(f"{path.relative_to(context) if path.is_relative_to(context) else path.name}".encode())
         digest.update(b"%o" % (path.stat().st_mode & 0o777) + hashlib.sha256(path.read_bytes()).digest())
@@ -187,7 +187,7 @@ def _pip_configuration() -> str:
     return "\n".join(["[global]", f"cert = {_CERTIFICATES}", "root-user-action = ignore", *lines]) + "\n"
 
 
-def _build_with_buildah(dockerfile: Path, context: Path, tag: str, target: Path) -> None:
+def _build_with_buildah(dockerfile: Path, context: Path, tag: str, arguments: Sequence[str], target: Path) -> None:
     apt.ensure(apt.IMAGES)
     for name in _base_names(dockerfile):
         _provide_base(name)
@@ -211,23 +211,33 @@ def _build_with_buildah(dockerfile: Path, context: Path, tag: str, target: Path)
             "--format",
             "docker",
         ]
-        _buildah("bud", "-q", *options, *volumes, "-t", tag, "-f", dockerfile, context)
+        _buildah("bud", "-q", *options, *volumes, *_build_args(arguments), "-t", tag, "-f", dockerfile, context)
     _buildah("push", "-q", tag, f"docker-archive:{target}:{tag}")
 
 
-def build(dockerfile: Path | str, context: Path | str = ".", tag: str = "localhost/image:dev") -> Path:
+def _build_args(arguments: Sequence[str]) -> list[str]:
+    return [word for each in arguments for word in ("--build-arg", each)]
+
+
+def build(
+    dockerfile: Path | str,
+    context: Path | str = ".",
+    tag: str = "localhost/image:dev",
+    arguments: Sequence[str] = (),
+) -> Path:
     """Builds a Dockerfile and returns the image's archive; an unchanged context is found in the cache.
 
     Args:
         dockerfile: its FROM line's image is replaced by the base image where no engine runs.
         context: the folder that its COPY lines read from.
         tag: the image's name, as pods use it.
+        arguments: values of the Dockerfile's ARG lines, as NAME=VALUE.
     """
     dockerfile, context = Path(dockerfile).resolve(), Path(context).resolve()
     if not dockerfile.is_file():
         raise ClusterError(f"There is no Dockerfile {dockerfile}.")
     short = re.sub(r"[^a-z0-9.]+", "-", tag.lower())
-    target = _cache() / f"{short}-{_content_key(dockerfile, context, tag)}.tar"
+    target = _cache() / f"{short}-{_content_key(dockerfile, context, tag, arguments)}.tar"
     with locked(_cache() / ".build.lock"):
         if target.exists():
             return target
@@ -235,10 +245,13 @@ def build(dockerfile: Path | str, context: Path | str = ".", tag: str = "localho
         try:
             with step(f"image {tag}"):
                 if command := engine():
-                    run([command, "build", "-q", "-t", tag, "-f", dockerfile, context], timeout=1800)
+                    run(
+                        [command, "build", "-q", *_build_args(arguments), "-t", tag, "-f", dockerfile, context],
+                        timeout=1800,
+                    )
                     run([command, "save", "-o", temporary, tag])
                 else:
-                    _build_with_buildah(dockerfile, context, tag, temporary)
+                    _build_with_buildah(dockerfile, context, tag, arguments, temporary)
             temporary.rename(target)
         finally:
             temporary.unlink(missing_ok=True)

@@ -100,6 +100,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stage", default="", help="stage to move the last one to, for example Production")
     parser.add_argument("--flavor", choices=["sklearn"], default="sklearn")
     parser.add_argument("--column", default="", help="one more input, which callers of the version before do not send")
+    parser.add_argument("--require", action="append", default=[], metavar="PACKAGE", help="one more requirement")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--broken", choices=["load", "predict", "memory"], help="register a model that fails so")
     kind.add_argument("--slow", type=float, metavar="SECONDS", help="register a model that takes so long to answer")
@@ -135,7 +136,7 @@ def register(client: MlflowClient, options: argparse.Namespace) -> str:
         else:
             if options.column:
                 data[options.column] = 1.0
-            source, model_id = log_sklearn(number, data, score)
+            source, model_id = log_sklearn(number, data, score, options.require)
     version = client.create_model_version(options.name, source, run_id=run.info.run_id, model_id=model_id).version
     print(f"registered {options.name} version {version} ({kind or options.flavor}) from {source}", flush=True)
     return str(version)
@@ -157,12 +158,16 @@ def made_data() -> tuple[pd.DataFrame, np.ndarray]:
     return data, score.to_numpy()
 
 
-def log_sklearn(number: int, data: pd.DataFrame, score: np.ndarray) -> tuple[str, str]:
+def log_sklearn(number: int, data: pd.DataFrame, score: np.ndarray, require: list[str]) -> tuple[str, str]:
     """An ordinary regression, its target shifted by the version; gives back its source and logged model."""
     model = make_pipeline(StandardScaler(), LinearRegression())
     model.fit(data, score + SHIFT * number)
     info = mlflow.sklearn.log_model(
-        model, name="model", signature=infer_signature(data, model.predict(data)), input_example=data.head(2)
+        model,
+        name="model",
+        signature=infer_signature(data, model.predict(data)),
+        input_example=data.head(2),
+        extra_pip_requirements=require or None,
     )
     return f"models:/{info.model_id}", info.model_id
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sluicegate_scorer import __version__, termination
+from sluicegate_scorer import __version__, environment, termination
 from sluicegate_scorer.errors import ScorerError, first_line, one_line
 
 if TYPE_CHECKING:
@@ -26,14 +26,29 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     fetch = commands.add_parser("fetch", help="download a model's artifacts to a directory")
-    fetch.add_argument("uri", metavar="URI", help="mlflow-artifacts:/PATH or s3://BUCKET/PREFIX")
+    fetch.add_argument(
+        "uri", metavar="URI", help="mlflow-artifacts:/PATH, s3://, gs://, wasbs://, abfss://, az:// or https://"
+    )
     fetch.add_argument("directory", metavar="DIR", type=Path, help="an empty directory, or one filled from this URI")
     fetch.add_argument(
         "--timeout",
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="give up after this long without a new byte; a server never reached is given 15 s (default 60)",
+        help="give up after this long without a new byte; a server never reached is given 15 s (default 60); after a run "
+        "that failed, 300 s",
+    )
+
+    install = commands.add_parser(
+        "install", help="install what a model asks for, and the server, for `serve --environment`"
+    )
+    install.add_argument("directory", metavar="DIR", type=Path, help="a directory with an MLmodel file")
+    install.add_argument(
+        "target", metavar="TARGET", type=Path, help="a directory for environments; several may share it"
+    )
+    install.add_argument("--link", type=Path, metavar="PATH", help="make a symbolic link to the environment")
+    install.add_argument(
+        "--timeout", type=_positive, default=300.0, metavar="SECONDS", help="give up after so long (default 300)"
     )
 
     serve = commands.add_parser("serve", help="serve the model in a directory over HTTP")
@@ -101,6 +116,13 @@ def _serving_flags(serve: argparse.ArgumentParser) -> None:
         help="what to do where the model's requirements differ from what is installed: tell, refuse the model of which "
         "a package is missing, refuse any difference (default $SLUICEGATE_DEPENDENCIES, or missing)",
     )
+    serve.add_argument(
+        "--environment",
+        type=Path,
+        default=os.environ.get("SLUICEGATE_ENVIRONMENT") or None,
+        metavar="DIR",
+        help="run in an environment that `install` made (default $SLUICEGATE_ENVIRONMENT, or this one)",
+    )
     serve.add_argument("--no-smoke-test", action="store_true", help="be ready before the model has answered once")
     serve.add_argument(
         "--payload-log", type=_share, default=0.0, metavar="SHARE", help="share of requests logged with their bodies"
@@ -132,8 +154,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "fetch":
             return _fetch(options)
+        if options.command == "install":
+            return _install(options)
         if options.command == "profile":
             return _profile(options)
+        environment.enter(options.environment, sys.argv[1:] if arguments is None else arguments)
         return _serve(options)
     except ScorerError as error:
         return _fail(str(error))
@@ -148,6 +173,17 @@ def _fetch(options: argparse.Namespace) -> int:
     result = fetch(options.uri, options.directory, options.timeout).as_json()
     termination.write(result)
     sys.stdout.write(result + "\n")
+    return 0
+
+
+def _install(options: argparse.Namespace) -> int:
+    from sluicegate_scorer import install
+
+    done = install.install(options.directory, options.target, options.timeout)
+    if options.link is not None:
+        install.link(options.link, done)
+    termination.write(done.as_json())
+    sys.stdout.write(done.as_json() + "\n")
     return 0
 
 
@@ -168,7 +204,7 @@ def _serve(options: argparse.Namespace) -> int:
     policy = _policy(options.dependencies)
     with _model(options) as directory:
         check(directory)
-        requirements.check(directory, policy)
+        requirements.check(directory, policy, installed=options.environment is not None)
         return serve(directory, settings)
 
 

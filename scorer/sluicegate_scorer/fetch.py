@@ -2,6 +2,7 @@
 under its name.
 """
 
+import base64
 import hashlib
 import logging
 import os
@@ -11,10 +12,10 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
-from sluicegate_scorer import signature
+from sluicegate_scorer import archive, signature
 from sluicegate_scorer.errors import ScorerError, TransientError, redact
 from sluicegate_scorer.folder import TEMPORARY, Folder, Result, hash_file
-from sluicegate_scorer.progress import Progress, size
+from sluicegate_scorer.progress import AGAIN_TIMEOUT, Progress, size
 from sluicegate_scorer.sources import Entry, Source
 from sluicegate_scorer.sources.base import MAX_DEPTH, MAX_FILES
 
@@ -33,13 +34,16 @@ class Download:
     Args:
         source: where the files are.
         folder: where they go.
-        timeout: seconds without progress after which to give up.
+        timeout: seconds without progress after which to give up; `AGAIN_TIMEOUT` at least where an earlier run has failed.
+        packed: whether the source is one file, which holds the folder.
     """
 
-    def __init__(self, source: Source, folder: Folder, timeout: float) -> None:
+    def __init__(self, source: Source, folder: Folder, timeout: float, *, packed: bool = False) -> None:
+        self._packed = packed
         self._source = source
         self._folder = folder
-        self._progress = Progress(timeout)
+        again = folder.continues
+        self._progress = Progress(max(timeout, AGAIN_TIMEOUT) if again else timeout, hasty=not again)
         self._stop = threading.Event()
 
     def run(self) -> Result:
@@ -48,11 +52,13 @@ class Download:
         entries = self._list()
         if not entries:
             raise self._source.missing()
-        if not any(entry.path == "MLmodel" for entry in entries):
+        if not self._packed and not any(entry.path == "MLmodel" for entry in entries):
             log.warning("the artifact folder has no MLmodel file: it is not an MLflow model, or the path is wrong")
         self._check_collisions(entries)
         self._expect(entries)
         hashes = self._download(entries)
+        if self._packed:
+            hashes = archive.unpack(self._folder, entries[0].path)
         result = self._folder.finish(hashes)
         log.info("%d files, %s in %.1f s", result.files, size(result.bytes), time.monotonic() - began)
         return result
@@ -180,18 +186,20 @@ class _Part:
     def __init__(self, path: Path, entry: Entry) -> None:
         self.path = path
         self.entry = entry
-        self.written = 0
-        self.hash = hashlib.sha256()
         self._farthest = 0
+        self.restart()
 
     def restart(self) -> None:
         """The far side began at the first byte again."""
         self.written = 0
         self.hash = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
 
     def add(self, chunk: bytes) -> int:
         """Notes written bytes, and gives back how many of them no attempt had reached before."""
         self.hash.update(chunk)
+        if self.entry.md5:
+            self._md5.update(chunk)
         self.written += len(chunk)
         if self.entry.size is not None and self.written > self.entry.size:
             raise ScorerError(
@@ -203,11 +211,16 @@ class _Part:
         return new
 
     def check(self) -> None:
-        """A body that ended early is a broken connection, whatever its headers said."""
+        """A body that ended early is a broken connection, whatever its headers said; another checksum a damaged one."""
         if self.entry.size is not None and self.written < self.entry.size:
             raise TransientError(
                 f"{self.entry.path} ended after {self.written} of {self.entry.size} bytes; "
                 "the connection broke, or the artifact was cut short"
+            )
+        if self.entry.md5 and base64.b64encode(self._md5.digest()).decode() != self.entry.md5:
+            self.restart()
+            raise TransientError(
+                f"{self.entry.path} has not the checksum that its listing says; it was damaged on its way, or in the store"
             )
 
 
@@ -215,7 +228,7 @@ def fetch(uri: str, directory: Path, timeout: float) -> Result:
     """Fetches the artifact folder at a URI, or finds that it is already there.
 
     Args:
-        uri: mlflow-artifacts:/ or s3://.
+        uri: where it is, in one of the forms of `sources.FORMS`.
         directory: an empty directory, or one that an earlier run for the same URI filled.
         timeout: seconds without progress after which to give up.
 
@@ -230,5 +243,5 @@ def fetch(uri: str, directory: Path, timeout: float) -> Result:
         log.info("already fetched: %d files, %s", done.files, size(done.bytes))
     else:
         log.info("fetching %s to %s", redact(uri), directory)
-        done = Download(open_source(uri), folder, timeout).run()
+        done = Download(open_source(uri), folder, timeout, packed=archive.is_archive(uri)).run()
     return replace(done, signature=signature.described(directory))

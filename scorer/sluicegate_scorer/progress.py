@@ -13,8 +13,10 @@ log = logging.getLogger("sluicegate_scorer.fetch")
 
 UNREACHABLE_PATIENCE = 15.0
 """Seconds to try a server that never answered: the kubelet starts the container again anyway, and
-until we exit
-nobody sees why the pod does not start."""
+until we exit nobody sees why the pod does not start."""
+AGAIN_TIMEOUT = 300.0
+"""Seconds without progress that a run waits which follows a failed one: why is seen by then, and who waits here goes on
+seconds after the server is back, where the kubelet's back-off would be up to five minutes."""
 _REPORT_EVERY = 5.0
 
 
@@ -23,11 +25,13 @@ class Progress:
 
     Args:
         timeout: seconds without a new byte (or a listing) after which to give up.
+        hasty: whether to give up sooner on a server that never answered, so that people see why.
         clock: a monotonic clock.
     """
 
-    def __init__(self, timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, timeout: float, hasty: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         self.timeout = timeout
+        self._hasty = hasty
         self._clock = clock
         self._lock = threading.Lock()
         self._began = self._last = self._reported = clock()
@@ -56,7 +60,7 @@ class Progress:
     def delay(self, error: TransientError, attempt: int) -> float | None:
         """Seconds to wait before the next attempt, or None where waiting is over."""
         patience = self.timeout
-        if error.unreachable and not self._answered:
+        if self._hasty and error.unreachable and not self._answered:
             patience = min(patience, UNREACHABLE_PATIENCE)
         wait = max(min(0.25 * 2.0**attempt, 5.0), min(error.retry_after or 0.0, 20.0))
         left = self._last + patience - self._clock()

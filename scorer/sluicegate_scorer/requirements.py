@@ -20,8 +20,15 @@ from sluicegate_scorer.errors import ScorerError, redact
 
 log = logging.getLogger("sluicegate_scorer.requirements")
 
-_STANDS_FOR = {"mlflow": ("mlflow", "mlflow-skinny"), "mlflow-skinny": ("mlflow-skinny", "mlflow")}
-"""Distributions that hold the same packages."""
+_MLFLOW = ("mlflow", "mlflow-skinny")
+_STANDS_FOR = {
+    **dict.fromkeys(_MLFLOW, _MLFLOW),
+    **dict.fromkeys(("xgboost", "xgboost-cpu"), ("xgboost", "xgboost-cpu")),
+    **dict.fromkeys(("onnxruntime", "onnxruntime-gpu"), ("onnxruntime", "onnxruntime-gpu")),
+    **dict.fromkeys(("tensorflow", "tensorflow-cpu"), ("tensorflow", "tensorflow-cpu")),
+    **dict.fromkeys(("opencv-python", "opencv-python-headless"), ("opencv-python", "opencv-python-headless")),
+}
+"""Distributions that hold the same packages: the first that is there counts."""
 _SHOWN = 8
 
 
@@ -52,14 +59,20 @@ class Difference:
         return f"{self.wanted} ({f'here: {self.found}' if self.found else 'missing'})"
 
 
-def check(model: Path, policy: Check) -> None:
+def check(model: Path, policy: Check, *, installed: bool = False) -> None:
     """Compares the model's requirements with what is installed, and says which differ.
+
+    Args:
+        model: the model's directory.
+        policy: what to do about a difference.
+        installed: whether this environment was made for the model. MLflow's version is the server's own in it, and no reason to refuse.
 
     Raises:
         ScorerError: where `policy` refuses a difference; it names all that decided.
     """
     found = differences(model)
     refused = [each for each in found if policy is Check.REFUSE or (policy is Check.MISSING and each.found is None)]
+    refused = [each for each in refused if not (installed and is_mlflow(each.wanted))]
     for each in found:
         log.warning("the model asks for %s, and this image differs", each)
     if not refused:
@@ -67,8 +80,8 @@ def check(model: Path, policy: Check) -> None:
     more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
     raise ScorerError(
         f"this image does not have what the model asks for: {', '.join(map(str, refused[:_SHOWN]))}{more}; "
-        "set spec.runtime.image to an image that has it, or SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env "
-        "to serve the model all the same"
+        "set spec.runtime.image to an image that has it, or spec.runtime.dependencies: Install, or SLUICEGATE_DEPENDENCIES=warn in "
+        "spec.runtime.env to serve the model all the same"
     )
 
 
@@ -78,13 +91,13 @@ def differences(model: Path) -> list[Difference]:
 
     Options, addresses and local paths in a requirements file are passed over: whether they are met cannot be told from here.
     """
-    python, lines = _asked(model)
+    python, lines = asked(model)
     found = [each for each in (_python(python), *map(_requirement, lines)) if each is not None]
     return list(dict.fromkeys(found))
 
 
-def _asked(model: Path) -> tuple[str | None, list[str]]:
-    """The Python version, and requirement lines."""
+def asked(model: Path) -> tuple[str | None, list[str]]:
+    """The Python version that the model asks for, and the lines of its requirements file."""
     python, pip = _conda(model / "conda.yaml")
     environment = _yaml(model / "python_env.yaml")
     if isinstance(environment, dict) and environment.get("python"):
@@ -94,6 +107,11 @@ def _asked(model: Path) -> tuple[str | None, list[str]]:
     except OSError:
         return python, pip
     return python, text.replace("\\\n", " ").splitlines()
+
+
+def is_mlflow(line: str) -> bool:
+    """Whether a requirement is MLflow itself, in one of its distributions."""
+    return _normal(re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0]) in _MLFLOW
 
 
 def _conda(path: Path) -> tuple[str | None, list[str]]:
@@ -142,12 +160,15 @@ def _requirement(line: str) -> Difference | None:
 
 
 def _installed(name: str) -> Iterator[str]:
-    normal = re.sub(r"[-_.]+", "-", name).lower()
-    for each in _STANDS_FOR.get(normal, (normal,)):
+    for each in _STANDS_FOR.get(_normal(name), (_normal(name),)):
         try:
             yield importlib.metadata.version(each)
         except importlib.metadata.PackageNotFoundError:
             continue
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _meets(requirement: Requirement, version: str) -> bool:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def wait_for(url: str, process: subprocess.Popen, seconds: float = 60) -> None:
+def wait_for(url: str, process: subprocess.Popen, seconds: float = 180) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the process ended with {process.returncode}"
@@ -81,7 +82,8 @@ def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         termination = tmp_path / "termination-log"
         termination.write_text("")
         command = [sys.executable, "-m", "sluicegate_scorer", *map(str, arguments)]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "AWS_"))}
+        foreign = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "STORAGE_", "SLUICEGATE_")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         env = {**inherited, "TERMINATION_LOG": str(termination), **env}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
         done.last_words = termination.read_text()  # type: ignore[attr-defined]
@@ -117,7 +119,7 @@ class FaultyProxy:
     its place.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.files: dict[str, bytes] = {"MLmodel": b"flavors: {}\n", "data/model.bin": os.urandom(3 << 20)}
         self.sizes: dict[str, int] = {}
         self.fault: Callable[[BaseHTTPRequestHandler, str], bool] = lambda handler, path: False
@@ -138,7 +140,10 @@ class FaultyProxy:
                     else:
                         proxy.listing(self, parse_qs(url.query)["path"][0].removeprefix("root").strip("/"))
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        if tls is not None:
+            self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a handshake that is refused
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
@@ -166,9 +171,15 @@ class FaultyProxy:
         return True
 
 
-@pytest.fixture
-def proxy() -> Iterator[FaultyProxy]:
-    made = FaultyProxy()
+@contextlib.contextmanager
+def proxy_at(port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[FaultyProxy]:
+    made = FaultyProxy(port, tls)
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultyProxy]:
+    with proxy_at() as made:
+        yield made

@@ -7,11 +7,16 @@ import hashlib
 import json
 import subprocess
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from mlflow.models import Model
 from sluicegate_scorer import signature
+from sluicegate_scorer.errors import TransientError
+from sluicegate_scorer.progress import Progress
+
+from .conftest import free_port, proxy_at
 
 URI = "mlflow-artifacts:/root"
 
@@ -99,14 +104,42 @@ def test_answers_are_worded(proxy, scorer, tmp_path, status, kind, body, expecte
 
 
 def test_unreachable_servers_are_worded(scorer, tmp_path):
-    for url, expected in [
-        ("http://someone:hunter2@127.0.0.1:1", "Connection refused"),
-        ("http://no-such-host.invalid", "unknown in the cluster's DNS"),
-        ("", "MLFLOW_TRACKING_URI"),
+    for folder, url, expected in [
+        ("a", "http://someone:hunter2@127.0.0.1:1", "Connection refused"),
+        ("b", "http://no-such-host.invalid", "unknown in the cluster's DNS"),
+        ("c", "", "MLFLOW_TRACKING_URI"),
     ]:
-        done = scorer("fetch", URI, tmp_path / "m", "--timeout", "1", MLFLOW_TRACKING_URI=url)
+        done = scorer("fetch", URI, tmp_path / folder, "--timeout", "1", MLFLOW_TRACKING_URI=url)
         failed(done, expected)
         assert "hunter2" not in done.stderr + done.last_words
+
+
+def test_a_run_after_a_failed_one_waits_for_the_server_to_come_back(scorer, tmp_path):
+    """A pod that starts while the registry is down: its first try says why, the next one goes on by itself."""
+    model, port = tmp_path / "model", free_port()
+    where = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    failed(scorer("fetch", URI, model, "--timeout", 1, **where), "cannot connect to")
+    with ThreadPoolExecutor() as pool:
+        second = pool.submit(scorer, "fetch", URI, model, "--timeout", 1, **where)
+        with pytest.raises(TimeoutError):
+            second.result(5)
+        with proxy_at(port):
+            done = second.result(60)
+    assert done.returncode == 0, done.stderr
+    assert (model / "data/model.bin").is_file()
+
+
+def test_a_first_run_gives_up_soon_and_a_later_one_has_patience():
+    now = 0.0
+    unreachable, slow = TransientError("no connection", unreachable=True), TransientError("busy")
+    first, again = (Progress(60, hasty, clock=lambda: now) for hasty in (True, False))
+    now = 14.0
+    assert (first.delay(unreachable, 0), again.delay(unreachable, 0)) == (0.25, 0.25)
+    now = 15.0
+    assert (first.delay(unreachable, 0), again.delay(unreachable, 0)) == (None, 0.25)
+    assert first.delay(slow, 0) == 0.25
+    now = 60.0
+    assert again.delay(unreachable, 0) is None
 
 
 def test_a_broken_connection_continues_where_it_broke(proxy, scorer, tmp_path):
@@ -185,7 +218,7 @@ def test_a_directory_with_something_else_is_left_alone(proxy, scorer, tmp_path):
     failed(scorer("fetch", URI + "/b", tmp_path / "other/model", MLFLOW_TRACKING_URI=proxy.url), "already holds")
 
 
-@pytest.mark.parametrize("uri", ["gs://b/x", "wasbs://c@a/x", "models:/m@champion", "ftp://h/x", "model"])
+@pytest.mark.parametrize("uri", ["models:/m@champion", "ftp://h/x", "dbfs:/x", "gs:///x", "http:///x", "model"])
 def test_other_schemes_are_worded(scorer, tmp_path, uri):
     failed(scorer("fetch", uri, tmp_path / "m"), "cannot fetch")
 

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import platform
-import shutil
 
 import pytest
 from sluicegate_scorer import requirements
@@ -39,6 +38,7 @@ def model(tmp_path):
         "git+https://example.invalid/team/package.git@main",
         "./wheels/own-1.0-py3-none-any.whl",
         "mlflow-skinny",
+        "xgboost",
         "",
         "# nothing",
     ],
@@ -91,20 +91,22 @@ def test_what_each_policy_refuses(model):
 
 
 def test_many_are_counted_not_listed(model):
-    with pytest.raises(ScorerError, match="p7 .missing. and 12 more; set spec.runtime.image"):
+    with pytest.raises(ScorerError, match=r"p7 \(missing\) and 12 more; set spec\.runtime\.image"):
         requirements.check(model("\n".join(f"no-such-p{n}" for n in range(20))), Check.MISSING)
 
 
-def test_the_command_refuses_before_it_loads(scorer, train, tmp_path):
+def test_the_command_refuses_before_it_loads(scorer, train, registry, tmp_path):
     """A real model that asks for one package more than there is."""
     lacking = tmp_path / "lacking"
-    shutil.copytree(example, lacking)
+    fetched = scorer("fetch", train("lacking"), lacking, MLFLOW_TRACKING_URI=registry)
+    assert fetched.returncode == 0, fetched.stderr
     with (lacking / "requirements.txt").open("a") as file:
         file.write("\nnothing-like-it==1.0\n")
-    done = scorer("serve", str(lacking))
+    done = scorer("serve", lacking)
     assert done.returncode == 1
-    assert "nothing-like-it==1.0 (missing); set spec.runtime.image" in done.stderr.splitlines()[-1]
+    assert "nothing-like-it==1.0 (missing); set spec.runtime.image" in done.last_words
+    assert done.stderr.splitlines()[-1] == done.last_words
     assert "loading" not in done.stderr
-    wrong = scorer("serve", str(lacking), env={"SLUICEGATE_DEPENDENCIES": "perhaps"})
+    wrong = scorer("serve", lacking, SLUICEGATE_DEPENDENCIES="perhaps")
     assert wrong.returncode == 1
-    assert "set it to warn, missing or refuse" in wrong.stderr
+    assert "set it to warn, missing or refuse" in wrong.last_words

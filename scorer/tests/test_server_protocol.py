@@ -12,11 +12,12 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 with warnings.catch_warnings():  # MLflow warns while it is imported
     warnings.simplefilter("ignore")
@@ -76,6 +77,11 @@ class Custom(mlflow.pyfunc.PythonModel):
         if (model_input["a"] < 0).any():
             raise RuntimeError("a secret of the model")
         return model_input["a"] * params.get("factor", 1.0)
+
+
+class Never(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        raise RuntimeError("always")
 
 
 @pytest.fixture(scope="session")
@@ -206,6 +212,27 @@ def test_a_model_that_cannot_answer_its_own_example_never_becomes_ready(custom, 
     with pytest.raises(ScorerError, match="does not answer its own input example"):
         application(str(path))
     application(str(path), smoke_test=False)
+
+
+def test_without_an_example_only_a_made_up_row_of_numbers_decides(tmp_path):
+    """An encoder refuses a category that it has never seen, and is a sound model all the same."""
+    frame = pd.DataFrame({"a": ["x", "y", "x", "y"], "b": [1.0, 2.0, 3.0, 4.0]})
+    model = make_pipeline(
+        make_column_transformer((OneHotEncoder(), ["a"]), remainder="passthrough"), LinearRegression()
+    )
+    model.fit(frame, frame.b)
+    options = {"pip_requirements": ["mlflow"], "serialization_format": "cloudpickle"}
+    path = str(tmp_path / "categories")
+    mlflow.sklearn.save_model(model, path, signature=infer_signature(frame, frame.b), **options)
+    assert (
+        application(path).general.answer(b'{"dataframe_records": [{"a": "x", "b": 2.0}]}', "application/json").status
+        == 200
+    )
+    path = str(tmp_path / "never")
+    signature = infer_signature(frame[["b"]].rename(columns={"b": "a"}), frame.b)
+    mlflow.pyfunc.save_model(path, python_model=Never(), signature=signature, pip_requirements=["mlflow"])
+    with pytest.raises(ScorerError, match="does not answer a row made from its signature"):
+        application(path)
 
 
 async def test_open_inference(models):

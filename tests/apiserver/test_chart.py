@@ -47,7 +47,7 @@ def test_values_file_fits_its_schema_and_has_every_key_with_its_default() -> Non
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     jsonschema.Draft202012Validator(schema()).validate(values)
     defaults = json.loads(msgspec.json.encode(Values()))
-    assert set(values.pop("settings")) == {"registries", "gateway", "runtimes"}
+    assert set(values.pop("settings")) == {"registries", "gateway", "runtimes", "notifications", "prometheus"}
     del defaults["settings"]
     assert values == defaults
 
@@ -56,6 +56,10 @@ REFUSED = {
     "a misspelt key": ("replica=3", "additional properties 'replica' not allowed"),
     "a misspelt setting": ("settings.registry.a.trackingUri=http://a", "additional properties 'registry' not allowed"),
     "a registry without address": ("settings.registries.a.secret=b", "'/settings/registries/a': missing property 'trackingUri'"),
+    "a webhook to register without its secret": (
+        "settings.registries.a.trackingUri=http://a,settings.registries.a.registerWebhook.url=http://b",
+        "settings.registries.a.registerWebhook needs webhookSecret too",
+    ),
     "credentials in an address": (
         "settings.registries.a.trackingUri=http://u:p@a",
         "'/settings/registries/a/trackingUri': 'http://u:p@a' does not match pattern",

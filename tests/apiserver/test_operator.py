@@ -183,16 +183,3 @@ async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> N
         assert found["spec"]["selector"] == {"app": "theirs"}
         await world.client.delete(kinds.SERVICE, world.namespace, "demo")
         await world.until_serving()
-
-
-async def test_what_is_not_built_is_refused_by_name(world: World) -> None:
-    async with world.operator():
-        await world.resource(runtime={"image": "model:1", "dependencies": "Install"})
-
-        async def refused() -> bool:
-            return await world.condition("Ready") == ("False", "Unsupported")
-
-        await world.until(refused)
-        message = (await world.status())["conditions"][0]["message"]
-        assert "spec.runtime.dependencies" in message
-        assert await world.children(kinds.DEPLOYMENT) == []

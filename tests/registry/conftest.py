@@ -55,7 +55,7 @@ def serve(python: str, folder: Path, *options: str) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=folder, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
-        until = time.monotonic() + 90
+        until = time.monotonic() + 300
         while True:
             assert process.poll() is None and time.monotonic() < until, log.read_text()[-4000:]
             try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.core.follow import ModelView, followed
+from sluicegate.core.model_ref import RegistryVersion
 from sluicegate.core.resolution import ResolutionError
 
 from .test_resolve import send
@@ -65,3 +67,29 @@ async def test_an_empty_model_has_nothing_and_a_missing_one_is_told(
     assert await view(endpoint, "empty") == ModelView()
     with pytest.raises(ResolutionError, match="ModelNotFound"):
         await view(endpoint, "absent")
+
+
+async def test_a_version_that_is_deleted_is_gone_and_the_newest_one_has_its_time(
+    server: str, endpoint: RegistryEndpoint, seeded: dict[str, Any]
+) -> None:
+    base, began = f"{server}/api/2.0/mlflow", datetime.now(UTC).replace(microsecond=0)
+    send("POST", f"{base}/registered-models/create", json={"name": "fading"}).raise_for_status()
+    for _ in range(2):
+        about = {"name": "fading", "source": "s3://bucket/some/model"}
+        send("POST", f"{base}/model-versions/create", json=about).raise_for_status()
+    registry = MlflowRegistry(endpoint)
+    try:
+        for version in (1, 2):
+            assert await registry.has(RegistryVersion("fading", version))
+        newest = (await registry.view("fading")).newest_at
+        assert newest == (await registry.resolve(RegistryVersion("fading", 2))).registered_at
+        assert newest is not None
+        assert began <= datetime.fromisoformat(newest) <= datetime.now(UTC)
+        send("DELETE", f"{base}/model-versions/delete", json={"name": "fading", "version": "1"}).raise_for_status()
+        assert not await registry.has(RegistryVersion("fading", 1))
+        assert await registry.has(RegistryVersion("fading", 2))
+        assert not await registry.has(RegistryVersion("absent", 1))
+        with pytest.raises(ResolutionError, match="VersionNotFound"):
+            await registry.resolve(RegistryVersion("fading", 1))
+    finally:
+        await registry.aclose()

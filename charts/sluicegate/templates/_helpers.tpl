@@ -41,6 +41,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{- /* Not empty where a registry may send webhooks. */ -}}
 {{- define "sluicegate.webhooks" -}}
+{{- range $name, $registry := .Values.settings.registries }}
+{{- if and $registry.registerWebhook (not $registry.webhookSecret) }}
+{{- fail (printf "settings.registries.%s.registerWebhook needs webhookSecret too: it names the Secret that the webhook is signed with." $name) -}}
+{{- end }}
+{{- end -}}
 {{- range .Values.settings.registries }}{{ .webhookSecret | default "" }}{{ end -}}
 {{- end -}}
 

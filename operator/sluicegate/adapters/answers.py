@@ -6,12 +6,16 @@ Typed, so that nonsense is refused in one place; fields that MLflow leaves out w
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 Number = Annotated[str, Meta(pattern=r"^[0-9]{1,10}$")]
 """A version: an integer in a JSON string."""
+
+
+_YEAR_9999: Final = 253_370_764_800_000
 
 
 class Version(Struct, frozen=True):
@@ -25,6 +29,15 @@ class Version(Struct, frozen=True):
     status: str = "READY"
     status_message: str = ""
     current_stage: str = "None"
+    creation_timestamp: int = 0
+    """Milliseconds since 1970; 0 where the registry does not say."""
+
+    @property
+    def registered_at(self) -> str | None:
+        """When it was registered, as a status writes times."""
+        if not 0 < self.creation_timestamp < _YEAR_9999:
+            return None
+        return datetime.fromtimestamp(self.creation_timestamp / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class VersionAnswer(Struct, frozen=True):
@@ -59,6 +72,50 @@ class TaggedVersions(Struct, frozen=True):
 
     model_versions: tuple[TaggedVersion, ...] = ()
     next_page_token: str = ""
+
+
+class WebhookEvent(Struct, frozen=True):
+    """What a webhook tells of."""
+
+    entity: str = ""
+    action: str = ""
+
+
+class Webhook(Struct, frozen=True):
+    """A webhook; its secret is never shown."""
+
+    webhook_id: str
+    name: str = ""
+    url: str = ""
+    events: tuple[WebhookEvent, ...] = ()
+    status: str = "ACTIVE"
+
+
+class Webhooks(Struct, frozen=True):
+    """`webhooks`; empty means none."""
+
+    webhooks: tuple[Webhook, ...] = ()
+    next_page_token: str = ""
+
+
+class WebhookAnswer(Struct, frozen=True):
+    """The answer to a write of one."""
+
+    webhook: Webhook
+
+
+class WebhookTest(Struct, frozen=True):
+    """What came of a trial delivery."""
+
+    success: bool = False
+    response_status: int | None = None
+    error_message: str = ""
+
+
+class WebhookTestAnswer(Struct, frozen=True):
+    """`webhooks/ID/test`."""
+
+    result: WebhookTest
 
 
 class Nothing(Struct, frozen=True):

@@ -5,6 +5,7 @@ The keys are MLflow's own environment variables, so that the same Secret serves 
 
 from __future__ import annotations
 
+import base64
 import os
 import ssl
 from collections.abc import Mapping
@@ -19,7 +20,11 @@ _USERNAME: Final = "MLFLOW_TRACKING_USERNAME"
 _PASSWORD: Final = "MLFLOW_TRACKING_PASSWORD"
 _TOKEN: Final = "MLFLOW_TRACKING_TOKEN"
 _CERT: Final = "MLFLOW_TRACKING_CLIENT_CERT_PEM"
-_KEYS: Final = f"{_USERNAME} and {_PASSWORD}, {_TOKEN}, {_CERT}, tls.crt and tls.key, or ca.crt"
+_KEYS: Final = f"{_USERNAME} and {_PASSWORD}, {_TOKEN}, {_CERT}, tls.crt and tls.key, token, or ca.crt"
+_SERVICE_ACCOUNT: Final = frozenset({"token", "namespace", "ca.crt"})
+"""Keys of a Secret of type kubernetes.io/service-account-token. Its ca.crt is the API server's, and none of a registry."""
+_SHORTEST: Final = 4
+"""Characters of a value that is looked for in others' words: a shorter one is in every sentence."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,7 +66,8 @@ class Credentials:
                 raise ResolutionError(secret_invalid(secret, f"{key} is not UTF-8 text")) from None
             return value or None
 
-        username, password, token = (_one_line(text(key), key, secret) for key in (_USERNAME, _PASSWORD, _TOKEN))
+        username, password = (_one_line(text(key), key, secret) for key in (_USERNAME, _PASSWORD))
+        token = _one_line(text(_TOKEN), _TOKEN, secret) or _one_line(text("token"), "token", secret)
         certificate, key = text("tls.crt"), text("tls.key")
         if (username is None) != (password is None):
             missing = _PASSWORD if password is None else _USERNAME
@@ -70,7 +76,8 @@ class Credentials:
             missing = "tls.key" if key is None else "tls.crt"
             raise ResolutionError(secret_invalid(secret, f"{missing} is missing; certificate and key go together"))
         pair = f"{certificate}\n{key}\n" if certificate else None
-        found = cls(username, password, token, text(_CERT) or pair, text("ca.crt"))
+        authority = None if data.keys() >= _SERVICE_ACCOUNT else text("ca.crt")
+        found = cls(username, password, token, text(_CERT) or pair, authority)
         if found == cls():
             raise ResolutionError(secret_invalid(secret, f"it has none of the keys {_KEYS}"))
         try:
@@ -83,6 +90,14 @@ class Credentials:
     def present(self) -> bool:
         """Whether there is anything that logs in (trust alone does not)."""
         return bool((self.username and self.password) or self.token or self.client_pem)
+
+    def hidden(self, words: str) -> str:
+        """`words`, which another program wrote, without any of these values: some servers repeat what they were sent."""
+        pair = f"{self.username}:{self.password}".encode() if self.password else b""
+        values = [self.password, self.token, base64.b64encode(pair).decode() if pair else None]
+        for value in sorted((each for each in values if each and len(each) >= _SHORTEST), key=len, reverse=True):
+            words = words.replace(value, "***")
+        return words
 
     def headers(self) -> dict[str, str]:
         """Headers for a bearer token; basic authentication is httpx's own `auth`."""
@@ -109,7 +124,7 @@ class Credentials:
 
 def _one_line(value: str | None, key: str, secret: str) -> str | None:
     """`value`, refused where it could add a header or break one."""
-    if value is not None and (not value.isprintable() or (key == _TOKEN and not value.isascii())):
+    if value is not None and (not value.isprintable() or (key in (_TOKEN, "token") and not value.isascii())):
         raise ResolutionError(secret_invalid(secret, f"{key} holds characters that no HTTP header can carry"))
     return value
 

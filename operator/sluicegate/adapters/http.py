@@ -135,7 +135,7 @@ def unreachable(endpoint: RegistryEndpoint, error: Exception) -> ResolutionError
     elif isinstance(error, httpx.TimeoutException | TimeoutError):
         why = f"no answer within {TOTAL_SECONDS:g} s"
     else:
-        why = _cut(str(error)) or type(error).__name__
+        why = endpoint.credentials.hidden(_cut(str(error))) or type(error).__name__
     hint = "Check that the server runs, and that the operator may reach it (URL, DNS, NetworkPolicy)"
     if "CERTIFICATE_VERIFY_FAILED" in why:
         hint = "Give the certificate of its authority as ca.crt in the registry's Secret, or in the settings"
@@ -171,7 +171,7 @@ def invalid_answer(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
     """The failure for an answer that no MLflow server gives."""
     return _error(
         ResolutionReason.REGISTRY_INVALID_ANSWER,
-        f"{_capital(endpoint)} answered with {what} instead of MLflow's JSON. Check that the tracking "
+        f"{_capital(endpoint)} answered with {endpoint.credentials.hidden(what)} instead of MLflow's JSON. Check that the tracking "
         "URI is that of an MLflow "
         "server (with its path, where it has one), and that no proxy or login page stands before it.",
         transient=True,
@@ -230,7 +230,7 @@ def _explain(endpoint: RegistryEndpoint, response: httpx.Response, body: bytes) 
 
 def server_error(endpoint: RegistryEndpoint, status: int, message: str) -> ResolutionError:
     """The failure for a server that is there and broken, or says what nobody expected."""
-    said = f": {_cut(message)}" if message else ""
+    said = f": {_cut(endpoint.credentials.hidden(message))}" if message else ""
     return _error(
         ResolutionReason.REGISTRY_ERROR,
         f"{_capital(endpoint)} failed with {status}{said}. Its own log says more; this is tried again by itself.",

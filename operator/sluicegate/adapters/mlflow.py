@@ -44,6 +44,7 @@ _UNQUOTABLE: Final = frozenset("/:.%\"'")
 escaping."""
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class MlflowRegistry:
@@ -91,10 +92,21 @@ class MlflowRegistry:
             raise unreachable(self.endpoint, error) from None
         except Refusal as refusal:
             raise complaints.unexpected(self.endpoint, refusal) from None
+        newest = max(model.latest_versions, key=lambda each: int(each.version), default=None)
         return ModelView(
             aliases={each.alias: each.version for each in model.aliases},
             stages={each.current_stage: each.version for each in model.latest_versions},
+            newest_at=newest.registered_at if newest is not None else None,
         )
+
+    async def has(self, ref: RegistryVersion) -> bool:
+        """Whether a version is there (still): one request.
+
+        Raises:
+            ResolutionError: with the reason and what to do about it.
+        """
+        params = {"name": ref.name, "version": str(ref.version)}
+        return await self._asked(self._get("model-versions/get", answers.VersionAnswer, params), None) is not None
 
     async def tagged(self, key: str) -> dict[tuple[str, str], str]:
         """The versions that have a tag, as (name, version), and its value.
@@ -126,7 +138,21 @@ class MlflowRegistry:
             writing = self._send("POST", "model-versions/set-tag", answers.Nothing, json={**about, "value": value})
         await self._asked(writing, otherwise=answers.Nothing())
 
-    async def _asked(self, asking: Awaitable[T], otherwise: T) -> T:
+    async def ask(self, method: str, path: str, answer: type[T], **content: Any) -> T:
+        """One request below `/api/2.0/mlflow/`; what MLflow refuses is told with its own words.
+
+        Raises:
+            ResolutionError: with the reason and what to do about it.
+        """
+        try:
+            async with asyncio.timeout(TOTAL_SECONDS):
+                return await self._send(method, path, answer, **content)
+        except TimeoutError as error:
+            raise unreachable(self.endpoint, error) from None
+        except Refusal as refusal:
+            raise complaints.unexpected(self.endpoint, refusal) from None
+
+    async def _asked(self, asking: Awaitable[T], otherwise: U) -> T | U:
         """One request within its time, its failure in words; `otherwise` where what it is about is not there.
 
         Raises:
@@ -177,6 +203,7 @@ class MlflowRegistry:
             version=version.version,
             run_id=version.run_id or None,
             model_id=version.model_id or sources.model_id(version.source),
+            registered_at=version.registered_at,
         )
         inner = sources.inner(source)
         if inner is None:

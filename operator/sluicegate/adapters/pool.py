@@ -11,7 +11,7 @@ from typing import Final
 from sluicegate.adapters.http import ClientFactory, RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.core.follow import ModelView
-from sluicegate.core.model_uri import ModelRef
+from sluicegate.core.model_uri import ModelRef, RegistryVersion
 from sluicegate.core.resolution import ResolvedModel
 
 MAX_CLIENTS: Final = 64
@@ -70,6 +70,15 @@ class RegistryPool:
         """
         async with self.lease(endpoint) as registry:
             return await registry.view(model)
+
+    async def has(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> bool:
+        """Whether a version is there (still).
+
+        Raises:
+            ResolutionError: with the reason and what to do about it.
+        """
+        async with self.lease(endpoint) as registry:
+            return await registry.has(ref)
 
     async def aclose(self) -> None:
         """Close every client; calls under way end first."""

@@ -40,7 +40,11 @@ NAME_LIMIT = 63 - 1 - HASH_LENGTH
 
 MODEL_CONTAINER = "model"
 FETCH_CONTAINER = "fetch"
+INSTALL_CONTAINER = "install"
 MODEL_PATH = "/mnt/model"
+ENVIRONMENTS_PATH = "/mnt/environments"
+ENVIRONMENT_LINK = "/tmp/environment"
+"""In the pod's /tmp, which its containers share: what the installing container made and the scoring server runs in."""
 PORT_NAME = "http"
 
 

@@ -22,6 +22,18 @@ class SettingsType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", fo
     """Base of all settings: unlike in the API, an unknown key is an error, because nothing has pruned it."""
 
 
+class RegisterWebhookSettings(SettingsType, frozen=True):
+    """A webhook that the operator itself makes in a registry."""
+
+    url: Annotated[
+        str,
+        Meta(pattern=r"^https?://[^\s@]+$"),
+        doc(
+            "Where the MLflow server reaches the operator's /webhooks/REGISTRY, such as https://hooks.example.com/webhooks/default."
+        ),
+    ]
+
+
 class RegistrySettings(SettingsType, frozen=True):
     """One MLflow registry that resources may name."""
 
@@ -46,6 +58,13 @@ class RegistrySettings(SettingsType, frozen=True):
             "Secret in the operator's namespace whose keys `secret` and, while it is being rotated, `previous` sign this registry's webhooks. Default: no webhooks are taken."
         ),
     ] = None
+    register_webhook: Annotated[
+        RegisterWebhookSettings | None,
+        doc(
+            "Make and keep up to date a webhook in this registry, called sluicegate.CLUSTER and signed with webhookSecret; needs the right to "
+            "manage webhooks there. Default: somebody else makes it."
+        ),
+    ] = None
     write_back: Annotated[
         bool,
         doc(
@@ -55,6 +74,13 @@ class RegistrySettings(SettingsType, frozen=True):
     env: Annotated[
         dict[str, str], doc("More environment variables of the fetching container, such as MLFLOW_S3_ENDPOINT_URL.")
     ] = {}
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work together."""
+        if self.register_webhook is not None and self.webhook_secret is None:
+            raise ValueError(
+                "registerWebhook needs webhookSecret too: it names the Secret that the webhook is signed with"
+            )
 
 
 class GatewaySettings(SettingsType, frozen=True):
@@ -133,6 +159,49 @@ class NotificationSettings(SettingsType, frozen=True):
             raise ValueError("a notification needs either url or secret, which says where to post")
 
 
+IndexUrl = Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")]
+
+
+class DependencySettings(SettingsType, frozen=True):
+    """How the packages that models ask for are looked at, and installed where spec.runtime.dependencies is Install."""
+
+    check: Annotated[
+        Literal["warn", "missing", "refuse"],
+        doc(
+            "What the scoring image does where a model asks for other packages than there are: tell; refuse a model of which one is missing; "
+            "refuse any difference. SLUICEGATE_DEPENDENCIES in spec.runtime.env wins."
+        ),
+    ] = "missing"
+    index_url: Annotated[
+        IndexUrl | None,
+        doc("Package index (PEP 503) to install from, without credentials. Default: PyPI."),
+    ] = None
+    extra_index_urls: Annotated[
+        tuple[IndexUrl, ...],
+        doc("More package indexes; the first one that has a package is the one it is taken from."),
+    ] = ()
+    pod_secret: Annotated[
+        str | None,
+        doc(
+            "Name of a Secret that each workload namespace has; its keys are environment variables of the installing container, such as "
+            "UV_DEFAULT_INDEX with a password in it. Never copied by the operator."
+        ),
+    ] = None
+    env: Annotated[
+        dict[str, str],
+        doc("More environment variables of the installing container, such as HTTPS_PROXY, NO_PROXY or UV_FIND_LINKS."),
+    ] = {}
+    cache_claim: Annotated[
+        str | None,
+        doc(
+            "Name of a PersistentVolumeClaim that each workload namespace has, where what was installed stays for all pods of the namespace "
+            "(ReadWriteMany for more than one node). Default: each pod has its own."
+        ),
+    ] = None
+    size_limit: Annotated[str, doc("Size limit of a pod's own emptyDir, where there is no cacheClaim.")] = "20Gi"
+    timeout: Annotated[int, Meta(ge=1), doc("Seconds that installing may take.")] = 300
+
+
 LabelKey = Annotated[str, Meta(pattern=KEY_PATTERN, max_length=316)]
 
 
@@ -170,7 +239,10 @@ class Settings(SettingsType, frozen=True):
     cluster_name: Annotated[
         str,
         Meta(pattern="^[a-zA-Z0-9]([-a-zA-Z0-9._]{0,61}[a-zA-Z0-9])?$"),
-        doc("Name of this cluster in the tags that `writeBack` sets; another one for each cluster of a registry."),
+        doc(
+            "Name of this cluster in the tags that `writeBack` sets and the webhook that `registerWebhook` makes; another one for each cluster of a "
+            "registry."
+        ),
     ] = "kubernetes"
     registries: Annotated[dict[str, RegistrySettings], doc("MLflow registries by name.")] = {}
     follow_interval: Annotated[
@@ -183,6 +255,9 @@ class Settings(SettingsType, frozen=True):
     gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
     prometheus: Annotated[PrometheusSettings, doc("Prometheus of analyses that name none.")] = PrometheusSettings()
     runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
+    dependencies: Annotated[
+        DependencySettings, doc("Packages that models ask for: how they are checked and installed.")
+    ] = DependencySettings()
     gpu: Annotated[
         dict[str, GpuSettings], doc("Labels and taints of nodes with accelerators, by the resource's domain.")
     ] = {}

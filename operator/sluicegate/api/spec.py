@@ -85,6 +85,10 @@ _INLINE = doc("A registry of this resource's own, instead of a configured one. E
 _STALENESS = doc(
     "How long the registry may have a newer version than the one served before the condition Stale is True, such as 24h. Default: never."
 )
+_AGAINST = doc(
+    "What maxStaleness and the metric of newer versions count as newer: Alias, another version that uri has come to mean; or Model, any higher "
+    "version of the registered model, whether uri means it or not. Default: Alias."
+)
 _SIGNATURE = doc(
     "Let a version take traffic though its signature is not compatible with the served one's. Default: false."
 )
@@ -105,6 +109,7 @@ class ModelSpec(ApiType, frozen=True):
     registry: Annotated[RegistryName | None, _REGISTRY] = None
     inline_registry: Annotated[InlineRegistry | None, _INLINE] = None
     max_staleness: Annotated[Duration | None, _STALENESS] = None
+    stale_against: Annotated[Literal["Alias", "Model"] | None, _AGAINST] = None
     allow_signature_change: Annotated[bool, _SIGNATURE] = False
 
 

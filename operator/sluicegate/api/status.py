@@ -69,6 +69,14 @@ class ModelStatus(ApiType, frozen=True):
     model_id: Annotated[Line | None, doc("MLflow logged-model id.")] = None
     digest: Annotated[Line | None, doc("Digest of the fetched artifacts, as the stable pods reported it.")] = None
     resolved_at: Annotated[Time | None, doc("When the registry said so.")] = None
+    registered_at: Annotated[Time | None, doc("When the version was registered.")] = None
+
+
+class NewerStatus(ApiType, frozen=True):
+    """A version of the registered model that is higher than the one that serves."""
+
+    version: Annotated[Line, doc("The highest version there is.")]
+    since: Annotated[Time, doc("When the first one higher than the served one was seen, or was registered.")]
 
 
 class RevisionStatus(ApiType, frozen=True):
@@ -86,6 +94,7 @@ class RevisionStatus(ApiType, frozen=True):
     number: Annotated[int | None, doc("Counts up from 1 with each new revision.")] = None
     model: Annotated[Line | None, doc("What it serves, NAME/VERSION or the URI.")] = None
     version: Annotated[Line | None, doc("Model version.")] = None
+    registered_at: Annotated[Time | None, doc("When the version was registered.")] = None
     released_at: Annotated[
         Time | None,
         doc("When the last traffic left it, of a Parked revision; its pods stay for scaleDownDelay from here."),
@@ -136,7 +145,9 @@ class RolloutStatus(ApiType, frozen=True):
     verdict: Annotated[RolloutVerdict | None, doc("What the analysis last came to at this step.")] = None
     retried: Annotated[
         bool | None,
-        doc("Whether the annotation sluicegate.dev/retry was there already when it was rolled back: that one is spent."),
+        doc(
+            "Whether the annotation sluicegate.dev/retry was there already when it was rolled back: that one is spent."
+        ),
     ] = None
 
 
@@ -158,6 +169,12 @@ class ModelDeploymentStatus(ApiType, frozen=True):
     canary: Annotated[Line | None, doc("Weight of the canary as accepted, such as 10%.")] = None
     model: Annotated[ModelStatus | None, doc("The version that spec.model resolved to.")] = None
     canary_model: Annotated[ModelStatus | None, doc("The version that the canary's model resolved to.")] = None
+    newer: Annotated[
+        NewerStatus | None,
+        doc(
+            "The registered model's newest version, while a lower one serves; only with spec.model.staleAgainst: Model."
+        ),
+    ] = None
     revisions: Annotated[
         tuple[RevisionStatus, ...],
         Meta(

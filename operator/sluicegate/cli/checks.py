@@ -10,15 +10,8 @@ from sluicegate.cli.validate import Check, Finding
 from sluicegate.core.intent import intent_of
 from sluicegate.core.model_uri import InvalidModelUri, parse
 from sluicegate.core.resolution import ResolvedModel, resolve_locally
-from sluicegate.core.unsupported import unsupported_fields
 from sluicegate.render import schema
 from sluicegate.render.pod import BUILT_IN, Refused, pod_template
-
-
-def supported(resource: ModelDeployment) -> Iterator[Finding]:
-    """Fields that this version does not act on."""
-    for field in unsupported_fields(resource):
-        yield _finding(resource, field, "is not supported by this version of Sluicegate: remove it, or upgrade")
 
 
 def model(resource: ModelDeployment) -> Iterator[Finding]:
@@ -60,7 +53,7 @@ def autoscaler(resource: ModelDeployment) -> Iterator[Finding]:
                 )
 
 
-CHECKS: tuple[Check, ...] = (supported, model, pod, autoscaler)
+CHECKS: tuple[Check, ...] = (model, pod, autoscaler)
 
 
 def _finding(resource: ModelDeployment, field: str, message: str) -> Finding:

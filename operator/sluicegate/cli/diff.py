@@ -248,6 +248,10 @@ class _Unseen:
     def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         """See `Views`."""
 
+    def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool:
+        """See `Views`; nothing is said to be gone."""
+        return False
+
 
 class _Resolver:
     """Resolution as the operator does it, and where a registry cannot be asked from here, by what is known."""

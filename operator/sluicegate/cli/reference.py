@@ -17,6 +17,7 @@ import msgspec.inspect as mi
 
 from sluicegate.api.schema import description_of, optional
 from sluicegate.api.settings import (
+    DependencySettings,
     GatewaySettings,
     GpuSettings,
     NotificationSettings,
@@ -58,6 +59,7 @@ def settings_page() -> str:
         ParentRef,
         PrometheusSettings,
         RuntimeSettings,
+        DependencySettings,
         GpuSettings,
         NotificationSettings,
     ):

@@ -24,7 +24,6 @@ from sluicegate.core.facts import DeploymentFacts, GatewayFacts, PodFacts, Revis
 from sluicegate.core.intent import Intent, fetched_from, intent_of
 from sluicegate.core.model_uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.resolution import ResolvedModel, resolve_locally
-from sluicegate.core.unsupported import unsupported
 from sluicegate.render import children
 from sluicegate.render.pod import Refused, pod_template
 
@@ -67,7 +66,7 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
         answers: Version by model URI: what the registry would say.
 
     Raises:
-        CannotRender: a version is missing, or the spec uses what this version does not support.
+        CannotRender: a version is missing.
         Refused: the spec gives no pod template.
     """
     resource = decode(
@@ -76,8 +75,6 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
             "spec": document.get("spec"),
         }
     )
-    if (problem := unsupported(resource)) is not None:
-        raise CannotRender(problem.message)
     intents, templates = [], {}
     for view in (resource, canary_view(resource)):
         if view is not None:

@@ -89,15 +89,23 @@ def _resolved(snapshot: Snapshot) -> Verdict:
 def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
     left, since = stale.patience_left(snapshot, plan.stable), stale.newer_since(snapshot, plan.stable)
     wanted, limit = snapshot.target.resolved, snapshot.resource.spec.model.max_staleness
+    newer = stale.newer(snapshot, plan.stable)
     if left is None or since is None or wanted is None:
-        return Verdict("False", "Current", "The version that the spec asks for serves.")
+        whole = snapshot.resource.spec.model.stale_against == "Model"
+        words = (
+            "No higher version than the served one is known." if whole else "The version that the spec asks for serves."
+        )
+        return Verdict("False", "Current", words)
     serving = snapshot.revisions[plan.stable or ""].model
-    words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
+    if newer is not None:
+        words = f"The newest version of {wanted.name} is {newer.version}, and since {since:%Y-%m-%dT%H:%M:%SZ} there is a higher one than {serving}, which serves"
+        todo = f"Make {wanted.uri} mean it, or change spec.model.uri; where that is done, Ready says what keeps it."
+    else:
+        words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
+        todo = "Ready says what keeps it."
     if left > 0:
         return Verdict("False", "Waiting", f"{words}; spec.model.maxStaleness allows {limit}.")
-    return Verdict(
-        "True", "NewerVersion", f"{words}: longer than spec.model.maxStaleness ({limit}). Ready says what keeps it."
-    )
+    return Verdict("True", "NewerVersion", f"{words}: longer than spec.model.maxStaleness ({limit}). {todo}")
 
 
 def _available(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:

@@ -113,7 +113,7 @@ def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
 def _leaving(snapshot: Snapshot, lineup: Lineup) -> tuple[str, ...]:
     """The revisions that the traffic is leaving, or has just left; the one that served last comes first."""
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in snapshot.recorded(role)]
-    served += [revision for revision in snapshot.recorded(Role.TARGET) if _has_traffic(snapshot, revision)]
+    served += [revision for revision in snapshot.recorded(Role.TARGET) if _may_have_traffic(snapshot, revision)]
     known = [each for each in (*served, *_lately_released(snapshot)) if each in snapshot.revisions]
     for revision in _by_number(snapshot):
         if revision.hash not in known and _has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash):
@@ -136,6 +136,13 @@ def _lately_released(snapshot: Snapshot) -> list[str]:
 def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
     in_route = revision in snapshot.split.revisions
     return in_route or (snapshot.service is not None and snapshot.service.revision in (revision, None))
+
+
+def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
+    """Whether a former target may have requests: by the route, or by what the gateway still does while it looks at the next one."""
+    state = snapshot.resource.status.rollout
+    lately = state is not None and state.target == target
+    return _has_traffic(snapshot, target) or (lately and not released(snapshot, target))
 
 
 def released_at(snapshot: Snapshot, revision: str) -> datetime | None:

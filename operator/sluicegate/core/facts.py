@@ -17,7 +17,7 @@ from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
 from sluicegate.core.analysis.reading import Reading
 from sluicegate.core.intent import Intent
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.resolution import Newest, ResolvedModel
 from sluicegate.core.signature import Signature
 
 
@@ -188,6 +188,8 @@ class Target:
     alias (or version) that is gone; any other is the registry's."""
     again: bool = False
     """Whether the trouble has to be tried again, because nobody will say when it is over."""
+    newest: Newest | None = None
+    """The registered model's highest version, where spec.model.staleAgainst asks for it and it is known."""
 
     @property
     def revision(self) -> str | None:

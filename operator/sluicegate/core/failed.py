@@ -13,7 +13,9 @@ from sluicegate.core import deadline, rollout
 from sluicegate.core.annotations import pinned
 from sluicegate.core.facts import Problem, Snapshot
 
-OWN_FAULTS = frozenset({"ModelLoadFailed", "CrashLoopBackOff", "OOMKilled", "ContainerFailed"})
+OWN_FAULTS = frozenset(
+    {"ModelDependencyMissing", "ModelLoadFailed", "CrashLoopBackOff", "OOMKilled", "ContainerFailed"}
+)
 """Reasons that condemn, as `failures` gives them."""
 
 

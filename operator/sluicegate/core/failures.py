@@ -30,6 +30,8 @@ _SECRET = re.compile(
 _USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s]+@")
 _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
 _NEVER_FITS = re.compile(r"0/\d+ nodes are available: \d+ Preemption is not helpful for scheduling\.?\s*")
+_LACKING = "this image does not have what the model asks for"
+"""How the scoring server's last words begin where its preflight refuses a model (`sluicegate_scorer.requirements`)."""
 _LIMIT = 600
 
 
@@ -196,6 +198,11 @@ def _crash_problem(
     said = f" and said: {words}" if words else " and said nothing"
     if is_init and container == names.FETCH_CONTAINER:
         return Problem("ModelFetchFailed", f"The model could not be fetched: {_sentence(words or f'exit code {code}')}")
+    if is_init and container == names.INSTALL_CONTAINER:
+        told = _sentence(words or f"exit code {code}")
+        return Problem("DependenciesNotInstalled", f"The model's dependencies could not be installed: {told}")
+    if container == names.MODEL_CONTAINER and words.startswith(_LACKING):
+        return Problem("ModelDependencyMissing", f"The model was not loaded: {_sentence(words)}")
     if restarts == 0 and not words:
         return Problem("ContainerFailed", f"Container {container} ended with exit code {code}.")
     reason = (

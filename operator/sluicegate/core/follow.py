@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from sluicegate.core.model_ref import ModelRef, RegistryAlias, RegistryLatest, RegistryStage
+from sluicegate.api.spec import ModelSpec
+from sluicegate.core.model_ref import ModelRef, RegistryAlias, RegistryLatest, RegistryStage, RegistryVersion
 from sluicegate.core.model_uri import InvalidModelUri, parse
 from sluicegate.core.resolution import ResolutionFailure, ResolutionReason
 
@@ -42,6 +43,8 @@ class ModelView:
     aliases: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
     """The highest version of each stage; `None` is the stage of those that have none."""
+    newest_at: str | None = None
+    """When the highest version of all was registered."""
 
     def pointed(self, ref: Followed) -> str | None:
         """The version that `ref` means; None where it means none."""
@@ -70,6 +73,26 @@ def followed(uri: str) -> Followed | None:
     except InvalidModelUri:
         return None
     return ref if isinstance(ref, Followed) else None
+
+
+@lru_cache(maxsize=8192)
+def fixed(uri: str) -> RegistryVersion | None:
+    """The version of a registered model that `uri` means for ever; None where it is no such."""
+    try:
+        ref: ModelRef = parse(uri)
+    except InvalidModelUri:
+        return None
+    return ref if isinstance(ref, RegistryVersion) else None
+
+
+def watched(model: ModelSpec) -> tuple[Followed, ...]:
+    """What the registry is polled for on behalf of a resource: what its URI follows and, where staleness is the model's, the newest version."""
+    ref = followed(model.uri)
+    of_model = ref or fixed(model.uri)
+    if model.stale_against != "Model" or of_model is None or isinstance(of_model, RegistryLatest):
+        return (ref,) if ref is not None else ()
+    newest = RegistryLatest(of_model.name)
+    return (ref, newest) if ref is not None else (newest,)
 
 
 def concerns_registry(failure: ResolutionFailure) -> bool:

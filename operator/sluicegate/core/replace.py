@@ -8,7 +8,7 @@ makes way where it would not help: the new pods must ask of a node exactly what 
 
 from __future__ import annotations
 
-from sluicegate.core import guard, scaling
+from sluicegate.core import guard, rollout, scaling
 from sluicegate.core.facts import PodFacts, Snapshot
 from sluicegate.core.plan import Fixed, Lineup
 
@@ -23,7 +23,9 @@ def replacing(snapshot: Snapshot, target: str | None, stable: str | None) -> boo
     there = snapshot.deployments.get(stable or "")
     if snapshot.resource.spec.rollout.when_full != "Replace" or target is None or there is None:
         return False
-    begun = there.replicas < scaling.needed(snapshot, target, stable)
+    # Of an autoscaled revision few pods are no sign, and one that is to take the requests back needs more of them.
+    tells = not (snapshot.resource.spec.scaling.autoscaled and rollout.stepped(snapshot, stable, target))
+    begun = tells and there.replicas < scaling.needed(snapshot, target, stable)
     return begun or (waits_for_room(snapshot, target) and would_help(snapshot, target, stable))
 
 

@@ -50,6 +50,7 @@ class ResolvedModel:
         version: Its version.
         run_id: The run that made the model, where known.
         model_id: The id of the logged model (MLflow 3), where known.
+        registered_at: When the version was registered, as status writes times; None where there is no version.
     """
 
     uri: str
@@ -58,6 +59,15 @@ class ResolvedModel:
     version: str | None = None
     run_id: str | None = None
     model_id: str | None = None
+    registered_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The highest version of a registered model, and when it was registered, where that is known."""
+
+    version: str
+    registered_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

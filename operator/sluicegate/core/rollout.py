@@ -73,9 +73,11 @@ def share_of(snapshot: Snapshot, target: str) -> Share:
     While spec.paused is true, and while edited steps have not been seen by status, it is what it has.
     """
     state = state_of(snapshot, target)
+    if snapshot.resource.spec.paused:
+        return share.present(snapshot, target)
     if state is None:
         return Share()
-    if snapshot.resource.spec.paused or state.step_hash != steps_hash(snapshot):
+    if state.step_hash != steps_hash(snapshot):
         return share.present(snapshot, target)
     return share.after(steps_of(snapshot)[: (state.step_index or 0) + 1])
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
-from sluicegate.core import conditions, failed, problems, rollout, steps
+from sluicegate.core import conditions, failed, problems, rollout, stale, steps
 from sluicegate.core.canary import canary_view
 from sluicegate.core.deadline import started_at
 from sluicegate.core.decide import released_at
@@ -39,6 +39,7 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
         canary=_canary(snapshot, plan),
         model=_base_model(snapshot),
         canary_model=_canary_model(snapshot),
+        newer=stale.newer(snapshot, plan.stable),
         revisions=tuple(_revision(snapshot, plan, entry) for entry in plan.revisions),
         rollout=state,
     )
@@ -105,6 +106,7 @@ def _model(snapshot: Snapshot, target: Target, uri: str, before: ModelStatus | N
         run_id=resolved.run_id,
         model_id=resolved.model_id,
         digest=_digest(snapshot, target.revision) or (before.digest if same and before is not None else None),
+        registered_at=resolved.registered_at,
         resolved_at=before.resolved_at if same and before is not None else _text(snapshot.now),
     )
 
@@ -131,10 +133,19 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
         accepted_weight=None if parked else _accepted(snapshot, plan, entry.hash),
         replicas=0 if parked else _replicas(snapshot, entry),
         ready_replicas=0 if parked else len(snapshot.ready_pods(entry.hash)),
+        registered_at=_registered_at(snapshot, entry.hash),
         released_at=free_since,
         reason=reason,
         message=message,
     )
+
+
+def _registered_at(snapshot: Snapshot, revision: str) -> str | None:
+    """When its version was registered: told with the resolution that made it, and kept."""
+    for target in (snapshot.target, snapshot.canary):
+        if target is not None and target.intent is not None and target.intent.hash == revision and target.resolved:
+            return target.resolved.registered_at
+    return next((each.registered_at for each in snapshot.resource.status.revisions if each.revision == revision), None)
 
 
 def _role(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> Role:

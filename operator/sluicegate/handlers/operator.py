@@ -39,6 +39,7 @@ from sluicegate.runtime.notifier import Notifier
 from sluicegate.runtime.pairs import PodPairs
 from sluicegate.runtime.queue import WorkQueue
 from sluicegate.runtime.reconciler import Parts, Reconciler
+from sluicegate.runtime.registration import Registration
 from sluicegate.runtime.registries import Registries, Resolver
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.servers import Servers
@@ -104,6 +105,7 @@ class Operator:
         self._follower = Follower(self.resources, registries, self._pool, self.queue.add)
         self._follower.observer = metrics
         self._write_back = WriteBack(self.resources, registries, self._pool, settings)
+        self._registration = Registration(registries, self._pool, settings, metrics.on_registration)
         self._notifier = Notifier(client, settings, metrics.on_notification)
         resolver = Resolver(registries, settings, self._pool, self._follower)
         parts = Parts(
@@ -186,6 +188,7 @@ class Operator:
             asyncio.create_task(self._watchdog.run(), name="watchdog"),
             asyncio.create_task(self._follower.run(self._settings.follow_interval), name="follower"),
             asyncio.create_task(self._write_back.run(), name="write-back"),
+            asyncio.create_task(self._registration.run(), name="registration"),
             asyncio.create_task(self._notifier.run(), name="notifier"),
             asyncio.create_task(self._analyst.run(), name="analyst"),
         ]

@@ -62,11 +62,12 @@ def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> d
         "image": _image(intent, settings, runtime),
         "pull_policy": settings.image_pull_policy,
         "args": list(intent.runtime.args) if intent.runtime.args else None,
-        "env": _model_env(intent),
+        "env": _model_env(intent, settings, runtime),
         "resources": _resources(intent, gpu),
         "gpu": msgspec.to_builtins(gpu),
         "model_path": ref.path if isinstance(ref, Baked) else names.MODEL_PATH,
         "fetch": _fetch(resource, intent, settings) if fetched else None,
+        "install": _install(intent, settings, runtime),
         "volume": volume,
         "drain_seconds": DRAIN_SECONDS,
         "grace_seconds": GRACE_SECONDS,
@@ -105,12 +106,17 @@ def _image(intent: Intent, settings: Settings, runtime: str) -> str:
     return image
 
 
-def _model_env(intent: Intent) -> list[dict[str, str]]:
-    """What the scoring server may say of its model in metrics and logs."""
+def _model_env(intent: Intent, settings: Settings, runtime: str) -> list[dict[str, str]]:
+    """What the scoring server may say of its model in metrics and logs, and what it runs in."""
+    own = runtime == "mlflow"
     known = {
         "SLUICEGATE_MODEL_NAME": intent.model.name,
         "SLUICEGATE_MODEL_VERSION": intent.model.version,
         "SLUICEGATE_MODEL_RUN_ID": intent.model.run_id,
+        "SLUICEGATE_DEPENDENCIES": settings.dependencies.check
+        if own and settings.dependencies.check != "missing"
+        else None,
+        "SLUICEGATE_ENVIRONMENT": names.ENVIRONMENT_LINK if own and _installs(intent) else None,
     }
     return [{"name": name, "value": value} for name, value in known.items() if value]
 
@@ -126,6 +132,36 @@ def _fetch(resource: ModelDeployment, intent: Intent, settings: Settings) -> dic
         "env": [{"name": name, "value": value} for name, value in sorted(env.items())],
         "secret": intent.registry_secret or (registry.pod_secret if registry is not None else None),
         "size_limit": settings.model_size_limit,
+    }
+
+
+def _installs(intent: Intent) -> bool:
+    return intent.runtime.dependencies == "Install"
+
+
+def _install(intent: Intent, settings: Settings, runtime: str) -> dict[str, Any] | None:
+    """The container that installs what the model asks for: of the scoring container's image, as it is for that one's Python."""
+    if not _installs(intent):
+        return None
+    if runtime != "mlflow":
+        raise Refused(
+            Problem(
+                "InvalidRuntime",
+                f'spec.runtime.dependencies: Install is for the runtime mlflow; the image of the runtime "{runtime}" has to have what the '
+                "model asks for.",
+            )
+        )
+    chosen = settings.dependencies
+    index = {"UV_DEFAULT_INDEX": chosen.index_url, "UV_INDEX": " ".join(chosen.extra_index_urls)}
+    env = {**{name: value for name, value in index.items() if value}, **chosen.env}
+    return {
+        "path": names.ENVIRONMENTS_PATH,
+        "link": names.ENVIRONMENT_LINK,
+        "timeout": str(chosen.timeout),
+        "env": [{"name": name, "value": value} for name, value in sorted(env.items())],
+        "secret": chosen.pod_secret,
+        "claim": chosen.cache_claim,
+        "size_limit": chosen.size_limit,
     }
 
 

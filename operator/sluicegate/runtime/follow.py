@@ -19,8 +19,10 @@ from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.core.canary import canary_view
-from sluicegate.core.follow import Followed, ModelView, concerns_registry, followed, may_concern_registry
+from sluicegate.core.follow import Followed, ModelView, concerns_registry, followed, may_concern_registry, watched
+from sluicegate.core.model_ref import RegistryVersion
 from sluicegate.core.resolution import ResolutionError, ResolutionFailure
+from sluicegate.runtime.fixed import FixedVersions
 from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
 
@@ -82,6 +84,7 @@ class Follower:
         self._pool = pool
         self._wake = wake
         self._states: dict[RegistryRef, _State] = {}
+        self._fixed = FixedVersions(resources, registries, pool, wake)
         self.observer: Observer | None = None
 
     def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
@@ -116,6 +119,7 @@ class Follower:
     async def run(self, interval: float) -> None:
         """Polls until cancelled, each model once every `interval` seconds."""
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._fixed.run(interval), name="fixed versions")
             while True:
                 for registry in self._index():
                     if registry not in self._states:
@@ -277,14 +281,19 @@ class Follower:
         return index
 
     def _enter(self, index: Index, key: Key, view: ModelDeployment) -> None:
-        ref = followed(view.spec.model.uri)
-        if ref is None:
+        refs = watched(view.spec.model)
+        if not refs:
             return
         try:
             registry = self._registries.ref_of(view)
         except ResolutionError:
             return  # the reconcile says so
-        index.setdefault(registry, {}).setdefault(ref.name, []).append((key, ref))
+        for ref in refs:
+            index.setdefault(registry, {}).setdefault(ref.name, []).append((key, ref))
+
+    def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
+        """Whether a fixed version was gone when it was last looked for; None before that."""
+        return self._fixed.missing(registry, ref)
 
 
 def _meaning(view: ModelView | ResolutionFailure, ref: Followed) -> str | None:

@@ -16,7 +16,6 @@ from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Tar
 from sluicegate.core.follow import concerns_registry
 from sluicegate.core.intent import fetched_from, intent_of
 from sluicegate.core.resolution import ResolutionError
-from sluicegate.core.unsupported import unsupported
 from sluicegate.kube import kinds
 from sluicegate.render.pod import Refused, pod_template
 from sluicegate.runtime.caches import Caches
@@ -66,11 +65,9 @@ class Gatherer:
 
         Resolution may wait for the registry, so the caches are read after it, all in one go.
         """
-        problem, view = unsupported(resource), canary_view(resource)
-        target = Target(problem=problem) if problem is not None else await self._target(resource)
-        canary = None
-        if view is not None:
-            canary = Target(problem=problem) if problem is not None else _of_canary(await self._target(view))
+        view = canary_view(resource)
+        target = await self._target(resource)
+        canary = _of_canary(await self._target(view)) if view is not None else None
         templates = self._stored_templates(resource)
         target = self._with_template(resource, target, templates)
         if view is not None and canary is not None:
@@ -94,7 +91,7 @@ class Gatherer:
             failure = error.failure
             return Target(problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient))
         intent = intent_of(resource, found.model, fetched_from(resource, found.model, self._settings))
-        return Target(found.model, intent, trouble=_trouble(found), again=found.again)
+        return Target(found.model, intent, trouble=_trouble(found), again=found.again, newest=found.newest)
 
     def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)

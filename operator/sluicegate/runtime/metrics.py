@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sluicegate.api.resource import ModelDeployment
+from sluicegate.core import stale
 from sluicegate.runtime.analyst import Judged
 
 WRITES = frozenset({"apply", "patch", "create", "update", "delete"})
@@ -57,6 +59,12 @@ class Metrics:
             ["registry", "outcome"],
             registry=self.registry,
         )
+        self.webhook_registered = Gauge(
+            "sluicegate_webhook_registered",
+            "1 while a registry has the webhook that `registerWebhook` asks for, 0 while it cannot be seen or made there.",
+            ["registry"],
+            registry=self.registry,
+        )
         self.model_changes = Counter(
             "sluicegate_model_changes_total",
             "Followed URIs that have come to mean another version.",
@@ -87,6 +95,10 @@ class Metrics:
         """Counts one delivery."""
         self.webhooks.labels(registry, outcome).inc()
 
+    def on_registration(self, registry: str, there: bool) -> None:
+        """Whether a registry has our webhook, as last seen."""
+        self.webhook_registered.labels(registry).set(there)
+
     def on_notification(self, destination: str, outcome: str) -> None:
         """Counts what became of a notification, or of one attempt."""
         self.notifications.labels(destination, outcome).inc()
@@ -101,8 +113,9 @@ class Metrics:
         ).set_function(oldest)
 
     def watch_resources(self, resources: Callable[[], Iterable[ModelDeployment]]) -> None:
-        """Counts resources by condition at each scrape."""
+        """Counts resources by condition, and reads the age of what they serve, at each scrape."""
         self.registry.register(_Conditions(resources))
+        self.registry.register(_Ages(resources))
 
     def watch_analyses(self, judged: Callable[[], Iterable[Judged]]) -> None:
         """Shows at each scrape what the analyses that run have measured; a series goes with its step."""
@@ -170,3 +183,32 @@ class _Conditions(Collector):
         for key, count in tally.items():
             family.add_metric(list(key), count)
         yield family
+
+
+class _Ages(Collector):
+    """Two series for each resource that serves a version of a registered model."""
+
+    def __init__(self, resources: Callable[[], Iterable[ModelDeployment]]) -> None:
+        self._resources = resources
+
+    def collect(self) -> Iterator[Metric]:
+        age = GaugeMetricFamily(
+            "sluicegate_served_version_age_seconds",
+            "Time since the version that a ModelDeployment serves was registered.",
+            labels=["namespace", "name"],
+        )
+        behind = GaugeMetricFamily(
+            "sluicegate_newer_version_seconds",
+            "Time for which the registry has had a newer version (see spec.model.staleAgainst) than a ModelDeployment serves; 0 while it has none.",
+            labels=["namespace", "name"],
+        )
+        now = datetime.now(UTC)
+        for resource in self._resources():
+            for family, value in (
+                (age, stale.age(resource.status, now)),
+                (behind, stale.behind(resource.status, resource.spec.model.stale_against, now)),
+            ):
+                if value is not None:
+                    family.add_metric(list(resource.key), value)
+        yield age
+        yield behind

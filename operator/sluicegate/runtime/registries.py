@@ -17,8 +17,9 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.core.follow import Followed, ModelView
 from sluicegate.core.intent import registry_of
-from sluicegate.core.model_uri import InvalidModelUri, ModelRef, RegistryVersion, parse
+from sluicegate.core.model_uri import InvalidModelUri, ModelRef, RegistryLatest, RegistryVersion, parse
 from sluicegate.core.resolution import (
+    Newest,
     ResolutionError,
     ResolutionFailure,
     ResolutionReason,
@@ -35,6 +36,7 @@ from sluicegate.kube.kinds import SECRET
 
 REMEMBERED = 60.0
 """Seconds for which a version is not asked for again: a deleted model may come back under its name, with other versions."""
+_GONE = frozenset({ResolutionReason.VERSION_NOT_FOUND.value, ResolutionReason.MODEL_NOT_FOUND.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Resolution:
     """Why nothing newer is known; `model` is then what was resolved before."""
     again: bool = False
     """Whether nobody will say when the trouble is over, so that it has to be tried again."""
+    newest: Newest | None = None
+    """The registered model's highest version, where spec.model.staleAgainst asks for it and it is known."""
 
 
 class Registries:
@@ -106,7 +110,7 @@ class Registries:
         """
         secret, namespace = self._settings.registries[name].webhook_secret or "", self._settings.operator_namespace
         data = await self._secret(namespace, secret, name)
-        found = tuple(value.strip() for key in ("secret", "previous") if (value := data.get(key)))
+        found = tuple(value for key in ("secret", "previous") if (value := data.get(key, b"").strip()))
         if not found:
             raise ResolutionError(
                 ResolutionFailure(
@@ -146,6 +150,9 @@ class Views(Protocol):
 
     def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         """Called with what the registry itself has just said `ref` means."""
+
+    def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
+        """Whether a fixed version was gone when it was last looked for; None before that."""
 
 
 class _Versions:
@@ -207,17 +214,42 @@ class Resolver:
             return Resolution(local)
         registry = self._registries.ref_of(resource)
         pinned = self._pinned(resource)
+        newest = self._newest(resource, registry, ref)
         if pinned is not None:
-            return await self._followed(registry, ref, pinned)
+            known = await self._followed(registry, ref, pinned) if isinstance(ref, Followed) else None
+            return replace(known or await self._fixed(resource, registry, ref, pinned), newest=newest)
         found = await self._ask(registry, ref)
         if isinstance(ref, Followed) and found.version is not None:
             self._views.learned(registry, ref, found.version)
-        return Resolution(found)
+        return Resolution(found, newest=newest)
 
-    async def _followed(self, registry: RegistryRef, ref: ModelRef, pinned: ResolvedModel) -> Resolution:
-        """What `ref` means by what the registry shows; `pinned` where that is the same, or cannot be told."""
-        if not isinstance(ref, Followed):
+    def _newest(self, resource: ModelDeployment, registry: RegistryRef, ref: ModelRef) -> Newest | None:
+        """The highest version of the registered model, as the last poll showed it."""
+        if resource.spec.model.stale_against != "Model" or not isinstance(ref, Followed | RegistryVersion):
+            return None
+        seen = self._views.seen(registry, ref.name)
+        version = seen.pointed(RegistryLatest(ref.name)) if isinstance(seen, ModelView) else None
+        return Newest(version, seen.newest_at) if isinstance(seen, ModelView) and version is not None else None
+
+    async def _fixed(
+        self, resource: ModelDeployment, registry: RegistryRef, ref: ModelRef, pinned: ResolvedModel
+    ) -> Resolution:
+        """`pinned`, which means the same for ever; with the trouble that the registry does not have it any more."""
+        if not isinstance(ref, RegistryVersion):
             return Resolution(pinned)
+        missing = self._views.missing(registry, ref)
+        if missing is None:  # just started: it is as status has it, until it is looked for
+            missing = any(each.reason in _GONE for each in resource.status.conditions)
+        if not missing:
+            return Resolution(pinned)
+        try:
+            await self._ask(registry, ref)
+        except ResolutionError as error:
+            return Resolution(pinned, error.failure, again=error.failure.transient)
+        return Resolution(pinned)  # it is there again
+
+    async def _followed(self, registry: RegistryRef, ref: Followed, pinned: ResolvedModel) -> Resolution:
+        """What `ref` means by what the registry shows; `pinned` where that is the same, or cannot be told."""
         seen = self._views.seen(registry, ref.name)
         if isinstance(seen, ResolutionFailure):
             return Resolution(pinned, seen)
@@ -237,7 +269,13 @@ class Resolver:
         for pinned in (resource.status.model, resource.status.canary_model):
             if pinned is not None and pinned.source is not None and (pinned.uri, pinned.registry) == wanted:
                 return ResolvedModel(
-                    pinned.uri, pinned.source, pinned.name, pinned.version, pinned.run_id, pinned.model_id
+                    pinned.uri,
+                    pinned.source,
+                    pinned.name,
+                    pinned.version,
+                    pinned.run_id,
+                    pinned.model_id,
+                    pinned.registered_at,
                 )
         return None
 

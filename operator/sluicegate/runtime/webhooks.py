@@ -15,6 +15,8 @@ from sluicegate.runtime.registries import RegistryRef
 
 FRESH = 5.0
 """Seconds for which a Secret is not read again."""
+DOUBTED = 1.0
+"""The same, where a signature does not fit: the secret may have been exchanged just now."""
 _AGAIN = {"Retry-After": "1"}
 _ANSWERS: Mapping[Outcome, tuple[int, str]] = {
     Outcome.ACCEPTED: (202, "The registry is asked now."),
@@ -85,15 +87,16 @@ class Webhooks:
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return Outcome.TOO_LARGE
-        try:
-            secrets = await self._known(name)
-        except ResolutionError:
-            return Outcome.NO_SECRET
         header = request.headers.get
         delivery = Delivery(
             header("X-MLflow-Delivery-Id", ""), header("X-MLflow-Timestamp", ""), header("X-MLflow-Signature", ""), body
         )
-        return self._judge(name, delivery, secrets)
+        try:
+            if not authentic(delivery, await self._known(name, FRESH)):
+                await self._known(name, DOUBTED)
+            return self._judge(name, delivery, await self._known(name, FRESH))
+        except ResolutionError:
+            return Outcome.NO_SECRET
 
     def _judge(self, name: str, delivery: Delivery, secrets: tuple[bytes, ...]) -> Outcome:
         now = time.time()
@@ -108,12 +111,13 @@ class Webhooks:
             return Outcome.NOT_FOLLOWED
         return outcome
 
-    async def _known(self, name: str) -> tuple[bytes, ...]:
+    async def _known(self, name: str, longest: float) -> tuple[bytes, ...]:
+        """The secrets, read at most `longest` seconds ago."""
         now = time.monotonic()
-        until, secrets = self._secrets.get(name, (0.0, ()))
-        if now >= until:
+        read, secrets = self._secrets.get(name, (-FRESH, ()))
+        if now - read >= longest:
             secrets = await self._sources.webhook_secrets(name)
-            self._secrets[name] = (now + FRESH, secrets)
+            self._secrets[name] = (now, secrets)
         return secrets
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -28,7 +28,7 @@ from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import ServerSettings
-from sluicegate_scorer.server.v2 import OpenInference
+from sluicegate_scorer.server.v2 import LENGTH_HEADER, OpenInference
 from sluicegate_scorer.server.workers import Overdue, Refused, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
@@ -187,7 +187,8 @@ class Application:
         content_type = kind.decode("latin-1") if kind is not None else None
         try:
             if endpoint == "infer":
-                return await self._workers.run(lambda: self.v2.infer(body))
+                length = header(scope, LENGTH_HEADER)
+                return await self._workers.run(lambda: self.v2.infer(body, length))
             return await self._workers.run(lambda: self.general.answer(body, content_type))
         except Refused:
             return _FULL

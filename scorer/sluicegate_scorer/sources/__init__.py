@@ -5,7 +5,11 @@ from sluicegate_scorer.sources.base import Entry, Source
 
 __all__ = ["Entry", "Source", "open_source"]
 
-_LATER = {"gs", "wasb", "wasbs", "abfss", "azure"}
+FORMS = (
+    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, wasbs://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, "
+    "abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH, az://CONTAINER/PATH or https://HOST/PATH"
+)
+_AZURE = {"wasb", "wasbs", "abfs", "abfss", "az"}
 
 
 def open_source(uri: str) -> Source:
@@ -14,6 +18,21 @@ def open_source(uri: str) -> Source:
     The clients are imported here: an MLflow proxy needs no boto3, which costs 0.3 s to import.
     """
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
+    try:
+        if found := _open(scheme, uri):
+            return found
+    except ImportError as error:
+        raise ScorerError(
+            f"cannot fetch {redact(uri)}: {error.name} is not installed; pip install 'sluicegate-scorer[stores]'"
+        ) from error
+    if scheme in {"models", "runs"}:
+        raise ScorerError(
+            f"cannot fetch {redact(uri)}: the operator resolves {scheme}:/ to where the artifacts are; give that address ({FORMS})"
+        )
+    raise ScorerError(f"cannot fetch {redact(uri)}: the scheme {scheme or '(none)'} is not supported; use {FORMS}")
+
+
+def _open(scheme: str, uri: str) -> Source | None:
     if scheme == "mlflow-artifacts":
         from sluicegate_scorer.sources.proxy import ProxySource
 
@@ -22,17 +41,17 @@ def open_source(uri: str) -> Source:
         from sluicegate_scorer.sources.s3 import S3Source
 
         return S3Source.from_environment(uri)
-    if scheme in _LATER:
-        raise ScorerError(
-            f"cannot fetch {redact(uri)}: {scheme}:// is not supported yet; serve the artifacts through "
-            "MLflow's proxy "
-            "(mlflow server --serve-artifacts), or keep them in s3://"
-        )
-    if scheme in {"models", "runs"}:
-        raise ScorerError(
-            f"cannot fetch {redact(uri)}: the operator resolves {scheme}:/ to where the artifacts are; "
-            "give that address (mlflow-artifacts:/ or s3://)"
-        )
-    raise ScorerError(
-        f"cannot fetch {redact(uri)}: the scheme {scheme or '(none)'} is not supported; use mlflow-artifacts:/ or s3://"
-    )
+    if scheme == "gs":
+        from sluicegate_scorer.sources.gs import GsSource
+
+        return GsSource.from_environment(uri)
+    if scheme in _AZURE:
+        from sluicegate_scorer.sources.azure import AzureSource
+
+        return AzureSource.from_environment(uri)
+    if scheme in {"http", "https"}:
+        from sluicegate_scorer import archive
+        from sluicegate_scorer.sources.http import HttpSource
+
+        return HttpSource.from_environment(uri, single=archive.is_archive(uri))
+    return None

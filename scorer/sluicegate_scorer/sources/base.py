@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
-from sluicegate_scorer.errors import ScorerError
+from sluicegate_scorer.errors import ScorerError, redact
 
 MAX_FILES = 100_000
 MAX_DEPTH = 64
@@ -13,12 +14,19 @@ MAX_DEPTH = 64
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of an artifact folder: its path relative to the folder, and its size where the listing
-    tells.
+    """One file of an artifact folder.
+
+    Attributes:
+        path: relative to the folder.
+        size: in bytes, where the listing tells.
+        md5: of the content, in base64, where the listing tells.
+        version: the store's own mark of the content, for `Source.read`.
     """
 
     path: str
     size: int | None
+    md5: str | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,15 @@ class Source(Protocol):
     def missing(self) -> ScorerError:
         """The error for a root that holds nothing."""
         ...
+
+
+def bucket(uri: str, form: str) -> tuple[str, str]:
+    """The bucket and the prefix of SCHEME://BUCKET/PREFIX."""
+    parts = urlsplit(uri)
+    found = parts.netloc.rpartition("@")[2]
+    if not found:
+        raise ScorerError(f"cannot fetch {redact(uri)}: it names no bucket; write {form}")
+    return found, unquote(parts.path).strip("/")
 
 
 def safe_path(path: str) -> str:

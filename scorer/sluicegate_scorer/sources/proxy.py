@@ -149,7 +149,7 @@ class ProxySource:
         if "CERTIFICATE_VERIFY_FAILED" in detail:
             return ScorerError(
                 f"the certificate of {self._base} is not trusted ({detail}); "
-                "set MLFLOW_TRACKING_SERVER_CERT_PATH to its CA certificate"
+                "put the certificate of its authority into the Secret as ca.crt, or name a file in MLFLOW_TRACKING_SERVER_CERT_PATH"
             )
         if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol | httpx.InvalidURL):
             return ScorerError(f"cannot talk to {self._base}: {detail}; check the registry's trackingUri")
@@ -194,7 +194,7 @@ def _client(userinfo: str) -> httpx.Client:
     user, password, token = (
         env("MLFLOW_TRACKING_USERNAME"),
         env("MLFLOW_TRACKING_PASSWORD"),
-        env("MLFLOW_TRACKING_TOKEN"),
+        env("MLFLOW_TRACKING_TOKEN") or env("token"),
     )
     headers = {"Accept-Encoding": "identity", "User-Agent": "sluicegate-scorer"}
     auth: httpx.BasicAuth | None = None
@@ -214,22 +214,42 @@ def _client(userinfo: str) -> httpx.Client:
 
 
 def _trust() -> ssl.SSLContext | bool:
-    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE:
+    """Trust and client certificate: files that MLflow's own variables name or, as they come from a Secret, PEM itself."""
+    env = os.environ.get
+    if env("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE:
         return False
-    authority = os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH") or os.environ.get("REQUESTS_CA_BUNDLE")
-    certificate = os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH")
-    if not authority and not certificate:
+    certificate = env("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+    # In a service account's Secret, ca.crt is the API server's.
+    authority_pem = None if env("token") and env("namespace") else env("ca.crt")
+    authority = env("MLFLOW_TRACKING_SERVER_CERT_PATH") or (None if authority_pem else env("REQUESTS_CA_BUNDLE"))
+    pair = "\n".join(each for each in (env("tls.crt"), env("tls.key")) if each)
+    pem = env("MLFLOW_TRACKING_CLIENT_CERT_PEM") or pair
+    if not any((authority, certificate, authority_pem, pem)):
         return True
     try:
-        context = ssl.create_default_context(cafile=authority)
+        context = ssl.create_default_context(cafile=authority, cadata=None if authority else authority_pem)
         if certificate:
             context.load_cert_chain(certificate)
+        elif pem:
+            _load_pair(context, pem)
     except (OSError, ssl.SSLError) as error:
         raise ScorerError(
             f"cannot read the certificates MLFLOW_TRACKING_SERVER_CERT_PATH={authority} or "
-            f"MLFLOW_TRACKING_CLIENT_CERT_PATH={certificate}: {error}; check the volume that holds them"
+            f"MLFLOW_TRACKING_CLIENT_CERT_PATH={certificate}, or tls.crt, tls.key and ca.crt of the Secret: {error}; "
+            "check the volume or the Secret that holds them"
         ) from error
     return context
+
+
+def _load_pair(context: ssl.SSLContext, pem: str) -> None:
+    """Load a certificate and key; the ssl module reads files only, so an anonymous one in memory: a key touches no disk."""
+    descriptor = os.memfd_create("client-certificate")
+    try:
+        os.write(descriptor, pem.encode())
+        # A password callback, lest OpenSSL ask the terminal for the key's.
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: b"")
+    finally:
+        os.close(descriptor)
 
 
 def _start(response: httpx.Response, offset: int) -> int:

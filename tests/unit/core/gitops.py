@@ -122,9 +122,6 @@ CASES: dict[str, Case] = {
     ),
     "route refused": Case(lambda: refused(World().gateway()), "Degraded", "Failed"),
     "gateway lost": Case(lambda: lost_gateway(served()), "Degraded", "Failed"),
-    "field not built yet": Case(
-        lambda: served().edit(runtime={"dependencies": "Install"}).reconcile(), "Degraded", "Failed"
-    ),
     "paused, a change waits": Case(
         lambda: served().edit(paused=True).reconcile().serve(2).reconcile(), "Suspended", "InProgress"
     ),

@@ -16,7 +16,7 @@ import msgspec
 from sluicegate.api import duration
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.rollout import Step
-from sluicegate.api.status import ModelDeploymentStatus, RolloutStatus, Role
+from sluicegate.api.status import ModelDeploymentStatus, Role, RolloutStatus
 from sluicegate.core import rollout
 from sluicegate.core.analysis.reading import Outcome, Reading
 from sluicegate.core.decide import decide
@@ -184,7 +184,9 @@ class Lean:
 
     def start(self, chance: random.Random | None = None) -> None:
         def begin(pod: PodFacts) -> PodFacts:
-            waits = pod.ready or pod.deleting or pod.problem is not None or (chance is not None and chance.random() < 0.5)
+            waits = (
+                pod.ready or pod.deleting or pod.problem is not None or (chance is not None and chance.random() < 0.5)
+            )
             return pod if waits else replace(pod, ready=True, waiting_since="")
 
         self._each(begin)
@@ -192,10 +194,15 @@ class Lean:
     def trouble(self, revision: str, problem: Problem | None) -> None:
         since = self.now.isoformat()
         self._each(
-            lambda pod: pod
-            if pod.revision != revision
-            else replace(
-                pod, ready=pod.ready and problem is None, problem=problem, waiting_since="" if problem is None else since
+            lambda pod: (
+                pod
+                if pod.revision != revision
+                else replace(
+                    pod,
+                    ready=pod.ready and problem is None,
+                    problem=problem,
+                    waiting_since="" if problem is None else since,
+                )
             )
         )
 

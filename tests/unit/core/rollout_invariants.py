@@ -35,7 +35,9 @@ def check(world: Lean, snapshot: Snapshot, plan: Plan) -> None:
     if plan.lineup.stepped and spec.scaling.replicas and spec.rollout.when_full != "Replace":
         stable = plan.of(plan.stable or "")
         assert stable is not None
-        assert stable.scale == Fixed(spec.scaling.replicas), "stable gives pods away before the canary has proven itself"
+        assert stable.scale == Fixed(spec.scaling.replicas), (
+            "stable gives pods away before the canary has proven itself"
+        )
 
 
 def _given(snapshot: Snapshot, target: str) -> int:
@@ -51,7 +53,11 @@ def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentS
         world.condemned.add(new.target)
     if old is None or new is None or old.step_index is None or new.step_index is None or old.target != new.target:
         return
-    if new.step_index <= old.step_index or old.step_hash != new.step_hash or rollout.ROLLED_BACK in (old.phase, new.phase):
+    if (
+        new.step_index <= old.step_index
+        or old.step_hash != new.step_hash
+        or rollout.ROLLED_BACK in (old.phase, new.phase)
+    ):
         return
     promoted = world.annotations.get(names.ANNOTATION_PROMOTE, "")
     if promoted.partition("/")[0] == old.target:
@@ -67,4 +73,6 @@ def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentS
     if world.spec["rollout"].get("analysis") and not share.none:
         reading = world.reading
         assert reading is not None, "a step was left without a judgement"
-        assert (reading.since, reading.outcome) == (old.accepted_at, Outcome.PASSED), "a step was left that did not pass"
+        assert (reading.since, reading.outcome) == (old.accepted_at, Outcome.PASSED), (
+            "a step was left that did not pass"
+        )

@@ -221,8 +221,9 @@ def test_paused_freezes_the_weights() -> None:
 def test_a_canary_that_does_not_resolve_leaves_the_base_alone() -> None:
     world = served().canary(2, 10).rest()
     before = world.weights()
-    world.edit(canary={"weight": 10, "runtime": {"dependencies": "Install"}}).rest()
-    assert ready(world) == "False Unsupported"
+    world.model_problem = Problem("RegistryUnreachable", "No answer.")
+    world.edit(canary={"weight": 10, "runtime": {"image": "other:1"}}).rest()
+    assert ready(world) == "False RegistryUnreachable"
     assert world.weights() == before
 
 

@@ -244,6 +244,25 @@ CASES = [
         ["No module named 'xgboost'"],
     ),
     (
+        "cannot be installed",
+        pod(STARTING, init=(container("install", terminated(1, "cannot install what the model asks for: x==1")),)),
+        "DependenciesNotInstalled",
+        ["could not be installed: cannot install what the model asks for: x==1."],
+    ),
+    (
+        "lacks a package",
+        pod(
+            container(
+                "model",
+                BACK_OFF,
+                last=terminated(1, "this image does not have what the model asks for: shop==1.0 (missing); set x"),
+                restarts=2,
+            )
+        ),
+        "ModelDependencyMissing",
+        ["not loaded: this image does not have what the model asks for: shop==1.0 (missing); set x."],
+    ),
+    (
         "evicted",
         pod(phase="Failed", reason="Evicted", message="The node was low on resource: ephemeral-storage."),
         "Evicted",

@@ -289,14 +289,6 @@ def test_paused_in_the_middle_keeps_the_target_and_no_deadline_runs() -> None:
     assert world.role(world.hash_of(2)) == Role.STABLE
 
 
-def test_unsupported_fields_are_named() -> None:
-    world = World().rest().edit(runtime={"dependencies": "Install"}).settle()
-    assert reasons(world)["Ready"] == "False Unsupported"
-    assert world.condition("Ready").message.startswith("spec.runtime.dependencies is not supported")
-    assert reasons(world)["Available"] == "True Serving"
-    assert reasons(world)["Stalled"] == "True Unsupported"
-
-
 @pytest.mark.parametrize("passes", [True, False])
 def test_an_unresolved_model(passes: bool) -> None:
     world = World().rest()

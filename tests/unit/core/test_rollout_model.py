@@ -99,7 +99,18 @@ KINDS = [
     *["later"] * 4,
     *["judged"] * 3,
     *["turn"] * 4,
-    *("serve", "steps", "operator-with-a-slow-clock", "crash", "unready", "full", "recover", "killed", "source-down", "paused"),
+    *(
+        "serve",
+        "steps",
+        "operator-with-a-slow-clock",
+        "crash",
+        "unready",
+        "full",
+        "recover",
+        "killed",
+        "source-down",
+        "paused",
+    ),
     *("annotation", "annotations-removed", "retry", "pin", "lost-status-write"),
 ]
 

@@ -23,10 +23,9 @@ from sluicegate.core.decide import decide
 from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
 from sluicegate.core.intent import intent_of
 from sluicegate.core.plan import Autoscaled, Plan
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.resolution import Newest, ResolvedModel
 from sluicegate.core.signature import Signature
 from sluicegate.core.status import compose
-from sluicegate.core.unsupported import unsupported
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 
@@ -66,6 +65,7 @@ class World:
         self.now = START
         self.model_problem: Problem | None = None
         self.model_trouble: Problem | None = None
+        self.newest: Newest | None = None
         self.points_to: str | None = None
         """The version that the base's URI means, where not the one that it names."""
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
@@ -142,15 +142,17 @@ class World:
     def target(self, resource: ModelDeployment | None = None) -> Target:
         """What the spec resolves to."""
         resource = resource or self.resource
-        problem = unsupported(self.resource) or self.model_problem
-        if problem is not None:
-            return Target(problem=problem)
+        if self.model_problem is not None:
+            return Target(problem=self.model_problem)
         uri = resource.spec.model.uri
         version = uri.rpartition("/")[2]
         if self.points_to is not None and uri == self.resource.spec.model.uri:
             version = self.points_to
-        resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version)
-        return Target(resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble)
+        registered = f"2019-01-{int(version):02}T00:00:00Z"
+        resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version, registered_at=registered)
+        return Target(
+            resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble, newest=self.newest
+        )
 
     def hash_of(self, version: int) -> str:
         """The revision hash of a version under the present spec."""

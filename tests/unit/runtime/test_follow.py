@@ -10,7 +10,7 @@ from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.settings import build
 from sluicegate.core.follow import ModelView
-from sluicegate.core.model_ref import RegistryAlias
+from sluicegate.core.model_ref import RegistryAlias, RegistryVersion
 from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.follow import Follower
@@ -32,6 +32,8 @@ class FakeRegistry:
         self.views: dict[str, ModelView | ResolutionFailure] = {}
         self.failure: ResolutionFailure | None = None
         self.delay = 0.0
+        self.deleted: set[str] = set()
+        self.looked_for: Counter[str] = Counter()
         self.failing = 1_000_000
         """How many requests fail, once there is a failure."""
         self.polled = asyncio.Event()
@@ -45,6 +47,12 @@ class FakeRegistry:
         if isinstance(found, ResolutionFailure):
             raise ResolutionError(found)
         return found
+
+    async def has(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> bool:
+        self.looked_for[str(ref)] += 1
+        if self.failure is not None:
+            raise ResolutionError(self.failure)
+        return str(ref) not in self.deleted
 
 
 class Here:
@@ -65,7 +73,7 @@ class Here:
         model = {"uri": uri, "registry": "default", "source": "s3://a", "version": version}
         raw = {
             "metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1", "generation": 1},
-            "spec": {"model": {"uri": uri}, **spec},
+            "spec": {"model": {"uri": uri, **spec.pop("model", {})}, **spec},
             "status": {"model": model},
         }
         self.resources.streamed(raw, deleted=False)
@@ -313,5 +321,61 @@ def test_the_answer_to_an_older_question_is_no_news() -> None:
         here.registry.views["churn"] = ModelView({"champion": "1"})  # what the slow answer will say
         await asyncio.sleep(9)
         assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2"})
+
+    live(life)
+
+
+def test_a_fixed_version_is_looked_for_once_in_ten_intervals_and_its_going_and_return_are_told_once() -> None:
+    ref = RegistryVersion("churn", 3)
+
+    async def life(here: Here) -> None:
+        for number in range(50):
+            here.add(f"r{number}", "models:/churn/3")
+        here.add("other", "models:/other/1")
+        here.add("canary", "s3://b/m", canary={"weight": 5, "model": {"uri": "models:/churn/3"}})
+        await asyncio.sleep(100 * INTERVAL)
+        assert 8 <= here.registry.looked_for["models:/churn/3"] <= 12
+        assert here.woken == {}
+        assert here.follower.missing(here.ref, ref) is False
+        here.registry.deleted.add("models:/churn/3")
+        await asyncio.sleep(50 * INTERVAL)
+        assert set(here.woken) == {f"r{number}" for number in range(50)} | {"canary"}
+        assert set(here.woken.values()) == {1}
+        assert here.follower.missing(here.ref, ref) is True
+        here.registry.deleted.clear()
+        await asyncio.sleep(25 * INTERVAL)
+        assert set(here.woken.values()) == {2}
+        for name in [*(f"r{number}" for number in range(50)), "canary"]:
+            here.resources.remove(("ns", name))
+        await asyncio.sleep(25 * INTERVAL)
+        assert here.follower.missing(here.ref, ref) is None
+
+    assert live(life).registry.asked == {}
+
+
+def test_a_registry_that_is_down_says_nothing_about_fixed_versions_and_is_asked_once_a_round() -> None:
+    async def life(here: Here) -> None:
+        for number in range(100):
+            here.add(f"r{number}", f"models:/m{number}/1")
+        here.registry.failure = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True)
+        await asyncio.sleep(100 * INTERVAL)
+        assert here.registry.looked_for.total() <= 12
+        assert here.woken == {}
+        assert here.follower.missing(here.ref, RegistryVersion("m0", 1)) is None
+
+    live(life)
+
+
+@pytest.mark.parametrize("uri", ["models:/churn/1", "models:/churn@champion"])
+def test_a_new_version_wakes_those_whose_staleness_is_the_models(uri: str) -> None:
+    async def life(here: Here) -> None:
+        here.add("mine", uri, model={"staleAgainst": "Model"})
+        here.add("other", uri)
+        here.registry.views["churn"] = ModelView({"champion": "1"}, {"None": "1"})
+        await asyncio.sleep(3 * INTERVAL)
+        here.woken.clear()
+        here.registry.views["churn"] = ModelView({"champion": "1"}, {"None": "2"})
+        await asyncio.sleep(1.5 * INTERVAL)
+        assert here.woken == {"mine": 1}
 
     live(life)

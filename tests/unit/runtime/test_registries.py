@@ -43,12 +43,16 @@ class FakeViews:
     def __init__(self) -> None:
         self.view: ModelView | ResolutionFailure | None = None
         self.told: list[tuple[str, str]] = []
+        self.gone: bool | None = None
 
     def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
         return self.view
 
     def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         self.told.append((ref.name, version))
+
+    def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
+        return self.gone
 
 
 class Here:
@@ -61,18 +65,23 @@ class Here:
         self.resolver = Resolver(registries, SETTINGS, cast(RegistryPool, self.registry), self.views)
 
 
-def resource(name: str = "shop", version: str | None = "1") -> ModelDeployment:
-    uri = "models:/churn@champion"
+def resource(
+    name: str = "shop", version: str | None = "1", uri: str = "models:/churn@champion", said: str = "", **spec: str
+) -> ModelDeployment:
     model = {"uri": uri, "registry": "default", "source": "s3://a/1", "name": "churn", "version": version}
     return decode(
         {
             "apiVersion": "sluicegate.io/v1alpha1",
             "kind": "ModelDeployment",
             "metadata": {"name": name, "namespace": "ns", "uid": name, "generation": 1},
-            "spec": {"model": {"uri": uri}},
-            "status": {"model": model} if version is not None else {},
+            "spec": {"model": {"uri": uri, **spec}},
+            "status": {"model": model, "conditions": _said(said)} if version is not None else {},
         }
     )
+
+
+def _said(reason: str) -> list[dict[str, str]]:
+    return [{"type": "ModelResolved", "status": "False", "reason": reason}] if reason else []
 
 
 def test_all_followers_of_an_alias_that_moved_share_one_question() -> None:
@@ -136,5 +145,57 @@ def test_what_has_not_moved_is_not_asked_for(view: ModelView | ResolutionFailure
         found = await here.resolver.resolve(resource())
         assert (found.model.version, here.registry.asked) == ("1", [])
         assert found.trouble == (DOWN if view is DOWN else None)
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize(
+    ("gone", "said", "asked"),
+    [
+        (None, "", False),
+        (False, "", False),
+        (True, "", True),
+        (None, "VersionNotFound", True),
+        (None, "ModelNotFound", True),
+        (False, "VersionNotFound", False),
+    ],
+)
+def test_a_fixed_version_is_asked_for_again_only_where_it_was_not_there(
+    gone: bool | None, said: str, asked: bool
+) -> None:
+    async def main() -> None:
+        here = Here()
+        here.views.gone = gone
+        here.registry.failure = ResolutionFailure(ResolutionReason.VERSION_NOT_FOUND, "no version 1")
+        found = await here.resolver.resolve(resource(uri="models:/churn/1", said=said))
+        assert (found.model.version, found.model.source) == ("1", "s3://a/1")
+        assert (found.trouble is not None, bool(here.registry.asked)) == (asked, asked)
+
+    virtual.run(main())
+
+
+def test_a_fixed_version_that_is_there_again_is_no_trouble() -> None:
+    async def main() -> None:
+        here = Here()
+        here.views.gone = True
+        found = await here.resolver.resolve(resource(uri="models:/churn/1", said="VersionNotFound"))
+        assert (found.trouble, found.model.source) == (None, "s3://a/1")
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize("uri", ["models:/churn@champion", "models:/churn/1"])
+@pytest.mark.parametrize(
+    ("against", "newest"), [({}, None), ({"staleAgainst": "Alias"}, None), ({"staleAgainst": "Model"}, "9")]
+)
+def test_the_newest_version_is_told_where_staleness_is_the_models(
+    uri: str, against: dict[str, str], newest: str | None
+) -> None:
+    async def main() -> None:
+        here = Here()
+        here.views.view = ModelView({"champion": "1"}, {"None": "9", "Production": "1"}, "2026-01-02T03:04:05Z")
+        found = await here.resolver.resolve(resource(uri=uri, **against))
+        assert (found.newest.version if found.newest else None, found.model.version) == (newest, "1")
+        assert found.newest is None or found.newest.registered_at == "2026-01-02T03:04:05Z"
 
     virtual.run(main())

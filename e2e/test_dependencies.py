@@ -1,0 +1,119 @@
+"""A model that asks for a package which its image lacks: refused by name, or installed before its server starts."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from e2e.support.kube import wait_until
+from e2e.support.load import predict
+from e2e.support.packages import Index, locked_wheels, write_wheel
+
+
+@pytest.fixture(scope="module")
+def asking(registry):
+    """Versions of the example model that ask for more than the image has, by what that is."""
+    return {each: registry.train("--require", each) for each in ("shop-features==1.0", "nothing-like-it==1.0")}
+
+
+@pytest.fixture
+def index(cluster, namespace, tmp_path):
+    """An index with what the image is made of, and one package more."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{namespace}-", dir="/tmp"))
+    folder.chmod(0o755)
+    made = Index(cluster, namespace, folder)
+    write_wheel(tmp_path, "shop-features", "1.0")
+    made.add(*locked_wheels().iterdir(), *tmp_path.glob("*.whl"))
+    made.start()
+    yield made
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def shared(cluster, namespace):
+    """A claim that many pods may write, for what is installed: cacheClaim of the settings, which a pod template may name as well."""
+    folder = Path(tempfile.mkdtemp(prefix=f"{namespace}-environments-", dir="/tmp"))
+    folder.chmod(0o777)
+    common = {"accessModes": ["ReadWriteMany"], "storageClassName": namespace}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": namespace},
+        "spec": {**common, "capacity": {"storage": "5Gi"}, "hostPath": {"path": str(folder)}},
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "environments", "namespace": namespace},
+        "spec": {**common, "resources": {"requests": {"storage": "5Gi"}}},
+    }
+    for manifest in (volume, claim):
+        cluster.kubectl("apply", "-f", "-", input=json.dumps(manifest))
+    yield {"name": "environments", "emptyDir": None, "persistentVolumeClaim": {"claimName": "environments"}}
+    cluster.kubectl("delete", "pv", namespace, "--wait=false")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_version_that_asks_for_a_package_the_image_lacks_is_refused_by_its_name(workspace, asking, load):
+    workspace.apply("shop", model=1)
+    workspace.wait_ready("shop")
+    with load("shop", rate=5) as steady:
+        workspace.apply("shop", model=asking["nothing-like-it==1.0"])
+        found = workspace.wait_condition("shop", "Ready", "False", "ModelDependencyMissing", timeout=120)
+        print(found["message"])
+        assert "nothing-like-it==1.0 (missing)" in found["message"]
+        assert "spec.runtime.dependencies: Install" in found["message"]
+        assert workspace.condition("shop", "Available")["status"] == "True"
+    steady.check(1, 1)
+    workspace.apply(
+        "shop",
+        model=asking["nothing-like-it==1.0"],
+        runtime={"env": [{"name": "SLUICEGATE_DEPENDENCIES", "value": "warn"}]},
+    )
+    workspace.wait_ready("shop")
+    workspace.wait_answers("shop", asking["nothing-like-it==1.0"])
+
+
+@pytest.mark.timeout(600)
+def test_what_a_version_asks_for_is_installed_once_and_another_pod_needs_no_index(workspace, asking, index, shared):
+    install = {"name": "install", "env": [{"name": "UV_DEFAULT_INDEX", "value": index.url}]}
+    fields = {
+        "runtime": {"dependencies": "Install"},
+        "podTemplate": {"spec": {"initContainers": [install], "volumes": [shared]}},
+        "rollout": {"scaleDownDelay": "3s", "progressDeadline": "9m"},
+    }
+    workspace.apply("shop", model=asking["shop-features==1.0"], **fields)
+    status = workspace.wait_ready("shop", timeout=400)
+    assert predict(status["url"]) == asking["shop-features==1.0"]
+    told = [last_words(pod, "install") for pod in workspace.pods("shop")]
+    print(told)
+    assert [each["installed"] for each in told] == [True]
+    workspace.apply("absent", model=asking["nothing-like-it==1.0"], **fields)
+    found = workspace.wait_condition("absent", "Ready", "False", "DependenciesNotInstalled", timeout=180)
+    print(found["message"])
+    assert "nothing-like-it" in found["message"]
+    assert "package index" in found["message"]
+    workspace.kube.delete("mdep", "absent", workspace.namespace)
+    index.stop()
+    workspace.apply("shop", model=asking["shop-features==1.0"], scaling={"replicas": 2}, **fields)
+    wait_until("a second pod", lambda: status_of(workspace) == 2, 180)
+    told = [last_words(pod, "install") for pod in workspace.pods("shop")]
+    assert sorted(each["installed"] for each in told) == [False, True]
+    assert len({each["environment"] for each in told}) == 1
+
+
+def status_of(workspace):
+    """How many pods are ready."""
+    return sum(
+        each["type"] == "Ready" and each["status"] == "True"
+        for pod in workspace.pods("shop")
+        for each in pod["status"].get("conditions", ())
+    )
+
+
+def last_words(pod, container):
+    """What an init container left when it ended."""
+    (found,) = [each for each in pod["status"]["initContainerStatuses"] if each["name"] == container]
+    return json.loads(found["state"]["terminated"]["message"])

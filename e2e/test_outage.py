@@ -1,0 +1,196 @@
+"""The registry goes away, and pods start meanwhile: what is served is the pinned version, and nothing else, ever.
+
+SLUICEGATE_E2E_OUTAGE=300 makes each outage last five minutes at least; by default it ends once everything has been seen.
+"""
+
+import json
+import os
+import time
+
+import pytest
+
+from e2e.support import bucket
+from e2e.support.kube import wait_until
+from e2e.support.load import predict
+from e2e.support.registry import MODEL
+
+OUTAGE = float(os.environ.get("SLUICEGATE_E2E_OUTAGE", "0"))
+pytestmark = pytest.mark.timeout(420 + OUTAGE, func_only=True)
+MOVE = """
+import json, sys, urllib.request
+name, alias = sys.argv[1:]
+body = json.dumps({"name": name, "alias": alias, "version": "2"}).encode()
+asked = urllib.request.Request("http://localhost:5000/api/2.0/mlflow/registered-models/alias", body, {"Content-Type": "application/json"})
+urllib.request.urlopen(asked, timeout=20).close()
+"""
+"""Run in the registry's own pod: the only one that reaches it during an outage."""
+
+
+class Outage:
+    """Takes the registry off the network."""
+
+    def __init__(self, kube):
+        self._kube = kube
+        self._began = 0.0
+
+    def begin(self):
+        self._select("true")
+        self._began = time.monotonic()
+
+    def end(self):
+        """Puts it back, when the outage has lasted long enough."""
+        time.sleep(max(0.0, self._began + OUTAGE - time.monotonic()))
+        self._select(None)
+        print(f"the registry was away for {time.monotonic() - self._began:.0f} s")
+
+    def _select(self, app):
+        self._kube.merge("service", "mlflow", "mlflow", {"spec": {"selector": {"unplugged": app}}})
+
+
+@pytest.fixture
+def outage(kube):
+    """The registry, to be unplugged; it is back afterwards."""
+    yield Outage(kube)
+    kube.merge("service", "mlflow", "mlflow", {"spec": {"selector": {"unplugged": None}}})
+
+
+@pytest.fixture
+def model(registry, workspace):
+    """A registered model of the test's own, with the alias `live`; `model(uri, uri)` gives its versions."""
+    name = workspace.namespace
+
+    def registered(*sources):
+        registry.call("POST", "registered-models/create", {"name": name})
+        for source in sources:
+            registry.call("POST", "model-versions/create", {"name": name, "source": source})
+        registry.set_alias("live", 1, name)
+        return name
+
+    yield registered
+    registry.call("DELETE", "registered-models/delete", {"name": name})
+
+
+def names(space):
+    return {each["metadata"]["name"] for each in space.pods("shop")}
+
+
+def ready(space):
+    """Names of the pods that are ready."""
+    return {
+        each["metadata"]["name"]
+        for each in space.pods("shop")
+        if {"type": "Ready", "status": "True"}.items() <= _condition(each).items()
+    }
+
+
+def _condition(pod):
+    return next((each for each in pod["status"].get("conditions", []) if each["type"] == "Ready"), {})
+
+
+def serve(space, name, **spec):
+    """Serves what the alias `live` means."""
+    space.apply("shop", model=f"models:/{name}@live", **spec)
+    space.wait_ready("shop")
+
+
+def scale(space, name, replicas, **spec):
+    space.apply("shop", model=f"models:/{name}@live", scaling={"replicas": replicas}, **spec)
+
+
+def told_that_it_is_away(space):
+    found = space.wait_condition("shop", "ModelResolved", "False", "RegistryUnreachable", timeout=90)
+    assert "version 1, as resolved before, stays" in found["message"]
+
+
+def test_new_pods_start_from_object_storage_and_serve_the_pinned_version(workspace, kubectl, model, outage, load):
+    """Added and replaced pods, while the alias means version 2 already: they serve version 1 until the registry says otherwise."""
+    name, overlay = model(*bucket.fill(workspace, 1, 2)), {"podTemplate": bucket.POD_TEMPLATE}
+    serve(workspace, name, **overlay)
+    (old,) = names(workspace)
+    with load("shop", rate=10) as steady:
+        outage.begin()
+        told_that_it_is_away(workspace)
+        assert workspace.condition("shop", "Ready")["status"] == "True"
+        kubectl("-n", "mlflow", "exec", "-i", "deploy/mlflow", "--", "python3", "-", name, "live", input=MOVE)
+        began = time.monotonic()
+        scale(workspace, name, 2, **overlay)
+        wait_until("an added pod to be ready", lambda: len(ready(workspace)) == 2, 120)
+        print(f"registry away: an added pod is ready after {time.monotonic() - began:.1f} s")
+        began = time.monotonic()
+        workspace.kube.delete("pod", old, workspace.namespace)
+        wait_until("another in its place", lambda: len(ready(workspace) - {old}) == 2, 120)
+        print(f"registry away: a replaced pod is ready after {time.monotonic() - began:.1f} s")
+        workspace.wait_ready("shop")
+        steady.check(1, 1)
+        outage.end()
+        began = time.monotonic()
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 120)
+        print(f"registry back: version 2 answers everybody after {time.monotonic() - began:.1f} s")
+    steady.check(1, 2)
+
+
+def test_new_pods_wait_for_artifacts_that_come_through_the_registry_and_go_on_by_themselves(
+    workspace, registry, model, outage, load
+):
+    """Nothing can fetch them meanwhile; what serves goes on, what waits is said, and nobody has to do anything."""
+    source = registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"]["source"]
+    name = model(source)
+    serve(workspace, name)
+    with load("shop", rate=10) as steady:
+        outage.begin()
+        told_that_it_is_away(workspace)
+        scale(workspace, name, 2)
+        said = workspace.wait_condition("shop", "Ready", "False", "ModelFetchFailed", timeout=90)
+        print(f"registry away: {said['message']}")
+        assert "http://mlflow.mlflow.svc:5000" in said["message"]
+        assert workspace.condition("shop", "Available")["status"] == "True"
+        (waiting,) = names(workspace) - ready(workspace)
+        wait_until("it to try again", lambda: running_again(workspace, waiting), 60)
+        outage.end()
+        began = time.monotonic()
+        wait_until("the pod to have fetched", lambda: fetched(workspace, waiting), 120)
+        print(f"registry back: the pod that waited has its model after {time.monotonic() - began:.1f} s")
+        workspace.wait_ready("shop")
+        assert names(workspace) == ready(workspace) > {waiting}
+    steady.check(1, 1)
+
+
+def _fetch(space, pod):
+    found = space.get("pod", pod) or {"status": {}}
+    return next((each for each in found["status"].get("initContainerStatuses", []) if each["name"] == "fetch"), {})
+
+
+def running_again(space, pod):
+    """Whether a fetch that failed is running again: that one waits for the registry."""
+    status = _fetch(space, pod)
+    return status.get("restartCount", 0) >= 1 and "running" in status.get("state", {})
+
+
+def fetched(space, pod):
+    ended = _fetch(space, pod).get("state", {}).get("terminated", {})
+    return ended.get("exitCode") == 0 and json.loads(ended["message"])["files"] > 0
+
+
+def test_a_container_that_restarts_meanwhile_serves_the_pinned_version(workspace, kubectl, registry, model, outage):
+    source = registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"]["source"]
+    serve(workspace, model(source, source))
+    outage.begin()
+    told_that_it_is_away(workspace)
+    (pod,) = names(workspace)
+    there = ("-n", workspace.namespace, "exec", pod, "-c", "model")
+    kubectl(*there, "--", "python3", "-c", "import os; os.kill(1, 15)")
+    wait_until("the container to be another", lambda: restarts(workspace) == 1, 60)
+    wait_until("it to serve", lambda: answers(workspace), 60)
+    assert workspace.status("shop")["model"]["version"] == "1"
+    outage.end()
+
+
+def restarts(space):
+    return space.pods("shop")[0]["status"]["containerStatuses"][0]["restartCount"]
+
+
+def answers(space):
+    try:
+        return predict(space.urls("shop")["gateway"]) == 1
+    except (AssertionError, OSError):
+        return False

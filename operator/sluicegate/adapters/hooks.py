@@ -1,0 +1,61 @@
+"""Webhooks of an MLflow registry (REST `webhooks`): listing, making, changing and trying them."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from sluicegate.adapters import answers
+from sluicegate.adapters.mlflow import MlflowRegistry
+from sluicegate.core.registration import EVENTS, Hook
+
+_PAGE = "1000"
+
+
+async def listed(registry: MlflowRegistry) -> list[Hook]:
+    """All webhooks that the registry shows to this account.
+
+    Raises:
+        ResolutionError: with the reason and what to do about it.
+    """
+    found: list[Hook] = []
+    params = {"max_results": _PAGE}
+    while True:
+        page = await registry.ask("GET", "webhooks", answers.Webhooks, params=params)
+        found += [_hook(each) for each in page.webhooks]
+        if not page.next_page_token:
+            return found
+        params = {**params, "page_token": page.next_page_token}
+
+
+async def write(registry: MlflowRegistry, hook: Hook | None, name: str, url: str, secret: str) -> Hook:
+    """Makes a webhook, or with `hook` changes that one, its secret included.
+
+    Raises:
+        ResolutionError: with the reason and what to do about it.
+    """
+    events = [{"entity": entity, "action": action} for entity, action in sorted(EVENTS)]
+    body: dict[str, Any] = {"name": name, "url": url, "events": events, "status": "ACTIVE", "secret": secret}
+    if hook is None:
+        answer = await registry.ask("POST", "webhooks", answers.WebhookAnswer, json=body)
+    else:
+        answer = await registry.ask("PATCH", _path(hook), answers.WebhookAnswer, json=body)
+    return _hook(answer.webhook)
+
+
+async def tried(registry: MlflowRegistry, hook: Hook) -> answers.WebhookTest:
+    """What came of a delivery that MLflow made just to try.
+
+    Raises:
+        ResolutionError: with the reason and what to do about it.
+    """
+    return (await registry.ask("POST", f"{_path(hook)}/test", answers.WebhookTestAnswer, json={})).result
+
+
+def _path(hook: Hook) -> str:
+    return f"webhooks/{quote(hook.id, safe='')}"
+
+
+def _hook(each: answers.Webhook) -> Hook:
+    events = frozenset((event.entity, event.action) for event in each.events)
+    return Hook(each.webhook_id, each.name, each.url, events, each.status == "ACTIVE")

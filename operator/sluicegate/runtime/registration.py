@@ -1,0 +1,118 @@
+"""Keeps the operator's own webhook in the registries that ask for it: see `core.registration`.
+
+Run by the leader alone. It depends on nothing and holds up nothing: a registry that refuses is polled as ever, and asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sluicegate.adapters import hooks
+from sluicegate.adapters.mlflow import MlflowRegistry
+from sluicegate.adapters.pool import RegistryPool
+from sluicegate.api.settings import Settings
+from sluicegate.core.registration import Hook, hook_name, is_right, mine
+from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.runtime.registries import Registries
+
+logger = logging.getLogger(__name__)
+INTERVAL = 60.0
+
+
+class Registration:
+    """Compares once a minute, and writes what differs.
+
+    A registry never shows the secret of a webhook, so what was written last is remembered; after a start it is written once.
+    """
+
+    def __init__(
+        self, registries: Registries, pool: RegistryPool, settings: Settings, report: Callable[[str, bool], None]
+    ) -> None:
+        """Nothing is sent before `run`. `report` is called with the registry and whether it has the webhook, after each look."""
+        self._registries = registries
+        self._pool = pool
+        self._report = report
+        self._name = hook_name(settings.cluster_name, settings.namespace)
+        wanted = ((name, each.register_webhook) for name, each in settings.registries.items())
+        self._urls = {name: each.url for name, each in wanted if each is not None}
+        self._written: dict[str, str] = {}
+        """The secret that each registry was given last."""
+        self._failing: set[str] = set()
+
+    async def run(self) -> None:
+        """Works until cancelled."""
+        while True:
+            for name in self._urls:
+                await self._try(name)
+            await asyncio.sleep(INTERVAL)
+
+    async def _try(self, name: str) -> None:
+        try:
+            await self.round(name)
+        except ResolutionError as error:
+            if name not in self._failing:
+                words = "registry %s has no webhook of ours, and is polled alone: %s (Webhooks need MLflow 3.3 or later with a SQL store, and the operator's account the right to manage them.)"
+                logger.warning(words, name, error.failure.message)
+        except Exception:
+            logger.exception("the webhook of registry %s is not kept up to date", name)
+        else:
+            self._failing.discard(name)
+            self._report(name, True)
+            return
+        self._failing.add(name)
+        self._report(name, False)
+
+    async def round(self, name: str) -> None:
+        """One comparison with one registry.
+
+        Raises:
+            ResolutionError: a Secret is of no use, or the registry cannot be asked, or refuses.
+        """
+        secret, url = await self._secret(name), self._urls[name]
+        async with self._pool.lease(await self._registries.endpoint(self._registries.configured(name))) as registry:
+            there = mine(await hooks.listed(registry), self._name, url)
+            known = self._written.get(name) == secret
+            if known and there and all(is_right(each, self._name, url) for each in there):
+                return
+            self._tell_of_rivals(name, there, known)
+            for hook in there or (None,):
+                written = await hooks.write(registry, hook, self._name, url, secret)
+                did = "changed" if hook is not None else "made"
+                logger.info("%s the webhook %s of registry %s, to %s", did, self._name, name, url)
+            self._written[name] = secret
+            await self._try_out(name, registry, written)
+
+    def _tell_of_rivals(self, name: str, there: tuple[Hook, ...], known: bool) -> None:
+        """Two clusters of one name would change it to and fro."""
+        for hook in there if known else ():
+            if hook.url != self._urls[name]:
+                words = "somebody else has sent the webhook %s of registry %s to %s: give each cluster of a registry a clusterName of its own"
+                logger.warning(words, hook.name, name, hook.url)
+
+    async def _secret(self, name: str) -> str:
+        try:
+            return (await self._registries.webhook_secrets(name))[0].decode()
+        except UnicodeDecodeError:
+            words = f'The webhook secret of registry "{name}" is not UTF-8 text, which MLflow needs: put another one into its Secret.'
+            raise ResolutionError(ResolutionFailure(ResolutionReason.SECRET_INVALID, words)) from None
+
+    async def _try_out(self, name: str, registry: MlflowRegistry, hook: Hook) -> None:
+        """Says in the log whether deliveries will arrive: MLflow tells nobody when they do not."""
+        try:
+            result = await hooks.tried(registry, hook)
+        except ResolutionError as error:
+            logger.info("the webhook of registry %s could not be tried out: %s", name, error.failure.message)
+            return
+        if result.success or result.response_status == 503:  # of a standby
+            logger.info("a trial of the webhook of registry %s arrived", name)
+            return
+        what = f"was answered {result.response_status}" if result.response_status else "did not arrive"
+        said = result.error_message[:300]
+        logger.warning(
+            "a trial of the webhook of registry %s %s: check registerWebhook.url and docs/guide/follow.md. %s",
+            name,
+            what,
+            said,
+        )

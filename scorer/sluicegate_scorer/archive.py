@@ -1,0 +1,82 @@
+"""A model's folder as one file: .zip, .tar, .tar.gz or .tgz."""
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from sluicegate_scorer.errors import ScorerError
+from sluicegate_scorer.folder import Folder, hash_file
+from sluicegate_scorer.sources.base import MAX_FILES, safe_path
+
+_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
+_UNPACKED = ".sluicegate-unpacked"
+
+
+def is_archive(uri: str) -> bool:
+    """Whether a web server's address is that of an archive."""
+    return uri.startswith(("http://", "https://")) and urlsplit(uri).path.lower().endswith(_ENDINGS)
+
+
+def unpack(folder: Folder, name: str) -> dict[str, tuple[int, str]]:
+    """Puts what the archive `name` of the folder holds in its place; a single top folder is left out.
+
+    Returns:
+        Size and sha256 of each file, by its path.
+
+    Raises:
+        ScorerError: where it is no archive, or could write outside the folder.
+    """
+    archive, scratch = folder.path / name, folder.path / _UNPACKED
+    shutil.rmtree(scratch, ignore_errors=True)
+    with folder.disk_errors():
+        try:
+            if zipfile.is_zipfile(archive):
+                _unzip(folder, archive, scratch)
+            else:
+                _untar(folder, archive, scratch)
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            archive.unlink()
+            raise ScorerError(f"{name} is no archive that can be read ({error}); make it anew") from error
+        archive.unlink()
+        top = scratch
+        while not (top / "MLmodel").exists() and len(below := list(top.iterdir())) == 1 and below[0].is_dir():
+            top = below[0]
+        hashes = {}
+        for path in sorted(each for each in top.rglob("*") if each.is_file()):
+            relative = path.relative_to(top)
+            hashes[str(PurePosixPath(relative))] = hash_file(path)
+            (folder.path / relative).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(folder.path / relative)
+        shutil.rmtree(scratch)
+    return hashes
+
+
+def _unzip(folder: Folder, archive: Path, scratch: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        members = [each for each in opened.infolist() if not each.is_dir()]
+        _check(folder, ((each.filename, each.file_size) for each in members))
+        opened.extractall(scratch, members)
+
+
+def _untar(folder: Folder, archive: Path, scratch: Path) -> None:
+    with tarfile.open(archive) as opened:
+        members = [each for each in opened.getmembers() if not each.isdir()]
+        if wrong := next((each for each in members if not each.isreg()), None):
+            raise ScorerError(f"refused the archive: {wrong.name!r} is a link or a device, and a model has files only")
+        _check(folder, ((each.name.removeprefix("./"), each.size) for each in members))
+        opened.extractall(scratch, members, filter="data")
+
+
+def _check(folder: Folder, members: Iterator[tuple[str, int]]) -> None:
+    total = count = 0
+    for name, size in members:
+        safe_path(name)
+        total, count = total + size, count + 1
+        if count > MAX_FILES:
+            raise ScorerError(f"refused the archive: more than {MAX_FILES} files are no model")
+    if not count:
+        raise ScorerError("the archive holds no files; make it anew")
+    folder.check_space(total)

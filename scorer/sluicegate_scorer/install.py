@@ -1,0 +1,281 @@
+"""Installs a model's own requirements, and what the server needs, into an environment of their own.
+
+uv resolves both together, so that what is installed runs the model and the server, or the reason why nothing can is told before
+anything is served. Versions that the requirements leave open are the image's: those that the server was tested with.
+"""
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import yaml
+
+from sluicegate_scorer import environment, requirements
+from sluicegate_scorer.errors import ScorerError, one_line
+
+log = logging.getLogger("sluicegate_scorer.install")
+
+_MAKING = ".making-"
+_REMEDIES = {
+    "no space left": "raise dependencies.sizeLimit of the operator's settings, or give the volume more room",
+    "hash mismatch": "the index has another file than the model was logged with; correct the index or the model's requirements",
+    "failed to build": "the index has no wheel of it for this Python, and it could not be built here; add a wheel to the index",
+    "no solution found": "correct the model's requirements.txt, or add what is missing to the package index",
+    "failed to fetch": "check the package index and the proxy (dependencies of the operator's settings)",
+    "permission denied": "the volume must be one that the container's user may write (fsGroup)",
+}
+_OTHERWISE = "correct the model's requirements.txt, or look at the package index"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment that is complete.
+
+    Attributes:
+        environment: its directory.
+        packages: how many distributions it has.
+        installed: whether this run made it; otherwise it was there.
+    """
+
+    environment: str
+    packages: int
+    installed: bool
+
+    def as_json(self) -> str:
+        """What the command prints, and leaves as its last words."""
+        return json.dumps(asdict(self))
+
+
+def install(model: Path, target: Path, timeout: float, server: Sequence[str] | None = None) -> Installed:
+    """Makes the environment that the model asks for, or finds that it is there already.
+
+    Nothing is ever half there: it is made beside its place and renamed. Several processes, on several machines, may do the same for
+    one directory; one of them makes it, and where the file system has no locks, all do, and one wins.
+
+    Args:
+        model: the model's directory.
+        target: a directory for any number of environments.
+        timeout: seconds for all of it.
+        server: what the server needs; the distribution's own list otherwise.
+
+    Raises:
+        ScorerError: with the sentence to show.
+    """
+    needs = environment.server_needs() if server is None else tuple(server)
+    final = target / environment.key(model, needs)
+    deadline = time.monotonic() + timeout
+    with _disk_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        if final.is_dir():
+            return _found(final)
+        with _alone(target / f".{final.name}.lock", deadline) as locked:
+            if final.is_dir():
+                return _found(final)
+            if locked:
+                for left in target.glob(f"{_MAKING}{final.name}-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+            making = Path(tempfile.mkdtemp(prefix=f"{_MAKING}{final.name}-", dir=target))
+            making.chmod(0o755)
+            try:
+                _Attempt(model, target, making / "environment", deadline).run(needs)
+                with contextlib.suppress(OSError):  # another made it meanwhile: as good as ours
+                    (making / "environment").rename(final)
+                return Installed(str(final), _count(final), installed=True)
+            finally:
+                shutil.rmtree(making, ignore_errors=True)
+
+
+def link(path: Path, installed: Installed) -> None:
+    """Makes `path` a symbolic link to the environment, in one step."""
+    temporary = path.with_name(f".{path.name}.new")
+    with _disk_errors(path.parent):
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(installed.environment, target_is_directory=True)
+        temporary.replace(path)
+
+
+class _Attempt:
+    """The making of one environment."""
+
+    def __init__(self, model: Path, target: Path, place: Path, deadline: float) -> None:
+        self._model = model
+        self._place = place
+        self._deadline = deadline
+        self._timeout = deadline - time.monotonic()
+        self._env = {
+            **os.environ,
+            # On the volume, so that files are linked and not copied, and another environment need not download them again.
+            "UV_CACHE_DIR": str(target / ".uv-cache"),
+            "UV_NO_CONFIG": "1",
+            "UV_PYTHON_DOWNLOADS": "never",
+            "NO_COLOR": "1",
+        }
+
+    def run(self, server: Sequence[str]) -> None:
+        """Resolves, installs, and lets the server be imported once."""
+        began = time.monotonic()
+        uv = _uv()
+        scratch = self._place.parent
+        own, needs, overrides, lock = (scratch / f"{name}.txt" for name in ("model", "server", "overrides", "lock"))
+        needs.write_text("\n".join(server))
+        overrides.write_text("\n".join(line for line in server if requirements.is_mlflow(line)))
+        lock.write_text("\n".join(_here()))
+        given = self._model / "requirements.txt"
+        if not given.is_file():
+            own.write_text("\n".join(requirements.asked(self._model)[1]))
+            given = own
+        log.info("installing what %s asks for, and the server, to %s", given, scratch.parent)
+        python = str(self._place / "bin" / "python")
+        self._uv([uv, "venv", "-q", "--relocatable", "--no-project", "--python", sys.executable, str(self._place)])
+        with_model = [*("--overrides", str(overrides)), *("--python", python)]
+        sources = [str(given), str(needs)]
+        self._uv([uv, "pip", "compile", "-q", "--no-header", "--no-annotate", *sources, *with_model, "-o", str(lock)])
+        files = [
+            word for name in (str(lock), *sources) for word in ("-r", name)
+        ]  # the model's once more, for its hashes
+        self._uv([uv, "pip", "install", "--exact", "--no-deps", *files, *with_model])
+        self._try()
+        log.info("installed in %.1f s", time.monotonic() - began)
+
+    def _uv(self, command: list[str]) -> None:
+        code, lines = self._command(command, self._env)
+        if code:
+            said = _complaint(lines) or f"uv ended with exit code {code}"
+            remedy = next((words for sign, words in _REMEDIES.items() if sign in said.lower()), _OTHERWISE)
+            raise ScorerError(f"cannot install what the model asks for: {one_line(said, 420)}; {remedy}")
+
+    def _try(self) -> None:
+        """Imports the server and what the model loads with: it shows that they run, and leaves their bytecode for every start."""
+        env = environment.variables(environment.python_path(self._place.parent))
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        words = "import uvloop; from sluicegate_scorer import serve; from sluicegate_scorer.server import app"
+        code, lines = self._command([str(self._place / "bin/python"), "-c", words], env)
+        if code:
+            raise ScorerError(
+                "the server does not run with what the model asks for: "
+                f"{one_line(lines[-1] if lines else f'exit code {code}', 420)}; correct the model's requirements.txt"
+            )
+        if loader := _loader(self._model):  # where this fails, the server says so when it loads the model
+            self._command([str(self._place / "bin/python"), "-c", f"import {loader}"], env)
+
+    def _command(self, command: list[str], env: dict[str, str]) -> tuple[int, list[str]]:
+        """Exit code and last lines of a command, which ends with the time limit."""
+        lines: deque[str] = deque(maxlen=60)
+        process = subprocess.Popen(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        timer = threading.Timer(max(self._deadline - time.monotonic(), 0), process.kill)
+        timer.start()
+        with process, contextlib.closing(process.stdout or open(os.devnull)) as output:
+            for line in output:
+                if line.strip():
+                    lines.append(line.rstrip())
+                    log.info("%s", one_line(line, 300))
+        timer.cancel()
+        if time.monotonic() >= self._deadline:
+            last = f" (the last line was: {one_line(lines[-1], 200)})" if lines else ""
+            raise ScorerError(
+                f"what the model asks for was not installed within {self._timeout:.0f} s{last}; raise dependencies.timeout of the "
+                "operator's settings, or use an image that has it"
+            )
+        return process.returncode, list(lines)
+
+
+def _found(final: Path) -> Installed:
+    log.info("already installed: %s", final)
+    return Installed(str(final), _count(final), installed=False)
+
+
+def _count(final: Path) -> int:
+    return sum(1 for _ in final.glob("lib/python*/site-packages/*.dist-info"))
+
+
+def _here() -> list[str]:
+    """The versions of this environment: uv prefers what a lock file has already."""
+    found = {each.name: each.version for each in importlib.metadata.distributions() if each.name}
+    return [f"{name}=={version}" for name, version in sorted(found.items()) if name != "sluicegate-scorer"]
+
+
+def _uv() -> str:
+    try:
+        from uv import find_uv_bin
+    except ImportError as error:
+        raise ScorerError("sluicegate-scorer install needs uv: pip install uv") from error
+    return find_uv_bin()
+
+
+def _complaint(lines: Sequence[str]) -> str:
+    """What uv says from `error:` on, as one line without its marks."""
+    start = next((n for n, line in enumerate(lines) if re.match(r"\W*error:", line)), None)
+    if start is None:
+        return lines[-1] if lines else ""
+    parts = [re.sub(r"^[^\w`]*(error:|cause:|hint:)?\s*", "", line) for line in lines[start:]]
+    return ": ".join(part.rstrip(":.") for part in parts if part)
+
+
+def _loader(model: Path) -> str | None:
+    """The module that loads the model, by its MLmodel file."""
+    try:
+        flavors = yaml.safe_load((model / "MLmodel").read_text(encoding="utf-8"))["flavors"]
+        loader = str(flavors["python_function"]["loader_module"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    return loader if re.fullmatch(r"mlflow(\.\w+)+", loader) else None
+
+
+@contextlib.contextmanager
+def _alone(path: Path, deadline: float) -> Iterator[bool]:
+    """Holds a lock, once those before have let go; False where the file system has no locks."""
+    with path.open("a") as file:
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ScorerError(
+                        "another pod still installs what the model asks for, and the time limit is over; raise dependencies.timeout of "
+                        "the operator's settings"
+                    ) from None
+                if not told:
+                    log.info("another process installs the same: waiting for it")
+                    told = True
+                time.sleep(0.2)
+            except OSError as error:
+                log.info("no locks on this volume (%s)", error.strerror)
+                yield False
+                return
+            else:
+                yield True
+                return
+
+
+@contextlib.contextmanager
+def _disk_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ScorerError(
+            f"cannot install to {target}: {error.strerror or error}; it must be a volume with room that user {os.getuid()} may write "
+            "(fsGroup, dependencies.sizeLimit of the operator's settings)"
+        ) from error

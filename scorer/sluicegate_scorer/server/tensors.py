@@ -1,0 +1,197 @@
+"""Tensors of the Open Inference Protocol: from a request to arrays, and from what a model answers back.
+
+Both ways of the protocol: values in the JSON, and the binary extension, where they follow it as raw bytes in the
+order of the tensors (little-endian, row-major; texts each with its length before it).
+"""
+
+import base64
+import json
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_TO_NUMPY = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "FP32": "float32",
+    "FP64": "float64",
+}
+_FROM_NUMPY = {value: key for key, value in _TO_NUMPY.items()}
+_COLUMN_TYPES = {"boolean": "BOOL", "integer": "INT32", "long": "INT64", "float": "FP32", "double": "FP64"}
+_LENGTH = 4
+"""Bytes of the length before each text."""
+
+
+class BadRequest(Exception):
+    """What is wrong with a request, for its sender."""
+
+
+class Output(NamedTuple):
+    """One tensor of an answer.
+
+    Attributes:
+        head: its description.
+        array: its values, flat: a numpy array, or for BYTES a list of texts.
+    """
+
+    head: dict[str, Any]
+    array: Any
+
+
+def parse(body: bytes, length: bytes | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A request, and its tensors by name.
+
+    Args:
+        body: the body.
+        length: bytes of its JSON where raw values follow it (the header Inference-Header-Content-Length).
+
+    Raises:
+        BadRequest: with what is wrong.
+    """
+    if length is not None and not (length.isdigit() and int(length) <= len(body)):
+        raise BadRequest("Inference-Header-Content-Length must be the number of bytes of the body that are JSON.")
+    end = len(body) if length is None else int(length)
+    try:
+        request = json.loads(body[:end])
+    except (ValueError, RecursionError):
+        raise BadRequest(
+            "The body is not JSON; where raw values follow it, Inference-Header-Content-Length must say how long it is."
+        ) from None
+    if not isinstance(request, dict) or not isinstance(request.get("inputs"), list) or not request["inputs"]:
+        raise BadRequest('The body must be an object with a list "inputs" of at least one tensor.')
+    tensors = {}
+    raw = memoryview(body)[end:]
+    for tensor in request["inputs"]:
+        if not isinstance(tensor, dict) or not {"name", "shape", "datatype"} <= tensor.keys():
+            raise BadRequest("Every tensor needs name, shape and datatype, and data or binary_data_size.")
+        size = (tensor.get("parameters") or {}).get("binary_data_size")
+        if size is not None:
+            if not isinstance(size, int) or not 0 <= size <= len(raw):
+                raise BadRequest(f"The body has not the {size} bytes that the tensor {tensor['name']} says.")
+            tensors[tensor["name"]] = _from_bytes(tensor, raw[:size])
+            raw = raw[size:]
+        elif "data" in tensor:
+            tensors[tensor["name"]] = _from_json(tensor)
+        else:
+            raise BadRequest(f"The tensor {tensor['name']} has neither data nor binary_data_size.")
+    if len(raw):
+        raise BadRequest(f"The body has {len(raw)} bytes after its last tensor.")
+    return request, tensors
+
+
+def _from_json(tensor: dict[str, Any]) -> Any:
+    kind = tensor["datatype"]
+    if kind == "BYTES":
+        values = np.array(tensor["data"], dtype=object)
+        if (tensor.get("parameters") or {}).get("content_type") == "base64":
+            values = np.array([base64.b64decode(value) for value in values.reshape(-1)], dtype=object)
+    else:
+        values = np.array(tensor["data"], dtype=_numpy(kind))
+    return values.reshape(tensor["shape"])
+
+
+def _from_bytes(tensor: dict[str, Any], raw: memoryview) -> Any:
+    kind = tensor["datatype"]
+    if kind != "BYTES":
+        values = np.frombuffer(raw, dtype=np.dtype(_numpy(kind)).newbyteorder("<"))
+        return values.astype(_numpy(kind)).reshape(tensor["shape"])  # a copy, which models may write to
+    content = (tensor.get("parameters") or {}).get("content_type")
+    texts = []
+    where = 0
+    while where < len(raw):
+        start = where + _LENGTH
+        where = start + int.from_bytes(raw[start - _LENGTH : start], "little")
+        if where > len(raw) or start > len(raw):
+            raise BadRequest(f"The texts of the tensor {tensor['name']} are longer than its bytes.")
+        value = bytes(raw[start:where])
+        texts.append(value if content == "base64" else value.decode())
+    return np.array(texts, dtype=object).reshape(tensor["shape"])
+
+
+def _numpy(kind: Any) -> str:
+    if kind not in _TO_NUMPY:
+        raise BadRequest(f"The datatype {kind!r} is not known; there are {', '.join(_TO_NUMPY)} and BYTES.")
+    return _TO_NUMPY[kind]
+
+
+def outputs(raw: Any) -> tuple[list[Output], str]:
+    """What a model answered as tensors, and their content type (pd, dict or np).
+
+    Raises:
+        TypeError: where it has values that are not of the protocol.
+    """
+    import pandas as pd
+
+    if isinstance(raw, pd.Series):
+        raw = raw.to_frame()
+    if isinstance(raw, pd.DataFrame):
+        return [_output(str(name), raw[name].to_numpy()) for name in raw], "pd"
+    if isinstance(raw, dict):
+        return [_output(str(name), np.asarray(value)) for name, value in raw.items()], "dict"
+    return [_output("output-1", np.asarray(raw))], "np"
+
+
+def _output(name: str, array: Any) -> Output:
+    shape = [*array.shape, 1] if array.ndim == 1 else list(array.shape)
+    kind = _FROM_NUMPY.get(str(array.dtype))
+    if kind is not None:
+        head = {"name": name, "shape": shape, "datatype": kind, "parameters": {"content_type": "np"}}
+        return Output(head, array.reshape(-1))
+    if array.dtype.kind not in "OUST":
+        raise TypeError(f"{array.dtype} is not a type of the protocol")
+    head = {"name": name, "shape": shape, "datatype": "BYTES", "parameters": {"content_type": "str"}}
+    return Output(head, [_text(value) for value in array.reshape(-1).tolist()])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def in_json(output: Output) -> dict[str, Any]:
+    """A tensor with its values."""
+    values = output.array if isinstance(output.array, list) else output.array.tolist()
+    return {**output.head, "data": values}
+
+
+def in_bytes(output: Output) -> tuple[dict[str, Any], bytes]:
+    """A tensor without its values, and those as raw bytes."""
+    if isinstance(output.array, list):
+        texts = [text.encode() for text in output.array]
+        raw = b"".join(len(text).to_bytes(_LENGTH, "little") + text for text in texts)
+    else:
+        raw = output.array.astype(output.array.dtype.newbyteorder("<"), copy=False).tobytes()
+    parameters = {**output.head["parameters"], "binary_data_size": len(raw)}
+    return {**output.head, "parameters": parameters}, raw
+
+
+def column(array: Any) -> Any:
+    """A tensor as a column of a DataFrame."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        return array[:, 0]
+    return array if array.ndim < 2 else list(array.tolist())
+
+
+def described(schema: Any, prefix: str) -> list[dict[str, Any]]:
+    """A signature's side as the protocol's metadata."""
+    if schema is None:
+        return []
+    found = []
+    for number, spec in enumerate(schema.inputs):
+        name = getattr(spec, "name", None) or f"{prefix}{number}"
+        if schema.is_tensor_spec():
+            kind, shape = _FROM_NUMPY.get(str(spec.type), "BYTES"), list(spec.shape)
+        else:
+            kind, shape = _COLUMN_TYPES.get(getattr(spec.type, "name", ""), "BYTES"), [-1, 1]
+        content = "np" if kind != "BYTES" else "str"
+        found.append({"name": name, "datatype": kind, "shape": shape, "parameters": {"content_type": content}})
+    return found

@@ -1,0 +1,241 @@
+"""Artifacts in Azure Blob Storage or Data Lake Storage, by the Blob service's REST API.
+
+Shared keys and shared access signatures are handled here; azure-identity finds everything else.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from xml.etree import ElementTree
+
+import httpx
+
+from sluicegate_scorer.errors import ScorerError, one_line, redact
+from sluicegate_scorer.sources.base import MAX_FILES, Body, Entry, safe_path
+from sluicegate_scorer.sources.web import Web, Words, client
+
+_VERSION = "2021-12-02"
+_SCOPE = "https://storage.azure.com/.default"
+_CREDENTIALS = (
+    "put AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN into the registry's podSecret, or give the "
+    "pod's service account an identity (Workload Identity)"
+)
+_SIGNED = (
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Length",
+    "Content-MD5",
+    "Content-Type",
+    "Date",
+    "If-Modified-Since",
+)
+_SIGNED_LAST = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Range")
+
+
+class SharedKey(httpx.Auth):
+    """Signs requests with an account's key, as "Authorize with Shared Key" of the service's documentation says."""
+
+    def __init__(self, account: str, key: str) -> None:
+        self._account = account
+        try:
+            self._key = base64.b64decode(key, validate=True)
+        except ValueError as error:
+            raise ScorerError("the Azure storage key is not base64; copy the account's key again") from error
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Adds the date, the version and the signature."""
+        request.headers["x-ms-date"] = formatdate(usegmt=True)
+        request.headers["x-ms-version"] = _VERSION
+        headers = {
+            name.lower(): value
+            for name, value in request.headers.items()
+            if (name.lower(), value) != ("content-length", "0")
+        }
+        own = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers) if name.startswith("x-ms-"))
+        query = sorted(
+            (name.lower(), value) for name, value in parse_qsl(request.url.query.decode(), keep_blank_values=True)
+        )
+        resource = f"/{self._account}{request.url.raw_path.decode().partition('?')[0]}"
+        resource += "".join(f"\n{name}:{value}" for name, value in query)
+        lines = [request.method, *(headers.get(name.lower(), "") for name in (*_SIGNED, *_SIGNED_LAST))]
+        text = "\n".join(lines) + "\n" + own + resource
+        digest = base64.b64encode(hmac.digest(self._key, text.encode(), hashlib.sha256)).decode()
+        request.headers["Authorization"] = f"SharedKey {self._account}:{digest}"
+        yield request
+
+
+class _Signature(httpx.Auth):
+    """Adds a shared access signature to the query."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.lstrip("?")
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["x-ms-version"] = _VERSION
+        query = request.url.query.decode()
+        request.url = request.url.copy_with(query=f"{query}&{self._token}".lstrip("&").encode())
+        yield request
+
+
+class _Identity(httpx.Auth):
+    """A token of azure-identity, renewed by one thread at a time."""
+
+    def __init__(self, credential: Any) -> None:
+        self._credential = credential
+        self._lock = threading.Lock()
+        self._token, self._until = "", 0.0
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        from azure.core.exceptions import ClientAuthenticationError
+
+        with self._lock:
+            if time.time() > self._until - 120:
+                try:
+                    found = self._credential.get_token(_SCOPE)
+                except ClientAuthenticationError as error:
+                    raise ScorerError(f"no Azure credentials ({one_line(str(error), 160)}); {_CREDENTIALS}") from error
+                self._token, self._until = found.token, float(found.expires_on)
+        request.headers["x-ms-version"] = _VERSION
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the folder is: the account's Blob endpoint, the container, and the path in it."""
+
+    endpoint: str
+    account: str
+    container: str
+    prefix: str
+
+
+def place(uri: str, settings: dict[str, str]) -> Place:
+    """Reads a URI; `settings` are those of the connection string.
+
+    wasb[s]://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, abfs[s]://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH, az://CONTAINER/PATH.
+    """
+    parts = urlsplit(uri)
+    container, at, host = parts.netloc.partition("@")
+    account = host.partition(".")[0]
+    named = (
+        settings.get("AccountName")
+        or os.environ.get("AZURE_STORAGE_ACCOUNT")
+        or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    )
+    if not at:
+        account, host = named or "", ""
+    prefix = unquote(parts.path).strip("/")
+    if not container or not account:
+        raise ScorerError(
+            f"cannot fetch {uri}: write wasbs://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or az://CONTAINER/PATH with "
+            "AZURE_STORAGE_ACCOUNT in the registry's podSecret or env"
+        )
+    if settings.get("BlobEndpoint") and account == (named or account):
+        endpoint = settings["BlobEndpoint"]
+    elif host:
+        endpoint = "https://" + host.replace(".dfs.", ".blob.", 1)
+    else:
+        endpoint = f"https://{account}.blob.{settings.get('EndpointSuffix', 'core.windows.net')}"
+    return Place(endpoint.rstrip("/"), account, container, prefix)
+
+
+class AzureSource:
+    """A path in a container. One flat listing answers everything, so it has no sub-folders.
+
+    Args:
+        place: where.
+        auth: how requests are authorized.
+    """
+
+    def __init__(self, place: Place, auth: httpx.Auth) -> None:
+        self._place = place
+        self._container = f"{place.endpoint}/{quote(place.container)}"
+        self._where = f"{self._container}/{place.prefix}"
+        words = Words(
+            where=self._where,
+            credentials=_CREDENTIALS,
+            denied=f"it needs the role Storage Blob Data Reader, or a key that is right: {_CREDENTIALS}",
+            missing="check the URI, and that the artifacts were not deleted",
+        )
+        self._web = Web(words, client(auth))
+
+    @classmethod
+    def from_environment(cls, uri: str) -> "AzureSource":
+        """Takes the variables that MLflow and the az command take; else azure-identity finds an identity."""
+        env = os.environ.get
+        settings = dict(
+            part.partition("=")[::2] for part in env("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if part
+        )
+        found = place(uri, settings)
+        key = settings.get("AccountKey") or env("AZURE_STORAGE_ACCESS_KEY") or env("AZURE_STORAGE_KEY")
+        token = settings.get("SharedAccessSignature") or env("AZURE_STORAGE_SAS_TOKEN")
+        if key:
+            return cls(found, SharedKey(found.account, key))
+        if token:
+            return cls(found, _Signature(token))
+        try:
+            from azure.identity import DefaultAzureCredential
+        except ImportError as error:
+            raise ScorerError(
+                f"no credentials for {redact(found.endpoint)}; {_CREDENTIALS} (pip install azure-identity)"
+            ) from error
+        return cls(found, _Identity(DefaultAzureCredential()))
+
+    def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
+        """All blobs under the path, page by page; `folder` is always the root."""
+        base = f"{self._place.prefix}/" if self._place.prefix else ""
+        params = {"restype": "container", "comp": "list", "prefix": base, "include": "metadata"}
+        entries: list[Entry] = []
+        while True:
+            response = self._web.get(self._container, params)
+            try:
+                root = ElementTree.fromstring(response.content)
+            except ElementTree.ParseError as error:
+                raise ScorerError(
+                    f"{self._where}: the store does not answer like Azure's; check the account's name"
+                ) from error
+            entries += [entry for blob in root.iter("Blob") if (entry := _entry(blob, base)) is not None]
+            marker = root.findtext("NextMarker")
+            if not marker or len(entries) > MAX_FILES:
+                return entries, []
+            params["marker"] = marker
+
+    @contextmanager
+    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+        """Streams one blob, as long as it is the one that was listed."""
+        name = "/".join(part for part in (self._place.prefix, entry.path) if part)
+        headers = {"If-Match": entry.version} if entry.version else {}
+        with self._web.read(f"{self._container}/{quote(name)}", offset, headers=headers) as (body, _):
+            yield body
+
+    def missing(self) -> ScorerError:
+        """A store of objects has no folders: a wrong path is an empty listing."""
+        return ScorerError(
+            f"no blobs at {self._where}: nothing in container {self._place.container} has the path {self._place.prefix}/; "
+            "check it, and that the artifacts were not deleted"
+        )
+
+
+def _entry(blob: ElementTree.Element, base: str) -> Entry | None:
+    """A file of the listing; None for what stands for a folder where the account has a hierarchical namespace."""
+    folder = blob.findtext("Metadata/hdi_isfolder") == "true" or blob.findtext("Properties/ResourceType") == "directory"
+    name = blob.findtext("Name") or ""
+    if folder or name.endswith("/"):
+        return None
+    etag = blob.findtext("Properties/Etag")
+    return Entry(
+        safe_path(name[len(base) :]),
+        int(blob.findtext("Properties/Content-Length") or 0),
+        blob.findtext("Properties/Content-MD5") or None,
+        (etag if etag.startswith('"') else f'"{etag}"') if etag else None,
+    )

@@ -1,0 +1,132 @@
+"""Artifacts in Google Cloud Storage, by its JSON API; google-auth finds the credentials."""
+
+import json
+import os
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import google.auth
+import google.auth.transport.requests
+import httpx
+from google.auth import exceptions
+
+from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
+from sluicegate_scorer.sources.base import MAX_FILES, Body, Entry, bucket, safe_path
+from sluicegate_scorer.sources.web import Web, Words, client
+
+_SCOPES = ["https://www.googleapis.com/auth/devstorage.read_only"]
+_CREDENTIALS = (
+    "give the pod's service account a role (Workload Identity), or put GOOGLE_APPLICATION_CREDENTIALS_JSON, the key file's text, into the "
+    "registry's podSecret"
+)
+
+
+class _Auth(httpx.Auth):
+    """A token of google-auth, renewed by one thread at a time."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+        self._lock = threading.Lock()
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        with self._lock:
+            if not self._credentials.valid:
+                try:
+                    self._credentials.refresh(google.auth.transport.requests.Request())
+                except exceptions.TransportError as error:
+                    raise TransientError(
+                        f"no token from Google: {one_line(str(error), 200)}; {_CREDENTIALS}"
+                    ) from error
+                except exceptions.GoogleAuthError as error:
+                    raise ScorerError(f"no token from Google: {one_line(str(error), 200)}; {_CREDENTIALS}") from error
+        request.headers["Authorization"] = f"Bearer {self._credentials.token}"
+        yield request
+
+
+class GsSource:
+    """A prefix in a bucket. One flat listing answers everything, so it has no sub-folders.
+
+    Args:
+        uri: gs://BUCKET/PREFIX.
+        endpoint: the API's address.
+        auth: how requests are authorized; None where they need not be.
+    """
+
+    def __init__(self, uri: str, endpoint: str, auth: httpx.Auth | None) -> None:
+        self._uri = redact(uri)
+        self._bucket, self._prefix = bucket(uri, "gs://BUCKET/PREFIX")
+        self._objects = f"{endpoint.rstrip('/')}/storage/v1/b/{quote(self._bucket, safe='')}/o"
+        words = Words(
+            where=self._uri,
+            credentials=_CREDENTIALS,
+            denied="let the pod's identity list and read its objects (roles/storage.objectViewer on the bucket)"
+            if auth is not None
+            else _CREDENTIALS,
+            missing="check the URI, and that the artifacts were not deleted",
+        )
+        self._web = Web(words, client(auth))
+
+    @classmethod
+    def from_environment(cls, uri: str) -> "GsSource":
+        """Takes the credentials that Google's own libraries take, or a key's text; public buckets need none."""
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+        if emulator:
+            return cls(uri, emulator if "://" in emulator else f"http://{emulator}", None)
+        endpoint = os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE") or "https://storage.googleapis.com"
+        text = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS_JSON")
+        parts = urlsplit(endpoint)
+        endpoint = f"{parts.scheme}://{parts.netloc}"
+        try:
+            if text:
+                found, _ = google.auth.load_credentials_from_dict(json.loads(text), scopes=_SCOPES)
+            else:
+                found, _ = google.auth.default(scopes=_SCOPES)
+        except exceptions.DefaultCredentialsError as error:
+            if text or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+                raise ScorerError(
+                    f"the credentials for {redact(uri)} cannot be used: {one_line(str(error), 200)}"
+                ) from error
+            return cls(uri, endpoint, None)
+        except ValueError as error:
+            raise ScorerError("GOOGLE_APPLICATION_CREDENTIALS_JSON is not the text of a key file") from error
+        return cls(uri, endpoint, _Auth(found))
+
+    def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
+        """All objects under the prefix, page by page; `folder` is always the root."""
+        base = f"{self._prefix}/" if self._prefix else ""
+        params = {"prefix": base, "fields": "items(name,size,md5Hash,generation),nextPageToken", "maxResults": "1000"}
+        entries: list[Entry] = []
+        while True:
+            response = self._web.get(self._objects, params)
+            try:
+                answer = response.json()
+                for item in answer.get("items", []):
+                    if not item["name"].endswith("/"):
+                        path = safe_path(item["name"][len(base) :])
+                        entries.append(Entry(path, int(item["size"]), item.get("md5Hash"), item.get("generation")))
+                token = answer.get("nextPageToken")
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ScorerError(
+                    f"{self._uri}: the store does not answer like Google Cloud Storage; check its address"
+                ) from error
+            if not token or len(entries) > MAX_FILES:
+                return entries, []
+            params["pageToken"] = str(token)
+
+    @contextmanager
+    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+        """Streams one object, of the very generation that was listed."""
+        name = "/".join(part for part in (self._prefix, entry.path) if part)
+        params = {"alt": "media"} | ({"generation": entry.version} if entry.version else {})
+        with self._web.read(f"{self._objects}/{quote(name, safe='')}", offset, params) as (body, _):
+            yield body
+
+    def missing(self) -> ScorerError:
+        """A store of objects has no folders: a wrong prefix is an empty listing."""
+        return ScorerError(
+            f"no objects at {self._uri}: nothing in bucket {self._bucket} has the prefix {self._prefix}/; "
+            "check the path, and that the artifacts were not deleted"
+        )

@@ -1,0 +1,117 @@
+"""Artifacts of a plain web server: a folder that the server lists, as nginx, Apache and artifact repositories do.
+
+An archive (.zip, .tar, .tar.gz, .tgz) is one file, which `sluicegate_scorer.archive` unpacks.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import httpx
+
+from sluicegate_scorer.errors import ScorerError, redact
+from sluicegate_scorer.sources.base import Body, Entry, safe_path
+from sluicegate_scorer.sources.web import Web, Words, client
+
+_CREDENTIALS = (
+    "put SLUICEGATE_HTTP_USERNAME and SLUICEGATE_HTTP_PASSWORD, or SLUICEGATE_HTTP_TOKEN, into the registry's podSecret"
+)
+
+
+class HttpSource:
+    """A folder of a web server, or one file of it.
+
+    Args:
+        uri: http(s)://HOST/PATH.
+        auth: how requests are authorized; it goes to that host alone.
+        single: whether the URI names one file.
+    """
+
+    def __init__(self, uri: str, auth: httpx.Auth | None, *, single: bool = False) -> None:
+        parts = urlsplit(uri)
+        self._uri = redact(uri)
+        host = parts.netloc.rpartition("@")[2]
+        if not host or parts.query or parts.fragment:
+            raise ScorerError(f"cannot fetch {self._uri}: write {parts.scheme}://HOST/PATH, without a query")
+        self._root = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
+        self._single = single
+        self._etags: dict[str, str] = {}
+        words = Words(self._uri, _CREDENTIALS, _CREDENTIALS, "check the URI, and that the artifacts were not deleted")
+        self._web = Web(words, client(auth))
+
+    @classmethod
+    def from_environment(cls, uri: str, *, single: bool = False) -> "HttpSource":
+        """Takes a user and password, or a token, from the environment."""
+        env = os.environ.get
+        user, password, token = (env(f"SLUICEGATE_HTTP_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
+        auth = httpx.BasicAuth(user, password or "") if user else _Bearer(token) if token else None
+        return cls(uri, auth, single=single)
+
+    def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
+        """What the server's index page of a folder links to, directly below it."""
+        if self._single:
+            return [Entry(safe_path(unquote(self._root.rpartition("/")[2])), None)], []
+        url = f"{self._root}/{quote(folder)}/" if folder else f"{self._root}/"
+        response = self._web.get(url, {})
+        if "html" not in response.headers.get("content-type", ""):
+            raise ScorerError(
+                f"{self._uri} is not a folder that its server lists; turn listing on (nginx: autoindex on), or give the address of a "
+                ".zip or .tar.gz of the model's folder"
+            )
+        files, folders = [], []
+        base = str(response.url)
+        for link in dict.fromkeys(_Links(response.text).found):
+            name = _below(base, urljoin(base, link))
+            if name.endswith("/"):
+                folders.append(safe_path(f"{folder}/{name[:-1]}".strip("/")))
+            elif name:
+                files.append(Entry(safe_path(f"{folder}/{name}".strip("/")), None))
+        return files, folders
+
+    @contextmanager
+    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+        """Streams one file; continued only where it is still the same one."""
+        url = self._root if self._single else f"{self._root}/{quote(entry.path)}"
+        etag = self._etags.get(entry.path, "")
+        if offset and not etag:
+            offset = 0  # nothing says that it would be the same file
+        with self._web.read(url, offset, headers={"If-Range": etag} if offset else {}) as (body, headers):
+            found = headers.get("etag", "") or headers.get("last-modified", "")
+            self._etags[entry.path] = "" if found.startswith("W/") else found
+            yield body
+
+    def missing(self) -> ScorerError:
+        """An index page without links."""
+        return ScorerError(f"no files at {self._uri}: the server lists none; check the path")
+
+
+class _Bearer(httpx.Auth):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
+
+
+class _Links(HTMLParser):
+    """Targets of a page's links."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Notes an anchor."""
+        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+
+
+def _below(base: str, target: str) -> str:
+    """The name of what lies directly in the folder `base`; empty for anything else, such as the parent or a sort order."""
+    if urlsplit(target).query or urlsplit(target).fragment or not target.startswith(base):
+        return ""
+    name = unquote(target[len(base) :])
+    return name if "/" not in name[:-1] else ""

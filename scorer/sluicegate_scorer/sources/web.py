@@ -1,0 +1,141 @@
+"""What stores that are asked over HTTP share: one client, resumed reads, and what failures are called."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+from sluicegate_scorer.errors import ScorerError, TransientError, one_line
+from sluicegate_scorer.sources.base import Body
+
+TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_CHUNK = 1 << 20
+_UNKNOWN_NAMES = ("Name or service not known", "name resolution", "No address associated", "nodename nor servname")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a person may do about a store's failures, each the end of a sentence.
+
+    Attributes:
+        where: the store and the folder, as messages name it.
+        credentials: where they are set.
+        denied: the permission that is needed.
+        missing: what to check where nothing is there.
+    """
+
+    where: str
+    credentials: str
+    denied: str
+    missing: str
+
+
+def client(auth: httpx.Auth | None = None) -> httpx.Client:
+    """A client for parallel downloads; proxies and SSL_CERT_FILE are taken from the environment."""
+    return httpx.Client(
+        headers={"Accept-Encoding": "identity", "User-Agent": "sluicegate-scorer"},
+        auth=auth,
+        limits=httpx.Limits(max_connections=16),
+        timeout=httpx.Timeout(20, connect=10, pool=None),
+        follow_redirects=True,
+    )
+
+
+class Web:
+    """One store: requests whose failures are sentences.
+
+    Args:
+        words: what its failures are called.
+        client: credentials settled.
+    """
+
+    def __init__(self, words: Words, client: httpx.Client) -> None:
+        self.words = words
+        self._client = client
+
+    def get(self, url: str, params: Mapping[str, str]) -> httpx.Response:
+        """A small answer, such as a listing.
+
+        Raises:
+            TransientError: worth another try.
+            ScorerError: not.
+        """
+        try:
+            response = self._client.get(url, params=params)
+        except httpx.HTTPError as error:
+            raise self._failure(error, url) from error
+        self.check(response, self.words.where)
+        return response
+
+    @contextmanager
+    def read(
+        self, url: str, offset: int, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[Body, httpx.Headers]]:
+        """Streams a file from `offset` on, or from where the store really begins."""
+        wanted = dict(headers or {})
+        if offset:
+            wanted["Range"] = f"bytes={offset}-"
+        try:
+            with self._client.stream("GET", url, params=dict(params or {}), headers=wanted) as response:
+                if response.status_code not in {200, 206}:
+                    response.read()
+                self.check(response, urlsplit(url).path.rpartition("/")[2])
+                yield Body(_start(response, offset), response.iter_bytes(_CHUNK)), response.headers
+        except httpx.HTTPError as error:
+            raise self._failure(error, url) from error
+
+    def check(self, response: httpx.Response, what: str) -> None:
+        """Raises what an answer other than success means for `what`."""
+        status, words = response.status_code, self.words
+        if status in {200, 206}:
+            return
+        said = f"{words.where} answered {status} for {what}: {one_line(response.text, 200)}"
+        if status == 401:
+            raise ScorerError(f"{words.where} refused the credentials ({status}); {words.credentials}")
+        if status == 403:
+            raise ScorerError(f"{words.where} denied access ({_code(response)}); {words.denied}")
+        if status == 404:
+            raise ScorerError(f"{what} is not there ({words.where}, {_code(response)}); {words.missing}")
+        if status == 412:
+            raise ScorerError(f"{what} was changed while it was fetched ({words.where}, 412); fetch it again")
+        if status in TRANSIENT:
+            after = response.headers.get("retry-after", "")
+            raise TransientError(f"{said}; look at the store", retry_after=float(after) if after.isdigit() else None)
+        raise ScorerError(f"{said}; check the URI")
+
+    def _failure(self, error: httpx.HTTPError, url: str) -> ScorerError:
+        parts = urlsplit(url)
+        host = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        detail = one_line(str(error) or type(error).__name__, 200)
+        if "CERTIFICATE_VERIFY_FAILED" in detail:
+            return ScorerError(f"the certificate of {host} is not trusted; set SSL_CERT_FILE to its CA certificate")
+        if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol):
+            return ScorerError(f"cannot talk to {host}: {detail}; check the URI")
+        if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
+            if any(name in detail for name in _UNKNOWN_NAMES):
+                detail = f"the host name {parts.hostname} is unknown in the cluster's DNS"
+            return TransientError(
+                f"cannot connect to {host} ({detail}); check the address, the proxy and network policies",
+                unreachable=True,
+            )
+        if isinstance(error, httpx.TimeoutException):
+            return TransientError(
+                f"{host} is too slow: {type(error).__name__} after 20 s without a byte; look at the store"
+            )
+        return TransientError(f"the download from {host} broke off ({detail}); look at the store")
+
+
+def _start(response: httpx.Response, offset: int) -> int:
+    if response.status_code != 206:
+        return 0
+    match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
+    return int(match.group(1)) if match else offset
+
+
+def _code(response: httpx.Response) -> str:
+    """The store's own name of an error, beside its number."""
+    found = response.headers.get("x-ms-error-code") or ""
+    return f"{response.status_code} {found}".strip()

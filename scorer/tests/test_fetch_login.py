@@ -1,0 +1,82 @@
+"""Client certificates and service-account tokens as a pod gets them: a Secret's keys as environment variables."""
+
+import json
+import ssl
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster.pki import Pki
+
+from .conftest import proxy_at
+
+URI = "mlflow-artifacts:/root"
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    made = Pki(tmp_path_factory.mktemp("pki"))
+    for authority in ("ca", "other"):
+        made.authority(authority)
+    made.issue("server", "/CN=127.0.0.1", names="IP:127.0.0.1")
+    made.issue("pod", "/CN=pod")
+    made.issue("stranger", "/CN=stranger", authority="other")
+    return made
+
+
+@pytest.fixture
+def demanding(pki):
+    """A proxy that lets in who has a certificate of `ca`; its URL."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.crt("ca"))
+    context.load_cert_chain(pki.crt("server"), pki.key("server"))
+    context.verify_mode = ssl.CERT_REQUIRED
+    with proxy_at(tls=context) as proxy:
+        yield f"https://127.0.0.1:{proxy.server.server_port}"
+
+
+def secret(pki, name):
+    files = {"tls.crt": pki.crt(name), "tls.key": pki.key(name), "ca.crt": pki.crt("ca")}
+    return {key: Path(path).read_text() for key, path in files.items()}
+
+
+def test_the_keys_of_a_tls_secret_let_in(demanding, pki, scorer, tmp_path):
+    done = scorer("fetch", URI, tmp_path / "a", MLFLOW_TRACKING_URI=demanding, **secret(pki, "pod"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.last_words)["files"] == 2
+    found = secret(pki, "pod")
+    pem = {"MLFLOW_TRACKING_CLIENT_CERT_PEM": found["tls.crt"] + found["tls.key"], "ca.crt": found["ca.crt"]}
+    done = scorer("fetch", URI, tmp_path / "b", MLFLOW_TRACKING_URI=demanding, **pem)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("keys", [("tls.crt", "tls.key", "ca.crt"), ("ca.crt",), ("tls.crt", "tls.key")])
+def test_whoever_has_none_or_trusts_nobody_is_told_and_no_key_is(demanding, pki, scorer, tmp_path, keys):
+    found = {key: value for key, value in secret(pki, "stranger").items() if key in keys}
+    done = scorer("fetch", URI, tmp_path / "a", "--timeout", 1, MLFLOW_TRACKING_URI=demanding, **found)
+    assert done.returncode != 0
+    assert done.last_words
+    secret_line = Path(pki.key("stranger")).read_text().splitlines()[1]
+    assert secret_line not in done.stdout + done.stderr + done.last_words
+
+
+def test_a_certificate_that_is_none_is_worded(scorer, tmp_path):
+    given = {"tls.crt": "no certificate", "tls.key": "hunter2", "MLFLOW_TRACKING_URI": "https://127.0.0.1:1"}
+    done = scorer("fetch", URI, tmp_path / "a", **given)
+    assert done.returncode != 0
+    assert "tls.crt, tls.key and ca.crt of the Secret" in done.last_words
+    assert "hunter2" not in done.stderr + done.last_words
+
+
+def test_a_service_accounts_token_logs_in_and_its_authority_is_not_the_registrys(proxy, scorer, tmp_path):
+    sent = []
+
+    def note(handler, path):
+        sent.append(handler.headers.get("Authorization"))
+        return False
+
+    proxy.fault = note
+    account = {"token": "of-the-account", "namespace": "ml", "ca.crt": "of the API server"}
+    done = scorer("fetch", URI, tmp_path / "a", MLFLOW_TRACKING_URI=proxy.url, **account)
+    assert done.returncode == 0, done.stderr
+    assert set(sent) == {"Bearer of-the-account"}
+    assert "of-the-account" not in done.stdout + done.stderr + done.last_words

@@ -1,0 +1,282 @@
+"""`sluicegate-scorer install`, from an index that the test serves; the server's own packages come as one wheel that points at this environment."""
+
+import concurrent.futures
+import contextlib
+import errno
+import fcntl
+import functools
+import http.server
+import json
+import platform
+import sysconfig
+import threading
+import warnings
+import zipfile
+from pathlib import Path
+
+import httpx
+import mlflow
+import numpy as np
+import pytest
+from mlflow.models import infer_signature
+from sluicegate_scorer import environment, install
+from sluicegate_scorer.errors import ScorerError
+
+with warnings.catch_warnings():  # MLflow's own, at its import
+    warnings.simplefilter("ignore")
+    import mlflow.pyfunc
+
+SERVER = ("stands-for-the-server", f"mlflow=={mlflow.__version__}")
+USES_A_PACKAGE = """
+import mlflow
+import shop_features
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [shop_features.VERSION] * len(model_input)
+
+mlflow.models.set_model(Model())
+"""
+
+
+def wheel(folder: Path, name: str, version: str, files: dict[str, str], requires: str = "") -> None:
+    """A wheel as an index has it."""
+    module = name.replace("-", "_")
+    info = f"{module}-{version}.dist-info"
+    requires = f"Requires-Dist: {requires}\n" if requires else ""
+    files = {
+        **files,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(f"{each},,\n" for each in [*files, f"{info}/RECORD"])
+    (folder / name).mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / name / f"{module}-{version}-py3-none-any.whl", "w") as archive:
+        for each, text in {**files, f"{info}/RECORD": record}.items():
+            archive.writestr(each, text)
+
+
+class Index:
+    """A package index on the loopback: a folder a package, which Python's own server lists as PEP 503 wants it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[str] = []
+        self.hold = threading.Event()
+        self.hold.set()
+        index = self
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                index.asked.append(self.path)
+                index.hold.wait(60)
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    super().do_GET()
+
+        self._server = http.server.ThreadingHTTPServer(
+            ("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))
+        )
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self.hold.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packages")
+    here = sysconfig.get_path("purelib")
+    wheel(folder, "stands-for-the-server", "1.0", {"server.pth": f"{here}\n"})
+    wheel(folder, "mlflow", mlflow.__version__, {})
+    for version in ("1.0", "2.0", "3.0"):
+        files = {"shop_features.py": f"VERSION = {version}\n"}
+        wheel(folder, "shop-features", version, files, requires="needed-too")
+    wheel(folder, "needed-too", "1.0", {"needed_too.py": ""})
+    wheel(folder, "breaks-the-server", "1.0", {"uvicorn.py": "raise RuntimeError('this is no uvicorn')\n"})
+    return folder
+
+
+@pytest.fixture
+def index(packages, monkeypatch):
+    made = Index(packages)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", made.url)
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    for name in (
+        "UV_INDEX_URL",
+        "UV_EXTRA_INDEX_URL",
+        "UV_INDEX",
+        "UV_FIND_LINKS",
+        "UV_CONSTRAINT",
+        "UV_EXCLUDE_NEWER",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def model(tmp_path):
+    def write(text: str, **files: str) -> Path:
+        folder = tmp_path / "model"
+        folder.mkdir(exist_ok=True)
+        for name, content in {"requirements.txt": text, **files}.items():
+            (folder / name).write_text(content)
+        return folder
+
+    return write
+
+
+def versions(found: install.Installed) -> set[str]:
+    """What an environment has."""
+    names = Path(found.environment).glob("lib/python*/site-packages/*.dist-info")
+    return {name.stem for name in names} - {"stands_for_the_server-1.0", f"mlflow-{mlflow.__version__}"}
+
+
+@pytest.mark.filterwarnings("ignore")  # of MLflow, which misses an example
+def test_a_model_is_served_with_exactly_what_it_asks_for_and_a_second_start_needs_no_index(
+    index, tmp_path, scorer, serving, monkeypatch
+):
+    code, model, target = tmp_path / "code.py", tmp_path / "model", tmp_path / "environments"
+    code.write_text(USES_A_PACKAGE.replace("import shop_features", "").replace("shop_features.VERSION", "1.0"))
+    data = np.array([[1.0, 2.0, 3.0]])
+    requirements = ["shop-features==2.0", "mlflow==2.9.2"]
+    mlflow.pyfunc.save_model(
+        model, python_model=str(code), signature=infer_signature(data, data[:, 0]), pip_requirements=requirements
+    )
+    (model / "code.py").write_text(USES_A_PACKAGE)
+    refused = scorer("serve", model, "--port", "1")
+    assert "shop-features==2.0 (missing)" in refused.last_words
+    assert "spec.runtime.dependencies: Install" in refused.last_words
+    found = install.install(model, target, 300, SERVER)
+    assert found.installed
+    assert versions(found) == {"shop_features-2.0", "needed_too-1.0"}, "MLflow is the server's, whatever the model says"
+    link = tmp_path / "link"
+    install.link(link, found)
+    install.link(link, found)
+    monkeypatch.setenv("SLUICEGATE_DEPENDENCIES", "refuse")
+    with serving(model, "--environment", str(link)) as (url, process):
+        body = {"inputs": data.tolist()}
+        assert httpx.post(f"{url}/invocations", json=body).json() == {"predictions": [2.0]}
+        assert f"{found.environment}/bin/python" in Path(f"/proc/{process.pid}/cmdline").read_text()
+        process.terminate()
+        assert process.wait(20) == 0, "the server took the place of the command, and stops in order"
+    index.stop()
+    again = install.install(model, target, 5, SERVER)
+    assert again == install.Installed(found.environment, found.packages, installed=False)
+    lost = scorer("serve", model, "--environment", tmp_path / "nowhere")
+    assert "there is no environment at" in lost.last_words
+
+
+def test_pods_that_start_at_once_install_once(index, model, tmp_path):
+    asked = model("shop-features==1.0")
+    stranger = tmp_path / "environments" / f".making-{environment.key(asked, SERVER)}-killed"
+    stranger.mkdir(parents=True)
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        run = functools.partial(install.install, asked, tmp_path / "environments", 300, SERVER)
+        found = [each.result() for each in [pool.submit(run) for _ in range(3)]]
+    assert sorted(each.installed for each in found) == [False, False, True]
+    assert len({each.environment for each in found}) == 1
+    assert not list((tmp_path / "environments").glob(".making-*")), "what a killed pod left is gone too"
+
+
+def test_without_locks_one_of_them_wins(index, model, tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    asked = model("shop-features==1.0")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        run = functools.partial(install.install, asked, tmp_path / "environments", 300, SERVER)
+        found = [each.result() for each in [pool.submit(run) for _ in range(2)]]
+    assert [versions(each) for each in found] == [{"shop_features-1.0", "needed_too-1.0"}] * 2
+    assert len([each for each in (tmp_path / "environments").iterdir() if not each.name.startswith(".")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("shop-features==9.0", ["shop-features==9.0", "add what is missing to the package index"]),
+        ("nothing-like-it==1.0", ["nothing-like-it", "package index"]),
+        ("shop-features==1.0\nshop-features==2.0", ["shop-features==1.0", "shop-features==2.0"]),
+        (f"shop-features==1.0 --hash=sha256:{'0' * 64}", ["Hash mismatch", "shop-features==1.0", "another file"]),
+        (
+            "shop-features==",
+            ["Couldn't parse requirement", "model/requirements.txt", "correct the model's requirements.txt"],
+        ),
+        ("breaks-the-server==1.0", ["the server does not run with what the model asks for", "this is no uvicorn"]),
+    ],
+)
+def test_what_cannot_be_installed_is_named(index, model, tmp_path, text, words):
+    with pytest.raises(ScorerError) as raised:
+        install.install(model(text), tmp_path / "environments", 120, SERVER)
+    said = str(raised.value)
+    assert [each for each in words if each not in said] == []
+    assert "\n" not in said
+    assert len(said) < 600, "what status shows"
+    assert not [each for each in (tmp_path / "environments").iterdir() if not each.name.startswith((".uv", ".making"))][
+        1:
+    ]
+
+
+def test_an_index_that_cannot_be_reached_is_named_without_its_password(index, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://me:hunter2@127.0.0.1:1/simple")
+    with pytest.raises(
+        ScorerError, match=r"127\.0\.0\.1:1/simple.*Connection refused.*check the package index"
+    ) as raised:
+        install.install(model("shop-features"), tmp_path / "environments", 60, SERVER)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_the_time_limit_ends_it_and_nothing_is_left(index, model, tmp_path):
+    index.hold.clear()
+    asked = model("shop-features")
+    with pytest.raises(ScorerError, match=r"not installed within 3 s.*raise dependencies\.timeout"):
+        install.install(asked, tmp_path / "environments", 3, SERVER)
+    index.hold.set()
+    assert {each.name for each in (tmp_path / "environments").iterdir()} <= {
+        ".uv-cache",
+        f".{environment.key(asked, SERVER)}.lock",
+    }
+    assert index.asked
+
+
+def test_a_volume_that_may_not_be_written_is_worded(model, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ScorerError, match="must be a volume with room that user"):
+        install.install(model("x"), tmp_path / "file" / "environments", 5, SERVER)
+
+
+def test_the_key_is_what_is_asked_for(model, monkeypatch):
+    keys = [environment.key(model(text), SERVER) for text in ("a==1\n", "a==1", "  a==1 \n\n", "a==2", "a==1\nb")]
+    assert keys[0] == keys[1] == keys[2]
+    assert len(set(keys)) == 3
+    assert environment.key(model("-c constraints.txt\na"), SERVER) != environment.key(
+        model("-c constraints.txt\na", **{"constraints.txt": "a<3"}), SERVER
+    )
+    assert environment.key(model("a==1"), (*SERVER, "more")) != keys[0]
+    monkeypatch.setattr(platform, "python_version", lambda: "3.99.0")
+    assert environment.key(model("a==1"), SERVER) != keys[0]
+
+
+def test_the_command_tells_what_it_made(index, model, scorer, tmp_path):
+    """With the distribution's own needs, which this index does not have but for MLflow."""
+    assert f"mlflow=={mlflow.__version__}" in environment.server_needs()
+    failed = scorer("install", model("shop-features"), tmp_path / "environments", "--link", tmp_path / "link")
+    assert failed.returncode == 1
+    assert "cannot install what the model asks for" in failed.last_words
+    assert failed.stderr.splitlines()[-1] == failed.last_words
+    name = environment.key(tmp_path / "model", environment.server_needs())
+    (tmp_path / "environments" / name / "bin").mkdir(parents=True)
+    done = scorer("install", tmp_path / "model", tmp_path / "environments", "--link", tmp_path / "link")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.last_words) == {
+        "environment": str(tmp_path / "environments" / name),
+        "packages": 0,
+        "installed": False,
+    }
+    assert (tmp_path / "link").resolve().name == name

@@ -1,0 +1,199 @@
+"""The Open Inference Protocol by NVIDIA's own client over loopback, and what it has no word for by hand."""
+
+import contextlib
+import functools
+import json
+import threading
+import time
+import warnings
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.http as triton
+import uvicorn
+from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+
+from scorer.tests import zoo
+
+with warnings.catch_warnings():  # MLflow warns while it is imported
+    warnings.simplefilter("ignore")
+    import mlflow
+    from sluicegate_scorer.server.loading import build
+    from sluicegate_scorer.server.settings import Limits, ServerSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One of each: columns, columns with texts, a tensor without a name, one with."""
+    made = tmp_path_factory.mktemp("v2")
+    return {kept.path.name: kept.path for flavor in ("sklearn", "onnx", "pyfunc") for kept in zoo.make(flavor, made)}
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    """Serves a model on loopback, once, and gives its address and a client of it."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def start(name):
+            url = stack.enter_context(listening(made(folder[name])))
+            client = triton.InferenceServerClient(url.removeprefix("http://"))
+            stack.callback(client.close)
+            return url, client
+
+        yield start
+
+
+def made(path):
+    settings = ServerSettings(limits=Limits(workers=1))
+    return build(path, mlflow.pyfunc.load_model(str(path)), settings, time.monotonic())
+
+
+@contextlib.contextmanager
+def listening(app):
+    config = uvicorn.Config(
+        app, host="127.0.0.1", port=0, loop="uvloop", http="httptools", lifespan="off", log_config=None
+    )
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    while not running.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join(20)
+
+
+def given(name, array, binary):
+    tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    return tensor.set_data_from_numpy(array, binary_data=binary)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_columns(server, binary):
+    url, client = server("linear")
+    assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("model")
+    assert client.is_model_ready("model", "1")
+    assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    described = client.get_model_metadata("model")
+    assert [(each["name"], each["datatype"]) for each in described["inputs"]] == [(name, "FP64") for name in "abc"]
+    rows = np.random.default_rng(1).normal(size=(3, 3))
+    inputs = [given(name, column.reshape(-1, 1), binary) for name, column in zip("abc", rows.T, strict=True)]
+    answer = client.infer("model", inputs, request_id="7")
+    body = {"dataframe_split": {"columns": ["a", "b", "c"], "data": rows.tolist()}}
+    same = httpx.post(f"{url}/invocations", json=body).json()["predictions"]
+    assert answer.as_numpy("output-1").tolist() == [[each] for each in same]
+    assert answer.get_response()["id"] == "7" and answer.get_response()["model_name"] == "model"
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_texts(server, binary):
+    url, client = server("labels")
+    inputs = [
+        given("a", np.array([[1.0], [-2.0]]), binary),
+        given("b", np.array([[1.0], [2.0]]), binary),
+        given("c", np.array([["red"], ["blue"]], dtype=object), binary),
+        given("d", np.array([[True], [False]]), binary),
+    ]
+    outputs = [triton.InferRequestedOutput("output-1", binary_data=binary)]
+    answer = client.infer("model", inputs, outputs=outputs).as_numpy("output-1")
+    records = [{"a": 1.0, "b": 1.0, "c": "red", "d": True}, {"a": -2.0, "b": 2.0, "c": "blue", "d": False}]
+    same = httpx.post(f"{url}/invocations", json={"dataframe_records": records}).json()["predictions"]
+    found = [each.decode() if isinstance(each, bytes) else each for each in answer.reshape(-1)]
+    assert found == same
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("name", ["tensor", "named", "pair"])
+def test_tensors(server, name, binary):
+    url, client = server(name)
+    rows = np.random.default_rng(2).normal(size=(2, 3)).astype(np.float32)
+    tensor = client.get_model_metadata("model")["inputs"][0]
+    assert tensor["datatype"] == "FP32" and tensor["shape"] == [-1, 3]
+    answer = client.infer("model", [given(tensor["name"], rows, binary)])
+    same = httpx.post(f"{url}/invocations", json={"inputs": rows.tolist()}).json()["predictions"]
+    for output in answer.get_response()["outputs"]:
+        found = answer.as_numpy(output["name"])
+        wanted = np.array(same[output["name"]], dtype=found.dtype)
+        assert found.tobytes() == wanted.tobytes()
+    assert len(answer.get_response()["outputs"]) == len(same)
+
+
+def test_refusals(server):
+    _, client = server("linear")
+    one = np.array([[1.0]])
+    with pytest.raises(InferenceServerException, match="no output 'other'; it has output-1"):
+        inputs = [given(name, one, True) for name in "abc"]
+        client.infer("model", inputs, outputs=[triton.InferRequestedOutput("other")])
+    with pytest.raises(InferenceServerException, match="Model other not found"):
+        client.infer("other", [given("a", one, True)])
+    with pytest.raises(InferenceServerException, match="missing inputs"):
+        client.infer("model", [given("a", one, True)])
+    assert not client.is_model_ready("other")
+
+
+def test_params_and_an_exception_of_the_model(server):
+    _, client = server("params")
+    inputs = [given("a", np.array([[2.0]]), True), given("b", np.array([["x"]], dtype=object), True)]
+    answer = client.infer("model", inputs, parameters={"factor": 3.0, "prefix": "p"})
+    assert answer.as_numpy("text").tolist() == [["px"]] or answer.as_numpy("text").tolist() == [[b"px"]]
+    assert answer.as_numpy("sum").tolist() == [[7.0]]
+    with pytest.raises(InferenceServerException, match="unexpected error") as failed:
+        client.infer("model", [given("a", np.array([[-5.0]]), True), inputs[1]])
+    assert failed.value.status() == "500" and "secret" not in str(failed.value)
+
+
+FINE = {"name": "a", "shape": [1, 1], "datatype": "FP64"}
+
+
+@pytest.mark.parametrize(
+    "body, raw, length, said",
+    [
+        ({"inputs": [{**FINE, "parameters": {"binary_data_size": 9}}]}, b"12345678", None, "has not the 9 bytes"),
+        ({"inputs": [{**FINE, "parameters": {"binary_data_size": 8}}]}, b"123456789", None, "1 bytes after its last"),
+        ({"inputs": [{**FINE, "parameters": {"binary_data_size": -1}}]}, b"", None, "has not the -1 bytes"),
+        ({"inputs": [{**FINE, "parameters": {"binary_data_size": "8"}}]}, b"12345678", None, "has not the 8 bytes"),
+        ({"inputs": [{**FINE, "parameters": {"binary_data_size": 7}}]}, b"1234567", None, "cannot be read"),
+        ({"inputs": [{**FINE, "parameters": []}]}, b"", None, "neither data nor binary_data_size"),
+        ({"inputs": [{**FINE, "parameters": [1]}]}, b"", None, "cannot be read"),
+        ({"inputs": [FINE]}, b"", None, "neither data nor binary_data_size"),
+        ({"inputs": [{**FINE, "data": [1, 2]}]}, b"", None, "cannot be read"),
+        ({"inputs": [{**FINE, "data": [1], "datatype": "FP8"}]}, b"", None, "'FP8' is not known"),
+        ({"inputs": [{**FINE, "data": [1], "datatype": ["x"]}]}, b"", None, "cannot be read"),
+        ({"inputs": [{**FINE, "data": [1]}], "parameters": {"content_type": "x"}}, b"", None, "'x' is not known"),
+        ({"inputs": [{**FINE, "data": [1]}], "parameters": 5}, b"", None, "cannot be read"),
+        ({"inputs": [{**FINE, "name": ["a"], "data": [1]}]}, b"", None, "cannot be read"),
+        ({"inputs": []}, b"", None, "at least one tensor"),
+        ({"inputs": [5]}, b"", None, "needs name"),
+        ({}, b"rest", b"x", "must be the number of bytes"),
+        ({}, b"rest", b"99999", "must be the number of bytes"),
+        ({}, b"rest", b"1", "is not JSON"),
+        (
+            {"inputs": [{**FINE, "datatype": "BYTES", "parameters": {"binary_data_size": 6}}]},
+            b"\x09\x00\x00\x00ab", None, "longer than its bytes",
+        ),
+        (
+            {"inputs": [{**FINE, "datatype": "BYTES", "parameters": {"binary_data_size": 3}}]},
+            b"\x00\x00\x00", None, "longer than its bytes",
+        ),
+        (
+            {"inputs": [{**FINE, "datatype": "BYTES", "parameters": {"binary_data_size": 5}}]},
+            b"\x01\x00\x00\x00\xff", None, "cannot be read",
+        ),
+    ],
+)  # fmt: skip
+def test_requests_that_are_wrong(application, body, raw, length, said):
+    text = json.dumps(body).encode()
+    answer = application.v2.infer(text + raw, length or str(len(text)).encode())
+    assert (answer.status, answer.error) == (400, "client")
+    assert said in json.loads(answer.body)["error"]
+
+
+@pytest.fixture(scope="module")
+def application(folder):
+    return made(folder["linear"])

@@ -1,0 +1,439 @@
+"""`sluicegate-scorer fetch` from other stores: Google's and Azure's by emulators of theirs, and a web server; a relay before them breaks things."""
+
+import contextlib
+import fcntl
+import hashlib
+import http.server
+import io
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import pytest
+from sluicegate_scorer.sources import azure
+
+FILES = {
+    "MLmodel": b"flavors: {}\n",
+    "data/model.bin": os.urandom(3 << 20),
+    "data/with space \u00fc+%.txt": b"x",
+    "empty": b"",
+}
+ACCOUNT = "devstoreaccount1"  # Azurite's own, with the key that its documentation gives
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+AZURITE = Path(__file__).parent / "azurite"
+
+
+class Relay:
+    """Hands requests on to a store; `fault` may answer one in its place, `spoil` changes a body or cuts it off."""
+
+    def __init__(self, upstream: str) -> None:
+        self.upstream = upstream
+        self.seen: list[tuple[str, str | None]] = []
+        self.fault = lambda handler: False
+        self.spoil = lambda path, body: body
+        relay = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                relay.seen.append((self.path, self.headers.get("Range")))
+                if relay.fault(self):
+                    return
+                headers = [(name, value) for name, value in self.headers.items() if name.lower() != "host"]
+                with httpx.Client(timeout=30, trust_env=False) as client:
+                    request = client.build_request("GET", relay.upstream, headers=headers)
+                    request.url = httpx.URL(relay.upstream).copy_with(raw_path=self.path.encode())
+                    found = client.send(request)
+                self.send_response(found.status_code)
+                body = relay.spoil(self.path, found.content)
+                for name, value in found.headers.items():
+                    if name.lower() not in {"transfer-encoding", "content-length", "connection"}:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(found.content)))
+                self.end_headers()
+                self.wfile.write(body)
+                self.close_connection = len(body) < len(found.content)
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@dataclass
+class Store:
+    """A store that has FILES at `uri`, reached through `relay`."""
+
+    uri: str
+    relay: Relay
+    env: dict[str, str] = field(default_factory=dict)
+    checksums: bool = True
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextlib.contextmanager
+def program(command: list[str], log: Path, url: str):
+    """A server, from its first answer on."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent)
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            assert process.poll() is None, log.read_text()
+            with contextlib.suppress(httpx.TransportError):
+                httpx.get(url)
+                break
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def gs(tmp_path_factory):
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    command = [str(Path(sys.executable).parent / "gcp-storage-emulator"), "start", "--host=127.0.0.1", f"--port={port}"]
+    log = tmp_path_factory.mktemp("gs") / "log"
+    with program([*command, "--in-memory", "--default-bucket=models"], log, f"{url}/storage/v1/b"):
+        for name, content in FILES.items():
+            kind = {"Content-Type": "multipart/related; boundary=xxx"}
+            about = json.dumps({"name": f"a/b/{name}"}).encode()
+            parts = [b"application/json\r\n\r\n" + about, b"application/octet-stream\r\n\r\n" + content]
+            body = b"".join(b"--xxx\r\nContent-Type: " + part + b"\r\n" for part in parts) + b"--xxx--\r\n"
+            target = f"{url}/upload/storage/v1/b/models/o?uploadType=multipart"
+            httpx.post(target, content=body, headers=kind).raise_for_status()
+        yield url
+
+
+def azurite() -> str:
+    """The program, installed from its lock file once for all runs."""
+    lock = (AZURITE / "package-lock.json").read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sluicegate" / "azurite"
+    cache.mkdir(parents=True, exist_ok=True)
+    place = cache / hashlib.sha256(lock).hexdigest()[:12]
+    with (cache / ".lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        if not place.exists():
+            assert shutil.which("npm"), "these tests need npm, which installs Azurite"
+            making = cache / f"making-{os.getpid()}"
+            shutil.copytree(AZURITE, making)
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit=dev"]
+            subprocess.run(command, cwd=making, check=True, capture_output=True, timeout=1200)
+            making.rename(place)
+    return str(place / "node_modules/.bin/azurite-blob")
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory):
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    log = tmp_path_factory.mktemp("azurite") / "log"
+    command = [azurite(), "--inMemoryPersistence", "--silent", "--skipApiVersionCheck", "--disableTelemetry"]
+    with program([*command, f"--blobPort={port}"], log, url):
+        with httpx.Client(auth=azure.SharedKey(ACCOUNT, KEY)) as client:
+            client.put(f"{url}/{ACCOUNT}/models?restype=container").raise_for_status()
+            for name, content in FILES.items():
+                headers = {"x-ms-blob-type": "BlockBlob"}
+                client.put(
+                    f"{url}/{ACCOUNT}/models/a/b/{quote(name)}", content=content, headers=headers
+                ).raise_for_status()
+        yield url
+
+
+class Web(http.server.SimpleHTTPRequestHandler):
+    """A web server that lists folders and, other than Python's own, continues files, with a user and a password."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        if self.headers.get("Authorization") != httpx.BasicAuth("me", "hunter2")._auth_header:
+            self.send_response(401)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        if self.path.startswith("/unlisted/"):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        path = Path(self.translate_path(self.path))
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if not path.is_file() or not asked or self.headers.get("If-Range") != '"1"':
+            super().do_GET()
+            return
+        content, start = path.read_bytes(), int(asked.group(1))
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start:])
+
+    def end_headers(self) -> None:
+        self.send_header("ETag", '"1"')
+        super().end_headers()
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web")
+    for name, content in FILES.items():
+        (folder / "a/b" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "a/b" / name).write_bytes(content)
+    (folder / "nothing").mkdir()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *words: Web(*words, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", folder
+    server.shutdown()
+    server.server_close()
+
+
+STORES = ["gs", "wasbs", "az", "http"]
+
+
+@pytest.fixture
+def store(request):
+    kind = request.param
+    upstream = request.getfixturevalue({"gs": "gs", "http": "web"}.get(kind, "blobs"))
+    relay = Relay(upstream if isinstance(upstream, str) else upstream[0])
+    connection = (
+        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={relay.url}/{ACCOUNT};"
+    )
+    credentials = {"SLUICEGATE_HTTP_USERNAME": "me", "SLUICEGATE_HTTP_PASSWORD": "hunter2"}
+    made = {
+        "gs": Store("gs://models/a/b", relay, {"STORAGE_EMULATOR_HOST": relay.url}),
+        "wasbs": Store(
+            f"wasbs://models@{ACCOUNT}.blob.core.windows.net/a/b",
+            relay,
+            {"AZURE_STORAGE_CONNECTION_STRING": connection},
+        ),
+        "az": Store("az://models/a/b", relay, {"AZURE_STORAGE_CONNECTION_STRING": connection}),
+        "http": Store(f"{relay.url}/a/b/", relay, credentials, checksums=False),
+    }
+    yield made[kind]
+    relay.server.shutdown()
+    relay.server.server_close()
+
+
+def whole(folder: Path) -> bool:
+    found = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    found.pop(".sluicegate-fetch.json")
+    return found == FILES
+
+
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_a_folder_arrives_whole_and_a_second_run_asks_nobody(store, scorer, tmp_path):
+    done = scorer("fetch", store.uri, tmp_path / "m", **store.env)
+    assert done.returncode == 0, done.stderr
+    assert whole(tmp_path / "m")
+    report = json.loads(done.last_words)
+    assert (report["files"], report["bytes"]) == (len(FILES), sum(map(len, FILES.values())))
+    asked = len(store.relay.seen)
+    again = scorer("fetch", store.uri, tmp_path / "m", **store.env)
+    assert json.loads(again.last_words) == report
+    assert len(store.relay.seen) == asked
+
+
+@pytest.mark.parametrize("store", STORES, indirect=True)
+def test_a_broken_connection_continues_where_it_broke(store, scorer, tmp_path):
+    cut = []
+
+    def break_off(path, body):
+        if "model.bin" not in path or cut:
+            return body
+        cut.append(path)
+        return body[: 2 << 20]
+
+    store.relay.spoil = break_off
+    done = scorer("fetch", store.uri, tmp_path / "m", **store.env)
+    assert done.returncode == 0, done.stderr
+    assert whole(tmp_path / "m")
+    starts = [int(asked[6:-1]) for _, asked in store.relay.seen if asked]
+    assert [each for each in starts if each > 1 << 20]
+
+
+@pytest.mark.parametrize("store", ["gs", "wasbs"], indirect=True)
+def test_a_damaged_file_is_fetched_again(store, scorer, tmp_path):
+    damaged = []
+
+    def damage(path, body):
+        if "model.bin" not in path or damaged:
+            return body
+        damaged.append(path)
+        return body[:-1] + bytes([body[-1] ^ 1])
+
+    store.relay.spoil = damage
+    done = scorer("fetch", store.uri, tmp_path / "m", **store.env)
+    assert done.returncode == 0, done.stderr
+    assert "has not the checksum" in done.stderr
+    assert whole(tmp_path / "m")
+
+
+@pytest.mark.parametrize("store", ["gs", "wasbs"], indirect=True)
+def test_a_file_that_stays_damaged_is_refused(store, scorer, tmp_path):
+    store.relay.spoil = lambda path, body: body[::-1] if "model.bin" in path else body
+    done = scorer("fetch", store.uri, tmp_path / "m", "--timeout", 1, **store.env)
+    refused(done, "has not the checksum that its listing says")
+    assert not (tmp_path / "m/data/model.bin").exists()
+
+
+@pytest.mark.parametrize("store", STORES, indirect=True)
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (401, "refused the credentials"),
+        (403, "denied access (403"),
+        (404, "check the"),
+        (500, "answered 500"),
+        (400, "answered 400"),
+    ],
+)
+def test_answers_are_worded_with_what_to_do(store, scorer, tmp_path, status, words):
+    def answer(handler):
+        handler.send_response(status)
+        handler.send_header("Content-Length", "5")
+        handler.end_headers()
+        handler.wfile.write(b"boom\n")
+        return True
+
+    store.relay.fault = answer
+    refused(scorer("fetch", store.uri, tmp_path / "m", "--timeout", 1, **store.env), words)
+
+
+@pytest.mark.parametrize(("kind", "uri"), [("gs", "gs://models/no/such"), ("blobs", "az://models/no/such")])
+def test_a_wrong_path_is_an_empty_listing(kind, uri, scorer, tmp_path, request):
+    url = request.getfixturevalue(kind)
+    connection = f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={url}/{ACCOUNT}"
+    done = scorer("fetch", uri, tmp_path / "m", STORAGE_EMULATOR_HOST=url, AZURE_STORAGE_CONNECTION_STRING=connection)
+    refused(done, "check")
+    assert "no/such" in done.last_words
+
+
+def test_azures_refusals_of_a_key_say_where_it_is_set(blobs, scorer, tmp_path):
+    for key, words in [("AAAA" + KEY[4:], "AuthorizationFailure"), ("no base64", "is not base64")]:
+        connection = f"AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={blobs}/{ACCOUNT}"
+        done = scorer("fetch", "az://models/a/b", tmp_path / "m", AZURE_STORAGE_CONNECTION_STRING=connection)
+        refused(done, words)
+    refused(scorer("fetch", "az://models/a/b", tmp_path / "m"), "AZURE_STORAGE_ACCOUNT in the registry's podSecret")
+
+
+def test_a_shared_access_signature_is_enough(blobs, scorer, tmp_path):
+    """Made as the service's documentation says: an account SAS for reading and listing blobs."""
+    import base64
+    import hmac
+
+    fields = {
+        "sv": "2021-12-02",
+        "ss": "b",
+        "srt": "sco",
+        "sp": "rl",
+        "se": "2099-01-01T00:00:00Z",
+        "spr": "https,http",
+    }
+    text = "\n".join(
+        [ACCOUNT, fields["sp"], fields["ss"], fields["srt"], "", fields["se"], "", fields["spr"], fields["sv"], "", ""]
+    )
+    sign = base64.b64encode(hmac.digest(base64.b64decode(KEY), text.encode(), "sha256")).decode()
+    token = "&".join(f"{name}={quote(value)}" for name, value in {**fields, "sig": sign}.items())
+    connection = f"BlobEndpoint={blobs}/{ACCOUNT};AccountName={ACCOUNT};SharedAccessSignature={token}"
+    done = scorer("fetch", "az://models/a/b", tmp_path / "m", AZURE_STORAGE_CONNECTION_STRING=connection)
+    assert done.returncode == 0, done.stderr
+    assert whole(tmp_path / "m")
+    assert quote(sign) not in done.stderr
+
+
+def test_googles_credentials_are_told_apart(gs, scorer, tmp_path):
+    bad = scorer("fetch", "gs://models/a/b", tmp_path / "m", GOOGLE_APPLICATION_CREDENTIALS_JSON="no JSON")
+    refused(bad, "is not the text of a key file")
+    wrong = scorer("fetch", "gs://models/a/b", tmp_path / "m", GOOGLE_APPLICATION_CREDENTIALS_JSON='{"type": "x"}')
+    refused(wrong, "cannot be used")
+
+
+def archive(kind: str, names: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(made, "w") as opened:
+            for name, content in names.items():
+                opened.writestr(name, content)
+    else:
+        with tarfile.open(fileobj=made, mode="w:gz") as opened:
+            for name, content in names.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                opened.addfile(entry, io.BytesIO(content))
+    return made.getvalue()
+
+
+@pytest.mark.parametrize("store", ["http"], indirect=True)
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+@pytest.mark.parametrize("top", ["", "model/"])
+def test_an_archive_is_unpacked(store, web, scorer, tmp_path, kind, top):
+    (web[1] / f"model.{kind}").write_bytes(archive(kind, {top + name: content for name, content in FILES.items()}))
+    uri = f"{store.relay.url}/model.{kind}"
+    done = scorer("fetch", uri, tmp_path / "m", **store.env)
+    assert done.returncode == 0, done.stderr
+    assert whole(tmp_path / "m")
+    asked = len(store.relay.seen)
+    assert json.loads(scorer("fetch", uri, tmp_path / "m", **store.env).last_words) == json.loads(done.last_words)
+    assert len(store.relay.seen) == asked
+
+
+@pytest.mark.parametrize("store", ["http"], indirect=True)
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("evil.zip", archive("zip", {"../out": b"x"}), "refused the artifact listing"),
+        ("evil.tgz", archive("tar.gz", {"a/../../out": b"x"}), "refused the artifact listing"),
+        ("no.zip", b"this is no archive", "no archive that can be read"),
+        ("half.tar.gz", archive("tar.gz", FILES)[:5000], "no archive that can be read"),
+        ("empty.zip", archive("zip", {}), "holds no files"),
+        ("file.txt", b"x", "is not there"),
+        ("unlisted/", b"", "not a folder that its server lists"),
+        ("nothing/", b"", "the server lists none"),
+    ],
+)
+def test_what_is_no_model_is_worded(store, web, scorer, tmp_path, name, content, words):
+    if not name.endswith("/"):
+        (web[1] / name).write_bytes(content)
+    done = scorer("fetch", f"{store.relay.url}/{name}", tmp_path / "m", **store.env)
+    refused(done, words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_password_goes_nowhere_else(web, scorer, tmp_path):
+    done = scorer(
+        "fetch", f"{web[0]}/a/b", tmp_path / "m", SLUICEGATE_HTTP_USERNAME="me", SLUICEGATE_HTTP_PASSWORD="wrong"
+    )
+    refused(done, "SLUICEGATE_HTTP_PASSWORD")
+    refused(scorer("fetch", f"{web[0]}/a/b?sig=secret", tmp_path / "n"), "without a query")
+
+
+def refused(done, words: str) -> None:
+    assert done.returncode == 1, done.stderr
+    assert words in done.last_words
+    assert done.stderr.splitlines()[-1] == done.last_words
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+    assert KEY not in done.stderr

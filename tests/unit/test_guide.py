@@ -1,0 +1,19 @@
+"""What the guide promises of itself."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+GUIDE = Path(__file__).parents[2] / "docs/guide"
+
+
+def test_the_page_for_data_scientists_needs_neither_yaml_nor_kubectl() -> None:
+    text = (GUIDE / "data-scientists.md").read_text()
+    assert re.findall(r"(?i)ya?ml|kubectl|manifest|\bpods?\b|namespace|\bspec\b", text) == []
+
+
+@pytest.mark.parametrize("page", sorted(GUIDE.glob("*.md")), ids=lambda page: page.stem)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [each for each in links if not (page.parent / each).exists()] == []
