@@ -148,9 +148,11 @@ async def test_the_live_view_of_a_rollout(
             await _until(process, "Because    Step 3 waits for a person.")
             await _until(process, f"sluicegate promote churn -n {cli.namespace}   lets it go on to step 4")
             await rollout.status(role="Stable", phase="Idle")
+            await _until(process, "--- ")
             blocks = await _until(process, f"churn-{STABLE} #7")
             while "Rollout" in blocks.rpartition("--- ")[2]:
-                blocks = await _until(process, f"churn-{STABLE} #7")
+                await _until(process, "--- ")
+            blocks = await _until(process, f"churn-{STABLE} #7")
         finally:
             process.terminate()
             await process.wait()
