@@ -292,6 +292,8 @@ def test_an_unreadable_resource_does_not_hide_the_others(capsys: pytest.CaptureF
     ("words", "answer"),
     [
         (["ge"], ["get", ":4"]),
+        (["promo"], ["promote", ":4"]),
+        (["promote", "--f"], ["--full", ":4"]),
         (["get", "--o"], ["--output", ":4"]),
         (["get", "-o", "j"], ["json", ":4"]),
         (["diff", "-f", ""], [":0"]),
