@@ -171,7 +171,7 @@ def _copied(dockerfile: Path, context: Path) -> list[Path]:
     return sorted(found)
 
 
-def _content_key(dockerfile: Path, context: Path, tag: str, arguments: Sequence[str] = ()) -> str:
+def _content_key(dockerfile: Path, context: Path, tag: str, arguments: Sequence[str]) -> str:
     digest = hashlib.sha256(" ".join([tag, _SUITE, _PACKAGES, *arguments]).encode())
     for path in _copied(dockerfile, context):
         digest.update(f"{path.relative_to(context) if path.is_relative_to(context) else path.name}".encode())
