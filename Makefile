@@ -83,7 +83,7 @@ drift: venv ## Whether generated files and examples are up to date
 	$(PY) -m sluicegate.api.crd --check
 	$(PY) -m sluicegate.cli.reference --check
 	@for each in $(EXAMPLES); do .venv/bin/sluicegate validate -f $$each; done
-	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' || true); \
+	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' 'scorer/flavors/*.txt' || true); \
 	[ -z "$$found" ] || { echo "error: a package index is written into $$found: run make lock" >&2; exit 1; }
 
 format: venv ## Format the Python code and sort its imports
