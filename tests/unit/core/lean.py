@@ -243,6 +243,8 @@ class Lean:
         self.wrote = after_ != before
         if not lost:
             self.status = after_
+            if self.rolled_back() and self.state is not None and self.state.target is not None:
+                self.condemned.add(self.state.target)
 
     def _note(self) -> None:
         """Since when the step's share is really what requests are split by."""

@@ -49,8 +49,6 @@ def _given(snapshot: Snapshot, target: str) -> int:
 def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentStatus) -> None:
     """A step is left only for a reason."""
     old, new = before.rollout, now.rollout
-    if new is not None and new.phase == rollout.ROLLED_BACK and new.target is not None:
-        world.condemned.add(new.target)
     if old is None or new is None or old.step_index is None or new.step_index is None or old.target != new.target:
         return
     if (

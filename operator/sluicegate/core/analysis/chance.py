@@ -16,10 +16,12 @@ several metrics, so this has to be small."""
 def tail(hits: float, tries: float, share: float) -> float:
     """Probability of at least `hits` of `tries`, each with probability `share`: the binomial distribution's upper tail."""
     count, total = round(hits), round(tries)
-    if count <= 0 or share >= 1.0:
+    if count <= 0:
         return 1.0
     if count > total or share <= 0.0:
         return 0.0
+    if share >= 1.0:
+        return 1.0
     if count <= total * share:  # most of it: sum up the smaller rest instead
         return 1.0 - _sum_up(total - count + 1, total, 1.0 - share)
     return _sum_up(count, total, share)
