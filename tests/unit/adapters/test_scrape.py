@@ -34,7 +34,7 @@ def test_what_is_read() -> None:
     found = parse(TEXT, [LATENCY, FEATURE, PREDICTION])
     assert requests(found.counts) == 100
     assert failed(found.counts, ["model"]) == 4
-    assert Histogram.of(found.counts).buckets == ((0.1, 60), (float("inf"), 40))
+    assert Histogram.of(found.counts) == Histogram((0.1, float("inf")), (60, 100))
     assert found.counts[FEATURE, 'a "b", c', "1.5"] == 7
     assert found.counts[PREDICTION, "prediction", "null"] == 0
     assert found.started == 1700000000.5
