@@ -225,6 +225,7 @@ def test_a_resource_that_is_gone_has_no_picture() -> None:
         ({"phase": "Pending"}, "Pending"),
         ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}, "Unschedulable"),
         ({"initContainerStatuses": [{"name": "fetch", "state": {"running": {}}}]}, "Fetching"),
+        ({"initContainerStatuses": [{"name": "install", "state": {"running": {}}}]}, "Installing"),
         ({"containerStatuses": [{"name": "model", "started": False, "state": {"running": {}}}]}, "Loading"),
         ({"containerStatuses": [{"name": "model", "started": True, "state": {"running": {}}}]}, "NotReady"),
         ({"containerStatuses": [{"name": "model", "state": {"waiting": {"reason": "ErrImagePull"}}}]}, "ErrImagePull"),
