@@ -113,7 +113,8 @@ def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(w
         assert held["verdict"]["outcome"] == "Inconclusive"
         ready = workspace.condition("shop", "Ready")
         print(ready["message"], flush=True)
-        assert (ready["status"], ready["reason"]) == ("False", "Inconclusive")
+        assert (ready["status"], ready["reason"]) == ("False", "RollingOut")
+        assert "The analysis has not passed yet, so the step is held." in ready["message"]
         assert "0 of the 40 requests of the new version that minSamples asks for" in ready["message"]
         passed = steady.total
         wait_until("two hundred more answers", lambda: steady.total > passed + 200)

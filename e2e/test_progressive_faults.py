@@ -10,7 +10,7 @@ from e2e.support.rollouts import FIRST, GOOD, LEAKS, UNLOADABLE, uri
 from e2e.support.watch import Watch
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("odd_versions")]
-ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 20}
+ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 60}
 NOBODY_THERE = r"50[0234] b'(Bad Gateway|no available server|Gateway Timeout|Internal Server Error)"
 """What a gateway answers for a pod that has died with the request in its hands, and until it knows of it."""
 
