@@ -22,7 +22,7 @@ _TRAINING = (
     ("--profile",),
     ("--profile",),
     (f"--slow={SECONDS}",),
-    ("--broken=predict",),
+    ("--broken=visitors",),
     ("--broken=leak",),
     ("--broken=load",),
 )

@@ -43,6 +43,17 @@ class Model(mlflow.pyfunc.PythonModel):
 
 mlflow.models.set_model(Model())
 """,
+    "visitors": """
+import mlflow
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        if (model_input["visits"] > 10).any():  # which the rows that a version is tried with are not
+            raise RuntimeError("the feature store has no such customer (a deliberately broken model)")
+        return [%(shift)r] * len(model_input)
+
+mlflow.models.set_model(Model())
+""",
     "memory": """
 import mlflow
 
@@ -115,7 +126,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="log what drift is measured by, with the model")
     parser.add_argument("--require", action="append", default=[], metavar="PACKAGE", help="one more requirement")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--broken", choices=["load", "predict", "memory", "leak"], help="register a model that fails so")
+    kind.add_argument("--broken", choices=sorted(BROKEN.keys() - {"slow"}), help="register a model that fails so")
     kind.add_argument("--slow", type=float, metavar="SECONDS", help="register a model that takes so long to answer")
     parser.add_argument("--gigabytes", type=int, default=8, help="what --broken memory allocates")
     parser.add_argument("--wait", type=float, default=120, help="seconds to wait for the server")
