@@ -165,11 +165,12 @@ system-python:
 need_root = [ "$$(id -u)" = 0 ] || { echo "error: '$(1)' needs root: $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))" >&2; exit 1; }
 comma := ,
 
-# $(call fill,ENVIRONMENT,LOCK FILES): makes the environment hold exactly what the lock files say
+# $(call fill,ENVIRONMENT,LOCK FILES): makes the environment hold exactly what the lock files say. Compiled, as in the images:
+# where PYTHONDONTWRITEBYTECODE is set each process of the tests would otherwise spend seconds on compiling MLflow.
 define fill
 	$(SYSTEM_PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install -q --require-hashes -r requirements-uv.txt
-	$(1)/bin/python -m uv pip sync -q --python $(1)/bin/python --require-hashes $(2)
+	$(1)/bin/python -m uv pip sync -q --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
 endef
 
 .PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench bench-scorer check lint drift golden format \

@@ -130,11 +130,10 @@ def test_new_pods_start_from_object_storage_and_serve_the_pinned_version(workspa
 
 
 def test_new_pods_wait_for_artifacts_that_come_through_the_registry_and_go_on_by_themselves(
-    workspace, registry, model, outage, load
+    workspace, model, outage, load
 ):
     """Nothing can fetch them meanwhile; what serves goes on, what waits is said, and nobody has to do anything."""
-    source = registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"]["source"]
-    name = model(source)
+    name = model(f"models:/{MODEL}/1")
     serve(workspace, name)
     with load("shop", rate=10) as steady:
         outage.begin()
@@ -171,9 +170,8 @@ def fetched(space, pod):
     return ended.get("exitCode") == 0 and json.loads(ended["message"])["files"] > 0
 
 
-def test_a_container_that_restarts_meanwhile_serves_the_pinned_version(workspace, kubectl, registry, model, outage):
-    source = registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"]["source"]
-    serve(workspace, model(source, source))
+def test_a_container_that_restarts_meanwhile_serves_the_pinned_version(workspace, kubectl, model, outage):
+    serve(workspace, model(f"models:/{MODEL}/1", f"models:/{MODEL}/2"))
     outage.begin()
     told_that_it_is_away(workspace)
     (pod,) = names(workspace)

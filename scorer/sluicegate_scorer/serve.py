@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from sluicegate_scorer.errors import ScorerError, first_line
-from sluicegate_scorer.server import cpus
+from sluicegate_scorer.server import cpus, interpreter
 from sluicegate_scorer.server.settings import ServerSettings
 
 if TYPE_CHECKING:  # it imports MLflow, which a process that only prints its help can do without
@@ -104,6 +104,7 @@ def serve(directory: Path, settings: Settings) -> int:
     # not be stoppable.
     signal.signal(signal.SIGTERM, _stop_loading)
     _prepare_environment()
+    interpreter.give_way()
     app = _load(directory, settings.server)
     config = uvicorn.Config(
         app,
@@ -167,9 +168,10 @@ def _load(directory: Path, settings: ServerSettings) -> "Application":
     settings = _fit(settings)
     log.info("loading %s", directory)
     try:
-        from mlflow.pyfunc import scoring_server
-
-        model = scoring_server.load_model_with_mlflow_config(str(directory))  # type: ignore[no-untyped-call]
+        with interpreter.importing():
+            from mlflow.pyfunc import scoring_server
+        with interpreter.loading():
+            model = scoring_server.load_model_with_mlflow_config(str(directory))  # type: ignore[no-untyped-call]
     except (Exception, SystemExit) as error:
         log.error("the model did not load", exc_info=error)
         advice = (
@@ -182,7 +184,8 @@ def _load(directory: Path, settings: ServerSettings) -> "Application":
     log.info("loaded %s", directory)
     from sluicegate_scorer.server.loading import build
 
-    return build(directory, model, settings, began)
+    with interpreter.loading():
+        return build(directory, model, settings, began)
 
 
 def _fit(settings: ServerSettings) -> ServerSettings:

@@ -1,6 +1,7 @@
 """The reference profile, and counting what is served into its bins."""
 
 import json
+import pathlib
 import warnings
 
 import numpy as np
@@ -62,3 +63,48 @@ def test_only_so_many_rows_are_sampled():
         drift.fast([(1.0,)], b'{"predictions": [1.0]}')
     drift.flush()
     assert drift.rows == 2000
+
+
+def test_one_call_in_training_puts_it_into_the_logged_model(registry, tmp_path):
+    import mlflow
+    from sklearn.linear_model import LinearRegression
+
+    frame = pd.DataFrame({"a": np.arange(50.0), "b": np.ones(50)})
+    model = LinearRegression().fit(frame, frame.a)
+    tracking = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(registry)
+    try:
+        info = mlflow.sklearn.log_model(
+            model,
+            name="model",
+            input_example=frame.head(2),
+            pip_requirements=["mlflow"],
+            registered_model_name="profiled",
+        )
+        log_profile(frame, model.predict(frame), info)
+        found = mlflow.artifacts.download_artifacts(artifact_uri="models:/profiled/1", dst_path=str(tmp_path))
+    finally:
+        mlflow.set_tracking_uri(tracking)
+    metrics = Metrics()
+    assert load(pathlib.Path(found), ["a", "b"], metrics) is not None
+    assert 'profile_reference_bin{kind="feature",name="a",bin="null"} 0' in metrics.text().decode()
+
+
+def test_the_command_makes_it_from_a_data_set(scorer, tmp_path):
+    import mlflow
+    from mlflow.models import infer_signature
+    from sklearn.linear_model import LinearRegression
+
+    frame = pd.DataFrame({"a": np.arange(50.0), "b": np.arange(50.0) % 7})
+    model = LinearRegression().fit(frame, frame.a)
+    folder = tmp_path / "model"
+    options = {"pip_requirements": ["mlflow"], "serialization_format": "cloudpickle"}
+    mlflow.sklearn.save_model(model, str(folder), signature=infer_signature(frame, frame.a), **options)
+    frame.assign(other="x").to_csv(tmp_path / "data.csv", index=False)
+    done = scorer("profile", tmp_path / "data.csv", "-m", folder)
+    assert done.returncode == 0, done.stderr
+    assert "50 rows, 2 features" in done.stdout
+    profile = json.loads((folder / "sluicegate_profile.json").read_text())
+    assert set(profile["features"]) == {"a", "b"} and set(profile["predictions"]) == {"prediction"}
+    frame[["a"]].to_csv(tmp_path / "short.csv", index=False)
+    assert "lacks the model's columns b" in scorer("profile", tmp_path / "short.csv", "-m", folder).last_words

@@ -192,7 +192,7 @@ async def test_a_slow_model_is_bounded_and_does_not_block_health(custom):
         assert time.perf_counter() - began < 0.2
         answers = [await request for request in requests]
         assert sorted(answer.status_code for answer in answers) == [429, 429, 504, 504]
-        assert {answer.headers["x-sluicegate-error"] for answer in answers} == {"server", "timeout"}
+        assert {answer.headers["x-sluicegate-error"] for answer in answers} == {"overload", "timeout"}
         assert (await ours.post("/invocations", json=slow)).status_code == 429  # its only thread still runs
         await asyncio.sleep(0.7)
         fine = await ours.post("/invocations", json={"dataframe_records": [{"a": 1.0}]})

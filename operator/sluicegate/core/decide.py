@@ -140,8 +140,8 @@ def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
 def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
     """Whether a former target may have requests: by the route, or by what the gateway still does while it looks at the next one."""
     state = snapshot.resource.status.rollout
-    lately = state is not None and state.target == target
-    return _has_traffic(snapshot, target) or (lately and not released(snapshot, target))
+    stepped = state is not None and state.target == target and state.step_index is not None
+    return _has_traffic(snapshot, target) or (stepped and not released(snapshot, target))
 
 
 def released_at(snapshot: Snapshot, revision: str) -> datetime | None:

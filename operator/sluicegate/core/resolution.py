@@ -45,7 +45,7 @@ class ResolvedModel:
 
     Attributes:
         uri: The URI that was resolved, in its canonical form.
-        source: Where pods get the artifacts: `mlflow-artifacts:`, `s3://` or `gs://`; `pvc://` and
+        source: Where pods get the artifacts: `mlflow-artifacts:`, `s3://` and the like; `pvc://` and
         `image://` unchanged. name: The registered model's name; None where no registered model is involved.
         version: Its version.
         run_id: The run that made the model, where known.

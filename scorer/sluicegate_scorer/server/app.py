@@ -3,8 +3,9 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
-from sluicegate_scorer.server import answers
+from sluicegate_scorer.server import answers, trace
 from sluicegate_scorer.server import metrics as exposition
 from sluicegate_scorer.server.asgi import (
     JSON,
@@ -12,12 +13,14 @@ from sluicegate_scorer.server.asgi import (
     Answer,
     App,
     Disconnected,
+    Header,
     Message,
     Receive,
     Send,
     TooLarge,
     closing,
     header,
+    json_error,
     read_body,
     reply,
     reply_json,
@@ -41,15 +44,37 @@ _PING = Answer(200, b"\n")
 _TIMEOUT = Answer(504, b"Request processing time exceeded limit", JSON, "timeout")
 _FULL = Answer(
     429,
-    b'{"error_code": "REQUEST_LIMIT_EXCEEDED", "message": "The server has as many requests waiting as it may have;'
-    b' send this one again a little later, or add replicas."}',
+    json_error(
+        "REQUEST_LIMIT_EXCEEDED",
+        "The server has as many requests waiting as it may have; send this one again a little later, or add replicas.",
+    ),
     JSON,
-    "server",
+    "overload",
     ((b"retry-after", b"1"),),
 )
 _BUG = Answer(500, b"Internal Server Error", TEXT, "server")
 
-Handler = Callable[[bytes, Message], Awaitable[Answer]]
+Handler = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class Asked(NamedTuple):
+    """A request to predict.
+
+    Attributes:
+        endpoint: invocations or infer.
+        scope: what ASGI says of it.
+        body: its body; empty where it was not read.
+        began: when it began, by the performance counter.
+        kind: its content type.
+        passed: its headers that go back with the answer.
+    """
+
+    endpoint: str
+    scope: Message
+    body: bytes
+    began: float
+    kind: bytes | None
+    passed: tuple[Header, ...]
 
 
 class Application:
@@ -75,6 +100,12 @@ class Application:
         self._log = RequestLog(settings.logs)
         self._logged = settings.logs.access or settings.logs.payloads > 0
         self.v2 = OpenInference(general, settings.name, settings.version)
+        self._routes: dict[tuple[str, str], Handler] = {
+            ("POST", "/invocations"): self._invocations,
+            ("GET", "/ping"): self._ping,
+            ("GET", "/health"): self._ping,
+            ("GET", "/metrics"): self._metrics,
+        }
 
     def use(self, workers: Workers, metrics: Metrics, other: App) -> None:
         """Shares what was made before the application.
@@ -97,29 +128,35 @@ class Application:
             lambda: workers.overrun,
         )
 
+    def route(self, method: str, path: str, handler: Handler) -> None:
+        """Adds an endpoint."""
+        self._routes[method, path] = handler
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers one request."""
         if scope["type"] == "http":
             path = scope["path"]
-            if path == "/invocations":
-                if scope["method"] == "POST":
-                    await self._predict("invocations", scope, receive, send)
-                    return
-            elif scope["method"] == "GET":
-                if path == "/health" or path == "/ping":
-                    await reply(send, _PING, self.draining)
-                    return
-                if path == "/metrics":
-                    await reply(send, Answer(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
-                    return
-                if path == answers.PATH and self.answers.admits(scope):
-                    await reply(send, self.answers.read(scope["query_string"]), self.draining)
-                    return
+            handler = self._routes.get((scope["method"], path))
+            if handler is not None:
+                await handler(scope, receive, send)
+                return
+            if path == answers.PATH and scope["method"] == "GET" and self.answers.admits(scope):
+                await reply(send, self.answers.read(scope["query_string"]), self.draining)
+                return
             if path == "/v2" or path.startswith("/v2/"):
                 await self._open_inference(scope, receive, send)
                 return
         if self._other is not None:
             await self._other(scope, receive, closing(send) if self.draining else send)
+
+    async def _ping(self, scope: Message, receive: Receive, send: Send) -> None:
+        await reply(send, _PING, self.draining)
+
+    async def _metrics(self, scope: Message, receive: Receive, send: Send) -> None:
+        await reply(send, Answer(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
+
+    async def _invocations(self, scope: Message, receive: Receive, send: Send) -> None:
+        await self._predict("invocations", scope, receive, send)
 
     async def _open_inference(self, scope: Message, receive: Receive, send: Send) -> None:
         found = self.v2.route(scope["method"], scope["path"])
@@ -130,46 +167,42 @@ class Application:
 
     async def _predict(self, endpoint: str, scope: Message, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
+        kind, passed = trace.passed(scope["headers"])
         try:
             body = await self._body(receive)
         except Disconnected:
             return
-        except TooLarge:
-            answer = self._too_large()
-            self.metrics.request(endpoint, answer.status, answer.error, time.perf_counter() - began)
+        except (TooLarge, Overdue) as error:
+            answer = self._too_large() if isinstance(error, TooLarge) else _TIMEOUT
             # The rest of the body is not read, so the connection cannot be used again.
-            await reply(send, answer, True)
-            return
-        except Overdue:
-            self.metrics.request(endpoint, 504, "timeout", time.perf_counter() - began)
-            await reply(send, _TIMEOUT, True)
+            await self._finish(answer, Asked(endpoint, scope, b"", began, kind, passed), send, True)
             return
         batcher = self._batcher
-        if batcher is not None and endpoint == "invocations" and header(scope, b"content-type") in _JSON_TYPES:
+        if batcher is not None and kind in _JSON_TYPES and endpoint == "invocations":
             rows = batcher.path.parse(body)
             if rows is not None and batcher.takes(rows):
                 try:
                     fast = await batcher.answer(rows)
                 except Declined:
                     pass
-                except Refused:
-                    await self._finish(_FULL, (endpoint, scope, body, began), send)
-                    return
-                except Overdue:
-                    await self._finish(_TIMEOUT, (endpoint, scope, body, began), send)
+                except (Refused, Overdue) as error:
+                    answer = _FULL if isinstance(error, Refused) else _TIMEOUT
+                    await self._finish(answer, Asked(endpoint, scope, body, began, kind, passed), send)
                     return
                 else:
                     metrics = self.metrics
                     metrics.paths["fast"] += 1
                     if self._logged or self.answers.recording:
-                        await self._finish(Answer(200, fast), (endpoint, scope, body, began), send)
+                        asked = Asked(endpoint, scope, body, began, kind, passed)
+                        await self._finish(Answer(200, fast), asked, send)
                         return
                     metrics.request("invocations", 200, None, time.perf_counter() - began)
-                    await reply_json(send, fast, self.draining)
+                    await reply_json(send, fast, passed, self.draining)
                     return
-        answer = await self._slow(endpoint, scope, body)
+        asked = Asked(endpoint, scope, body, began, kind, passed)
+        answer = await self._slow(asked)
         self.metrics.paths["general"] += 1
-        await self._finish(answer, (endpoint, scope, body, began), send)
+        await self._finish(answer, asked, send)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -181,15 +214,10 @@ class Application:
         limits = self._settings.limits
         return await before(limits.seconds, read_body(message, receive, limits.body))
 
-    async def _slow(self, endpoint: str, scope: Message, body: bytes) -> Answer:
+    async def _slow(self, asked: Asked) -> Answer:
         """MLflow's own code, in a thread."""
-        kind = header(scope, b"content-type")
-        content_type = kind.decode("latin-1") if kind is not None else None
         try:
-            if endpoint == "infer":
-                length = header(scope, LENGTH_HEADER)
-                return await self._workers.run(lambda: self.v2.infer(body, length))
-            return await self._workers.run(lambda: self.general.answer(body, content_type))
+            return await self._workers.run(lambda: self._general_answer(asked))
         except Refused:
             return _FULL
         except Overdue:
@@ -198,18 +226,24 @@ class Application:
             log.exception("a request failed in the server itself")
             return _BUG
 
-    async def _finish(self, answer: Answer, request: tuple[str, Message, bytes, float], send: Send) -> None:
-        endpoint, scope, body, began = request
-        took = time.perf_counter() - began
-        self.metrics.request(endpoint, answer.status, answer.error, took)
+    def _general_answer(self, asked: Asked) -> Answer:
+        with trace.current(asked.passed):
+            if asked.endpoint == "infer":
+                return self.v2.infer(asked.body, header(asked.scope, LENGTH_HEADER))
+            return self.general.answer(asked.body, asked.kind.decode("latin-1") if asked.kind is not None else None)
+
+    async def _finish(self, answer: Answer, asked: Asked, send: Send, closing: bool = False) -> None:
+        took = time.perf_counter() - asked.began
+        self.metrics.request(asked.endpoint, answer.status, answer.error, took)
         if self.answers.recording:
-            self.answers.keep(scope, body, answer)
+            self.answers.keep(asked.scope, asked.body, answer)
         if self._logged:
-            self._log.write(scope, body, answer, took)
-        await reply(send, answer, self.draining)
+            self._log.write(asked.scope, asked.body, answer, took)
+        if asked.passed:
+            answer = answer._replace(headers=(*answer.headers, *asked.passed))
+        await reply(send, answer, closing or self.draining)
 
     def _too_large(self) -> Answer:
         limit = self._settings.limits.body
         text = f"The request's body is over the limit of {limit} bytes; send fewer rows a request."
-        body = b'{"error_code": "INVALID_PARAMETER_VALUE", "message": "' + text.encode() + b'"}'
-        return Answer(413, body, JSON, "client")
+        return Answer(413, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")

@@ -1,5 +1,6 @@
 """What an ASGI application sends and receives, as far as this server uses it."""
 
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ class Answer(NamedTuple):
         status: the HTTP status.
         body: the bytes.
         media: the content type.
-        error: client, model, server or timeout where the request failed.
+        error: client, model, server, overload or timeout where the request failed.
         headers: further headers.
     """
 
@@ -41,6 +42,11 @@ class Disconnected(Exception):
 
 class TooLarge(Exception):
     """The body is over the limit."""
+
+
+def json_error(code: str, message: str) -> bytes:
+    """An error's body as MLflow's server makes them."""
+    return json.dumps({"error_code": code, "message": message}).encode()
 
 
 def header(scope: Message, name: bytes) -> bytes | None:
@@ -72,9 +78,9 @@ async def read_body(first: Message, receive: Receive, limit: int) -> bytes:
         message = await receive()
 
 
-async def reply_json(send: Send, body: bytes, closing: bool) -> None:
+async def reply_json(send: Send, body: bytes, passed: tuple[Header, ...], closing: bool) -> None:
     """The answer of a request that went well, without the generality of `reply`: it is the hot path."""
-    headers: list[Header] = [(b"content-length", b"%d" % len(body)), _JSON_HEADER]
+    headers: list[Header] = [(b"content-length", b"%d" % len(body)), _JSON_HEADER, *passed]
     if closing:
         headers.append(_CLOSE)
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sluicegate_scorer.errors import ScorerError, one_line
+from sluicegate_scorer.server import device
 from sluicegate_scorer.server.app import Application
 from sluicegate_scorer.server.asgi import Answer
 from sluicegate_scorer.server.batching import Batcher
@@ -174,5 +175,6 @@ def _describe(metrics: Metrics, model: Any, settings: ServerSettings, fast: bool
         "run_id": settings.run_id or str(model.metadata.run_id or ""),
         "flavor": str(model.loader_module or ""),
         "fast_path": str(fast).lower(),
+        "device": device.describe(model),
     }
     metrics.families.append(("model_info", "gauge", "The model that is served.", lambda: [(labels, 1.0)]))

@@ -6,8 +6,9 @@ import sys
 import time
 from typing import Any
 
-from sluicegate_scorer.server.asgi import Answer, Message, header
+from sluicegate_scorer.server.asgi import Answer, Message
 from sluicegate_scorer.server.settings import Logs
+from sluicegate_scorer.server.trace import passed
 
 _LONGEST = 16 << 10
 """Bytes of a body that a payload line holds."""
@@ -36,10 +37,8 @@ class RequestLog:
             "response_bytes": len(answer.body),
             "client": (scope.get("client") or ("", 0))[0],
         }
-        for name in (b"traceparent", b"x-request-id"):
-            value = header(scope, name)
-            if value is not None:
-                entry[name.decode()] = value.decode("latin-1")
+        for name, value in passed(scope["headers"])[1]:
+            entry[name.decode()] = value.decode("latin-1")
         if self._settings.access:
             _line({"log": "access", **entry})
         if self._settings.payloads > 0 and random.random() < self._settings.payloads:

@@ -14,6 +14,10 @@ _SECONDS = (
 _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "sluicegate_scorer_"
+_REQUESTS = (
+    "Requests by endpoint, HTTP status and error class: client (the request is wrong), model (it failed), server (a bug "
+    "of this server), timeout (over the time limit), overload (refused for want of room), empty (none)."
+)
 Sample = tuple[Mapping[str, str], float]
 
 
@@ -51,7 +55,7 @@ class Metrics:
         self.families: list[tuple[str, str, str, Callable[[], Iterable[Sample]]]] = []
         self._began = time.time()
         # Every revision has a series at zero, so that a rate exists from the first failure on.
-        for failed, code in (("client", 400), ("model", 500), ("server", 500), ("timeout", 504)):
+        for failed, code in (("client", 400), ("model", 500), ("server", 500), ("timeout", 504), ("overload", 429)):
             self.requests["invocations", code, failed] = 0
         self.requests["invocations", 200, ""] = 0
 
@@ -70,7 +74,7 @@ class Metrics:
         lines: list[str] = []
         _family(
             lines,
-            ("requests_total", "counter", "Requests by endpoint, HTTP status and error class (empty: none)."),
+            ("requests_total", "counter", _REQUESTS),
             [
                 ({"endpoint": endpoint, "code": str(code), "error_class": failed}, count)
                 for (endpoint, code, failed), count in sorted(self.requests.items())

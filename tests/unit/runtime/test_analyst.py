@@ -133,13 +133,14 @@ class Here:
 
     def _put(self, name: str, analysis: Any, phase: str, since: float) -> None:
         self._versions += 1
-        rollout = {"phase": phase, "target": "new", "acceptedAt": self.since(since)}
+        rollout = {"phase": phase, "target": "new", "acceptedAt": self.since(since), "stepIndex": 0}
         revisions = [
             {"name": each, "revision": each, "role": role, "weight": 50, "replicas": 1, "readyReplicas": 1}
             for each, role in (("new", "Target"), ("old", "Stable"))
         ]
         metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(self._versions)}
-        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"analysis": analysis}}
+        steps = [{"weight": 50, "mirror": {"percent": 100}}]
+        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"steps": steps, "analysis": analysis}}
         status = {"rollout": rollout, "revisions": revisions}
         self.resources.streamed({"metadata": metadata, "spec": spec, "status": status}, deleted=False)
 

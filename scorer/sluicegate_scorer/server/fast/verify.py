@@ -16,7 +16,7 @@ log = logging.getLogger("sluicegate_scorer.serve")
 
 Ask = Callable[[bytes], Answer]
 
-_PROBES = 48
+_PROBES = 24
 _FEWEST = 8
 _BUDGET = 2.0
 """Seconds of start-up that the comparison may take; a slow model gets fewer probes, or no fast path."""

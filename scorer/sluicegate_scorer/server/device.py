@@ -1,0 +1,48 @@
+"""Where a model computes: MLflow's onnx and pytorch flavors choose CUDA by themselves where they can.
+
+This says what they chose, and warns where a container was given a GPU that its model does not use.
+"""
+
+import glob
+import logging
+from typing import Any
+
+log = logging.getLogger("sluicegate_scorer.serve")
+
+CPU = "cpu"
+_DEVICES = "/dev/nvidia[0-9]*"
+_ADVICE = {
+    "mlflow.onnx": "the image has onnxruntime without CUDA (onnxruntime-gpu has it), or the model was logged with other "
+    "onnx_execution_providers",
+    "mlflow.pytorch": "the image's torch has no CUDA, its driver is too old, or MLFLOW_DEFAULT_PREDICTION_DEVICE is cpu",
+}
+
+
+def of(model: Any) -> str:
+    """The device of a loaded pyfunc model: cpu, or cuda with its number, or what its flavor calls it."""
+    inner = getattr(model, "_model_impl", None)
+    if model.loader_module == "mlflow.onnx":
+        first = inner.rt.get_providers()[0]
+        return str(first).removesuffix("ExecutionProvider").lower()
+    if model.loader_module == "mlflow.pytorch":
+        return str(inner.device)
+    return CPU
+
+
+def describe(model: Any, devices: str = _DEVICES) -> str:
+    """The device, logged where it matters.
+
+    Args:
+        model: a loaded pyfunc model.
+        devices: pattern of the files by which a container sees its GPUs.
+    """
+    try:
+        device = of(model)
+    except (AttributeError, IndexError):
+        log.debug("the model's device is not known", exc_info=True)
+        return CPU
+    if device != CPU:
+        log.info("the model computes on %s", device)
+    elif model.loader_module in _ADVICE and glob.glob(devices):
+        log.warning("this container has a GPU and the model does not use it: %s", _ADVICE[model.loader_module])
+    return device

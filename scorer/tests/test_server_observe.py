@@ -1,0 +1,216 @@
+"""Trace context, access and payload logs, where the model computes, and how the interpreter is set."""
+
+import contextlib
+import gc
+import json
+import logging
+import sys
+import time
+import types
+import warnings
+
+import httpx
+import pytest
+
+from scorer.tests import zoo
+
+with warnings.catch_warnings():  # MLflow warns while it is imported
+    warnings.simplefilter("ignore")
+    import mlflow
+    from mlflow.models import infer_signature
+    from sluicegate_scorer.server import device, interpreter
+    from sluicegate_scorer.server.loading import build
+    from sluicegate_scorer.server.settings import Limits, Logs, ServerSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+HEADERS = {"traceparent": TRACE, "tracestate": "a=1,b=2", "x-request-id": "77", "content-type": "application/json"}
+ROW = {"dataframe_records": [{"a": 1.0, "b": 2.0, "c": 3.0}]}
+
+
+class Caller(mlflow.pyfunc.PythonModel):
+    """Would call another service: says which trace its request would belong to."""
+
+    def predict(self, context, model_input, params=None):
+        from opentelemetry.propagate import inject
+
+        carrier = {}
+        inject(carrier)
+        return [carrier.get("traceparent", "")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("observed")
+    frame, _ = zoo.frame()
+    mlflow.pyfunc.save_model(
+        str(made / "caller"),
+        python_model=Caller(),
+        signature=infer_signature(frame, ["x"]),
+        pip_requirements=["mlflow"],
+    )
+    next(zoo.sklearn(made))
+    next(zoo.onnx(made))
+    return made
+
+
+def application(path, **settings):
+    settings = ServerSettings(limits=Limits(workers=1, body=2000), **settings)
+    return build(path, mlflow.pyfunc.load_model(str(path)), settings, time.monotonic())
+
+
+def client(app):
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
+
+
+def passed(answer):
+    return {name: answer.headers.get(name) for name in ("traceparent", "tracestate", "x-request-id")}
+
+
+async def test_trace_headers_come_back_with_every_kind_of_answer(folder):
+    app = application(folder / "linear")
+    wanted = {name: HEADERS[name] for name in ("traceparent", "tracestate", "x-request-id")}
+    async with client(app) as ours:
+        fast = await ours.post("/invocations", json=ROW, headers=HEADERS)
+        wrong = await ours.post("/invocations", json={"inputs": []}, headers=HEADERS)
+        large = await ours.post("/invocations", content=b" " * 3000, headers=HEADERS)
+        infer = await ours.post("/v2/models/model/infer", json={}, headers=HEADERS)
+        assert [each.status_code for each in (fast, wrong, large, infer)] == [200, 400, 413, 400]
+        assert [passed(each) for each in (fast, wrong, large, infer)] == [wanted] * 4
+        without = await ours.post("/invocations", json=ROW)
+        assert set(passed(without).values()) == {None}
+        longer = await ours.post("/invocations", json=ROW, headers={"tracestate": "x" * 600})
+        assert "tracestate" not in longer.headers
+    assert app.metrics.paths["fast"] == 3
+
+
+async def test_a_model_that_calls_others_does_so_within_the_requests_trace(folder):
+    async with client(application(folder / "caller")) as ours:
+        inside = (await ours.post("/invocations", json=ROW, headers=HEADERS)).json()["predictions"]
+        assert inside == [TRACE]
+        assert (await ours.post("/invocations", json=ROW)).json()["predictions"] == [""]
+        nonsense = await ours.post("/invocations", json=ROW, headers={"traceparent": "nonsense"})
+        assert nonsense.json()["predictions"] == [""]
+
+
+async def test_the_logs_are_json_lines_with_the_trace(folder, capsys):
+    app = application(folder / "linear", logs=Logs(access=True, payloads=1.0))
+    async with client(app) as ours:
+        await ours.post("/invocations", json=ROW, headers=HEADERS)
+        await ours.post("/invocations", content=b"{", headers=HEADERS)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(each["log"], each["status"], each["error_class"]) for each in lines] == [
+        ("access", 200, None), ("payload", 200, None), ("access", 400, "client"), ("payload", 400, "client"),
+    ]  # fmt: skip
+    for each in lines:
+        assert (each["traceparent"], each["x-request-id"], each["path"]) == (TRACE, "77", "/invocations")
+    assert json.loads(lines[1]["request"]) == ROW and "predictions" in json.loads(lines[1]["response"])
+    assert "request" not in lines[0]
+
+
+async def test_payloads_are_a_sample_and_are_cut(folder, capsys):
+    app = application(folder / "linear", logs=Logs(payloads=0.5))
+    async with client(app) as ours:
+        for _ in range(200):
+            await ours.post("/invocations", json=ROW)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert 50 < len(lines) < 150 and {each["log"] for each in lines} == {"payload"}
+
+
+async def test_another_endpoint_is_one_call(folder):
+    app = application(folder / "linear")
+
+    async def hello(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["path"].encode()})
+
+    app.route("GET", "/hello", hello)
+    async with client(app) as ours:
+        assert (await ours.get("/hello")).text == "/hello"
+        assert (await ours.post("/hello")).status_code == 404
+
+
+async def test_the_classes_have_series_from_the_start(folder):
+    async with client(application(folder / "linear")) as ours:
+        text = (await ours.get("/metrics")).text
+    for code, failed in ((400, "client"), (500, "model"), (500, "server"), (504, "timeout"), (429, "overload")):
+        assert f'requests_total{{endpoint="invocations",code="{code}",error_class="{failed}"}} 0' in text
+    assert 'device="cpu"' in text
+
+
+def test_mlflow_gives_onnx_cuda_first_where_the_library_has_it(folder, monkeypatch):
+    """There is no GPU here: what is checked is which providers the session is asked for, in which order."""
+    import onnxruntime
+
+    asked = []
+    real = onnxruntime.InferenceSession
+
+    def session(*arguments, providers=None, **options):
+        asked.append(providers)
+        return real(*arguments, providers=["CPUExecutionProvider"], **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider", "CUDAExecutionProvider"]
+    )
+    mlflow.pyfunc.load_model(str(folder / "tensor"))
+    assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    mlflow.pyfunc.load_model(str(folder / "tensor"))
+    assert asked[1] == ["CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize("cuda, forced, expected", [(True, None, "cuda"), (False, None, "cpu"), (True, "cpu", "cpu")])
+def test_mlflow_gives_torch_the_gpu_where_there_is_one(monkeypatch, cuda, forced, expected):
+    """Torch is not installed here, so a stand-in answers whether there is CUDA; the choice is MLflow's own code."""
+    import mlflow.pytorch
+
+    torch = types.ModuleType("torch")
+    torch.__version__ = "2.9.0"
+    torch.cuda = types.SimpleNamespace(is_available=lambda: cuda)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setattr(mlflow.pytorch, "_load_model", lambda path, **options: options["device"])
+    monkeypatch.setattr(mlflow.pytorch, "_is_forecasting_model", lambda model: False)
+    if forced:
+        monkeypatch.setenv("MLFLOW_DEFAULT_PREDICTION_DEVICE", forced)
+    loaded = types.SimpleNamespace(loader_module="mlflow.pytorch", _model_impl=mlflow.pytorch._load_pyfunc("x"))
+    assert loaded._model_impl.pytorch_model.startswith(expected)
+    assert device.of(loaded).startswith(expected)
+
+
+def test_a_gpu_that_is_not_used_is_told(folder, tmp_path, caplog):
+    loaded = mlflow.pyfunc.load_model(str(folder / "tensor"))
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert device.describe(loaded, str(tmp_path / "nvidia[0-9]*")) == "cpu"
+        assert not caplog.records
+        (tmp_path / "nvidia0").touch()
+        assert device.describe(loaded, str(tmp_path / "nvidia[0-9]*")) == "cpu"
+    assert "has a GPU and the model does not use it: the image has onnxruntime without CUDA" in caplog.text
+    linear = mlflow.pyfunc.load_model(str(folder / "linear"))
+    caplog.clear()
+    assert device.describe(linear, str(tmp_path / "nvidia[0-9]*")) == "cpu" and not caplog.records
+
+
+@pytest.fixture
+def usual():
+    """Sets the interpreter back."""
+    before = gc.get_threshold(), sys.getswitchinterval()
+    with contextlib.ExitStack() as stack:
+        stack.callback(gc.unfreeze)
+        stack.callback(sys.setswitchinterval, before[1])
+        stack.callback(gc.set_threshold, *before[0])
+        yield
+
+
+def test_what_was_loaded_is_not_looked_through_again(usual):
+    before = gc.get_threshold()
+    with interpreter.importing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    frozen = gc.get_freeze_count()
+    with interpreter.loading():
+        kept = [[] for _ in range(1000)]
+    assert gc.get_freeze_count() >= frozen + len(kept) and gc.get_threshold() == before
+    interpreter.give_way()
+    assert sys.getswitchinterval() < 0.001
