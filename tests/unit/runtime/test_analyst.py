@@ -29,7 +29,6 @@ from tests.unit.adapters.loopback import serving
 
 PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-STEPS = [{"weight": 5, "mirror": {"percent": 100}}]
 ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05}
 SETTINGS = build([("test", {"prometheus": {"address": "http://prometheus:9090"}})])
 
@@ -134,13 +133,14 @@ class Here:
 
     def _put(self, name: str, analysis: Any, phase: str, since: float) -> None:
         self._versions += 1
-        rollout = {"phase": phase, "target": "new", "stepIndex": 0, "acceptedAt": self.since(since)}
+        rollout = {"phase": phase, "target": "new", "acceptedAt": self.since(since), "stepIndex": 0}
         revisions = [
             {"name": each, "revision": each, "role": role, "weight": 50, "replicas": 1, "readyReplicas": 1}
             for each, role in (("new", "Target"), ("old", "Stable"))
         ]
         metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(self._versions)}
-        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"steps": STEPS, "analysis": analysis}}
+        steps = [{"weight": 50, "mirror": {"percent": 100}}]
+        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"steps": steps, "analysis": analysis}}
         status = {"rollout": rollout, "revisions": revisions}
         self.resources.streamed({"metadata": metadata, "spec": spec, "status": status}, deleted=False)
 
