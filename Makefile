@@ -79,7 +79,7 @@ lint: venv ## ruff, mypy, import contracts
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy --strict bench e2e/cluster e2e/support e2e/demo.py e2e/leftovers.py conftest.py
+	$(PY) -m mypy --strict bench e2e/cluster e2e/support e2e/demo.py e2e/tour.py e2e/leftovers.py conftest.py
 	$(PY) -m mypy --strict integrations/mlflow/sluicegate_mlflow
 	.venv/bin/lint-imports
 
