@@ -79,7 +79,7 @@ lint: venv ## ruff, mypy, import contracts
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy --strict bench e2e/cluster e2e/support e2e/demo.py e2e/leftovers.py conftest.py
+	$(PY) -m mypy --strict bench e2e/cluster e2e/support e2e/demo.py e2e/tour.py e2e/leftovers.py conftest.py
 	$(PY) -m mypy --strict integrations/mlflow/sluicegate_mlflow
 	.venv/bin/lint-imports
 
@@ -87,7 +87,7 @@ drift: venv ## Whether generated files and examples are up to date
 	$(PY) -m sluicegate.api.crd --check
 	$(PY) -m sluicegate.cli.reference --check
 	@for each in $(EXAMPLES); do .venv/bin/sluicegate validate -f $$each; done
-	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' || true); \
+	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' 'scorer/flavors/*.txt' || true); \
 	[ -z "$$found" ] || { echo "error: a package index is written into $$found: run make lock" >&2; exit 1; }
 
 format: venv ## Format the Python code and sort its imports

@@ -148,8 +148,8 @@ def test_alias_that_is_gone_leaves_what_serves_and_says_so(shop, registry, alias
 def test_a_version_that_is_deleted_leaves_what_serves_and_says_so_and_its_age_is_a_metric(
     workspace, registry, operator
 ):
-    source = registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"]["source"]
-    made = registry.call("POST", "model-versions/create", {"name": MODEL, "source": source})["model_version"]
+    asked = {"name": MODEL, "source": f"models:/{MODEL}/1"}
+    made = registry.call("POST", "model-versions/create", asked)["model_version"]
     about = {"name": MODEL, "version": made["version"]}
     try:
         workspace.apply("shop", model=f"models:/{MODEL}/{made['version']}")

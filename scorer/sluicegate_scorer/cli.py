@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -151,6 +152,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     _log_to_stderr()
+    if options.command in {"fetch", "install"}:
+        # As process 1 of a container an unhandled SIGTERM is ignored: a pod that goes would wait for its end.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     try:
         if options.command == "fetch":
             return _fetch(options)
@@ -280,8 +284,9 @@ def _log_to_stderr() -> None:
         level=os.environ.get("LOG_LEVEL", "INFO").upper(),
         format="%(asctime)s %(levelname)s %(message)s",
     )
-    for chatty in ("httpx", "httpcore", "botocore", "boto3", "urllib3", "s3transfer"):
+    for chatty in ("google", "httpx", "httpcore", "botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("azure").setLevel(logging.ERROR)  # it tells every way to log in that was not taken
 
 
 def entry() -> NoReturn:

@@ -18,7 +18,7 @@ from sluicegate_scorer import requirements
 from sluicegate_scorer.errors import ScorerError
 
 _PACKAGE = Path(__file__).resolve().parent
-_OVERLAID = ("VIRTUAL_ENV", "PYTHONHOME", "SLUICEGATE_ENVIRONMENT")
+_OVERLAID = ("VIRTUAL_ENV", "PYTHONHOME")
 
 
 def server_needs() -> tuple[str, ...]:

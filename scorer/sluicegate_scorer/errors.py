@@ -10,7 +10,10 @@ import re
 MAX_MESSAGE = 1024
 """Characters of a message; Kubernetes itself cuts termination messages at 4096 bytes."""
 
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s'\"]*@")
+_USERINFO = re.compile(
+    r"(?<![A-Za-z0-9+.-])(?!(?:wasbs?|abfss?)://[a-z0-9$-]+@)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s'\"]*@"
+)
+"""What stands before an @; in Azure's URIs it is the container."""
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>[?&](?:[\w.-]*(?:token|secret|signature|password|credential|key)[\w.-]*|sig)=)[^&\s'\"]+", re.I
 )

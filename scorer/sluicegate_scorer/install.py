@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -76,6 +77,7 @@ def install(model: Path, target: Path, timeout: float, server: Sequence[str] | N
         ScorerError: with the sentence to show.
     """
     needs = environment.server_needs() if server is None else tuple(server)
+    target = target.resolve()  # links lead there, from anywhere
     final = target / environment.key(model, needs)
     deadline = time.monotonic() + timeout
     with _disk_errors(target):
@@ -183,11 +185,12 @@ class _Attempt:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            start_new_session=True,
         )
-        timer = threading.Timer(max(self._deadline - time.monotonic(), 0), process.kill)
+        timer = threading.Timer(max(self._deadline - time.monotonic(), 0), _kill, [process.pid])
         timer.start()
-        with process, contextlib.closing(process.stdout or open(os.devnull)) as output:
-            for line in output:
+        with process:
+            for line in process.stdout or ():
                 if line.strip():
                     lines.append(line.rstrip())
                     log.info("%s", one_line(line, 300))
@@ -199,6 +202,12 @@ class _Attempt:
                 "operator's settings, or use an image that has it"
             )
         return process.returncode, list(lines)
+
+
+def _kill(group: int) -> None:
+    """Ends a command with all that it started: a package being built is a process of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _found(final: Path) -> Installed:

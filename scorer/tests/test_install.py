@@ -6,10 +6,14 @@ import errno
 import fcntl
 import functools
 import http.server
+import io
 import json
+import os
 import platform
 import sysconfig
+import tarfile
 import threading
+import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -159,7 +163,8 @@ def test_a_model_is_served_with_exactly_what_it_asks_for_and_a_second_start_need
     install.link(link, found)
     install.link(link, found)
     monkeypatch.setenv("SLUICEGATE_DEPENDENCIES", "refuse")
-    with serving(model, "--environment", str(link)) as (url, process):
+    monkeypatch.setenv("SLUICEGATE_ENVIRONMENT", str(link))
+    with serving(model) as (url, process):
         body = {"inputs": data.tolist()}
         assert httpx.post(f"{url}/invocations", json=body).json() == {"predictions": [2.0]}
         assert f"{found.environment}/bin/python" in Path(f"/proc/{process.pid}/cmdline").read_text()
@@ -168,6 +173,7 @@ def test_a_model_is_served_with_exactly_what_it_asks_for_and_a_second_start_need
     index.stop()
     again = install.install(model, target, 5, SERVER)
     assert again == install.Installed(found.environment, found.packages, installed=False)
+    monkeypatch.delenv("SLUICEGATE_ENVIRONMENT")
     lost = scorer("serve", model, "--environment", tmp_path / "nowhere")
     assert "there is no environment at" in lost.last_words
 
@@ -245,6 +251,31 @@ def test_the_time_limit_ends_it_and_nothing_is_left(index, model, tmp_path):
     assert index.asked
 
 
+def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp_path, monkeypatch):
+    backend = "import os, time\ndef build_wheel(*_):\n    open(os.environ['NOTE'], 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+    project = '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n'
+    project += '[project]\nname = "slow-build"\nversion = "1.0"\n'
+    (packages / "slow-build").mkdir(exist_ok=True)
+    with tarfile.open(packages / "slow-build/slow_build-1.0.tar.gz", "w:gz") as archive:
+        for name, text in {
+            "slow.py": backend,
+            "pyproject.toml": project,
+            "PKG-INFO": "Metadata-Version: 2.2\nName: slow-build\nVersion: 1.0\n",
+        }.items():
+            entry = tarfile.TarInfo(f"slow_build-1.0/{name}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    note = tmp_path / "pid"
+    monkeypatch.setenv("NOTE", str(note))
+    with pytest.raises(ScorerError, match=r"not installed within 25 s.*raise dependencies\.timeout"):
+        install.install(model("slow-build"), tmp_path / "environments", 25, SERVER)
+    build = Path(f"/proc/{note.read_text()}/stat")
+    deadline = time.monotonic() + 60
+    while build.exists() and build.read_text().rpartition(")")[2].split()[0] != "Z":  # the machine's process 1 reaps it
+        assert time.monotonic() < deadline, "the build goes on"
+        time.sleep(0.1)
+
+
 def test_a_volume_that_may_not_be_written_is_worded(model, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ScorerError, match="must be a volume with room that user"):
@@ -266,13 +297,14 @@ def test_the_key_is_what_is_asked_for(model, monkeypatch):
 def test_the_command_tells_what_it_made(index, model, scorer, tmp_path):
     """With the distribution's own needs, which this index does not have but for MLflow."""
     assert f"mlflow=={mlflow.__version__}" in environment.server_needs()
-    failed = scorer("install", model("shop-features"), tmp_path / "environments", "--link", tmp_path / "link")
+    relative = os.path.relpath(tmp_path / "environments")
+    failed = scorer("install", model("shop-features"), relative, "--link", tmp_path / "link")
     assert failed.returncode == 1
     assert "cannot install what the model asks for" in failed.last_words
     assert failed.stderr.splitlines()[-1] == failed.last_words
     name = environment.key(tmp_path / "model", environment.server_needs())
     (tmp_path / "environments" / name / "bin").mkdir(parents=True)
-    done = scorer("install", tmp_path / "model", tmp_path / "environments", "--link", tmp_path / "link")
+    done = scorer("install", tmp_path / "model", relative, "--link", tmp_path / "link")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.last_words) == {
         "environment": str(tmp_path / "environments" / name),

@@ -115,7 +115,14 @@ def test_a_cursor_goes_on_and_one_of_another_process_starts_afresh():
     answers.keep(scope(), b"2", OK)
     _, second = lines(answers.read(b"since=" + head["next"].encode()))
     assert [len(first), len(second)] == [1, 1] and first != second
-    for cursor in (b"since=deadbeef-1", b"since=", b"since=-", b"since=1", b"since=%ff-%ff"):
+    for cursor in (
+        head["next"].split("-")[0].encode().join([b"since=", b"-" + b"9" * 5000]),
+        b"since=deadbeef-1",
+        b"since=",
+        b"since=-",
+        b"since=1",
+        b"since=%ff-%ff",
+    ):
         assert len(lines(answers.read(cursor))[1]) == 2
 
 

@@ -339,6 +339,14 @@ def test_azures_refusals_of_a_key_say_where_it_is_set(blobs, scorer, tmp_path):
     refused(scorer("fetch", "az://models/a/b", tmp_path / "m"), "AZURE_STORAGE_ACCOUNT in the registry's podSecret")
 
 
+def test_where_nothing_gives_azures_credentials_the_ways_to_have_them_are_told(scorer, tmp_path):
+    done = scorer(
+        "fetch", "az://models/a/b", tmp_path / "m", AZURE_STORAGE_ACCOUNT="nobody", HTTP_PROXY="http://127.0.0.1:1"
+    )
+    refused(done, "AZURE_STORAGE_CONNECTION_STRING")
+    assert "no Azure credentials" in done.last_words
+
+
 def test_a_shared_access_signature_is_enough(blobs, scorer, tmp_path):
     """Made as the service's documentation says: an account SAS for reading and listing blobs."""
     import base64

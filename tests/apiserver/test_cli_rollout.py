@@ -16,7 +16,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.health import HealthServer
 
 from tests.apiserver.test_cli import Cli, _config, _until
-from tests.apiserver.world import FIRST, NODE
+from tests.apiserver.world import FIRST, NODE, SECOND, World
 from tests.unit.cli.stepping import METRICS, NEXT, OLD, STABLE, STEPS, revision
 
 pytestmark = pytest.mark.usefixtures("crd")
@@ -41,7 +41,8 @@ class Rollout:
 
     async def make(self, **spec: Any) -> None:
         rollout = {"steps": STEPS, "analysis": {"metrics": METRICS}}
-        wanted = {"model": {"uri": FIRST}, "rollout": rollout, **spec}
+        runtime = {"name": "custom", "image": "example/model:1"}
+        wanted = {"model": {"uri": FIRST}, "runtime": runtime, "rollout": rollout, **spec}
         manifest = {"metadata": {"name": "churn", "namespace": self.namespace}, "spec": wanted}
         await self.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
 
@@ -138,18 +139,20 @@ async def test_the_live_view_of_a_rollout(
         try:
             first = await _until(process, "24.6% measured")
             assert "✓ 1    5%" in first or "✓ 1" in await _until(process, "✓ 1")
-            await _until(process, "errors    Passed    0.31%")
+            await _until(process, "errors    Passed        0.31%")
             values.set("analysis_value", 0.0123, metric="errors", side="target")
-            await _until(process, "errors    Passed    1.23%")
+            await _until(process, "errors    Passed        1.23%")
             await rollout.status(
                 phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for a person."
             )
             await _until(process, "Because    Step 3 waits for a person.")
             await _until(process, f"sluicegate promote churn -n {cli.namespace}   lets it go on to step 4")
             await rollout.status(role="Stable", phase="Idle")
+            await _until(process, "--- ")
             blocks = await _until(process, f"churn-{STABLE} #7")
             while "Rollout" in blocks.rpartition("--- ")[2]:
-                blocks = await _until(process, f"churn-{STABLE} #7")
+                await _until(process, "--- ")
+            blocks = await _until(process, f"churn-{STABLE} #7")
         finally:
             process.terminate()
             await process.wait()
@@ -236,3 +239,55 @@ async def test_a_declared_canary_is_not_promoted_but_aborted(rollout: Rollout, c
     lifted = await cli.run("retry", "churn")
     assert "gets what spec.canary gives it again" in lifted.out
     assert await rollout.annotations() == {}
+
+
+@pytest.fixture
+async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any]) -> AsyncIterator[World]:
+    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+    async with KubeClient.connect(kubeconfig) as connected:
+        yield World(connected, connected, namespace, kubectl, [])
+
+
+async def _at(world: World, phase: str, index: int | None) -> None:
+    """Until the operator says that the rollout is there."""
+
+    async def there() -> bool:
+        found = (await world.status()).get("rollout") or {}
+        return (found.get("phase"), found.get("stepIndex")) == (phase, index)
+
+    await world.until(there)
+
+
+async def test_the_operator_does_what_the_commands_say(world: World, cli: Cli) -> None:
+    steps = [{"weight": 50, "pause": {}}, {"weight": 50, "hold": "1h"}, {"weight": 75, "hold": "1h"}]
+    fields: dict[str, Any] = {"rollout": {"steps": steps, "scaleDownDelay": "1s"}, "scaling": {"replicas": 2}}
+    async with world.operator():
+        await world.resource(**fields)
+        await world.until_serving()
+        await world.resource(uri=SECOND, **fields)
+        await _at(world, "Paused", 0)
+        shown = (await cli.run("get", "demo")).out
+        assert "Rollout    Paused at step 1 of 3 (50%, pause until promoted)" in shown
+        assert "▶ 1    50%" in shown
+        assert (await cli.run("abort", "demo")).code == 0
+
+        async def back() -> bool:
+            return await world.condition("Ready") == ("False", "Aborted")
+
+        await world.until(back)
+        assert "was aborted" in (await cli.run("promote", "demo")).err
+        lifted = await cli.run("retry", "demo")
+        assert lifted.code == 0, lifted
+        await _at(world, "Paused", 0)
+        said = await cli.run("promote", "demo")
+        assert "its pause is over" in said.out
+        await _at(world, "Holding", 1)
+        assert (await cli.run("pause", "demo")).code == 0
+        await _at(world, "Paused", 1)
+        assert (await cli.run("resume", "demo")).code == 0
+        await _at(world, "Holding", 1)
+        assert (await cli.run("promote", "demo", "--full")).code == 0
+        await world.until_serving(SECOND)
+        nothing = await cli.run("promote", "demo")
+        assert nothing.code == 1
+        assert "no rollout of demo is under way" in nothing.err

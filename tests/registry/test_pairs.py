@@ -23,6 +23,8 @@ from sluicegate.runtime.pairs import PodPairs
 
 from tests.registry.conftest import free_port
 
+pytestmark = pytest.mark.timeout(900)
+"""Four processes that import MLflow, on a machine that may be busy."""
 ROOT = Path(__file__).parents[2]
 KEY = ("shop", "pricing")
 MAKE = """
@@ -48,7 +50,7 @@ def scorer(python: str, model: Path, uid: str) -> Iterator[PodFacts]:
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while True:
             assert process.poll() is None and time.monotonic() < until, log.read_text()[-4000:]
             with contextlib.suppress(httpx.HTTPError):
@@ -66,7 +68,7 @@ def pods(mlflow_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A pod of each of two versions whose predictions are 0.5 apart, and one more of the first."""
     folder = tmp_path_factory.mktemp("versions")
     made = [mlflow_python, "-c", MAKE, str(folder / "one"), str(folder / "two")]
-    subprocess.run(made, check=True, capture_output=True, timeout=300)
+    subprocess.run(made, check=True, capture_output=True, timeout=600)
     with contextlib.ExitStack() as running:
         yield {
             uid: running.enter_context(scorer(mlflow_python, folder / model, uid))

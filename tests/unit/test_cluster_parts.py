@@ -128,11 +128,12 @@ def test_the_image_key_follows_what_the_dockerfile_copies(tmp_path: Path) -> Non
         "FROM build\nCOPY --from=build /x /x\n"
     )
     assert images._base_names(dockerfile) == ["docker.io/library/python:3.11"]
-    key = images._content_key(dockerfile, tmp_path, "t")
+    key = images._content_key(dockerfile, tmp_path, "t", ())
     (tmp_path / "other").write_text("1")
-    assert images._content_key(dockerfile, tmp_path, "t") == key
+    assert images._content_key(dockerfile, tmp_path, "t", ()) == key
+    assert images._content_key(dockerfile, tmp_path, "t", ["FLAVOR=onnx"]) != key
     (tmp_path / "src" / "a.py").write_text("2")
-    assert images._content_key(dockerfile, tmp_path, "t") != key
+    assert images._content_key(dockerfile, tmp_path, "t", ()) != key
 
 
 def test_pip_settings_become_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,9 +148,8 @@ def unsupported_source(endpoint: RegistryEndpoint, uri: str, source: str) -> Res
         )
     else:
         why = (
-            f"is kept at {shown}, which cannot be fetched: only mlflow-artifacts:/PATH, s3://BUCKET/PATH "
-            "and gs://BUCKET/PATH "
-            "are supported yet"
+            f"is kept at {shown}, which cannot be fetched: only mlflow-artifacts:/PATH, s3://, gs:// and "
+            "Azure's wasbs:// and abfss:// can be"
         )
     return _failure(ResolutionReason.SOURCE_UNSUPPORTED, f'The model "{uri}" of {endpoint} {why}, or {_CHANGE}.')
 

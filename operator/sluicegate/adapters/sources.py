@@ -10,8 +10,8 @@ from sluicegate.core.model_uri import Artifacts, InvalidModelUri, LoggedModel, M
 def fetchable(endpoint: RegistryEndpoint, source: str, uri: str) -> str:
     """`source`, refused where a pod could not (or must not) fetch it.
 
-    Only artifact stores pass: a registry that could answer pvc:// would choose which volumes of a namespace
-    are mounted.
+    Only artifact stores pass: a registry that could answer pvc:// would choose which volumes of a namespace are mounted, and one that
+    could answer http:// what inside the cluster is asked.
 
     Raises:
         ResolutionError: SourceUnsupported.
@@ -20,7 +20,7 @@ def fetchable(endpoint: RegistryEndpoint, source: str, uri: str) -> str:
         ref = parse(source)
     except InvalidModelUri:
         ref = None
-    if not isinstance(ref, Artifacts):
+    if not isinstance(ref, Artifacts) or ref.scheme in ("http", "https"):
         raise complaints.unsupported_source(endpoint, uri, source)
     return ref.uri
 

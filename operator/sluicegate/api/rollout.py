@@ -175,7 +175,7 @@ class AnalysisMetric(ApiType, frozen=True):
             "Query",
         ],
         doc(
-            "What is measured. ErrorRate: share of failed requests. LatencyP50, LatencyP95, LatencyP99: seconds. Drift, FeatureDrift: distance between the new version's "
+            "What is measured. ErrorRate: share of failed requests. LatencyP50, LatencyP95, LatencyP99: seconds, limits being taken at the next bound of the pods' histogram. Drift, FeatureDrift: distance between the new version's "
             "predictions (features) and stable's, the column that differs most. Disagreement, LargestDifference: share of the mirrored requests that the two versions answer differently, "
             "and the largest difference between two numbers. Query: PromQL."
         ),

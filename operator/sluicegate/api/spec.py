@@ -33,11 +33,12 @@ _PART = r"[^/\x00-\x1f\x7f]"
 _VERSION = "[0-9]{1,10}|(?i:latest|none|staging|production|archived)"
 MODEL_URI_PATTERN = (
     rf"^(models:/(m-[A-Za-z0-9_-]+|{_PART}+/({_VERSION})|{_PART}+@[A-Za-z0-9_-]+)|runs:/{_PART}+/{_TEXT}+|mlflow-artifacts:/{_TEXT}+"
-    rf"|(s3|gs)://{_PART}+/{_TEXT}+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/{_TEXT}*)?|image:///{_TEXT}+)$"
+    rf"|(s3|gs|az)://{_PART}+/{_TEXT}+|(wasbs?|abfss?)://[a-z0-9$-]+@[A-Za-z0-9.-]+/{_TEXT}+|https?://[A-Za-z0-9.-]+(:[0-9]+)?/[^?#\x00-\x1f\x7f]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/{_TEXT}*)?|image:///{_TEXT}+)$"
 )
 MODEL_URI_FORMS = (
     "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, models:/MODEL-ID, runs:/RUN-ID/PATH, "
-    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, pvc://CLAIM/PATH, or image:///PATH"
+    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, wasbs:// or abfss://CONTAINER@ACCOUNT-HOST/PATH, "
+    "https://HOST/PATH, pvc://CLAIM/PATH, or image:///PATH"
 )
 
 ModelUri = Annotated[
@@ -50,8 +51,9 @@ ModelUri = Annotated[
     ),
     doc(
         "Which model to serve: models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest or models:/MODEL-ID of an "
-        "MLflow registry; runs:/RUN-ID/PATH; artifacts at mlflow-artifacts:/PATH, s3://BUCKET/PATH or gs://BUCKET/PATH; a volume, "
-        "pvc://CLAIM/PATH; or image:///PATH for a model baked into the image."
+        "MLflow registry; runs:/RUN-ID/PATH; artifacts at mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, "
+        "az://CONTAINER/PATH, wasbs:// or abfss://CONTAINER@ACCOUNT-HOST/PATH, or https://HOST/PATH (a folder that is listed, .zip or .tar.gz); "
+        "a volume, pvc://CLAIM/PATH; or image:///PATH for a model baked into the image."
     ),
 ]
 
@@ -194,8 +196,8 @@ class RuntimeSpec(ApiType, frozen=True):
     dependencies: Annotated[
         Literal["Image", "Install"] | None,
         doc(
-            "Where the model's Python requirements come from. `Image`: the image has them, and differences are reported. `Install`: they are "
-            "installed before the server starts. Default: Image."
+            "Where the model's Python requirements come from. `Image`: the image has them, and differences are reported. `Install`: exactly "
+            "they are installed before the server starts, for the runtime mlflow. Default: Image."
         ),
     ] = None
 

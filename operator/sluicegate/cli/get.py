@@ -16,7 +16,7 @@ from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.cli import cluster, layout, screen, steps, view
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.lines import BUSY, Line, Piece, cropped, wrapped
+from sluicegate.cli.lines import BUSY, Line, Piece, Size, cropped, wrapped
 from sluicegate.cli.measured import Look, Source
 from sluicegate.cli.progress import AS_USUAL, Typed
 from sluicegate.kube.client import KubeClient
@@ -54,11 +54,11 @@ class Picture:
     detail: view.Detail | None = None
     notes: tuple[str, ...] = ()
 
-    def lines(self, now: datetime, width: int | None = None) -> Iterable[Line]:
-        """The picture as of `now`; the table is cropped to `width`, sentences about one resource never are."""
-        scope = self.scope
+    def lines(self, now: datetime, size: Size | None = None) -> Iterable[Line]:
+        """The picture as of `now`; the table is cropped to a terminal's width, sentences about one resource never are."""
+        scope, width = self.scope, size.width if size is not None else None
         if self.detail is not None:
-            yield from layout.detail(self.detail, now, wide=scope.wide, width=width)
+            yield from layout.detail(self.detail, now, wide=scope.wide, size=size)
         elif self.rows:
             table = layout.table(self.rows, now, namespaces=scope.namespace is None, wide=scope.wide)
             yield from cropped(table, width) if width is not None and not scope.wide else table

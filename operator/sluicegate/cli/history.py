@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     async def once(client: KubeClient) -> int:
         known, notes = await read(client, where, options.name)
         if options.output is None:
-            screen.show(lambda now, width: lines(known, notes, now))
+            screen.show(lambda now, size: lines(known, notes, now))
         elif options.output == "json":
             print(json.dumps(document(known), indent=2, ensure_ascii=False))
         else:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from enum import IntEnum
 
 from sluicegate.cli import progress_layout
-from sluicegate.cli.lines import BAD, BUSY, GOOD, HEAD, Cell, Fit, Line, Piece, age, columns, facts, truth
+from sluicegate.cli.lines import BAD, BUSY, GOOD, HEAD, Cell, Fit, Line, Piece, Size, age, columns, facts, truth
 from sluicegate.cli.view import Detail, EventView, PodView, RevisionView, Row
 
 SPARE = ("NODE", "AGE", "MODEL", "RESTARTS", "WEIGHT")
@@ -36,38 +37,60 @@ def table(rows: Sequence[Row], now: datetime, *, namespaces: bool, wide: bool) -
     )
 
 
-def detail(view: Detail, now: datetime, *, wide: bool = False, width: int | None = None) -> Iterator[Line]:
+def detail(view: Detail, now: datetime, *, wide: bool = False, size: Size | None = None) -> Iterator[Line]:
     """One ModelDeployment: what it is, what it waits for, how far its rollout is, its revisions and pods, what happened.
 
     Args:
         view: It.
         now: For ages.
         wide: With all conditions.
-        width: Of the terminal; None lets lines be as long as they are.
+        size: Of the terminal; None lets lines be as long and as many as they are. One too low is given less and less of
+            what tells least.
     """
+    lines: list[Line] = []
+    for less in Less:
+        lines = list(_detail(view, now, size.width if size is not None else None, less, wide))
+        if size is None or size.height is None or len(lines) <= size.height:
+            break
+    yield from lines
+
+
+class Less(IntEnum):
+    """What a low terminal does without, each with what is before it."""
+
+    NOTHING = 0
+    EVENTS = 1
+    ADDRESSES = 2
+    BLANKS = 3
+    FAR_STEPS = 4
+
+
+def _detail(view: Detail, now: datetime, width: int | None, less: Less, wide: bool) -> Iterator[Line]:
     fit = Fit(width, SPARE) if width is not None else None
-    yield from _header(view, now, width)
+    sections: list[Iterable[Line]] = [_header(view, now, width, less)]
     if view.progress is not None:
-        yield from progress_layout.sections(view.progress, now, width)
-    yield []
-    yield from _tree(view.revisions, now, fit)
+        sections += progress_layout.sections(view.progress, now, width, near=less >= Less.FAR_STEPS)
+    sections.append(_tree(view.revisions, now, fit))
     if wide:
-        yield []
-        titles = ["CONDITION", "STATUS", "REASON", "GENERATION", "MESSAGE"]
-        yield from columns(
-            titles,
-            [
-                [each.type, each.status, each.reason, str(each.observed_generation or "-"), each.message]
-                for each in view.conditions
-            ],
-            fit,
-        )
-    if view.events:
-        yield []
-        yield from columns(["AGE", "EVENT", "ABOUT", "MESSAGE"], [_event(each, now) for each in view.events], fit)
+        sections.append(_conditions(view, fit))
+    if view.events and less < Less.EVENTS:
+        events = [_event(each, now) for each in view.events]
+        sections.append(columns(["AGE", "EVENT", "ABOUT", "MESSAGE"], events, fit))
+    for number, section in enumerate(sections):
+        if number and less < Less.BLANKS:
+            yield []
+        yield from section
 
 
-def _header(view: Detail, now: datetime, width: int | None) -> Iterator[Line]:
+def _conditions(view: Detail, fit: Fit | None) -> Iterator[Line]:
+    rows = [
+        [each.type, each.status, each.reason, str(each.observed_generation or "-"), each.message]
+        for each in view.conditions
+    ]
+    return columns(["CONDITION", "STATUS", "REASON", "GENERATION", "MESSAGE"], rows, fit)
+
+
+def _header(view: Detail, now: datetime, width: int | None, less: Less) -> Iterator[Line]:
     row = view.row
     told: list[tuple[str, Line]] = [
         ("Name", [Piece(f"{row.namespace}/{row.name}", HEAD)]),
@@ -91,7 +114,8 @@ def _header(view: Detail, now: datetime, width: int | None) -> Iterator[Line]:
         since = f" for {age(view.rollout_since, now)}" if view.rollout_since else ""
         told.append(("Rollout", [Piece(f"{view.rollout}{since}", BUSY)]))
     told += [("Waits for", [Piece(each, BUSY if row.ready != "False" else BAD)]) for each in view.waits]
-    yield from facts(told, width)
+    left_out = ("Available", "Model", "URL", "Address") if less >= Less.ADDRESSES else ()
+    yield from facts([each for each in told if each[0] not in left_out], width)
 
 
 def _tree(revisions: Sequence[RevisionView], now: datetime, fit: Fit | None) -> Iterator[Line]:

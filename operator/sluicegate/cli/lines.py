@@ -25,6 +25,14 @@ Line = list[Piece]
 Cell = Piece | str | None
 
 
+class Size(NamedTuple):
+    """Of a terminal."""
+
+    width: int
+    height: int | None = None
+    """None where what is printed may be scrolled."""
+
+
 class Fit(NamedTuple):
     """A width, and the titles of the columns that go first where there is too little of it."""
 

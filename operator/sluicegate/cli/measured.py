@@ -6,6 +6,7 @@ who may not sees what status has.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +26,8 @@ VALUE, LIMIT, SAMPLES, OUTCOME, SHARE = (
     "sluicegate_rollout_requests_share",
 )
 PORT = 8080
+PATIENCE = 5.0
+"""Seconds to wait for them: what status has is shown without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,13 @@ class Source:
 
     async def look(self) -> Look:
         """Asks every operator pod that can be seen; the first that has values answers."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._look()
+        except TimeoutError:
+            return Look(why_not=f"the operator's metrics do not come within {PATIENCE:.0f}s")
+
+    async def _look(self) -> Look:
         try:
             pods = await self._pods()
         except Forbidden as error:

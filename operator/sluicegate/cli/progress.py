@@ -36,6 +36,8 @@ class MetricView:
     kind: str
     """Its type, which says what its figures are."""
     reading: Reading
+    decides: bool = True
+    """Whether the rollout goes by it; a dry run only shows what it comes to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _metrics(resource: ModelDeployment, measured: Measured, verdict: RolloutVerd
     found = []
     for metric in analysis.metrics if analysis is not None else ():
         reading = measured.metrics.get(metric.name) or _told(metric, verdict)
-        found.append(MetricView(metric.name, metric.type, reading))
+        found.append(MetricView(metric.name, metric.type, reading, not metric.dry_run))
     return tuple(found)
 
 

@@ -44,13 +44,18 @@ def header(view: ProgressView, now: datetime, known: Iterable[str] = ()) -> list
     return told
 
 
-def sections(view: ProgressView, now: datetime, width: int | None) -> Iterator[Line]:
-    """The steps, then the metrics, a blank line before each."""
-    yield []
+def sections(view: ProgressView, now: datetime, width: int | None, *, near: bool = False) -> Iterator[Iterable[Line]]:
+    """The steps, with `near` only those beside the current one, and the metrics."""
     rows = [_step(number, each, view, now) for number, each in enumerate(view.steps)]
-    yield from columns(["STEP", "WEIGHT", "DOES"], rows, Fit(width) if width is not None else None)
+    here = next((number for number, each in enumerate(view.steps) if each.state in ("Now", "Failed")), 0)
+    shown = rows[max(0, here - 1) : here + 2] if near else rows
+    yield columns(["STEP", "WEIGHT", "DOES"], shown, Fit(width) if width is not None else None)
+    if view.metrics or view.not_live:
+        yield _metrics(view, width)
+
+
+def _metrics(view: ProgressView, width: int | None) -> Iterator[Line]:
     if view.metrics:
-        yield []
         titles = ["METRIC", "OUTCOME", "VALUE", "STABLE", "LIMIT", "SAMPLES"]
         cells = [_metric(each) for each in view.metrics]
         yield from columns(titles, cells, Fit(width, SPARE) if width is not None else None)
@@ -81,11 +86,12 @@ def _step(number: int, step: StepView, view: ProgressView, now: datetime) -> lis
 
 def _metric(metric: MetricView) -> list[Cell]:
     reading: Reading = metric.reading
+    outcome = OUTCOMES.get(reading.outcome or "", "") if metric.decides else DIM
     value, stable, limit = (figure(metric.kind, each) for each in (reading.value, reading.stable, reading.limit))
     return [
         metric.name,
-        Piece(reading.outcome or "-", OUTCOMES.get(reading.outcome or "", "")),
-        Piece(value, BAD if reading.outcome == "Failed" else ""),
+        Piece((reading.outcome or "-") + ("" if metric.decides else " (dry run)"), outcome),
+        Piece(value, BAD if reading.outcome == "Failed" and metric.decides else ""),
         stable,
         limit,
         f"{reading.samples}" if reading.samples is not None else None,

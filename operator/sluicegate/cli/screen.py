@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sluicegate.cli.lines import Line, plain
+from sluicegate.cli.lines import Line, Size, plain
 
-Draw = Callable[[datetime, int | None], Iterable[Line]]
-"""Makes the lines as of a moment, for a terminal of some width; None is no terminal."""
+Draw = Callable[[datetime, Size | None], Iterable[Line]]
+"""Makes the lines as of a moment, for a terminal of some size; None is no terminal."""
 
 
 class Screen(Protocol):
@@ -36,7 +36,7 @@ def show(draw: Draw) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, emoji=False, markup=False)
-    console.print(_text(draw(now, console.width)), soft_wrap=True, end="")
+    console.print(_text(draw(now, Size(console.width))), soft_wrap=True, end="")
 
 
 def live() -> AbstractContextManager[Screen]:
@@ -62,13 +62,13 @@ class _Live:
 
         console = Console(highlight=False, emoji=False, markup=False)
         self._console = console
-        self._draw: Draw = lambda now, width: ()
+        self._draw: Draw = lambda now, size: ()
         self._live = Live(
             console=console, get_renderable=self._picture, refresh_per_second=1, vertical_overflow="ellipsis"
         )
 
     def _picture(self) -> Any:
-        return _text(self._draw(datetime.now(UTC), self._console.width))
+        return _text(self._draw(datetime.now(UTC), Size(*self._console.size)))
 
     def __enter__(self) -> _Live:
         self._live.start()

@@ -292,6 +292,8 @@ def _state(raw: Raw, ready: bool, deleting: bool) -> str:
             return str(ended.get("reason") or "Error")
         if "running" in state and each.get("name") == names.FETCH_CONTAINER:
             return "Fetching"
+        if "running" in state and each.get("name") == names.INSTALL_CONTAINER:
+            return "Installing"
         if "running" in state and each.get("name") == names.MODEL_CONTAINER:
             return "NotReady" if each.get("started") else "Loading"
     scheduled: Raw = next((each for each in status.get("conditions") or () if each.get("type") == "PodScheduled"), {})

@@ -27,7 +27,7 @@ _SECRET = re.compile(
     r"""(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) (["']?\s*[=:]\s*) (?:(?:bearer|basic)\s+)?
     (?:"[^"]*"|'[^']*'|\S+) | \b(bearer) (\s+) [\w.~+/=-]{8,}"""
 )
-_USERINFO = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/\s]+@")
+_USERINFO = re.compile(r"(?i)(?<![a-z0-9+.-])(?!(?:wasbs?|abfss?)://[a-z0-9$-]+@)([a-z][a-z0-9+.-]*://)[^/\s]+@")
 _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
 _NEVER_FITS = re.compile(r"0/\d+ nodes are available: \d+ Preemption is not helpful for scheduling\.?\s*")
 _LACKING = "this image does not have what the model asks for"

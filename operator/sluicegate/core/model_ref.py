@@ -81,7 +81,7 @@ class RunArtifact:
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """`mlflow-artifacts:/`, `s3://` or `gs://`: artifacts by their address.
+    """`mlflow-artifacts:/`, `s3://`, `gs://`, Azure's or `https://`: artifacts by their address.
 
     Nothing has to be asked; what fetches `mlflow-artifacts:/` still talks to the tracking server of the
     model's registry.

@@ -49,7 +49,8 @@ __all__ = [
 FORMS: Final = (
     "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, "
     "models:/MODEL-ID, runs:/RUN-ID/PATH, "
-    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, pvc://CLAIM/PATH, or image:///PATH"
+    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, wasbs:// or abfss://CONTAINER@ACCOUNT-HOST/PATH, "
+    "https://HOST/PATH, pvc://CLAIM/PATH, or image:///PATH"
 )
 STAGES: Final = ("None", "Staging", "Production", "Archived")
 MAX_LENGTH: Final = 1024
@@ -65,9 +66,11 @@ _RESERVED_ALIAS: Final = re.compile(r"[vV]\d+")
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][\w-]{0,255}", re.ASCII)
 _MODEL_ID: Final = re.compile(r"m-[\w-]{1,253}", re.ASCII)
 _CLAIM: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-_NOT_YET: Final = frozenset(
-    {"wasb", "wasbs", "abfs", "abfss", "http", "https", "dbfs", "hdfs", "ftp", "sftp", "r2", "b2", "uc"}
-)
+_NOT_YET: Final = frozenset({"dbfs", "hdfs", "ftp", "sftp", "r2", "b2", "uc"})
+_AZURE: Final = frozenset({"wasb", "wasbs", "abfs", "abfss"})
+_AZURE_PLACE: Final = re.compile(r"[a-z0-9$-]+@[A-Za-z0-9.-]+")
+_WEB: Final = frozenset({"http", "https"})
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?")
 
 
 class InvalidModelUri(ValueError):
@@ -99,7 +102,7 @@ def parse(uri: str) -> ModelRef:
             return _models(uri, rest)
         case "runs":
             return _runs(uri, rest)
-        case "mlflow-artifacts" | "s3" | "gs":
+        case "mlflow-artifacts" | "s3" | "gs" | "az" | "wasb" | "wasbs" | "abfs" | "abfss" | "http" | "https":
             return _artifacts(uri, scheme, rest)
         case "pvc":
             return _volume(uri, rest)
@@ -123,6 +126,8 @@ def without_userinfo(uri: str) -> str:
     head, separator, rest = uri.partition("://")
     if not separator:
         return uri.partition("?")[0]
+    if head.lower() in _AZURE and _AZURE_PLACE.fullmatch(rest.partition("/")[0]):
+        return uri.partition("?")[0]  # what stands before the @ is the container
     return f"{head}://{rest.rpartition('@')[2]}".partition("?")[0]
 
 
@@ -215,9 +220,15 @@ def _runs(uri: str, rest: str) -> ModelRef:
 
 def _artifacts(uri: str, scheme: str, rest: str) -> ModelRef:
     authority, _, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", rest[1:])
+    if scheme in _AZURE and not _AZURE_PLACE.fullmatch(authority):
+        raise _invalid(
+            uri, f"after {scheme}:// CONTAINER@ACCOUNT.blob.core.windows.net must follow, or that of dfs for abfss"
+        )
     if scheme != "mlflow-artifacts" and not authority:
-        raise _invalid(uri, f"the bucket after {scheme}:// is missing")
-    if "@" in authority:
+        raise _invalid(uri, f"the {'host' if scheme in _WEB else 'bucket'} after {scheme}:// is missing")
+    if scheme in _WEB and "@" not in authority and not _HOST.fullmatch(authority):
+        raise _invalid(uri, f"a host name must follow {scheme}://")
+    if "@" in authority and scheme not in _AZURE:
         raise _invalid(uri, "credentials do not belong in a URI; put them in a Secret")
     if "?" in rest or "#" in rest:
         raise _invalid(uri, "it holds ? or #, which no artifact store keeps")

@@ -45,7 +45,7 @@ class ResolvedModel:
 
     Attributes:
         uri: The URI that was resolved, in its canonical form.
-        source: Where pods get the artifacts: `mlflow-artifacts:`, `s3://` or `gs://`; `pvc://` and
+        source: Where pods get the artifacts: `mlflow-artifacts:`, `s3://` and the like; `pvc://` and
         `image://` unchanged. name: The registered model's name; None where no registered model is involved.
         version: Its version.
         run_id: The run that made the model, where known.
@@ -127,6 +127,15 @@ def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFail
         "not be read by the operator. Create it with MLFLOW_TRACKING_USERNAME and "
         "MLFLOW_TRACKING_PASSWORD, or "
         "MLFLOW_TRACKING_TOKEN, and let the operator get it by a Role in that namespace.",
+    )
+
+
+def webhook_secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFailure:
+    """The failure for a webhook secret that does not exist (or may not be read)."""
+    return ResolutionFailure(
+        ResolutionReason.SECRET_NOT_FOUND,
+        f'The Secret "{name}" in namespace "{namespace}", which the webhooks of registry "{registry}" are signed with, does not exist '
+        'or may not be read by the operator. Create it with a key "secret".',
     )
 
 

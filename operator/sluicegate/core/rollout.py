@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -36,7 +37,12 @@ def steps_of(snapshot: Snapshot) -> tuple[Step, ...]:
 
 def steps_hash(snapshot: Snapshot) -> str:
     """Names the steps that an index belongs to."""
-    return hashlib.sha256(msgspec.json.encode(steps_of(snapshot), order="sorted")).hexdigest()[:10]
+    return _hash(steps_of(snapshot))
+
+
+@lru_cache(maxsize=1024)
+def _hash(steps: tuple[Step, ...]) -> str:
+    return hashlib.sha256(msgspec.json.encode(steps, order="sorted")).hexdigest()[:10]
 
 
 def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:
@@ -157,21 +163,25 @@ def _resumed(snapshot: Snapshot, state: RolloutStatus, target: str) -> RolloutSt
 
 def _entered(snapshot: Snapshot, state: RolloutStatus, index: int) -> RolloutStatus:
     """The state at the beginning of a step, or behind the last one."""
-    through = index >= len(steps_of(snapshot))
-    wanted = share.after(steps_of(snapshot)[: index + 1])
-    return RolloutStatus(
-        phase="Promoting" if through else "Scaling",
+    wanted, through = share.after(steps_of(snapshot)[: index + 1]), index >= len(steps_of(snapshot))
+    entered = RolloutStatus(
+        phase="Scaling",
         target=state.target,
         started_at=state.started_at,
         step_index=index,
         step_hash=steps_hash(snapshot),
         step_started_at=text(snapshot.now),
         weight=100 if through else wanted.weight,
-        reason="Promoting" if through else "WaitingForPods",
-        message="All steps are behind: it takes over once it has the pods for all requests."
-        if through
-        else f"Pods are started for {words(wanted)} first.",
+        reason="WaitingForPods",
+        message=f"Pods are started for {words(wanted)} first.",
     )
+    return promoting(entered) if through else entered
+
+
+def promoting(state: RolloutStatus) -> RolloutStatus:
+    """The state of a target that is behind its steps, or needs none any more."""
+    words_ = "All steps are behind: it takes over once it has the pods for all requests."
+    return _phase(state, "Promoting", "Promoting", words_)
 
 
 def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutStatus:

@@ -70,9 +70,9 @@ def _listener(gateway: GatewayFacts) -> tuple[str, str]:
 
 def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
     """The weight of the canary (or of a target in steps) as accepted, for the printer column."""
-    if plan.lineup.beside is None:
+    if plan.lineup.sharing is None:
         return None
-    weight = _accepted(snapshot, plan, plan.lineup.beside)
+    weight = _accepted(snapshot, plan, plan.lineup.sharing)
     return f"{'' if snapshot.routed else '~'}{weight or 0}%"
 
 
@@ -221,18 +221,26 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: problems.Judgement) -> R
     if taken_back is not None and not wanted_all_the_same and failed.failed(snapshot, snapshot.target.revision):
         return rollout.unspent(snapshot, taken_back)
     if plan.target is not None:
-        through = rollout.state_of(snapshot, plan.target)
-        if through is not None and snapshot.resource.spec.rollout.steps and not snapshot.resource.spec.paused:
-            return through
-        started = _text(started_at(snapshot, plan.target))
-        stuck = judgement.target is not None and not judgement.target.lacks_room
-        phase = "Paused" if snapshot.resource.spec.paused else "Failed" if stuck else "Waiting"
-        return RolloutStatus(phase=phase, target=plan.target, started_at=started)
+        return _whole(snapshot, plan.target, judgement)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase="Shifting")
     if judgement.target is not None and (given_up := snapshot.target.revision) in _roles(plan, Role.FAILED):
         return RolloutStatus(phase="Failed", target=given_up)  # without a start: a retry has its whole time
     return RolloutStatus(phase="Idle")
+
+
+def _whole(snapshot: Snapshot, target: str, judgement: problems.Judgement) -> RolloutStatus:
+    """The state of a target that takes over whole; one that had begun by steps is known by its step as long as it is not through."""
+    before, steps_there = rollout.state_of(snapshot, target), bool(snapshot.resource.spec.rollout.steps)
+    if before is not None and steps_there and not snapshot.resource.spec.paused:
+        return rollout.promoting(before)
+    stuck = judgement.target is not None and not judgement.target.lacks_room
+    phase = "Paused" if snapshot.resource.spec.paused else "Failed" if stuck else "Waiting"
+    if before is not None:
+        return RolloutStatus(
+            phase, target, before.started_at, before.step_index, before.step_hash, before.step_started_at
+        )
+    return RolloutStatus(phase=phase, target=target, started_at=_text(started_at(snapshot, target)))
 
 
 def _roles(plan: Plan, role: Role) -> set[str]:

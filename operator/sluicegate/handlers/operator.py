@@ -98,7 +98,8 @@ class Operator:
             Servers(client, settings, self._prometheus),
             lambda subject: PodPairs(subject, self.caches.pods_of, self._answers),
         )
-        self._analyst = Analyst(self.resources, measured, self._wake)
+        self._clock = SteadyClock(time.monotonic)
+        self._analyst = Analyst(self.resources, measured, self._wake, self._clock.now)
         self._events = EventRecorder(client, "sluicegate.dev/operator", socket.gethostname(), time.monotonic)
         self._watchdog = Watchdog(client, self.resources, settings.namespace, settings.resync)
         registries = Registries(client, settings)
@@ -118,7 +119,6 @@ class Operator:
             notifier=self._notifier,
         )
         self._events.busy = lambda: self.queue.depth > 0
-        self._clock = SteadyClock(time.monotonic)
         self._reconciler = Reconciler(parts, self.queue, self._clock.now)
         self.webhooks = Webhooks(registries, self._follower.look, lambda: self._started, metrics.on_webhook)
         self._started = False

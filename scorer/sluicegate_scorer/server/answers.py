@@ -109,7 +109,7 @@ class Answers:
         asked = parse_qs(query.decode("latin-1"))
         self._go_on(now, asked.get("keep", [""])[0])
         started, _, number = asked.get("since", [""])[0].partition("-")
-        first = int(number) if started == self._started and number.isdecimal() else 0
+        first = int(number) if started == self._started and number.isdecimal() and len(number) < 20 else 0
         lines: list[bytes] = []
         size, behind = 0, self._next
         for each in self._kept:

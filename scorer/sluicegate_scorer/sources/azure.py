@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -102,7 +103,13 @@ class _Identity(httpx.Auth):
                 try:
                     found = self._credential.get_token(_SCOPE)
                 except ClientAuthenticationError as error:
-                    raise ScorerError(f"no Azure credentials ({one_line(str(error), 160)}); {_CREDENTIALS}") from error
+                    told = re.search(r"AADSTS\d+:[^.]*", str(error))  # else there was nobody to ask
+                    why = (
+                        f"Azure refused the identity ({one_line(told[0], 160)})"
+                        if told
+                        else "no Azure credentials and no identity of the pod"
+                    )
+                    raise ScorerError(f"{why}; {_CREDENTIALS}") from error
                 self._token, self._until = found.token, float(found.expires_on)
         request.headers["x-ms-version"] = _VERSION
         request.headers["Authorization"] = f"Bearer {self._token}"
@@ -184,12 +191,20 @@ class AzureSource:
         if token:
             return cls(found, _Signature(token))
         try:
-            from azure.identity import DefaultAzureCredential
+            from azure.identity import (
+                ChainedTokenCredential,
+                EnvironmentCredential,
+                ManagedIdentityCredential,
+                WorkloadIdentityCredential,
+            )
         except ImportError as error:
             raise ScorerError(
                 f"no credentials for {redact(found.endpoint)}; {_CREDENTIALS} (pip install azure-identity)"
             ) from error
-        return cls(found, _Identity(DefaultAzureCredential()))
+        chain: list[Any] = [EnvironmentCredential()]
+        if env("AZURE_FEDERATED_TOKEN_FILE"):
+            chain.append(WorkloadIdentityCredential())
+        return cls(found, _Identity(ChainedTokenCredential(*chain, ManagedIdentityCredential())))
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
         """All blobs under the path, page by page; `folder` is always the root."""

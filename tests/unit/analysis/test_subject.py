@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.core import observe
@@ -49,6 +50,31 @@ def test_nor_is_what_has_no_analysis_no_accepted_step_or_nothing_to_take_over() 
     assert subject_of(resource(None, {"window": "1m"})) is None
     assert subject_of(resource({"phase": "Shifting", "target": "new"}, {"window": "1m"})) is None
     assert subject_of(resource({**HOLDING, "target": "old"}, {"window": "1m"})) is None
+
+
+@pytest.mark.parametrize(
+    ("steps", "index", "judged"),
+    [
+        ([{"mirror": {}}, {"weight": 5}], 0, ["errors", "same"]),
+        ([{"mirror": {}}, {"weight": 5}], 1, ["errors", "same"]),
+        ([{"mirror": {}}, {"weight": 5, "mirror": {"percent": 0}}], 1, ["errors"]),
+        ([{"weight": 5}, {"mirror": {}}], 0, ["errors"]),
+    ],
+)
+def test_answers_are_compared_only_while_requests_are_copied(
+    steps: list[dict[str, Any]], index: int, judged: list[str]
+) -> None:
+    metrics = [
+        {"name": "errors", "type": "ErrorRate", "limit": 0.1},
+        {"name": "same", "type": "Disagreement", "limit": 0.1, "tolerance": 2},
+    ]
+    given = resource({**HOLDING, "stepIndex": index}, {"metrics": metrics})
+    raw = msgspec.to_builtins(given)
+    raw["spec"]["rollout"]["steps"] = steps
+    found = subject_of(decode(raw))
+    assert found is not None
+    assert [each.name for each in found.spec.metrics] == judged
+    assert (found.paired, found.tolerances) == ("same" in judged, {0.0, 2.0} if "same" in judged else {0.0})
 
 
 def test_placeholders() -> None:

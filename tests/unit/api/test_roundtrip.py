@@ -12,7 +12,20 @@ from sluicegate.api.resource import InvalidResource, decode
 from sluicegate.api.schema import schema_of
 from sluicegate.api.spec import MODEL_URI_PATTERN, ModelDeploymentSpec
 
-URIS = st.sampled_from(["models:/a@b", "models:/a/3", "models:/m-1", "runs:/r/p", "s3://b/p", "pvc://c/d", "gs://b/x"])
+URIS = st.sampled_from(
+    [
+        "models:/a@b",
+        "models:/a/3",
+        "models:/m-1",
+        "runs:/r/p",
+        "s3://b/p",
+        "pvc://c/d",
+        "gs://b/x",
+        "az://c/x",
+        "wasbs://c@a.blob.x/y",
+        "https://h/x.zip",
+    ]
+)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -16,7 +16,7 @@ STEPS: list[dict[str, Any]] = [
 METRICS: list[dict[str, Any]] = [
     {"name": "errors", "type": "ErrorRate", "limit": 0.01},
     {"name": "latency", "type": "LatencyP95", "ratio": 1.2},
-    {"name": "drift", "type": "Drift", "limit": 0.2},
+    {"name": "drift", "type": "Drift", "limit": 0.2, "dryRun": True},
 ]
 HOLDING: dict[str, Any] = {
     "phase": "Holding",

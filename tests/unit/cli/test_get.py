@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sluicegate.cli import completion, screen, view
 from sluicegate.cli.get import Picture, Scope, picture
-from sluicegate.cli.lines import age, plain
+from sluicegate.cli.lines import Size, age, plain
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD
 
 NOW = datetime(2026, 3, 1, 12, 30, 0, tzinfo=UTC)
@@ -199,7 +199,7 @@ def test_one_resource_with_its_revisions_pods_and_events() -> None:
 def test_the_table_has_each_column_in_each_line() -> None:
     text = plain(_shown(Scope(None, "shop"), _fresh(), RESOURCE).lines(NOW))
     assert text == TABLE
-    narrow = plain(_shown(Scope(None, "shop"), _fresh(), RESOURCE).lines(NOW, 80)).splitlines()
+    narrow = plain(_shown(Scope(None, "shop"), _fresh(), RESOURCE).lines(NOW, Size(80))).splitlines()
     assert max(map(len, narrow)) <= 80
     assert narrow[1].endswith("…")
     wide = plain(_shown(Scope(None, None, wide=True), RESOURCE).lines(NOW)).splitlines()
@@ -225,6 +225,7 @@ def test_a_resource_that_is_gone_has_no_picture() -> None:
         ({"phase": "Pending"}, "Pending"),
         ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}, "Unschedulable"),
         ({"initContainerStatuses": [{"name": "fetch", "state": {"running": {}}}]}, "Fetching"),
+        ({"initContainerStatuses": [{"name": "install", "state": {"running": {}}}]}, "Installing"),
         ({"containerStatuses": [{"name": "model", "started": False, "state": {"running": {}}}]}, "Loading"),
         ({"containerStatuses": [{"name": "model", "started": True, "state": {"running": {}}}]}, "NotReady"),
         ({"containerStatuses": [{"name": "model", "state": {"waiting": {"reason": "ErrImagePull"}}}]}, "ErrImagePull"),
@@ -292,6 +293,8 @@ def test_an_unreadable_resource_does_not_hide_the_others(capsys: pytest.CaptureF
     ("words", "answer"),
     [
         (["ge"], ["get", ":4"]),
+        (["promo"], ["promote", ":4"]),
+        (["promote", "--f"], ["--full", ":4"]),
         (["get", "--o"], ["--output", ":4"]),
         (["get", "-o", "j"], ["json", ":4"]),
         (["diff", "-f", ""], [":0"]),

@@ -11,7 +11,7 @@ from sluicegate.api.resource import decode
 from sluicegate.api.rollout import Step
 from sluicegate.cli import measured, progress, steps
 from sluicegate.cli.get import Picture, Scope, measures, picture
-from sluicegate.cli.lines import Piece, plain, wrapped
+from sluicegate.cli.lines import Piece, Size, plain, wrapped
 from sluicegate.cli.measured import Look, Reading
 from sluicegate.cli.progress import AS_USUAL, Typed
 from sluicegate.cli.progress_layout import figure
@@ -67,7 +67,7 @@ STEP   WEIGHT   DOES
 METRIC    OUTCOME        VALUE    STABLE   LIMIT   SAMPLES
 errors    Passed         0.31%    0.1%     1%      512
 latency   Inconclusive   81.2ms   -        -       12
-drift     -              -        -        0.2     -
+drift     - (dry run)    -        -        0.2     -
 
 REVISION              STATE    MODEL     WEIGHT   ACCEPTED   MEASURED   READY   RESTARTS   AGE   NODE
 churn-nqrstvwxz2 #8   Target   churn/8   25%      25%        24.6%      2/2     -          -     -
@@ -100,10 +100,10 @@ STEP   WEIGHT   DOES
   4    50%      copies of 10%, hold 10m
        100%     take over
 
-METRIC    OUTCOME   VALUE   STABLE   LIMIT   SAMPLES
-errors    Passed    0.2%    0.1%     1%      420
-latency   -         -       -        -       -
-drift     -         -       -        0.2     -
+METRIC    OUTCOME       VALUE   STABLE   LIMIT   SAMPLES
+errors    Passed        0.2%    0.1%     1%      420
+latency   -             -       -        -       -
+drift     - (dry run)   -       -        0.2     -
 Not live, but what status has: it needs the right to get
   pods/proxy in namespace sluicegate-system (forbidden).
 
@@ -126,10 +126,10 @@ STEP   WEIGHT   DOES
   4    50%      copies of 10%, hold 10m
        100%     take over
 
-METRIC    OUTCOME   VALUE   STABLE   LIMIT   SAMPLES
-errors    Failed    9%      0.1%     1%      300
-latency   -         -       -        -       -
-drift     -         -       -        0.2     -
+METRIC    OUTCOME       VALUE   STABLE   LIMIT   SAMPLES
+errors    Failed        9%      0.1%     1%      300
+latency   -             -       -        -       -
+drift     - (dry run)   -       -        0.2     -
 """
 
 
@@ -144,7 +144,7 @@ def test_a_step_that_holds_with_live_values() -> None:
 
 
 def test_a_pause_on_a_narrow_terminal_without_live_values() -> None:
-    assert plain(_shown(raw(PAUSED), REFUSED, Typed(where=" -n shop")).lines(NOW, 58)) == NARROW
+    assert plain(_shown(raw(PAUSED), REFUSED, Typed(where=" -n shop")).lines(NOW, Size(58))) == NARROW
 
 
 def test_a_rollout_that_was_taken_back_says_what_decided() -> None:
@@ -173,11 +173,21 @@ def test_it_has_no_clock() -> None:
 @pytest.mark.parametrize("rollout", [HOLDING, PAUSED, ROLLED_BACK])
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(width: int, rollout: dict[str, Any]) -> None:
     resource = raw(rollout)
-    text = plain(_shown(resource, REFUSED).lines(NOW, width))
+    text = plain(_shown(resource, REFUSED).lines(NOW, Size(width)))
     assert max(map(len, text.splitlines())) <= width
     live = "pods/proxy in namespace sluicegate-system" if rollout is not ROLLED_BACK else "RolledBack"
     for sentence in (live, str(rollout["verdict"]["message"])):
         assert "".join(sentence.split()) in "".join(text.split())
+
+
+@pytest.mark.parametrize("height", [16, 18, 20, 22, 24, 26, 28, 30, 40])
+def test_a_low_terminal_shows_less_but_always_where_it_is_and_who_serves(height: int) -> None:
+    text = plain(_shown(raw(HOLDING)).lines(NOW, Size(100, height)))
+    assert height < 20 or len(text.splitlines()) <= height
+    for words in ("Holding at step 2 of 4", "▶ 2", "latency", f"churn-{NEXT} #8", f"churn-{STABLE} #7"):
+        assert words in text
+    assert ("http://churn.shop.svc" in text) == (height >= 29)
+    assert ("  4    50%" in text) == (height >= 21)
 
 
 @given(st.text("ab é", max_size=80), st.integers(1, 60), st.integers(0, 30))

@@ -49,7 +49,7 @@ def shown(world: World) -> str:
     found = progress.progress(known(world).resource, Look())
     assert found is not None
     lines = [[*value] for _, value in header(found, world.now)]
-    return plain([*lines, *sections(found, world.now, None)])
+    return plain([*lines, *(line for each in sections(found, world.now, None) for line in each)])
 
 
 def test_a_person_goes_through_a_rollout_by_promote_alone() -> None:

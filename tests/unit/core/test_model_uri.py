@@ -55,6 +55,13 @@ from sluicegate.core.resolution import (
         ("mlflow-artifacts://h:5000/x", Artifacts("mlflow-artifacts://h:5000/x", "mlflow-artifacts")),
         ("S3://bucket/x", Artifacts("s3://bucket/x", "s3")),
         ("gs://bucket/x@y", Artifacts("gs://bucket/x@y", "gs")),
+        ("az://models/x", Artifacts("az://models/x", "az")),
+        (
+            "wasbs://c@a.blob.core.windows.net/x",
+            Artifacts("wasbs://c@a.blob.core.windows.net/x", "wasbs"),
+        ),
+        ("abfss://c@a.dfs.core.windows.net/x", Artifacts("abfss://c@a.dfs.core.windows.net/x", "abfss")),
+        ("HTTPS://host:8443/x.zip", Artifacts("https://host:8443/x.zip", "https")),
         ("pvc://models/a/b/", Volume("models", "a/b")),
         ("pvc://models", Volume("models", "")),
         ("image:///opt//model/", Baked("/opt/model")),
@@ -105,10 +112,16 @@ def test_forms(uri: str, ref: ModelRef) -> None:
         ("image://opt/model", "absolute"),
         ("image:////", "path is missing"),
         ("file:///tmp/x", "means nothing to a pod"),
-        ("wasbs://c@a.blob.core.windows.net/x", "not supported yet"),
-        ("abfss://c@a/x", "not supported yet"),
-        ("https://user:hunter2@host/x?sig=hunter2", "not supported yet"),
-        ("https://user:hun/ter2@host/x", "not supported yet"),
+        ("wasbs://a.blob.core.windows.net/x", "CONTAINER@ACCOUNT"),
+        ("wasbs://c:hunter2@a.blob.core.windows.net/x", "CONTAINER@ACCOUNT"),
+        ("abfss://c@a.dfs.core.windows.net/", "path is missing"),
+        ("az:///x", "bucket after az:// is missing"),
+        ("https:///x", "host after https:// is missing"),
+        ("https://no host/x", "a host name must follow"),
+        ("https://user:hunter2@host/x?sig=hunter2", "Secret"),
+        ("https://host/x?sig=hunter2", "holds ?"),
+        ("https://user:hun/ter2@host/x", "a host name must follow"),
+        ("dbfs:/x", "not supported yet"),
         ("foo:/x", "unknown"),
         ("models:/iris/3\n", "control character"),
         ("s3://bucket/" + "x" * 1024, "at most 1024"),
@@ -147,6 +160,8 @@ PIECES = st.sampled_from(
         "#",
         "\\",
         "http://",
+        "wasbs://",
+        "c@h",
         "\ud800",
     ]
 )
@@ -183,6 +198,8 @@ def test_every_name_works_in_every_form(name: str, version: int, stage: str, ali
 def test_without_userinfo() -> None:
     assert without_userinfo("http://u:p@h:1/x?token=1") == "http://h:1/x"
     assert without_userinfo("models:/iris@a") == "models:/iris@a"
+    assert without_userinfo("wasbs://c@a.blob/x?sig=1") == "wasbs://c@a.blob/x"
+    assert without_userinfo("wasbs://c:secret@a.blob/x") == "wasbs://a.blob/x"
 
 
 def test_local_resolutions_and_failures() -> None:

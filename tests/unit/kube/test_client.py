@@ -134,3 +134,18 @@ async def test_a_watch_refused_with_410(fake: FakeServer, client: KubeClient) ->
     with pytest.raises(Gone):
         async with client.watch(CONFIG_MAP, resource_version="1"):
             raise AssertionError
+
+
+async def test_a_pod_is_asked_through_the_api_server(fake: FakeServer, client: KubeClient) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("/missing"):
+            return web.Response(status=503, text="dial tcp: refused")
+        return web.Response(body=b"up 1\n\xff", headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    fake.other = answer
+    assert await client.through_pod("system", "sluicegate-0", 8080, "/metrics") == "up 1\n\ufffd"
+    (request,) = fake.requests
+    assert request.method == "GET"
+    assert request.path == "/api/v1/namespaces/system/pods/sluicegate-0:8080/proxy/metrics"
+    with pytest.raises(ServerError):
+        await client.through_pod("system", "sluicegate-0", 8080, "/missing")

@@ -81,7 +81,7 @@ class Here:
         self.resources = Resources(lambda _: None)
         self._versions = 0
         self._began = asyncio.get_running_loop().time()
-        self._scraper = PodScraper(httpx.MockTransport(self._pod))
+        self._scraper = PodScraper(self._pod)
         self._prometheus = Prometheus(httpx.MockTransport(self._ask))
         servers = Servers(cast(KubeClient, None), self.settings, self._prometheus)
         sources = Sources(self.facts, self._scraper, servers, self.pairs)
@@ -107,14 +107,14 @@ class Here:
             if pod.revision == revision
         ]
 
-    async def _pod(self, request: httpx.Request) -> httpx.Response:
-        name = request.url.host.partition(".")[0]
+    async def _pod(self, url: str) -> tuple[int, bytes]:
+        name = httpx.URL(url).host.partition(".")[0]
         self.read[name] += 1
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)
         await asyncio.sleep(0.05 if self.pods[name].answers else 3600)
         self.busy -= 1
-        return httpx.Response(self.pods[name].status, text=self.pods[name].text())
+        return self.pods[name].status, self.pods[name].text().encode()
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:
         assert self.prometheus is not None
@@ -133,13 +133,14 @@ class Here:
 
     def _put(self, name: str, analysis: Any, phase: str, since: float) -> None:
         self._versions += 1
-        rollout = {"phase": phase, "target": "new", "acceptedAt": self.since(since)}
+        rollout = {"phase": phase, "target": "new", "acceptedAt": self.since(since), "stepIndex": 0}
         revisions = [
             {"name": each, "revision": each, "role": role, "weight": 50, "replicas": 1, "readyReplicas": 1}
             for each, role in (("new", "Target"), ("old", "Stable"))
         ]
         metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(self._versions)}
-        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"analysis": analysis}}
+        steps = [{"weight": 50, "mirror": {"percent": 100}}]
+        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"steps": steps, "analysis": analysis}}
         status = {"rollout": rollout, "revisions": revisions}
         self.resources.streamed({"metadata": metadata, "spec": spec, "status": status}, deleted=False)
 

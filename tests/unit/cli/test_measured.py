@@ -1,0 +1,98 @@
+"""Where live values come from, and what is said where they cannot be had."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from sluicegate.cli import measured
+from sluicegate.cli.measured import Measured, Source
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.errors import Forbidden, NotFound, ServerError
+from sluicegate.kube.kinds import Kind
+from sluicegate.kube.wire import Page
+
+PAGE = 'sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="bcdfghjklm"} 75.4\n'
+
+
+def _pod(name: str, phase: str = "Running", **port: Any) -> dict[str, Any]:
+    ports = [{"name": "health", **port}] if port else []
+    return {
+        "metadata": {"name": name, "namespace": "system"},
+        "spec": {"containers": [{"ports": ports}]},
+        "status": {"phase": phase},
+    }
+
+
+class _Cluster(KubeClient):
+    """Answers from a table; nothing is sent."""
+
+    def __init__(self, pods: Any, pages: dict[str, Any]) -> None:
+        self.pods, self.pages = pods, pages
+        self.asked: list[str] = []
+
+    async def list(self, kind: Kind, namespace: str | None = None, *_: Any, **__: Any) -> Page:
+        found = self.pods(namespace) if callable(self.pods) else self.pods
+        if isinstance(found, Exception):
+            raise found
+        return Page(tuple(msgspec.Raw(msgspec.json.encode(each)) for each in found), "1")
+
+    async def through_pod(self, namespace: str, name: str, port: int, path: str) -> str:
+        self.asked.append(f"{namespace}/{name}:{port}{path}")
+        answer = self.pages[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
+
+
+def _refused(words: str = "no") -> Forbidden:
+    return Forbidden(403, "Forbidden", words)
+
+
+async def test_the_one_that_leads_answers() -> None:
+    pods = [
+        _pod("ended", "Succeeded"),
+        _pod("away", containerPort=9),
+        _pod("standby"),
+        _pod("leader", containerPort=81),
+    ]
+    cluster = _Cluster(pods, {"away": ServerError(503, "", "dial"), "standby": "up 1\n", "leader": PAGE})
+    found = await Source(cluster, "shop", "churn").look()
+    assert found.measured == Measured({}, {"bcdfghjklm": 75.4})
+    assert cluster.asked == ["system/away:9/metrics", "system/standby:8080/metrics", "system/leader:81/metrics"]
+
+
+async def test_who_may_not_list_everywhere_looks_where_the_operator_usually_is() -> None:
+    cluster = _Cluster(lambda where: _refused() if where is None else [_pod("leader")], {"leader": PAGE})
+    assert (await Source(cluster, "shop", "churn").look()).measured is not None
+
+
+@pytest.mark.parametrize(
+    ("pods", "page", "words"),
+    [
+        (_refused("guest cannot list"), None, "may not be listed (guest cannot list)"),
+        (NotFound(404, "", "gone"), None, "cannot be listed"),
+        ([], None, "no pod of the operator"),
+        (
+            [_pod("leader")],
+            _refused("guest cannot get"),
+            "right to get pods/proxy in namespace system (guest cannot get)",
+        ),
+        ([_pod("leader")], ServerError(503, "", "dial"), "the metrics of pod system/leader cannot be read"),
+        ([_pod("leader")], "up 1\n", "the operator measures nothing of it now"),
+    ],
+)
+async def test_what_keeps_them_away_is_said(pods: Any, page: Any, words: str) -> None:
+    found = await Source(_Cluster(pods, {"leader": page}), "shop", "churn").look()
+    assert found.measured is None
+    assert words in str(found.why_not)
+
+
+async def test_nobody_waits_long_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(_Cluster):
+        async def through_pod(self, *_: Any) -> str:
+            return str(await asyncio.Event().wait())
+
+    monkeypatch.setattr(measured, "PATIENCE", 0.01)
+    found = await Source(Slow([_pod("leader")], {}), "shop", "churn").look()
+    assert "do not come within" in str(found.why_not)
