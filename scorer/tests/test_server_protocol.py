@@ -1,6 +1,7 @@
 """The server in this process, on tiny real models: MLflow's answers, error classes, limits, V2 and metrics."""
 
 import asyncio
+import itertools
 import json
 import math
 import pathlib
@@ -25,6 +26,7 @@ with warnings.catch_warnings():  # MLflow warns while it is imported
     from mlflow.models import infer_signature
     from mlflow.pyfunc import scoring_server
     from sluicegate_scorer.errors import ScorerError
+    from sluicegate_scorer.server.general import General
     from sluicegate_scorer.server.loading import build
     from sluicegate_scorer.server.settings import Fast, Limits, Policy, ServerSettings
 
@@ -234,6 +236,19 @@ def test_without_an_example_only_a_made_up_row_of_numbers_decides(tmp_path):
     mlflow.pyfunc.save_model(path, python_model=Never(), signature=signature, pip_requirements=["mlflow"])
     with pytest.raises(ScorerError, match="does not answer a row made from its signature"):
         application(path)
+
+
+def test_a_machine_that_is_busy_at_the_start_does_not_cost_the_fast_path(models, monkeypatch):
+    answer = General.answer
+
+    def held_up(self, body, content_type):
+        if next(counted) < 4:
+            time.sleep(0.3)
+        return answer(self, body, content_type)
+
+    counted = itertools.count()
+    monkeypatch.setattr(General, "answer", held_up)
+    assert 'fast_path="true"' in application(models("linear")).metrics.text().decode()
 
 
 async def test_open_inference(models):
