@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # e2e is no instal
 
 from e2e import demo
 from e2e.cluster import Cluster, ClusterError, connect, down
+from e2e.support import rollouts
 from e2e.support.gateway import GATEWAYS, Gateway
 from e2e.support.gateway import connect as connect_gateway
 from e2e.support.kube import Json, Kube
@@ -112,6 +113,12 @@ def registry(cluster: Cluster) -> Registry:
 
 
 @pytest.fixture(scope="session")
+def odd_versions(registry: Registry) -> None:
+    """Versions that are good, slow, raise, leak memory, cannot be loaded: see support/rollouts.py."""
+    rollouts.train(registry)
+
+
+@pytest.fixture(scope="session")
 def operator(cluster: Cluster, kube: Kube) -> Operator:
     """The operator as a process: its metrics, its pod, how to kill it."""
     return Operator(cluster, kube)
@@ -191,7 +198,7 @@ def status(workspace: Workspace) -> Callable[[str], Json]:
 def load(workspace: Workspace) -> Callable[..., Load]:
     """Two clients of every way in, one of which keeps its connection; they run inside its `with`."""
 
-    def steady(name: str, rate: float = 40) -> Load:
-        return Load(workspace.urls(name), rate)
+    def steady(name: str, rate: float = 40, own: str = "") -> Load:
+        return Load(workspace.urls(name), rate, own)
 
     return steady

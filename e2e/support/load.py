@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -60,9 +61,15 @@ class Lane:
     url: str
     keep_alive: bool
     rate: float
+    own: str = ""
+    """Pattern of errors that are a bad version's own answers: they are no failure of what brings the requests to it."""
     versions: collections.Counter[int] = field(default_factory=collections.Counter)
     order: list[tuple[float, int]] = field(default_factory=list)
     """When the answers changed from one version to another, and to which."""
+    answers: list[tuple[float, int]] = field(default_factory=list)
+    """Every answer: when, in seconds since 1970, and by which version."""
+    errors: list[tuple[float, str]] = field(default_factory=list)
+    """Every error that fits `own`: when, in seconds since 1970, and its words."""
     failures: list[str] = field(default_factory=list)
     slowest: float = 0.0
 
@@ -88,7 +95,7 @@ class Lane:
                     raise http.client.HTTPException(f"{answer.status} {text[:200]!r}")
                 self._count(version_of(text))
             except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
-                self.failures.append(f"{time.strftime('%H:%M:%S')} {self.name}: {type(error).__name__} {error}")
+                self._note(f"{type(error).__name__} {error}")
                 closing = True
             if closing or not self.keep_alive:
                 if connection is not None:
@@ -101,7 +108,14 @@ class Lane:
         if connection is not None:
             connection.close()
 
+    def _note(self, words: str) -> None:
+        if self.own and re.search(self.own, words):
+            self.errors.append((time.time(), words))
+        else:
+            self.failures.append(f"{time.strftime('%H:%M:%S')} {self.name}: {words}")
+
     def _count(self, version: int) -> None:
+        self.answers.append((time.time(), version))
         self.versions[version] += 1
         if not self.order or self.order[-1][1] != version:
             self.order.append((time.monotonic(), version))
@@ -110,10 +124,13 @@ class Lane:
 class Load:
     """Several lanes at once: `with Load({...}) as load: ...; load.check()`."""
 
-    def __init__(self, urls: dict[str, str], rate: float = 40) -> None:
-        """`urls` by name; each gets one lane that keeps its connection and one that makes a new one each time."""
+    def __init__(self, urls: dict[str, str], rate: float = 40, own: str = "") -> None:
+        """`urls` by name; each gets one lane that keeps its connection and one that makes a new one each time.
+
+        Errors that fit the pattern `own` are counted apart: a bad version's own answers.
+        """
         self.lanes = [
-            Lane(f"{name}/{'keep-alive' if keep else 'new'}", url, keep, rate)
+            Lane(f"{name}/{'keep-alive' if keep else 'new'}", url, keep, rate, own)
             for name, url in urls.items()
             for keep in (True, False)
         ]
@@ -146,6 +163,20 @@ class Load:
         """Every request that was lost, in words."""
         return [failure for lane in self.lanes for failure in lane.failures]
 
+    @property
+    def errors(self) -> list[tuple[float, str]]:
+        """Every error of the bad version's own: when, in seconds since 1970, and its words."""
+        return [error for lane in self.lanes for error in lane.errors]
+
+    def between(self, begin: float, end: float, way: str = "gateway") -> collections.Counter[int]:
+        """Answers by version of one way in, within a span of seconds since 1970; 0 counts the bad version's own errors."""
+        lanes = [lane for lane in self.lanes if lane.name.startswith(f"{way}/")]
+        found = [
+            *(answer for lane in lanes for answer in lane.answers),
+            *((at, 0) for lane in lanes for at, _ in lane.errors),
+        ]
+        return collections.Counter(version for at, version in found if begin <= at <= end)
+
     def settled_on(self, version: int) -> bool:
         """Whether the last answer of every lane came from this version."""
         return all(lane.order and lane.order[-1][1] == version for lane in self.lanes)
@@ -156,7 +187,10 @@ class Load:
             f"{lane.name}: {dict(lane.versions)} order {[v for _, v in lane.order][:12]} slowest {lane.slowest:.2f}s"
             for lane in self.lanes
         )
-        print(f"load: {self.total} requests, {len(self.failures)} failed; {summary}", flush=True)
+        print(
+            f"load: {self.total} requests, {len(self.failures)} failed, {len(self.errors)} by a bad version; {summary}",
+            flush=True,
+        )
         assert not self.failures, (
             f"{len(self.failures)} of {self.total} requests failed: {self.failures[:10]}; {summary}"
         )

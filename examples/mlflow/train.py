@@ -2,7 +2,7 @@
 
 Version N of the model adds N * 100 to every score, so that an answer shows which version gave it.
 --broken and --slow
-register models that fail in the ways a rollout has to survive.
+register models that fail in the ways a rollout has to survive, --profile one whose drift can be measured.
 
     python train.py --tracking-uri http://127.0.0.1:5000 --versions 2 --alias champion
 """
@@ -43,6 +43,17 @@ class Model(mlflow.pyfunc.PythonModel):
 
 mlflow.models.set_model(Model())
 """,
+    "visitors": """
+import mlflow
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        if (model_input["visits"] > 10).any():  # which the rows that a version is tried with are not
+            raise RuntimeError("the feature store has no such customer (a deliberately broken model)")
+        return [%(shift)r] * len(model_input)
+
+mlflow.models.set_model(Model())
+""",
     "memory": """
 import mlflow
 
@@ -54,6 +65,18 @@ class Model(mlflow.pyfunc.PythonModel):
 
     def predict(self, context, model_input, params=None):
         return [float(len(self.held))] * len(model_input)
+
+mlflow.models.set_model(Model())
+""",
+    "leak": """
+import mlflow
+
+held = []
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        held.append(b"x" * (32 << 20))  # kept for ever: under requests the memory runs out
+        return [%(shift)r] * len(model_input)
 
 mlflow.models.set_model(Model())
 """,
@@ -100,9 +123,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--stage", default="", help="stage to move the last one to, for example Production")
     parser.add_argument("--flavor", choices=["sklearn"], default="sklearn")
     parser.add_argument("--column", default="", help="one more input, which callers of the version before do not send")
+    parser.add_argument("--profile", action="store_true", help="log what drift is measured by, with the model")
     parser.add_argument("--require", action="append", default=[], metavar="PACKAGE", help="one more requirement")
     kind = parser.add_mutually_exclusive_group()
-    kind.add_argument("--broken", choices=["load", "predict", "memory"], help="register a model that fails so")
+    kind.add_argument("--broken", choices=sorted(BROKEN.keys() - {"slow"}), help="register a model that fails so")
     kind.add_argument("--slow", type=float, metavar="SECONDS", help="register a model that takes so long to answer")
     parser.add_argument("--gigabytes", type=int, default=8, help="what --broken memory allocates")
     parser.add_argument("--wait", type=float, default=120, help="seconds to wait for the server")
@@ -136,7 +160,7 @@ def register(client: MlflowClient, options: argparse.Namespace) -> str:
         else:
             if options.column:
                 data[options.column] = 1.0
-            source, model_id = log_sklearn(number, data, score, options.require)
+            source, model_id = log_sklearn(number, data, score, options)
     version = client.create_model_version(options.name, source, run_id=run.info.run_id, model_id=model_id).version
     print(f"registered {options.name} version {version} ({kind or options.flavor}) from {source}", flush=True)
     return str(version)
@@ -158,7 +182,7 @@ def made_data() -> tuple[pd.DataFrame, np.ndarray]:
     return data, score.to_numpy()
 
 
-def log_sklearn(number: int, data: pd.DataFrame, score: np.ndarray, require: list[str]) -> tuple[str, str]:
+def log_sklearn(number: int, data: pd.DataFrame, score: np.ndarray, options: argparse.Namespace) -> tuple[str, str]:
     """An ordinary regression, its target shifted by the version; gives back its source and logged model."""
     model = make_pipeline(StandardScaler(), LinearRegression())
     model.fit(data, score + SHIFT * number)
@@ -167,8 +191,12 @@ def log_sklearn(number: int, data: pd.DataFrame, score: np.ndarray, require: lis
         name="model",
         signature=infer_signature(data, model.predict(data)),
         input_example=data.head(2),
-        extra_pip_requirements=require or None,
+        extra_pip_requirements=options.require or None,
     )
+    if options.profile:
+        from sluicegate_scorer.profile import log_profile
+
+        log_profile(data, model.predict(data), info)
     return f"models:/{info.model_id}", info.model_id
 
 

@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from sluicegate.kube.client import KubeClient
+from sluicegate.kube.transport import ClientOptions
+from sluicegate.runtime.metrics import WRITES
+
+from tests.apiserver.world import NODE, World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRD = REPOSITORY / "crds/sluicegate.dev_modeldeployments.yaml"
@@ -94,3 +98,23 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 async def client(kubeconfig: str) -> AsyncIterator[KubeClient]:
     async with KubeClient.connect(kubeconfig) as connected:
         yield connected
+
+
+@pytest.fixture
+async def world(
+    kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    """An API server with the hand that plays the kubelet; `operator` starts the operator."""
+    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
+    writes: list[tuple[str, str]] = []
+
+    def noticed(verb: str, kind: str, outcome: str, seconds: float) -> None:
+        if verb in WRITES:
+            writes.append((verb, kind))
+
+    async with (
+        KubeClient.connect(kubeconfig, options=ClientOptions(on_request=noticed)) as observed,
+        KubeClient.connect(kubeconfig) as hand,
+    ):
+        yield World(hand, observed, namespace, kubectl, writes)

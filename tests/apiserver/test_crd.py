@@ -15,7 +15,7 @@ from sluicegate.cli.documents import parse
 from sluicegate.cli.validate import validate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml")) + sorted((REPOSITORY / "examples/planned").glob("*.yaml"))
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
 _TABLE = runpy.run_path(str(REPOSITORY / "tests/unit/api/table.py"))
 WRONG, RIGHT = _TABLE["WRONG"], _TABLE["RIGHT"]
 

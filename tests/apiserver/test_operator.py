@@ -5,38 +5,13 @@ EndpointSlices) is real. What needs real pods and traffic is in e2e/.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 from sluicegate.kube import kinds
-from sluicegate.kube.client import KubeClient
-from sluicegate.kube.transport import ClientOptions
-from sluicegate.runtime.metrics import WRITES
 
-from tests.apiserver.world import NODE, SECOND, World
+from tests.apiserver.world import SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
-
-
-@pytest.fixture
-async def world(
-    kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
-    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
-    writes: list[tuple[str, str]] = []
-
-    def noticed(verb: str, kind: str, outcome: str, seconds: float) -> None:
-        if verb in WRITES:
-            writes.append((verb, kind))
-
-    async with (
-        KubeClient.connect(kubeconfig, options=ClientOptions(on_request=noticed)) as observed,
-        KubeClient.connect(kubeconfig) as hand,
-    ):
-        yield World(hand, observed, namespace, kubectl, writes)
 
 
 async def test_a_new_resource_costs_its_children_and_at_most_three_status_writes(world: World) -> None:

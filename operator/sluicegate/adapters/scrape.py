@@ -1,4 +1,8 @@
-"""Reading the counters of scoring pods over HTTP, straight from their IPs."""
+"""Reading the counters of scoring pods over HTTP, straight from their IPs.
+
+By aiohttp, and not by httpx as registries and Prometheus are: hundreds of pods are read every few seconds, each at an address of its
+own, where httpx's pool costs eight times the CPU.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,10 @@ from sluicegate.core.analysis.counts import PodCounts
 MOST_BYTES: Final = 4 * 1024 * 1024
 AT_ONCE: Final = 64
 """Pods that are read at the same time."""
-_CONNECT_SECONDS: Final = 3.0
-_LOST: Final = (aiohttp.ServerDisconnectedError, aiohttp.ClientPayloadError, ConnectionResetError)
-"""What a kept connection ends with when the pod has closed it meanwhile."""
+_HEADERS: Final = {"Accept": "text/plain", "Accept-Encoding": "identity", "User-Agent": "sluicegate"}
+
+Fetch = Callable[[str], Awaitable[tuple[int, bytes]]]
+"""Status and body of a GET of a URL."""
 
 
 class Unreadable(Exception):
@@ -24,15 +29,11 @@ class Unreadable(Exception):
 
 
 class PodScraper:
-    """Reads pods, a bounded number at a time.
+    """Reads pods, a bounded number at a time."""
 
-    By aiohttp and not, as all else, by httpx: there may be thousands of pods, each is asked every few seconds, and a request costs a
-    tenth of the processor time (bench/RESULTS.md).
-    """
-
-    def __init__(self, get: Callable[[str], Awaitable[tuple[int, bytes]]] | None = None) -> None:
-        """`get`, which gives a page's status and body by its URL, replaces the network."""
-        self._get = get or self._fetched
+    def __init__(self, fetch: Fetch | None = None) -> None:
+        """`fetch` replaces the network."""
+        self._fetch = fetch or self._get
         self._session: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -40,6 +41,7 @@ class PodScraper:
         """Closes all connections."""
         if self._session is not None:
             await self._session.close()
+            self._session = None
 
     async def scrape(self, pod: str, address: str, kinds: Iterable[str], seconds: float) -> PodCounts:
         """The counters of a pod.
@@ -56,62 +58,40 @@ class PodScraper:
         async with self._turns:
             try:
                 async with asyncio.timeout(seconds):
-                    text = await self._page(address)
+                    status, body = await self._fetch(f"http://{address}/metrics")
             except TimeoutError:
                 raise Unreadable(_unreachable(pod, address, f"no answer within {seconds:g} s")) from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise Unreadable(_unreachable(pod, address, _said(error))) from None
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise Unreadable(_unreachable(pod, address, str(error) or type(error).__name__)) from None
+        if len(body) > MOST_BYTES:
+            raise Unreadable(_unreachable(pod, address, f"its /metrics is over {MOST_BYTES >> 20} MiB"))
+        if status not in (200, 404):
+            raise Unreadable(_unreachable(pod, address, f"its /metrics answers {status}"))
         try:
-            return parse(text, kinds)
+            return parse(body.decode("utf-8", "replace") if status == 200 else "", kinds)
         except NotOurs as error:
             raise Unreadable(
                 f"Pod {pod} does not count requests as the scoring server does ({error}): only the runtime mlflow does. "
                 "Use metrics of type Query for other runtimes."
             ) from None
 
-    async def _page(self, address: str) -> str:
-        url = f"http://{address}/metrics"
-        try:
-            status, body = await self._get(url)
-        except _LOST:
-            status, body = await self._get(url)
-        if status == 404:
-            return ""  # another server, which has no such page
-        if status != 200:
-            raise aiohttp.ClientError(f"its /metrics answers {status}")
-        if len(body) > MOST_BYTES:
-            raise aiohttp.ClientError(f"its /metrics is over {MOST_BYTES >> 20} MiB")
-        return body.decode("utf-8", "replace")
-
-    async def _fetched(self, url: str) -> tuple[int, bytes]:
-        """The status, and the body up to a little over what is too much."""
+    async def _get(self, url: str) -> tuple[int, bytes]:
         if self._session is None:
-            self._session = _session()
+            # A kept connection would be a socket a pod, for a request every quarter of a minute.
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=AT_ONCE, force_close=True),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=_HEADERS,
+                auto_decompress=False,
+                timeout=aiohttp.ClientTimeout(),
+            )
         async with self._session.get(url, allow_redirects=False) as response:
             body = bytearray()
-            async for chunk in response.content.iter_chunked(65536):
+            async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > MOST_BYTES:
                     break
             return response.status, bytes(body)
-
-
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=AT_ONCE, keepalive_timeout=30.0),
-        headers={"Accept": "text/plain", "Accept-Encoding": "identity", "User-Agent": "sluicegate"},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        # A proxy for the world outside knows no pod.
-        trust_env=False,
-    )
-
-
-def _said(error: Exception) -> str:
-    """What went wrong, without the words that aiohttp adds about TLS."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
-    return str(error) or type(error).__name__
 
 
 def _unreachable(pod: str, address: str, why: str) -> str:

@@ -108,7 +108,7 @@ class Here:
         ]
 
     async def _pod(self, url: str) -> tuple[int, bytes]:
-        name = url.removeprefix("http://").partition(".")[0]
+        name = httpx.URL(url).host.partition(".")[0]
         self.read[name] += 1
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)

@@ -1,0 +1,132 @@
+"""Rollouts in steps, for tests: versions that are good and bad in known ways, and what a resource went through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from e2e.support.kube import Json, wait_until
+from e2e.support.load import Load
+from e2e.support.registry import Registry
+from e2e.support.share import shares
+from e2e.support.watch import Watch
+from e2e.support.workspace import Workspace
+
+MODEL = "progressive"
+FIRST, GOOD, SLOW, RAISES, LEAKS, UNLOADABLE = range(1, 7)
+"""Versions of MODEL; version N adds N * 100 to its scores, so the predictions of GOOD are far from those of FIRST."""
+SECONDS = 2.0
+"""What SLOW takes to answer."""
+_TRAINING = (
+    ("--profile",),
+    ("--profile",),
+    (f"--slow={SECONDS}",),
+    ("--broken=visitors",),
+    ("--broken=leak",),
+    ("--broken=load",),
+)
+POINTS = 2
+"""How far a measured share may be from the weight, in percent of the requests."""
+LAG = 5
+"""Seconds that a gateway may take to route by what it has accepted; Traefik takes two."""
+
+
+def train(registry: Registry) -> None:
+    """Registers the versions of MODEL, where they are not there yet."""
+    if registry.versions(MODEL) != list(range(1, 7)):
+        registry.train_all(*_TRAINING, model=MODEL)
+
+
+def uri(version: int) -> str:
+    """The model URI of a version."""
+    return f"models:/{MODEL}/{version}"
+
+
+def analysis(*metrics: Json) -> Json:
+    """`spec.rollout.analysis` with short times."""
+    return {"interval": "2s", "window": "10s", "warmUp": f"{LAG}s", "failureLimit": 2, "metrics": list(metrics)}
+
+
+def state(space: Workspace, name: str = "shop") -> Json:
+    """status.rollout as it is."""
+    return dict(space.status(name).get("rollout") or {})
+
+
+def wait_at(space: Workspace, index: int, phase: str, timeout: float = 150) -> Json:
+    """Waits until the rollout is in a phase of a step, and gives its state back."""
+
+    def look() -> Json | None:
+        found = state(space)
+        return found if (found.get("stepIndex"), found["phase"]) == (index, phase) else None
+
+    return dict(wait_until(f"the rollout to be {phase} at step {index + 1}", look, timeout))
+
+
+def wait_back(space: Workspace, timeout: float = 200) -> Json:
+    """Waits until the new version was taken back and says so, and gives its state back."""
+    wait_until("the new version to be taken back", lambda: state(space).get("phase") == "RolledBack", timeout)
+    return state(space)
+
+
+def seconds(time: str) -> float:
+    """A time of status as seconds since 1970."""
+    return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+
+
+def history(seen: Watch, target: str, name: str = "shop") -> Sequence[Json]:
+    """Every status.rollout that was about `target`, in order."""
+    states = [each.obj.get("status", {}).get("rollout") or {} for each in seen.of(name)]
+    return [each for each in states if each.get("target") == target]
+
+
+def spans(states: Sequence[Json]) -> list[tuple[float, float]]:
+    """(share accepted, step left) of each step that was left, in seconds since 1970."""
+    found = []
+    for one, following in pairwise(states):
+        if one.get("stepIndex") is not None and following.get("stepIndex", 0) > one["stepIndex"]:
+            assert "acceptedAt" in one, f"a step was left before its share was in force: {one} -> {following}"
+            found.append((seconds(one["acceptedAt"]), seconds(following["stepStartedAt"])))
+    return found
+
+
+def check_steps(states: Sequence[Json], holds: Sequence[float]) -> None:
+    """Asserts that each step came in its turn, none twice, and none was left before its hold was over."""
+    indices = [each["stepIndex"] for each in states if each.get("stepIndex") is not None]
+    order = [one for one, following in zip(indices, [*indices[1:], None], strict=True) if one != following]
+    assert order == list(range(len(holds) + 1)), order
+    for (accepted, left), hold in zip(spans(states), holds, strict=True):
+        assert left >= accepted + hold, f"left {left - accepted:.0f} seconds after it was accepted, before {hold}"
+
+
+def check_served(seen: Watch, name: str = "shop") -> None:
+    """Asserts that the resource was Available all the time."""
+    told = [
+        condition
+        for each in seen.of(name)
+        for condition in each.obj.get("status", {}).get("conditions", ())
+        if condition["type"] == "Available"
+    ]
+    assert {each["status"] for each in told} == {"True"}, [each for each in told if each["status"] != "True"]
+
+
+def check_load_share(steady: Load, span: tuple[float, float], version: int, weight: int) -> None:
+    """Asserts the share that the running load measured while a step lasted."""
+    found = steady.between(span[0] + LAG, span[1])
+    share = 100 * found[version] / max(1, found.total())
+    print(f"weight {weight}: measured {share:.2f} % of {found.total()} requests", flush=True)
+    assert found.total() >= 100, found
+    assert abs(share - weight) <= POINTS, found
+
+
+def check_share(url: str, version: int, weight: int, count: int = 2000) -> None:
+    """Asserts the share by requests of its own, once the gateway routes about so."""
+
+    def percent(count: int) -> float:
+        found = shares(url, count)
+        return 100 * found[version] / found.total()
+
+    wait_until(f"the gateway to route by the weight {weight}", lambda: abs(percent(200) - weight) <= 8, 60)
+    share = percent(count)
+    print(f"weight {weight}: measured {share:.2f} % of {count} requests", flush=True)
+    assert abs(share - weight) <= POINTS

@@ -1,0 +1,132 @@
+"""New versions under steady load that take the traffic by steps: a good one gets through, a bad one is taken back by what was measured."""
+
+import pytest
+
+from e2e.support import rollouts
+from e2e.support.kube import wait_until
+from e2e.support.load import Load
+from e2e.support.rollouts import FIRST, GOOD, MODEL, RAISES, SECONDS, SLOW, uri
+from e2e.support.watch import Watch
+
+pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions")]
+ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 40}
+LATENCY = {"name": "slow", "type": "LatencyP95", "limit": 10, "minSamples": 40}
+MODEL_ERROR = '500 .*"error_code": "INTERNAL_ERROR"'
+"""The scoring pod's own words where the model raised; a gateway says neither."""
+
+
+def spec(*metrics, hold="15s", weights=(10, 50)):
+    steps = [{"weight": each, "hold": hold} for each in weights]
+    return {"steps": steps, "analysis": rollouts.analysis(*metrics), "scaleDownDelay": "3s"}
+
+
+def test_a_good_version_that_an_alias_brings_goes_through_all_steps_and_keeps_its_pods(workspace, registry, load, kube):
+    alias = workspace.namespace
+    registry.set_alias(alias, FIRST, MODEL)
+    workspace.apply("shop", model=f"models:/{MODEL}@{alias}", rollout=spec(ERRORS, LATENCY))
+    workspace.wait_ready("shop")
+    first = workspace.stable("shop")
+    with Watch(kube, "mdep", workspace.namespace) as seen, load("shop") as steady:
+        wait_until("some answers", lambda: steady.settled_on(FIRST))
+        registry.set_alias(alias, GOOD, MODEL)
+        target = rollouts.wait_at(workspace, 0, "Holding")["target"]
+        pods = {each["metadata"]["uid"] for each in workspace.pods("shop", target)}
+        rollouts.wait_at(workspace, 1, "Holding")
+        assert workspace.stable("shop") == first, "it is stable once all steps are behind"
+        wait_until("the new version to be stable", lambda: workspace.stable("shop") == target, 200)
+        workspace.wait_ready("shop")
+        wait_until("every client to be answered by it", lambda: steady.settled_on(GOOD), 60)
+        workspace.wait_only("shop", target)
+    steady.check()
+    assert {each["metadata"]["uid"] for each in workspace.pods("shop", target)} >= pods, "the same pods"
+    states = rollouts.history(seen, target)
+    rollouts.check_steps(states, (15, 15))
+    for span, weight in zip(rollouts.spans(states), (10, 50), strict=True):
+        rollouts.check_load_share(steady, span, GOOD, weight)
+    rollouts.check_served(seen)
+    registry.delete_alias(alias, MODEL)
+
+
+BAD = {
+    "slow": (SLOW, {"name": "slow", "type": "LatencyP95", "limit": 1, "ratio": 2, "minSamples": 10}, ["p95 is "]),
+    "errors": (
+        RAISES,
+        {"name": "errors", "type": "ErrorRate", "errorClasses": ["model"], "limit": 0.05, "minSamples": 20},
+        ["requests failed", "model "],
+    ),
+    "drift": (GOOD, {"name": "drift", "type": "Drift", "limit": 0.25, "minSamples": 40}, ["PSI of prediction"]),
+}
+VALUES = {"slow": (SECONDS, 10), "errors": (1, 1), "drift": (0.25, 100)}
+"""What the measured value lies within."""
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_version_is_taken_back_with_the_measurement_that_decided(workspace, load, kube, case):
+    version, metric, words = BAD[case]
+    rollout = spec(metric, hold="10m", weights=(50, 80))
+    workspace.apply("shop", model=uri(FIRST), rollout=rollout)
+    workspace.wait_ready("shop")
+    first = workspace.stable("shop")
+    with Watch(kube, "mdep", workspace.namespace) as seen, load("shop", own=MODEL_ERROR) as steady:
+        wait_until("some answers", lambda: steady.settled_on(FIRST))
+        workspace.apply("shop", model=uri(version), rollout=rollout)
+        taken = rollouts.wait_back(workspace)
+        ready = workspace.wait_condition("shop", "Ready", "False", "RolledBack")
+        print(ready["message"], flush=True)
+        workspace.wait_only("shop", first)
+        wait_until("every client to be answered by the first", lambda: steady.settled_on(FIRST), 60)
+        bad, total = len(steady.errors), steady.total
+        wait_until("some more answers", lambda: steady.total > total + 200)
+        assert len(steady.errors) == bad, "nothing reaches it any more"
+    steady.check()
+    verdict = taken["verdict"]
+    assert (verdict["metric"], verdict["outcome"]) == (metric["name"], "Failed")
+    assert VALUES[case][0] * 0.5 <= verdict["value"] <= VALUES[case][1]
+    assert verdict["limit"] < verdict["value"]
+    assert "at step 1 of 2 (50 % of the requests)" in ready["message"]
+    assert f"{metric['name']}: {verdict['message']}" in ready["message"]
+    assert [each for each in words if each not in verdict["message"]] == []
+    assert (bad > 0) == (case == "errors")
+    assert workspace.stable("shop") == first
+    assert {lane.name.split("/")[0] for lane in steady.lanes if set(lane.versions) - {FIRST} or lane.errors} == {
+        "gateway"
+    }
+    rollouts.check_served(seen)
+
+
+def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(workspace, kube):
+    """With a gateway the Service's callers stay with stable, so without clients of the gateway the new version has nothing to be judged by."""
+    rollout = spec(ERRORS, hold="5s", weights=(10,))
+    workspace.apply("shop", model=uri(FIRST), rollout=rollout)
+    workspace.wait_ready("shop")
+    first, urls = workspace.stable("shop"), workspace.urls("shop")
+    with Watch(kube, "mdep", workspace.namespace) as seen, Load({"service": urls["service"]}) as steady:
+        workspace.apply("shop", model=uri(GOOD), rollout=rollout)
+        held = wait_until(
+            "the hold to be over, and the rollout to be held",
+            lambda: (
+                (found := rollouts.state(workspace)).get("reason") == "Inconclusive" and found.get("verdict") and found
+            ),
+            150,
+        )
+        assert (held["phase"], held["stepIndex"]) == ("Holding", 0)
+        assert held["verdict"]["outcome"] == "Inconclusive"
+        ready = workspace.condition("shop", "Ready")
+        print(ready["message"], flush=True)
+        assert (ready["status"], ready["reason"]) == ("False", "RollingOut")
+        assert "The analysis has not passed yet, so the step is held." in ready["message"]
+        assert "0 of the 40 requests of the new version that minSamples asks for" in ready["message"]
+        passed = steady.total
+        wait_until("two hundred more answers", lambda: steady.total > passed + 200)
+        now = rollouts.state(workspace)
+        assert (now["phase"], now["stepIndex"], now["acceptedAt"]) == ("Holding", 0, held["acceptedAt"])
+        assert workspace.stable("shop") == first
+        with Load({"gateway": urls["gateway"]}) as outside:
+            target = held["target"]
+            wait_until("the new version to get through", lambda: workspace.stable("shop") == target, 200)
+            workspace.wait_ready("shop")
+        outside.check()
+        wait_until("every client to be answered by it", lambda: steady.settled_on(GOOD), 60)
+    steady.check(FIRST, GOOD)
+    rollouts.check_steps(rollouts.history(seen, target), (5,))
+    rollouts.check_served(seen)

@@ -1,0 +1,91 @@
+"""The recipes of docs/guide/rollouts.md on a real API server with the real operator: a next version waits for its pods, then takes its first step.
+
+There is no registry and no kubelet here, so the examples' models are baked into images and the test reports pods as ready. All else of the
+examples is as written.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sluicegate.kube import kinds
+
+from tests.apiserver.world import FIRST, NODE, SECOND, World
+
+pytestmark = pytest.mark.usefixtures("crd")
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+GUIDE = EXAMPLES.parent / "docs/guide"
+
+
+def resource(example: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(example.read_text())
+    return found
+
+
+RECIPES = {
+    each.stem: resource(each)
+    for each in sorted(EXAMPLES.glob("*.yaml"))
+    if "steps:" in each.read_text() and "rollout" in resource(each)["spec"]
+}
+
+
+def of_an_image(spec: dict[str, Any], uri: str) -> dict[str, Any]:
+    """The same spec with a model that needs no registry and pods that need no scheduler; runtime custom reaches them alike."""
+    pods = {"spec": {"nodeName": NODE}}
+    return {
+        **spec,
+        "model": {**spec["model"], "uri": uri},
+        "runtime": {"name": "custom", "image": "example/model:1"},
+        "podTemplate": pods,
+    }
+
+
+async def rollout(world: World, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = (await world.status(name)).get("rollout") or {}
+    return found
+
+
+def test_the_page_names_every_recipe() -> None:
+    page = (GUIDE / "rollouts.md").read_text()
+    assert [name for name in RECIPES if f"examples/{name}.yaml" not in page] == []
+    assert len(RECIPES) >= 7
+
+
+@pytest.mark.parametrize("name", RECIPES)
+async def test_the_next_version_waits_for_its_pods(world: World, name: str) -> None:
+    document = RECIPES[name]
+    child, spec = document["metadata"]["name"], document["spec"]
+
+    async def apply(uri: str) -> None:
+        metadata = {"name": child, "namespace": world.namespace}
+        manifest = {"metadata": metadata, "spec": of_an_image(spec, uri)}
+        await world.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
+
+    async def serves() -> bool:
+        revisions = (await world.status(child)).get("revisions") or ()
+        return any(each["role"] == "Stable" and each.get("readyReplicas") for each in revisions)
+
+    async def waits() -> bool:
+        return (await rollout(world, child)).get("reason") == "WaitingForPods"
+
+    async def stepped() -> bool:
+        return (await rollout(world, child)).get("acceptedAt") is not None
+
+    async with world.operator():
+        await apply(FIRST)
+        await world.until(serves)
+        await apply(SECOND)
+        await world.until(waits, kubelet=False)
+        state = await rollout(world, child)
+        assert (state["phase"], state.get("stepIndex")) == ("Waiting", None)
+        assert "pods for the first step are starting" in state["message"]
+        await asyncio.sleep(1)
+        assert (await rollout(world, child))["phase"] == "Waiting", "no step begins before its pods are ready"
+        if "gateway" in spec.get("traffic", {}):
+            return  # there is none here that could accept a share
+        await world.until(stepped)
+        state = await rollout(world, child)
+        assert (state["stepIndex"], state["weight"]) == (0, spec["rollout"]["steps"][0]["weight"])
+        assert state["phase"] in ("Holding", "Paused")
