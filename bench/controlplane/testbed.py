@@ -98,7 +98,12 @@ def _audited(cluster: Cluster, statuses_of: str | None) -> Path:
     proc.start(
         cluster.state,
         "kube-apiserver",
-        [*record.argv, f"--audit-log-path={path}", f"--audit-policy-file={rules}"],
+        [
+            *record.argv,
+            f"--audit-log-path={path}",
+            f"--audit-policy-file={rules}",
+            "--audit-log-maxsize=100000",  # or it begins another file after 100 MB
+        ],
         record.env,
     )
     controlplane.wait_ready(cluster.spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -78,6 +79,38 @@ def test_an_event_is_about_its_resource() -> None:
     pace = lived()
     pace.heard(request(35, audit.EVENTS, "model-0001.0123456789abcdef"))
     assert pace.writes_in_holds(settling=False)[audit.EVENTS] == 1
+
+
+def test_a_status_that_the_log_keeps_is_read_with_its_time(tmp_path: Path) -> None:
+    written = {
+        "kind": "ModelDeployment",
+        "status": {"rollout": {"phase": "Holding", "stepIndex": 0, "acceptedAt": "x"}},
+    }
+    line = {
+        "stage": "ResponseComplete",
+        "requestURI": "/apis/sluicegate.dev/v1alpha1/namespaces/bench/modeldeployments/model-0001/status?force=true",
+        "verb": "patch",
+        "user": {"username": "operator"},
+        "objectRef": {
+            "resource": "modeldeployments",
+            "subresource": "status",
+            "namespace": "bench",
+            "name": "model-0001",
+        },
+        "responseStatus": {"code": 200},
+        "requestReceivedTimestamp": "2026-03-01T12:00:00.250000Z",
+        "stageTimestamp": "2026-03-01T12:00:00.500000Z",
+    }
+    log = tmp_path / "audit.log"
+    log.write_bytes(msgspec.json.encode(line) + b"\n" + msgspec.json.encode({**line, "requestObject": written}) + b"\n")
+    bare, whole = audit.Log(log).new()
+    assert (bare.body, bare.name, whole.resource) == (b"", "model-0001", audit.STATUS)
+    pace = Pace(1)
+    pace.start("model-0001", START)
+    pace.heard(bare)
+    pace.heard(whole)
+    (stay,) = pace.lives["model-0001"].stays
+    assert stay.accepted == START + timedelta(seconds=0.5)
 
 
 def test_the_pods_stand_in_speaks_as_the_scoring_server_does() -> None:
