@@ -67,6 +67,10 @@ bench-scorer: venv .venv-bench/.made .venv-mlserver/.made ## Our scoring server 
 	@command -v wrk > /dev/null || { $(call need_root,apt-get install wrk,it is the client of all servers); apt-get install -y -q --no-install-recommends wrk; }
 	$(PY) bench/bench_scorer.py $(SCORER_ARGS)
 
+SOAK_ARGS ?=
+bench-soak: venv .venv-bench/.made ## The scoring server's memory over a million requests, and what its counters cost; needs wrk
+	$(PY) bench/bench_soak.py $(SOAK_ARGS)
+
 ##@ Change it
 
 check: lint drift ## What CI runs besides the tests: lint, types, import contracts, generated files
@@ -83,7 +87,7 @@ drift: venv ## Whether generated files and examples are up to date
 	$(PY) -m sluicegate.api.crd --check
 	$(PY) -m sluicegate.cli.reference --check
 	@for each in $(EXAMPLES); do .venv/bin/sluicegate validate -f $$each; done
-	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' || true); \
+	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' 'scorer/flavors/*.txt' || true); \
 	[ -z "$$found" ] || { echo "error: a package index is written into $$found: run make lock" >&2; exit 1; }
 
 format: venv ## Format the Python code and sort its imports
@@ -173,5 +177,5 @@ define fill
 	$(1)/bin/python -m uv pip sync -q --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench bench-scorer check lint drift golden format \
+.PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench bench-scorer bench-soak check lint drift golden format \
 	generate images image-scorer venv venv-scorer lock clean system-python

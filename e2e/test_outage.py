@@ -15,7 +15,7 @@ from e2e.support.load import predict
 from e2e.support.registry import MODEL
 
 OUTAGE = float(os.environ.get("SLUICEGATE_E2E_OUTAGE", "0"))
-pytestmark = pytest.mark.timeout(420 + OUTAGE, func_only=True)
+pytestmark = pytest.mark.timeout(900 + OUTAGE, func_only=True)
 MOVE = """
 import json, sys, urllib.request
 name, alias = sys.argv[1:]
@@ -114,17 +114,17 @@ def test_new_pods_start_from_object_storage_and_serve_the_pinned_version(workspa
         kubectl("-n", "mlflow", "exec", "-i", "deploy/mlflow", "--", "python3", "-", name, "live", input=MOVE)
         began = time.monotonic()
         scale(workspace, name, 2, **overlay)
-        wait_until("an added pod to be ready", lambda: len(ready(workspace)) == 2, 120)
+        wait_until("an added pod to be ready", lambda: len(ready(workspace)) == 2, 240)
         print(f"registry away: an added pod is ready after {time.monotonic() - began:.1f} s")
         began = time.monotonic()
         workspace.kube.delete("pod", old, workspace.namespace)
-        wait_until("another in its place", lambda: len(ready(workspace) - {old}) == 2, 120)
+        wait_until("another in its place", lambda: len(ready(workspace) - {old}) == 2, 240)
         print(f"registry away: a replaced pod is ready after {time.monotonic() - began:.1f} s")
         workspace.wait_ready("shop")
         steady.check(1, 1)
         outage.end()
         began = time.monotonic()
-        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 120)
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 240)
         print(f"registry back: version 2 answers everybody after {time.monotonic() - began:.1f} s")
     steady.check(1, 2)
 
@@ -147,7 +147,7 @@ def test_new_pods_wait_for_artifacts_that_come_through_the_registry_and_go_on_by
         wait_until("it to try again", lambda: running_again(workspace, waiting), 60)
         outage.end()
         began = time.monotonic()
-        wait_until("the pod to have fetched", lambda: fetched(workspace, waiting), 120)
+        wait_until("the pod to have fetched", lambda: fetched(workspace, waiting), 240)
         print(f"registry back: the pod that waited has its model after {time.monotonic() - began:.1f} s")
         workspace.wait_ready("shop")
         assert names(workspace) == ready(workspace) > {waiting}

@@ -8,7 +8,7 @@ from e2e.support.load import Load
 from e2e.support.rollouts import FIRST, GOOD, MODEL, RAISES, SECONDS, SLOW, uri
 from e2e.support.watch import Watch
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("odd_versions")]
+pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions")]
 ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 40}
 LATENCY = {"name": "slow", "type": "LatencyP95", "limit": 10, "minSamples": 40}
 MODEL_ERROR = '500 .*"error_code": "INTERNAL_ERROR"'

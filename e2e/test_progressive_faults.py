@@ -9,7 +9,7 @@ from e2e.support.kube import wait_until
 from e2e.support.rollouts import FIRST, GOOD, LEAKS, UNLOADABLE, uri
 from e2e.support.watch import Watch
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("odd_versions")]
+pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions")]
 ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 60}
 NOBODY_THERE = r"50[0234] b'(Bad Gateway|no available server|Gateway Timeout|Internal Server Error)"
 """What a gateway answers for a pod that has died with the request in its hands, and until it knows of it."""

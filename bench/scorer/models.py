@@ -1,9 +1,11 @@
 """Saves the models that are compared, each with the request that is sent to it; run by an interpreter with the flavors.
 
-python bench/scorer/models.py FOLDER
+python bench/scorer/models.py FOLDER              tiny, boosting, onnx and heavy
+python bench/scorer/models.py FOLDER --profiled   tiny, and the same with a reference profile
 """
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -41,12 +43,18 @@ def data(columns: int) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, frame.to_numpy() @ random.normal(size=columns) + random.normal(size=2000)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, profiled: bool) -> None:
     """Saves each under its name."""
     few, score = data(3)
     tiny = LinearRegression().fit(few, score)
     mlflow.sklearn.save_model(tiny, folder / "tiny", signature=infer_signature(few, tiny.predict(few)))
     request(folder / "tiny", few)
+    if profiled:
+        from sluicegate_scorer.profile import log_profile
+
+        shutil.copytree(folder / "tiny", folder / "profiled")
+        log_profile(few, tiny.predict(few), folder / "profiled")
+        return
     many, score = data(30)
     boosting = LGBMRegressor(n_estimators=200, verbose=-1, n_jobs=1).fit(many, score)
     mlflow.lightgbm.save_model(boosting, folder / "boosting", signature=infer_signature(many, boosting.predict(many)))
@@ -76,4 +84,4 @@ def request(model: Path, frame: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), "--profiled" in sys.argv)

@@ -112,6 +112,11 @@ class Server:
             total += int(found[1]) * 1024 if found else 0
         return total / 1e6
 
+    def cpu(self) -> float:
+        """Seconds of processor time that its process has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def post(self, body: bytes) -> bytes:
         """One request.
 

@@ -94,6 +94,7 @@ def test_a_failed_request_is_kept_without_its_body_and_one_that_tells_nothing_is
     answers = asked()
     answers.keep(scope(), b"1", Answer(500, b'{"error_code": "INTERNAL_ERROR"}', error="model"))
     answers.keep(scope(), b"2", Answer(429, b"{}", error="server"))
+    answers.keep(scope(), b"4", Answer(429, b"{}", error="overload"))
     answers.keep(scope(), b"3", Answer(504, b"", error="timeout"))
     answers.keep(scope(), b"4", Answer(200, b"plain", TEXT))
     answers.keep(scope(), b"5", Answer(200, b"[" + b"1," * 20_000 + b"1]"))

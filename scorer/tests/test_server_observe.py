@@ -108,6 +108,14 @@ async def test_the_logs_are_json_lines_with_the_trace(folder, capsys):
     assert "request" not in lines[0]
 
 
+async def test_what_fails_in_the_model_is_logged_with_its_trace(folder, caplog):
+    app = application(folder / "linear")
+    null = {"dataframe_records": [{"a": None, "b": 2.0, "c": 3.0}]}
+    async with client(app) as ours:
+        assert (await ours.post("/invocations", json=null, headers=HEADERS)).status_code == 500
+    assert f"the model raised an exception traceparent='{TRACE}' tracestate='a=1,b=2' x-request-id='77'" in caplog.text
+
+
 async def test_payloads_are_a_sample_and_are_cut(folder, capsys):
     app = application(folder / "linear", logs=Logs(payloads=0.5))
     async with client(app) as ours:

@@ -7,7 +7,7 @@ import time
 import pytest
 from sluicegate_scorer.server import cpus
 from sluicegate_scorer.server.settings import Limits
-from sluicegate_scorer.server.workers import Overdue, Refused, Workers
+from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
 
 
 def cgroup(tmp_path, version, text):
@@ -56,7 +56,7 @@ async def test_work_that_overruns_holds_its_thread_and_new_work_is_refused():
     with pytest.raises(Overdue):
         await workers.run(free.wait)
     assert workers.overrun == 1
-    with pytest.raises(Refused):
+    with pytest.raises(Stuck):
         await workers.run(lambda: 1)
     free.set()
     while workers.overrun:  # noqa: ASYNC110
@@ -85,3 +85,15 @@ async def test_an_exception_that_would_end_the_process_does_not():
 
     with pytest.raises(RuntimeError, match="SystemExit"):
         await Workers(Limits(workers=1)).run(leave)
+
+
+async def test_more_than_may_wait_are_refused():
+    workers = Workers(Limits(workers=1, seconds=20, queue=1))
+    free = threading.Event()
+    held = [asyncio.create_task(workers.run(free.wait)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    with pytest.raises(Refused) as refused:
+        await workers.run(lambda: 1)
+    assert not isinstance(refused.value, Stuck)
+    free.set()
+    assert await asyncio.gather(*held) == [True, True]

@@ -131,6 +131,7 @@ def test_the_image_key_follows_what_the_dockerfile_copies(tmp_path: Path) -> Non
     key = images._content_key(dockerfile, tmp_path, "t", ())
     (tmp_path / "other").write_text("1")
     assert images._content_key(dockerfile, tmp_path, "t", ()) == key
+    assert images._content_key(dockerfile, tmp_path, "t", ["FLAVOR=onnx"]) != key
     (tmp_path / "src" / "a.py").write_text("2")
     assert images._content_key(dockerfile, tmp_path, "t", ()) != key
 

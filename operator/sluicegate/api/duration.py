@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from sluicegate.api.fields import DURATION_PATTERN
 
@@ -11,6 +12,7 @@ _WHOLE = re.compile(DURATION_PATTERN)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+@lru_cache(maxsize=1024)
 def seconds(text: str) -> float:
     """The length of `text` in seconds.
 

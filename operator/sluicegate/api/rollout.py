@@ -182,7 +182,9 @@ class AnalysisMetric(ApiType, frozen=True):
     ]
     error_classes: Annotated[
         Annotated[tuple[Literal["client", "model", "server", "timeout", "overload"], ...], Meta(max_length=5)] | None,
-        doc("For ErrorRate: which failures count. Default: model, server and timeout."),
+        doc(
+            "For ErrorRate: which failures count; overload is 429, for want of room. Default: model, server and timeout."
+        ),
     ] = None
     statistic: Annotated[
         Literal["PSI", "KS"] | None,

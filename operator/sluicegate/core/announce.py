@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Role
+from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Role, RolloutStatus
+from sluicegate.core.analysis.reading import Outcome
+from sluicegate.core.rollout import ROLLED_BACK
 
 
 class Announcement(NamedTuple):
@@ -33,7 +35,21 @@ def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -
     if after.canary != before.canary and (after.canary or before.canary):
         share = f"has {after.canary} of the requests" if after.canary else "is gone"
         yield Announcement("Normal", "CanaryWeight", f"The canary {share}.")
+    yield from _rollout(before.rollout, after.rollout)
     yield from _ready(before, after)
+
+
+def rollback(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> str | None:
+    """What condemned a rollout that was taken back between two statuses: a metric's name, or Crash; None where none was."""
+    old, new = before.rollout, after.rollout
+    if (
+        new is None
+        or new.phase != ROLLED_BACK
+        or (old is not None and (old.phase, old.target) == (new.phase, new.target))
+    ):
+        return None
+    failed = new.verdict is not None and new.verdict.outcome == Outcome.FAILED
+    return (new.verdict.metric if failed and new.verdict is not None else None) or "Crash"
 
 
 def version_changes(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[tuple[str, str, str]]:
@@ -43,6 +59,20 @@ def version_changes(before: ModelDeploymentStatus, after: ModelDeploymentStatus)
             continue
         if old.version is not None and new.version is not None and old.version != new.version:
             yield new.uri, old.version, new.version
+
+
+_TOLD = {"Holding": "RolloutStep", "Paused": "RolloutPaused", "Promoting": "RolloutPromoting"}
+"""Phases that are worth an Event, each once a step: how a step comes about is in status."""
+
+
+def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[Announcement]:
+    """The steps of a rollout. What ends it is told by others: Promoted, and what Stalled says."""
+    if new is None or new.step_index is None or new.phase not in _TOLD:
+        return
+    if old is not None and (old.phase, old.target, old.step_index) == (new.phase, new.target, new.step_index):
+        return
+    at = f"Step {new.step_index + 1}: " if new.phase != "Promoting" else ""
+    yield Announcement("Normal", _TOLD[new.phase], f"{at}{new.message}")
 
 
 def _stable(status: ModelDeploymentStatus) -> str | None:

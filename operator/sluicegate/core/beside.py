@@ -10,13 +10,6 @@ from sluicegate.core.plan import Lineup
 from sluicegate.core.share import Beside, Share
 
 
-def beside_of(snapshot: Snapshot, lineup: Lineup) -> Beside | None:
-    """The revision beside stable with its share; None where stable is alone."""
-    if lineup.stepped and lineup.target is not None:
-        return stepping(snapshot, lineup.target)
-    return canary.beside(snapshot, lineup.canary) if lineup.canary is not None else None
-
-
 def stepping(snapshot: Snapshot, target: str) -> Beside:
     """A target in steps, with what its step gives it; nothing while callers may not fit or a gateway cannot do it."""
     share = rollout.share_of(snapshot, target)
@@ -27,7 +20,7 @@ def stepping(snapshot: Snapshot, target: str) -> Beside:
 
 def prepared(snapshot: Snapshot, lineup: Lineup) -> Beside | None:
     """The revision beside stable with the share that its pods are to be able to carry: before the first step already that step's."""
-    found = beside_of(snapshot, lineup)
+    found = lineup.beside
     if found is None or not found.by_steps:
         return found
     return replace(found, share=rollout.coming(snapshot, found.revision))

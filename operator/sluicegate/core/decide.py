@@ -13,7 +13,7 @@ from datetime import datetime
 from sluicegate.api import duration
 from sluicegate.api.status import Role
 from sluicegate.core import canary, deadline, replace, rollout, scaling, stale
-from sluicegate.core.beside import beside_of, prepared
+from sluicegate.core.beside import prepared
 from sluicegate.core.facts import Revision, Snapshot
 from sluicegate.core.failed import failed
 from sluicegate.core.lineup import lineup_of
@@ -60,7 +60,7 @@ def decide(snapshot: Snapshot) -> Plan:
 
 def _serving(snapshot: Snapshot, lineup: Lineup) -> Iterator[RevisionPlan]:
     """Stable, target and canaries."""
-    base, beside = snapshot.resource.spec.scaling, beside_of(snapshot, lineup)
+    base, beside = snapshot.resource.spec.scaling, lineup.beside
     frozen = snapshot.split.weight(lineup.target) if lineup.target is not None and not lineup.stepped else 0
     share = frozen or (beside.share.weight if beside is not None else 0)
     if lineup.stable is not None:
@@ -92,8 +92,7 @@ def _target(snapshot: Snapshot, lineup: Lineup, frozen: int) -> RevisionPlan:
     target, beside = lineup.target or "", prepared(snapshot, lineup)
     if lineup.stepped and beside is not None:
         scale = scaling.scale_beside(snapshot, beside, lineup.stable)
-        present = beside_of(snapshot, lineup)
-        weight = present.share.weight if present is not None else 0
+        weight = lineup.beside.share.weight if lineup.beside is not None else 0
         return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), weight)
     growing = 100 if lineup.stable is not None else None
     scale = scaling.scale_of(snapshot, target, snapshot.resource.spec.scaling, growing)

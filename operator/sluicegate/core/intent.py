@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -24,9 +25,9 @@ _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' own alphabet for generated names: no vowels, so no words, and nothing that looks like something else."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Intent:
-    """Everything that makes one revision different from another."""
+    """Everything that makes one revision different from another. It has no slots, so that its hash is computed once."""
 
     model: ResolvedModel
     registry: str | None
@@ -63,7 +64,7 @@ class Intent:
         """What it serves, for people: NAME/VERSION, or the source."""
         return f"{self.model.name}/{self.model.version}" if self.model.version else self.model.source
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Ten characters that name the revision."""
         digest = hashlib.sha256(msgspec.json.encode(self.identity, order="sorted")).digest()

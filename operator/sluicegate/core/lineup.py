@@ -9,6 +9,7 @@ from sluicegate.api import names
 from sluicegate.api.status import Role
 from sluicegate.core import canary, guard, replace, rollout, scaling
 from sluicegate.core.annotations import named, pinned
+from sluicegate.core.beside import stepping
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.failed import failed
 from sluicegate.core.plan import Lineup
@@ -18,10 +19,12 @@ from sluicegate.core.traffic import released
 def lineup_of(snapshot: Snapshot) -> Lineup:
     """The lineup, with the promotions that have become possible."""
     wanted = _wanted(snapshot)
-    stepped = rollout.stepped(snapshot, snapshot.stable, wanted)
-    stable, target = (snapshot.stable, wanted) if stepped else _promote(snapshot, snapshot.stable, wanted)
+    if wanted is not None and rollout.stepped(snapshot, snapshot.stable, wanted):
+        return Lineup(snapshot.stable, wanted, stepped=True, beside=stepping(snapshot, wanted))
+    stable, target = _promote(snapshot, snapshot.stable, wanted)
     now, following = _canaries(snapshot, stable, target)
-    return Lineup(stable, target, None if stepped else now, None if stepped else following, stepped)
+    beside = canary.beside(snapshot, now) if now is not None else None
+    return Lineup(stable, target, now, following, beside=beside)
 
 
 def _wanted(snapshot: Snapshot) -> str | None:

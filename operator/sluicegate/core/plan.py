@@ -8,6 +8,7 @@ from typing import Any
 from sluicegate.api.status import Role
 from sluicegate.api.traffic import ParentRef
 from sluicegate.core.facts import Split
+from sluicegate.core.share import Beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,13 @@ class Lineup:
     stepped: bool = False
     """Whether the target takes the traffic by the steps of a rollout."""
 
+    beside: Beside | None = None
+    """What shares the requests with stable, and its part of them: the canary, or a target that comes by steps."""
+
     @property
-    def beside(self) -> str | None:
-        """The revision that shares the requests with stable: the canary, or a target that comes by steps."""
-        return self.target if self.stepped else self.canary
+    def sharing(self) -> str | None:
+        """The revision that shares the requests with stable."""
+        return self.beside.revision if self.beside is not None else None
 
     @property
     def all(self) -> tuple[str, ...]:

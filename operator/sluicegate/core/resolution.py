@@ -130,6 +130,15 @@ def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFail
     )
 
 
+def webhook_secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFailure:
+    """The failure for a webhook secret that does not exist (or may not be read)."""
+    return ResolutionFailure(
+        ResolutionReason.SECRET_NOT_FOUND,
+        f'The Secret "{name}" in namespace "{namespace}", which the webhooks of registry "{registry}" are signed with, does not exist '
+        'or may not be read by the operator. Create it with a key "secret".',
+    )
+
+
 def secret_unread(namespace: str, name: str, registry: str, error: Exception) -> ResolutionFailure:
     """The failure for a registry whose Secret the API server did not give; it passes by itself."""
     return ResolutionFailure(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 import msgspec
 
@@ -36,7 +37,12 @@ def steps_of(snapshot: Snapshot) -> tuple[Step, ...]:
 
 def steps_hash(snapshot: Snapshot) -> str:
     """Names the steps that an index belongs to."""
-    return hashlib.sha256(msgspec.json.encode(steps_of(snapshot), order="sorted")).hexdigest()[:10]
+    return _hash(steps_of(snapshot))
+
+
+@lru_cache(maxsize=1024)
+def _hash(steps: tuple[Step, ...]) -> str:
+    return hashlib.sha256(msgspec.json.encode(steps, order="sorted")).hexdigest()[:10]
 
 
 def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:

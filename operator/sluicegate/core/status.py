@@ -70,9 +70,9 @@ def _listener(gateway: GatewayFacts) -> tuple[str, str]:
 
 def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
     """The weight of the canary (or of a target in steps) as accepted, for the printer column."""
-    if plan.lineup.beside is None:
+    if plan.lineup.sharing is None:
         return None
-    weight = _accepted(snapshot, plan, plan.lineup.beside)
+    weight = _accepted(snapshot, plan, plan.lineup.sharing)
     return f"{'' if snapshot.routed else '~'}{weight or 0}%"
 
 

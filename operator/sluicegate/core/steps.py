@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sluicegate.core import guard, problems, rollout, scaling
-from sluicegate.core.beside import beside_of, prepared, unable
+from sluicegate.core.beside import prepared, unable
 from sluicegate.core.facts import Problem, Snapshot
 from sluicegate.core.plan import Plan
 from sluicegate.core.share import Beside, present
@@ -12,7 +12,7 @@ from sluicegate.core.share import Beside, present
 def seen(snapshot: Snapshot, plan: Plan) -> rollout.Seen:
     """What there is of the step that status has; `plan` is of a target in steps."""
     lineup, target = plan.lineup, plan.target or ""
-    coming, now = prepared(snapshot, lineup), beside_of(snapshot, lineup)
+    coming, now = prepared(snapshot, lineup), lineup.beside
     assert coming is not None and now is not None
     state = rollout.state_of(snapshot, target)
     blocked = guard.problem(snapshot, target) or unable(snapshot, target) or _room(snapshot, target)

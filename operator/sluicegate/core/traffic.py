@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from sluicegate.api import duration, names
 from sluicegate.core import scaling
-from sluicegate.core.beside import beside_of
 from sluicegate.core.facts import Mirror, Snapshot, Split
 from sluicegate.core.plan import Lineup, RoutePlan
 
@@ -31,18 +30,18 @@ def shifted(snapshot: Snapshot, lineup: Lineup) -> bool:
         route = snapshot.route
         if route is None or not route.accepted or not route.split.weights:
             return False
-        if not route.split.revisions <= {lineup.stable, lineup.beside}:
+        if not route.split.revisions <= {lineup.stable, lineup.sharing}:
             return False
     if snapshot.service.revision != service_revision(snapshot, lineup):
         return False
     listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-    others = (pods for revision, pods in snapshot.pods.items() if revision not in (lineup.stable, lineup.beside))
+    others = (pods for revision, pods in snapshot.pods.items() if revision not in (lineup.stable, lineup.sharing))
     return not listed & {pod.name for pods in others for pod in pods}
 
 
 def weight_beside(snapshot: Snapshot, lineup: Lineup) -> int:
     """Percent of the requests that the revision beside stable can have now, on the way to what it should have."""
-    beside = beside_of(snapshot, lineup)
+    beside = lineup.beside
     if beside is None or not snapshot.able_pods(beside.revision):
         return 0
     wanted, has = beside.share.weight, snapshot.split.weight(beside.revision)
@@ -86,7 +85,7 @@ def _frozen(now: Split, stable: str, target: str) -> Split:
 
 
 def _with_beside(snapshot: Snapshot, stable: str, lineup: Lineup) -> Split:
-    beside, weight = beside_of(snapshot, lineup), weight_beside(snapshot, lineup)
+    beside, weight = lineup.beside, weight_beside(snapshot, lineup)
     if beside is None or not snapshot.able_pods(beside.revision):
         return Split(weights={stable: 100})
     known = beside.revision in snapshot.split.revisions
@@ -152,7 +151,7 @@ def service_revision(snapshot: Snapshot, lineup: Lineup) -> str | None:
         if _shares_service(snapshot, lineup):
             return None
         if weight_beside(snapshot, lineup) == 100:
-            wanted = lineup.beside
+            wanted = lineup.sharing
     if snapshot.service is None or snapshot.service.revision == wanted or wanted is None:
         return wanted
     now = snapshot.service.revision
@@ -173,4 +172,4 @@ def _shares_service(snapshot: Snapshot, lineup: Lineup) -> bool:
     if not 0 < weight_beside(snapshot, lineup) < 100 or not snapshot.ready_pods(lineup.stable):
         return False
     live = {revision for revision in snapshot.pods if snapshot.live_pods(revision)}
-    return live <= {lineup.stable, lineup.beside}
+    return live <= {lineup.stable, lineup.sharing}

@@ -77,6 +77,12 @@ class Metrics:
             ["destination", "outcome"],
             registry=self.registry,
         )
+        self.rollbacks = Counter(
+            "sluicegate_rollbacks_total",
+            "Rollouts that were taken back, by what condemned them: the metric of the analysis, or Crash.",
+            ["namespace", "name", "by"],
+            registry=self.registry,
+        )
         self.leading = Gauge("sluicegate_leading", "1 while this process holds the Lease.", registry=self.registry)
 
     def on_request(self, verb: str, kind: str, outcome: str, seconds: float) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.core.announce import announcements, version_changes
+from sluicegate.core.announce import announcements, rollback, version_changes
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Plan
@@ -144,6 +144,8 @@ class Reconciler:
         if moved(resource.status, status):
             self._queue.add(key)
         about = {"apiVersion": names.API_VERSION, "kind": names.KIND, **metadata}
+        if (condemned := rollback(resource.status, status)) is not None:
+            self._parts.metrics.rollbacks.labels(*key, condemned).inc()
         for _ in version_changes(resource.status, status):
             self._parts.metrics.model_changes.inc()
         for severity, reason, message in announcements(resource.status, status):

@@ -29,6 +29,7 @@ from sluicegate.core.resolution import (
     resolve_locally,
     secret_not_found,
     secret_unread,
+    webhook_secret_not_found,
 )
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError
@@ -109,7 +110,12 @@ class Registries:
             ResolutionError: the Secret is missing or of no use.
         """
         secret, namespace = self._settings.registries[name].webhook_secret or "", self._settings.operator_namespace
-        data = await self._secret(namespace, secret, name)
+        try:
+            data = await self._secret(namespace, secret, name)
+        except ResolutionError as error:
+            raise (
+                error if error.failure.transient else ResolutionError(webhook_secret_not_found(namespace, secret, name))
+            ) from None
         found = tuple(value for key in ("secret", "previous") if (value := data.get(key, b"").strip()))
         if not found:
             raise ResolutionError(

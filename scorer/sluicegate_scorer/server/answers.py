@@ -83,7 +83,7 @@ class Answers:
 
         A request that the server was too busy for, or too slow, says nothing of the model, so it is left out.
         """
-        if len(body) > _LARGEST_REQUEST or answer.error in ("server", "timeout"):
+        if len(body) > _LARGEST_REQUEST or answer.error in ("server", "timeout", "overload"):
             return
         now = self._clock()
         if now - self._second >= 1.0 and not self._turn(now):

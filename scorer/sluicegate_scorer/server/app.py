@@ -32,7 +32,7 @@ from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import ServerSettings
 from sluicegate_scorer.server.v2 import LENGTH_HEADER, OpenInference
-from sluicegate_scorer.server.workers import Overdue, Refused, Workers
+from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
@@ -52,6 +52,17 @@ _FULL = Answer(
     "overload",
     ((b"retry-after", b"1"),),
 )
+_STUCK = Answer(
+    429,
+    json_error(
+        "REQUEST_LIMIT_EXCEEDED",
+        "Every thread of the server is held by a request over its time limit; send this one again a little later.",
+    ),
+    JSON,
+    "timeout",
+    ((b"retry-after", b"1"),),
+)
+"""Of the class of those requests: a model that hangs would otherwise look like a lack of pods."""
 _BUG = Answer(500, b"Internal Server Error", TEXT, "server")
 
 Handler = Callable[[Message, Receive, Send], Awaitable[None]]
@@ -105,6 +116,7 @@ class Application:
             ("GET", "/ping"): self._ping,
             ("GET", "/health"): self._ping,
             ("GET", "/metrics"): self._metrics,
+            ("GET", answers.PATH): self._answers,
         }
 
     def use(self, workers: Workers, metrics: Metrics, other: App) -> None:
@@ -140,9 +152,6 @@ class Application:
             if handler is not None:
                 await handler(scope, receive, send)
                 return
-            if path == answers.PATH and scope["method"] == "GET" and self.answers.admits(scope):
-                await reply(send, self.answers.read(scope["query_string"]), self.draining)
-                return
             if path == "/v2" or path.startswith("/v2/"):
                 await self._open_inference(scope, receive, send)
                 return
@@ -154,6 +163,12 @@ class Application:
 
     async def _metrics(self, scope: Message, receive: Receive, send: Send) -> None:
         await reply(send, Answer(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
+
+    async def _answers(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self.answers.admits(scope):
+            await reply(send, self.answers.read(scope["query_string"]), self.draining)
+        elif self._other is not None:
+            await self._other(scope, receive, closing(send) if self.draining else send)
 
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> None:
         await self._predict("invocations", scope, receive, send)
@@ -175,7 +190,7 @@ class Application:
         except (TooLarge, Overdue) as error:
             answer = self._too_large() if isinstance(error, TooLarge) else _TIMEOUT
             # The rest of the body is not read, so the connection cannot be used again.
-            await self._finish(answer, Asked(endpoint, scope, b"", began, kind, passed), send, True)
+            await self._finish(answer, Asked(endpoint, scope, b"", began, kind, passed), send, last=True)
             return
         batcher = self._batcher
         if batcher is not None and kind in _JSON_TYPES and endpoint == "invocations":
@@ -218,6 +233,8 @@ class Application:
         """MLflow's own code, in a thread."""
         try:
             return await self._workers.run(lambda: self._general_answer(asked))
+        except Stuck:
+            return _STUCK
         except Refused:
             return _FULL
         except Overdue:
@@ -232,16 +249,16 @@ class Application:
                 return self.v2.infer(asked.body, header(asked.scope, LENGTH_HEADER))
             return self.general.answer(asked.body, asked.kind.decode("latin-1") if asked.kind is not None else None)
 
-    async def _finish(self, answer: Answer, asked: Asked, send: Send, closing: bool = False) -> None:
+    async def _finish(self, answer: Answer, asked: Asked, send: Send, last: bool = False) -> None:
         took = time.perf_counter() - asked.began
         self.metrics.request(asked.endpoint, answer.status, answer.error, took)
-        if self.answers.recording:
+        if self.answers.recording and not last:
             self.answers.keep(asked.scope, asked.body, answer)
         if self._logged:
             self._log.write(asked.scope, asked.body, answer, took)
         if asked.passed:
             answer = answer._replace(headers=(*answer.headers, *asked.passed))
-        await reply(send, answer, closing or self.draining)
+        await reply(send, answer, last or self.draining)
 
     def _too_large(self) -> Answer:
         limit = self._settings.limits.body

@@ -82,7 +82,10 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._limits.queue:
-            raise Refused
+            while self._waiting and self._waiting[0].answer.done():  # over their time limit
+                self._waiting.popleft()
+            if len(self._waiting) >= self._limits.queue:
+                raise Refused
         request = Waiting(rows, loop.create_future())
         self._waiting.append(request)
         if self.on_loop and len(rows) <= self._rows_on_loop:

@@ -14,6 +14,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 
+from sluicegate_scorer.server import trace
 from sluicegate_scorer.server.asgi import JSON, TEXT, Answer
 from sluicegate_scorer.server.drift import Drift
 from sluicegate_scorer.server.settings import Policy
@@ -119,7 +120,7 @@ class General:
             return self.mlflow_error(error)
         if not self._watch.failed:
             return self._bare_error(error)
-        log.error("the model raised an exception", exc_info=error)
+        log.error("the model raised an exception%s", trace.said(), exc_info=error)
         wrapped = MlflowException("Encountered an unexpected error while evaluating the model.")
         body = wrapped.serialize_as_json().encode()  # type: ignore[no-untyped-call]
         return Answer(self._policy.model_error_status, body, JSON, "model")
@@ -128,7 +129,7 @@ class General:
         """MLflow's error body, less the stack trace, with the class that a canary counts."""
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
         if self._watch.failed:
-            log.error("the model raised an exception", exc_info=error.__context__ or error)
+            log.error("the model raised an exception%s", trace.said(), exc_info=error.__context__ or error)
             status = self._policy.model_error_status
         fields = json.loads(error.serialize_as_json())  # type: ignore[no-untyped-call]
         if not self._policy.stack_traces:
@@ -146,7 +147,7 @@ class General:
         """
         failed = "model" if self._watch.failed or self._watch.done else "client"
         if failed == "model":
-            log.error("the model's answer cannot be sent", exc_info=error)
+            log.error("the model's answer cannot be sent%s", trace.said(), exc_info=error)
         else:
-            log.info("a request could not be parsed: %s", type(error).__name__)
+            log.info("a request could not be parsed: %s%s", type(error).__name__, trace.said())
         return Answer(500, b"Internal Server Error", TEXT, failed)

@@ -17,6 +17,10 @@ class Refused(Exception):
     """There is no room for another request."""
 
 
+class Stuck(Refused):
+    """There is no room because every thread is held by a request over its time limit."""
+
+
 class Overdue(Exception):
     """A request took longer than the limit."""
 
@@ -47,10 +51,13 @@ class Workers:
         """Runs a blocking function in a thread.
 
         Raises:
+            Stuck: where every thread is held by a request over its time limit.
             Refused: where too many wait already.
             Overdue: where the time limit passed first.
         """
-        if self.waiting >= self._limits.queue or self.overrun >= self._limits.workers:
+        if self.overrun >= self._limits.workers:
+            raise Stuck
+        if self.waiting >= self._limits.queue:
             raise Refused
         loop = asyncio.get_running_loop()
         self.outstanding += 1

@@ -85,7 +85,8 @@ def test_a_ratio_needs_requests_of_both() -> None:
     assert "0 of the 100 requests of stable" in said(kind, target=served(1000)).message
     assert said(kind, target=served(1000, model=10), stable=served(9000, model=90)).outcome is PASSED
     assert said(kind, target=served(1000, model=60), stable=served(9000, model=90)).outcome is FAILED
-    assert said(kind, target=served(1000, model=18), stable=served(9000, model=90)).outcome is OPEN
+    assert said(kind, target=served(1000, model=18), stable=served(9000, model=90)).outcome is PASSED
+    assert said(kind, target=served(1000, model=24), stable=served(9000, model=90)).outcome is OPEN
 
 
 def test_one_failed_request_is_no_excess_over_a_stable_that_has_none() -> None:
@@ -100,7 +101,8 @@ def test_limit_and_ratio_must_both_hold() -> None:
     assert said(kind, target=served(2000, model=80), stable=served(9000, model=90)).outcome is FAILED
     assert said(kind, target=served(2000, model=300), stable=served(9000, model=1350)).outcome is FAILED
     found = said(kind, target=served(2000, model=20), stable=served(9000, model=90))
-    assert (found.outcome, found.limit) == (PASSED, pytest.approx(0.015))
+    assert found.outcome is PASSED
+    assert found.limit == pytest.approx(0.018)  # 0.015 is the ratio's, and a little more is chance
 
 
 def test_the_window_decides_where_it_proves_and_the_step_otherwise() -> None:

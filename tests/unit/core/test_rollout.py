@@ -8,6 +8,7 @@ import pytest
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, Role, RolloutStatus
 from sluicegate.core.analysis.reading import Measurement, Outcome, Reading
+from sluicegate.core.announce import announcements, rollback
 from sluicegate.core.facts import Problem
 
 from .world import NAME, Pod, World
@@ -381,3 +382,30 @@ def test_one_bad_pod_of_many_does_not_lose_the_step() -> None:
     world.pods[victim.name] = Pod(victim.name, new)
     world.list_endpoints().reconcile()
     assert (state(world).accepted_at, shares(world)) == (accepted, (50, 50))
+
+
+def test_each_step_and_what_ends_it_is_an_event() -> None:
+    world, told = begun(analysis=ERRORS), []
+    for turn in range(16):
+        before = world.status
+        if turn == 6:
+            judge(world.later(301), Outcome.PASSED)
+        if turn == 12:
+            judge(world, Outcome.FAILED)
+        world.step()
+        told += [each.reason for each in announcements(before, world.status)]
+        if (found := rollback(before, world.status)) is not None:
+            told.append(f"by {found}")
+    assert [each for each in told if each not in ("RevisionCreated", "ModelChanged", "CanaryWeight")] == [
+        "RolloutStep",
+        "RolloutStep",
+        "by errors",
+        "RolledBack",
+    ]
+
+
+def test_a_crash_is_what_condemned_it() -> None:
+    world = begun().settle()
+    before = world.status
+    world.fail(world.hash_of(2), OOM).list_endpoints().reconcile()
+    assert rollback(before, world.status) == "Crash"

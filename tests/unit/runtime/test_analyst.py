@@ -81,7 +81,7 @@ class Here:
         self.resources = Resources(lambda _: None)
         self._versions = 0
         self._began = asyncio.get_running_loop().time()
-        self._scraper = PodScraper(httpx.MockTransport(self._pod))
+        self._scraper = PodScraper(self._pod)
         self._prometheus = Prometheus(httpx.MockTransport(self._ask))
         servers = Servers(cast(KubeClient, None), self.settings, self._prometheus)
         sources = Sources(self.facts, self._scraper, servers, self.pairs)
@@ -107,14 +107,14 @@ class Here:
             if pod.revision == revision
         ]
 
-    async def _pod(self, request: httpx.Request) -> httpx.Response:
-        name = request.url.host.partition(".")[0]
+    async def _pod(self, url: str) -> tuple[int, bytes]:
+        name = httpx.URL(url).host.partition(".")[0]
         self.read[name] += 1
         self.busy += 1
         self.busiest = max(self.busiest, self.busy)
         await asyncio.sleep(0.05 if self.pods[name].answers else 3600)
         self.busy -= 1
-        return httpx.Response(self.pods[name].status, text=self.pods[name].text())
+        return self.pods[name].status, self.pods[name].text().encode()
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:
         assert self.prometheus is not None

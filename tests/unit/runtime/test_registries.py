@@ -199,3 +199,18 @@ def test_the_newest_version_is_told_where_staleness_is_the_models(
         assert found.newest is None or found.newest.registered_at == "2026-01-02T03:04:05Z"
 
     virtual.run(main())
+
+
+class NoSecrets:
+    """A cluster without any Secret."""
+
+    async def get(self, kind: object, namespace: str, name: str) -> None:
+        return None
+
+
+async def test_a_webhook_secret_that_is_missing_is_told_with_what_belongs_into_it() -> None:
+    registry = {"trackingUri": "http://mlflow", "webhookSecret": "hooks"}
+    settings = build([("test", {"registries": {"default": registry}})])
+    with pytest.raises(ResolutionError, match=r'"hooks".*Create it with a key "secret"') as caught:
+        await Registries(cast(KubeClient, NoSecrets()), settings).webhook_secrets("default")
+    assert "MLFLOW_TRACKING" not in str(caught.value)

@@ -51,6 +51,11 @@ def below(hits: float, tries: float, limit: float) -> bool:
     return hits < limit * tries and tail(tries - hits, tries, 1.0 - limit) <= DOUBT
 
 
+EVERYDAY = 0.2
+"""How often chance brings about what is no sign of anything. Without it, one good version in six is over a ratio of 1.5 at any time where
+failures are rare, and holds."""
+
+
 def relative_share(tries: float, others: float, ratio: float) -> float:
     """Of all hits of two sides, the share that falls to the first where its rate is exactly `ratio` times the other's.
 
@@ -58,6 +63,23 @@ def relative_share(tries: float, others: float, ratio: float) -> float:
     for frequent ones chance does less than this allows for).
     """
     return ratio * tries / (ratio * tries + others)
+
+
+def most_hits(tries: float, theirs: float, others: float, ratio: float) -> int:
+    """The most hits of `tries` that are within `ratio` times the rate of another side, which had `theirs` of `others`.
+
+    That is the ratio itself, or what chance brings about every day; and always one, since one alone is no excess.
+    """
+    fair = relative_share(tries, others, ratio)
+    plain = max(1, math.floor(ratio * theirs / others * tries + 1e-9))
+    low, high = plain, plain + 4 + math.ceil(2.0 * math.sqrt(plain + theirs))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if tail(middle, middle + theirs, fair) > EVERYDAY:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _doubt_of(tests: int) -> float:

@@ -7,6 +7,8 @@ negative.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -134,53 +136,48 @@ def columns(counts: Counts, kind: str) -> dict[str, dict[str, float]]:
 class Histogram:
     """How many requests took how long."""
 
-    buckets: tuple[tuple[float, float], ...]
-    """(upper bound in seconds, requests above the bound before and not above this one); the last bound is infinite."""
+    bounds: tuple[float, ...]
+    """Upper bounds in seconds, ascending; the last one is infinite."""
+    within: tuple[float, ...]
+    """Requests that took no longer than each."""
 
     @classmethod
     def of(cls, counts: Counts) -> Histogram:
         """The histogram in `counts`, whose buckets are cumulative, as Prometheus has them."""
         rising = sorted((float(each[1]), value) for each, value in counts.items() if each[0] == LATENCY)
-        buckets, so_far = [], 0.0
-        for bound, cumulative in rising:
-            buckets.append((bound, max(0.0, cumulative - so_far)))
-            so_far = max(so_far, cumulative)
-        return cls(tuple(buckets))
+        # Pods that restarted are taken in whole, so a bucket is never below the one before it; Prometheus' own sums may be, by a rounding.
+        return cls(
+            tuple(bound for bound, _ in rising), tuple(itertools.accumulate((value for _, value in rising), max))
+        )
 
     @property
     def total(self) -> float:
         """All requests in it."""
-        return sum(value for _, value in self.buckets)
+        return self.within[-1] if self.within else 0.0
 
     def slower(self, bound: float) -> float:
         """Requests that surely took longer than `bound`, which need not be a bound of the histogram."""
-        above = self.next_bound(bound)
-        return sum(value for upper, value in self.buckets if upper > above)
-
-    @property
-    def bounds(self) -> tuple[float, ...]:
-        """The upper bounds, ascending."""
-        return tuple(upper for upper, _ in self.buckets)
+        place = bisect.bisect_left(self.bounds, bound)
+        return self.total - self.within[place] if place < len(self.bounds) else 0.0
 
     def next_bound(self, value: float) -> float:
         """The smallest bound not below `value`: what the histogram can tell from other values."""
-        return next((upper for upper in self.bounds if upper >= value), float("inf"))
+        place = bisect.bisect_left(self.bounds, value)
+        return self.bounds[place] if place < len(self.bounds) else float("inf")
 
     def last_bound(self, value: float) -> float:
         """The largest bound not above `value`; 0 where there is none."""
-        return max((upper for upper in self.bounds if upper <= value), default=0.0)
+        place = bisect.bisect_right(self.bounds, value)
+        return self.bounds[place - 1] if place else 0.0
 
     def quantile(self, share: float) -> float | None:
         """The value that `share` of the requests did not exceed, taken as even within a bucket; None where there are none."""
-        total = self.total
-        if total <= 0:
+        if self.total <= 0:
             return None
-        wanted, so_far, lower = share * total, 0.0, 0.0
-        for upper, value in self.buckets:
-            if value and so_far + value >= wanted:
-                if upper == float("inf"):
-                    return lower
-                return lower + (upper - lower) * (wanted - so_far) / value
-            so_far += value
-            lower = upper
-        return lower
+        wanted = share * self.total
+        place = bisect.bisect_left(self.within, wanted)
+        lower = self.bounds[place - 1] if place else 0.0
+        if self.bounds[place] == float("inf"):
+            return lower
+        before = self.within[place - 1] if place else 0.0
+        return lower + (self.bounds[place] - lower) * (wanted - before) / (self.within[place] - before)

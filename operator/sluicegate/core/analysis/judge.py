@@ -122,12 +122,11 @@ def _errors(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found:
         within.append(hits <= metric.limit * tries)
     if metric.ratio is not None:
         fair = chance.relative_share(tries, others, metric.ratio)
-        # One failed request alone is no excess, however few stable had.
-        allowed = max(1.0 / tries, metric.ratio * theirs / others)
-        limits.append(allowed)
-        over.append(hits > allowed * tries and chance.tail(hits, hits + theirs, fair) <= chance.DOUBT)
+        most = chance.most_hits(tries, theirs, others, metric.ratio)
+        limits.append(most / tries)
+        over.append(round(hits) > most and chance.tail(hits, hits + theirs, fair) <= chance.DOUBT)
         under.append(chance.below(hits, hits + theirs, fair))
-        within.append(hits <= allowed * tries)
+        within.append(round(hits) <= most)
     rate = theirs / others if others else None
     kinds = ", ".join(f"{each} {round(target.get((counts.REQUESTS, each), 0.0))}" for each in classes)
     compared = f"; {share(rate)} of stable's {round(others)}" if metric.ratio is not None and rate is not None else ""
@@ -181,14 +180,11 @@ def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found |
 
 
 def _range(histogram: Histogram, slow: float) -> tuple[float, float]:
-    """The bounds that a quantile is proven to be above and not above."""
-    least, most = 0.0, float("inf")
-    for bound in histogram.bounds:
-        slower = histogram.slower(bound)
-        if chance.above(slower, histogram.total, slow):
-            least = bound
-        if chance.below(slower, histogram.total, slow):
-            most = min(most, bound)
+    """The bounds that a quantile is proven to be above and not above: the nearest ones on both sides of its bucket."""
+    bounds, total = histogram.bounds, histogram.total
+    place = next((each for each, bound in enumerate(bounds) if histogram.slower(bound) <= slow * total), len(bounds))
+    least = next((each for each in reversed(bounds[:place]) if chance.above(histogram.slower(each), total, slow)), 0.0)
+    most = next((each for each in bounds[place:] if chance.below(histogram.slower(each), total, slow)), float("inf"))
     return least, most
 
 

@@ -1,0 +1,77 @@
+"""Nothing is kept of a request once it is answered. `make bench-soak` does the same with a million over sockets."""
+
+import gc
+import json
+import sys
+import time
+import warnings
+
+import pytest
+
+from scorer.tests import zoo
+
+with warnings.catch_warnings():  # MLflow warns while it is imported
+    warnings.simplefilter("ignore")
+    import mlflow
+    from sluicegate_scorer.profile import log_profile
+    from sluicegate_scorer.server.loading import build
+    from sluicegate_scorer.server.settings import Limits, ServerSettings
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+ROW = {"columns": ["a", "b", "c"], "data": [[1.0, 2.0, 3.0]]}
+BODIES = {
+    "fast": ("/invocations", json.dumps({"dataframe_split": ROW}).encode(), 200),
+    "several rows": (
+        "/invocations",
+        json.dumps({"dataframe_split": {**ROW, "data": [[1.0, 2.0, 3.0]] * 50}}).encode(),
+        200,
+    ),
+    "general": ("/invocations", json.dumps({"dataframe_split": {**ROW, "data": [[None, 2.0, 3.0]]}}).encode(), 500),
+    "wrong": ("/invocations", b'{"inputs": [', 400),
+    "too large": ("/invocations", b" " * 20_000, 413),
+    "infer": ("/v2/models/model/infer", b'{"inputs": []}', 400),
+}
+MANY = {"fast": 5000, "several rows": 1000, "general": 1000, "wrong": 1000, "too large": 1000, "infer": 1000}
+SPARE = 1500
+"""Blocks of memory that may differ for reasons of others: caches of regular expressions, of warnings, of imports."""
+
+
+@pytest.fixture(scope="module")
+def application(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("soak")
+    next(zoo.sklearn(folder))
+    path = folder / "linear"
+    log_profile(*zoo.frame(), path)
+    settings = ServerSettings(limits=Limits(workers=1, body=10_000))
+    return build(path, mlflow.pyfunc.load_model(str(path)), settings, time.monotonic())
+
+
+async def ask(application, path, body, status):
+    headers = [(b"content-type", b"application/json"), (b"traceparent", b"00-%032x-%016x-01" % (hash(path) & 255, 1))]
+    answered = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        answered.append(message.get("status"))
+
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    await application(scope, receive, send)
+    assert answered[0] == status, (path, answered)
+
+
+@pytest.mark.parametrize("kind", BODIES)
+async def test_memory_stays_flat(application, kind, caplog):
+    caplog.set_level("CRITICAL")  # records are kept by pytest
+    for _ in range(MANY[kind] // 10):
+        await ask(application, *BODIES[kind])
+    settled = blocks()
+    for _ in range(MANY[kind]):
+        await ask(application, *BODIES[kind])
+    assert blocks() - settled < SPARE
+
+
+def blocks():
+    gc.collect()
+    return sys.getallocatedblocks()

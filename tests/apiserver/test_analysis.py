@@ -1,0 +1,78 @@
+"""A rollout that is judged, with the whole operator on a real API server; only the pods' counters are the test's."""
+
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+import pytest
+from sluicegate.adapters.scrape import PodScraper
+from sluicegate.core.analysis.counts import REQUESTS, PodCounts
+from sluicegate.handlers import operator as composition
+from sluicegate.kube.client import KubeClient
+
+from tests.apiserver.world import FIRST, NODE, SECOND, World
+
+pytestmark = pytest.mark.usefixtures("crd")
+
+ROLLOUT = {
+    "steps": [{"weight": 50, "hold": "1s"}],
+    "scaleDownDelay": "1s",
+    "analysis": {
+        "interval": "1s",
+        "warmUp": "0s",
+        "metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 50}],
+    },
+}
+
+
+class Counted(PodScraper):
+    """The counters of all pods: each look finds a hundred requests more, and the second version's fail by a share of them."""
+
+    def __init__(self, stable: list[str], errors: int) -> None:
+        super().__init__()
+        self._stable, self._errors = stable, errors
+        self._looks = Counter[str]()
+
+    async def scrape(self, pod: str, address: str, kinds: Iterable[str], seconds: float) -> PodCounts:
+        assert address.endswith(":8080")
+        self._looks[pod] += 1
+        bad = 0 if pod.split("-")[1] in self._stable else self._errors * self._looks[pod]
+        return PodCounts({(REQUESTS, ""): 100.0 * self._looks[pod] - bad, (REQUESTS, "model"): float(bad)})
+
+
+@pytest.fixture
+async def world(
+    kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[World]:
+    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
+    async with KubeClient.connect(kubeconfig) as observed, KubeClient.connect(kubeconfig) as hand:
+        yield World(hand, observed, namespace, kubectl, [])
+
+
+@pytest.mark.parametrize(("errors", "phase"), [(0, "Idle"), (40, "RolledBack")], ids=["good", "bad"])
+async def test_the_analysis_decides(world: World, monkeypatch: pytest.MonkeyPatch, errors: int, phase: str) -> None:
+    stable: list[str] = []
+    monkeypatch.setattr(composition, "PodScraper", lambda: Counted(stable, errors))
+    asked: dict[str, Any] = {"scaling": {"replicas": 2}, "rollout": ROLLOUT}
+    async with world.operator():
+        await world.resource(**asked)
+        await world.until_serving()
+        stable += [each["revision"] for each in (await world.status())["revisions"] if each["role"] == "Stable"]
+        await world.resource(uri=SECOND, **asked)
+
+        async def decided() -> bool:
+            status = await world.status()
+            now = [each["revision"] for each in status["revisions"] if each["role"] == "Stable"]
+            return (status.get("rollout") or {}).get("phase") == phase and (now == stable) == (phase == "RolledBack")
+
+        await world.until(decided, 90)
+        status = await world.status()
+        if phase == "RolledBack":
+            verdict = status["rollout"]["verdict"]
+            assert (verdict["outcome"], verdict["metric"]) == ("Failed", "errors")
+            assert verdict["value"] == pytest.approx(0.4)
+            assert "failed (model" in status["rollout"]["message"]
+        else:
+            assert status["model"]["uri"] == SECOND != FIRST

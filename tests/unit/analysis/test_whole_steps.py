@@ -1,0 +1,75 @@
+"""Whole steps, look after look, with chance at work: good versions are not condemned, and bad ones are.
+
+The seeds are fixed, so a run tells the same each time; the rates are what decision 0016 promises.
+"""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from sluicegate.api.rollout import AnalysisMetric
+from sluicegate.core.analysis.counts import LATENCY, REQUESTS, Ledger, PodCounts
+from sluicegate.core.analysis.evidence import Evidence
+from sluicegate.core.analysis.fold import Streaks, concluded, streaks
+from sluicegate.core.analysis.judge import judge
+from sluicegate.core.analysis.reading import Outcome
+
+BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, float("inf"))
+METRICS = [
+    {"name": "errors", "type": "ErrorRate", "limit": 0.02, "ratio": 2},
+    {"name": "slow", "type": "LatencyP95", "limit": 0.4, "ratio": 1.5},
+]
+
+
+class Pod:
+    """Serves requests whose fate is drawn."""
+
+    def __init__(self, rolls: random.Random, errors: float, seconds: float) -> None:
+        self._rolls, self._errors, self._seconds = rolls, errors, seconds
+        self.counts = {(REQUESTS, ""): 0.0, (REQUESTS, "model"): 0.0} | {
+            (LATENCY, repr(bound)): 0.0 for bound in BOUNDS
+        }
+
+    def serve(self, requests: int) -> PodCounts:
+        for _ in range(requests):
+            self.counts[REQUESTS, "model" if self._rolls.random() < self._errors else ""] += 1
+            took = self._seconds * self._rolls.lognormvariate(0, 0.5)
+            for bound in BOUNDS:
+                self.counts[LATENCY, repr(bound)] += took <= bound
+        return PodCounts(dict(self.counts), 1.0)
+
+
+def step(seed: int, errors: float, seconds: float, requests: int = 40, looks: int = 20) -> list[Outcome]:
+    """The outcomes of a step's looks; the new version gets `requests` an interval, stable three times as many."""
+    rolls = random.Random(seed)
+    kinds: list[AnalysisMetric] = [msgspec.convert(each, AnalysisMetric) for each in METRICS]
+    target, stable = Pod(rolls, errors, seconds), Pod(rolls, 0.005, 0.1)
+    mine, theirs = Ledger(60), Ledger(60)
+    failed: Streaks = {}
+    outcomes = []
+    for look in range(looks + 1):
+        mine.look(15.0 * look, {"new": target.serve(requests if look else 0)})
+        theirs.look(15.0 * look, {"old": stable.serve(3 * requests if look else 0)})
+        measured = [judge(each, Evidence(mine.side, theirs.side)) for each in kinds]
+        failed = streaks(failed, measured)
+        outcomes.append(concluded(failed, measured, 2)[0])
+    return outcomes
+
+
+def test_versions_as_good_as_stable_are_never_condemned_and_pass() -> None:
+    steps = [step(seed, errors=0.005, seconds=0.1) for seed in range(40)]
+    assert not [outcomes for outcomes in steps if Outcome.FAILED in outcomes]
+    # One or the other holds for longer: a ratio of rare failures is settled by more requests.
+    assert sum(Outcome.PASSED in outcomes[10:] for outcomes in steps) >= 38
+
+
+@pytest.mark.parametrize(
+    "worse", [{"errors": 0.08, "seconds": 0.1}, {"errors": 0.005, "seconds": 0.35}], ids=["errs", "slow"]
+)
+def test_worse_versions_are_condemned_and_never_pass_for_long(worse: dict[str, Any]) -> None:
+    for seed in range(15):
+        outcomes = step(seed, **worse)
+        assert Outcome.FAILED in outcomes
+        condemned = outcomes.index(Outcome.FAILED)
+        assert outcomes[:condemned].count(Outcome.PASSED) <= 1
