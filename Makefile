@@ -45,6 +45,10 @@ test: venv venv-scorer ## All tests; what needs a cluster is built while the uni
 test-unit: venv ## Unit and property tests: no network, no cluster
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
+LIVES ?= 300000
+check-rollouts: venv ## The model checker of rollouts at length: LIVES random lives (hours; the unit tests live 600)
+	SLUICEGATE_LIVES=$(LIVES) $(PYTEST) tests/unit/core/test_rollout_model.py $(PYTEST_ARGS)
+
 test-scorer: venv-scorer ## The scoring image's program, with a real MLflow
 	PYTHONPATH=scorer $(SCORER_PY) -m pytest scorer/tests $(PYTEST_ARGS)
 
@@ -177,5 +181,5 @@ define fill
 	$(1)/bin/python -m uv pip sync -q --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help demo demo-down test test-unit test-scorer test-registry test-apiserver e2e bench bench-scorer bench-soak check lint drift golden format \
+.PHONY: help demo demo-down test test-unit check-rollouts test-scorer test-registry test-apiserver e2e bench bench-scorer bench-soak check lint drift golden format \
 	generate images image-scorer venv venv-scorer lock clean system-python

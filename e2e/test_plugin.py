@@ -18,7 +18,7 @@ PAGE = Path(__file__).resolve().parents[1] / "docs/guide/data-scientists.md"
 PYTHON = os.environ.get("SLUICEGATE_MLFLOW_PYTHON", "")
 pytestmark = [
     pytest.mark.skipif(not PYTHON, reason="SLUICEGATE_MLFLOW_PYTHON names no interpreter with MLflow and the plugin"),
-    pytest.mark.timeout(420, func_only=True),
+    pytest.mark.timeout(1500, func_only=True),
 ]
 
 
@@ -29,7 +29,7 @@ def mlflow(workspace, cluster):
 
     def run(word, *options):
         command = [str(Path(PYTHON).parent / "mlflow"), "deployments", word, "-t", target, *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -77,7 +77,7 @@ def follow(cluster, kubectl, tmp_path):
             command = [str(Path(PYTHON).parent / program), *words]
             environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=240, cwd=tmp_path, env=environment, check=False
+                command, capture_output=True, text=True, timeout=500, cwd=tmp_path, env=environment, check=False
             )
             assert done.returncode == 0, done.stdout + done.stderr
             said = done.stdout
@@ -99,9 +99,9 @@ def test_the_page_works_as_it_is_written(page, follow, workspace):
     said = follow["console"](serve)
     assert workspace.status("churn")["url"] in said
     assert follow["python"](train + release).split()[-1] == "2"
-    wait_until("version 2 to serve", lambda: serving(workspace) == "2", 120)
+    wait_until("version 2 to serve", lambda: serving(workspace) == "2", 240)
     follow["python"]("from mlflow import MlflowClient\n" + back)
-    wait_until("version 1 to serve", lambda: serving(workspace) == "1", 120)
+    wait_until("version 1 to serve", lambda: serving(workspace) == "1", 240)
     follow["console"](stop)
     assert workspace.get("mdep", "churn") is None
 

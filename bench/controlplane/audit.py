@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -42,6 +42,7 @@ class _Line(msgspec.Struct, rename="camel"):
     user: _User
     object_ref: _Ref = msgspec.field(default_factory=_Ref)
     response_status: _Answer = msgspec.field(default_factory=_Answer)
+    request_object: msgspec.Raw = msgspec.Raw()
 
 
 class Request(NamedTuple):
@@ -56,6 +57,9 @@ class Request(NamedTuple):
     began: datetime
     ended: datetime
     dry: bool
+    name: str = ""
+    body: bytes = b""
+    """What was written, where the policy keeps it."""
 
     @property
     def is_write(self) -> bool:
@@ -63,9 +67,12 @@ class Request(NamedTuple):
         return self.verb in WRITES
 
 
-def policy(users: tuple[str, ...]) -> str:
-    """An audit policy that logs these users' requests and no other."""
-    rules = [{"level": "Metadata", "users": list(users)}, {"level": "None"}]
+def policy(users: tuple[str, ...], statuses_of: str | None = None) -> str:
+    """An audit policy that logs these users' requests and no other; of `statuses_of` with the statuses that it writes."""
+    rules: list[dict[str, Any]] = [{"level": "Metadata", "users": list(users)}, {"level": "None"}]
+    if statuses_of is not None:
+        written = [{"group": "sluicegate.dev", "resources": [STATUS]}]
+        rules.insert(0, {"level": "Request", "users": [statuses_of], "resources": written})
     return json.dumps(
         {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
     )
@@ -106,6 +113,8 @@ def _request(line: _Line) -> Request:
         began=line.request_received_timestamp,
         ended=line.stage_timestamp,
         dry="dryRun=All" in line.request_uri,
+        name=ref.name,
+        body=bytes(line.request_object),
     )
 
 

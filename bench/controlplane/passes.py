@@ -83,6 +83,11 @@ def resource(name: str, namespace: str) -> Json:
     }
 
 
+def name_of(number: int) -> str:
+    """What the resource of that number is called."""
+    return f"model-{number:04d}"
+
+
 def rendered(folder: Path) -> list[bare.Child]:
     """The children that the operator would make, by `sluicegate render`: what the bare client writes."""
     sample = folder / "sample.json"
@@ -95,11 +100,19 @@ def rendered(folder: Path) -> list[bare.Child]:
 class Run:
     """A pass under way."""
 
-    def __init__(self, bed: testbed.Testbed, user: api.Api, measured: process.Process, client: str) -> None:
-        """`client` is the measured client's name in the audit log."""
+    def __init__(
+        self,
+        bed: testbed.Testbed,
+        user: api.Api,
+        measured: process.Process,
+        client: str,
+        heard: Callable[[audit.Request], None] = lambda _: None,
+    ) -> None:
+        """`client` is the measured client's name in the audit log; `heard` is told each of its requests about what is measured."""
         self._bed = bed
         self._user = user
         self._client = client
+        self._heard = heard
         self.process = measured
         self.tally = audit.Tally()
         self.born = 0
@@ -132,6 +145,8 @@ class Run:
             if request.user != self._client or request.namespace == testbed.WARM_UP:
                 continue
             self.tally.add(request)
+            if request.namespace == testbed.MEASURED:
+                self._heard(request)
             if request.is_write and request.resource not in (audit.LEASES, audit.EVENTS):
                 self.written_at = time.monotonic()
             if request.code == 201 and request.namespace == testbed.MEASURED and request.resource != audit.EVENTS:
@@ -156,23 +171,23 @@ class Run:
         self.written_at = time.monotonic()
         await self.until("the client to become quiet", silent)
 
-    async def create(self, count: int, namespace: str) -> None:
-        """The user's part."""
+    async def create(self, count: int, namespace: str, make: Callable[[str, str], Json] = resource) -> None:
+        """The user's part: `make` gives a resource by its name and namespace."""
 
         async def one(number: int) -> None:
-            body = json.dumps(resource(f"model-{number:04d}", namespace)).encode()
+            body = json.dumps(make(name_of(number), namespace)).encode()
             await self._user.send("POST", api.in_namespace(api.RESOURCES, namespace), body)
 
         await api.each(range(count), PARALLEL, one)
 
     async def change(self, count: int, spec: Json) -> None:
         """The user changes every resource's spec."""
+        await api.each(range(count), PARALLEL, lambda number: self.change_one(number, spec))
 
-        async def one(number: int) -> None:
-            path = api.in_namespace(api.RESOURCES, testbed.MEASURED, f"model-{number:04d}")
-            await self._user.send("PATCH", path, json.dumps({"spec": spec}).encode(), api.MERGE_PATCH)
-
-        await api.each(range(count), PARALLEL, one)
+    async def change_one(self, number: int, spec: Json) -> None:
+        """The user changes one resource's spec."""
+        path = api.in_namespace(api.RESOURCES, testbed.MEASURED, name_of(number))
+        await self._user.send("PATCH", path, json.dumps({"spec": spec}).encode(), api.MERGE_PATCH)
 
     async def all_ready(self) -> bool:
         """Whether every resource is Ready at its present generation."""

@@ -170,7 +170,8 @@ def table(sizes: Sequence[Size], load: Json) -> str:
     return "\n".join(lines)
 
 
-def _grid(rows: Sequence[Sequence[str]]) -> list[str]:
+def grid(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines, the first column to the left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
@@ -185,7 +186,7 @@ def _times(size: Size) -> list[str]:
         shown = " ".join(f"{each:.2f}" for each in values)
         return [name, f"{min(values):.2f} {unit}", f"{statistics.median(values):.2f} {unit}", shown]
 
-    return _grid(
+    return grid(
         [
             ["until all children exist", "min", "median", "each pass"],
             row("bare client", size.seconds("bare"), "s"),
@@ -203,7 +204,7 @@ def _phases(size: Size) -> list[str]:
         numbers = [f"{phase.seconds:.1f}", f"{phase.cpu:.2f}", f"{phase.cpu / count * 1000:.1f}", f"{phase.memory:.0f}"]
         counts = (tally.total(), tally.child_writes(), tally.status_writes(), tally.events())
         rows.append([name, *numbers, *(f"{each / count:.2f}" for each in counts)])
-    return [*_grid(rows), "requests, writes (of children), status and events are per resource; leases are left out"]
+    return [*grid(rows), "requests, writes (of children), status and events are per resource; leases are left out"]
 
 
 def _requests(size: Size) -> list[str]:
@@ -213,7 +214,7 @@ def _requests(size: Size) -> list[str]:
     for key in keys:
         counts = [each.tally.requests[key] for each in size.full.phases]
         rows.append([" ".join(key), *(f"{n / size.resources:.2f}" if n else "-" for n in counts)])
-    return _grid(rows)
+    return grid(rows)
 
 
 def _targets(size: Size) -> list[str]:
@@ -221,4 +222,4 @@ def _targets(size: Size) -> list[str]:
     rows += [
         [each.target, each.found, f"missed by {each.missed_by}" if each.missed_by else "met"] for each in verdicts(size)
     ]
-    return _grid(rows)
+    return grid(rows)

@@ -14,7 +14,7 @@ from e2e.cluster.addons.kwok import add_nodes
 from e2e.cluster.pki import Pki
 from e2e.cluster.shell import wait_until
 
-OPERATOR, USER = "operator", "user"
+OPERATOR, USER, GATE = "operator", "user", "gate"
 MEASURED, WARM_UP = "bench", "warm-up"
 REPOSITORY = Path(__file__).resolve().parents[2]
 _CONTROLLERS = ("kube-controller-manager", "kube-scheduler", "kwok")
@@ -45,14 +45,17 @@ class Testbed:
 
 
 @contextmanager
-def fresh(name: str) -> Iterator[Testbed]:
+def fresh(name: str, statuses: bool = False) -> Iterator[Testbed]:
     """A control plane with the CRD and both namespaces; its controllers wait for `start_controllers`.
+
+    With `statuses` it has the Gateway API too, and the audit log keeps the statuses that the operator writes.
 
     While a pass creates resources the API server has the processors for the client that is measured, and nothing makes pods:
     that is how the figures of others were measured that ours are compared with.
     """
     down(name)
-    cluster = up(name, profile="control-plane", addons=("kwok",), scheduler=True)
+    addons = ("kwok", "gateway-crds") if statuses else ("kwok",)
+    cluster = up(name, profile="control-plane", addons=addons, scheduler=True)
     try:
         add_nodes(cluster, _NODES)
         wait_until("the fake nodes to be ready", lambda: _nodes_ready(cluster), 60)
@@ -60,7 +63,7 @@ def fresh(name: str) -> Iterator[Testbed]:
             cluster.kill(each)
         _raise_limits(cluster)
         _users(cluster)
-        yield Testbed(cluster, audit.Log(_audited(cluster)))
+        yield Testbed(cluster, audit.Log(_audited(cluster, OPERATOR if statuses else None)))
     finally:
         down(name)
 
@@ -81,21 +84,26 @@ def _raise_limits(cluster: Cluster) -> None:
 def _users(cluster: Cluster) -> None:
     """A name of its own for each client, so that the audit log tells them apart; none is throttled (system:masters)."""
     pki = Pki(cluster.state / "pki")
-    for user in (OPERATOR, bare.USER, USER):
+    for user in (OPERATOR, bare.USER, USER, GATE):
         pki.issue(user, f"/O=system:masters/CN={user}")
     pki.kubeconfig(cluster.state / f"{OPERATOR}.conf", OPERATOR, cluster.server)
 
 
-def _audited(cluster: Cluster) -> Path:
+def _audited(cluster: Cluster, statuses_of: str | None) -> Path:
     """Starts the API server again with an audit log, and installs what the passes need; returns the log's path."""
     path, rules = cluster.state / "audit.log", cluster.state / "audit-policy.json"
-    rules.write_text(audit.policy((OPERATOR, bare.USER, USER)))
+    rules.write_text(audit.policy((OPERATOR, bare.USER, USER), statuses_of))
     record = proc.load(cluster.state, "kube-apiserver")
     cluster.kill("kube-apiserver")
     proc.start(
         cluster.state,
         "kube-apiserver",
-        [*record.argv, f"--audit-log-path={path}", f"--audit-policy-file={rules}"],
+        [
+            *record.argv,
+            f"--audit-log-path={path}",
+            f"--audit-policy-file={rules}",
+            "--audit-log-maxsize=100000",  # or it begins another file after 100 MB
+        ],
         record.env,
     )
     controlplane.wait_ready(cluster.spec)

@@ -36,6 +36,7 @@ _REMEDIES = {
     "hash mismatch": "the index has another file than the model was logged with; correct the index or the model's requirements",
     "failed to build": "the index has no wheel of it for this Python, and it could not be built here; add a wheel to the index",
     "no solution found": "correct the model's requirements.txt, or add what is missing to the package index",
+    "peer certificate": "set SSL_CERT_FILE in dependencies.env of the operator's settings to the index's CA certificate, or UV_SYSTEM_CERTS=1",
     "failed to fetch": "check the package index and the proxy (dependencies of the operator's settings)",
     "permission denied": "the volume must be one that the container's user may write (fsGroup)",
 }

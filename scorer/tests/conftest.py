@@ -66,7 +66,7 @@ def train(registry: str) -> Callable[..., str]:
 
     def run(name: str, *options: str) -> str:
         command = [sys.executable, str(TRAIN), "--tracking-uri", registry, "--name", name, *options]
-        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        subprocess.run(command, check=True, capture_output=True, timeout=600)
         query = {"name": name, "version": "1"}
         found = httpx.get(f"{registry}/api/2.0/mlflow/model-versions/get-download-uri", params=query)
         return str(found.json()["artifact_uri"])
@@ -85,7 +85,7 @@ def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         foreign = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "STORAGE_", "SLUICEGATE_")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         env = {**inherited, "TERMINATION_LOG": str(termination), **env}
-        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
         done.last_words = termination.read_text()  # type: ignore[attr-defined]
         return done
 
