@@ -1,0 +1,83 @@
+"""Pods that come and go under load for reasons of their own, and no request is lost."""
+
+import pytest
+
+from e2e.support.kube import Kube, Refused, wait_until
+
+PODS = 2
+
+
+@pytest.fixture
+def shop(apply, wait_ready, workspace):
+    """Two pods of version 1 serve."""
+    apply("shop", model=1, scaling={"replicas": PODS})
+    wait_ready("shop")
+    wait_until("both pods", lambda: len(ready(workspace)) == PODS)
+    return workspace
+
+
+def ready(space):
+    """Names of the pods that serve and are not about to go, by UID."""
+    found = {}
+    for each in space.pods("shop"):
+        conditions = {one["type"]: one["status"] for one in each["status"].get("conditions", ())}
+        if conditions.get("Ready") == "True":
+            found[each["metadata"]["uid"]] = each["metadata"]["name"]
+    return found
+
+
+def replaced(space, old):
+    return lambda: len(ready(space)) == PODS and not old & set(ready(space))
+
+
+def test_deleted_pods_finish_what_they_have(kubectl, shop, load):
+    """Each in turn: the kubelet waits for the preStop hook, then the server drains."""
+    with load("shop") as steady:
+        wait_until("some answers", lambda: steady.total > 100)
+        for uid, name in ready(shop).items():
+            kubectl("-n", shop.namespace, "delete", "pod", name, "--wait=false")
+            wait_until("another pod in its place", replaced(shop, {uid}), 120)
+    steady.check(1)
+
+
+def test_evictions_wait_for_another_pod(cluster, shop, load):
+    """What `kubectl drain` does to each pod of a node; the PodDisruptionBudget lets one go at a time."""
+    old = ready(shop)
+    impatient = Kube(cluster.kubeconfig, patience=0)
+    refused = []
+
+    def evict(name):
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": shop.namespace},
+        }
+        try:
+            impatient.call("POST", impatient.path("pod", shop.namespace, name) + "/eviction", eviction)
+        except Refused as error:
+            assert error.code == 429, error
+            refused.append(name)
+            return False
+        return True
+
+    try:
+        with load("shop") as steady:
+            wait_until("some answers", lambda: steady.total > 100)
+            for name in old.values():
+                wait_until(f"{name} to be let go", lambda name=name: evict(name), 120)
+            wait_until("two other pods", replaced(shop, set(old)), 120)
+    finally:
+        impatient.close()
+    assert refused, "both pods were let go at once"
+    steady.check(1)
+
+
+def test_rolled_by_the_annotation_under_load(kubectl, shop, load):
+    """What `kubectl rollout restart` is for a Deployment: the same model in new pods."""
+    old = set(ready(shop))
+    with load("shop") as steady:
+        wait_until("some answers", lambda: steady.total > 100)
+        kubectl("-n", shop.namespace, "annotate", "mdep", "shop", "sluicegate.dev/roll=1")
+        wait_until("other pods to serve", replaced(shop, old), 180)
+        shop.wait_ready("shop")
+    steady.check(1)
