@@ -49,7 +49,7 @@ LIVES ?= 300000
 check-rollouts: venv ## The model checker of rollouts at length: LIVES random lives (hours; the unit tests live 600)
 	SLUICEGATE_LIVES=$(LIVES) $(PYTEST) tests/unit/core/test_rollout_model.py $(PYTEST_ARGS)
 
-test-scorer: venv-scorer ## The scoring image's program, with a real MLflow
+test-scorer: venv-scorer npm ## The scoring image's program, with a real MLflow
 	PYTHONPATH=scorer $(SCORER_PY) -m pytest scorer/tests $(PYTEST_ARGS)
 
 test-registry: venv venv-scorer ## Model resolution against a real MLflow server
@@ -169,6 +169,14 @@ system-python:
 		apt-get install -y -q --no-install-recommends python3-venv python3-pip || \
 		{ apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv python3-pip; }; }
 
+# The scorer's tests of Azure run Azurite, which is a package of npm's.
+npm:
+	@command -v npm > /dev/null || { \
+		$(call need_root,apt-get install npm,the scorer's tests need Azurite$(comma) which npm installs); \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install -y -q --no-install-recommends nodejs npm || \
+		{ apt-get update -q && apt-get install -y -q --no-install-recommends nodejs npm; }; }
+
 # $(call need_root,COMMAND,WHY)
 need_root = [ "$$(id -u)" = 0 ] || { echo "error: '$(1)' needs root: $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))" >&2; exit 1; }
 comma := ,
@@ -182,4 +190,4 @@ define fill
 endef
 
 .PHONY: help demo demo-down test test-unit check-rollouts test-scorer test-registry test-apiserver e2e bench bench-scorer bench-soak check lint drift golden format \
-	generate images image-scorer venv venv-scorer lock clean system-python
+	generate images image-scorer venv venv-scorer lock clean system-python npm
