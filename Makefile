@@ -36,11 +36,16 @@ test: venv venv-scorer ## All tests; what needs a cluster is built while the uni
 	@if [ "$$(id -u)" = 0 ]; then options="--profile node --base-image --addons gateway-crds,dns,metrics,traefik,envoy-gateway,s3,argocd,kwok"; else options="--profile control-plane --addons kwok"; fi; \
 	echo "Building the test clusters' tools meanwhile (build/tools.log)"; \
 	$(CLUSTER) build-tools $$options > build/tools.log 2>&1 & tools=$$!; \
-	trap 'kill $$tools 2>/dev/null || true' EXIT; \
-	$(MAKE) test-unit test-scorer test-registry; \
+	echo "Testing the scoring image's program beside the operator (build/scorer.log, shown at its end)"; \
+	$(MAKE) test-scorer > build/scorer.log 2>&1 & scorer=$$!; \
+	trap 'kill $$tools $$scorer 2>/dev/null || true' EXIT; \
+	$(MAKE) test-unit test-registry; \
 	wait $$tools || { cat build/tools.log; echo "error: the test clusters' tools could not be built" >&2; exit 1; }; \
+	$(MAKE) test-apiserver; \
+	wait $$scorer || { cat build/scorer.log; echo "error: the scoring image's tests failed" >&2; exit 1; }; \
+	cat build/scorer.log; \
 	trap - EXIT; \
-	$(MAKE) test-apiserver e2e
+	$(MAKE) e2e
 
 test-unit: venv ## Unit and property tests: no network, no cluster
 	$(PYTEST) tests/unit $(PYTEST_ARGS)

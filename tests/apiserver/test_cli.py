@@ -213,11 +213,14 @@ async def _until(process: asyncio.subprocess.Process, words: str, seconds: float
     """What the process prints up to the line that has `words`."""
     assert process.stdout is not None
     seen = ""
-    async with asyncio.timeout(seconds):
-        while words not in seen:
-            line = await process.stdout.readline()
-            assert line, seen
-            seen += line.decode()
+    try:
+        async with asyncio.timeout(seconds):
+            while words not in seen:
+                line = await process.stdout.readline()
+                assert line, seen
+                seen += line.decode()
+    except TimeoutError as error:
+        raise AssertionError(f"{words!r} did not come within {seconds} s; what came:\n{seen}") from error
     return seen
 
 
