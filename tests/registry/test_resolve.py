@@ -40,7 +40,9 @@ def logged_source(seeded: dict[str, Any]) -> str:
 
 
 async def test_a_version_of_a_logged_model(endpoint: RegistryEndpoint, seeded: dict[str, Any]) -> None:
-    assert await resolve(endpoint, "models:/iris/1") == ResolvedModel(
+    found = await resolve(endpoint, "models:/iris/1")
+    assert found.registered_at
+    assert replace(found, registered_at=None) == ResolvedModel(
         uri="models:/iris/1",
         source=logged_source(seeded),
         name="iris",
