@@ -15,6 +15,7 @@ from sluicegate.core import canary, stale
 from sluicegate.core.annotations import pinned
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.lineup import same_as_base
+from sluicegate.core.observe import text_of
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.problems import Judgement, making_way
 from sluicegate.core.replace import replacing
@@ -263,7 +264,7 @@ def shortened(message: str) -> str:
 def stamp(snapshot: Snapshot, found: dict[ConditionType, Verdict]) -> tuple[Condition, ...]:
     """Verdicts with times: lastTransitionTime moves only when a status changes."""
     before = {condition.type: condition for condition in snapshot.resource.status.conditions}
-    now = snapshot.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    now = text_of(snapshot.now)
     stamped = []
     for kind, verdict in found.items():
         old = before.get(kind.value)

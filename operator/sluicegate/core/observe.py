@@ -53,6 +53,11 @@ def time_of(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 
+def text_of(moment: datetime) -> str:
+    """A time as Kubernetes has it, in whole seconds: the inverse of `time_of`."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def pod(obj: Raw) -> PodFacts:
     """Facts of a pod."""
     metadata = obj["metadata"]

@@ -24,7 +24,7 @@ from sluicegate.core import share
 from sluicegate.core.analysis.reading import Outcome, Reading
 from sluicegate.core.annotations import named, pinned
 from sluicegate.core.facts import Snapshot
-from sluicegate.core.observe import time_of
+from sluicegate.core.observe import text_of, time_of
 from sluicegate.core.share import Share
 
 ROLLED_BACK = "RolledBack"
@@ -134,7 +134,7 @@ def _begun(snapshot: Snapshot, target: str) -> RolloutStatus:
     before = snapshot.resource.status.rollout
     known = before is not None and before.target == target and before.phase != ROLLED_BACK
     started = before.started_at if known and before is not None else None
-    return RolloutStatus(phase="Waiting", target=target, started_at=started or text(snapshot.now))
+    return RolloutStatus(phase="Waiting", target=target, started_at=started or text_of(snapshot.now))
 
 
 def _waiting(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
@@ -170,7 +170,7 @@ def _entered(snapshot: Snapshot, state: RolloutStatus, index: int) -> RolloutSta
         started_at=state.started_at,
         step_index=index,
         step_hash=steps_hash(snapshot),
-        step_started_at=text(snapshot.now),
+        step_started_at=text_of(snapshot.now),
         weight=100 if through else wanted.weight,
         reason="WaitingForPods",
         message=f"Pods are started for {words(wanted)} first.",
@@ -196,12 +196,12 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutSta
         return _phase(state, "Shifting", "ShiftingTraffic", f"{words(wanted)} is on its way to the gateway.")
     accepted, before = _accepted_at(snapshot, state), state.accepted_at
     state = msgspec.structs.replace(
-        state, accepted_at=text(accepted), verdict=verdict_of(snapshot, state, text(accepted))
+        state, accepted_at=text_of(accepted), verdict=verdict_of(snapshot, state, text_of(accepted))
     )
     if _promoted_step(snapshot, target, index):
         return _entered(snapshot, state, index + 1)
     until = accepted + timedelta(seconds=_rest(step)) if _rest(step) and _ends_by_itself(step) else None
-    state = msgspec.structs.replace(state, until=text(until) if until is not None else None)
+    state = msgspec.structs.replace(state, until=text_of(until) if until is not None else None)
     if (waits := _waits(snapshot, state, step, until)) is not None:
         return waits
     if before is None and judged(snapshot, wanted):  # what judged is about a time that status must know first
@@ -225,7 +225,7 @@ def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime
         )
         return _phase(state, "Paused", "RolloutPaused", words_)
     if until is not None and snapshot.now < until:
-        return _phase(state, "Holding", "Holding", f"{words(share_of(snapshot, target))} until {text(until)}.")
+        return _phase(state, "Holding", "Holding", f"{words(share_of(snapshot, target))} until {text_of(until)}.")
     if not judged(snapshot, share_of(snapshot, target)):
         return None
     reading = reading_of(snapshot, state)
@@ -289,7 +289,7 @@ def verdict_of(snapshot: Snapshot, state: RolloutStatus, accepted_at: str) -> Ro
         limit=measured.limit if measured is not None else None,
         samples=measured.samples if measured is not None else None,
         message=measured.message if measured is not None else None,
-        at=text(snapshot.now),
+        at=text_of(snapshot.now),
     )
 
 
@@ -364,8 +364,3 @@ def words(wanted: Share) -> str:
 
 def _phase(state: RolloutStatus, phase: str, reason: str, message: str) -> RolloutStatus:
     return msgspec.structs.replace(state, phase=phase, reason=reason, message=message)
-
-
-def text(moment: datetime) -> str:
-    """A time as status has it."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,7 +10,7 @@ from datetime import datetime
 from sluicegate.api import duration
 from sluicegate.api.status import ModelDeploymentStatus, NewerStatus, RevisionStatus, Role
 from sluicegate.core.facts import Snapshot
-from sluicegate.core.observe import time_of
+from sluicegate.core.observe import text_of, time_of
 
 
 def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
@@ -53,7 +53,7 @@ def newer(snapshot: Snapshot, stable: str | None) -> NewerStatus | None:
         return None
     registered = time_of(found.registered_at)
     since = min(registered, snapshot.now) if registered is not None else snapshot.now
-    return NewerStatus(found.version, known.since if known is not None else since.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return NewerStatus(found.version, known.since if known is not None else text_of(since))
 
 
 def patience_left(snapshot: Snapshot, stable: str | None) -> float | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from msgspec.structs import replace
 
 from sluicegate.api import names
@@ -13,6 +11,7 @@ from sluicegate.core.canary import canary_view
 from sluicegate.core.deadline import started_at
 from sluicegate.core.decide import released_at
 from sluicegate.core.facts import GatewayFacts, Problem, Revision, Snapshot, Target
+from sluicegate.core.observe import text_of
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.traffic import path_prefix
 
@@ -107,7 +106,7 @@ def _model(snapshot: Snapshot, target: Target, uri: str, before: ModelStatus | N
         model_id=resolved.model_id,
         digest=_digest(snapshot, target.revision) or (before.digest if same and before is not None else None),
         registered_at=resolved.registered_at,
-        resolved_at=before.resolved_at if same and before is not None else _text(snapshot.now),
+        resolved_at=before.resolved_at if same and before is not None else text_of(snapshot.now),
     )
 
 
@@ -170,7 +169,7 @@ def _free_since(snapshot: Snapshot, entry: RevisionPlan) -> str | None:
     """When the traffic left a revision: it is Parked from then on, so that removing its pods later is no news to write."""
     if entry.role is Role.RETIRING:
         since = released_at(snapshot, entry.hash)
-        return _text(since) if since is not None else None
+        return text_of(since) if since is not None else None
     if entry.parked:
         recorded = (each for each in snapshot.resource.status.revisions if each.revision == entry.hash)
         return next((each.released_at for each in recorded), None)
@@ -240,7 +239,7 @@ def _whole(snapshot: Snapshot, target: str, judgement: problems.Judgement) -> Ro
         return RolloutStatus(
             phase, target, before.started_at, before.step_index, before.step_hash, before.step_started_at
         )
-    return RolloutStatus(phase=phase, target=target, started_at=_text(started_at(snapshot, target)))
+    return RolloutStatus(phase=phase, target=target, started_at=text_of(started_at(snapshot, target)))
 
 
 def _roles(plan: Plan, role: Role) -> set[str]:
@@ -288,7 +287,3 @@ def moved(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
         )
 
     return place(before) != place(after)
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
