@@ -91,7 +91,7 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
     name = f"test-{secrets.token_hex(4)}"
     kubectl("create", "namespace", name)
     yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """The client against a real API server: what its answers look like is not ours to assume."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Conflict, Invalid, NotFound
+from sluicegate.kube.errors import Conflict, Invalid, NamespaceTerminating, NotFound
 from sluicegate.kube.kinds import ALL, CONFIG_MAP, DEPLOYMENT, POD, by_api
 from sluicegate.kube.transport import ClientOptions
 from sluicegate.kube.wire import Object
@@ -167,3 +169,17 @@ async def test_sixteen_at_a_time(kubeconfig: str, namespace: str) -> None:
         applies = (client.apply(CONFIG_MAP, config_map(namespace, f"c{i}"), manager="m") for i in range(100))
         await asyncio.gather(*applies)
     assert seen == [("apply", "ConfigMap", "ok")] * 100
+
+
+async def test_a_creation_in_a_namespace_that_goes_away_says_so(
+    client: KubeClient, namespace: str, kubectl: Callable[..., Any]
+) -> None:
+    held = config_map(namespace, "held")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await client.apply(CONFIG_MAP, held, manager="m")
+    kubectl("delete", "namespace", namespace, "--wait=false")
+    with pytest.raises(NamespaceTerminating):
+        await client.apply(CONFIG_MAP, config_map(namespace), manager="m")
+    with pytest.raises(NamespaceTerminating):
+        await client.create(CONFIG_MAP, config_map(namespace))
+    await client.merge_patch(CONFIG_MAP, namespace, "held", {"metadata": {"finalizers": None}})

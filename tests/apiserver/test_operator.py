@@ -5,6 +5,7 @@ EndpointSlices) is real. What needs real pods and traffic is in e2e/.
 """
 
 import asyncio
+import logging
 
 import pytest
 from sluicegate.kube import kinds
@@ -130,15 +131,24 @@ async def test_deletion_leaves_nothing(world: World) -> None:
         await world.resource()
         await world.until_serving()
         await world.client.delete(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
+        await world.until_collected(kinds.DEPLOYMENT, kinds.SERVICE, kinds.CONTROLLER_REVISION, kinds.PDB)
 
-        async def gone() -> bool:
-            left = [
-                await world.children(kind)
-                for kind in (kinds.DEPLOYMENT, kinds.SERVICE, kinds.CONTROLLER_REVISION, kinds.PDB)
-            ]
-            return not any(left)
 
-        await world.until(gone, kubelet=False)
+async def test_a_namespace_goes_away_with_what_it_serves_and_without_a_complaint(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its objects are deleted in any order, and what the operator would put back is refused: nobody can help that."""
+    async with world.operator():
+        names = [f"demo-{number}" for number in range(5)]
+        for name in names:
+            await world.resource(name)
+        for name in names:
+            await world.until_serving(name=name)
+        caplog.clear()
+        world.kubectl("delete", "namespace", world.namespace, "--wait=false")
+        await world.until_collected(kinds.DEPLOYMENT, kinds.SERVICE)
+        await asyncio.sleep(3)  # events are written a moment after they happen
+    assert not [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> None:

@@ -137,12 +137,13 @@ async def live(world: World) -> None:
     await world.until(lambda: world.children(kinds.PDB))
     await world.resource(uri=SECOND)
     await world.until_serving(SECOND)
+
+    async def parked() -> bool:
+        return first not in [each["metadata"]["name"] for each in await world.children(kinds.SERVICE)]
+
+    await world.until(parked)
     await world.client.delete(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
-
-    async def gone() -> bool:
-        return not await world.children(kinds.DEPLOYMENT)
-
-    await world.until(gone, kubelet=False)
+    await world.until_collected(kinds.DEPLOYMENT)
 
 
 async def test_one_namespace_is_served_without_a_right_in_any_other(

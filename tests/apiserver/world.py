@@ -105,6 +105,14 @@ class World:
 
         await self.until(serving)
 
+    async def until_collected(self, *children: kinds.Kind) -> None:
+        """Waits for the garbage collector, which looks for new kinds, such as a CRD just installed, every 30 s."""
+
+        async def gone() -> bool:
+            return not any([await self.children(kind) for kind in children])
+
+        await self.until(gone, 120)
+
     @contextlib.asynccontextmanager
     async def operator(self, settings: Settings | None = None) -> AsyncIterator[Operator]:
         settings = settings or Settings(namespace=self.namespace, leader_election=False)

@@ -52,6 +52,10 @@ class Forbidden(ApiError):
     """403: no permission, a quota, or an admission refusal."""
 
 
+class NamespaceTerminating(Forbidden):
+    """403 to a creation in a namespace that is being deleted: nothing is wrong, and nothing is left to do."""
+
+
 class Invalid(ApiError):
     """400, 422 and their like: sending the same again cannot succeed.
 
@@ -83,6 +87,9 @@ class ServerError(ApiError):
 
 # Server-side apply answers 500 to an unknown field or a wrong type, though repeating cannot help.
 _TYPED_PATCH = "failed to create typed patch object"
+
+# The cause in a 403's details, from k8s.io/api/core/v1 (NamespaceTerminatingCause).
+_TERMINATING = "NamespaceTerminating"
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
     400: Invalid,
@@ -147,4 +154,14 @@ def _build(parsed: _Status, fallback_status: int, http_reason: str) -> ApiError:
     cls = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
     if message.startswith(_TYPED_PATCH):
         cls = Invalid
+    if cls is Forbidden and _TERMINATING in _causes(parsed.details):
+        cls = NamespaceTerminating
     return cls(status, reason, message, parsed.details)
+
+
+def _causes(details: Mapping[str, Any] | None) -> set[str]:
+    """The machine-readable reasons in a Status object's details."""
+    causes = (details or {}).get("causes")
+    return (
+        {str(each.get("reason")) for each in causes if isinstance(each, Mapping)} if isinstance(causes, list) else set()
+    )

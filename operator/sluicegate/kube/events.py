@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Conflict, KubeError, NotFound, ServerError, TooManyRequests, Unreachable
+from sluicegate.kube.errors import (
+    Conflict,
+    KubeError,
+    NamespaceTerminating,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+    Unreachable,
+)
 from sluicegate.kube.kinds import EVENT
 from sluicegate.kube.wire import Object
 
@@ -226,7 +234,8 @@ class EventRecorder:
     def _give_up(self, series: _Series, count: int, error: KubeError) -> None:
         self.dropped += 1
         series.written, series.attempts = count, 0
-        logger.warning(
+        logger.log(
+            logging.DEBUG if isinstance(error, NamespaceTerminating) else logging.WARNING,
             "event %s about %s not written: %s",
             series.body["reason"],
             series.body["regarding"]["name"],

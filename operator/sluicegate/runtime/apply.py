@@ -13,7 +13,7 @@ from sluicegate.core.facts import Problem
 from sluicegate.core.plan import Autoscaled, Plan
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import ApiError, Conflict, Forbidden, Invalid, NotFound
+from sluicegate.kube.errors import ApiError, Conflict, Forbidden, Invalid, NamespaceTerminating, NotFound
 from sluicegate.kube.kinds import Kind
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
@@ -56,6 +56,7 @@ class Applier:
         before its pods; the Service and the route come after the pods; what is not wanted any more goes last.
 
         Raises:
+            NamespaceTerminating: the namespace is being deleted, and the resource with it.
             KubeError: the API server did not answer or is overloaded; what was not written is written next time.
         """
         done = Applied()
@@ -127,6 +128,8 @@ class Applier:
             else:
                 done.conflicts += 1
             return
+        except NamespaceTerminating:
+            raise
         except (Forbidden, Invalid, NotFound) as error:
             done.refused = done.refused or _refusal(kind, metadata, error)
             return

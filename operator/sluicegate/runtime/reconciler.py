@@ -19,7 +19,7 @@ from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Plan
 from sluicegate.core.status import compose, differs_in_state, differs_in_words, moved
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Conflict, KubeError, NotFound
+from sluicegate.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound
 from sluicegate.kube.events import EventRecorder
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.runtime.apply import Applied, Applier
@@ -74,6 +74,9 @@ class Reconciler:
             outcome = "done"
             try:
                 outcome = await self._once(key)
+            except NamespaceTerminating:
+                logger.debug("%s/%s: the namespace is being deleted, and this with it", *key)
+                self._queue.forget(key)
             except KubeError as error:
                 outcome = "retry"
                 logger.warning("%s/%s: again in %.1f s: %s", *key, self._queue.retry(key), error)

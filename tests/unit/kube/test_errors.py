@@ -62,3 +62,14 @@ def test_a_typed_patch_refused_with_500_is_invalid() -> None:
     error = errors.from_response(500, "", json.dumps({"message": message}).encode())
     assert type(error) is errors.Invalid
     assert error.status == 500
+
+
+def test_a_namespace_that_goes_away_is_told_from_a_missing_right() -> None:
+    causes = [
+        {"reason": "NamespaceTerminating", "message": "namespace n is being terminated", "field": "metadata.namespace"}
+    ]
+    body = {"reason": "Forbidden", "message": "forbidden", "details": {"name": "x", "causes": causes}}
+    assert type(errors.from_response(403, "", json.dumps(body).encode())) is errors.NamespaceTerminating
+    for details in (None, {"causes": None}, {"causes": ["odd"]}, {"causes": [{"reason": "Other"}]}):
+        body["details"] = details
+        assert type(errors.from_response(403, "", json.dumps(body).encode())) is errors.Forbidden
