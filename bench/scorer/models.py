@@ -26,9 +26,9 @@ import numpy as np
 
 class Model(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
-        end = time.perf_counter() + 0.05
+        end = time.thread_time() + 0.05  # work, not waiting: threads side by side do not get it sooner
         found = np.asarray(model_input, dtype=np.float64)
-        while time.perf_counter() < end:
+        while time.thread_time() < end:
             found = np.tanh(found)
         return found.sum(axis=1)
 

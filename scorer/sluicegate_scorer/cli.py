@@ -97,7 +97,9 @@ def _serving_flags(serve: argparse.ArgumentParser) -> None:
         "--max-body", type=_positive, default=100.0, metavar="MIB", help="answer 413 above (default 100)"
     )
     serve.add_argument("--queue", type=int, default=1024, metavar="N", help="waiting requests, then 429 (default 1024)")
-    serve.add_argument("--workers", type=int, default=0, metavar="N", help="threads for the model (default CPUs + 4)")
+    serve.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="threads for the model, at most (default CPUs + 4)"
+    )
     serve.add_argument(
         "--batch", type=int, default=64, metavar="N", help="rows predicted at once; 1: none (default 64)"
     )

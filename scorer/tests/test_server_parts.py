@@ -1,12 +1,14 @@
 """CPU limits, thread limits and batches, without a model."""
 
 import asyncio
+import itertools
 import threading
 import time
 
 import pytest
 from sluicegate_scorer.server import cpus
 from sluicegate_scorer.server.settings import Limits
+from sluicegate_scorer.server.slots import WINDOW, Slots, Used, used
 from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
 
 
@@ -62,7 +64,7 @@ async def test_work_that_overruns_holds_its_thread_and_new_work_is_refused():
     while workers.overrun:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert await workers.run(lambda: 2) == 2
-    assert workers.outstanding == 0
+    assert workers.running == workers.waiting == 0
 
 
 async def test_work_that_waited_too_long_never_runs():
@@ -74,7 +76,7 @@ async def test_work_that_waited_too_long_never_runs():
         await workers.run(lambda: ran.append(1))
     with pytest.raises(Overdue):
         await first
-    while workers.outstanding:  # noqa: ASYNC110
+    while workers.running:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert not ran
 
@@ -97,3 +99,53 @@ async def test_more_than_may_wait_are_refused():
     assert not isinstance(refused.value, Stuck)
     free.set()
     assert await asyncio.gather(*held) == [True, True]
+
+
+async def test_a_model_that_waits_gets_all_threads_and_one_that_computes_one_a_cpu():
+    limits = Limits(workers=8, cpus=2)
+    for work, most in ((lambda: time.sleep(0.1), 8), (compute, 3)):
+        workers, seen = Workers(limits), []
+
+        async def one(workers=workers, work=work, seen=seen):
+            await workers.run(work)
+            seen.append(workers.running)
+
+        await asyncio.gather(*(one() for _ in range(60)))
+        assert max(seen[20:40]) <= most, "by then it is known"
+        assert (max(seen) > 4) is (most == 8)
+
+
+def compute():
+    """50 ms of the interpreter."""
+    end = time.thread_time() + 0.05
+    while time.thread_time() < end:
+        pass
+
+
+def test_slots_follow_the_processor_time():
+    total = Used(0.0, 0.0)
+    slots = Slots(4, 12, lambda: total)
+    looks = itertools.count(1)
+    slots.begin(0.0)
+
+    def look(had, delayed=0.0):
+        nonlocal total
+        total = Used(total.had + had * WINDOW, total.delayed + delayed * WINDOW)
+        slots.adapt(next(looks) * WINDOW)
+        return slots.number
+
+    assert [look(0.1) for _ in range(3)] == [8, 12, 12], "it waits"
+    assert [look(2.0) for _ in range(2)] == [12, 12], "CPUs are idle"
+    assert [look(3.2) for _ in range(2)] == [12, 12], "well used"
+    assert [look(3.9) for _ in range(3)] == [11, 10, 9], "more than there is room for"
+    assert [look(1.0) for _ in range(9)][-2:] == [4, 4], "all of them want the interpreter"
+    assert look(0.6, 1.0) == 4, "they want more than the node gives"
+    assert look(0.1, 0.3) == 8, "the node is busy, but they hardly want it"
+    assert Slots(4, 2).number == 2, "never more than there are threads"
+
+
+def test_processor_time_is_counted():
+    before = used()
+    compute()
+    assert 0.05 <= used().since(before).had < 5
+    assert Used(1.0, 1.0).since(Used(2.0, 2.0)) == Used(0.0, 0.0), "a thread has ended"

@@ -10,7 +10,8 @@ class Limits:
     Attributes:
         body: bytes of a request's body.
         seconds: time until 504.
-        workers: threads that run the model; 0 for four more than there are CPUs.
+        workers: threads that may run the model; 0 for four more than there are CPUs. More than there are CPUs are used
+            only while the model waits for something, see `slots`.
         queue: requests that may wait for a thread or a batch; above it 429.
         cpus: CPUs of this container.
     """

@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sluicegate_scorer.server.settings import Limits
+from sluicegate_scorer.server.slots import WINDOW, Slots
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
@@ -25,6 +28,15 @@ class Overdue(Exception):
     """A request took longer than the limit."""
 
 
+@dataclass(eq=False)
+class _Job:
+    """Work, and who waits for it."""
+
+    work: Callable[[], Any]
+    result: "asyncio.Future[Any]"
+    started: bool = False
+
+
 class Workers:
     """A thread pool that refuses rather than queues without end.
 
@@ -33,19 +45,22 @@ class Workers:
     waiting for their own time limit.
 
     Args:
-        limits: threads, waiting requests and seconds.
+        limits: threads, CPUs, waiting requests and seconds.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="model")
-        self.outstanding = 0
+        self._slots = Slots(limits.cpus, limits.workers)
+        self._queue: deque[_Job] = deque()
+        self._looking = False
+        self.running = 0
         self.overrun = 0
 
     @property
     def waiting(self) -> int:
         """Requests that wait for a thread."""
-        return max(0, self.outstanding - self._limits.workers)
+        return len(self._queue)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Runs a blocking function in a thread.
@@ -57,20 +72,18 @@ class Workers:
         """
         if self.overrun >= self._limits.workers:
             raise Stuck
-        if self.waiting >= self._limits.queue:
+        while self._queue and self._queue[0].result.done():  # over their time limit
+            self._queue.popleft()
+        if len(self._queue) >= self._limits.queue:
             raise Refused
         loop = asyncio.get_running_loop()
-        self.outstanding += 1
-        job: Future[T] = self._pool.submit(work)
-        result: asyncio.Future[T] = loop.create_future()
-        timer = loop.call_later(self._limits.seconds, self._expire, job, result)
-
-        def finished(done: Future[T]) -> None:
-            loop.call_soon_threadsafe(self._finish, done, result)
-
-        job.add_done_callback(finished)
+        job = _Job(work, loop.create_future())
+        self._queue.append(job)
+        self._start(loop)
+        timer = loop.call_later(self._limits.seconds, self._expire, job)
         try:
-            return await result
+            result: T = await job.result
+            return result
         finally:
             timer.cancel()
 
@@ -78,23 +91,48 @@ class Workers:
         """Runs a function whose caller minds limits itself."""
         return self._pool.submit(work)
 
-    def _expire(self, job: Future[T], result: "asyncio.Future[T]") -> None:
-        if result.done():
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Gives work to the slots that are free; one whose request was answered for want of time leaves its slot to another."""
+        while self._queue and self.running < min(self._slots.number + self.overrun, self._limits.workers):
+            job = self._queue.popleft()
+            if job.result.done():
+                continue
+            job.started = True
+            self.running += 1
+            done = self._pool.submit(job.work)
+            done.add_done_callback(lambda done, job=job: loop.call_soon_threadsafe(self._finish, done, job))
+        if self._queue and not self._looking:
+            self._looking = True
+            self._slots.begin(loop.time())
+            loop.call_later(WINDOW, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = False
+        if self._queue:
+            self._slots.adapt(loop.time())
+            self._start(loop)
+
+    def _expire(self, job: _Job) -> None:
+        if job.result.done():
             return
-        if not job.cancel():  # it runs, and goes on
+        if job.started:  # it runs, and goes on
             self.overrun += 1
             log.warning("a request is still running after the time limit of %g s", self._limits.seconds)
-        result.set_exception(Overdue())
+        job.result.set_exception(Overdue())
 
-    def _finish(self, job: Future[T], result: "asyncio.Future[T]") -> None:
-        self.outstanding -= 1
+    def _finish(self, done: "Future[Any]", job: _Job) -> None:
+        self.running -= 1
+        self._answer(done, job.result)
+        self._start(job.result.get_loop())
+
+    def _answer(self, done: "Future[Any]", result: "asyncio.Future[Any]") -> None:
         if result.done():
-            if not job.cancelled() and not result.cancelled() and isinstance(result.exception(), Overdue):
+            if not result.cancelled() and isinstance(result.exception(), Overdue):
                 self.overrun -= 1
             return
-        error = job.exception()
+        error = done.exception()
         if error is not None:
             # An event loop does not survive the exceptions that are meant to end a process.
             result.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         else:
-            result.set_result(job.result())
+            result.set_result(done.result())
