@@ -73,11 +73,7 @@ def test_a_bad_version_is_taken_back_with_the_measurement_that_decided(workspace
         taken = rollouts.wait_back(workspace)
         ready = workspace.wait_condition("shop", "Ready", "False", "RolledBack")
         print(ready["message"], flush=True)
-        workspace.wait_only("shop", first)
-        wait_until("every client to be answered by the first", lambda: steady.settled_on(FIRST), 60)
-        bad, total = len(steady.errors), steady.total
-        wait_until("some more answers", lambda: steady.total > total + 200)
-        assert len(steady.errors) == bad, "nothing reaches it any more"
+        bad = rollouts.check_left_alone(workspace, steady, first, FIRST)
     steady.check()
     verdict = taken["verdict"]
     assert (verdict["metric"], verdict["outcome"]) == (metric["name"], "Failed")

@@ -54,11 +54,7 @@ def test_a_version_that_runs_out_of_memory_under_traffic_is_taken_back(workspace
         taken = rollouts.wait_back(workspace)
         ready = workspace.wait_condition("shop", "Ready", "False", "RolledBack")
         print(ready["message"], flush=True)
-        workspace.wait_only("shop", first)
-        wait_until("every client to be answered by the first", lambda: steady.settled_on(FIRST), 60)
-        bad, total = len(steady.errors), steady.total
-        wait_until("some more answers", lambda: steady.total > total + 200)
-        assert len(steady.errors) == bad, "nothing reaches it any more"
+        bad = rollouts.check_left_alone(workspace, steady, first, FIRST)
     steady.check()
     died = [at for at, _ in steady.errors]
     print(f"{bad} requests died with its pod, over {max(died, default=0) - min(died, default=0):.1f} s", flush=True)

@@ -69,6 +69,20 @@ def wait_back(space: Workspace, timeout: float = 200) -> Json:
     return state(space)
 
 
+def check_left_alone(space: Workspace, steady: Load, first: str, version: int, name: str = "shop") -> int:
+    """Waits until only the revision `first` is left and answers every client with `version`, and asserts that no request fails any more.
+
+    Returns:
+        How many had failed until then.
+    """
+    space.wait_only(name, first)
+    wait_until("every client to be answered by the first", lambda: steady.settled_on(version), 60)
+    failed, total = len(steady.errors), steady.total
+    wait_until("some more answers", lambda: steady.total > total + 200)
+    assert len(steady.errors) == failed, "nothing reaches the other one any more"
+    return failed
+
+
 def seconds(time: str) -> float:
     """A time of status as seconds since 1970."""
     return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.core.canary import canary_view
+from sluicegate.api.spec import ModelSpec
 from sluicegate.core.follow import fixed
 from sluicegate.core.model_ref import RegistryVersion
 from sluicegate.core.resolution import ResolutionError
@@ -68,14 +68,11 @@ class FixedVersions:
     def _named(self) -> dict[RegistryRef, dict[RegistryVersion, list[Key]]]:
         """Who names which version."""
         found: dict[RegistryRef, dict[RegistryVersion, list[Key]]] = {}
-        for resource in self._resources.items():
-            for view in (resource, canary_view(resource)):
-                ref = fixed(view.spec.model.uri) if view is not None else None
-                if view is None or ref is None:
-                    continue
-                try:
-                    registry = self._registries.ref_of(view)
-                except ResolutionError:
-                    continue  # the reconcile says so
-                found.setdefault(registry, {}).setdefault(ref, []).append(resource.key)
+        for registry, key, ref in self._registries.named(self._resources.items(), _fixed_version):
+            found.setdefault(registry, {}).setdefault(ref, []).append(key)
         return found
+
+
+def _fixed_version(model: ModelSpec) -> tuple[RegistryVersion, ...]:
+    ref = fixed(model.uri)
+    return () if ref is None else (ref,)

@@ -17,8 +17,6 @@ from typing import Protocol
 
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.api.resource import ModelDeployment
-from sluicegate.core.canary import canary_view
 from sluicegate.core.follow import Followed, ModelView, concerns_registry, followed, may_concern_registry, watched
 from sluicegate.core.model_ref import RegistryVersion
 from sluicegate.core.resolution import ResolutionError, ResolutionFailure
@@ -274,22 +272,9 @@ class Follower:
     def _index(self) -> Index:
         """Who follows what, as of now."""
         index: Index = {}
-        for resource in self._resources.items():
-            for view in (resource, canary_view(resource)):
-                if view is not None:
-                    self._enter(index, resource.key, view)
-        return index
-
-    def _enter(self, index: Index, key: Key, view: ModelDeployment) -> None:
-        refs = watched(view.spec.model)
-        if not refs:
-            return
-        try:
-            registry = self._registries.ref_of(view)
-        except ResolutionError:
-            return  # the reconcile says so
-        for ref in refs:
+        for registry, key, ref in self._registries.named(self._resources.items(), watched):
             index.setdefault(registry, {}).setdefault(ref.name, []).append((key, ref))
+        return index
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
         """Whether a fixed version was gone when it was last looked for; None before that."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
+from sluicegate.api.spec import ModelSpec
+from sluicegate.core.canary import canary_view
 from sluicegate.core.follow import Followed, ModelView
 from sluicegate.core.intent import registry_of
 from sluicegate.core.model_uri import InvalidModelUri, ModelRef, RegistryLatest, RegistryVersion, parse
@@ -35,6 +38,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import SECRET
 
+T = TypeVar("T")
 REMEMBERED = 60.0
 """Seconds for which a version is not asked for again: a deleted model may come back under its name, with other versions."""
 _GONE = frozenset({ResolutionReason.VERSION_NOT_FOUND.value, ResolutionReason.MODEL_NOT_FOUND.value})
@@ -87,6 +91,22 @@ class Registries:
         if name not in self._settings.registries:
             raise ResolutionError(registry_unknown(name, self._settings.registries))
         return self.configured(name)
+
+    def named(
+        self, resources: Iterable[ModelDeployment], pick: Callable[[ModelSpec], Iterable[T]]
+    ) -> Iterator[tuple[RegistryRef, tuple[str, str], T]]:
+        """What `pick` finds in the model and in the canary's model of each resource, with the registry to ask and the resource's key.
+
+        A registry that the settings do not have is left out: the resource's own reconcile says so.
+        """
+        for resource in resources:
+            for view in (resource, canary_view(resource)):
+                found = tuple(pick(view.spec.model)) if view is not None else ()
+                if view is None or not found:
+                    continue
+                with contextlib.suppress(ResolutionError):
+                    registry = self.ref_of(view)
+                    yield from ((registry, resource.key, each) for each in found)
 
     async def endpoint(self, ref: RegistryRef) -> RegistryEndpoint:
         """Where to ask, with credentials read afresh, so that a rotated Secret needs no restart.
