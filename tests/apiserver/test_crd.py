@@ -125,11 +125,17 @@ def test_an_autoscaled_model_cannot_be_scaled_by_hand(kubectl: Any, namespace: s
     assert answer.code != 0 and "set replicas" in answer.err
 
 
+def revision(role: str, version: str) -> dict[str, Any]:
+    counts = {"weight": 0, "replicas": 0, "readyReplicas": 0}
+    return {"name": f"m-{version}", "revision": version, "role": role, "version": version, **counts}
+
+
 def test_columns(kubectl: Any, namespace: str, applied: dict[str, Any]) -> None:
     status = {
         "observedGeneration": 1,
         "conditions": [{"type": "Ready", "status": "True", "reason": "Serving"}],
-        "model": {"uri": "models:/churn/1", "version": "1"},
+        "model": {"uri": "models:/churn/1", "version": "2"},
+        "revisions": [revision("Failed", "2"), revision("Stable", "1")],
         "canary": "10%",
         "replicas": 2,
         "url": "http://g/default/m",

@@ -38,7 +38,7 @@ _COLUMNS = (
     ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", "Whether what is declared is what serves."),
     ("Status", "string", ".status.conditions[?(@.type=='Ready')].reason", "Why it is ready or not, in one word."),
     ("Model", "string", ".spec.model.uri", "The model asked for."),
-    ("Version", "string", ".status.model.version", "The model version it resolved to."),
+    ("Version", "string", ".status.revisions[?(@.role=='Stable')].version", "The model version that serves."),
     ("Canary", "string", ".status.canary", "Weight of the canary, as the gateway has accepted it."),
     ("Replicas", "integer", ".status.replicas", "Pods of the stable revision."),
     ("URL", "string", ".status.url", "Where clients reach the model."),
