@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import pytest
+from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.scrape import PodScraper
 from sluicegate.core.analysis.counts import REQUESTS, PodCounts
 from sluicegate.handlers import operator as composition
@@ -30,7 +31,7 @@ class Counted(PodScraper):
     """The counters of all pods: each look finds a hundred requests more, and the second version's fail by a share of them."""
 
     def __init__(self, stable: list[str], errors: int) -> None:
-        super().__init__()
+        super().__init__(PodHttp())
         self._stable, self._errors = stable, errors
         self._looks = Counter[str]()
 
@@ -54,7 +55,7 @@ async def world(
 @pytest.mark.parametrize(("errors", "phase"), [(0, "Idle"), (40, "RolledBack")], ids=["good", "bad"])
 async def test_the_analysis_decides(world: World, monkeypatch: pytest.MonkeyPatch, errors: int, phase: str) -> None:
     stable: list[str] = []
-    monkeypatch.setattr(composition, "PodScraper", lambda: Counted(stable, errors))
+    monkeypatch.setattr(composition, "PodScraper", lambda _: Counted(stable, errors))
     asked: dict[str, Any] = {"scaling": {"replicas": 2}, "rollout": ROLLOUT}
     async with world.operator():
         await world.resource(**asked)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.recent_answers import AnswerReader, Pod, Untold
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Evidence, Pairs
@@ -81,9 +82,9 @@ class Here:
 
     def __init__(self, stable: PodFacts, target: PodFacts) -> None:
         self.pods = {"s": [stable], "t": [target]}
-        self.reader = AnswerReader()
+        self.http = PodHttp()
         subject = Subject(KEY, "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(SHARE, SIZE)))
-        self.pairs = PodPairs(subject, lambda _, revision: self.pods[revision], self.reader)
+        self.pairs = PodPairs(subject, lambda _, revision: self.pods[revision], AnswerReader(self.http))
         self.sent = 0
 
     async def send(self, count: int, same_id: bool = True) -> None:
@@ -113,7 +114,7 @@ async def test_a_version_that_answers_the_same_passes(pods: dict[str, PodFacts])
     found = await here.read()
     assert (first.compared, found.compared, found.differing, found.unlike) == (30, 40, 0, 0)
     assert [judge(each, Evidence(pairs=found)).outcome for each in (SHARE, SIZE)] == [Outcome.PASSED] * 2
-    await here.reader.aclose()
+    await here.http.aclose()
 
 
 async def test_a_version_that_answers_otherwise_fails_with_the_figures(pods: dict[str, PodFacts]) -> None:
@@ -127,7 +128,7 @@ async def test_a_version_that_answers_otherwise_fails_with_the_figures(pods: dic
     assert (share.outcome, share.value) == (Outcome.FAILED, 1.0)
     assert size.outcome is Outcome.FAILED and size.value == pytest.approx(0.5)
     assert "At predictions[0] it was" in size.message
-    await here.reader.aclose()
+    await here.http.aclose()
 
 
 async def test_what_was_answered_before_the_step_is_not_compared(pods: dict[str, PodFacts]) -> None:
@@ -141,8 +142,8 @@ async def test_what_was_answered_before_the_step_is_not_compared(pods: dict[str,
     await here.send(3)
     assert (await here.read()).compared == 3
     assert (await before.read()).compared == 8
-    await before.reader.aclose()
-    await here.reader.aclose()
+    await before.http.aclose()
+    await here.http.aclose()
 
 
 async def test_a_gateway_that_changes_the_id_gives_no_pairs_and_that_is_said(pods: dict[str, PodFacts]) -> None:
@@ -152,14 +153,15 @@ async def test_a_gateway_that_changes_the_id_gives_no_pairs_and_that_is_said(pod
     found = await here.pairs.read()
     assert isinstance(found, str) and "gives copies another x-request-id" in found
     assert judge(SHARE, Evidence(pairs_trouble=found)).outcome is Outcome.INCONCLUSIVE
-    await here.reader.aclose()
+    await here.http.aclose()
 
 
 async def test_a_pod_of_another_uid_tells_nothing(pods: dict[str, PodFacts]) -> None:
-    reader = AnswerReader()
+    http = PodHttp()
+    reader = AnswerReader(http)
     pod = pods["stable"]
     with pytest.raises(Untold, match="does not tell its answers"):
         await reader.read(Pod(pod.name, pod.address, "guessed"), "", 60.0, 10.0)
     with pytest.raises(Untold, match=r"cannot be read at 127\.0\.0\.1:9"):
         await reader.read(Pod(pod.name, "127.0.0.1:9", "stable"), "", 60.0, 10.0)
-    await reader.aclose()
+    await http.aclose()

@@ -6,20 +6,16 @@ import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
-import httpx
 import msgspec
 
+from sluicegate.adapters.pod_http import PodHttp, PodTrouble
 from sluicegate.core.analysis.pairs import Told
 
 PATH: Final = "/sluicegate/answers"
-AT_ONCE: Final = 32
-MOST_BYTES: Final = 4 * 1024 * 1024
 MOST_PARTS: Final = 8
 """Parts that one reading asks a pod for; what is more comes with the next reading."""
-_CONNECT_SECONDS: Final = 3.0
-_LOST: Final = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
-"""What a kept connection ends with when the pod has closed it meanwhile."""
 
 
 class Untold(Exception):
@@ -63,22 +59,11 @@ _LINE = msgspec.json.Decoder(_Line)
 
 
 class AnswerReader:
-    """Reads pods, a bounded number at a time."""
+    """Reads pods' recent answers."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """`transport` replaces the network."""
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            headers={"Accept-Encoding": "identity", "User-Agent": "sluicegate"},
-            limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE, keepalive_expiry=30.0),
-            follow_redirects=False,
-            trust_env=False,  # a proxy for the world outside knows no pod
-        )
-        self._turns = asyncio.Semaphore(AT_ONCE)
-
-    async def aclose(self) -> None:
-        """Closes all connections."""
-        await self._client.aclose()
+    def __init__(self, http: PodHttp) -> None:
+        """How pods are reached."""
+        self._http = http
 
     async def read(self, pod: Pod, cursor: str, keep: float, seconds: float) -> Recent:
         """What a pod has answered since `cursor`; empty for all that it has kept.
@@ -93,50 +78,36 @@ class AnswerReader:
             Untold: it does not answer, or keeps no answers.
         """
         answers: list[tuple[float, Told]] = []
-        async with self._turns:
-            try:
-                async with asyncio.timeout(seconds):
-                    for _ in range(MOST_PARTS):
-                        head, part = _parsed(await self._get(pod, {"since": cursor, "keep": f"{keep:.0f}"}))
-                        cursor = head.next
-                        answers += part
-                        if not head.more:
-                            break
-            except (TimeoutError, httpx.TimeoutException):
-                raise Untold(_unreachable(pod, f"no answer within {seconds:g} s")) from None
-            except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise Untold(_unreachable(pod, str(error) or type(error).__name__)) from None
-            except msgspec.DecodeError:
-                raise Untold(_none(pod)) from None
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        for _ in range(MOST_PARTS):
+            head, part = _parsed(pod, await self._part(pod, cursor, keep, max(0.0, until - clock())))
+            cursor = head.next
+            answers += part
+            if not head.more:
+                break
         return Recent(cursor, tuple(answers))
 
-    async def _get(self, pod: Pod, query: dict[str, str]) -> list[bytes]:
+    async def _part(self, pod: Pod, cursor: str, keep: float, seconds: float) -> bytes:
+        path = f"{PATH}?{urlencode({'since': cursor, 'keep': f'{keep:.0f}'})}"
         try:
-            return await self._once(pod, query)
-        except _LOST:
-            return await self._once(pod, query)
-
-    async def _once(self, pod: Pod, query: dict[str, str]) -> list[bytes]:
-        timeout = httpx.Timeout(None, connect=_CONNECT_SECONDS)
-        headers = {"Authorization": f"Bearer {pod.uid}"}
-        url = f"http://{pod.address}{PATH}"
-        async with self._client.stream("GET", url, params=query, headers=headers, timeout=timeout) as response:
-            if response.status_code in (404, 405):
-                raise Untold(_none(pod))
-            if response.status_code != 200:
-                raise httpx.HTTPError(f"its {PATH} answers {response.status_code}")
-            body = bytearray()
-            async for chunk in response.aiter_bytes(65536):
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    raise httpx.HTTPError(f"its {PATH} is over {MOST_BYTES >> 20} MiB")
-        return bytes(body).split(b"\n")
+            status, body = await self._http.get(pod.address, path, seconds, {"Authorization": f"Bearer {pod.uid}"})
+        except PodTrouble as trouble:
+            raise Untold(_unreachable(pod, str(trouble))) from None
+        if status in (404, 405):
+            raise Untold(_none(pod))
+        if status != 200:
+            raise Untold(_unreachable(pod, f"its {PATH} answers {status}"))
+        return body
 
 
-def _parsed(lines: list[bytes]) -> tuple[_Head, list[tuple[float, Told]]]:
-    head, *rest = lines
-    found = [_line(each) for each in rest if each]
-    return _HEAD.decode(head), [(each.age, Told(each.key, each.status, each.answer)) for each in found]
+def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
+    head, *rest = body.split(b"\n")
+    try:
+        found = [_line(each) for each in rest if each]
+        return _HEAD.decode(head), [(each.age, Told(each.key, each.status, each.answer)) for each in found]
+    except msgspec.DecodeError:
+        raise Untold(_none(pod)) from None
 
 
 def _line(text: bytes) -> _Line:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from sluicegate import __version__
+from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.recent_answers import AnswerReader
@@ -91,12 +92,13 @@ class Operator:
         platform = {ref.namespace for ref in settings.gateway.parent_refs if ref.namespace}
         self.caches = Caches(client, settings.namespace, settings.resync, platform)
         self._pool = RegistryPool()
-        self._scraper, self._prometheus, self._answers = PodScraper(), Prometheus(), AnswerReader()
+        self._pod_http, self._prometheus = PodHttp(), Prometheus()
+        answers = AnswerReader(self._pod_http)
         measured = Sources(
             self.caches.pods_of,
-            self._scraper,
+            PodScraper(self._pod_http),
             Servers(client, settings, self._prometheus),
-            lambda subject: PodPairs(subject, self.caches.pods_of, self._answers),
+            lambda subject: PodPairs(subject, self.caches.pods_of, answers),
         )
         self._clock = SteadyClock(time.monotonic)
         self._analyst = Analyst(self.resources, measured, self._wake, self._clock.now)
@@ -214,7 +216,7 @@ class Operator:
             for task in background:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            clients = (self._pool, self._scraper, self._prometheus, self._answers)
+            clients = (self._pool, self._pod_http, self._prometheus)
             await asyncio.gather(*(each.aclose() for each in clients))
 
     async def _crd(self, stop: asyncio.Event) -> None:

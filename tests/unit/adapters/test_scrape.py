@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from sluicegate.adapters.exposition import NotOurs, parse
+from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.scrape import PodScraper, Unreadable
 from sluicegate.core.analysis.counts import FEATURE, LATENCY, PREDICTION, REQUESTS, Histogram, failed, requests
 
@@ -82,11 +83,12 @@ async def _text(_: web.Request) -> web.Response:
 
 
 async def test_a_pod_is_read() -> None:
-    scraper = PodScraper()
+    http = PodHttp()
+    scraper = PodScraper(http)
     async with serving(_text) as address:
         found = await scraper.scrape("churn-1", address, [LATENCY], 5)
     assert requests(found.counts) == 100
-    await scraper.aclose()
+    await http.aclose()
 
 
 @pytest.mark.parametrize(
@@ -104,12 +106,13 @@ async def test_what_answers_otherwise(answer: web.Response, says: str) -> None:
     async def handle(_: web.Request) -> web.Response:
         return answer
 
-    scraper = PodScraper()
+    http = PodHttp()
+    scraper = PodScraper(http)
     async with serving(handle) as address:
         with pytest.raises(Unreadable, match=says) as error:
             await scraper.scrape("churn-1", address, [], 5)
     assert "churn-1" in str(error.value)
-    await scraper.aclose()
+    await http.aclose()
 
 
 async def test_a_pod_that_hangs_or_is_not_there() -> None:
@@ -117,13 +120,14 @@ async def test_a_pod_that_hangs_or_is_not_there() -> None:
         await asyncio.sleep(60)
         return web.Response()
 
-    scraper = PodScraper()
+    http = PodHttp()
+    scraper = PodScraper(http)
     async with serving(handle) as address:
         with pytest.raises(Unreadable, match=r"no answer within 0.2 s.*NetworkPolicy"):
             await scraper.scrape("churn-1", address, [], 0.2)
     with pytest.raises(Unreadable, match="NetworkPolicy"):
         await scraper.scrape("churn-1", address, [], 5)
-    await scraper.aclose()
+    await http.aclose()
 
 
 async def test_a_pod_that_breaks_off() -> None:
@@ -132,15 +136,17 @@ async def test_a_pod_that_breaks_off() -> None:
             request.transport.abort()
         return web.Response(text=TEXT)
 
-    scraper = PodScraper()
+    http = PodHttp()
+    scraper = PodScraper(http)
     async with serving(handle) as address:
         with pytest.raises(Unreadable, match="cannot be read"):
             await scraper.scrape("churn-1", address, [], 5)
-    await scraper.aclose()
+    await http.aclose()
 
 
 async def test_what_is_no_address() -> None:
-    scraper = PodScraper()
+    http = PodHttp()
+    scraper = PodScraper(http)
     with pytest.raises(Unreadable, match="cannot be read"):
         await scraper.scrape("churn-1", "[::1:x", [], 5)
-    await scraper.aclose()
+    await http.aclose()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -11,6 +11,7 @@ import httpx
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
+from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.scrape import PodScraper
 from sluicegate.api.settings import Settings, build
@@ -81,10 +82,10 @@ class Here:
         self.resources = Resources(lambda _: None)
         self._versions = 0
         self._began = asyncio.get_running_loop().time()
-        self._scraper = PodScraper(self._pod)
+        self._http = PodHttp(self._pod)
         self._prometheus = Prometheus(httpx.MockTransport(self._ask))
         servers = Servers(cast(KubeClient, None), self.settings, self._prometheus)
-        sources = Sources(self.facts, self._scraper, servers, self.pairs)
+        sources = Sources(self.facts, PodScraper(self._http), servers, self.pairs)
         self.analyst = Analyst(
             self.resources, sources, lambda key: self.woken.update([key[1]]), lambda: START + timedelta(seconds=self.at)
         )
@@ -107,7 +108,7 @@ class Here:
             if pod.revision == revision
         ]
 
-    async def _pod(self, url: str) -> tuple[int, bytes]:
+    async def _pod(self, url: str, _: Mapping[str, str]) -> tuple[int, bytes]:
         name = httpx.URL(url).host.partition(".")[0]
         self.read[name] += 1
         self.busy += 1
@@ -156,7 +157,7 @@ class Here:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._scraper.aclose()
+        await self._http.aclose()
         await self._prometheus.aclose()
 
 
@@ -486,12 +487,12 @@ async def test_over_real_sockets() -> None:
 
     async with serving(pod("new", 0.2)) as new, serving(pod("old", 0.01)) as old:
         where = {"new": new, "old": old}
-        resources, scraper, prometheus = Resources(lambda _: None), PodScraper(), Prometheus()
+        resources, http, prometheus = Resources(lambda _: None), PodHttp(), Prometheus()
 
         def pods(_: tuple[str, str], revision: str) -> list[PodFacts]:
             return [PodFacts(revision, revision, True, False, address=where[revision])]
 
-        sources = Sources(pods, scraper, Servers(cast(KubeClient, None), build([]), prometheus))
+        sources = Sources(pods, PodScraper(http), Servers(cast(KubeClient, None), build([]), prometheus))
         analyst = Analyst(resources, sources, lambda _: news.set())
         raw = {
             "metadata": {"name": "churn", "namespace": "ns", "uid": "1", "resourceVersion": "1"},
@@ -526,7 +527,7 @@ async def test_over_real_sockets() -> None:
             news.clear()
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await asyncio.gather(scraper.aclose(), prometheus.aclose())
+        await asyncio.gather(http.aclose(), prometheus.aclose())
     measured = reading.measurements[0]
     assert measured.value == pytest.approx(0.2)
     assert measured.stable == pytest.approx(0.01)
