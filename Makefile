@@ -57,7 +57,7 @@ check-rollouts: venv ## The model checker of rollouts at length: LIVES random li
 test-scorer: venv-scorer npm ## The scoring image's program, with a real MLflow
 	PYTHONPATH=scorer $(SCORER_PY) -m pytest scorer/tests $(PYTEST_ARGS)
 
-test-registry: venv venv-scorer ## Model resolution against a real MLflow server
+test-registry: venv venv-scorer build/prometheus ## Registries, scoring servers and Prometheus as they are: real ones on loopback
 	$(PYTEST) tests/registry $(PYTEST_ARGS)
 
 test-apiserver: venv venv-scorer ## The CRD, the clients and the commands on a real API server (no root needed)
@@ -70,7 +70,7 @@ e2e: venv venv-scorer ## The whole operator on a real node: pods, gateway, MLflo
 BENCH_ARGS ?= --quick
 SCORER_ARGS ?=
 bench: venv venv-scorer ## Side-by-side measurements, quick (BENCH_ARGS= for the whole); each prints a table and writes JSON to bench/out
-	@for each in bench/bench_controlplane.py bench/bench_registry.py; do $(PY) "$$each" $(BENCH_ARGS); done
+	@for each in bench/bench_controlplane.py bench/bench_registry.py bench/bench_rollouts.py; do $(PY) "$$each" $(BENCH_ARGS); done
 
 bench-scorer: venv .venv-bench/.made .venv-mlserver/.made ## Our scoring server beside MLflow's and MLServer (SCORER_ARGS=--quick); installs wrk (root)
 	@command -v wrk > /dev/null || { $(call need_root,apt-get install wrk,it is the client of all servers); apt-get install -y -q --no-install-recommends wrk; }
@@ -175,6 +175,12 @@ system-python:
 		{ apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv python3-pip; }; }
 
 # The scorer's tests of Azure run Azurite, which is a package of npm's.
+# Out of its package, and not installed: that would start it.
+build/prometheus:
+	@rm -rf $@.part && mkdir -p $@.part
+	@cd $@.part && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; } }
+	@dpkg-deb -x $@.part/prometheus_*.deb $@.part && mv $@.part $@
+
 npm:
 	@command -v npm > /dev/null || { \
 		$(call need_root,apt-get install npm,the scorer's tests need Azurite$(comma) which npm installs); \

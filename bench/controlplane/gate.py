@@ -114,8 +114,8 @@ async def pods() -> AsyncIterator[None]:
 def exposition(requests: int) -> str:
     """What a scoring server that has answered so many requests says, all of them well and within 25 ms."""
     lines = ["# TYPE sluicegate_scorer_requests counter"]
-    for error in ("none", "client", "model", "server", "timeout", "overload"):
-        count = requests if error == "none" else 0
+    for error in ("", "client", "model", "server", "timeout", "overload"):
+        count = requests if not error else 0
         lines.append(f'sluicegate_scorer_requests_total{{error_class="{error}"}} {count}')
     lines.append("# TYPE sluicegate_scorer_request_duration_seconds histogram")
     for limit in _BUCKETS:

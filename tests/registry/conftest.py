@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -15,6 +16,9 @@ from typing import Any
 import httpx
 import pytest
 from sluicegate.adapters.http import RegistryEndpoint
+from sluicegate.core.facts import PodFacts
+
+from tests.registry.scorers import ROOT, VERSIONS, save_versions, scorer
 
 SEED = Path(__file__).with_name("seed.py")
 WEBHOOKS = {
@@ -95,3 +99,24 @@ def seeded(mlflow_python: str, server: str, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def endpoint(server: str) -> RegistryEndpoint:
     return RegistryEndpoint("default", server)
+
+
+@pytest.fixture(scope="session")
+def pods(mlflow_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, PodFacts]]:
+    """Pods by UID: see `VERSIONS`."""
+    folder = tmp_path_factory.mktemp("versions")
+    save_versions(mlflow_python, folder)
+    with contextlib.ExitStack() as running:
+        yield {
+            uid: running.enter_context(scorer(mlflow_python, folder / model, uid, free_port()))
+            for uid, model in VERSIONS.items()
+        }
+
+
+@pytest.fixture(scope="session")
+def prometheus_program() -> str:
+    """SLUICEGATE_PROMETHEUS, or what `make build/prometheus` has fetched."""
+    found = Path(os.environ.get("SLUICEGATE_PROMETHEUS", ROOT / "build/prometheus/usr/bin/prometheus"))
+    if not found.is_file():
+        pytest.skip(f"{found} is not there: run make build/prometheus")
+    return str(found)

@@ -69,14 +69,17 @@ def _series(labelled: str) -> Series | None:
 
 
 def of_labels(name: str, labels: dict[str, str]) -> Series | None:
-    """The series of a sample's name and labels; None where it is nothing that is looked at."""
+    """The series of a sample's name and labels; None where it is nothing that is looked at.
+
+    A label that is not there is an empty one: Prometheus leaves out what is empty, as the class of requests that went well.
+    """
     try:
         if name == REQUESTS_TOTAL:
-            return (REQUESTS, labels["error_class"])
+            return (REQUESTS, labels.get("error_class", ""))
         if name == SECONDS_BUCKET:
             return (LATENCY, repr(float(labels["le"])))
         if name == PROFILE_BIN and labels["kind"] in (FEATURE, PREDICTION):
-            return (labels["kind"], labels["name"], labels["bin"])
+            return (labels["kind"], labels.get("name", ""), labels.get("bin", ""))
     except (KeyError, ValueError):
         return None
     return None

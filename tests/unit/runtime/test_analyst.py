@@ -364,9 +364,9 @@ def counters(query: str) -> list[tuple[dict[str, str], float]]:
             for bound, value in (("0.1", 900.0), ("+Inf", 1000.0))
         ]
     return [
-        ({"pod": "new-1", "error_class": ""}, 900.2),
+        ({"pod": "new-1"}, 900.2),
         ({"pod": "new-1", "error_class": "model"}, 100.1),
-        ({"pod": "old-1", "error_class": ""}, 5000.0),
+        ({"pod": "old-1"}, 5000.0),
         ({"pod": "unknown", "error_class": "model"}, 5000.0),
     ]
 
