@@ -2,22 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-import httpx
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.scrape import PodScraper
-from sluicegate.api.settings import Settings, build
+from sluicegate.api.settings import build
 from sluicegate.core.analysis.evidence import Pairs
-from sluicegate.core.analysis.reading import Outcome, Reading
-from sluicegate.core.analysis.subject import Subject
+from sluicegate.core.analysis.reading import Outcome
 from sluicegate.core.facts import PodFacts
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.analyst import Analyst, Sources
@@ -25,153 +20,8 @@ from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.servers import Servers
 
-from tests.unit import virtual
 from tests.unit.adapters.loopback import serving
-
-PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
-START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05}
-SETTINGS = build([("test", {"prometheus": {"address": "http://prometheus:9090"}})])
-
-
-@dataclass
-class Pod:
-    """A pod of the scoring server."""
-
-    revision: str
-    rate: float = 20.0
-    """Requests a second."""
-    errors: float = 0.0
-    """Share of them that fail."""
-    seconds: float = 0.05
-    ready: bool = True
-    answers: bool = True
-    status: int = 200
-    served: float = 1000.0
-    failed: float = 0.0
-
-    def later(self, seconds: float) -> None:
-        self.served += self.rate * seconds
-        self.failed += self.rate * seconds * self.errors
-
-    def text(self) -> str:
-        name = "sluicegate_scorer_requests_total"
-        ok, bad = round(self.served - self.failed), round(self.failed)
-        lines = [f'{name}{{error_class=""}} {ok}', f'{name}{{error_class="model"}} {bad}']
-        for bound in (0.05, 0.1, 0.5, 1.0):
-            count = ok + bad if self.seconds <= bound else 0
-            lines.append(f'sluicegate_scorer_request_duration_seconds_bucket{{le="{bound}"}} {count}')
-        lines.append(f'sluicegate_scorer_request_duration_seconds_bucket{{le="+Inf"}} {ok + bad}')
-        return "\n".join(lines) + "\n"
-
-
-@dataclass
-class Here:
-    """An analyst of some resources over some pods."""
-
-    settings: Settings = SETTINGS
-    pods: dict[str, Pod] = field(default_factory=dict)
-    prometheus: Callable[[str], Any] | None = None
-    pairs: Callable[[Subject], Any] | None = None
-    woken: Counter[str] = field(default_factory=Counter)
-    read: Counter[str] = field(default_factory=Counter)
-    busy: int = 0
-    busiest: int = 0
-
-    def __post_init__(self) -> None:
-        self.resources = Resources(lambda _: None)
-        self._versions = 0
-        self._began = asyncio.get_running_loop().time()
-        self._http = PodHttp(self._pod)
-        self._prometheus = Prometheus(httpx.MockTransport(self._ask))
-        servers = Servers(cast(KubeClient, None), self.settings, self._prometheus)
-        sources = Sources(self.facts, PodScraper(self._http), servers, self.pairs)
-        self.analyst = Analyst(
-            self.resources, sources, lambda key: self.woken.update([key[1]]), lambda: START + timedelta(seconds=self.at)
-        )
-        self._tasks = [asyncio.ensure_future(self.analyst.run()), asyncio.ensure_future(self._live())]
-
-    @property
-    def at(self) -> float:
-        return asyncio.get_running_loop().time() - self._began
-
-    async def _live(self) -> None:
-        while True:
-            await asyncio.sleep(1)
-            for pod in self.pods.values():
-                pod.later(1)
-
-    def facts(self, key: tuple[str, str], revision: str) -> Sequence[PodFacts]:
-        return [
-            PodFacts(name, pod.revision, pod.ready, False, address=f"{name}.{key[1]}:8080")
-            for name, pod in self.pods.items()
-            if pod.revision == revision
-        ]
-
-    async def _pod(self, url: str, _: Mapping[str, str]) -> tuple[int, bytes]:
-        name = httpx.URL(url).host.partition(".")[0]
-        self.read[name] += 1
-        self.busy += 1
-        self.busiest = max(self.busiest, self.busy)
-        await asyncio.sleep(0.05 if self.pods[name].answers else 3600)
-        self.busy -= 1
-        return self.pods[name].status, self.pods[name].text().encode()
-
-    async def _ask(self, request: httpx.Request) -> httpx.Response:
-        assert self.prometheus is not None
-        found = self.prometheus(request.url.params["query"])
-        if isinstance(found, httpx.Response):
-            return found
-        result = [{"metric": labels, "value": [0, str(value)]} for labels, value in found]
-        return httpx.Response(200, json={"status": "success", "data": {"resultType": "vector", "result": result}})
-
-    def add(self, name: str = "churn", metrics: Sequence[Any] = (ERRORS,), **analysis: Any) -> None:
-        self._put(name, {"metrics": list(metrics), **analysis}, "Holding", 0)
-
-    def step(self, name: str = "churn", metrics: Sequence[Any] = (ERRORS,), phase: str = "Holding") -> None:
-        """Another step begins now."""
-        self._put(name, {"metrics": list(metrics)}, phase, self.at)
-
-    def _put(self, name: str, analysis: Any, phase: str, since: float) -> None:
-        self._versions += 1
-        rollout = {"phase": phase, "target": "new", "acceptedAt": self.since(since), "stepIndex": 0}
-        revisions = [
-            {"name": each, "revision": each, "role": role, "weight": 50, "replicas": 1, "readyReplicas": 1}
-            for each, role in (("new", "Target"), ("old", "Stable"))
-        ]
-        metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(self._versions)}
-        steps = [{"weight": 50, "mirror": {"percent": 100}}]
-        spec = {"model": {"uri": "models:/a/1"}, "rollout": {"steps": steps, "analysis": analysis}}
-        status = {"rollout": rollout, "revisions": revisions}
-        self.resources.streamed({"metadata": metadata, "spec": spec, "status": status}, deleted=False)
-
-    def since(self, seconds: float) -> str:
-        return (START + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    def reading(self, name: str = "churn") -> Reading:
-        found = self.analyst.reading(("ns", name))
-        assert found is not None
-        return found
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._http.aclose()
-        await self._prometheus.aclose()
-
-
-def live(life: Callable[[Here], Any], **options: Any) -> Here:
-    async def main() -> Here:
-        here = Here(**options)
-        here.pods = {"new-1": Pod("new"), "old-1": Pod("old", rate=200), "old-2": Pod("old", rate=200)}
-        try:
-            await life(here)
-        finally:
-            await here.stop()
-        return here
-
-    return virtual.run(main())
+from tests.unit.runtime.analysis import ERRORS, FAILED, OPEN, PASSED, Here, Pod, live
 
 
 def test_a_good_version_passes_and_wakes_once() -> None:
@@ -353,81 +203,6 @@ def test_five_hundred_rollouts_are_read_once_an_interval_a_bounded_number_at_a_t
     assert 1000 * 9 <= here.read.total() <= 1000 * 12.5
     assert here.busiest <= 64
     assert here.woken.total() == 500
-
-
-def counters(query: str) -> list[tuple[dict[str, str], float]]:
-    name = "sluicegate_scorer_requests_total"
-    if name not in query:
-        return [
-            ({"pod": pod, "le": bound}, value)
-            for pod in ("new-1", "old-1")
-            for bound, value in (("0.1", 900.0), ("+Inf", 1000.0))
-        ]
-    return [
-        ({"pod": "new-1"}, 900.2),
-        ({"pod": "new-1", "error_class": "model"}, 100.1),
-        ({"pod": "old-1"}, 5000.0),
-        ({"pod": "unknown", "error_class": "model"}, 5000.0),
-    ]
-
-
-def test_prometheus_as_the_source() -> None:
-    asked: list[str] = []
-
-    def answer(query: str) -> Any:
-        asked.append(query)
-        return counters(query)
-
-    async def life(here: Here) -> None:
-        slow = {"name": "slow", "type": "LatencyP95", "limit": 0.1}
-        here.add(metrics=[ERRORS, slow], source={"type": "Prometheus", "address": "http://other:9090"})
-        await asyncio.sleep(300)
-        assert here.reading().outcome is FAILED
-        assert [each.outcome for each in here.reading().measurements] == [FAILED, FAILED]
-        assert here.reading().measurements[0].value == pytest.approx(0.1, abs=0.001)
-        here.prometheus = lambda _: httpx.Response(503, text="busy")
-        await asyncio.sleep(30)
-        assert here.reading().outcome is OPEN
-        here.prometheus = lambda _: []
-        await asyncio.sleep(30)
-        assert "must scrape them" in here.reading().measurements[0].message
-
-    here = live(life, prometheus=answer)
-    assert not here.read
-    which = 'namespace="ns",pod=~"new-1|old-1|old-2"'
-    assert f"sum by (pod,error_class) (increase(sluicegate_scorer_requests_total{{{which}}}[60s]))" in asked
-
-
-def test_queries_ask_the_platforms_prometheus_and_never_look_behind_the_step() -> None:
-    asked: list[str] = []
-
-    def answer(query: str) -> Any:
-        asked.append(query)
-        return [({}, 5.0 if "old" in query else 7.0)]
-
-    query = 'sum(rate(x{n="{{namespace}}",d="{{name}}",r="{{ revision }}"}[{{window}}]))'
-    metric = {"name": "queue", "type": "Query", "query": query, "limit": 10, "ratio": 1.5}
-
-    async def life(here: Here) -> None:
-        here.add(metrics=[metric], window="5m")
-        await asyncio.sleep(45)
-        assert here.reading().outcome is PASSED
-        assert here.reading().measurements[0].limit == 7.5
-        await asyncio.sleep(600)
-
-    live(life, prometheus=answer)
-    assert asked[0].startswith('sum(rate(x{n="ns",d="churn",r="new"}[1')
-    assert asked[-1] == 'sum(rate(x{n="ns",d="churn",r="old"}[300s]))'
-
-
-def test_without_a_prometheus_it_says_so() -> None:
-    async def life(here: Here) -> None:
-        here.add(metrics=[{"name": "q", "type": "Query", "query": "up", "limit": 1}])
-        await asyncio.sleep(60)
-        assert here.reading().outcome is OPEN
-        assert "prometheus.address" in here.reading().measurements[0].message
-
-    live(life, settings=build([]))
 
 
 class Mirrored:
