@@ -63,9 +63,11 @@ test-registry: venv venv-scorer build/prometheus ## Registries, scoring servers 
 test-apiserver: venv venv-scorer ## The CRD, the clients and the commands on a real API server (no root needed)
 	$(PYTEST) tests/apiserver $(PYTEST_ARGS)
 
-e2e: venv venv-scorer ## The whole operator on a real node: pods, gateway, MLflow (root)
+# Most of the time tests wait for pods and holds, so two nodes side by side are faster than one after the other.
+LANES ?= 2
+e2e: venv venv-scorer ## The whole operator on real nodes, LANES of them side by side: pods, gateway, MLflow (root)
 	@$(call need_root,make e2e,it makes network namespaces, mounts and cgroups for a Kubernetes node)
-	$(PYTEST) e2e $(PYTEST_ARGS)
+	$(PYTEST) e2e -n $(LANES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 BENCH_ARGS ?= --quick
 SCORER_ARGS ?=

@@ -1,7 +1,7 @@
 """A whole node with the operator and a registry on it, and what tests do there.
 
-SLUICEGATE_E2E_CLUSTER names a running cluster that has all of it; otherwise this run makes one called `e2e`, installs
-everything the way the demo does, and removes it at the end. SLUICEGATE_E2E_SHARED=1 says that others use it too.
+SLUICEGATE_E2E_CLUSTER names a running cluster that has all of it; otherwise this run makes one called `e2e`, or one for each worker of
+pytest-xdist, installs everything the way the demo does, and removes it at the end. SLUICEGATE_E2E_SHARED=1 says that others use it too.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ from e2e.support.workspace import Workspace
 
 LIMIT = 240
 """Seconds a test may take; what ends a run that hangs."""
+LONG = ("test_progressive.py", "test_progressive_faults.py", "test_argocd.py")
+"""Minutes each: begun last, the other workers would wait for them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The limit counts the test alone: the first one's setup builds a cluster."""
     here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
         if here in item.path.parents and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(LIMIT, func_only=True))
@@ -74,10 +77,11 @@ def cluster() -> Iterator[Cluster]:
     if given:
         yield connect(given)
         return
+    name = "-".join(filter(None, ("e2e", os.environ.get("PYTEST_XDIST_WORKER"))))
     try:
-        yield demo.installed("e2e")
+        yield demo.installed(name)
     finally:
-        down("e2e")
+        down(name)
 
 
 @pytest.fixture(scope="session")
