@@ -78,6 +78,20 @@ def test_uri_form_serves(space, name):
     assert status["model"]["digest"].startswith("sha256:")
 
 
+@pytest.mark.parametrize("flavor", ["lightgbm", "xgboost"])
+def test_boosted_trees_are_served_by_the_same_image_without_pandas(workspace, registry, flavor):
+    model = f"{flavor}-{secrets.token_hex(2)}"
+    version = registry.train(f"--flavor={flavor}", model=model)
+    workspace.apply("shop", model=f"models:/{model}/{version}")
+    status = workspace.wait_ready("shop", timeout=200)
+    assert predict(status["url"]) == version
+    with urlopen(f"{workspace.urls('shop')['service']}/metrics", timeout=10) as answer:
+        (info,) = (line for line in answer.read().decode().splitlines() if "_model_info{" in line)
+    print(info, flush=True)
+    assert f'flavor="mlflow.{flavor}"' in info
+    assert 'fast_path="true"' in info
+
+
 def test_model_on_a_volume(workspace, cluster):
     """A Job fills the claim with the image's own command, the way a team would."""
     name = workspace.namespace

@@ -8,10 +8,12 @@ register models that fail in the ways a rollout has to survive, --profile one wh
 """
 
 import argparse
+import importlib
 import os
 import tempfile
 import time
 import warnings
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -26,6 +28,8 @@ FEATURES = ["recency_days", "visits", "basket_value"]
 SHIFT = 100.0
 """What separates the answers of one version from those of the next; a score itself stays between 0 and
 1 or so."""
+
+FLAVORS = ["sklearn", "lightgbm", "xgboost"]
 
 # The broken models are code files ("models from code"), so that they also fail on a machine without
 # this script.
@@ -121,7 +125,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--versions", type=int, default=1, help="how many versions to register")
     parser.add_argument("--alias", default="champion", help="alias to set on the last one; '' for none")
     parser.add_argument("--stage", default="", help="stage to move the last one to, for example Production")
-    parser.add_argument("--flavor", choices=["sklearn"], default="sklearn")
+    parser.add_argument("--flavor", choices=FLAVORS, default="sklearn")
     parser.add_argument("--column", default="", help="one more input, which callers of the version before do not send")
     parser.add_argument("--profile", action="store_true", help="log what drift is measured by, with the model")
     parser.add_argument("--require", action="append", default=[], metavar="PACKAGE", help="one more requirement")
@@ -160,7 +164,7 @@ def register(client: MlflowClient, options: argparse.Namespace) -> str:
         else:
             if options.column:
                 data[options.column] = 1.0
-            source, model_id = log_sklearn(number, data, score, options)
+            source, model_id = log_model(number, data, score, options)
     version = client.create_model_version(options.name, source, run_id=run.info.run_id, model_id=model_id).version
     print(f"registered {options.name} version {version} ({kind or options.flavor}) from {source}", flush=True)
     return str(version)
@@ -182,11 +186,11 @@ def made_data() -> tuple[pd.DataFrame, np.ndarray]:
     return data, score.to_numpy()
 
 
-def log_sklearn(number: int, data: pd.DataFrame, score: np.ndarray, options: argparse.Namespace) -> tuple[str, str]:
+def log_model(number: int, data: pd.DataFrame, score: np.ndarray, options: argparse.Namespace) -> tuple[str, str]:
     """An ordinary regression, its target shifted by the version; gives back its source and logged model."""
-    model = make_pipeline(StandardScaler(), LinearRegression())
+    model = untrained(options.flavor)
     model.fit(data, score + SHIFT * number)
-    info = mlflow.sklearn.log_model(
+    info = importlib.import_module(f"mlflow.{options.flavor}").log_model(
         model,
         name="model",
         signature=infer_signature(data, model.predict(data)),
@@ -198,6 +202,18 @@ def log_sklearn(number: int, data: pd.DataFrame, score: np.ndarray, options: arg
 
         log_profile(data, model.predict(data), info)
     return f"models:/{info.model_id}", info.model_id
+
+
+def untrained(flavor: str) -> Any:
+    if flavor == "lightgbm":
+        from lightgbm import LGBMRegressor
+
+        return LGBMRegressor(n_estimators=50, verbose=-1)
+    if flavor == "xgboost":
+        from xgboost import XGBRegressor
+
+        return XGBRegressor(n_estimators=50)
+    return make_pipeline(StandardScaler(), LinearRegression())
 
 
 def log_broken(kind: str, number: int, options: argparse.Namespace) -> str:
