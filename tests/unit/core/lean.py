@@ -235,8 +235,6 @@ class Lean:
                 self.served_at[revision] = self.now
         known = self.forced_since
         self._note()
-        if lost:
-            self.forced_since = known  # nobody will ever know what this pass has seen
         from . import rollout_invariants
 
         rollout_invariants.check(self, snapshot, plan)
@@ -244,7 +242,9 @@ class Lean:
         after_ = compose(snapshot, plan)
         rollout_invariants.check_move(self, before, after_)
         self.wrote = after_ != before
-        if not lost:
+        if lost:
+            self.forced_since = known  # nobody will ever know what this pass has seen
+        else:
             self.status = after_
             if self.rolled_back() and self.state is not None and self.state.target is not None:
                 self.condemned.add(self.state.target)
