@@ -6,7 +6,7 @@ A weight only ever rises on a backend that is ready to carry it; a share whose b
 from __future__ import annotations
 
 from sluicegate.api import duration, names
-from sluicegate.core import scaling
+from sluicegate.core import replace, scaling
 from sluicegate.core.facts import Mirror, Snapshot, Split
 from sluicegate.core.plan import Lineup, RoutePlan
 
@@ -67,7 +67,7 @@ def split_of(snapshot: Snapshot, lineup: Lineup) -> Split | None:
         if whole and able and not snapshot.able_pods(stable):
             return now  # the slices lag behind its pods, and somebody else answers
         serving = whole and len(able) == len(now.weights)
-        if serving and not _can_carry(snapshot, stable, wanted.weight(stable)):
+        if serving and not _can_carry(snapshot, lineup, wanted.weight(stable)):
             return now
     return wanted
 
@@ -104,9 +104,11 @@ def _weights(shares: dict[str, int]) -> dict[str, int]:
     return {revision: weight for revision, weight in shares.items() if weight}
 
 
-def _can_carry(snapshot: Snapshot, stable: str, share: int) -> bool:
-    """Whether an autoscaled stable revision has the pods for a larger share, or will not get them."""
-    spec = snapshot.resource.spec.scaling
+def _can_carry(snapshot: Snapshot, lineup: Lineup, share: int) -> bool:
+    """Whether an autoscaled stable revision has the pods for a larger share, or will not get them: it makes way for others, or they fail."""
+    spec, stable = snapshot.resource.spec.scaling, lineup.stable
+    if replace.replacing(snapshot, lineup.target, stable):
+        return True
     if not spec.autoscaled or snapshot.able_pods(stable) >= scaling.carrying(snapshot, spec, share):
         return True
     return any(pod.problem is not None for pod in snapshot.live_pods(stable))

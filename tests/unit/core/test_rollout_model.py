@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from .lean import CRASH, FULL, NOT_YET, Lean
 
 LIVES = int(os.environ.get("SLUICEGATE_LIVES", "600"))
 SEED = os.environ.get("SLUICEGATE_SEED")
+BROKE = (5646, 10288)
+"""Lives in which a long run has found something; all of them end well now."""
 EVENTS = 18
 ANALYSIS = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
 PLANS: list[list[dict[str, Any]]] = [
@@ -155,8 +159,8 @@ def calm(world: Lean) -> None:
         world.real += 130
 
 
-def _lives() -> range:
-    return range(int(SEED), int(SEED) + 1) if SEED is not None else range(LIVES)
+def _lives() -> Iterable[int]:
+    return (int(SEED),) if SEED is not None else chain(BROKE, range(LIVES))
 
 
 @pytest.mark.timeout(0)
