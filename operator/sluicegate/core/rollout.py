@@ -125,6 +125,8 @@ def advance(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
         return _resumed(snapshot, state, target)
     if (condemned := _condemned(snapshot, state, seen)) is not None:
         return condemned
+    if not seen.in_force:  # what was in force is no more: its hold begins anew
+        state = msgspec.structs.replace(state, accepted_at=None, until=None, verdict=None)
     if snapshot.resource.spec.paused:
         return _phase(state, "Paused", "Paused", "spec.paused is true: the weights stay until it is false.")
     return _at_step(snapshot, state, seen)
@@ -187,8 +189,7 @@ def promoting(state: RolloutStatus) -> RolloutStatus:
 def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutStatus:
     index, target = state.step_index or 0, state.target or ""
     step, wanted = steps_of(snapshot)[index], share_of(snapshot, target)
-    if not seen.in_force:  # what was in force is no more: its hold begins anew
-        state = msgspec.structs.replace(state, accepted_at=None, until=None, verdict=None)
+    if not seen.in_force:
         if seen.blocked is not None:
             return _phase(state, "Scaling", *seen.blocked)
         if not seen.able:
