@@ -8,7 +8,7 @@ import time
 import pytest
 from sluicegate_scorer.server import cpus
 from sluicegate_scorer.server.settings import Limits
-from sluicegate_scorer.server.slots import WINDOW, Slots, Used, used
+from sluicegate_scorer.server.slots import WINDOW, Slots, Used, since, used
 from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
 
 
@@ -101,18 +101,18 @@ async def test_more_than_may_wait_are_refused():
     assert await asyncio.gather(*held) == [True, True]
 
 
-async def test_a_model_that_waits_gets_all_threads_and_one_that_computes_one_a_cpu():
-    limits = Limits(workers=8, cpus=2)
-    for work, most in ((lambda: time.sleep(0.1), 8), (compute, 3)):
-        workers, seen = Workers(limits), []
+@pytest.mark.parametrize(("cpus_used", "most"), [(0.0, 8), (1.0, 2)], ids=["waits", "computes"])
+async def test_a_model_that_waits_gets_all_threads_and_one_that_computes_one_a_cpu(cpus_used, most):
+    clock = asyncio.get_running_loop().time
+    slots = Slots(2, 8, lambda: {"model": Used(cpus_used * clock(), 0.0)})
+    workers, seen = Workers(Limits(workers=8, cpus=2), slots), []
 
-        async def one(workers=workers, work=work, seen=seen):
-            await workers.run(work)
-            seen.append(workers.running)
+    async def one():
+        await workers.run(lambda: time.sleep(0.1))
+        seen.append(workers.running)
 
-        await asyncio.gather(*(one() for _ in range(60)))
-        assert max(seen[20:40]) <= most, "by then it is known"
-        assert (max(seen) > 4) is (most == 8)
+    await asyncio.gather(*(one() for _ in range(60)))
+    assert max(seen) == most
 
 
 def compute():
@@ -124,7 +124,7 @@ def compute():
 
 def test_slots_follow_the_processor_time():
     total = Used(0.0, 0.0)
-    slots = Slots(4, 12, lambda: total)
+    slots = Slots(4, 12, lambda: {"1": total})
     looks = itertools.count(1)
     slots.begin(0.0)
 
@@ -144,8 +144,16 @@ def test_slots_follow_the_processor_time():
     assert Slots(4, 2).number == 2, "never more than there are threads"
 
 
-def test_processor_time_is_counted():
+def test_processor_time_is_counted_though_other_threads_end():
+    held = threading.Event()
+    other = threading.Thread(target=lambda: (compute(), held.wait()))
+    other.start()
+    time.sleep(0.3)
     before = used()
+    held.set()
+    other.join()
     compute()
-    assert 0.05 <= used().since(before).had < 5
-    assert Used(1.0, 1.0).since(Used(2.0, 2.0)) == Used(0.0, 0.0), "a thread has ended"
+    assert 0.04 <= since(before, used()).had < 5
+    one, two = Used(1.0, 1.0), Used(3.0, 1.5)
+    assert since({"1": one, "2": two}, {"1": two, "3": one}) == Used(3.0, 1.5), "2 has ended, 3 is new"
+    assert since({"1": two}, {"1": one}) == Used(0.0, 0.0), "another thread of the same number"

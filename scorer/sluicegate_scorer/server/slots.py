@@ -7,7 +7,7 @@ Which of the two a model is shows in the processor time that the process wants w
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,35 +15,45 @@ WINDOW = 0.2
 """Seconds of one look."""
 _IDLE = 0.7
 _BUSY = 0.9
-_INTERPRETER = (0.8, 1.15)
-"""CPUs that a process uses whose threads all want the interpreter, however many there are."""
+_INTERPRETER = (0.8, 1.3)
+"""CPUs that a process uses whose threads all want the interpreter, however many there are: one, and what waking up costs."""
 _DELAYED = 0.2
 """Part of the wanted time from which on the machine, not the model, is what threads wait for."""
 _TASKS = Path("/proc/self/task")
 
 
 class Used(NamedTuple):
-    """Processor seconds of all threads of a process so far."""
+    """Processor seconds."""
 
     had: float
     delayed: float
-    """For so long they were ready to go on, but had no CPU: the node is busy, or the container is at its limit."""
-
-    def since(self, before: "Used") -> "Used":
-        """The difference; a thread that has ended takes its time with it, so nothing is below zero."""
-        return Used(max(0.0, self.had - before.had), max(0.0, self.delayed - before.delayed))
+    """For so long threads were ready to go on, but had no CPU: the node is busy, or the container is at its limit."""
 
 
-def used() -> Used:
+Counts = Mapping[str, Used]
+"""What each thread of a process has used so far."""
+
+
+def used() -> Counts:
     """What Linux counts for each thread (Documentation/scheduler/sched-stats, `/proc/PID/schedstat`); elsewhere nothing is delayed."""
-    had = delayed = 0
+    found = {}
     for each in _TASKS.glob("*/schedstat"):
         try:
-            fields = each.read_text().split()
-            had, delayed = had + int(fields[0]), delayed + int(fields[1])
-        except (OSError, ValueError, IndexError):
-            continue
-    return Used(had / 1e9, delayed / 1e9) if had else Used(time.process_time(), 0.0)
+            had, delayed, _ = each.read_text().split()
+        except (OSError, ValueError):
+            continue  # it has just ended
+        found[each.parent.name] = Used(int(had) / 1e9, int(delayed) / 1e9)
+    return found or {"": Used(time.process_time(), 0.0)}
+
+
+def since(before: Counts, now: Counts) -> Used:
+    """What was used between two counts by the threads that are there: one that has ended takes its count with it."""
+    none = Used(0.0, 0.0)
+    pairs = [(count, before.get(thread, none)) for thread, count in now.items()]
+    return Used(
+        sum(max(0.0, count.had - known.had) for count, known in pairs),
+        sum(max(0.0, count.delayed - known.delayed) for count, known in pairs),
+    )
 
 
 class Slots:
@@ -53,15 +63,16 @@ class Slots:
         cpus: CPUs of this container; the number is never below, so that a model that computes outside of the
             interpreter uses all of them.
         most: threads there are; the number is never above.
-        count: what this process has used so far.
+        count: what the threads of this process have used so far.
     """
 
-    def __init__(self, cpus: int, most: int, count: Callable[[], Used] = used) -> None:
+    def __init__(self, cpus: int, most: int, count: Callable[[], Counts] = used) -> None:
         self._cpus = cpus
         self._least = min(cpus, most)
         self._most = most
         self._count = count
-        self._began, self._before = 0.0, Used(0.0, 0.0)
+        self._began: float = 0.0
+        self._before: Counts = {}
         self.number = self._least
 
     def begin(self, now: float) -> None:
@@ -70,8 +81,9 @@ class Slots:
 
     def adapt(self, now: float) -> None:
         """A look ends at `now`, and the next begins."""
-        seconds, had, delayed = now - self._began, *self._count().since(self._before)
+        seconds, before = now - self._began, self._before
         self.begin(now)
+        had, delayed = since(before, self._before)
         if seconds <= 0:
             return
         busy = (had + delayed) / seconds

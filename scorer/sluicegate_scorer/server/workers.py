@@ -46,12 +46,13 @@ class Workers:
 
     Args:
         limits: threads, CPUs, waiting requests and seconds.
+        slots: how many of the threads may run the model at once; by what it waits for, unless told otherwise.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, slots: Slots | None = None) -> None:
         self._limits = limits
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="model")
-        self._slots = Slots(limits.cpus, limits.workers)
+        self._slots = slots or Slots(limits.cpus, limits.workers)
         self._queue: deque[_Job] = deque()
         self._looking = False
         self.running = 0
