@@ -1,5 +1,6 @@
 """Nothing is kept of a request once it is answered. `make bench-soak` does the same with a million over sockets."""
 
+import asyncio
 import gc
 import json
 import sys
@@ -69,7 +70,12 @@ async def test_memory_stays_flat(application, kind, caplog):
     settled = await blocks(application)
     for _ in range(MANY[kind]):
         await ask(application, *BODIES[kind])
-    assert await blocks(application) - settled < SPARE
+    for _ in range(20):
+        grown = await blocks(application) - settled
+        if grown < SPARE:
+            break
+        await asyncio.sleep(0.2)  # the thread that counts into the profile's bins is at it
+    assert grown < SPARE
 
 
 async def blocks(application):

@@ -59,7 +59,12 @@ def _promote(snapshot: Snapshot, stable: str | None, wanted: str | None) -> tupl
 
 
 def _crowded(snapshot: Snapshot, stable: str | None, wanted: str) -> bool:
-    """Whether the last change is still on its way, so that one more would leave ever more revisions with pods behind."""
+    """Whether the last change is still on its way, so that one more would leave ever more revisions with pods behind.
+
+    Where stable has no pod that answers (it has made way), nothing can go back to it, and there is nothing to wait for.
+    """
+    if not snapshot.ready_pods(stable):
+        return False
     leaving = [each for each in snapshot.recorded(Role.RETIRING) if snapshot.live_pods(each)]
     return stable is not None and wanted not in leaving and not all(released(snapshot, each) for each in leaving)
 
