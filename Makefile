@@ -176,13 +176,13 @@ system-python:
 		apt-get install -y -q --no-install-recommends python3-venv python3-pip || \
 		{ apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv python3-pip; }; }
 
-# The scorer's tests of Azure run Azurite, which is a package of npm's.
 # Out of its package, and not installed: that would start it.
 build/prometheus:
 	@rm -rf $@.part && mkdir -p $@.part
 	@cd $@.part && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; } }
 	@dpkg-deb -x $@.part/prometheus_*.deb $@.part && mv $@.part $@
 
+# The scorer's tests of Azure run Azurite, which is a package of npm's.
 npm:
 	@command -v npm > /dev/null || { \
 		$(call need_root,apt-get install npm,the scorer's tests need Azurite$(comma) which npm installs); \

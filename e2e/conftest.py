@@ -37,7 +37,7 @@ LONG = ("test_progressive.py", "test_progressive_faults.py", "test_argocd.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The limit counts the test alone: the first one's setup builds a cluster."""
+    """Files that take long come first; the limit counts the test alone: the first one's setup builds a cluster."""
     here = Path(__file__).parent
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:

@@ -10,12 +10,11 @@ import pytest
 from e2e import demo
 from e2e.support import rollouts
 from e2e.support.kube import wait_until
-from e2e.support.rollouts import FIRST, RAISES, uri
+from e2e.support.rollouts import FIRST, MODEL_ERROR, RAISES, uri
 
 pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions", "helm")]
 OWN = "sluicegate-system"
 ERRORS = {"name": "errors", "type": "ErrorRate", "errorClasses": ["model"], "limit": 0.05, "minSamples": 20}
-MODEL_ERROR = '500 .*"error_code": "INTERNAL_ERROR"'
 
 
 @contextmanager

@@ -5,14 +5,12 @@ import pytest
 from e2e.support import rollouts
 from e2e.support.kube import wait_until
 from e2e.support.load import Load
-from e2e.support.rollouts import FIRST, GOOD, MODEL, RAISES, SECONDS, SLOW, uri
+from e2e.support.rollouts import FIRST, GOOD, MODEL, MODEL_ERROR, RAISES, SECONDS, SLOW, uri
 from e2e.support.watch import Watch
 
 pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions")]
 ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 40}
 LATENCY = {"name": "slow", "type": "LatencyP95", "limit": 10, "minSamples": 40}
-MODEL_ERROR = '500 .*"error_code": "INTERNAL_ERROR"'
-"""The scoring pod's own words where the model raised; a gateway says neither."""
 
 
 def spec(*metrics, hold="15s", weights=(10, 50)):

@@ -1,7 +1,5 @@
 """The recipe examples/rollout-sticky.yaml on every Gateway API implementation: a share of the users, each of whom keeps a version."""
 
-import http.client
-import urllib.parse
 import zlib
 from pathlib import Path
 
@@ -10,8 +8,9 @@ import yaml
 
 from e2e.support import rollouts
 from e2e.support.kube import wait_until
-from e2e.support.load import BODY, HEADERS, version_of
+from e2e.support.load import HEADERS
 from e2e.support.rollouts import FIRST, GOOD, uri
+from e2e.support.share import answers
 
 pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions")]
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples/rollout-sticky.yaml"
@@ -22,18 +21,11 @@ ASKS = 3
 
 def versions(url: str) -> dict[str, set[int]]:
     """The versions that each user is answered by."""
-    target = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=30)
+    users = list(USERS) * ASKS
     found: dict[str, set[int]] = {user: set() for user in USERS}
-    for _ in range(ASKS):
-        for user, percent in USERS.items():
-            headers = {**HEADERS, "x-user-percent": str(percent)}
-            connection.request("POST", f"{target.path}/invocations", BODY, headers)
-            answer = connection.getresponse()
-            text = answer.read()
-            assert answer.status == 200, text
-            found[user].add(version_of(text))
-    connection.close()
+    sent = ({**HEADERS, "x-user-percent": str(USERS[user])} for user in users)
+    for user, version in zip(users, answers(url, sent), strict=True):
+        found[user].add(version)
     return found
 
 

@@ -16,6 +16,8 @@ from e2e.support.workspace import Workspace
 MODEL = "progressive"
 FIRST, GOOD, SLOW, RAISES, LEAKS, UNLOADABLE = range(1, 7)
 """Versions of MODEL; version N adds N * 100 to its scores, so the predictions of GOOD are far from those of FIRST."""
+MODEL_ERROR = '500 .*"error_code": "INTERNAL_ERROR"'
+"""The scoring pod's own words where the model raised; a gateway says neither."""
 SECONDS = 2.0
 """What SLOW takes to answer."""
 _TRAINING = (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import http.client
+import itertools
 import urllib.parse
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from e2e.support.load import BODY, HEADERS, TIMEOUT, version_of
@@ -23,14 +25,21 @@ def shares(url: str, count: int, **headers: str) -> collections.Counter[int]:
 
 
 def _lane(url: str, count: int, headers: dict[str, str]) -> collections.Counter[int]:
+    return collections.Counter(answers(url, itertools.repeat(headers, count)))
+
+
+def answers(url: str, requests: Iterable[dict[str, str]]) -> Iterator[int]:
+    """The version that answers each request, over one kept connection; a request is its headers.
+
+    Raises:
+        AssertionError: a request fails.
+    """
     target = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=TIMEOUT)
-    found: collections.Counter[int] = collections.Counter()
-    for _ in range(count):
+    for headers in requests:
         connection.request("POST", f"{target.path.rstrip('/')}/invocations", BODY, headers)
         answer = connection.getresponse()
         text = answer.read()
         assert answer.status == 200, f"{url} answered {answer.status}: {text[:300]!r}"
-        found[version_of(text)] += 1
+        yield version_of(text)
     connection.close()
-    return found

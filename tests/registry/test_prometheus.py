@@ -25,6 +25,7 @@ from sluicegate.runtime.servers import Servers
 from sluicegate.runtime.sources import PrometheusReader, QueryReader
 
 from tests.registry.conftest import free_port
+from tests.unit.adapters.certificate import self_signed
 
 pytestmark = pytest.mark.timeout(900)
 PASSWORD = "only a test"
@@ -48,10 +49,7 @@ def served(
 ) -> Iterator[PrometheusEndpoint]:
     """The server, as a PodMonitor has it look after both pods."""
     folder = tmp_path_factory.mktemp("prometheus")
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=prometheus", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate), *names], check=True, capture_output=True)
+    key, certificate = self_signed(folder)
     targets = [
         {"targets": [pods[uid].address], "labels": {"namespace": "shop", "pod": pods[uid].name}}
         for uid in ("stable", "other")

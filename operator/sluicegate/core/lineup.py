@@ -66,7 +66,7 @@ def _crowded(snapshot: Snapshot, stable: str | None, wanted: str) -> bool:
     if not snapshot.ready_pods(stable):
         return False
     leaving = [each for each in snapshot.recorded(Role.RETIRING) if snapshot.live_pods(each)]
-    return stable is not None and wanted not in leaving and not all(released(snapshot, each) for each in leaving)
+    return wanted not in leaving and not all(released(snapshot, each) for each in leaving)
 
 
 def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tuple[str | None, str | None]:

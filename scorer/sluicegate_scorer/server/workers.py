@@ -108,10 +108,12 @@ class Workers:
             loop.call_later(WINDOW, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._looking = False
         if self._queue:
             self._slots.adapt(loop.time())
             self._start(loop)
+        self._looking = bool(self._queue)
+        if self._looking:
+            loop.call_later(WINDOW, self._look, loop)
 
     def _expire(self, job: _Job) -> None:
         if job.result.done():

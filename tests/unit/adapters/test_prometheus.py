@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import ssl
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from aiohttp import web
 from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, credentials_of
 
+from tests.unit.adapters.certificate import self_signed
 from tests.unit.adapters.loopback import Handler, serving
 
 
@@ -132,10 +132,7 @@ async def test_logging_in() -> None:
 
 
 async def test_tls(tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=prometheus", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*made, "-keyout", str(key), "-out", str(certificate), *names], check=True, capture_output=True)
+    key, certificate = self_signed(tmp_path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     prometheus = Prometheus()
