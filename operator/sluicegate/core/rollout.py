@@ -126,7 +126,7 @@ def advance(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
     if (condemned := _condemned(snapshot, state, seen)) is not None:
         return condemned
     if not seen.in_force:  # what was in force is no more: its hold begins anew
-        state = msgspec.structs.replace(state, accepted_at=None, until=None, verdict=None)
+        state = _not_in_force(state)
     if snapshot.resource.spec.paused:
         return _phase(state, "Paused", "Paused", "spec.paused is true: the weights stay until it is false.")
     return _at_step(snapshot, state, seen)
@@ -181,9 +181,13 @@ def _entered(snapshot: Snapshot, state: RolloutStatus, index: int) -> RolloutSta
 
 
 def promoting(state: RolloutStatus) -> RolloutStatus:
-    """The state of a target that is behind its steps, or needs none any more."""
+    """The state of a target that is behind its steps, or needs none while a pin names it: what a step had held so far is void."""
     words_ = "All steps are behind: it takes over once it has the pods for all requests."
-    return _phase(state, "Promoting", "Promoting", words_)
+    return _phase(_not_in_force(state), "Promoting", "Promoting", words_)
+
+
+def _not_in_force(state: RolloutStatus) -> RolloutStatus:
+    return msgspec.structs.replace(state, accepted_at=None, until=None, verdict=None)
 
 
 def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutStatus:
