@@ -67,12 +67,12 @@ class Operator:
             return str(answer.read().decode())
 
     def writes(self, pod: Json) -> Counter[str]:
-        """Writes by kind since the process began; Lease renewals aside."""
+        """Writes by kind and outcome ("Service ok") since the process began; Lease renewals aside."""
         found: Counter[str] = Counter()
         for labels, value in re.findall(r"^sluicegate_writes_total\{(.*)\} (\S+)$", self.metrics(pod), re.MULTILINE):
-            kind = re.search(r'kind="(\w+)"', labels)
-            if kind and kind[1] != "Lease":
-                found[kind[1]] += int(float(value))
+            label = dict(re.findall(r'(\w+)="(\w*)"', labels))
+            if label["kind"] != "Lease":
+                found[f"{label['kind']} {label['outcome']}"] += int(float(value))
         return found
 
     def reconciles(self, pod: Json) -> int:

@@ -123,7 +123,7 @@ class RolloutStatus(ApiType, frozen=True):
         Line,
         doc(
             "Idle, Waiting (pods start), Scaling (pods for the step's weight), Shifting (the gateway takes the weight), Holding, Paused, "
-            "Promoting, RolledBack or Failed."
+            "Promoting, RolledBack, Aborted (by a person) or Failed."
         ),
     ]
     target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None

@@ -13,7 +13,7 @@ from sluicegate.api.rollout import AnalysisMetric
 from sluicegate.api.status import Role, RolloutVerdict
 from sluicegate.cli import steps
 from sluicegate.cli.measured import Look, Measured, Reading
-from sluicegate.cli.steps import ROLLED_BACK, Course
+from sluicegate.cli.steps import ENDED, Course
 from sluicegate.core import share
 from sluicegate.core.observe import time_of
 
@@ -97,7 +97,7 @@ def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> 
         typed: How commands are typed.
     """
     found = steps.course(resource)
-    if found is None or not (found.moving or found.status.phase in (ROLLED_BACK, "Failed")):
+    if found is None or not (found.moving or found.status.phase in ENDED):
         return None
     status, verdict = found.status, found.status.verdict
     entry = next((each for each in resource.status.revisions if each.revision == found.target), None)
@@ -164,7 +164,7 @@ def advice(resource: ModelDeployment, found: Course, typed: Typed) -> tuple[Advi
         return Advice(f"{typed.program} {command} {name}{typed.where}", does)
 
     given_up = any(each.revision == found.target and each.role == Role.FAILED for each in resource.status.revisions)
-    if found.status.phase == ROLLED_BACK or given_up:
+    if found.status.phase in ("RolledBack", "Aborted") or given_up:
         return (may("retry", "tries it again from the first step"),)
     if spec.paused or not found.moving:
         return (may("abort", "goes back to what serves"),)

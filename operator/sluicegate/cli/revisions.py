@@ -94,7 +94,7 @@ class History:
     def serves_alone(self, entry: Entry) -> bool:
         """Whether `entry` has all requests, and nothing is on its way to change that."""
         rollout = self.resource.status.rollout
-        calm = rollout is None or rollout.phase == "Idle"
+        calm = rollout is None or rollout.phase in ("Idle", "Aborted")
         others = any(each.role in _UNDER_WAY for each in self.entries)
         return entry.role == Role.STABLE and entry.accepted == 100 and calm and not others
 

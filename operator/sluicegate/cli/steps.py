@@ -13,6 +13,8 @@ from sluicegate.api.status import RolloutStatus
 MOVING = frozenset({"Waiting", "Scaling", "Shifting", "Holding", "Paused", "Promoting"})
 """Phases in which a rollout is under way."""
 ROLLED_BACK = "RolledBack"
+ENDED = frozenset({ROLLED_BACK, "Aborted", "Failed"})
+"""Phases of one that ended without a take-over: where it was stays in sight."""
 
 
 @dataclass(frozen=True, slots=True)

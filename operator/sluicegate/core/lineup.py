@@ -33,8 +33,8 @@ def _wanted(snapshot: Snapshot) -> str | None:
     if held is not None:
         return held
     if snapshot.resource.spec.paused:
-        rollout = snapshot.resource.status.rollout
-        under_way = rollout.target if rollout is not None else None
+        state = snapshot.resource.status.rollout
+        under_way = state.target if state is not None and state.phase not in rollout.TAKEN_BACK else None
         return under_way if under_way in snapshot.revisions and not failed(snapshot, under_way) else None
     return None if aborted(snapshot) or failed(snapshot, snapshot.target.revision) else snapshot.target.revision
 

@@ -12,6 +12,7 @@ import msgspec
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import NotificationSettings
 from sluicegate.api.status import ConditionType, ModelDeploymentStatus, RevisionStatus, Role, RolloutVerdict
+from sluicegate.core.rollout import TAKEN_BACK
 
 EventName = Literal["RolledBack", "Promoted", "Paused", "Failed"]
 _TITLES = {
@@ -82,13 +83,13 @@ def _happened(
         yield "Promoted", new.revision, None, f"{new.model or new.name} serves now; it was {old.model or old.name}."
     phase, target, reason, message = _phase(after)
     moved = (phase, target) != _phase(before)[:2]
-    if moved and phase == "RolledBack":
+    if moved and phase in TAKEN_BACK:
         yield "RolledBack", target, reason, message or "The new version was taken back."
     if moved and phase == "Paused":
         yield "Paused", target, reason, message or "The rollout waits for a person."
     if moved and phase == "Failed":
         yield "Failed", target, reason, message or "The new version failed."
-    elif phase != "RolledBack":
+    elif phase not in TAKEN_BACK:
         was, now = _stalled(before), _stalled(after)
         if now is not None and now != was:
             yield "Failed", target, now, _message(after)

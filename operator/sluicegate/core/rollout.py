@@ -3,7 +3,7 @@
 What is written in status comes first, and what it says is done comes after: a step's weight is asked for only once status says that
 the step has begun, so a crash between the two repeats nothing and skips nothing. Each call of `advance` takes at most one transition.
 
-    Waiting -> Scaling -> Shifting -> Holding -> (next step) ... -> Promoting      and from anywhere -> RolledBack
+    Waiting -> Scaling -> Shifting -> Holding -> (next step) ... -> Promoting      and from anywhere -> RolledBack or Aborted
 
 Time is the API server's, carried by the snapshot (see runtime/clock.py), and counts only while the gateway has what the step asks for.
 """
@@ -28,6 +28,9 @@ from sluicegate.core.observe import text_of, time_of
 from sluicegate.core.share import Share
 
 ROLLED_BACK = "RolledBack"
+ABORTED = "Aborted"
+TAKEN_BACK = frozenset({ROLLED_BACK, ABORTED})
+"""Phases that say where a rollout ended: one that begins again begins anew."""
 
 
 def steps_of(snapshot: Snapshot) -> tuple[Step, ...]:
@@ -50,7 +53,7 @@ def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:
     found = snapshot.resource.status.rollout
     if target is None or found is None or found.target != target or found.step_index is None:
         return None
-    return found if found.phase != ROLLED_BACK else None
+    return found if found.phase not in TAKEN_BACK else None
 
 
 def stepped(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
@@ -134,7 +137,7 @@ def advance(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
 
 def _begun(snapshot: Snapshot, target: str) -> RolloutStatus:
     before = snapshot.resource.status.rollout
-    known = before is not None and before.target == target and before.phase != ROLLED_BACK
+    known = before is not None and before.target == target and before.phase not in TAKEN_BACK
     started = before.started_at if known and before is not None else None
     return RolloutStatus(phase="Waiting", target=target, started_at=started or text_of(snapshot.now))
 
@@ -302,7 +305,7 @@ def _condemned(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutS
     """The state after a failure, which is for good; None where there is none."""
     if snapshot.resource.spec.paused:
         return None
-    where = f"at step {(state.step_index or 0) + 1} of {len(steps_of(snapshot))} ({words(share_of(snapshot, state.target or ''))})"
+    where = _where(snapshot, state)
     reading = reading_of(snapshot, state)
     if reading is not None and reading.outcome is Outcome.FAILED:
         measured = reading.decisive
@@ -315,6 +318,24 @@ def _condemned(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutS
     spent = named(snapshot, names.ANNOTATION_RETRY) == state.target or None
     back = _phase(state, ROLLED_BACK, ROLLED_BACK, f"It was rolled back {where}: {said}")
     return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
+
+
+def aborted(snapshot: Snapshot, revision: str) -> RolloutStatus:
+    """The state of the rollout of `revision`, which a person ended: where it was then stays in sight."""
+    before = snapshot.resource.status.rollout
+    if before is not None and (before.phase, before.target) == (ABORTED, revision):
+        return before
+    state = state_of(snapshot, revision)
+    where = _where(snapshot, state) if state is not None else "before it had a share of the requests"
+    found = _not_in_force(state) if state is not None else RolloutStatus(ABORTED, revision)
+    return _phase(found, ABORTED, ABORTED, f"A person aborted it {where}.")
+
+
+def _where(snapshot: Snapshot, state: RolloutStatus) -> str:
+    through, number = len(steps_of(snapshot)), (state.step_index or 0) + 1
+    if number > through:
+        return "when all steps were behind"
+    return f"at step {number} of {through} ({words(share_of(snapshot, state.target or ''))})"
 
 
 def given_another_time(snapshot: Snapshot, revision: str) -> bool:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
-from sluicegate.core import conditions, failed, problems, rollout, stale, steps
+from sluicegate.core import conditions, failed, lineup, problems, rollout, stale, steps
 from sluicegate.core.canary import canary_view
 from sluicegate.core.deadline import started_at
 from sluicegate.core.decide import released_at
@@ -221,6 +221,8 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: problems.Judgement) -> R
         return rollout.unspent(snapshot, taken_back)
     if plan.target is not None:
         return _whole(snapshot, plan.target, judgement)
+    if (wanted := snapshot.target.revision) is not None and lineup.aborted(snapshot):
+        return rollout.aborted(snapshot, wanted)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase="Shifting")
     if judgement.target is not None and (given_up := snapshot.target.revision) in _roles(plan, Role.FAILED):
@@ -283,7 +285,7 @@ def moved(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
             at.step_hash,
             at.step_started_at,
             at.accepted_at,
-            at.phase == rollout.ROLLED_BACK,
+            at.phase in rollout.TAKEN_BACK,
         )
 
     return place(before) != place(after)

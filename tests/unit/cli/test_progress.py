@@ -207,6 +207,7 @@ def test_wrapping_keeps_every_letter(text: str, width: int, indent: int) -> None
         ({}, {"annotations": {"sluicegate.dev/pause": NEXT}}, ["resume", "abort"]),
         ({}, {"paused": True}, ["abort"]),
         ({"phase": "Failed"}, {"role": "Failed"}, ["retry"]),
+        ({"phase": "Aborted"}, {}, ["retry"]),
     ],
 )
 def test_what_may_be_typed_next(changes: dict[str, Any], more: dict[str, Any], commands: list[str]) -> None:

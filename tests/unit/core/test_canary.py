@@ -174,6 +174,9 @@ def test_abort_of_a_take_over_keeps_what_serves() -> None:
     world.rest()
     assert world.weights() == {world.hash_of(1): 100}
     assert ready(world) == "False Aborted"
+    state = world.status.rollout
+    assert state is not None
+    assert (state.phase, state.message) == ("Aborted", "A person aborted it before it had a share of the requests.")
     world.annotations.clear()
     world.rest()
     assert world.weights() == {world.hash_of(2): 100}

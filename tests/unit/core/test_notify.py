@@ -62,6 +62,7 @@ def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[No
         (ModelDeploymentStatus(), status(), []),
         (status("a"), status("b"), ["Promoted"]),
         (status(phase="Holding"), status(phase="RolledBack"), ["RolledBack"]),
+        (status(phase="Holding"), status(phase="Aborted", stalled="Aborted"), ["RolledBack"]),
         (status(phase="RolledBack"), status(phase="RolledBack", reason="another word"), []),
         (status(phase="RolledBack"), status(phase="RolledBack", target="c"), ["RolledBack"]),
         (status(phase="Holding"), status(phase="RolledBack", stalled="RolledBack"), ["RolledBack"]),

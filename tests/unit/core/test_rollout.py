@@ -156,6 +156,11 @@ def test_abort_goes_back_at_once_and_stays() -> None:
     world.rest()
     assert world.replicas(new) == 0
     assert world.condition("Ready").reason == "Aborted"
+    assert (state(world).phase, state(world).step_index, state(world).accepted_at) == ("Aborted", 0, None)
+    assert state(world).message == "A person aborted it at step 1 of 2 (10 % of the requests)."
+    world.edit(paused=True).rest()
+    assert world.replicas(new) == 0, "no pause brings it back"
+    world.edit(paused=False).rest()
     world.annotations.clear()
     world.settle()
     assert (state(world).step_index, shares(world)) == (0, (90, 10))

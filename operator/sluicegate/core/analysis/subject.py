@@ -19,7 +19,7 @@ from sluicegate.core.analysis.judge import QUANTILES
 LEAST_INTERVAL: Final = 1.0
 MOST_TIMEOUT: Final = 60.0
 USUAL_TIMEOUT: Final = 5.0
-_OVER: Final = ("Idle", "RolledBack", "Failed")
+_OVER: Final = ("Idle", "RolledBack", "Aborted", "Failed")
 PAIRED: Final = ("Disagreement", "LargestDifference")
 _KINDS: Final[Mapping[str, str]] = {
     "ErrorRate": counts.REQUESTS,
