@@ -69,6 +69,7 @@ def at_rest(apply, workspace, wait_ready):
         wait_ready(name)
     workspace.wait_only("past", workspace.stable("past"))
     wait_until("the autoscaler to measure", lambda: measuring(workspace), 120, every=0.5)
+    wait_until("other tests' namespaces to be gone", lambda: not workspace.kube.leaving(), 120, every=0.5)
     return workspace
 
 

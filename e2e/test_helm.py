@@ -94,6 +94,7 @@ def test_models_outlive_an_uninstall_and_a_reinstall_changes_nothing(helm, opera
     before, applied = uids(shop), shop.applied()
     with load("shop") as steady:
         uninstall(shop, helm)
+        wait_until("other tests' namespaces to be gone", lambda: not shop.kube.leaving(), 120, every=0.5)
         assert shop.cluster.kubectl("get", "crd", "modeldeployments.sluicegate.dev", "-o", "name")
         wait_until("answers without an operator", answers_more(steady, 200))
         assert (uids(shop), shop.applied()) == (before, applied)

@@ -131,6 +131,11 @@ class Kube:
         query = f"?labelSelector={urllib.parse.quote(wanted)}" if wanted else ""
         return list(self.call("GET", self.path(kind, namespace) + query)["items"])
 
+    def leaving(self) -> list[str]:
+        """Namespaces that are on their way out: an operator tries in vain to put back what goes first in them."""
+        found = self.call("GET", "/api/v1/namespaces")["items"]
+        return [each["metadata"]["name"] for each in found if each["metadata"].get("deletionTimestamp")]
+
     def apply(self, kind: str, manifest: Json, manager: str = "e2e") -> Json:
         """Server-side apply: what an earlier call had and this one has not, goes."""
         metadata = manifest["metadata"]

@@ -62,6 +62,8 @@ class Reconciler:
         self._now = now
         self._status_written: dict[Key, float] = {}
         self._status_differs: dict[Key, float] = {}
+        self._leaving: dict[Key, str] = {}
+        """Uid of each resource whose namespace is being deleted, for good: it is left alone until it is gone too."""
 
     async def work(self) -> None:
         """One worker: returns when the queue shuts down."""
@@ -75,8 +77,7 @@ class Reconciler:
             try:
                 outcome = await self._once(key)
             except NamespaceTerminating:
-                logger.debug("%s/%s: the namespace is being deleted, and this with it", *key)
-                self._queue.forget(key)
+                self._leave(key)
             except KubeError as error:
                 outcome = "retry"
                 logger.warning("%s/%s: again in %.1f s: %s", *key, self._queue.retry(key), error)
@@ -90,9 +91,11 @@ class Reconciler:
     async def _once(self, key: Key) -> str:
         resource = self._parts.resources.get(key)
         if resource is None or resource.metadata.deletion_timestamp is not None:
-            self._status_written.pop(key, None)
-            self._status_differs.pop(key, None)
+            for known in (self._status_written, self._status_differs, self._leaving):
+                known.pop(key, None)
             self._queue.forget(key)
+            return "done"
+        if self._leaving.get(key) == resource.metadata.uid:
             return "done"
         gathered = await self._parts.gatherer.gather(resource, self._now)
         snapshot = gathered.snapshot
@@ -100,6 +103,12 @@ class Reconciler:
         applied = await self._parts.applier.apply(resource, gathered, plan)
         await self._write_status(resource, compose(snapshot, plan, applied.refused))
         return self._schedule(key, snapshot, plan, applied)
+
+    def _leave(self, key: Key) -> None:
+        logger.debug("%s/%s: the namespace is being deleted, and this with it", *key)
+        self._queue.forget(key)
+        if (resource := self._parts.resources.get(key)) is not None:
+            self._leaving[key] = resource.metadata.uid
 
     def _schedule(self, key: Key, snapshot: Snapshot, plan: Plan, applied: Applied) -> str:
         """Decides when to look again without being woken."""
