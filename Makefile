@@ -69,6 +69,10 @@ e2e: venv venv-scorer ## The whole operator on real nodes, LANES of them side by
 	@$(call need_root,make e2e,it makes network namespaces, mounts and cgroups for a Kubernetes node)
 	$(PYTEST) e2e -n $(LANES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
+e2e-flavors: venv venv-scorer ## The scoring image of each flavor, onnx, tensorflow and torch, with a model of its own (root; 40 GB of disk)
+	@$(call need_root,make e2e-flavors,it makes network namespaces, mounts and cgroups for a Kubernetes node)
+	SLUICEGATE_FLAVORS=onnx,tensorflow,torch $(PYTEST) e2e/test_flavors.py $(PYTEST_ARGS)
+
 BENCH_ARGS ?= --quick
 SCORER_ARGS ?=
 bench: venv venv-scorer ## Side-by-side measurements, quick (BENCH_ARGS= for the whole); each prints a table and writes JSON to bench/out
@@ -202,5 +206,5 @@ define fill
 	$(1)/bin/python -m uv pip sync -q --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help demo demo-down test test-unit check-rollouts test-scorer test-registry test-apiserver e2e bench bench-scorer bench-soak check lint drift golden format \
+.PHONY: help demo demo-down test test-unit check-rollouts test-scorer test-registry test-apiserver e2e e2e-flavors bench bench-scorer bench-soak check lint drift golden format \
 	generate images image-scorer venv venv-scorer lock clean system-python npm

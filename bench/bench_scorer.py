@@ -1,6 +1,6 @@
 """The scoring server beside MLflow's own and MLServer: the same models, the same requests, the same client.
 
-    make bench-scorer                                   all of it: about fifteen minutes on two cores
+    make bench-scorer                                   all of it: about twenty minutes on two cores
     .venv/bin/python bench/bench_scorer.py --quick     a second each: does it work at all
     .venv/bin/python bench/bench_scorer.py tiny heavy  some of the models
 
@@ -28,7 +28,7 @@ sys.path.insert(0, str(REPOSITORY))  # bench is no installed package
 from bench.scorer import servers  # noqa: E402
 
 OUT = REPOSITORY / "bench" / "out"
-MODELS = ("tiny", "boosting", "onnx", "heavy")
+MODELS = ("tiny", "boosting", "onnx", "custom", "heavy")
 CONNECTIONS = (1, 16)
 CEILING = "ASGI hello"
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}

@@ -1,6 +1,6 @@
 """Saves the models that are compared, each with the request that is sent to it; run by an interpreter with the flavors.
 
-python bench/scorer/models.py FOLDER              tiny, boosting, onnx and heavy
+python bench/scorer/models.py FOLDER              tiny, boosting, onnx, custom and heavy
 python bench/scorer/models.py FOLDER --profiled   tiny, and the same with a reference profile
 """
 
@@ -19,6 +19,15 @@ from skl2onnx import to_onnx
 from sklearn.linear_model import LinearRegression
 from sklearn.neural_network import MLPRegressor
 
+CUSTOM = """
+import mlflow
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return 2 * model_input["f0"] + model_input["f1"] - 0.5 * model_input["f2"]
+
+mlflow.models.set_model(Model())
+"""
 HEAVY = """
 import time
 import mlflow
@@ -65,10 +74,11 @@ def main(folder: Path, profiled: bool) -> None:
     answer = network.predict(numbers[:2]).astype(np.float32).reshape(-1, 1)
     mlflow.onnx.save_model(converted, folder / "onnx", signature=infer_signature(numbers[:2], {"variable": answer}))
     (folder / "onnx" / "request.json").write_text(json.dumps({"inputs": numbers[:1].tolist()}))
-    code = folder / "heavy.py"
-    code.write_text(HEAVY)
-    mlflow.pyfunc.save_model(folder / "heavy", python_model=str(code), signature=infer_signature(few, score))
-    request(folder / "heavy", few)
+    for name, text in (("custom", CUSTOM), ("heavy", HEAVY)):
+        code = folder / f"{name}.py"
+        code.write_text(text)
+        mlflow.pyfunc.save_model(folder / name, python_model=str(code), signature=infer_signature(few, score))
+        request(folder / name, few)
     loaded = mlflow.pyfunc.load_model(str(folder / "heavy"))
     times = []
     for _ in range(20):

@@ -42,7 +42,7 @@ def run(
     cwd: Path | None = None,
     timeout: float = 600,
 ) -> str:
-    """Runs a command and returns its standard output; a failure carries the end of its standard error."""
+    """Runs a command and returns its standard output; a failure carries the end of what it printed."""
     words = [str(a) for a in argv]
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
@@ -61,7 +61,7 @@ def run(
     except subprocess.TimeoutExpired as slow:
         raise ClusterError(f"`{' '.join(words)[:200]}` took more than {timeout:.0f} seconds.") from slow
     if done.returncode != 0:
-        tail = (done.stderr or done.stdout).decode(errors="replace").strip()[-3000:]
+        tail = (done.stdout[-1500:] + done.stderr[-3000:]).decode(errors="replace").strip()
         raise ClusterError(f"`{' '.join(words)[:200]}` failed with exit code {done.returncode}:\n{tail}")
     return done.stdout.decode(errors="replace")
 

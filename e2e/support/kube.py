@@ -125,16 +125,16 @@ class Kube:
                 return None
             raise
 
+    def leaving(self) -> list[str]:
+        """Namespaces that are on their way out: an operator tries in vain to put back what goes first in them."""
+        found = self.call("GET", "/api/v1/namespaces")["items"]
+        return [each["metadata"]["name"] for each in found if each["metadata"].get("deletionTimestamp")]
+
     def list(self, kind: str, namespace: str, **labels: str) -> list[Json]:
         """All objects of a kind in a namespace that have these labels; `__` in a name stands for `/`, `_` for `-`."""
         wanted = ",".join(f"{key.replace('__', '/').replace('_', '-')}={value}" for key, value in labels.items())
         query = f"?labelSelector={urllib.parse.quote(wanted)}" if wanted else ""
         return list(self.call("GET", self.path(kind, namespace) + query)["items"])
-
-    def leaving(self) -> list[str]:
-        """Namespaces that are on their way out: an operator tries in vain to put back what goes first in them."""
-        found = self.call("GET", "/api/v1/namespaces")["items"]
-        return [each["metadata"]["name"] for each in found if each["metadata"].get("deletionTimestamp")]
 
     def apply(self, kind: str, manifest: Json, manager: str = "e2e") -> Json:
         """Server-side apply: what an earlier call had and this one has not, goes."""

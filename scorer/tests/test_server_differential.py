@@ -25,6 +25,8 @@ REQUESTS = 480
 """To each flavor, spread over its models."""
 FAST = {"linear", "trees", "shares", "regressor", "classifier", "booster", "tensor", "named", "columns", "pair"}
 """Models that take the fast path."""
+FRAMED = {"frames"}
+"""Models whose frames are made without MLflow's parsing."""
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +81,7 @@ async def test_every_answer_is_that_of_mlflows_own_server(models, flavor):
         assert statuses.count(200) > len(statuses) / (4 if path.name in FAST else 12), (path, statuses)
         assert len(set(statuses)) > 2, (path, statuses)
         assert (app.metrics.paths["fast"] > 10) == (path.name in FAST), (path, app.metrics.paths)
+        assert (app.general.frames is not None) == (path.name in FRAMED), path
 
 
 async def test_the_same_requests_together_get_the_same_answers(models):

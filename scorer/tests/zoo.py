@@ -13,7 +13,9 @@ from scorer.tests.traffic import Column, Traffic
 with warnings.catch_warnings():  # MLflow warns while it is imported
     warnings.simplefilter("ignore")
     import mlflow
+    from mlflow.exceptions import MlflowException
     from mlflow.models import infer_signature
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
     from mlflow.pyfunc import PythonModel
 
 NUMBERS = [Column("a"), Column("b"), Column("c")]
@@ -56,6 +58,22 @@ class Texts(PythonModel):
         return pd.DataFrame(
             {"text": params.get("prefix", "") + model_input["b"], "sum": scaled + sum(params.get("list", ()))}
         )
+
+
+class Frames(PythonModel):
+    """Says what frame it was given; fails in each way there is, by its first value."""
+
+    def predict(self, context, model_input, params=None):
+        ending = repr(float(model_input.iloc[0, 0]))[-1]
+        if ending == "1":
+            raise RuntimeError("a secret of the model")
+        if ending == "3":
+            raise MlflowException("not that one", error_code=INVALID_PARAMETER_VALUE)
+        if ending == "5":
+            return object()  # which is no JSON
+        kinds = [str(kind) for kind in model_input.dtypes]
+        labels = [type(model_input.index).__name__, type(model_input.columns).__name__, str(model_input.columns.dtype)]
+        return {"values": model_input.to_dict("list"), "kinds": kinds, "labels": labels}
 
 
 class Anything(PythonModel):
@@ -199,6 +217,9 @@ def pyfunc(folder: Path) -> Iterator[tuple[str, Traffic]]:
     signature = infer_signature(data, pd.DataFrame({"text": ["x"], "sum": [1.0]}), params=defaults)
     columns = [Column("a"), Column("b", "string", ("x", "", "é", "\U0001f600", '"'))]
     yield save("params", Texts(), signature=signature), Traffic(columns, "params", params=values, further=CHAT)
+    numbers = pd.DataFrame({"a": [1.0, 2.0], "b": [1, 2], "c": [0.5, 1.5]})
+    wide = [Column("a"), Column("b", "long"), Column("c")]
+    yield save("frames", Frames(), signature=infer_signature(numbers)), Traffic(wide, "frames")
     yield save("anything", Anything()), Traffic(columns, "anything", params=values, further=CHAT)
     hints = [
         f'{{"inputs": [{{"a": {number}, "b": 2.5}}]}}'

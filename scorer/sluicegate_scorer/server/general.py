@@ -9,6 +9,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from io import StringIO
 from typing import Any
 
 from mlflow.exceptions import MlflowException
@@ -17,6 +18,7 @@ from mlflow.pyfunc import scoring_server
 from sluicegate_scorer.server import trace
 from sluicegate_scorer.server.asgi import JSON, TEXT, Answer
 from sluicegate_scorer.server.drift import Drift
+from sluicegate_scorer.server.frames import Frames
 from sluicegate_scorer.server.settings import Policy
 
 log = logging.getLogger("sluicegate_scorer.serve")
@@ -88,6 +90,8 @@ class General:
         self.schema = model.metadata.get_input_schema()
         self._policy = policy
         self._watch = ModelWatch()
+        self.frames: Frames | None = None
+        """Makes the frames of bodies of type application/json; what it does not take, MLflow's code parses."""
         if hasattr(model, "_predict_fn"):
             model._predict_fn = self._watch.wrap(model._predict_fn)
 
@@ -99,7 +103,7 @@ class General:
         """Answers one request; runs in a thread and takes as long as the model does."""
         self._watch.reset()
         try:
-            result = scoring_server.invocations(body, content_type, self.model, self.schema)  # type: ignore[no-untyped-call]
+            result = self._invocations(body, content_type)
         except MlflowException as error:
             return self.mlflow_error(error)
         except Exception as error:
@@ -108,6 +112,21 @@ class General:
         media = TEXT if result.mimetype == "text/plain" else result.mimetype.encode("latin-1")
         failed = "client" if result.status >= 400 else None
         return Answer(result.status, result.response.encode(), media, failed)
+
+    def _invocations(self, body: bytes, content_type: str | None) -> Any:
+        """MLflow's function of this name; of a frame that is made here, what it does once it has parsed."""
+        model = self.model
+        frame = self.frames.parse(body) if self.frames is not None and content_type == "application/json" else None
+        if frame is not None:
+            try:
+                predictions = model.predict(frame, params=None)
+            except Exception as error:
+                model = _Failed(model, error)
+            else:
+                text = StringIO()
+                scoring_server.predictions_to_json(predictions, text)  # type: ignore[no-untyped-call]
+                return scoring_server.InvocationsResponse(text.getvalue(), 200, "application/json")
+        return scoring_server.invocations(body, content_type, model, self.schema)  # type: ignore[no-untyped-call]
 
     def predict(self, data: Any, params: dict[str, Any] | None) -> Any:
         """Predicts what another protocol has parsed; an exception is for `failure`."""
@@ -151,3 +170,15 @@ class General:
         else:
             log.info("a request could not be parsed: %s%s", type(error).__name__, trace.said())
         return Answer(500, b"Internal Server Error", TEXT, failed)
+
+
+class _Failed:
+    """A model that has failed already: asked again by MLflow's code, whose words the answer has, it fails in the same way."""
+
+    def __init__(self, model: Any, error: Exception) -> None:
+        self.metadata = model.metadata
+        self._error = error
+
+    def predict(self, data: Any, params: Any = None) -> Any:
+        del data, params
+        raise self._error

@@ -17,6 +17,7 @@ from sluicegate_scorer.server.drift import load as load_drift
 from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import NotFast
 from sluicegate_scorer.server.fast.verify import verify
+from sluicegate_scorer.server.frames import frames
 from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import ServerSettings
@@ -53,6 +54,8 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
     metrics = Metrics()
     workers = Workers(settings.limits)
     batcher = _batcher(general, example, settings, (workers, metrics))
+    if settings.fast.enabled and (batcher is None or not batcher.path.several):
+        general.frames = frames(model)
     drift = load_drift(directory, batcher.path.shape.names if batcher is not None else [], metrics)
     if drift is not None:
         drift.start()

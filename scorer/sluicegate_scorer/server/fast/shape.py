@@ -55,7 +55,12 @@ class Shape:
         tensor: whether the signature is a tensor's.
         kinds: element type of each column.
         inner: dimensions of one row.
+        split: type of what `dataframe_split` may be, of columns; None for a tensor.
+        record: type of one of `dataframe_records`, likewise.
     """
+
+    split: Any = None
+    record: Any = None
 
     def __init__(self, schema: Any) -> None:
         if schema is None:
@@ -116,11 +121,12 @@ class Shape:
         lists = [(field, list.__class_getitem__(kind)) for field, kind in fields]
         columns: Any = msgspec.defstruct("Columns", lists, rename=rename, forbid_unknown_fields=True)
         row: Any = tuple.__class_getitem__(tuple(kind for _, kind in fields))
-        split = msgspec.defstruct(
+        split: Any = msgspec.defstruct(
             "Split",
             [("columns", list[str]), ("data", list[row]), ("index", list[int] | UnsetType, UNSET)],
             forbid_unknown_fields=True,
         )
+        self.split, self.record = split, record
         names = self.names
         as_tuple = msgspec.structs.astuple
 

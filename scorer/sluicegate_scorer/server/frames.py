@@ -1,0 +1,149 @@
+"""DataFrames of request bodies without pandas' parsing, for models that want a DataFrame.
+
+MLflow makes a frame of JSON by guessing each column's type and casting it again, which takes longer than many models do. Where the
+signature has the columns' names and all are numbers, the frame can be made at once. Only the parsing is replaced: enforcing the
+signature, predicting and answering stay MLflow's own code.
+"""
+
+import logging
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc import scoring_server
+from msgspec import UNSET, UnsetType
+
+from sluicegate_scorer.server.fast.shape import NotFast, Rows, Shape
+
+log = logging.getLogger("sluicegate_scorer.serve")
+
+FORMS = ("dataframe_split", "dataframe_records")
+_ROWS = (1, 2, 7)
+
+
+class Frames:
+    """Makes the frame that MLflow would make of a body, or leaves the body to it.
+
+    The columns are in the signature's order already, into which MLflow brings them before the model sees them.
+
+    Attributes:
+        forms: the keys of bodies that are taken; `verify` takes away what differs.
+    """
+
+    def __init__(self, model: Any) -> None:
+        """Builds the decoder of `model`, a loaded pyfunc model.
+
+        Raises:
+            NotFast: its bodies are MLflow's to read.
+        """
+        metadata = model.metadata
+        if metadata._is_signature_from_type_hint():
+            raise NotFast("the signature is that of type hints")
+        self.shape = Shape(metadata.get_input_schema())
+        if self.shape.tensor:
+            raise NotFast("the signature is a tensor's")
+        self.forms = set(FORMS)
+        self._metadata = metadata
+        self._names = pd.Index(self.shape.names)
+        fields = [
+            ("split", self.shape.split | UnsetType, UNSET),
+            ("records", list[self.shape.record] | UnsetType, UNSET),
+        ]
+        body: Any = msgspec.defstruct(
+            "FrameBody", fields, rename=dict(zip(("split", "records"), FORMS, strict=True)), forbid_unknown_fields=True
+        )
+        self._decode = msgspec.json.Decoder(body).decode
+
+    def parse(self, body: bytes) -> pd.DataFrame | None:
+        """The frame of a body, or None where MLflow's own code has to look at it."""
+        try:
+            found = self._decode(body)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        if (found.split is UNSET) == (found.records is UNSET):
+            return None
+        if found.split is UNSET:
+            rows = [msgspec.structs.astuple(each) for each in found.records]
+            return self._frame(rows, None) if rows and FORMS[1] in self.forms else None
+        split = found.split
+        if split.columns != self.shape.names or not split.data or FORMS[0] not in self.forms:
+            return None
+        if split.index is UNSET:
+            return self._frame(split.data, None)
+        if split.index != list(range(len(split.data))):
+            return None
+        return self._frame(split.data, pd.Index(split.index))
+
+    def _frame(self, rows: Rows, index: pd.Index | None) -> pd.DataFrame:
+        if not self.shape.mixed:
+            return pd.DataFrame(self.shape.matrix(rows), columns=self._names, index=index)
+        columns = zip(self.shape.names, self.shape.kinds, zip(*rows, strict=True), strict=True)
+        made = {name: np.array(values, dtype=kind) for name, kind, values in columns}
+        return pd.DataFrame(made, columns=self._names, index=index)
+
+    def verify(self) -> None:
+        """Compares with what MLflow makes of the same bodies; the model is not asked.
+
+        Raises:
+            NotFast: nothing is left to take.
+        """
+        random = np.random.default_rng(20240607)
+        for count in _ROWS:
+            rows = [self._row(random) for _ in range(count)]
+            for form, body in self._bodies(rows):
+                if form in self.forms and not self._same(body):
+                    self.forms.discard(form)
+        if not self.forms:
+            raise NotFast("its frames differ from MLflow's own")
+
+    def _row(self, random: np.random.Generator) -> tuple[Any, ...]:
+        """Whole numbers too: they are what MLflow has to cast."""
+        values = (random.normal(size=len(self.shape.names)) * 10.0 ** random.integers(-2, 6)).tolist()
+        whole = random.random(len(values)) < 0.3
+        return tuple(
+            round(value) if as_whole or kind.startswith("int") else value
+            for kind, value, as_whole in zip(self.shape.kinds, values, whole, strict=True)
+        )
+
+    def _bodies(self, rows: Rows) -> list[tuple[str, bytes]]:
+        split = {"columns": self.shape.names, "data": rows}
+        bodies: list[tuple[str, Any]] = [
+            (FORMS[0], split),
+            (FORMS[0], {**split, "index": list(range(len(rows)))}),
+            (FORMS[1], [dict(zip(self.shape.names, row, strict=True)) for row in rows]),
+        ]
+        return [(form, msgspec.json.encode({form: value})) for form, value in bodies]
+
+    def _same(self, body: bytes) -> bool:
+        ours = self.parse(body)
+        theirs = scoring_server._parse_json_data(body.decode(), self._metadata, self._metadata.get_input_schema()).data  # type: ignore[no-untyped-call]
+        return ours is not None and _equal(ours, theirs)
+
+
+def _equal(ours: pd.DataFrame, theirs: Any) -> bool:
+    """Whether the frames are the same to a model: types, labels, and values to the last bit."""
+    return (
+        type(theirs) is pd.DataFrame
+        and list(ours.dtypes) == list(theirs.dtypes)
+        and all(_same_labels(*pair) for pair in ((ours.columns, theirs.columns), (ours.index, theirs.index)))
+        and all(ours[name].to_numpy().tobytes() == theirs[name].to_numpy().tobytes() for name in ours.columns)
+    )
+
+
+def _same_labels(ours: pd.Index, theirs: pd.Index) -> bool:
+    return type(ours) is type(theirs) and ours.dtype == theirs.dtype and ours.equals(theirs)
+
+
+def frames(model: Any) -> Frames | None:
+    """The frames of a model's bodies, checked against MLflow's; None, with the reason in the log, where it has none."""
+    try:
+        found = Frames(model)
+        found.verify()
+    except NotFast as reason:
+        log.info("bodies are read by MLflow's own code: %s", reason)
+        return None
+    except Exception as error:  # a library's internals differ from what was expected: never worse than without
+        log.info("bodies are read by MLflow's own code: %r", error)
+        return None
+    return found

@@ -1,0 +1,105 @@
+"""A frame that is made here is the one that MLflow's own parsing makes, to the last bit and label."""
+
+import random
+import warnings
+
+import pandas as pd
+import pytest
+
+from scorer.tests.bodies import body
+
+with warnings.catch_warnings():  # MLflow warns while it is imported
+    warnings.simplefilter("ignore")
+    from mlflow.exceptions import MlflowException
+    from mlflow.models.utils import _enforce_schema
+    from mlflow.pyfunc import scoring_server
+    from mlflow.types.schema import ColSpec, DataType, Schema
+    from sluicegate_scorer.server import frames
+    from sluicegate_scorer.server.fast.shape import NotFast
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+FORMS = {"dataframe_split", "dataframe_records"}
+TYPES = [
+    (DataType.double, DataType.double),
+    (DataType.float, DataType.float),
+    (DataType.long, DataType.long),
+    (DataType.integer, DataType.integer),
+    (DataType.long, DataType.double),
+    (DataType.double, DataType.integer),
+]
+
+
+class Model:
+    """As much of a loaded model as is looked at."""
+
+    def __init__(self, *types, hinted=False):
+        self.metadata = self
+        self.hinted = hinted
+        self.schema = Schema([ColSpec(kind, name) for kind, name in zip(types, "ab", strict=True)])
+
+    def get_input_schema(self):
+        return self.schema
+
+    def get_params_schema(self):
+        return None
+
+    def _is_signature_from_type_hint(self):
+        return self.hinted
+
+
+def of_mlflow(text, model):
+    """What is given to the model's predict, or None where the request is refused."""
+    try:
+        return scoring_server._parse_json_data(text, model, model.schema).data
+    except (MlflowException, ValueError, RecursionError, TypeError, KeyError, OverflowError, AttributeError):
+        return None
+
+
+@pytest.mark.parametrize("types", TYPES, ids=lambda types: "-".join(kind.name for kind in types))
+def test_what_is_taken_is_the_frame_that_mlflow_makes(types):
+    model = Model(*types)
+    made = frames.frames(model)
+    assert made is not None
+    assert made.forms == FORMS
+    chance = random.Random(str(types))
+    taken = 0
+    for _ in range(8000):
+        text = body(chance)
+        ours = made.parse(text)
+        if ours is None:
+            continue
+        taken += 1
+        theirs = of_mlflow(text, model)
+        assert theirs is not None, text
+        assert frames._equal(ours, theirs[["a", "b"]]), text  # enforcing the signature brings columns in its order
+        assert frames._equal(_enforce_schema(ours, model.schema), _enforce_schema(theirs, model.schema)), text
+    assert taken > 20
+
+
+def test_a_form_whose_frames_differ_is_left_to_mlflow(monkeypatch):
+    """As if another pandas made other labels of records."""
+    parse = scoring_server._parse_json_data
+
+    def other(data, metadata, schema):
+        found = parse(data, metadata, schema)
+        if "dataframe_records" in data:
+            found.data.index = pd.Index(list(found.data.index))
+        return found
+
+    monkeypatch.setattr(scoring_server, "_parse_json_data", other)
+    made = frames.frames(Model(DataType.double, DataType.double))
+    assert made is not None
+    assert made.forms == {"dataframe_split"}
+    assert made.parse(b'{"dataframe_records": [{"a": 1, "b": 2}]}') is None
+    assert made.parse(b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1, 2]]}}') is not None
+
+
+@pytest.mark.parametrize(
+    "model", [Model(DataType.double, DataType.double, hinted=True), Model(DataType.string, DataType.double)]
+)
+def test_models_whose_bodies_are_left_to_mlflow(model, caplog):
+    with pytest.raises(NotFast):
+        frames.Frames(model)
+    caplog.set_level("INFO", logger="sluicegate_scorer.serve")
+    assert frames.frames(model) is None
+    assert "bodies are read by MLflow's own code" in caplog.text
