@@ -48,6 +48,7 @@ signature = infer_signature(np.zeros((1, 2), np.float32), np.zeros((1, 1), np.fl
 """
 
 
+@pytest.mark.timeout(1500, func_only=True)  # where the image has to be built
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_a_model_of_the_flavor_is_served_by_its_image(workspace, flavor):
     image = f"localhost/sluicegate-scorer-{flavor}:dev"
