@@ -19,7 +19,7 @@ from sluicegate.core.failed import failed
 from sluicegate.core.lineup import lineup_of
 from sluicegate.core.observe import time_of
 from sluicegate.core.plan import Fixed, Lineup, Plan, RevisionPlan
-from sluicegate.core.traffic import released, route_of, service_revision, shifted
+from sluicegate.core.traffic import listed, released, route_of, service_revision, shifted
 
 KEPT_WARM = 2
 """Most revisions that keep their pods for scaleDownDelay at once: after a change of stable, and after one of the canary."""
@@ -134,7 +134,8 @@ def _lately_released(snapshot: Snapshot) -> list[str]:
 
 def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
     in_route = revision in snapshot.split.revisions
-    return in_route or (snapshot.service is not None and snapshot.service.revision in (revision, None))
+    selected = snapshot.service is not None and snapshot.service.revision in (revision, None)
+    return in_route or selected or listed(snapshot, revision)
 
 
 def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:

@@ -18,8 +18,13 @@ def released(snapshot: Snapshot, revision: str) -> bool:
         return False
     if snapshot.service is None or snapshot.service.revision in (None, revision):
         return False
-    listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-    return not listed & {pod.name for pod in snapshot.pods.get(revision, ())}
+    return not listed(snapshot, revision)
+
+
+def listed(snapshot: Snapshot, revision: str) -> bool:
+    """Whether the Service sends requests to pods of `revision`, whatever it selects by now: its slices lag behind."""
+    pods = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
+    return bool(pods & {pod.name for pod in snapshot.pods.get(revision, ())})
 
 
 def shifted(snapshot: Snapshot, lineup: Lineup) -> bool:
@@ -34,9 +39,7 @@ def shifted(snapshot: Snapshot, lineup: Lineup) -> bool:
             return False
     if snapshot.service.revision != service_revision(snapshot, lineup):
         return False
-    listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-    others = (pods for revision, pods in snapshot.pods.items() if revision not in (lineup.stable, lineup.sharing))
-    return not listed & {pod.name for pods in others for pod in pods}
+    return not any(listed(snapshot, each) for each in snapshot.pods if each not in (lineup.stable, lineup.sharing))
 
 
 def weight_beside(snapshot: Snapshot, lineup: Lineup) -> int:

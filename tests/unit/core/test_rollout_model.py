@@ -19,7 +19,7 @@ from .lean import CRASH, FULL, NOT_YET, Lean
 LIVES = int(os.environ.get("SLUICEGATE_LIVES", "600"))
 SEED = os.environ.get("SLUICEGATE_SEED")
 PORTION = 1000
-BROKE = (5646, 10288, 15052, 17176, 22427)
+BROKE = (5646, 10288, 15052, 17176, 22427, 294995)
 """Lives in which a long run has found something; all of them end well now."""
 EVENTS = 18
 ANALYSIS = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
