@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from e2e.cluster import images
+from e2e.support.kube import wait_until
 
 ROOT = Path(__file__).parents[1]
 FLAVORS = os.environ.get("SLUICEGATE_FLAVORS", "onnx").split(",")
@@ -34,7 +35,8 @@ mlflow.tensorflow.log_model(made, name="model", registered_model_name=model, sig
 import torch
 made = torch.nn.Linear(2, 1, bias=False)
 made.weight.data = torch.tensor([[2.0, 3.0]])
-mlflow.pytorch.log_model(made, name="model", registered_model_name=model, signature=signature)
+example = np.zeros((2, 2), np.float32)  # which the model is traced with
+mlflow.pytorch.log_model(made, name="model", registered_model_name=model, signature=signature, input_example=example)
 """,
 }
 """Each makes the model 2a + 3b, and registers it."""
@@ -82,9 +84,13 @@ def train(workspace, image, flavor, model):
         "metadata": {"name": "train", "namespace": workspace.namespace},
         "spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never", "containers": [container]}}},
     }
-    workspace.cluster.kubectl("apply", "-f", "-", input=json.dumps(job))
-    wait = ("job/train", "--for=condition=Complete", "--timeout=240s")
-    try:
-        workspace.cluster.kubectl("-n", workspace.namespace, "wait", *wait, timeout=250)
-    finally:
-        print(workspace.cluster.kubectl("-n", workspace.namespace, "logs", "job/train"), flush=True)
+    kubectl = workspace.cluster.kubectl
+    kubectl("apply", "-f", "-", input=json.dumps(job))
+    here, conditions = ("-n", workspace.namespace), "jsonpath={.status.conditions[*].type}"
+
+    def ended():
+        found = kubectl(*here, "get", "job", "train", "-o", conditions)
+        return found if "Complete" in found or "Failed" in found else None
+
+    told = wait_until("the training to end", ended, 240, every=1)
+    assert "Complete" in told, kubectl(*here, "logs", "job/train")
