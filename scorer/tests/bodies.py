@@ -1,7 +1,15 @@
-"""Request bodies as text: nearly right, odd and hostile, for the columns `a` and `b` or a row of two."""
+"""Request bodies as text: nearly right, odd and hostile, for the columns `a` and `b` or a row of two; and what MLflow makes of them."""
 
 import random
+import warnings
 from collections.abc import Callable
+from typing import Any
+
+with warnings.catch_warnings():  # MLflow warns while it is imported
+    warnings.simplefilter("ignore")
+    from mlflow.exceptions import MlflowException
+    from mlflow.models.utils import _enforce_schema
+    from mlflow.pyfunc import scoring_server
 
 NUMBERS = [
     "0", "-0", "-0.0", "1", "-1", "2.5", "1e5", "1E-5", "1e-400", "1e400", "-1e400", "4.9e-324", "2.2250738585072011e-308",
@@ -91,3 +99,12 @@ def body(made: random.Random) -> bytes:
             + text[position:]
         )
     return text.encode()
+
+
+def of_mlflow(text: bytes, metadata: Any, schema: Any) -> tuple[Any, Any] | None:
+    """What MLflow parses, and what the model would be given of it; None where the request would be refused."""
+    try:
+        parsed = scoring_server._parse_json_data(text, metadata, schema)
+        return None if parsed.is_unified_llm_input else (parsed.data, _enforce_schema(parsed.data, schema))
+    except (MlflowException, ValueError, RecursionError, TypeError, KeyError, OverflowError, AttributeError):
+        return None

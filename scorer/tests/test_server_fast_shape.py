@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scorer.tests import bodies
 from scorer.tests.bodies import NUMBERS, body
 
 with warnings.catch_warnings():  # MLflow warns while it is imported
     warnings.simplefilter("ignore")
-    from mlflow.exceptions import MlflowException
-    from mlflow.models.utils import _enforce_schema
-    from mlflow.pyfunc import scoring_server
     from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
     from sluicegate_scorer.server.fast.shape import NotFast, Shape
 
@@ -25,13 +23,10 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def of_mlflow(text, schema):
     """What the model would be given, or None where the request would be refused."""
     metadata = type("Metadata", (), {"get_params_schema": lambda self: None})()
-    try:
-        parsed = scoring_server._parse_json_data(text, metadata, schema)
-        if parsed.is_unified_llm_input:
-            return None
-        found = _enforce_schema(parsed.data, schema)
-    except (MlflowException, ValueError, RecursionError, TypeError, KeyError, OverflowError, AttributeError):
+    read = bodies.of_mlflow(text, metadata, schema)
+    if read is None:
         return None
+    _, found = read
     if isinstance(found, dict):
         found = next(iter(found.values()))
     return found.to_numpy() if isinstance(found, pd.DataFrame) else np.asarray(found)

@@ -14,7 +14,8 @@ from sluicegate.api.status import Role
 from sluicegate.cli import steps
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.revisions import Entry, History
-from sluicegate.cli.steps import ROLLED_BACK, Course
+from sluicegate.cli.steps import Course
+from sluicegate.core.rollout import ROLLED_BACK
 
 PROMOTE, ABORT, PAUSE, RETRY = (
     names.ANNOTATION_PROMOTE,

@@ -16,6 +16,7 @@ from sluicegate.cli.measured import Look, Measured, Reading
 from sluicegate.cli.steps import ENDED, Course
 from sluicegate.core import share
 from sluicegate.core.observe import time_of
+from sluicegate.core.rollout import TAKEN_BACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ def advice(resource: ModelDeployment, found: Course, typed: Typed) -> tuple[Advi
         return Advice(f"{typed.program} {command} {name}{typed.where}", does)
 
     given_up = any(each.revision == found.target and each.role == Role.FAILED for each in resource.status.revisions)
-    if found.status.phase in ("RolledBack", "Aborted") or given_up:
+    if found.status.phase in TAKEN_BACK or given_up:
         return (may("retry", "tries it again from the first step"),)
     if spec.paused or not found.moving:
         return (may("abort", "goes back to what serves"),)

@@ -9,11 +9,11 @@ from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import RolloutStatus
+from sluicegate.core.rollout import TAKEN_BACK
 
 MOVING = frozenset({"Waiting", "Scaling", "Shifting", "Holding", "Paused", "Promoting"})
 """Phases in which a rollout is under way."""
-ROLLED_BACK = "RolledBack"
-ENDED = frozenset({ROLLED_BACK, "Aborted", "Failed"})
+ENDED = TAKEN_BACK | {"Failed"}
 """Phases of one that ended without a take-over: where it was stays in sight."""
 
 

@@ -18,7 +18,7 @@ from sluicegate_scorer.server.fast.shape import NotFast, Rows, Shape
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
-FORMS = ("dataframe_split", "dataframe_records")
+SPLIT, RECORDS = "dataframe_split", "dataframe_records"
 _ROWS = (1, 2, 7)
 
 
@@ -40,18 +40,18 @@ class Frames:
         metadata = model.metadata
         if metadata._is_signature_from_type_hint():
             raise NotFast("the signature is that of type hints")
-        self.shape = Shape(metadata.get_input_schema())
+        self._metadata, self._schema = metadata, metadata.get_input_schema()
+        self.shape = Shape(self._schema)
         if self.shape.tensor:
             raise NotFast("the signature is a tensor's")
-        self.forms = set(FORMS)
-        self._metadata = metadata
+        self.forms = {SPLIT, RECORDS}
         self._names = pd.Index(self.shape.names)
         fields = [
             ("split", self.shape.split | UnsetType, UNSET),
             ("records", list[self.shape.record] | UnsetType, UNSET),
         ]
         body: Any = msgspec.defstruct(
-            "FrameBody", fields, rename=dict(zip(("split", "records"), FORMS, strict=True)), forbid_unknown_fields=True
+            "FrameBody", fields, rename={"split": SPLIT, "records": RECORDS}, forbid_unknown_fields=True
         )
         self._decode = msgspec.json.Decoder(body).decode
 
@@ -65,9 +65,9 @@ class Frames:
             return None
         if found.split is UNSET:
             rows = [msgspec.structs.astuple(each) for each in found.records]
-            return self._frame(rows, None) if rows and FORMS[1] in self.forms else None
+            return self._frame(rows, None) if rows and RECORDS in self.forms else None
         split = found.split
-        if split.columns != self.shape.names or not split.data or FORMS[0] not in self.forms:
+        if split.columns != self.shape.names or not split.data or SPLIT not in self.forms:
             return None
         if split.index is UNSET:
             return self._frame(split.data, None)
@@ -109,15 +109,15 @@ class Frames:
     def _bodies(self, rows: Rows) -> list[tuple[str, bytes]]:
         split = {"columns": self.shape.names, "data": rows}
         bodies: list[tuple[str, Any]] = [
-            (FORMS[0], split),
-            (FORMS[0], {**split, "index": list(range(len(rows)))}),
-            (FORMS[1], [dict(zip(self.shape.names, row, strict=True)) for row in rows]),
+            (SPLIT, split),
+            (SPLIT, {**split, "index": list(range(len(rows)))}),
+            (RECORDS, [dict(zip(self.shape.names, row, strict=True)) for row in rows]),
         ]
         return [(form, msgspec.json.encode({form: value})) for form, value in bodies]
 
     def _same(self, body: bytes) -> bool:
         ours = self.parse(body)
-        theirs = scoring_server._parse_json_data(body.decode(), self._metadata, self._metadata.get_input_schema()).data  # type: ignore[no-untyped-call]
+        theirs = scoring_server._parse_json_data(body.decode(), self._metadata, self._schema).data  # type: ignore[no-untyped-call]
         return ours is not None and _equal(ours, theirs)
 
 

@@ -15,11 +15,12 @@ from sluicegate.api.status import Role
 from sluicegate.core import share
 from sluicegate.core.analysis import counts
 from sluicegate.core.analysis.judge import QUANTILES
+from sluicegate.core.rollout import TAKEN_BACK
 
 LEAST_INTERVAL: Final = 1.0
 MOST_TIMEOUT: Final = 60.0
 USUAL_TIMEOUT: Final = 5.0
-_OVER: Final = ("Idle", "RolledBack", "Aborted", "Failed")
+_OVER: Final = TAKEN_BACK | {"Idle", "Failed"}
 PAIRED: Final = ("Disagreement", "LargestDifference")
 _KINDS: Final[Mapping[str, str]] = {
     "ErrorRate": counts.REQUESTS,
