@@ -54,7 +54,7 @@ LIVES ?= 300000
 check-rollouts: venv ## The model checker of rollouts at length: LIVES random lives (hours; the unit tests live 600)
 	SLUICEGATE_LIVES=$(LIVES) $(PYTEST) tests/unit/core/test_rollout_model.py -n auto $(PYTEST_ARGS)
 
-test-scorer: venv-scorer npm ## The scoring image's program, with a real MLflow
+test-scorer: venv-scorer npm java ## The scoring image's program, with a real MLflow
 	PYTHONPATH=scorer $(SCORER_PY) -m pytest scorer/tests $(PYTEST_ARGS)
 
 test-registry: venv venv-scorer build/prometheus ## Registries, scoring servers and Prometheus as they are: real ones on loopback
@@ -194,6 +194,14 @@ npm:
 		apt-get install -y -q --no-install-recommends nodejs npm || \
 		{ apt-get update -q && apt-get install -y -q --no-install-recommends nodejs npm; }; }
 
+# The scorer's tests send requests with Java's own HTTP client, from source.
+java:
+	@command -v java > /dev/null && command -v javac > /dev/null || { \
+		$(call need_root,apt-get install default-jdk-headless,the scorer's tests need a JDK); \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install -y -q --no-install-recommends default-jdk-headless || \
+		{ apt-get update -q && apt-get install -y -q --no-install-recommends default-jdk-headless; }; }
+
 # $(call need_root,COMMAND,WHY)
 need_root = [ "$$(id -u)" = 0 ] || { echo "error: '$(1)' needs root: $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))" >&2; exit 1; }
 comma := ,
@@ -207,4 +215,4 @@ define fill
 endef
 
 .PHONY: help demo demo-down test test-unit check-rollouts test-scorer test-registry test-apiserver e2e e2e-flavors bench bench-scorer bench-soak check lint drift golden format \
-	generate images image-scorer venv venv-scorer lock clean system-python npm
+	generate images image-scorer venv venv-scorer lock clean system-python npm java

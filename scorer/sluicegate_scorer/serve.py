@@ -18,6 +18,7 @@ import uvicorn
 
 from sluicegate_scorer.errors import ScorerError, first_line
 from sluicegate_scorer.server import cpus, interpreter
+from sluicegate_scorer.server.http1 import connection
 from sluicegate_scorer.server.settings import ServerSettings
 
 if TYPE_CHECKING:  # it imports MLflow, which a process that only prints its help can do without
@@ -25,9 +26,9 @@ if TYPE_CHECKING:  # it imports MLflow, which a process that only prints its hel
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
-KEEP_ALIVE = 3600
-"""Seconds an idle connection is kept. A gateway pools connections; one that we close first can lose
-its next request."""
+KEEP_ALIVE = 3900
+"""Seconds for which an idle connection is kept. A gateway pools connections, and loses a request that it sends while the
+server closes one. The default of Envoy is the longest of the usual gateways: one hour."""
 
 _WRITABLE_CACHES = {
     "HOME": "/tmp",
@@ -106,21 +107,7 @@ def serve(directory: Path, settings: Settings) -> int:
     _prepare_environment()
     interpreter.give_way()
     app = _load(directory, settings.server)
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        backlog=2048,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.grace)),
-    )
-    server = Server(config, app, settings.drain)
+    server = Server(configure(app, settings), app, settings.drain)
     import uvloop
 
     # Not asyncio.run: it waits minutes for threads that still predict when the grace period is over.
@@ -133,6 +120,25 @@ def serve(directory: Path, settings: Settings) -> int:
             f"cannot listen on {settings.host}:{settings.port}; another process of this pod may use the port"
         ) from error
     return 0
+
+
+def configure(app: "Application", settings: Settings) -> uvicorn.Config:
+    """Describe to uvicorn how to serve an application."""
+    return uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http=connection(settings.server.limits.seconds),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        backlog=2048,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.grace)),
+    )
 
 
 def _prepare_environment() -> None:

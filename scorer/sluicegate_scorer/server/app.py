@@ -26,7 +26,6 @@ from sluicegate_scorer.server.asgi import (
     reply_json,
 )
 from sluicegate_scorer.server.batching import Batcher, Declined
-from sluicegate_scorer.server.deadline import before
 from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
@@ -187,10 +186,9 @@ class Application:
             body = await self._body(receive)
         except Disconnected:
             return
-        except (TooLarge, Overdue) as error:
-            answer = self._too_large() if isinstance(error, TooLarge) else _TIMEOUT
+        except TooLarge:
             # The rest of the body is not read, so the connection cannot be used again.
-            await self._finish(answer, Asked(endpoint, scope, b"", began, kind, passed), send, last=True)
+            await self._finish(self._too_large(), Asked(endpoint, scope, b"", began, kind, passed), send, last=True)
             return
         batcher = self._batcher
         if batcher is not None and kind in _JSON_TYPES and endpoint == "invocations":
@@ -220,14 +218,15 @@ class Application:
         await self._finish(answer, asked, send)
 
     async def _body(self, receive: Receive) -> bytes:
+        """The connection limits the time for it (http1.py)."""
+        limit = self._settings.limits.body
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             body: bytes = message["body"]
-            if len(body) > self._settings.limits.body:
+            if len(body) > limit:
                 raise TooLarge
             return body
-        limits = self._settings.limits
-        return await before(limits.seconds, read_body(message, receive, limits.body))
+        return await read_body(message, receive, limit)
 
     async def _slow(self, asked: Asked) -> Answer:
         """MLflow's own code, in a thread."""

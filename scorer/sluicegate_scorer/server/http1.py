@@ -1,0 +1,316 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, and the limits that it lacks.
+
+- The server takes no `Upgrade`. uvicorn drops the body of a request that offers one, or reads the body as the next
+  request.
+- Heads, trailers and chunk extensions have a limit in bytes. httptools joins a long field piece by piece, which takes
+  quadratic time.
+- Each wait for the client has a limit in time.
+- Requests that a client sends without waiting for responses are parsed a few at a time.
+
+It depends on internals of uvicorn's class. scorer/tests/test_server_http.py pins what it relies on.
+"""
+
+import asyncio
+import contextlib
+import socket
+from typing import Any
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from sluicegate_scorer.server.asgi import ERROR_HEADER, JSON, json_error
+
+HEAD_BYTES = 64 << 10
+"""Limit on a request line with its header fields, and on each run of chunk extensions or trailers."""
+HEAD_FIELDS = 100
+"""Limit on the number of header fields: that of Envoy."""
+SLICE = 16 << 10
+"""Bytes that are parsed at once: what one client may queue, and how far HEAD_BYTES can be exceeded by a head that
+begins in the middle of a segment.
+"""
+LINGER = 2.0
+"""Seconds for which input is dropped after an error response. A connection that is closed with unread input is reset,
+and the client may lose the response.
+"""
+
+_MESSAGES = {
+    400: "The request is not valid HTTP/1.1.",
+    408: "The request did not arrive within the time limit.",
+    431: f"The request's header fields exceed {HEAD_BYTES} bytes, or {HEAD_FIELDS} fields; send fewer or shorter ones.",
+    501: "The server opens no tunnels; send requests without CONNECT.",
+}
+
+
+class _Refused(Exception):
+    """Stops the parser; the connection's `_status` says why."""
+
+
+class _Flow(FlowControl):
+    """Keeps reading paused for as long as the connection has requests that wait."""
+
+    def __init__(self, transport: asyncio.Transport, connection: "Connection") -> None:
+        super().__init__(transport)
+        self._connection = connection
+
+    def resume_reading(self) -> None:
+        if self.read_paused and not self._connection.behind:
+            super().resume_reading()
+
+
+class Connection(HttpToolsProtocol):
+    """Serves one connection.
+
+    Methods that run for each request repeat uvicorn's instead of calling them: calls would cost a tenth of the speed.
+
+    Attributes:
+        head_seconds: time for a request's head, from its first byte.
+        body_seconds: time for a request's body, from the end of its head.
+        stall_seconds: time for which a client may take no byte of its responses.
+    """
+
+    # With more than 30 attributes in the instance's dictionary, Python 3.11 no longer optimizes access to them.
+    __slots__ = (
+        "_idle_timer", "_moved", "_quiet", "_refused", "_rest", "_stalled", "_status", "_timer", "_trailers", "_whole",
+    )  # fmt: skip
+
+    head_seconds = 20.0
+    body_seconds = 60.0
+    stall_seconds = 60.0
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._rest = memoryview(b"")
+        self._stalled = 0
+        self._moved = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._quiet = self.loop.time()
+        self._status = 400
+        self._refused = False
+        self._trailers = self.headers
+        self._whole = True
+
+    @property
+    def behind(self) -> bool:
+        """Whether requests wait for the response to an earlier one."""
+        return bool(self.pipeline or self._rest)
+
+    @property
+    def _in_head(self) -> bool:
+        """Whether a request has begun whose head is not complete."""
+        return self.headers is not self._trailers
+
+    @property
+    def _in_body(self) -> bool:
+        """Whether the last request whose head is complete lacks a part of its body."""
+        return not self._whole and not self._in_head
+
+    @property
+    def _answering(self) -> bool:
+        """Whether the application has not finished the last request that was begun."""
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin with the limits on idle time and on clients that do not read."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self)
+        connected = transport.get_extra_info("socket")
+        if connected is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+            with contextlib.suppress(OSError):
+                connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.stall_seconds * 1000))
+        # A pool may open a connection and use it later: before the first request the limit is that between requests.
+        self._watch_idle(self.timeout_keep_alive)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timers."""
+        super().connection_lost(exc)
+        self._idle_timer.cancel()
+        self._stop_timer()
+        self._rest = memoryview(b"")
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection whose client has only finished sending until it has its responses."""
+        if self._refused or self._in_body or not self._answering:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what has come."""
+        if self._refused:
+            return
+        if self.pipeline or self._rest or self._stalled or len(data) > SLICE:
+            self._rest = memoryview(bytes(self._rest) + data if self._rest else data)
+            self._parse_rest()
+        else:
+            self._parse(data)
+        if self.headers is not self._trailers or not self._whole:
+            self._wait()
+
+    def _parse_rest(self) -> None:
+        """Parse in slices, until a request has to wait for an earlier one."""
+        while self._rest and not self.pipeline:
+            size = min(SLICE, HEAD_BYTES - self._stalled)
+            piece, self._rest = self._rest[:size], self._rest[size:]
+            self._parse(piece)
+        if self._rest:
+            self.flow.pause_reading()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        self._moved = False
+        size = len(data)
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as found:
+                data = b"".join((self._without_upgrade(), data[found.args[0] :]))
+                self.parser = httptools.HttpRequestParser(self)
+                continue
+            except httptools.HttpParserError:
+                self._refuse(self._status)
+                return
+            break
+        self._stalled = 0 if self._moved else self._stalled + size
+        if self._stalled >= HEAD_BYTES:
+            self._refuse(431)
+
+    def _without_upgrade(self) -> bytes:
+        """The head that was parsed last, as that of a plain request."""
+        parser = self.parser
+        lines = [b"%s %s HTTP/%s" % (parser.get_method(), self.url, parser.get_http_version().encode())]
+        lines += [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"\r\n".join((*lines, b"", b""))
+
+    def on_headers_complete(self) -> None:
+        """Start the request, unless it will be parsed again without its `Upgrade`."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() != b"CONNECT":
+                return
+            self._status = 501
+            raise _Refused
+        if len(self.headers) > HEAD_FIELDS:
+            self._status = 431
+            raise _Refused
+        HttpToolsProtocol.on_headers_complete(self)
+        self.headers = self._trailers = []  # uvicorn would append trailers to the application's headers
+        self._whole = False
+        self._moved = True
+        if self._timer is not None:
+            self._stop_timer()
+
+    def on_body(self, body: bytes) -> None:
+        """Hand a part of the body to the application."""
+        self._moved = True
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_message_complete(self) -> None:
+        """Tell the application that the request is complete."""
+        if self.headers is not self._trailers:  # a head that will be parsed again
+            return
+        self._whole = True
+        self._moved = True
+        if self._timer is not None:
+            self._stop_timer()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """Go on with what the client has sent meanwhile."""
+        self._quiet = self.loop.time()
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self._rest:
+            self._parse_rest()
+            if self._in_head or self._in_body:
+                self._wait()
+        self.flow.resume_reading()
+
+    def _check_idle(self) -> None:
+        """End an idle connection, even one whose client has not read its last response."""
+        busy = self._in_head or self._in_body or self._answering
+        left = self.timeout_keep_alive - (0 if busy else self.loop.time() - self._quiet)
+        if left > 0:
+            self._watch_idle(left)
+        else:
+            self.transport.abort()
+
+    def _watch_idle(self, seconds: float) -> None:
+        """One timer that is set again when it is due is cheaper than one for each request, as uvicorn has."""
+        self._idle_timer = self.loop.call_later(seconds, self._check_idle)
+
+    def _wait(self) -> None:
+        """Limit the time for the rest of a request."""
+        if self._timer is None and not self._refused and not self.transport.is_closing():
+            seconds = self.head_seconds if self._in_head else self.body_seconds
+            self._timer = self.loop.call_later(seconds, self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        if self.behind or (self._in_head and self._answering):
+            self._wait()  # the server does not read, or owes a response first
+        else:
+            self._refuse(408)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: int) -> None:
+        """Answer with an error and close; all further input is dropped."""
+        self._refused = True
+        self._rest = memoryview(b"")
+        self._stop_timer()
+        if self.transport.is_closing():  # it waits for a client that does not read
+            self.transport.abort()
+            return
+        self.logger.warning("refused a request with %d: %s", status, _MESSAGES[status])
+        cycle = self.cycle
+        if self._answering:
+            if not self._in_body:
+                cycle.keep_alive = False  # earlier requests come first, and their end closes the connection
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if self._in_body and (self.pipeline or cycle.response_started):
+            self.transport.abort()
+            return
+        self.transport.write(self._error(status))
+        self.transport.write_eof()
+        self._timer = self.loop.call_later(LINGER, self.transport.abort)
+
+    def _error(self, status: int) -> bytes:
+        body = json_error("BAD_REQUEST", _MESSAGES[status])
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-length", b"%d" % len(body)),
+            (b"content-type", JSON),
+            (ERROR_HEADER, b"client"),
+            (b"connection", b"close"),
+        ]
+        return b"%s%s\r\n\r\n%s" % (STATUS_LINE[status], b"\r\n".join(b"%s: %s" % field for field in fields), body)
+
+
+def connection(body_seconds: float) -> type[Connection]:
+    """The class for uvicorn, with the server's own time limit for bodies."""
+    return type("Connection", (Connection,), {"__slots__": (), "body_seconds": body_seconds})
