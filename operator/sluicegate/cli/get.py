@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,8 +20,9 @@ from sluicegate.cli.lines import BUSY, Line, Piece, Size, cropped, wrapped
 from sluicegate.cli.measured import Look, Source
 from sluicegate.cli.progress import AS_USUAL, Typed
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Forbidden, NotFound
+from sluicegate.kube.errors import Forbidden, NotFound, Undecodable
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD, Kind
+from sluicegate.kube.wire import Page
 
 Raw = dict[str, Any]
 
@@ -153,14 +154,23 @@ async def read(client: KubeClient, scope: Scope) -> tuple[dict[Kind, list[Raw]],
 async def _resources(client: KubeClient, scope: Scope) -> list[Raw]:
     if scope.name is None:
         try:
-            return (await client.list(MODEL_DEPLOYMENT, scope.namespace)).items
+            page = await client.list(MODEL_DEPLOYMENT, scope.namespace)
         except NotFound as error:
             raise cluster.no_crd() from error
+        return list(_readable(page))
     found = await client.get(MODEL_DEPLOYMENT, scope.namespace, scope.name)
     if found is None:
         await cluster.require_crd(client, scope.namespace)
         raise Failed(f"there is no ModelDeployment {scope.name} in namespace {scope.namespace}")
     return [found]
+
+
+def _readable(page: Page) -> Iterator[Raw]:
+    for each in page.read():
+        if isinstance(each, Undecodable):
+            print(each, file=sys.stderr)
+        else:
+            yield each
 
 
 def _print(raws: list[Raw], output: str, whole: bool) -> None:

@@ -116,6 +116,7 @@ def metrics_page() -> str:
     metrics = Metrics()
     metrics.watch_queue(lambda: 0, lambda: 0.0)
     metrics.watch_resources(lambda: ())
+    metrics.watch_undecodable(dict)
     metrics.watch_analyses(lambda: ())
     lines = [
         _GENERATED.format(source="runtime/metrics.py"),

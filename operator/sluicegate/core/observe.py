@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from sluicegate.api import names
 from sluicegate.api.traffic import Header
 from sluicegate.core import signature
@@ -97,7 +99,7 @@ def _fetched(obj: Raw) -> dict[str, str]:
         if entry.get("name") == names.FETCH_CONTAINER and ended.get("exitCode") == 0:
             try:
                 found = json.loads(ended.get("message") or "")
-            except ValueError:
+            except (ValueError, RecursionError):
                 return {}
             return (
                 {key: each for key, each in found.items() if isinstance(each, str)} if isinstance(found, dict) else {}
@@ -257,13 +259,31 @@ def supported_features(obj: Raw) -> frozenset[str]:
     return frozenset(entry["name"] if isinstance(entry, Mapping) else str(entry) for entry in listed)
 
 
+class _Model(msgspec.Struct):
+    display: str | None = None
+    version: str | None = None
+    source: str | None = None
+
+
+class _Record(msgspec.Struct):
+    """The part of a ControllerRevision's data that decisions and rendering use."""
+
+    template: dict[str, Any]
+    model: _Model
+    intent: dict[str, Any] | None = None
+
+
 def revision(obj: Raw) -> Revision:
-    """Facts of a ControllerRevision of ours."""
-    model = (obj.get("data") or {}).get("model") or {}
+    """Facts of a ControllerRevision of ours.
+
+    Raises:
+        msgspec.ValidationError: The data is not what the operator writes: another client made or replaced the object.
+    """
+    record = msgspec.convert(obj.get("data"), _Record)
     return Revision(
         hash=labels(obj).get(names.LABEL_REVISION, ""),
         number=int(obj.get("revision") or 0),
-        model=str(model.get("display") or ""),
-        version=model.get("version"),
-        source=str(model.get("source") or ""),
+        model=record.model.display or "",
+        version=record.model.version,
+        source=record.model.source or "",
     )

@@ -11,6 +11,7 @@ import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from sluicegate import __version__
@@ -19,6 +20,7 @@ from sluicegate.adapters.pool import RegistryPool
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.recent_answers import AnswerReader
 from sluicegate.adapters.scrape import PodScraper
+from sluicegate.api import names
 from sluicegate.api.settings import Settings
 from sluicegate.handlers import stream
 from sluicegate.handlers.watchdog import Watchdog
@@ -42,7 +44,7 @@ from sluicegate.runtime.queue import WorkQueue
 from sluicegate.runtime.reconciler import Parts, Reconciler
 from sluicegate.runtime.registration import Registration
 from sluicegate.runtime.registries import Registries, Resolver
-from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.resources import Resources, record_undecodable
 from sluicegate.runtime.servers import Servers
 from sluicegate.runtime.webhooks import Webhooks, WebhookServer
 from sluicegate.runtime.writeback import WriteBack
@@ -88,7 +90,8 @@ class Operator:
         self._settings = settings
         self._metrics = metrics
         self.queue: WorkQueue[Key] = WorkQueue(time.monotonic)
-        self.resources = Resources(self.queue.add)
+        self._events = EventRecorder(client, "sluicegate.dev/operator", socket.gethostname(), time.monotonic)
+        self.resources = Resources(self.queue.add, partial(record_undecodable, self._events))
         platform = {ref.namespace for ref in settings.gateway.parent_refs if ref.namespace}
         self.caches = Caches(client, settings.namespace, settings.resync, platform)
         self._pool = RegistryPool()
@@ -102,7 +105,6 @@ class Operator:
         )
         self._clock = SteadyClock(time.monotonic)
         self._analyst = Analyst(self.resources, measured, self._wake, self._clock.now)
-        self._events = EventRecorder(client, "sluicegate.dev/operator", socket.gethostname(), time.monotonic)
         self._watchdog = Watchdog(client, self.resources, settings.namespace, settings.resync)
         registries = Registries(client, settings)
         self._follower = Follower(self.resources, registries, self._pool, self.queue.add)
@@ -126,6 +128,7 @@ class Operator:
         self._started = False
         metrics.watch_queue(lambda: self.queue.depth, lambda: self.queue.oldest_age)
         metrics.watch_resources(self.resources.items)
+        metrics.watch_undecodable(lambda: {names.KIND: len(self.resources.skipped), **self.caches.skipped()})
         metrics.watch_analyses(self._analyst.judged)
 
     def live(self) -> dict[str, Callable[[], str | None]]:

@@ -1,7 +1,8 @@
 """kopf's part: the stream of ModelDeployments, and nothing else.
 
 `on.event` makes no write of its own (no finalizer, no progress annotation), which is what a level-triggered operator wants.
-kopf swallows the exceptions of such handlers and never retries them, so they only put facts into a store.
+kopf swallows the exceptions of such handlers and never retries them, so they only put facts into a store. Its session leaves out
+objects that cannot be decoded, see `session`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import kopf
 
 from sluicegate.api import names
 from sluicegate.api.settings import Settings
+from sluicegate.handlers.session import filtered
 from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -24,14 +26,15 @@ def registry_for(resources: Resources) -> kopf.OperatorRegistry:
     """The handlers that feed `resources`."""
     registry = kopf.OperatorRegistry()
 
+    # Coroutines, so that kopf calls them in this event loop and not in a thread.
     @kopf.on.login(registry=registry)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
+        info = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+        return filtered(info, resources) if info is not None else None
 
-    # A coroutine, so that kopf calls it in this event loop and not in a thread.
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
-        resources.streamed(event["object"], deleted=event["type"] == "DELETED")
+        resources.streamed(dict(event["object"]), deleted=event["type"] == "DELETED")
 
     return registry
 
@@ -45,6 +48,7 @@ def settings_for(settings: Settings) -> kopf.OperatorSettings:
     configured.queueing.idle_timeout = 1.0
     configured.watching.server_timeout = 240
     configured.watching.client_timeout = 250
+    configured.watching.chunk_size = 50  # a page is read whole, and etcd takes 1.5 MiB an object
     configured.execution.max_workers = 1
     return configured
 

@@ -12,7 +12,7 @@ import logging
 import random
 
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import KubeError
+from sluicegate.kube.errors import KubeError, Undecodable
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.kube.wire import Object
 from sluicegate.runtime.resources import Resources
@@ -43,12 +43,14 @@ class Watchdog:
                 await self.look()
             except KubeError as error:
                 logger.warning("relist of ModelDeployments: %s", error)
+            except Exception:
+                logger.exception("relist of ModelDeployments failed")
 
-    async def _everything(self) -> tuple[list[Object], int]:
-        raws: list[Object] = []
+    async def _everything(self) -> tuple[list[Object | Undecodable], int]:
+        raws: list[Object | Undecodable] = []
         version = 0
         async for page in self._client.pages(MODEL_DEPLOYMENT, self._namespace):
-            raws += page.items
+            raws += page.read()
             version = int(page.resource_version)
         return raws, version
 
@@ -58,8 +60,9 @@ class Watchdog:
         Raises:
             KubeError: the list could not be had, which says nothing about the stream.
         """
-        raws, version = await self._everything()
-        self._resources.relisted(raws, version)
+        listed, version = await self._everything()
+        self._resources.relisted(listed, version)
+        raws = [each for each in listed if not isinstance(each, Undecodable)]
         if not self._resources.behind(raws):
             self.verdict = None
             return

@@ -10,12 +10,15 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import Any, Self
 
-from sluicegate.kube.errors import NotFound
+from sluicegate.kube.errors import NotFound, TooLong, Undecodable
 from sluicegate.kube.kinds import LEASE, POD, Kind
 from sluicegate.kube.transport import APPLY, MERGE_PATCH, ClientOptions, Request, Transport, connect
-from sluicegate.kube.wire import Object, Page, WatchEvent, decode, decode_page, events
+from sluicegate.kube.wire import Object, Page, WatchEvent, decode, decode_page, events, read_object
 
 DEFAULT_OPTIONS = ClientOptions()
+
+PAGE_BYTES = 32 << 20
+"""Longest page of a list that is read; a longer one is asked for again in smaller pages."""
 
 
 class KubeClient:
@@ -64,7 +67,7 @@ class KubeClient:
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
         path = kind.path(metadata.get("namespace"), metadata["name"], subresource)
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
-        return await self._object("apply", kind.kind, Request("PATCH", path, query, body, APPLY))
+        return await self._object("apply", kind, Request("PATCH", path, query, body, APPLY))
 
     async def merge_patch(
         self,
@@ -78,7 +81,7 @@ class KubeClient:
         """Merge a patch into an object (RFC 7386); a `metadata.resourceVersion` in it is a precondition."""
         path = kind.path(namespace, name, subresource)
         request = Request("PATCH", path, {"fieldValidation": "Strict"}, patch, MERGE_PATCH, kind is LEASE)
-        return await self._object("patch", kind.kind, request)
+        return await self._object("patch", kind, request)
 
     async def annotate(
         self, kind: Kind, seen: Mapping[str, Any], annotations: Mapping[str, str | None], *, manager: str
@@ -97,7 +100,7 @@ class KubeClient:
         body = {"metadata": {"resourceVersion": seen["resourceVersion"], "annotations": dict(annotations)}}
         query = {"fieldValidation": "Strict", "fieldManager": manager}
         path = kind.path(seen.get("namespace"), seen["name"])
-        return await self._object("patch", kind.kind, Request("PATCH", path, query, body, MERGE_PATCH))
+        return await self._object("patch", kind, Request("PATCH", path, query, body, MERGE_PATCH))
 
     async def dry_run(self, kind: Kind, manifest: Mapping[str, Any], *, manager: str | None) -> Object:
         """Ask what a write would leave, admission and validation included; nothing is stored.
@@ -116,9 +119,9 @@ class KubeClient:
         path = kind.path(metadata.get("namespace"), metadata["name"])
         query = {"dryRun": "All", "fieldValidation": "Strict"}
         if manager is None:
-            return await self._object("dry-run", kind.kind, Request("PATCH", path, query, body, MERGE_PATCH))
+            return await self._object("dry-run", kind, Request("PATCH", path, query, body, MERGE_PATCH))
         query |= {"fieldManager": manager, "force": "true"}
-        return await self._object("dry-run", kind.kind, Request("PATCH", path, query, body, APPLY))
+        return await self._object("dry-run", kind, Request("PATCH", path, query, body, APPLY))
 
     async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
         """Create an object.
@@ -129,7 +132,7 @@ class KubeClient:
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
         path = kind.path(manifest["metadata"].get("namespace"))
         request = Request("POST", path, {"fieldValidation": "Strict"}, body, urgent=kind is LEASE)
-        return await self._object("create", kind.kind, request)
+        return await self._object("create", kind, request)
 
     async def delete(
         self,
@@ -170,7 +173,7 @@ class KubeClient:
         """Read one object; None when it is not there."""
         request = Request("GET", kind.path(namespace, name), urgent=kind is LEASE)
         try:
-            return await self._object("get", kind.kind, request)
+            return await self._object("get", kind, request)
         except NotFound:
             return None
 
@@ -189,19 +192,25 @@ class KubeClient:
             namespace: None lists all namespaces.
             selector: A label selector, evaluated by the server.
             resource_version: `0` takes what the server's cache has; empty is the newest.
-            limit: Objects a page; a server answering from its cache may ignore it.
+            limit: Objects a page; a server answering from its cache may ignore it. Pages of large objects have fewer.
 
         Raises:
             Gone: The list took so long that its moment is forgotten; start again.
             NotFound: The cluster does not have this kind.
         """
-        query = {"limit": str(limit)}
-        if selector:
-            query["labelSelector"] = selector
+        query = {"labelSelector": selector} if selector else {}
         token = {"resourceVersion": resource_version} if resource_version else {}
         while True:
-            body = await self._send("list", kind.kind, Request("GET", kind.path(namespace), {**query, **token}))
-            page = decode_page(body)
+            request = Request("GET", kind.path(namespace), {"limit": str(limit), **query, **token})
+            try:
+                body = await self._send("list", kind.kind, request, PAGE_BYTES)
+            except TooLong:
+                if token.pop("resourceVersion", None) is None:
+                    if limit == 1:
+                        raise
+                    limit = max(1, limit // 4)
+                continue
+            page = decode_page(body, kind)
             yield page
             if not page.continue_:
                 return
@@ -217,7 +226,7 @@ class KubeClient:
     ) -> Page:
         """List a kind whole; arguments and errors as in `pages`."""
         pages = [page async for page in self.pages(kind, namespace, selector, resource_version, limit)]
-        return Page(tuple(raw for page in pages for raw in page.raws), pages[-1].resource_version)
+        return Page(tuple(raw for page in pages for raw in page.raws), pages[-1].resource_version, kind=kind)
 
     @asynccontextmanager
     async def watch(
@@ -258,11 +267,11 @@ class KubeClient:
         async with AsyncExitStack() as stack:
             with self._observed("watch", kind.kind):
                 chunks = await stack.enter_async_context(self._transport.stream(request, timeout_seconds))
-            yield await stack.enter_async_context(aclosing(events(chunks)))
+            yield await stack.enter_async_context(aclosing(events(chunks, kind)))
 
     async def version(self) -> Object:
         """Read the server's version (`gitVersion`, `major`, `minor`)."""
-        return await self._object("get", "Version", Request("GET", "/version"))
+        return decode(await self._send("get", "Version", Request("GET", "/version")), Object)
 
     async def logs(
         self, namespace: str, name: str, container: str, previous: bool = False, tail_lines: int = 50
@@ -304,12 +313,15 @@ class KubeClient:
         request = Request("GET", POD.path(namespace, f"{name}:{port}", "proxy") + path)
         return (await self._send("proxy", POD.kind, request)).decode("utf-8", "replace")
 
-    async def _object(self, verb: str, kind: str, request: Request) -> Object:
-        return decode(await self._send(verb, kind, request), Object)
+    async def _object(self, verb: str, kind: Kind, request: Request) -> Object:
+        answer = read_object(await self._send(verb, kind.kind, request), kind)
+        if isinstance(answer, Undecodable):
+            raise answer
+        return answer
 
-    async def _send(self, verb: str, kind: str, request: Request) -> bytes:
+    async def _send(self, verb: str, kind: str, request: Request, at_most: int | None = None) -> bytes:
         with self._observed(verb, kind):
-            return await self._transport.send(request)
+            return await self._transport.send(request, at_most)
 
     @contextmanager
     def _observed(self, verb: str, kind: str) -> Iterator[None]:

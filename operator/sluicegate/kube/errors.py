@@ -17,6 +17,34 @@ class Unreachable(KubeError):
     """
 
 
+class TooLong(KubeError):
+    """The answer is longer than the caller reads."""
+
+
+class Undecodable(KubeError):
+    """One object that is not decoded, or not used, because of its content.
+
+    Lists and watches return it in the object's place, so that it stops no other object. Reading that object alone raises it.
+
+    Attributes:
+        kind: The object's kind.
+        key: Namespace and name; None where they cannot be read.
+        uid: Empty where it cannot be read.
+        version: The resourceVersion as a number; 0 where it cannot be read.
+        problem: What is wrong with the object, as the end of a sentence.
+    """
+
+    def __init__(self, kind: str, problem: str, key: tuple[str, str] | None, uid: str = "", version: int = 0) -> None:
+        """Keep the parts; the exception's text names the object and the problem."""
+        name = "/".join(part for part in key if part) if key is not None else "(name unreadable)"
+        super().__init__(f"{kind} {name} cannot be read: {problem}")
+        self.kind = kind
+        self.key = key
+        self.uid = uid
+        self.version = version
+        self.problem = problem
+
+
 class ApiError(KubeError):
     """The API server answered, and the answer is an error.
 
@@ -138,7 +166,7 @@ def from_response(status: int, http_reason: str, body: bytes, retry_after: str |
     """
     try:
         parsed = msgspec.json.decode(body, type=_Status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         text = " ".join(body.decode("utf-8", "replace").split())[:200]
         parsed = _Status(message=text or None)
     if retry_after is not None and retry_after.isdigit():

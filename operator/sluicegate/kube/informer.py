@@ -12,10 +12,19 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Forbidden, Gone, KubeError, NotFound, TooManyRequests, Unreachable
+from sluicegate.kube.errors import (
+    Forbidden,
+    Gone,
+    KubeError,
+    NotFound,
+    TooManyRequests,
+    Undecodable,
+    Unreachable,
+)
 from sluicegate.kube.kinds import Kind
-from sluicegate.kube.store import Key, Store, key_of, version_of
-from sluicegate.kube.wire import Object, WatchEvent
+from sluicegate.kube.skipped import Skipped
+from sluicegate.kube.store import Key, Store, key_of
+from sluicegate.kube.wire import Object, WatchEvent, unusable
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +83,8 @@ class Informer(Generic[T]):
         """Set once the first list is in, or the kind is known to be missing."""
         self.available = True
         """False while the cluster does not have this kind; the store is empty then."""
+        self.skipped = Skipped()
+        """Objects whose content cannot be decoded or used: for this informer they do not exist."""
         self._client = client
         self._options = options
         self._store: Store[T] = Store(options.transform, options.owner_of, self._notify)
@@ -105,8 +116,14 @@ class Informer(Generic[T]):
         """Store the answer to our own write, if it is news, so that the next reconcile knows of it.
 
         The object must match the informer's namespace and selector.
+
+        Raises:
+            Undecodable: The transform cannot read the object.
         """
-        self._store.put(raw)
+        try:
+            self._store.put(raw)
+        except Exception as error:
+            raise self._skip(unusable(raw, self.kind, error)) from error
 
     def forget(self, namespace: str | None, name: str, uid: str) -> None:
         """Drop an object we have just deleted; late events of it count only if they show it terminating."""
@@ -176,15 +193,20 @@ class Informer(Generic[T]):
         if not since:
             self._store.begin_list()
         keys: set[Key] = set()
+        skipped: set[Key | None] = set()
         version = ""
         pages = self._client.pages(self.kind, options.namespace, options.selector, since, options.page_size)
         async for page in pages:
             self._alive()
             version = page.resource_version
-            for raw in page:
-                keys.add(key_of(raw))
-                self._take(raw)
+            for raw in page.read():
+                taken = self._take(raw)
+                if isinstance(taken, Undecodable):
+                    skipped.add(taken.key)
+                else:
+                    keys.add(taken)
         self._store.end_list(keys, int(version))
+        self.skipped.retain(skipped)
         self._version = version
         self.available = True
         self.synced.set()
@@ -210,16 +232,39 @@ class Informer(Generic[T]):
         if event.type in ("ADDED", "MODIFIED"):
             self._take(event.object)
         elif event.type == "DELETED":
-            self._store.deleted(event.object)
-        self._version = event.object["metadata"]["resourceVersion"]
-        self._store.advance(version_of(event.object))
+            self._drop(event.object)
+        # An object without a readable version leaves the position where it was: the next event or bookmark moves it.
+        if version := _version(event.object):
+            self._version = str(version)
+            self._store.advance(version)
 
-    def _take(self, raw: Object) -> None:
-        """Store an object; one that the transform chokes on must not stop the others."""
+    def _take(self, raw: Object | Undecodable) -> Key | Undecodable:
+        """Store an object and return its name; one that cannot be decoded, or not transformed, is skipped."""
+        if isinstance(raw, Undecodable):
+            return self._skip(raw)
         try:
             self._store.observe(raw)
-        except Exception:
-            logger.exception("%s %s cannot be read and is passed over", self.kind.kind, "/".join(key_of(raw)))
+        except Exception as error:
+            return self._skip(unusable(raw, self.kind, error))
+        key = key_of(raw)
+        self.skipped.discard(key)
+        return key
+
+    def _skip(self, undecodable: Undecodable) -> Undecodable:
+        self.skipped.add(undecodable)
+        if undecodable.key is not None:
+            self._store.drop(undecodable.key, undecodable.version)
+        return undecodable
+
+    def _drop(self, raw: Object | Undecodable) -> None:
+        """Take a DELETED event."""
+        if isinstance(raw, Undecodable):
+            key, uid = raw.key, raw.uid
+        else:
+            key, uid = key_of(raw), raw["metadata"].get("uid", "")
+        if key is not None:
+            self._store.deleted(key, uid, _version(raw))
+            self.skipped.discard(key)
 
     def _missing(self) -> None:
         if self.available or not self.synced.is_set():
@@ -228,6 +273,7 @@ class Informer(Generic[T]):
         self._failures = 0
         self.available = False
         self._store.clear()
+        self.skipped.retain(())
         self.synced.set()
 
     def _alive(self) -> None:
@@ -243,3 +289,10 @@ class Informer(Generic[T]):
     def _notify(self, owner: Key) -> None:
         for subscriber in self._subscribers:
             subscriber(owner)
+
+
+def _version(raw: Object | Undecodable) -> int:
+    """Return the resource version of an event's object; 0 where it has none."""
+    if isinstance(raw, Undecodable):
+        return raw.version
+    return int(raw["metadata"].get("resourceVersion") or 0)

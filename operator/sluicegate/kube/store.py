@@ -103,12 +103,26 @@ class Store(Generic[T]):
         if key_of(raw) in self._entries or version_of(raw) > self.position:
             self.observe(raw)
 
-    def deleted(self, raw: Object) -> None:
-        """Take a DELETED event: drop that object, but not a later one of the same name."""
-        key, uid = key_of(raw), raw["metadata"]["uid"]
+    def deleted(self, key: Key, uid: str, version: int) -> None:
+        """Take a DELETED event: drop that object, but not a later one of the same name.
+
+        Args:
+            key: The object's name.
+            uid: Its uid.
+            version: Its resource version at the deletion.
+        """
         self._forgotten.discard(uid)
         stored = self._entries.get(key)
-        if stored is not None and (stored.uid == uid or stored.version < version_of(raw)):
+        if stored is not None and (stored.uid == uid or stored.version < version):
+            self._remove(key)
+
+    def drop(self, key: Key, version: int) -> None:
+        """Drop an object that has become undecodable at this version (0 is unknown), unless what is stored is newer.
+
+        What is stored is out of date, and decisions must not build on it: it counts as absent, as after a restart.
+        """
+        stored = self._entries.get(key)
+        if stored is not None and (not version or stored.version <= version):
             self._remove(key)
 
     def forget(self, key: Key, uid: str) -> None:

@@ -22,7 +22,7 @@ from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config, refresh_token
 from kubernetes.aio.config.incluster_config import SERVICE_TOKEN_FILENAME
 
-from sluicegate.kube.errors import KubeError, Unreachable, from_response
+from sluicegate.kube.errors import KubeError, TooLong, Unreachable, from_response
 
 logger = logging.getLogger(__name__)
 
@@ -71,11 +71,16 @@ class Transport:
         self.date: tuple[str | None, float] = (None, time.monotonic())
         """The header Date of the last answer, and the monotonic time at which it came."""
 
-    async def send(self, request: Request) -> bytes:
+    async def send(self, request: Request, at_most: int | None = None) -> bytes:
         """Send a request and return the undecoded body of a 2xx answer.
+
+        Args:
+            request: What to send.
+            at_most: Bytes of the body that are read; None is no limit.
 
         Raises:
             ApiError: The API server refused.
+            TooLong: The body is longer than `at_most`.
             Unreachable: No whole answer within the timeout.
         """
         options = self._options
@@ -85,7 +90,7 @@ class Transport:
         )
         async with slot, self._exchange(request, timeout) as response:
             with _translated(request):
-                return await response.read()
+                return await (response.read() if at_most is None else _read(request, response, at_most))
 
     @asynccontextmanager
     async def stream(self, request: Request, seconds: float) -> AsyncIterator[AsyncGenerator[bytes, None]]:
@@ -136,6 +141,16 @@ class Transport:
         finally:
             # A response read to its end has given its connection back already; any other must not be reused.
             response.close()
+
+
+async def _read(request: Request, response: aiohttp.ClientResponse, at_most: int) -> bytes:
+    chunks, length = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        length += len(chunk)
+        if length > at_most:
+            raise TooLong(f"the answer to {request.method} {request.path} has more than {at_most:,} bytes")
+    return b"".join(chunks)
 
 
 async def _chunks(request: Request, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

@@ -1,24 +1,161 @@
-"""Reading what the API server sends: objects, list pages and watch lines."""
+"""Reading what the API server sends: objects, list pages and watch lines.
 
+Each object is decoded on its own, within limits. One that cannot be decoded becomes an `Undecodable` in its place.
+"""
+
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from sluicegate.kube.errors import Unreachable, from_status
+from sluicegate.kube import outline
+from sluicegate.kube.errors import Undecodable, Unreachable, from_status
+from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
 
 Object = dict[str, Any]
 """A Kubernetes object as decoded from JSON."""
 
 Decoded = TypeVar("Decoded")
 
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for JSON that it does not decode."""
 
-class WatchEvent(msgspec.Struct, frozen=True):
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Largest object that is decoded.
+
+    Decoding, copying, merging and encoding recurse, in Python and in C, at up to five frames a level. Python allows 1,000
+    frames, so a few hundred levels fail at a point that depends on the caller.
+    """
+
+    depth: int
+    """Levels of nested objects and lists, the object itself included."""
+    size: int
+    """Bytes of JSON. Decoded, they take up to 20 times as much memory."""
+
+
+CHILD = Limits(depth=128, size=4 << 20)
+"""Of every kind but ModelDeployment. etcd takes 1.5 MiB of an object unless configured otherwise. Revisions nest the values of
+their ModelDeployment a few levels deeper, so the depth leaves room for that."""
+USER = Limits(depth=64, size=512 << 10)
+"""Of ModelDeployments, whose content users choose. A pod template has about ten levels and a few kilobytes."""
+
+
+def limits_of(kind: Kind) -> Limits:
+    """Return the limits of the objects of a kind."""
+    return USER if kind == MODEL_DEPLOYMENT else CHILD
+
+
+_NUMBER = r"\A[0-9]{0,20}\Z"
+
+
+class _Identity(msgspec.Struct, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+
+
+class _Checked(_Identity, kw_only=True):
+    """The metadata that code reads without looking at its types."""
+
+    name: str
+    resource_version: Annotated[str, msgspec.Meta(pattern=_NUMBER)] = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[dict[str, Any]] | None = None
+    creation_timestamp: str | None = None
+
+
+class _Named(msgspec.Struct):
+    metadata: _Identity
+
+
+_NO_IDENTITY = _Identity()
+_IDENTIFYING = {f'"{field.encode_name}"'.encode() for field in msgspec.structs.fields(_Identity)}
+
+
+def read_object(raw: bytes | msgspec.Raw, kind: Kind) -> Object | Undecodable:
+    """Decode one object of a list or a watch: the only place that decides whether its bytes may be decoded.
+
+    Args:
+        raw: The JSON of the object.
+        kind: Its kind, which has the limits.
+    """
+    text, limits = bytes(raw), limits_of(kind)
+    if len(text) > limits.size:
+        return _undecodable(text, kind, f"it has {len(text):,} bytes, more than the limit of {limits.size:,}")
+    if outline.deeper_than(text, limits.depth):
+        return _undecodable(text, kind, f"it is nested more than {limits.depth} levels deep")
+    try:
+        decoded = msgspec.json.decode(text, type=Object)
+        msgspec.convert(decoded.get("metadata"), _Checked)
+    except UNREADABLE as error:
+        return _undecodable(text, kind, f"it is not a valid object: {_brief(error)}")
+    return decoded
+
+
+def unusable(raw: Object, kind: Kind, error: Exception) -> Undecodable:
+    """Describe a decoded object whose content is not what its kind has."""
+    metadata = raw.get("metadata")
+    try:
+        identity = msgspec.convert(metadata, _Identity)
+    except msgspec.ValidationError:
+        identity = _NO_IDENTITY
+    return _described(identity, kind, f"its content is not what the operator expects: {_brief(error)}")
+
+
+def _undecodable(text: bytes, kind: Kind, problem: str) -> Undecodable:
+    return _described(_identity(text), kind, problem)
+
+
+def _described(identity: _Identity, kind: Kind, problem: str) -> Undecodable:
+    key = (identity.namespace, identity.name) if identity.name else None
+    version = identity.resource_version if re.match(_NUMBER, identity.resource_version) else ""
+    return Undecodable(kind.kind, problem, key, identity.uid, int(version or 0))
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+def _identity(text: bytes) -> _Identity:
+    """Read what names an object that must not be decoded; parts that cannot be read are empty."""
+    try:
+        return msgspec.json.decode(text, type=_Named).metadata
+    except UNREADABLE:
+        return _outlined_identity(text)
+
+
+def _outlined_identity(text: bytes) -> _Identity:
+    """Read it out of an object that is nested too deep for the decoder."""
+    found: dict[str, Any] = {}
+    try:
+        span = outline.member(text, "metadata")
+        for name, (start, end) in outline.members(text, span[0]) if span is not None else ():
+            if name in _IDENTIFYING and end - start < 1024:
+                found[name.decode().strip('"')] = _text(text[start:end])
+        return msgspec.convert(found, _Identity)
+    except (ValueError, msgspec.ValidationError):
+        return _NO_IDENTITY
+
+
+def _text(value: bytes) -> str:
+    try:
+        return msgspec.json.decode(value, type=str)
+    except UNREADABLE:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
     """One line of a watch: ADDED, MODIFIED, DELETED or BOOKMARK, and the object."""
 
     type: str
-    object: Object
+    object: Object | Undecodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +168,19 @@ class Page:
     """The moment the list describes, the same on every page; a watch starts here."""
     continue_: str = ""
     """The token that asks for the next page; empty on the last."""
+    kind: Kind = MODEL_DEPLOYMENT
+
+    def read(self) -> Iterator[Object | Undecodable]:
+        """Decode its objects, each as it is reached."""
+        return (read_object(each, self.kind) for each in self.raws)
 
     def __iter__(self) -> Iterator[Object]:
-        """Its objects, each decoded as it is reached; errors as in `decode`."""
-        return (decode(each, Object) for each in self.raws)
+        """Its objects without the undecodable ones, each decoded as it is reached."""
+        return (each for each in self.read() if not isinstance(each, Undecodable))
 
     @property
     def items(self) -> list[Object]:
-        """All of its objects."""
+        """All of its objects, without the undecodable ones."""
         return list(self)
 
 
@@ -52,23 +194,81 @@ class _List(msgspec.Struct):
     items: list[msgspec.Raw] | None = None
 
 
+class _Line(msgspec.Struct):
+    type: str
+    object: msgspec.Raw = msgspec.Raw()
+
+
+_OF_THE_SERVER = ("ERROR", "BOOKMARK")
+"""Events whose object is not a user's."""
+
+
 def decode(body: bytes | msgspec.Raw, shape: type[Decoded]) -> Decoded:
-    """Decode a whole answer.
+    """Decode a whole answer that holds no user's content.
 
     Raises:
         Unreachable: The body is not what the API server sends: something in between answered in its place.
     """
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         start = bytes(body)[:80].decode("utf-8", "replace")
         raise Unreachable(f"the answer is not the API server's ({error}); it begins {start!r}") from error
 
 
-def decode_page(body: bytes) -> Page:
-    """Decode one page of a list; errors as in `decode`."""
-    parsed = decode(body, _List)
-    return Page(tuple(parsed.items or ()), parsed.metadata.resource_version, parsed.metadata.continue_)
+def decode_page(body: bytes, kind: Kind) -> Page:
+    """Cut one page of a list into its objects, whatever these contain.
+
+    Raises:
+        Unreachable: As in `decode`.
+    """
+    try:
+        shell = msgspec.json.decode(body, type=_List)
+        raws = shell.items or []
+    except UNREADABLE:
+        shell, raws = _cut_page(body)
+    return Page(tuple(raws), shell.metadata.resource_version, shell.metadata.continue_, kind)
+
+
+def _cut_page(body: bytes) -> tuple[_List, list[msgspec.Raw]]:
+    """Cut a page that the decoder refuses because of one of its objects."""
+    start = outline.start_of(body, "items")
+    if start is None or body[start : start + 1] != b"[":
+        return decode(body, _List), []
+    try:
+        spans = list(outline.parts(body, start))
+        end = body.index(b"]", spans[-1][1] if spans else start)
+    except ValueError as error:
+        raise Unreachable(f"the list ends too early: {error}") from error
+    shell = decode(body[:start] + b"[" + body[end:], _List)
+    return shell, [msgspec.Raw(body[begin:end].strip()) for begin, end in spans]
+
+
+def _without(text: bytes, name: str) -> tuple[bytes, outline.Span | None]:
+    """Replace the value of a member by null; return the text and where the value was."""
+    try:
+        span = outline.member(text, name)
+    except ValueError:
+        span = None
+    return (text, None) if span is None else (text[: span[0]] + b"null" + text[span[1] :], span)
+
+
+def read_event(line: bytes, kind: Kind) -> WatchEvent:
+    """Decode one line of a watch, whatever its object contains.
+
+    Raises:
+        Unreachable: The line is no event.
+    """
+    try:
+        event = msgspec.json.decode(line, type=_Line)
+        raw = bytes(event.object)
+    except UNREADABLE:
+        rest, span = _without(line, "object")
+        event = decode(rest, _Line)
+        raw = line[slice(*span)].strip() if span is not None else b""
+    if event.type in _OF_THE_SERVER:
+        return WatchEvent(event.type, decode(raw, Object))
+    return WatchEvent(event.type, read_object(raw, kind))
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -95,7 +295,7 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise Unreachable("the watch ended inside a line")
 
 
-async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[WatchEvent, None]:
+async def events(chunks: AsyncIterator[bytes], kind: Kind) -> AsyncGenerator[WatchEvent, None]:
     """Decode a watch.
 
     Raises:
@@ -104,7 +304,8 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[WatchEvent, Non
         Unreachable: The stream is torn, or is not a watch.
     """
     async for line in lines(chunks):
-        event = decode(line, WatchEvent)
+        event = read_event(line, kind)
         if event.type == "ERROR":
+            assert not isinstance(event.object, Undecodable)
             raise from_status(event.object)
         yield event

@@ -13,7 +13,15 @@ from sluicegate.core.facts import Problem
 from sluicegate.core.plan import Autoscaled, Plan
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import ApiError, Conflict, Forbidden, Invalid, NamespaceTerminating, NotFound
+from sluicegate.kube.errors import (
+    ApiError,
+    Conflict,
+    Forbidden,
+    Invalid,
+    NamespaceTerminating,
+    NotFound,
+    Undecodable,
+)
 from sluicegate.kube.kinds import Kind
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
@@ -105,7 +113,11 @@ class Applier:
         kind = kinds.by_api(manifest["apiVersion"], manifest["kind"])
         metadata = manifest["metadata"]
         wanted = fingerprinted(manifest)
-        there = self._caches.children[kind].get(metadata["namespace"], metadata["name"])
+        cache, key = self._caches.children[kind], (metadata["namespace"], metadata["name"])
+        if (undecodable := cache.skipped.get(key)) is not None:
+            done.refused = done.refused or _unreadable(undecodable)
+            return
+        there = cache.get(*key)
         if there is None:
             wanted["metadata"]["resourceVersion"] = ONLY_CREATE
         else:
@@ -116,7 +128,7 @@ class Applier:
             found = difference(wanted, present)
             if found is None:
                 return
-            logger.debug("%s %s/%s differs at %s", kind.kind, metadata["namespace"], metadata["name"], found)
+            logger.debug("%s %s/%s differs at %s", kind.kind, *key, found)
             if kind is kinds.DEPLOYMENT and "replicas" in wanted["spec"]:
                 # The number may be on its way from us to an HPA: never overwrite one that we have not seen.
                 wanted["metadata"]["resourceVersion"] = there.version
@@ -134,7 +146,7 @@ class Applier:
             done.refused = done.refused or _refusal(kind, metadata, error)
             return
         done.writes += 1
-        self._caches.children[kind].put(answer)
+        cache.put(answer)
 
     async def _foreign(self, kind: Kind, manifest: Manifest) -> bool:
         """Whether an object that the caches do not know is somebody else's; one of ours is taken into them."""
@@ -173,6 +185,10 @@ def _taken(kind: Kind, metadata: Manifest) -> Problem:
         "NameTaken",
         f"{kind.kind} {metadata['name']} exists already and belongs to something else: remove it, or rename the ModelDeployment.",
     )
+
+
+def _unreadable(error: Undecodable) -> Problem:
+    return Problem("Undecodable", f"{error}. Delete it: the operator makes it again.")
 
 
 def _refusal(kind: Kind, metadata: Manifest, error: ApiError) -> Problem:

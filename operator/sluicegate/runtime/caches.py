@@ -178,6 +178,13 @@ class Caches:
         dead = [informer.kind.kind for informer in self.all if informer.heartbeat_age() > limit]
         return f"no sign of life from the watch of {', '.join(dead)} for {limit:.0f} s" if dead else None
 
+    def skipped(self) -> dict[str, int]:
+        """How many objects of each kind cannot be decoded."""
+        counts: dict[str, int] = {}
+        for informer in self.all:
+            counts[informer.kind.kind] = counts.get(informer.kind.kind, 0) + len(informer.skipped)
+        return counts
+
     def owned(self, kind: Kind, owner: Key) -> list[Child]:
         """Children of one kind."""
         return self.children[kind].owned(owner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -123,9 +123,28 @@ class Metrics:
         self.registry.register(_Conditions(resources))
         self.registry.register(_Ages(resources))
 
+    def watch_undecodable(self, count: Callable[[], Mapping[str, int]]) -> None:
+        """Shows at each scrape how many objects of each kind are skipped."""
+        self.registry.register(_Undecodable(count))
+
     def watch_analyses(self, judged: Callable[[], Iterable[Judged]]) -> None:
         """Shows at each scrape what the analyses that run have measured; a series goes with its step."""
         self.registry.register(_Analyses(judged))
+
+
+class _Undecodable(Collector):
+    def __init__(self, count: Callable[[], Mapping[str, int]]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "sluicegate_undecodable_objects",
+            "Objects that the operator skips because it cannot decode them, by kind. The log names each of them.",
+            labels=["kind"],
+        )
+        for kind, count in self._count().items():
+            family.add_metric([kind], count)
+        yield family
 
 
 class _Analyses(Collector):
@@ -210,10 +229,14 @@ class _Ages(Collector):
         )
         now = datetime.now(UTC)
         for resource in self._resources():
-            for family, value in (
-                (age, stale.age(resource.status, now)),
-                (behind, stale.behind(resource.status, resource.spec.model.stale_against, now)),
-            ):
+            try:
+                values = (
+                    (age, stale.age(resource.status, now)),
+                    (behind, stale.behind(resource.status, resource.spec.model.stale_against, now)),
+                )
+            except (ValueError, TypeError, OverflowError):
+                continue  # Another client wrote times that are none. The next reconcile replaces them.
+            for family, value in values:
                 if value is not None:
                     family.add_metric(list(resource.key), value)
         yield age

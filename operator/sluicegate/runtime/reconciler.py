@@ -19,7 +19,7 @@ from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Plan
 from sluicegate.core.status import compose, differs_in_state, differs_in_words, moved
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound
+from sluicegate.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound, Undecodable
 from sluicegate.kube.events import EventRecorder
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.runtime.apply import Applied, Applier
@@ -81,12 +81,20 @@ class Reconciler:
             except KubeError as error:
                 outcome = "retry"
                 logger.warning("%s/%s: again in %.1f s: %s", *key, self._queue.retry(key), error)
-            except Exception:
+            except Exception as error:
                 outcome = "error"
                 logger.exception("%s/%s: unexpected error, again in %.1f s", *key, self._queue.retry(key))
+                self._report(key, error)
             finally:
                 self._parts.metrics.reconciles.labels(outcome).observe(time.monotonic() - started)
                 self._queue.done(key)
+
+    def _report(self, key: Key, error: Exception) -> None:
+        """Tell the user of an error that no condition describes."""
+        resource = self._parts.resources.get(key)
+        if resource is not None:
+            message = f"The operator cannot reconcile this ModelDeployment: {type(error).__name__}: {error}"
+            self._parts.events.record(_about(resource), "Warning", "UnexpectedError", message[:500], "Reconcile")
 
     async def _once(self, key: Key) -> str:
         resource = self._parts.resources.get(key)
@@ -138,11 +146,7 @@ class Reconciler:
         if wait > 0 and not differs_in_state(resource.status, status):
             self._queue.add_after(key, wait)
             return
-        metadata = {
-            "name": resource.metadata.name,
-            "namespace": resource.metadata.namespace,
-            "uid": resource.metadata.uid,
-        }
+        metadata = _identity(resource)
         manifest = {"metadata": metadata, "status": msgspec.to_builtins(status)}
         try:
             answer = await self._parts.client.apply(
@@ -150,12 +154,15 @@ class Reconciler:
             )
         except (NotFound, Conflict):
             return  # deleted (and perhaps made again) meanwhile: the stream will say so
+        except Undecodable as error:
+            self._parts.resources.skip(error)
+            return
         self._status_written[key] = now
         self._status_differs.pop(key, None)
         self._parts.resources.offer(answer)
         if moved(resource.status, status):
             self._queue.add(key)
-        about = {"apiVersion": names.API_VERSION, "kind": names.KIND, **metadata}
+        about = _about(resource)
         if (condemned := rollback(resource.status, status)) is not None:
             self._parts.metrics.rollbacks.labels(*key, condemned).inc()
         for _ in version_changes(resource.status, status):
@@ -163,3 +170,13 @@ class Reconciler:
         for severity, reason, message in announcements(resource.status, status):
             self._parts.events.record(about, severity, reason, message, "Reconcile")
         self._parts.notifier.watch(resource, status, self._now())
+
+
+def _identity(resource: ModelDeployment) -> dict[str, str]:
+    metadata = resource.metadata
+    return {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
+
+
+def _about(resource: ModelDeployment) -> dict[str, str]:
+    """The reference that an Event has to the resource."""
+    return {"apiVersion": names.API_VERSION, "kind": names.KIND, **_identity(resource)}

@@ -13,7 +13,7 @@ from .conftest import FakeServer
 
 async def test_requests_look_as_they_should(fake: FakeServer, client: KubeClient) -> None:
     async def answer(request: web.Request) -> web.Response:
-        return web.json_response({"got": await request.json()})
+        return web.json_response({"metadata": {"name": "c"}, "got": await request.json()})
 
     fake.other = answer
     manifest = {"metadata": {"namespace": "n", "name": "c", "resourceVersion": "7"}, "data": {"a": "b"}}
@@ -33,11 +33,11 @@ async def test_pages_follow_the_token_without_the_version(fake: FakeServer, clie
     async def page(request: web.Request) -> web.Response:
         more = "continue" not in request.query
         meta = {"resourceVersion": "9", **({"continue": "tok"} if more else {})}
-        return web.json_response({"metadata": meta, "items": [{"n": 1 if more else 2}]})
+        return web.json_response({"metadata": meta, "items": [{"metadata": {"name": "a" if more else "b"}}]})
 
     fake.other = page
     listing = await client.list(CONFIG_MAP, None, "a=b", "0", 1)
-    assert listing.items == [{"n": 1}, {"n": 2}]
+    assert [each["metadata"]["name"] for each in listing.items] == ["a", "b"]
     assert listing.resource_version == "9"
     assert fake.queries(False) == [
         {"limit": "1", "labelSelector": "a=b", "resourceVersion": "0"},
@@ -97,13 +97,13 @@ async def test_leases_pass_a_full_house(fake: FakeServer, kubeconfig: str) -> No
         if "configmaps" in request.path:
             running += 1
             await release.wait()
-        return web.json_response({})
+        return web.json_response({"metadata": {"name": "l"}})
 
     fake.other = answer
     async with KubeClient.connect(kubeconfig, options=ClientOptions(parallel=2)) as client:
         tasks = [asyncio.create_task(client.get(CONFIG_MAP, "n", "c")) for _ in range(5)]
         async with asyncio.timeout(2):
-            assert await client.get(LEASE, "n", "l") == {}
+            assert await client.get(LEASE, "n", "l") is not None
             while running < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)

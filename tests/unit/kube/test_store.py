@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 from hypothesis import given
@@ -13,6 +14,10 @@ def raw(name: str, version: int, uid: str = "u1", **rest: Any) -> Raw:
     if terminating:
         metadata["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     return {"metadata": metadata, "owner": "o", "value": 1, **rest}
+
+
+def deleted(kept: Store[Raw], thing: Raw) -> None:
+    kept.deleted(("n", thing["metadata"]["name"]), thing["metadata"]["uid"], int(thing["metadata"]["resourceVersion"]))
 
 
 def store() -> tuple[Store[Raw], list[Key]]:
@@ -58,7 +63,7 @@ def test_a_late_answer_does_not_resurrect() -> None:
     s.end_list(set(), 5)
     s.observe(raw("a", 6))
     s.advance(6)
-    s.deleted(raw("a", 8))
+    deleted(s, raw("a", 8))
     s.advance(8)
     s.put(raw("a", 7, value=7))
     assert s.get(("n", "a")) is None
@@ -76,7 +81,7 @@ def test_a_forgotten_object_stays_away_until_it_shows_itself_terminating() -> No
     assert s.get(("n", "a")) is None
     s.observe(raw("a", 5, terminating=True))
     assert s.get(("n", "a")) is not None
-    s.deleted(raw("a", 6))
+    deleted(s, raw("a", 6))
     assert s.get(("n", "a")) is None
 
 
@@ -85,7 +90,7 @@ def test_forgetting_touches_no_namesake() -> None:
     s.observe(raw("a", 4, "u2"))
     s.forget(("n", "a"), "u1")
     assert s.get(("n", "a")) is not None
-    s.deleted(raw("a", 3, "u1"))
+    deleted(s, raw("a", 3, "u1"))
     assert s.get(("n", "a")) is not None
 
 
@@ -120,7 +125,7 @@ def test_the_index_agrees_with_the_objects(steps: list[tuple[str, str, int]]) ->
     s, _ = store()
     for what, name, version in steps:
         thing = raw(name, version, f"u{version // 5}", owner="xyz"[version % 3])
-        {"put": s.put, "event": s.observe, "deleted": s.deleted}[what](thing)
+        {"put": s.put, "event": s.observe, "deleted": partial(deleted, s)}[what](thing)
         by_owner = {owner: s.owned(("n", owner)) for owner in "xyz"}
         assert sum(map(len, by_owner.values())) == len(s)
         assert all(value["owner"] == owner for owner, values in by_owner.items() for value in values)

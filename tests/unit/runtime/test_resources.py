@@ -1,9 +1,11 @@
 """The store of ModelDeployments: who is woken, which version wins, what the stream has lost."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from sluicegate.runtime.resources import Key, Resources
+from sluicegate.kube.errors import Undecodable
+from sluicegate.kube.events import EventRecorder
+from sluicegate.runtime.resources import Key, Resources, record_undecodable
 
 SHOP = ("ns", "shop")
 
@@ -59,10 +61,59 @@ def test_an_object_without_a_version_gives_way_to_one_that_has_it(store: Resourc
     assert found.spec.model.uri == "models:/shop/2"
 
 
-def test_an_unreadable_object_leaves_what_was_known(store: Resources, woken: list[Key]) -> None:
+UNREADABLE = Undecodable("ModelDeployment", "it is too deep", SHOP, "u1", 5)
+
+
+def test_an_undecodable_resource_is_left_alone_until_it_is_readable(woken: list[Key]) -> None:
+    reported: list[Undecodable] = []
+    store = Resources(woken.append, reported.append)
+    store.offer(raw("4"))
+    for _ in range(3):
+        store.skip(UNREADABLE)
+    assert (len(store), len(store.skipped), woken, reported) == (0, 1, [SHOP] * 2, [UNREADABLE])
+    store.offer(raw("6"))
+    assert (len(store), len(store.skipped)) == (1, 0)
+    store.skip(UNREADABLE)  # late
+    assert (len(store), len(store.skipped)) == (1, 0)
+
+
+@pytest.mark.parametrize("spec", [{"model": 3}, [], "text", {"model": {"uri": "u"}, "podTemplate": [1]}])
+def test_a_spec_of_another_type_is_undecodable(store: Resources, spec: Any) -> None:
     store.offer(raw("1"))
-    store.offer({**raw("2"), "spec": {"model": 3}})
-    assert (len(store), woken) == (1, [SHOP])
+    store.offer({**raw("2"), "spec": spec})
+    assert (len(store), len(store.skipped)) == (0, 1)
+
+
+@pytest.mark.parametrize("status", [[], "text", {"conditions": {}}, {"revisions": [[]]}])
+def test_a_status_of_another_type_is_built_anew(store: Resources, status: Any) -> None:
+    store.offer(raw("1", status=status))
+    found = store.get(SHOP)
+    assert found is not None
+    assert found.status.conditions == type(found.status.conditions)()
+
+
+def test_a_list_decides_what_is_undecodable(store: Resources) -> None:
+    store.skip(UNREADABLE)
+    store.relisted([Undecodable("ModelDeployment", "it is too deep", ("ns", "other"))], 9)
+    assert len(store.skipped) == 1
+    store.relisted([], 10)
+    assert len(store.skipped) == 0
+
+
+def test_an_event_names_the_problem() -> None:
+    recorded: list[Any] = []
+
+    class Recorder:
+        def record(self, *args: Any) -> None:
+            recorded.append(args)
+
+    record_undecodable(cast(EventRecorder, Recorder()), UNREADABLE)
+    record_undecodable(cast(EventRecorder, Recorder()), Undecodable("ModelDeployment", "it is too deep", None))
+    assert len(recorded) == 1
+    about, severity, reason, message, _ = recorded[0]
+    assert (about["namespace"], about["name"], about["uid"]) == ("ns", "shop", "u1")
+    assert (severity, reason) == ("Warning", "Undecodable")
+    assert "it is too deep" in message
 
 
 @pytest.mark.parametrize("way", ["stream", "relist", "remove"])

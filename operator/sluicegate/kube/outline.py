@@ -1,0 +1,86 @@
+"""Find parts of a JSON text without decoding it, at any nesting depth.
+
+Decoders recurse, so they fail at a depth that a user can choose. The functions here do not recurse.
+They take valid JSON, as the API server sends it, and are only used where decoding is not safe.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import accumulate
+
+Span = tuple[int, int]
+"""Start and end of a part of a text."""
+
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_TOKENS = re.compile(_STRING + rb"|[{}\[\],]", re.DOTALL)
+_MEMBER = re.compile(rb"\s*(" + _STRING + rb")\s*:\s*", re.DOTALL)
+
+_OPEN, _CLOSE, _COMMA = b"{[", b"}]", ord(",")
+_STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEP)
+_NO_MARKS = bytes(byte for byte in _NO_BRACKETS if byte not in b'"\\')
+
+
+def deeper_than(text: bytes, limit: int) -> bool:
+    """Tell whether objects and lists are nested deeper than `limit`, at the cost of decoding the text."""
+    if text.count(b"{") + text.count(b"[") <= limit:
+        return False
+    # Of a string without brackets and escapes, two quotes are left. If that is true of all strings, no quote is left.
+    brackets = text.translate(None, _NO_MARKS).replace(b'""', b"")
+    if b'"' in brackets:
+        brackets = _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > limit
+
+
+def parts(text: bytes, start: int = 0) -> Iterator[Span]:
+    """Yield the span of each member of the object, or item of the list, that begins after `start`.
+
+    Raises:
+        ValueError: The text ends before the object or list does.
+    """
+    depth, begin = 0, start
+    for token in _TOKENS.finditer(text, start):
+        byte = text[token.start()]
+        if byte in _OPEN:
+            depth += 1
+            if depth == 1:
+                begin = token.end()
+        elif byte in _CLOSE:
+            depth -= 1
+            if depth <= 0:
+                if text[begin : token.start()].strip():
+                    yield begin, token.start()
+                return
+        elif byte == _COMMA and depth == 1:
+            yield begin, token.start()
+            begin = token.end()
+    raise ValueError("the JSON text ends inside an object or a list")
+
+
+def members(text: bytes, start: int = 0) -> Iterator[tuple[bytes, Span]]:
+    """Yield the name, in quotes, and the span of the value of each member of an object; errors as in `parts`."""
+    for begin, end in parts(text, start):
+        name = _MEMBER.match(text, begin, end)
+        if name is not None:
+            yield name.group(1), (name.end(), end)
+
+
+def member(text: bytes, wanted: str) -> Span | None:
+    """Return the span of the value of a member of an object, or None; errors as in `parts`."""
+    quoted = f'"{wanted}"'.encode()
+    return next((span for name, span in members(text) if name == quoted), None)
+
+
+def start_of(text: bytes, wanted: str) -> int | None:
+    """Return where the value of a member of an object starts, or None, without looking at that value."""
+    quoted, depth = f'"{wanted}"'.encode(), 0
+    for token in _TOKENS.finditer(text):
+        byte = text[token.start()]
+        if byte in _OPEN:
+            depth += 1
+        elif byte in _CLOSE:
+            depth -= 1
+        elif depth == 1 and token.group() == quoted and (name := _MEMBER.match(text, token.start())):
+            return name.end()
+    return None

@@ -1,0 +1,53 @@
+"""The objects that are passed over because they cannot be decoded."""
+
+import logging
+from collections.abc import Callable, Collection
+
+from sluicegate.kube.errors import Undecodable
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+
+
+class Skipped:
+    """Remembers the undecodable objects of one kind, so that each is reported once.
+
+    An object is forgotten when it is deleted or can be decoded, so there are never more entries than objects.
+    """
+
+    def __init__(self, report: Callable[[Undecodable], None] = lambda _: None) -> None:
+        """Start empty.
+
+        Args:
+            report: Called with each undecodable object once, and again when its problem changes.
+        """
+        self._report = report
+        self._found: dict[Key | None, Undecodable] = {}
+
+    def __len__(self) -> int:
+        """How many objects there are; those without a readable name count as one."""
+        return len(self._found)
+
+    def get(self, key: Key) -> Undecodable | None:
+        """Return what is known of an undecodable object; None if there is none of that name."""
+        return self._found.get(key)
+
+    def add(self, found: Undecodable) -> None:
+        """Note an undecodable object, and log it if that is news."""
+        known = self._found.get(found.key)
+        # A copy: an exception that was raised keeps the frames it went through, and so the object's bytes.
+        self._found[found.key] = Undecodable(found.kind, found.problem, found.key, found.uid, found.version)
+        if known is not None and (known.uid, known.problem) == (found.uid, found.problem):
+            return
+        logger.warning("%s. The operator skips it.", found)
+        self._report(found)
+
+    def discard(self, key: Key) -> None:
+        """Forget an object that was deleted, or that can be decoded now."""
+        self._found.pop(key, None)
+
+    def retain(self, keys: Collection[Key | None]) -> None:
+        """Forget all objects that a whole list does not have."""
+        for key in [key for key in self._found if key not in keys]:
+            del self._found[key]
