@@ -168,6 +168,8 @@ FINE = {"name": "a", "shape": [1, 1], "datatype": "FP64"}
         ({"inputs": [{**FINE, "data": [1]}], "parameters": {"content_type": "x"}}, b"", None, "'x' is not known"),
         ({"inputs": [{**FINE, "data": [1]}], "parameters": 5}, b"", None, "cannot be read"),
         ({"inputs": [{**FINE, "name": ["a"], "data": [1]}]}, b"", None, "cannot be read"),
+        ({"inputs": [{**FINE, "data": [1.5], "datatype": "INT64"}]}, b"", None, "INT64, which cannot hold 1.5"),
+        ({"inputs": [{**FINE, "data": [[3e9]], "datatype": "INT32"}]}, b"", None, "out of bounds for int32"),
         ({"inputs": []}, b"", None, "at least one tensor"),
         ({"inputs": [5]}, b"", None, "needs name"),
         ({}, b"rest", b"x", "must be the number of bytes"),

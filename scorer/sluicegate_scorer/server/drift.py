@@ -26,13 +26,13 @@ class Drift:
 
     Args:
         profile: what `make_profile` made.
-        names: the columns of the fast path's rows.
+        columns: the columns of the fast path's rows, and their element types.
     """
 
-    def __init__(self, profile: dict[str, Any], names: list[str]) -> None:
+    def __init__(self, profile: dict[str, Any], columns: dict[str, str]) -> None:
         self._features: dict[str, Any] = profile["features"]
         self._predictions: dict[str, Any] = profile["predictions"]
-        self._names = names
+        self._columns = columns
         self._counts = {
             (kind, name): np.zeros(len(labels(described)), dtype=np.int64)
             for kind, side in (("feature", self._features), ("prediction", self._predictions))
@@ -79,9 +79,11 @@ class Drift:
         if not rows:
             return
         self.rows += len(rows)
-        matrix = np.array(rows)
-        if matrix.ndim == 2 and matrix.shape[1] == len(self._names):
-            self._add("feature", self._features, zip(self._names, matrix.T, strict=True))
+        if self._columns and len(rows[0]) == len(self._columns):
+            values = zip(self._columns.items(), zip(*rows, strict=True), strict=True)
+            # A float32 column is counted as the model sees it, because the edges are those of such a column.
+            made = ((name, np.array(column, dtype=kind)) for (name, kind), column in values)
+            self._add("feature", self._features, made)
         predictions: list[Any] = []
         for answer in answers:
             each = json.loads(answer)["predictions"]
@@ -119,14 +121,14 @@ class Drift:
                 log.debug("served rows could not be counted", exc_info=True)
 
 
-def load(directory: Path, names: list[str], metrics: Metrics) -> Drift | None:
+def load(directory: Path, columns: dict[str, str], metrics: Metrics) -> Drift | None:
     """The counters for a model folder, where it has a profile."""
     path = directory / FILE
     if not path.is_file():
         return None
     try:
         profile = json.loads(path.read_text())
-        drift = Drift(profile, names)
+        drift = Drift(profile, columns)
         reference = [
             ({"kind": kind, "name": name, "bin": label}, float(value))
             for kind, side in (("feature", profile["features"]), ("prediction", profile["predictions"]))

@@ -56,7 +56,7 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
     batcher = _batcher(general, example, settings, (workers, metrics))
     if settings.fast.enabled and (batcher is None or not batcher.path.several):
         general.frames = frames(model)
-    drift = load_drift(directory, batcher.path.shape.names if batcher is not None else [], metrics)
+    drift = load_drift(directory, batcher.path.shape.columns if batcher is not None else {}, metrics)
     if drift is not None:
         drift.start()
         general.count_into(drift)

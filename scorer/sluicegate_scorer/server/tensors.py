@@ -95,7 +95,17 @@ def _from_json(tensor: dict[str, Any]) -> Any:
             values = np.array([base64.b64decode(value) for value in values.reshape(-1)], dtype=object)
     else:
         values = np.array(tensor["data"], dtype=_numpy(kind))
+        if values.dtype.kind in "iu":
+            _check_whole(tensor, values)
     return values.reshape(tensor["shape"])
+
+
+def _check_whole(tensor: dict[str, Any], values: Any) -> None:
+    """Refuses what numpy cuts off without a word, as MLflow refuses fractions for integer columns."""
+    sent = np.array(tensor["data"])
+    if sent.dtype.kind == "f" and not np.array_equal(sent, values):
+        wrong = sent.reshape(-1)[np.argmax(sent.reshape(-1) != values.reshape(-1))]
+        raise BadRequest(f"The tensor {tensor['name']} is {tensor['datatype']}, which cannot hold {wrong}.")
 
 
 def _from_bytes(tensor: dict[str, Any], raw: memoryview) -> Any:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sluicegate_scorer.server.fast import conversions
 from sluicegate_scorer.server.fast.shape import Matrix, NotFast, Shape
 
 Jsonable = Any
@@ -21,16 +22,19 @@ class Predictor(NamedTuple):
     """Two ways to ask a model.
 
     Attributes:
+        dtype: element type of the array that the model's library makes of a DataFrame.
         request: the predictions of one request, ready for JSON.
         singles: those of many requests of one row each, asked at once; None where rows could influence each
             other's last digit.
-        confidence: continuous values behind the answers for the start-up check, where the answers are labels.
+        confidence: continuous values behind the answers for the start-up check, where the answers are labels;
+            of an array, or of a DataFrame.
         why: why there is no batching, where there is none.
     """
 
+    dtype: np.dtype[Any]
     request: Callable[[Matrix], Jsonable]
     singles: Callable[[Matrix], list[Jsonable]] | None
-    confidence: Callable[[Matrix], Any] | None = None
+    confidence: Callable[[Any], Any] | None = None
     why: str = ""
 
 
@@ -60,6 +64,8 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
         raise NotFast("its columns have several types, which a pipeline may treat apart")
     # A DataFrame's values are column after column in memory, and BLAS adds up in another order for that.
     order: Any = "C" if shape.tensor else "F"
+    first = _first(estimator)
+    dtype = conversions.of_sklearn(shape, first, [] if type(first).__name__ in _ELEMENTWISE else _parts(estimator))
     call = getattr(estimator, name)
     # Each call on an array of a model fitted with names would warn.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
@@ -67,12 +73,19 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
     def request(matrix: Matrix) -> Jsonable:
         return _array(call(np.asarray(matrix, order=order)))
 
+    shares = getattr(estimator, "predict_proba", None)
+    confidence = None
+    if shares is not None:
+
+        def confidence(data: Any) -> Any:
+            return shares(np.asarray(data, order=order) if isinstance(data, np.ndarray) else data)
+
     linear = _linear(estimator, name)
     if linear is not None:  # its scores are those of single rows by construction
-        return Predictor(request, linear)
+        return Predictor(dtype, request, linear)
     singles = _by_rows(estimator, call)
     why = "" if singles else f"rows of {type(_final(estimator)).__name__} may influence each other's last digit"
-    return Predictor(request, singles, getattr(estimator, "predict_proba", None), why)
+    return Predictor(dtype, request, singles, confidence, why)
 
 
 def _by_rows(estimator: Any, call: Callable[[Matrix], Any]) -> Callable[[Matrix], list[Jsonable]] | None:
@@ -144,7 +157,7 @@ def _xgboost(model: Any, shape: Shape) -> Predictor:
         raise NotFast(f"{type(booster).__name__} has no fast path")
     if not shape.tensor and names is not None and list(names) != shape.names:
         raise NotFast("the model's features are not the signature's columns in their order")
-    return _trees(call, getattr(booster, "predict_proba", None))
+    return _trees(conversions.of_xgboost(shape), call, getattr(booster, "predict_proba", None))
 
 
 def _lightgbm(model: Any, shape: Shape) -> Predictor:
@@ -155,9 +168,7 @@ def _lightgbm(model: Any, shape: Shape) -> Predictor:
     if getattr(inner, "pandas_categorical", None):
         raise NotFast("the model has categorical columns")
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
-    if shape.mixed:
-        raise NotFast("its columns have several types")
-    return _trees(booster.predict, getattr(booster, "predict_proba", None))
+    return _trees(conversions.of_lightgbm(shape, inner), booster.predict, getattr(booster, "predict_proba", None))
 
 
 def _onnx(model: Any, shape: Shape) -> Predictor:
@@ -165,14 +176,13 @@ def _onnx(model: Any, shape: Shape) -> Predictor:
     session = wrapper.rt
     if len(wrapper.inputs) != 1:
         raise NotFast("the graph has several inputs")
-    name, kind = wrapper.inputs[0]
+    name, _ = wrapper.inputs[0]
     if shape.tensor and shape.names and shape.names != [name]:
         raise NotFast("the signature's tensor has not the name of the graph's input")
-    narrow = kind == "tensor(float)" and shape.dtype == np.float64
     outputs = list(wrapper.output_names)
 
     def run(matrix: Matrix) -> list[Any]:
-        found: list[Any] = session.run(outputs, {name: matrix.astype(np.float32) if narrow else matrix})
+        found: list[Any] = session.run(outputs, wrapper._cast_float64_to_float32({name: matrix}))
         return found
 
     def records(matrix: Matrix) -> list[Jsonable]:
@@ -201,14 +211,18 @@ def _onnx(model: Any, shape: Shape) -> Predictor:
             for row in range(len(matrix))
         ]
 
+    dtype = conversions.of_frame(shape)
     if shape.tensor:
-        return Predictor(tensors, singles_of_tensors)
-    return Predictor(records, singles_of_records)
+        return Predictor(dtype, tensors, singles_of_tensors)
+    return Predictor(dtype, records, singles_of_records)
 
 
-def _trees(call: Callable[[Matrix], Any], confidence: Callable[[Matrix], Any] | None) -> Predictor:
+def _trees(dtype: np.dtype[Any], call: Callable[[Matrix], Any], confidence: Callable[[Any], Any] | None) -> Predictor:
     return Predictor(
-        lambda matrix: _array(call(matrix)), lambda matrix: [[each] for each in _array(call(matrix))], confidence
+        dtype,
+        lambda matrix: _array(call(matrix)),
+        lambda matrix: [[each] for each in _array(call(matrix))],
+        confidence,
     )
 
 
@@ -222,6 +236,12 @@ def _array(raw: Any) -> list[Any]:
 
 def _final(estimator: Any) -> Any:
     return estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+
+
+def _first(estimator: Any) -> Any:
+    """The step of a pipeline that receives the DataFrame."""
+    steps = [step for _, step in getattr(estimator, "steps", []) if step is not None and step != "passthrough"]
+    return steps[0] if steps else estimator
 
 
 def _elementwise_before(estimator: Any) -> bool:
@@ -249,9 +269,9 @@ def _check_names(estimator: Any, shape: Shape) -> None:
 
 def _takes_one_type(estimator: Any) -> bool:
     """Whether sklearn converts the whole DataFrame to one type first, in every step that sees it."""
-    first = estimator.steps[0][1] if hasattr(estimator, "steps") else estimator
+    first = _first(estimator)
     return type(first).__name__ in _ELEMENTWISE or type(first).__module__.startswith(
-        (*_TREES[:3], "sklearn.linear_model.")
+        (*_TREES[:3], "sklearn.linear_model.", "lightgbm.")
     )
 
 

@@ -29,6 +29,10 @@ class NotFast(Exception):
     """Why a model cannot have the fast path; the text is logged."""
 
 
+LIMITS = {"float32": (-_EXACT, _EXACT), "int64": (-_EXACT, _EXACT), "int32": (-_INT32 - 1, _INT32)}
+"""The smallest and the largest value of an element type that is read."""
+
+
 class _Kind(NamedTuple):
     """How one element type is decoded and stored."""
 
@@ -36,11 +40,16 @@ class _Kind(NamedTuple):
     dtype: str
 
 
+def _limited(number: type, kind: str) -> Any:
+    least, most = LIMITS[kind]
+    return Annotated[number, Meta(ge=least, le=most)]
+
+
 _KINDS = {
     "float64": _Kind(float, "float64"),
-    "float32": _Kind(Annotated[float, Meta(ge=-_EXACT, le=_EXACT)], "float32"),
-    "int64": _Kind(Annotated[int, Meta(ge=-_EXACT, le=_EXACT)], "int64"),
-    "int32": _Kind(Annotated[int, Meta(ge=-_INT32 - 1, le=_INT32)], "int32"),
+    "float32": _Kind(_limited(float, "float32"), "float32"),
+    "int64": _Kind(_limited(int, "int64"), "int64"),
+    "int32": _Kind(_limited(int, "int32"), "int32"),
 }
 _COLUMN_TYPES = {"double": "float64", "float": "float32", "long": "int64", "integer": "int32"}
 
@@ -50,8 +59,9 @@ class Shape:
 
     Attributes:
         names: names of the columns; of a tensor, its name or nothing.
-        dtype: element type of the matrix that the model would see.
-        mixed: whether columns of several types are converted to that one.
+        dtype: common element type of the columns, by numpy's rule. A model may convert them to another
+            (`conversions`).
+        mixed: whether the columns have several types.
         tensor: whether the signature is a tensor's.
         kinds: element type of each column.
         inner: dimensions of one row.
@@ -201,9 +211,19 @@ class Shape:
             found = form.rows(value)
         return found or None
 
-    def matrix(self, rows: Rows) -> Matrix:
-        """The rows as the array that the model would have been given."""
-        return np.array(rows, dtype=self.dtype)
+    @property
+    def columns(self) -> dict[str, str]:
+        """Names and element types of the columns; empty for a tensor."""
+        return {} if self.tensor else dict(zip(self.names, self.kinds, strict=True))
+
+    def matrix(self, rows: Rows, dtype: Any = None) -> Matrix:
+        """Make an array of rows.
+
+        Args:
+            rows: what `parse` returned.
+            dtype: its element type, `self.dtype` if None.
+        """
+        return np.array(rows, dtype=self.dtype if dtype is None else dtype)
 
 
 class _Form(NamedTuple):

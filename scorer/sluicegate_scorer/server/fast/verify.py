@@ -1,4 +1,8 @@
-"""Compares the fast path with MLflow's own at start-up, byte for byte, and takes away what differs."""
+"""Compares the fast path with MLflow's own at start-up, byte for byte, and takes away what differs.
+
+Made-up rows compare how bodies are read and answers are written.
+Rows of `boundaries` compare how numbers are converted.
+"""
 
 import json
 import logging
@@ -9,18 +13,27 @@ from typing import Any
 import numpy as np
 
 from sluicegate_scorer.server.asgi import Answer
+from sluicegate_scorer.server.fast import boundaries, conversions
 from sluicegate_scorer.server.fast.path import FastPath
-from sluicegate_scorer.server.fast.shape import NotFast, Rows
+from sluicegate_scorer.server.fast.shape import LIMITS, NotFast, Rows
+from sluicegate_scorer.server.fast.split_points import evenly
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
 Ask = Callable[[bytes], Answer]
 
-_PROBES = 12
+_PROBES = 8
 _FEWEST = 8
 _BUDGET = 2.0
 """Seconds of processor time that the comparison may take; a slow model gets fewer probes, or no fast path."""
 _SEVERAL = (2, 3, 5, 8, 17, 64)
+_FIRST = 16
+"""Rows of the first question about boundaries, whose time says how many more are asked."""
+_NAMED = 5
+"""Values of a row that a log line shows."""
+_ANY = (-np.inf, np.inf)
+_BATCHED = 48
+"""Rows that are tried in the smallest batches: a sum in another order mostly has the same last digit."""
 
 
 def verify(path: FastPath, ask: Ask, example: bytes | None, batch: int) -> None:
@@ -42,11 +55,12 @@ def verify(path: FastPath, ask: Ask, example: bytes | None, batch: int) -> None:
     _check_forms(path, ask, probes)
     singles = [(first, _check(path, ask, first))]
     singles += [(rows, _check(path, ask, rows)) for rows in (probes.rows(1) for _ in range(count - 1))]
-    answered = [(rows[0], body) for rows, body in singles if body is not None]
+    answered = [rows[0] for rows, body in singles if body is not None]
     if len(answered) < _FEWEST / 2:
         raise NotFast("the model answers too few made-up rows to compare")
-    _measure(path, [answered[0][0]])
+    _measure(path, answered[:1])
     _check_several(path, ask, probes)
+    answered += _check_boundaries(path, ask, known)
     _check_batches(path, answered, batch)
 
 
@@ -61,16 +75,14 @@ class _Probes:
     def rows(self, count: int) -> Rows:
         made = self._make(count)
         if self._shape.tensor:
-            whole = self._shape.dtype.kind == "i"
-            limited = np.clip(np.round(made), -(2**31), 2**31 - 1).astype(np.int64) if whole else made
-            return [_as_tuple(row) for row in limited.tolist()]
-        return [
-            tuple(
-                round(value) if kind.startswith("int") else value
-                for kind, value in zip(self._shape.kinds, row, strict=True)
-            )
-            for row in made.tolist()
-        ]
+            kind = self._shape.kinds[0]
+            limited = np.clip(made, *LIMITS.get(kind, _ANY))
+            return [_as_tuple(row) for row in (_whole(limited) if kind.startswith("int") else limited).tolist()]
+        columns = []
+        for kind, values in zip(self._shape.kinds, made.T, strict=True):
+            limited = np.clip(values, *LIMITS.get(kind, _ANY))
+            columns.append((_whole(limited) if kind.startswith("int") else limited).tolist())
+        return list(zip(*columns, strict=True))
 
     def _make(self, count: int) -> Any:
         size = (count, *self._shape.inner)
@@ -80,6 +92,10 @@ class _Probes:
             return noise * scale
         base = self._known[self._random.integers(0, len(self._known), count)]
         return base * (1 + 0.5 * noise) + 0.1 * noise
+
+
+def _whole(values: Any) -> Any:
+    return np.round(values).astype(np.int64)
 
 
 def _as_tuple(value: Any) -> Any:
@@ -137,6 +153,10 @@ def _check_forms(path: FastPath, ask: Ask, probes: _Probes) -> None:
         raise NotFast("its answers differ from MLflow's own")
 
 
+def _body(path: FastPath, rows: Rows) -> bytes:
+    return next(body for form, body in _bodies(path, rows) if form in path.forms)
+
+
 def _check(path: FastPath, ask: Ask, rows: Rows) -> bytes | None:
     form, body = next((form, body) for form, body in _bodies(path, rows) if form in path.forms)
     expected = ask(body)
@@ -172,21 +192,126 @@ def _check_several(path: FastPath, ask: Ask, probes: _Probes) -> None:
         log.info("requests of several rows take MLflow's own path: %s", reason)
 
 
-def _check_batches(path: FastPath, answered: list[tuple[Any, bytes]], batch: int) -> None:
+def _check_boundaries(path: FastPath, ask: Ask, known: Rows | None) -> Rows:
+    """Compares rows of values at which two conversions of a number can differ.
+
+    Many rows go in one question, which costs little more than one row does. Where requests of several rows are not
+    taken, a few are asked one by one.
+
+    Returns:
+        The rows that were compared.
+
+    Raises:
+        NotFast: names the columns and values for which the answers differ.
+    """
+    examples = [list(boundaries.flat(row)) for row in known or []]
+    rows = [row for row in boundaries.rows(path.shape, examples, path.split_points) if _reads(path, row)]
+    rows = _answered(path, rows)
+    first = evenly(rows, _FIRST)
+    if path.several:
+        began = time.thread_time()
+        _compare(path, ask, first)
+        took = max(time.thread_time() - began, 1e-6)
+        rows = evenly(rows, max(int(len(first) * _BUDGET / 4 / took), len(first)))
+        _compare(path, ask, rows)
+    else:
+        rows = first
+        for row in rows:
+            _compare(path, ask, [row])
+    _compare_confidence(path, rows)
+    return rows
+
+
+def _reads(path: FastPath, row: Any) -> bool:
+    return path.parse(_body(path, [row])) is not None
+
+
+def _answered(path: FastPath, rows: Rows) -> Rows:
+    """The rows that the fast path answers; to a request with another, MLflow's own code answers."""
+    if not rows or _fast(path, rows) is not None:
+        return rows
+    middle = len(rows) // 2
+    return _answered(path, rows[:middle]) + _answered(path, rows[middle:]) if middle else []
+
+
+def _compare(path: FastPath, ask: Ask, rows: Rows) -> None:
+    if rows and _differs(path, ask, rows):
+        found = _narrowed(rows, lambda some: _differs(path, ask, some))
+        raise NotFast(f"its answer to {_named(path, found)} differs from MLflow's own")
+
+
+def _differs(path: FastPath, ask: Ask, rows: Rows) -> bool:
+    """Whether the fast path answers some rows, and not with MLflow's bytes."""
+    body = _body(path, rows)
+    parsed = path.parse(body)
+    ours = _fast(path, parsed) if parsed is not None else None
+    if ours is None:
+        return False
+    expected = ask(body)
+    return expected.status != 200 or expected.body != ours
+
+
+def _compare_confidence(path: FastPath, rows: Rows) -> None:
+    """Equal labels may hide scores that differ."""
+    ask = path.predictor.confidence
+    if ask is None or path.shape.tensor or not rows:
+        return
+
+    def differs(some: Rows) -> bool:
+        ours, theirs = ask(path.matrix(some)), ask(conversions.data_frame(path.shape, some))
+        return not np.array_equal(np.asarray(ours), np.asarray(theirs), equal_nan=True)
+
+    if differs(rows):
+        raise NotFast(f"its scores for {_named(path, _narrowed(rows, differs))} differ from those for a DataFrame")
+
+
+def _narrowed(rows: Rows, differs: Callable[[Rows], bool]) -> Rows:
+    """One row for which the answers differ, or as few as still do."""
+    while len(rows) > 1:
+        middle = len(rows) // 2
+        half = next((half for half in (rows[:middle], rows[middle:]) if differs(half)), None)
+        if half is None:
+            return rows
+        rows = half
+    return rows
+
+
+def _named(path: FastPath, rows: Rows) -> str:
+    """Rows in a log line: the first values of a single one."""
+    if len(rows) != 1:
+        return f"{len(rows)} rows together"
+    values = list(boundaries.flat(rows[0]))
+    names = path.shape.names if not path.shape.tensor else [f"value {number}" for number in range(len(values))]
+    said = [f"{name}={value!r}" for name, value in zip(names, values, strict=True)]
+    return "a row with " + ", ".join(said[:_NAMED]) + (f" and {len(said) - _NAMED} more" if len(said) > _NAMED else "")
+
+
+def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
+    """Find the largest batch in which the answers are those of each row alone.
+
+    Args:
+        path: sets its `batch`.
+        rows: rows whose answers are MLflow's.
+        batch: the largest batch to try.
+    """
     if batch < 2 or path.predictor.singles is None:
         log.info("no batching: %s", path.predictor.why or "it is turned off")
         return
     random = np.random.default_rng(7)
+    rows = evenly(rows, _BATCHED)
+    alone = [_fast(path, [row]) for row in rows]
     # Libraries change their way of adding up at sizes of their own, so each size is tried while that is quick.
     began = time.thread_time()
     for size in range(2, batch + 1):
-        if size > 8 and size not in (16, 31, batch) and time.thread_time() - began > _BUDGET / 16:
+        if size > 8 and size not in (16, 31, batch) and time.thread_time() - began > _BUDGET / 32:
             continue
-        chosen = [answered[number] for number in random.integers(0, len(answered), size)]
         try:
-            if path.singles([row for row, _ in chosen]) != [body for _, body in chosen]:
-                raise NotFast(f"the answer to a row depends on the {size} rows it is predicted with")
-            _check_confidence(path, [row for row, _ in chosen])
+            for _ in range(_BATCHED // size if size <= 4 else 1):
+                chosen = random.integers(0, len(rows), size)
+                together = [rows[number] for number in chosen]
+                if path.singles(together) != [alone[number] for number in chosen]:
+                    raise NotFast(f"the answer to a row depends on the {size} rows it is predicted with")
+            _check_confidence(path, together)
         except Exception as reason:
             log.info("%s: %s", f"at most {path.batch} rows a batch" if path.batch > 1 else "no batching", reason)
             return
@@ -198,7 +323,7 @@ def _check_confidence(path: FastPath, rows: Rows) -> None:
     ask = path.predictor.confidence
     if ask is None:
         return
-    matrix = path.shape.matrix(rows)
+    matrix = path.matrix(rows)
     together = np.asarray(ask(matrix))
     alone = np.concatenate([np.asarray(ask(matrix[number : number + 1])) for number in range(len(matrix))])
     if not np.array_equal(together, alone, equal_nan=True):
