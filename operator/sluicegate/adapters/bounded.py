@@ -103,6 +103,8 @@ class Response(NamedTuple):
     status: int
     headers: httpx.Headers
     body: bytes
+    host: str
+    """The request's Host header."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -216,7 +218,7 @@ async def fetch(
     except (httpx.HTTPError, OSError) as error:
         name = type(error).__name__
         raise RequestFailed(str(error) or name, name, certificate=_is_of_certificate(error)) from None
-    return Response(response.status_code, response.headers, body)
+    return Response(response.status_code, response.headers, body, response.request.headers.get("host", ""))
 
 
 async def _read(response: httpx.Response, limit: int) -> bytes:

@@ -137,7 +137,7 @@ async def call(
     except bounded.ResponseRefused as error:
         raise invalid_answer(endpoint, str(error)) from None
     if response.status != 200:
-        _explain(endpoint, client.base_url, response)
+        _explain(endpoint, response)
     return _decode(endpoint, response.body, answer)
 
 
@@ -199,7 +199,7 @@ def _decode(endpoint: RegistryEndpoint, body: bytes, answer: type[T]) -> T:
         raise invalid_answer(endpoint, "an HTML page" if _is_html(body) else "something that is not JSON") from None
 
 
-def _explain(endpoint: RegistryEndpoint, url: httpx.URL, response: bounded.Response) -> NoReturn:
+def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn:
     """Raise what an answer other than 200 means."""
     status, body, where = response.status, response.body, _capital(endpoint)
     if status == 401:
@@ -215,7 +215,7 @@ def _explain(endpoint: RegistryEndpoint, url: httpx.URL, response: bounded.Respo
             "registry's Secret, and name that Secret in its settings or in spec.model.inlineRegistry.secretRef.",
         )
     if status == 403 and b"Invalid Host header" in body:
-        host = _cut(url.netloc.decode("ascii"))
+        host = _cut(response.host)
         raise _error(
             ResolutionReason.REGISTRY_HOST_REFUSED,
             f"{where} refuses requests to this host name (403 Invalid Host header). Start the MLflow "
