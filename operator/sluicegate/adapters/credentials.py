@@ -82,7 +82,7 @@ class Credentials:
             raise ResolutionError(secret_invalid(secret, f"it has none of the keys {_KEYS}"))
         try:
             found.ssl_context()
-        except ssl.SSLError:
+        except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; TypeError is for PEM that is not ASCII
             raise ResolutionError(secret_invalid(secret, "its certificate, key or ca.crt is not valid PEM")) from None
         return found
 

@@ -22,6 +22,11 @@ PROFILE_BIN: Final = f"{PREFIX}profile_bin_total"
 _STARTED: Final = "process_start_time_seconds"
 _NAMES: Final = {REQUESTS: REQUESTS_TOTAL, LATENCY: SECONDS_BUCKET, FEATURE: PROFILE_BIN, PREDICTION: PROFILE_BIN}
 
+MAX_LABELS: Final = 512
+"""Characters of a series, which is remembered. The scoring server's are shorter than 200."""
+MAX_SERIES: Final = 32_768
+"""Series of one pod that are counted."""
+
 
 class NotOurs(ValueError):
     """The text has none of the scoring server's counters; the sentence says what it is instead."""
@@ -40,9 +45,11 @@ def parse(text: str, kinds: Iterable[str]) -> PodCounts:
     for line in text.splitlines():
         if line.startswith(names):
             labelled, _, value = line.rpartition(" ")
-            series = _series(labelled)
+            series = _series(labelled) if len(labelled) <= MAX_LABELS else None
             if series is not None and series[0] in wanted:
                 counts[series] = counts.get(series, 0.0) + _number(value)
+                if len(counts) > MAX_SERIES:
+                    raise NotOurs(f"its /metrics has more than {MAX_SERIES:,} series")
         elif line.startswith(_STARTED):
             started = _number(line.rpartition(" ")[2])
     if not any(series[0] == REQUESTS for series in counts):
@@ -58,7 +65,7 @@ def _number(text: str) -> float:
     return value if math.isfinite(value) and value >= 0 else 0.0
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=32768)
 def _series(labelled: str) -> Series | None:
     """What a line's name and labels count; None where they are malformed, or nothing that is looked at."""
     try:

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 from sluicegate.adapters import answers
-from sluicegate.adapters.mlflow import MlflowRegistry
+from sluicegate.adapters.http import endless
+from sluicegate.adapters.mlflow import MAX_LISTED, MAX_PAGES, MlflowRegistry
 from sluicegate.core.registration import EVENTS, Hook
 
 _PAGE = "1000"
@@ -20,12 +21,15 @@ async def listed(registry: MlflowRegistry) -> list[Hook]:
     """
     found: list[Hook] = []
     params = {"max_results": _PAGE}
-    while True:
+    for _ in range(MAX_PAGES):
         page = await registry.ask("GET", "webhooks", answers.Webhooks, params=params)
         found += [_hook(each) for each in page.webhooks]
         if not page.next_page_token:
             return found
+        if len(found) > MAX_LISTED:
+            break
         params = {**params, "page_token": page.next_page_token}
+    raise endless(registry.endpoint)
 
 
 async def write(registry: MlflowRegistry, hook: Hook | None, name: str, url: str, secret: str) -> Hook:

@@ -7,6 +7,7 @@ it, or the credentials.
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,14 +17,21 @@ from urllib.parse import unquote
 import httpx
 import msgspec
 
+from sluicegate.adapters import bounded
 from sluicegate.adapters.credentials import Credentials
+from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.model_uri import without_userinfo
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason, secret_invalid
+from sluicegate.core.resolution import (
+    ResolutionError,
+    ResolutionFailure,
+    ResolutionReason,
+    internal_error,
+    secret_invalid,
+)
 
+logger = logging.getLogger(__name__)
 API: Final = "api/2.0/mlflow/"
-CONNECT_SECONDS: Final = 3.0
 TOTAL_SECONDS: Final = 10.0
-MAX_ANSWER_BYTES: Final = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -47,7 +55,7 @@ class RegistryEndpoint:
     verify: bool = True
 
     def __str__(self) -> str:
-        where = without_userinfo(self.tracking_uri)
+        where = bounded.shown(self.tracking_uri)
         return f"registry {where}" if self.name == self.tracking_uri else f'registry "{self.name}" ({where})'
 
     def __repr__(self) -> str:
@@ -58,36 +66,41 @@ ClientFactory: TypeAlias = Callable[[RegistryEndpoint], httpx.AsyncClient]
 
 
 def make_client(endpoint: RegistryEndpoint, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """A pooling client for one endpoint; redirects are not followed, so that no credential travels to
-    another host.
+    """Make a pooling client for one endpoint.
 
     Raises:
-        ResolutionError: the URL cannot be one, or the certificates are not valid.
+        ResolutionError: The tracking URI or the certificates cannot be used.
     """
-    try:
-        url = httpx.URL(endpoint.tracking_uri.rstrip("/") + "/" + API)
-    except (httpx.InvalidURL, ValueError):
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
-        raise _error(
-            ResolutionReason.REGISTRY_UNREACHABLE,
-            f"The tracking URI of {endpoint} must be an http:// or https:// URL without a query, such as "
-            "http://mlflow.mlflow.svc:5000. Change it in the settings or in spec.model.inlineRegistry.",
-        )
+    url = _address(endpoint)
     try:
         verify = _tls(endpoint) if url.scheme == "https" else False
-    except OSError:  # ssl.SSLError is one
+    except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; TypeError is for PEM that is not ASCII
         raise ResolutionError(secret_invalid(f"The CA bundle of {endpoint}", "it is not valid PEM")) from None
-    return httpx.AsyncClient(
-        base_url=url.copy_with(username=None, password=None),
-        auth=_basic(endpoint.credentials, url),
-        headers={"Accept": "application/json", "User-Agent": "sluicegate"} | endpoint.credentials.headers(),
-        verify=verify,
-        timeout=httpx.Timeout(TOTAL_SECONDS, connect=CONNECT_SECONDS),
-        limits=httpx.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=30.0),
-        follow_redirects=False,
-        transport=transport,
-    )
+    login = bounded.Login(_basic(endpoint.credentials, url), endpoint.credentials.headers(), verify)
+    return bounded.make_http_client(url, login, TOTAL_SECONDS, transport)
+
+
+def _address(endpoint: RegistryEndpoint) -> httpx.URL:
+    """Return the URL of the registry's API.
+
+    Raises:
+        ResolutionError: The tracking URI cannot be one.
+    """
+    try:
+        url = bounded.parse_address(endpoint.tracking_uri)
+        if url.query or url.fragment:
+            raise bounded.InvalidAddress("it has a query or a fragment")
+        return bounded.parse_address(endpoint.tracking_uri.rstrip("/") + "/" + API)
+    except bounded.InvalidAddress as error:
+        inline = endpoint.name == endpoint.tracking_uri
+        field = (
+            "spec.model.inlineRegistry.trackingUri" if inline else f"settings.registries.{endpoint.name}.trackingUri"
+        )
+        raise _error(
+            ResolutionReason.REGISTRY_UNREACHABLE,
+            f"{field}: {bounded.shown(endpoint.tracking_uri)!r} cannot be used, because {error}. Set it to an http:// or "
+            "https:// URL without a query, such as http://mlflow.mlflow.svc:5000.",
+        ) from None
 
 
 class Refusal(Exception):
@@ -108,38 +121,41 @@ class _ErrorBody(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-async def call(client: httpx.AsyncClient, endpoint: RegistryEndpoint, request: httpx.Request, answer: type[T]) -> T:
-    """Send `request` and decode what comes back.
+async def call(
+    client: httpx.AsyncClient, endpoint: RegistryEndpoint, build: Callable[[], httpx.Request], answer: type[T]
+) -> T:
+    """Send the request that `build` makes, and decode the response.
 
     Raises:
         Refusal: MLflow's JSON error with a 4xx other than 401 and 429.
-        ResolutionError: anything else.
+        ResolutionError: Anything else.
     """
     try:
-        response = await client.send(request, stream=True)
-        try:
-            body = await _read(response, endpoint)
-        finally:
-            await response.aclose()
-    except httpx.HTTPError as error:
-        raise unreachable(endpoint, error) from None
-    if response.status_code != 200:
-        _explain(endpoint, response, body)
-    return _decode(endpoint, body, answer)
+        response = await bounded.fetch(client, build)
+    except bounded.RequestFailed as error:
+        raise unreachable(endpoint, str(error), certificate=error.certificate) from None
+    except bounded.ResponseRefused as error:
+        raise invalid_answer(endpoint, str(error)) from None
+    if response.status != 200:
+        _explain(endpoint, response)
+    return _decode(endpoint, response.body, answer)
 
 
-def unreachable(endpoint: RegistryEndpoint, error: Exception) -> ResolutionError:
-    """The failure for a server that cannot be talked to at all."""
-    if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-        why = f"no connection within {CONNECT_SECONDS:g} s"
-    elif isinstance(error, httpx.TimeoutException | TimeoutError):
-        why = f"no answer within {TOTAL_SECONDS:g} s"
-    else:
-        why = endpoint.credentials.hidden(_cut(str(error))) or type(error).__name__
+def unreachable(
+    endpoint: RegistryEndpoint, why: str = f"no answer within {TOTAL_SECONDS:g} s", *, certificate: bool = False
+) -> ResolutionError:
+    """Return the failure for a server that cannot be talked to at all."""
     hint = "Check that the server runs, and that the operator may reach it (URL, DNS, NetworkPolicy)"
-    if "CERTIFICATE_VERIFY_FAILED" in why:
+    if certificate:
         hint = "Give the certificate of its authority as ca.crt in the registry's Secret, or in the settings"
-    return _error(ResolutionReason.REGISTRY_UNREACHABLE, f"Cannot reach {endpoint}: {why}. {hint}.", transient=True)
+    said = endpoint.credentials.hidden(_cut(why))
+    return _error(ResolutionReason.REGISTRY_UNREACHABLE, f"Cannot reach {endpoint}: {said}. {hint}.", transient=True)
+
+
+def unexpected_failure(endpoint: RegistryEndpoint, error: BaseException) -> ResolutionError:
+    """Return the failure for an exception that nobody expected, and log it."""
+    log_unexpected(logger, str(endpoint), error)
+    return ResolutionError(internal_error(f"Asking {endpoint}", error))
 
 
 def _tls(endpoint: RegistryEndpoint) -> ssl.SSLContext:
@@ -150,21 +166,12 @@ def _tls(endpoint: RegistryEndpoint) -> ssl.SSLContext:
     return context
 
 
-def _basic(credentials: Credentials, url: httpx.URL) -> httpx.BasicAuth | None:
+def _basic(credentials: Credentials, url: httpx.URL) -> tuple[str, str] | None:
     if credentials.username is not None and credentials.password is not None:
-        return httpx.BasicAuth(credentials.username, credentials.password)
+        return credentials.username, credentials.password
     if url.userinfo and credentials.token is None:
-        return httpx.BasicAuth(unquote(url.username), unquote(url.password))
+        return unquote(url.username), unquote(url.password)
     return None
-
-
-async def _read(response: httpx.Response, endpoint: RegistryEndpoint) -> bytes:
-    body = bytearray()
-    async for chunk in response.aiter_bytes(65536):
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            raise invalid_answer(endpoint, f"more than {MAX_ANSWER_BYTES >> 20} MiB")
-    return bytes(body)
 
 
 def invalid_answer(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
@@ -178,6 +185,11 @@ def invalid_answer(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
     )
 
 
+def endless(endpoint: RegistryEndpoint) -> ResolutionError:
+    """Return the failure for a listing that does not end."""
+    return invalid_answer(endpoint, "a listing without an end")
+
+
 def _decode(endpoint: RegistryEndpoint, body: bytes, answer: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=answer)
@@ -187,9 +199,9 @@ def _decode(endpoint: RegistryEndpoint, body: bytes, answer: type[T]) -> T:
         raise invalid_answer(endpoint, "an HTML page" if _is_html(body) else "something that is not JSON") from None
 
 
-def _explain(endpoint: RegistryEndpoint, response: httpx.Response, body: bytes) -> NoReturn:
+def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn:
     """Raise what an answer other than 200 means."""
-    status, where = response.status_code, _capital(endpoint)
+    status, body, where = response.status, response.body, _capital(endpoint)
     if status == 401:
         said = (
             "refused the credentials"
@@ -203,7 +215,7 @@ def _explain(endpoint: RegistryEndpoint, response: httpx.Response, body: bytes) 
             "registry's Secret, and name that Secret in its settings or in spec.model.inlineRegistry.secretRef.",
         )
     if status == 403 and b"Invalid Host header" in body:
-        host = _cut(response.request.headers["host"])
+        host = _cut(response.host)
         raise _error(
             ResolutionReason.REGISTRY_HOST_REFUSED,
             f"{where} refuses requests to this host name (403 Invalid Host header). Start the MLflow "

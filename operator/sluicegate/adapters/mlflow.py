@@ -7,23 +7,28 @@ retried here: the work queue retries, and knows how long to wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import functools
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from sluicegate.adapters import answers, complaints, sources
+from sluicegate.adapters import answers, bounded, complaints, sources
 from sluicegate.adapters.http import (
     TOTAL_SECONDS,
     ClientFactory,
     Refusal,
     RegistryEndpoint,
     call,
+    endless,
     make_client,
+    unexpected_failure,
     unreachable,
 )
+from sluicegate.adapters.unexpected import cancelled_from_outside
 from sluicegate.core.follow import ModelView
 from sluicegate.core.model_uri import (
     LoggedModel,
@@ -38,6 +43,13 @@ from sluicegate.core.resolution import ResolutionError, ResolvedModel, resolve_l
 
 MAX_HOPS: Final = 4
 """A version's source may be another models:/ URI; a chain longer than this is a mistake (or a circle)."""
+
+MAX_VERSION_BYTES: Final = 1024
+"""Bytes of the server's version, which is one short line."""
+
+MAX_PAGES: Final = 100
+MAX_LISTED: Final = 50_000
+"""Pages and entries of one listing: a server that never ends one would fill the memory."""
 
 _UNQUOTABLE: Final = frozenset("/:.%\"'")
 """What the name of a logged model cannot hold (mlflow utils/validation.py); so a filter on it needs no
@@ -57,7 +69,12 @@ class MlflowRegistry:
             ResolutionError: the tracking URI or the certificates are unusable.
         """
         self.endpoint = endpoint
-        self._client = client_factory(endpoint)
+        try:
+            self._client = client_factory(endpoint)
+        except ResolutionError:
+            raise
+        except Exception as error:
+            raise unexpected_failure(endpoint, error) from None
 
     async def aclose(self) -> None:
         """Close the pooled connections."""
@@ -71,13 +88,8 @@ class MlflowRegistry:
         Raises:
             ResolutionError: with the reason and what to do about it.
         """
-        try:
-            async with asyncio.timeout(TOTAL_SECONDS):
-                return await self._resolve(ref, MAX_HOPS)
-        except TimeoutError as error:
-            raise unreachable(self.endpoint, error) from None
-        except Refusal as refusal:
-            raise complaints.unexpected(self.endpoint, refusal) from None
+        async with self._failures():
+            return await self._resolve(ref, MAX_HOPS)
 
     async def view(self, name: str) -> ModelView:
         """What the names of the registered model `name` point to now: one request.
@@ -85,19 +97,14 @@ class MlflowRegistry:
         Raises:
             ResolutionError: with the reason and what to do about it.
         """
-        try:
-            async with asyncio.timeout(TOTAL_SECONDS):
-                model = await self._registered(name)
-        except TimeoutError as error:
-            raise unreachable(self.endpoint, error) from None
-        except Refusal as refusal:
-            raise complaints.unexpected(self.endpoint, refusal) from None
-        newest = max(model.latest_versions, key=lambda each: int(each.version), default=None)
-        return ModelView(
-            aliases={each.alias: each.version for each in model.aliases},
-            stages={each.current_stage: each.version for each in model.latest_versions},
-            newest_at=newest.registered_at if newest is not None else None,
-        )
+        async with self._failures():
+            model = await self._registered(name)
+            newest = max(model.latest_versions, key=lambda each: int(each.version), default=None)
+            return ModelView(
+                aliases={each.alias: each.version for each in model.aliases},
+                stages={each.current_stage: each.version for each in model.latest_versions},
+                newest_at=newest.registered_at if newest is not None else None,
+            )
 
     async def has(self, ref: RegistryVersion) -> bool:
         """Whether a version is there (still): one request.
@@ -116,14 +123,17 @@ class MlflowRegistry:
         """
         found: dict[tuple[str, str], str] = {}
         params = {"filter": f"tags.`{key}` LIKE '%'", "max_results": "1000"}
-        while True:
+        for _ in range(MAX_PAGES):
             asking = self._get("model-versions/search", answers.TaggedVersions, params)
             page = await self._asked(asking, otherwise=answers.TaggedVersions())
             for each in page.model_versions:
                 found |= {(each.name, each.version): tag.value for tag in each.tags if tag.key == key}  # noqa: B035  one at most
             if not page.next_page_token:
                 return found
+            if len(found) > MAX_LISTED:
+                break
             params = {**params, "page_token": page.next_page_token}
+        raise endless(self.endpoint)
 
     async def tag(self, name: str, version: str, key: str, value: str | None) -> None:
         """Sets a tag of a version, or with None removes it; of a version that is gone it is no error.
@@ -144,13 +154,8 @@ class MlflowRegistry:
         Raises:
             ResolutionError: with the reason and what to do about it.
         """
-        try:
-            async with asyncio.timeout(TOTAL_SECONDS):
-                return await self._send(method, path, answer, **content)
-        except TimeoutError as error:
-            raise unreachable(self.endpoint, error) from None
-        except Refusal as refusal:
-            raise complaints.unexpected(self.endpoint, refusal) from None
+        async with self._failures():
+            return await self._send(method, path, answer, **content)
 
     async def _asked(self, asking: Awaitable[T], otherwise: U) -> T | U:
         """One request within its time, its failure in words; `otherwise` where what it is about is not there.
@@ -158,15 +163,35 @@ class MlflowRegistry:
         Raises:
             ResolutionError: it failed.
         """
+        async with self._failures():
+            try:
+                return await asking
+            except Refusal as refusal:
+                if refusal.missing:
+                    return otherwise
+                raise
+
+    @asynccontextmanager
+    async def _failures(self) -> AsyncIterator[None]:
+        """Bound the time of a call, and turn all that it raises into a ResolutionError.
+
+        Callers serve other registries as well, so nothing else may leave a registry.
+        """
         try:
             async with asyncio.timeout(TOTAL_SECONDS):
-                return await asking
-        except TimeoutError as error:
-            raise unreachable(self.endpoint, error) from None
+                yield
+        except ResolutionError:
+            raise
+        except TimeoutError:
+            raise unreachable(self.endpoint) from None
         except Refusal as refusal:
-            if refusal.missing:
-                return otherwise
             raise complaints.unexpected(self.endpoint, refusal) from None
+        except asyncio.CancelledError as error:
+            if cancelled_from_outside():
+                raise
+            raise unexpected_failure(self.endpoint, error) from None
+        except Exception as error:
+            raise unexpected_failure(self.endpoint, error) from None
 
     async def _resolve(self, ref: ModelRef, hops: int) -> ResolvedModel:
         match ref:
@@ -356,11 +381,12 @@ class MlflowRegistry:
         /version.
         """
         version = httpx.URL(self.endpoint.tracking_uri.rstrip("/") + "/version").copy_with(username=None, password=None)
+        build = functools.partial(self._client.build_request, "GET", version)
         try:
-            answer = await self._client.get(version)
-        except httpx.HTTPError:
+            answer = await bounded.fetch(self._client, build, MAX_VERSION_BYTES)
+        except (bounded.RequestFailed, bounded.ResponseRefused):
             return False
-        return answer.status_code == 200 and answer.content[:8].startswith((b"1.", b"2."))
+        return answer.status == 200 and answer.body.startswith((b"1.", b"2."))
 
     async def _top_level(self, run_id: str) -> list[str]:
         """What the run has, for the message; empty where the registry does not say."""
@@ -374,5 +400,5 @@ class MlflowRegistry:
         return await self._send("GET", path, answer, params=params)
 
     async def _send(self, method: str, path: str, answer: type[T], **content: Any) -> T:
-        request = self._client.build_request(method, path, **content)
-        return await call(self._client, self.endpoint, request, answer)
+        build = functools.partial(self._client.build_request, method, path, **content)
+        return await call(self._client, self.endpoint, build, answer)

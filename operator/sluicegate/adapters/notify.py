@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +12,10 @@ from typing import Final, NamedTuple
 
 import httpx
 
+from sluicegate.adapters import bounded
+from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
+
+logger = logging.getLogger(__name__)
 SECONDS: Final = 10.0
 LONGEST_WAIT: Final = 600.0
 _AGAIN: Final = frozenset({408, 425, 429})
@@ -75,41 +81,54 @@ async def post(receiver: Receiver, content: bytes, delivery: str) -> Reply:
     Raises:
         InvalidReceiver: the URL is none, or ca.crt is no certificate.
     """
-    headers = {"Content-Type": "application/json", "User-Agent": "sluicegate", "X-Sluicegate-Delivery": delivery}
-    if receiver.authorization is not None:
-        headers["Authorization"] = receiver.authorization
+    client = _client(receiver)
+    build = functools.partial(
+        client.build_request,
+        "POST",
+        receiver.url,
+        content=content,
+        headers={"Content-Type": "application/json", "X-Sluicegate-Delivery": delivery},
+    )
     try:
-        async with (
-            asyncio.timeout(SECONDS),
-            _client(receiver) as client,
-            client.stream("POST", receiver.url, content=content, headers=headers) as response,
-        ):
-            return _reply(response)
+        async with asyncio.timeout(SECONDS), client:
+            return _reply(await bounded.fetch(client, build, None))
     except TimeoutError:
         return Reply(False, True, f"it did not answer within {SECONDS:.0f} s")
-    except httpx.HTTPError as error:
-        return Reply(False, True, f"it cannot be reached ({type(error).__name__})")
+    except bounded.RequestFailed as error:
+        return Reply(False, True, f"it cannot be reached ({error.kind})")
+    except asyncio.CancelledError as error:
+        if cancelled_from_outside():
+            raise
+        return _unexpected(error)
+    except Exception as error:  # other notifications wait behind this one
+        return _unexpected(error)
 
 
 def _client(receiver: Receiver) -> httpx.AsyncClient:
     try:
-        url = httpx.URL(receiver.url)
-    except (httpx.InvalidURL, ValueError):
-        url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise InvalidReceiver("its url is not an http:// or https:// URL")
+        url = bounded.parse_address(receiver.url)
+    except bounded.InvalidAddress as error:
+        raise InvalidReceiver(f"its url is not an http:// or https:// URL: {error}") from None
     verify: ssl.SSLContext | bool = url.scheme == "https"
     if verify and receiver.ca_pem is not None:
         try:
             verify = ssl.create_default_context(cadata=receiver.ca_pem)
-        except (ssl.SSLError, ValueError):
+        except (ssl.SSLError, ValueError, TypeError):
             raise InvalidReceiver("its ca.crt is not valid PEM") from None
-    return httpx.AsyncClient(verify=verify, timeout=SECONDS, follow_redirects=False)
+    headers = {"Accept": "*/*"}
+    if receiver.authorization is not None:
+        headers["Authorization"] = receiver.authorization
+    return bounded.make_http_client(url, bounded.Login(None, headers, verify), SECONDS)
 
 
-def _reply(response: httpx.Response) -> Reply:
-    status = response.status_code
-    if response.is_success:
+def _unexpected(error: BaseException) -> Reply:
+    log_unexpected(logger, "posting a notification", error)
+    return Reply(False, True, f"posting failed with an unexpected {type(error).__name__}")
+
+
+def _reply(response: bounded.Response) -> Reply:
+    status = response.status
+    if 200 <= status < 300:
         return Reply(True, False, "")
     asked = response.headers.get("retry-after", "")
     after = min(float(asked), LONGEST_WAIT) if asked.isdecimal() else None

@@ -7,12 +7,17 @@ own, where httpx's pool costs eight times the CPU.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 import aiohttp
 
+from sluicegate.adapters import bounded
+from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
+
+logger = logging.getLogger(__name__)
 MOST_BYTES: Final = 4 * 1024 * 1024
 AT_ONCE: Final = 64
 """Pods that are read at the same time."""
@@ -54,7 +59,7 @@ class PodHttp:
             headers: What to send besides the usual.
 
         Raises:
-            PodTrouble: there is no answer in time, or one of more than `MOST_BYTES`.
+            PodTrouble: There is no answer in time, or one that is compressed or larger than `MOST_BYTES`.
         """
         async with self._turns:
             try:
@@ -63,10 +68,20 @@ class PodHttp:
             except TimeoutError:
                 raise PodTrouble(f"no answer within {seconds:.3g} s") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise PodTrouble(str(error) or type(error).__name__) from None
-        if len(body) > MOST_BYTES:
-            raise PodTrouble(f"its {path.partition('?')[0]} is over {MOST_BYTES >> 20} MiB")
-        return status, body
+                raise PodTrouble(_line(str(error)) or type(error).__name__) from None
+            except bounded.ResponseRefused as error:
+                raise PodTrouble(f"its {path.partition('?')[0]} is {error}") from None
+            except PodTrouble:
+                raise
+            except asyncio.CancelledError as error:
+                if cancelled_from_outside():
+                    raise
+                raise _unexpected(address, error) from None
+            except Exception as error:  # other pods are read beside this one
+                raise _unexpected(address, error) from None
+            if len(body) > MOST_BYTES:
+                raise PodTrouble(f"its {path.partition('?')[0]} is {bounded.too_large(MOST_BYTES)}")
+            return status, body
 
     async def _get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._session is None:
@@ -79,9 +94,22 @@ class PodHttp:
                 timeout=aiohttp.ClientTimeout(),
             )
         async with self._session.get(url, headers=headers, allow_redirects=False) as response:
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > MOST_BYTES:
-                    break
-            return response.status, bytes(body)
+            encoding = response.headers.get("Content-Encoding", "").strip().lower()
+            if encoding not in ("", "identity"):
+                what = f"the Content-Encoding {encoding[:40]!r}"
+                raise PodTrouble(f"it answers with {what}, where the operator asks for identity and decodes nothing")
+            with bounded.Body(MOST_BYTES) as body:
+                async for chunk in response.content.iter_any():
+                    body.add(chunk)
+                return response.status, bytes(body)
+
+
+def _unexpected(address: str, error: BaseException) -> PodTrouble:
+    log_unexpected(logger, f"reading the pod at {address}", error)
+    return PodTrouble(f"an unexpected {type(error).__name__}, whose traceback is in the operator's log")
+
+
+def _line(text: str) -> str:
+    """Return one printable line of at most 200 characters of what a pod made aiohttp say."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= 200 else line[:199] + "…"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import math
-import ssl
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,12 +14,14 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
+from sluicegate.adapters import bounded
+from sluicegate.adapters.clients import ClientPool
 from sluicegate.adapters.credentials import Credentials
+from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
 
-MOST_BYTES: Final = 4 * 1024 * 1024
-MOST_CLIENTS: Final = 32
+logger = logging.getLogger(__name__)
 AT_ONCE: Final = 16
-_CONNECT_SECONDS: Final = 3.0
+"""Queries of one server at the same time. A slow server delays no query of another."""
 _LONG: Final = 2000
 """Characters of a query from which it goes in the body: proxies bound the length of a URL."""
 
@@ -36,6 +38,16 @@ class PrometheusEndpoint:
     credentials: Credentials = field(default_factory=Credentials)
     where: str = "spec.rollout.analysis.source"
     """Where its Secret is named, for messages."""
+
+    @property
+    def field(self) -> str:
+        """Where its address is named, for messages."""
+        return self.where.replace("secretRef", "address").replace("prometheus.secret", "prometheus.address")
+
+    @property
+    def shown(self) -> str:
+        """Its address, for messages."""
+        return bounded.shown(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +109,24 @@ class _Body(msgspec.Struct, rename="camel"):
     error: str = ""
 
 
+@dataclass(slots=True)
+class _Server:
+    client: httpx.AsyncClient
+    turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+
 class Prometheus:
     """Clients of the servers that are asked, made when they are first needed."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
         """`transport` replaces the network."""
-        self._transport = transport
-        self._clients: OrderedDict[PrometheusEndpoint, httpx.AsyncClient] = OrderedDict()
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._servers: ClientPool[PrometheusEndpoint, _Server] = ClientPool(
+            lambda endpoint: _Server(_made(endpoint, transport)), lambda server: server.client.aclose()
+        )
 
     async def aclose(self) -> None:
         """Closes all connections."""
-        while self._clients:
-            await self._clients.popitem()[1].aclose()
+        await self._servers.aclose()
 
     async def query(self, endpoint: PrometheusEndpoint, promql: str, seconds: float) -> list[Sample]:
         """The instant vector (or scalar) that `promql` is now.
@@ -117,16 +134,24 @@ class Prometheus:
         Raises:
             PrometheusError: there is none.
         """
-        client = await self._client(endpoint)
-        async with self._turns:
-            try:
-                async with asyncio.timeout(seconds):
-                    status, body = await _send(client, promql)
-            except (TimeoutError, httpx.TimeoutException):
-                raise PrometheusError(_unreachable(endpoint, f"no answer within {seconds:g} s")) from None
-            except httpx.HTTPError as error:
-                raise PrometheusError(_unreachable(endpoint, str(error) or type(error).__name__)) from None
-        return _read(endpoint, status, body)
+        try:
+            async with self._servers.lease(endpoint) as server, server.turns, asyncio.timeout(seconds):
+                response = await bounded.fetch(server.client, functools.partial(_request, server.client, promql))
+            return _read(endpoint, response.status, response.body)
+        except PrometheusError:
+            raise
+        except TimeoutError:
+            raise PrometheusError(_unreachable(endpoint, f"no answer within {seconds:g} s")) from None
+        except bounded.RequestFailed as error:
+            raise PrometheusError(_unreachable(endpoint, str(error), certificate=error.certificate)) from None
+        except bounded.ResponseRefused as error:
+            raise PrometheusError(_strange(endpoint, str(error))) from None
+        except asyncio.CancelledError as error:
+            if cancelled_from_outside():
+                raise
+            raise _unexpected(endpoint, error) from None
+        except Exception as error:  # other rollouts are judged beside this one
+            raise _unexpected(endpoint, error) from None
 
     async def number(self, endpoint: PrometheusEndpoint, promql: str, seconds: float) -> float:
         """The one number that `promql` is now.
@@ -145,58 +170,44 @@ class Prometheus:
             )
         return found[0].value
 
-    async def _client(self, endpoint: PrometheusEndpoint) -> httpx.AsyncClient:
-        found = self._clients.get(endpoint)
-        if found is None:
-            found = self._clients[endpoint] = _made(endpoint, self._transport)
-        self._clients.move_to_end(endpoint)
-        if len(self._clients) > MOST_CLIENTS:
-            await self._clients.popitem(last=False)[1].aclose()
-        return found
-
 
 def _made(endpoint: PrometheusEndpoint, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    """Make the client of a server.
+
+    Raises:
+        PrometheusError: The address or a certificate cannot be used.
+    """
     credentials = endpoint.credentials
-    verify: ssl.SSLContext | bool = False
     try:
-        url = httpx.URL(f"{endpoint.address.rstrip('/')}/api/v1/")
-        if url.scheme == "https":
-            verify = credentials.ssl_context()
-    except (httpx.InvalidURL, ValueError):
-        raise PrometheusError(f"{endpoint.where}: {endpoint.address} is not a URL.") from None
-    except ssl.SSLError:
+        bounded.parse_address(endpoint.address)
+        url = bounded.parse_address(f"{endpoint.address.rstrip('/')}/api/v1/")
+    except bounded.InvalidAddress as error:
+        raise PrometheusError(
+            f"{endpoint.field}: {endpoint.shown!r} cannot be used, because {error}. Set it to an "
+            "http:// or https:// URL, such as http://prometheus.monitoring:9090."
+        ) from None
+    try:
+        verify = credentials.ssl_context() if url.scheme == "https" else False
+    except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; TypeError is for PEM that is not ASCII
         raise PrometheusError(f"{endpoint.where}: a certificate or key in its Secret is not valid PEM.") from None
     basic = None
     if credentials.username is not None and credentials.password is not None:
-        basic = httpx.BasicAuth(credentials.username, credentials.password)
-    return httpx.AsyncClient(
-        base_url=url,
-        auth=basic,
-        headers={"Accept": "application/json", "User-Agent": "sluicegate"} | credentials.headers(),
-        verify=verify,
-        timeout=httpx.Timeout(None, connect=_CONNECT_SECONDS),
-        limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=4, keepalive_expiry=30.0),
-        # A redirect could carry the credentials elsewhere.
-        follow_redirects=False,
-        transport=transport,
-    )
+        basic = (credentials.username, credentials.password)
+    return bounded.make_http_client(url, bounded.Login(basic, credentials.headers(), verify), None, transport)
 
 
-async def _send(client: httpx.AsyncClient, promql: str) -> tuple[int, bytes]:
+def _request(client: httpx.AsyncClient, promql: str) -> httpx.Request:
     if len(quote(promql)) > _LONG:
-        request = client.build_request("POST", "query", data={"query": promql})
-    else:
-        request = client.build_request("GET", "query", params={"query": promql})
-    response = await client.send(request, stream=True)
-    try:
-        body = bytearray()
-        async for chunk in response.aiter_bytes(65536):
-            body += chunk
-            if len(body) > MOST_BYTES:
-                raise httpx.HTTPError(f"an answer over {MOST_BYTES >> 20} MiB")
-    finally:
-        await response.aclose()
-    return response.status_code, bytes(body)
+        return client.build_request("POST", "query", data={"query": promql})
+    return client.build_request("GET", "query", params={"query": promql})
+
+
+def _unexpected(endpoint: PrometheusEndpoint, error: BaseException) -> PrometheusError:
+    log_unexpected(logger, f"Prometheus at {endpoint.shown}", error)
+    return PrometheusError(
+        f"Asking Prometheus at {endpoint.shown} failed with an unexpected {type(error).__name__}. The traceback is in the "
+        "operator's log: report it as a bug."
+    )
 
 
 def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample]:
@@ -208,7 +219,7 @@ def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample
     if status in (401, 403):
         said = "refuses the credentials" if endpoint.credentials.present else "asks for credentials, and none are set"
         raise PrometheusError(
-            f"Prometheus at {endpoint.address} {said} ({status}): put username and password, or token, in the Secret that {endpoint.where} names."
+            f"Prometheus at {endpoint.shown} {said} ({status}): put username and password, or token, in the Secret that {endpoint.where} names."
         )
     try:
         answer = msgspec.json.decode(body, type=_Body)
@@ -217,7 +228,7 @@ def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample
     if answer.status != "success" or answer.data is None:
         if answer.error_type == "bad_data":
             raise PrometheusError(f"Prometheus refuses the query: {_line(answer.error)}.")
-        raise PrometheusError(f"Prometheus at {endpoint.address} failed ({status}): {_line(answer.error)}.")
+        raise PrometheusError(f"Prometheus at {endpoint.shown} failed ({status}): {_line(answer.error)}.")
     try:
         if answer.data.result_type == "scalar":
             _, value = msgspec.convert(answer.data.result, tuple[float, str])
@@ -232,15 +243,15 @@ def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample
     )
 
 
-def _unreachable(endpoint: PrometheusEndpoint, why: str) -> str:
+def _unreachable(endpoint: PrometheusEndpoint, why: str, *, certificate: bool = False) -> str:
     hint = "Check its address, and that the operator may reach it"
-    if "CERTIFICATE_VERIFY_FAILED" in why:
+    if certificate:
         hint = f"Put the certificate of its authority as ca.crt in the Secret that {endpoint.where} names"
-    return f"Prometheus at {endpoint.address} cannot be asked: {_line(why)}. {hint}."
+    return f"Prometheus at {endpoint.shown} cannot be asked: {_line(why)}. {hint}."
 
 
 def _strange(endpoint: PrometheusEndpoint, what: str) -> str:
-    return f"{endpoint.address} answers with {what}: check that it is a Prometheus server's URL, with its path where it has one."
+    return f"{endpoint.shown} answers with {what}: check that it is a Prometheus server's URL, with its path where it has one."
 
 
 def _line(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -11,11 +12,20 @@ from urllib.parse import urlencode
 import msgspec
 
 from sluicegate.adapters.pod_http import PodHttp, PodTrouble
+from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.analysis.pairs import Told
 
+logger = logging.getLogger(__name__)
 PATH: Final = "/sluicegate/answers"
 MOST_PARTS: Final = 8
 """Parts that one reading asks a pod for; what is more comes with the next reading."""
+
+MAX_READING: Final = 8 * 1024 * 1024
+"""Bytes of all parts of a reading. The scoring server keeps 4 MiB of answers."""
+MAX_LINE: Final = 32 * 1024
+"""Bytes of one answer, which takes about 20 times as much memory decoded. The scoring server keeps answers of up to 16 KiB."""
+MAX_NAME: Final = 128
+"""Characters of a cursor and of a key, which are kept and sent back."""
 
 
 class Untold(Exception):
@@ -80,8 +90,13 @@ class AnswerReader:
         answers: list[tuple[float, Told]] = []
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
+        left = MAX_READING
         for _ in range(MOST_PARTS):
-            head, part = _parsed(pod, await self._part(pod, cursor, keep, max(0.0, until - clock())))
+            body = await self._part(pod, cursor, keep, max(0.0, until - clock()))
+            left -= len(body)
+            if left < 0:
+                raise Untold(_unreachable(pod, f"its {PATH} is over {MAX_READING >> 20} MiB"))
+            head, part = _parsed(pod, body)
             cursor = head.next
             answers += part
             if not head.more:
@@ -102,19 +117,29 @@ class AnswerReader:
 
 
 def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
-    head, *rest = body.split(b"\n")
+    first, *rest = body.split(b"\n")
+    if any(len(each) > MAX_LINE for each in (first, *rest)):
+        raise Untold(_unreachable(pod, f"its {PATH} has an answer of over {MAX_LINE >> 10} KiB"))
     try:
+        head = _HEAD.decode(first)
         found = [_line(each) for each in rest if each]
-        return _HEAD.decode(head), [(each.age, Told(each.key, each.status, each.answer)) for each in found]
-    except msgspec.DecodeError:
+        if len(head.next) > MAX_NAME or any(len(each.key) > MAX_NAME for each in found):
+            raise Untold(_none(pod))
+        return head, [(each.age, Told(each.key, each.status, each.answer)) for each in found]
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise Untold(_none(pod)) from None
+    except Untold:
+        raise
+    except Exception as error:  # other pods are read beside this one
+        log_unexpected(logger, f"the {PATH} of pod {pod.name}", error)
+        raise Untold(_unreachable(pod, f"its {PATH} makes an unexpected {type(error).__name__}")) from None
 
 
 def _line(text: bytes) -> _Line:
     """A model may answer NaN, which is no JSON, though Python's encoder writes it."""
     try:
         return _LINE.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         try:
             return msgspec.convert(json.loads(text), _Line)
         except (ValueError, RecursionError, msgspec.ValidationError):

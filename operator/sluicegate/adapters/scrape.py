@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Final
 
 from sluicegate.adapters.exposition import NotOurs, parse
 from sluicegate.adapters.pod_http import PodHttp, PodTrouble
+from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.analysis.counts import PodCounts
 
+logger = logging.getLogger(__name__)
 PATH: Final = "/metrics"
 _HEADERS: Final = {"Accept": "text/plain"}
 
@@ -48,6 +51,11 @@ class PodScraper:
             raise Unreadable(
                 f"Pod {pod} does not count requests as the scoring server does ({error}): only the runtime mlflow does. "
                 "Use metrics of type Query for other runtimes."
+            ) from None
+        except Exception as error:  # other pods are read beside this one
+            log_unexpected(logger, f"the /metrics of pod {pod}", error)
+            raise Unreadable(
+                _unreachable(pod, address, f"its /metrics makes an unexpected {type(error).__name__}")
             ) from None
 
 

@@ -7,9 +7,11 @@ status did not change, so that a resource at rest has the same status for ever.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from sluicegate.api import names
+from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Condition, ConditionType, RolloutStatus
 from sluicegate.core import canary, stale
 from sluicegate.core.annotations import pinned
@@ -261,10 +263,10 @@ def shortened(message: str) -> str:
     return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
 
 
-def stamp(snapshot: Snapshot, found: dict[ConditionType, Verdict]) -> tuple[Condition, ...]:
+def stamp(resource: ModelDeployment, now: datetime, found: dict[ConditionType, Verdict]) -> tuple[Condition, ...]:
     """Verdicts with times: lastTransitionTime moves only when a status changes."""
-    before = {condition.type: condition for condition in snapshot.resource.status.conditions}
-    now = text_of(snapshot.now)
+    before = {condition.type: condition for condition in resource.status.conditions}
+    now_text = text_of(now)
     stamped = []
     for kind, verdict in found.items():
         old = before.get(kind.value)
@@ -275,8 +277,8 @@ def stamp(snapshot: Snapshot, found: dict[ConditionType, Verdict]) -> tuple[Cond
                 status=verdict.status,
                 reason=verdict.reason,
                 message=shortened(verdict.message),
-                last_transition_time=old.last_transition_time if same and old is not None else now,
-                observed_generation=snapshot.resource.metadata.generation,
+                last_transition_time=old.last_transition_time if same and old is not None else now_text,
+                observed_generation=resource.metadata.generation,
             )
         )
     return tuple(stamped)

@@ -32,6 +32,7 @@ _OF_EITHER = frozenset(
         ResolutionReason.REGISTRY_FORBIDDEN,
         ResolutionReason.REGISTRY_INVALID_ANSWER,
         ResolutionReason.REGISTRY_ERROR,
+        ResolutionReason.INTERNAL_ERROR,
     }
 )
 

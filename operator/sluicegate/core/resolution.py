@@ -37,6 +37,8 @@ class ResolutionReason(StrEnum):
     REGISTRY_ERROR = "RegistryError"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_INVALID = "SecretInvalid"
+    INTERNAL_ERROR = "InternalError"
+    """The operator itself failed: a bug, whose traceback is in its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,3 +154,20 @@ def secret_unread(namespace: str, name: str, registry: str, error: Exception) ->
 def secret_invalid(secret: str, problem: str) -> ResolutionFailure:
     """The failure for a Secret that holds no usable credentials; `problem` must not quote a value."""
     return ResolutionFailure(ResolutionReason.SECRET_INVALID, f"{secret} cannot be used: {problem}.")
+
+
+def internal_error(what: str, error: BaseException) -> ResolutionFailure:
+    """Return the failure for an exception that nobody expected.
+
+    The message has the type of the exception only: its text may quote a credential.
+
+    Args:
+        what: What failed, as the subject of a sentence, such as `Asking registry "default"`.
+        error: The exception.
+    """
+    return ResolutionFailure(
+        ResolutionReason.INTERNAL_ERROR,
+        f"{what} failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it as a bug. "
+        "The operator tries again.",
+        transient=True,
+    )

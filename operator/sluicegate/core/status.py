@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from msgspec.structs import replace
 
 from sluicegate.api import names
-from sluicegate.api.status import ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.status import ConditionType, ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
 from sluicegate.core import conditions, failed, lineup, problems, rollout, stale, steps
 from sluicegate.core.canary import canary_view
 from sluicegate.core.deadline import started_at
@@ -13,6 +16,7 @@ from sluicegate.core.decide import released_at
 from sluicegate.core.facts import GatewayFacts, Problem, Revision, Snapshot, Target
 from sluicegate.core.observe import text_of
 from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
+from sluicegate.core.resolution import ResolutionReason
 from sluicegate.core.traffic import path_prefix
 
 
@@ -30,7 +34,9 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
     serving = plan.stable or plan.target
     return ModelDeploymentStatus(
         observed_generation=snapshot.resource.metadata.generation,
-        conditions=conditions.stamp(snapshot, conditions.verdicts(snapshot, plan, judgement, state)),
+        conditions=conditions.stamp(
+            snapshot.resource, snapshot.now, conditions.verdicts(snapshot, plan, judgement, state)
+        ),
         url=url(snapshot),
         address=f"http://{name}.{snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
         replicas=sum(1 for _ in snapshot.live_pods(plan.stable)),
@@ -42,6 +48,29 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
         revisions=tuple(_revision(snapshot, plan, entry) for entry in plan.revisions),
         rollout=state,
     )
+
+
+def internal_error(resource: ModelDeployment, error: BaseException, now: datetime) -> ModelDeploymentStatus:
+    """Return the status of a resource whose reconcile raised an exception that nobody expected.
+
+    Ready, Reconciling and Stalled say it; everything else stays as it was. The message has the type of the exception only.
+    """
+    message = (
+        f"Reconciling failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it as a bug. "
+        "What serves goes on serving, and the operator tries again."
+    )
+    reason = ResolutionReason.INTERNAL_ERROR.value
+    failed = conditions.stamp(
+        resource,
+        now,
+        {
+            ConditionType.READY: conditions.Verdict("False", reason, message),
+            ConditionType.RECONCILING: conditions.Verdict("True", reason, message),
+            ConditionType.STALLED: conditions.Verdict("False", "NotStalled", ""),
+        },
+    )
+    merged = {each.type: each for each in (*resource.status.conditions, *failed)}
+    return replace(resource.status, conditions=tuple(merged.values()))
 
 
 def url(snapshot: Snapshot) -> str | None:

@@ -147,7 +147,7 @@ class EventRecorder:
             "type": severity,
             "reason": reason[:128],
             "action": action[:128],
-            "note": message.encode()[:NOTE_BYTES].decode("utf-8", "ignore"),
+            "note": message.encode("utf-8", "replace")[:NOTE_BYTES].decode("utf-8", "ignore"),
             "regarding": dict(about),
             **self._source,
         }
@@ -209,6 +209,9 @@ class EventRecorder:
                 self._give_up(series, count, error)
         except KubeError as error:
             self._give_up(series, count, error)
+        except Exception as error:  # events about other objects wait behind this one
+            logger.exception("event %s: unexpected error", series.body["reason"])
+            self._give_up(series, count, error)
         else:
             first = not series.written
             series.written, series.attempts = count, 0
@@ -231,7 +234,7 @@ class EventRecorder:
             # An earlier attempt got through although its answer did not: nobody else makes this name.
             logger.debug("event %s exists already", metadata["name"])
 
-    def _give_up(self, series: _Series, count: int, error: KubeError) -> None:
+    def _give_up(self, series: _Series, count: int, error: Exception) -> None:
         self.dropped += 1
         series.written, series.attempts = count, 0
         logger.log(

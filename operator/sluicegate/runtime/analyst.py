@@ -7,16 +7,17 @@ restart a step's evidence begins anew, and the rollout holds until there is enou
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
+from typing import TypeVar
 
 from sluicegate.adapters.scrape import PodScraper
 from sluicegate.core.analysis import counts
-from sluicegate.core.analysis.evidence import Evidence, Pairs
+from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
 from sluicegate.core.analysis.fold import Streaks, concluded, streaks
 from sluicegate.core.analysis.judge import judge
 from sluicegate.core.analysis.reading import Reading
@@ -25,9 +26,11 @@ from sluicegate.core.observe import time_of
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.servers import Servers
 from sluicegate.runtime.sources import PairReader, PodReader, Pods, PrometheusReader, QueryReader, Reader
+from sluicegate.runtime.supervise import contained, keep
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, str]
+T = TypeVar("T")
 
 LOOK = 1.0
 """Seconds between two looks for steps that have begun."""
@@ -103,14 +106,19 @@ class Analyst:
 
     async def run(self) -> None:
         """Judges until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
             while True:
-                self._look(group)
+                with contained("looking for steps to judge"):
+                    self._look(group)
                 await asyncio.sleep(LOOK)
 
     def _look(self, group: asyncio.TaskGroup) -> None:
         """Begins with what is new, and ends what is over."""
-        wanted = {each.key: each for each in map(subject_of, self._resources.items()) if each is not None}
+        wanted: dict[Key, Subject] = {}
+        for resource in self._resources.items():
+            with contained("the analysis of {}/{}".format(*resource.key)):
+                if (subject := subject_of(resource)) is not None:
+                    wanted[resource.key] = subject
         for key, case in list(self._cases.items()):
             if wanted.get(key) != case.subject:
                 del self._cases[key]
@@ -119,7 +127,8 @@ class Analyst:
         for key, subject in wanted.items():
             if key not in self._cases:
                 case = self._cases[key] = _Case(subject)
-                case.task = group.create_task(self._follow(case), name=f"judge {key[0]}/{key[1]}")
+                judging = keep(f"the analysis of {key[0]}/{key[1]}", partial(self._follow, case))
+                case.task = group.create_task(judging, name=f"judge {key[0]}/{key[1]}")
 
     async def _follow(self, case: _Case) -> None:
         """Judges one step until it is over."""
@@ -128,26 +137,35 @@ class Analyst:
         await asyncio.sleep(self._left_of_warm_up(subject))
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        with self._told(case):
+        with contained(self._what(case)):
             await readers.counters.begin()
             if readers.pairs is not None:
                 await readers.pairs.begin()
         while True:
             await asyncio.sleep(subject.interval * random.uniform(0.9, 1.1))
-            with self._told(case):
-                evidence = await self._evidence(readers, loop.time() - begun)
-                self._conclude(case, evidence)
+            with contained(self._what(case), partial(self._forget, case)):
+                self._conclude(case, await self._evidence(case, readers, loop.time() - begun))
 
-    @contextlib.contextmanager
-    def _told(self, case: _Case) -> Iterator[None]:
-        """Keeps an unexpected error of one judgement from ending all others. Nothing is known then, so the rollout holds."""
-        try:
-            yield
-        except Exception:
-            logger.exception("%s/%s: unexpected error of the analysis", *case.subject.key)
-            if case.judged is not None:
-                case.judged = None
-                self._wake(case.subject.key)
+    @staticmethod
+    def _what(case: _Case) -> str:
+        return "the analysis of {}/{}".format(*case.subject.key)
+
+    def _forget(self, case: _Case, error: BaseException) -> None:
+        """Nothing is known after an unexpected error of a judgement, so the rollout holds."""
+        del error
+        if case.judged is not None:
+            case.judged = None
+            self._wake(case.subject.key)
+
+    async def _read(self, case: _Case, reading: Awaitable[T], otherwise: Callable[[str], T]) -> T:
+        """Await a reader; `otherwise` makes its result from a sentence where it raises what nobody expected."""
+        failures: list[BaseException] = []
+        with contained(self._what(case), failures.append):
+            return await reading
+        return otherwise(
+            f"Measuring failed with an unexpected {type(failures[0]).__name__}. The traceback is in the operator's log: "
+            "report it as a bug."
+        )
 
     def _left_of_warm_up(self, subject: Subject) -> float:
         """Seconds; never more than the warm-up is long, whatever the clocks say."""
@@ -165,9 +183,16 @@ class Analyst:
         pairs = sources.pairs(subject) if subject.paired and sources.pairs is not None else None
         return _Readers(counters, QueryReader(subject, sources.servers), pairs)
 
-    async def _evidence(self, readers: _Readers, elapsed: float) -> Evidence:
+    async def _evidence(self, case: _Case, readers: _Readers, elapsed: float) -> Evidence:
+        queries = case.subject.queries
         evidence, answers, pairs = await asyncio.gather(
-            readers.counters.read(elapsed), readers.queries.read(elapsed), _paired(readers.pairs)
+            self._read(case, readers.counters.read(elapsed), lambda trouble: Evidence(trouble=trouble)),
+            self._read(
+                case,
+                readers.queries.read(elapsed),
+                lambda trouble: {metric.name: Answer(None, None, trouble) for metric in queries},
+            ),
+            self._read(case, _paired(readers.pairs), str),
         )
         if isinstance(pairs, Pairs):
             return replace(evidence, answers=answers, pairs=pairs)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.spec import ModelSpec
-from sluicegate.core.follow import fixed
+from sluicegate.core.follow import concerns_registry, fixed
 from sluicegate.core.model_ref import RegistryVersion
 from sluicegate.core.resolution import ResolutionError
 from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.supervise import contained, keep, resolved
 
 Key = tuple[str, str]
 SLOWER: Final = 10
@@ -36,30 +38,54 @@ class FixedVersions:
         self._pool = pool
         self._wake = wake
         self._missing: dict[tuple[RegistryRef, RegistryVersion], bool] = {}
+        self._watched: set[RegistryRef] = set()
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
         """Whether a version was gone when it was last looked for; None before that."""
         return self._missing.get((registry, ref))
 
     async def run(self, interval: float) -> None:
-        """Looks until cancelled, for each version once in `SLOWER` intervals."""
-        while True:
-            named = self._named()
-            for gone in self._missing.keys() - {(registry, ref) for registry, refs in named.items() for ref in refs}:
-                del self._missing[gone]
-            async with asyncio.TaskGroup() as group:
-                group.create_task(asyncio.sleep(SLOWER * interval * random.uniform(0.9, 1.1)))
-                for registry, refs in named.items():
-                    group.create_task(self._round(registry, refs, SLOWER * interval / len(refs)))
+        """Look until cancelled, for each version once in `SLOWER` intervals.
+
+        Every registry has a task of its own, so a slow one delays no other.
+        """
+        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
+            while True:
+                with contained("looking for fixed versions"):
+                    named = self._named()
+                    current = {(registry, ref) for registry, refs in named.items() for ref in refs}
+                    for gone in self._missing.keys() - current:
+                        del self._missing[gone]
+                    for registry in named.keys() - self._watched:
+                        self._watched.add(registry)
+                        group.create_task(self._keep(registry, SLOWER * interval), name=f"versions {registry.name}")
+                await asyncio.sleep(interval)
+
+    async def _keep(self, registry: RegistryRef, period: float) -> None:
+        """Look for the versions of one registry for as long as a resource names one, whatever it does."""
+        try:
+            await keep(f"looking for versions of registry {registry.name}", partial(self._rounds, registry, period))
+        finally:
+            self._watched.discard(registry)
+
+    async def _rounds(self, registry: RegistryRef, period: float) -> None:
+        loop = asyncio.get_running_loop()
+        while refs := self._named().get(registry):
+            due = loop.time() + period * random.uniform(0.9, 1.1)
+            await self._round(registry, refs, period / len(refs))
+            await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def _round(self, registry: RegistryRef, refs: dict[RegistryVersion, list[Key]], pause: float) -> None:
-        """Looks for each version of one registry; the registry's own trouble ends the round."""
+        """Look for each version of one registry; the registry's own trouble ends the round."""
         for ref, keys in sorted(refs.items(), key=lambda each: str(each[0])):
             await asyncio.sleep(pause * random.uniform(0.5, 0.9))
             try:
-                missing = not await self._pool.has(await self._registries.endpoint(registry), ref)
-            except ResolutionError:
-                return
+                endpoint = await self._registries.endpoint(registry)
+                missing = not await resolved(f"Asking {endpoint}", self._pool.has(endpoint, ref))
+            except ResolutionError as error:
+                if concerns_registry(error.failure):
+                    return
+                continue  # one model's failure says nothing about the others
             if missing is not self._missing.get((registry, ref), False):
                 for key in keys:
                     self._wake(key)

@@ -13,16 +13,19 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.follow import Followed, ModelView, concerns_registry, followed, may_concern_registry, watched
 from sluicegate.core.model_ref import RegistryVersion
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure
+from sluicegate.core.resolution import ResolutionError, ResolutionFailure, internal_error
 from sluicegate.runtime.fixed import FixedVersions
 from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.supervise import contained, first_failure, keep, resolved
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -116,49 +119,62 @@ class Follower:
 
     async def run(self, interval: float) -> None:
         """Polls until cancelled, each model once every `interval` seconds."""
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
             group.create_task(self._fixed.run(interval), name="fixed versions")
             while True:
-                for registry in self._index():
-                    if registry not in self._states:
-                        self._states[registry] = _State()
-                        group.create_task(self._follow(registry, interval), name=f"follow {registry.name}")
+                with contained("looking for registries to follow"):
+                    for registry in self._index():
+                        if registry not in self._states:
+                            self._states[registry] = _State()
+                            group.create_task(self._keep(registry, interval), name=f"follow {registry.name}")
                 await asyncio.sleep(LOOK)
+
+    async def _keep(self, registry: RegistryRef, interval: float) -> None:
+        """Follow one registry for as long as a resource names it, whatever it does."""
+        try:
+            await keep(f"following registry {registry.name}", partial(self._follow, registry, interval))
+        finally:
+            del self._states[registry]
 
     async def _follow(self, registry: RegistryRef, interval: float) -> None:
         state = self._states[registry]
-        hurrying = asyncio.create_task(self._hurry(registry), name=f"hurry {registry.name}")
+        hurry = keep(f"asking registry {registry.name} at once", partial(self._hurry, registry))
+        hurrying = asyncio.create_task(hurry, name=f"hurry {registry.name}")
         try:
             while models := self._index().get(registry):
                 for known in (state.views, state.doubts, state.known_by):
                     for gone in known.keys() - models.keys():
                         del known[gone]
-                failures: list[ResolutionFailure] = []
-                try:
-                    await self._sweep(registry, models, interval)
-                except* ResolutionError as errors:
-                    failures = [each.failure for each in errors.exceptions if isinstance(each, ResolutionError)]
-                if failures:
-                    self._note_failure(registry, failures[0])
-                    await asyncio.sleep(_jittered(min(interval, 2.0**state.failures)))
+                error = await self._sweep(registry, models, interval)
+                if error is None:
+                    continue
+                if isinstance(error, ResolutionError):
+                    failure = error.failure
+                else:
+                    log_unexpected(logger, f"following registry {registry.name}", error)
+                    failure = internal_error(f"Following registry {registry.name}", error)
+                self._note_failure(registry, failure)
+                await asyncio.sleep(_jittered(min(interval, 2.0 ** min(state.failures, 16))))
         finally:
             hurrying.cancel()
-            del self._states[registry]
 
-    async def _sweep(self, registry: RegistryRef, models: Mapping[str, Followers], interval: float) -> None:
-        """Polls every model once, spread over the interval.
+    async def _sweep(self, registry: RegistryRef, models: Mapping[str, Followers], interval: float) -> Exception | None:
+        """Poll every model once, spread over the interval.
 
-        Raises:
-            ExceptionGroup: of ResolutionError: the registry itself is in trouble.
+        Returns:
+            Why it ended early; a ResolutionError where the registry itself is in trouble.
         """
         state = self._states[registry]
         lanes = 1 if state.failures else min(LANES, len(models))
         pause = CATCH_UP if state.trouble is not None else interval * lanes / len(models)
         turns = iter(_after(state.last, models))
-        async with asyncio.TaskGroup() as group:
+        try:
             endpoint = await self._registries.endpoint(registry)
-            for _ in range(lanes):
-                group.create_task(self._lane(registry, endpoint, ((each, models[each]) for each in turns), pause))
+        except ResolutionError as error:
+            return error
+        return await first_failure(
+            *(self._lane(registry, endpoint, ((each, models[each]) for each in turns), pause) for _ in range(lanes))
+        )
 
     async def _lane(
         self, registry: RegistryRef, endpoint: RegistryEndpoint, turns: Iterator[tuple[str, Followers]], pause: float
@@ -193,7 +209,7 @@ class Follower:
         state.questions += 1
         question = state.questions
         try:
-            view: ModelView | ResolutionFailure = await self._pool.view(endpoint, model)
+            view: ModelView | ResolutionFailure = await resolved(f"Asking {endpoint}", self._pool.view(endpoint, model))
         except ResolutionError as error:
             wide = self._is_wide(state, model, error.failure)
             self._count(registry, error.failure.reason.value, up=not wide)

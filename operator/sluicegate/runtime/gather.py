@@ -21,6 +21,7 @@ from sluicegate.render.pod import Refused, pod_template
 from sluicegate.runtime.caches import Caches
 from sluicegate.runtime.registries import Resolution
 from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.supervise import resolved
 
 Manifest = dict[str, Any]
 _OF_CANARY = "spec.canary: "
@@ -86,7 +87,7 @@ class Gatherer:
 
     async def _target(self, resource: ModelDeployment) -> Target:
         try:
-            found = await self._resolver.resolve(resource)
+            found = await resolved("Resolving the model", self._resolver.resolve(resource))
         except ResolutionError as error:
             failure = error.failure
             return Target(problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient))

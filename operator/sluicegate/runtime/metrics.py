@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.core import stale
 from sluicegate.runtime.analyst import Judged
+from sluicegate.runtime.supervise import contained
 
 WRITES = frozenset({"apply", "patch", "create", "update", "delete"})
 
@@ -229,15 +230,13 @@ class _Ages(Collector):
         )
         now = datetime.now(UTC)
         for resource in self._resources():
-            try:
-                values = (
+            # A status may hold a time that cannot be read: its writer must not cost all others their metrics.
+            with contained("the age of {}/{}".format(*resource.key)):
+                for family, value in (
                     (age, stale.age(resource.status, now)),
                     (behind, stale.behind(resource.status, resource.spec.model.stale_against, now)),
-                )
-            except (ValueError, TypeError, OverflowError):
-                continue  # Another client wrote times that are none. The next reconcile replaces them.
-            for family, value in values:
-                if value is not None:
-                    family.add_metric(list(resource.key), value)
+                ):
+                    if value is not None:
+                        family.add_metric(list(resource.key), value)
         yield age
         yield behind

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from sluicegate.adapters.notify import InvalidReceiver, Receiver, Reply, post
@@ -19,6 +20,7 @@ from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.notify import Notification, body, notifications, wants
 from sluicegate.kube.errors import KubeError
 from sluicegate.kube.kinds import SECRET, Kind
+from sluicegate.runtime.supervise import contained, keep
 
 logger = logging.getLogger(__name__)
 MOST = 256
@@ -85,9 +87,10 @@ class Notifier:
 
     async def run(self) -> None:
         """Works until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
             for name in self._queues:
-                group.create_task(self._work(name), name=f"notify {name}")
+                work = keep(f"notifications {name}", partial(self._work, name))
+                group.create_task(work, name=f"notify {name}")
             await asyncio.Event().wait()
 
     async def flush(self, seconds: float) -> None:
@@ -107,12 +110,11 @@ class Notifier:
         queue = self._queues[name]
         while True:
             since, notification = await queue.get()
+            outcome = "refused"
             try:
-                outcome = await self._deliver(name, since, notification)
+                with contained(f"notifications {name}"):
+                    outcome = await self._deliver(name, since, notification)
                 self._count(name, outcome)
-            except Exception as error:  # its text may hold the address
-                self._count(name, "refused")
-                logger.error("notifications %s: unexpected %s", name, type(error).__name__)
             finally:
                 self._waiting.discard(name)
                 self._open[name] -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 
+from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
@@ -17,7 +19,7 @@ from sluicegate.core.announce import announcements, rollback, version_changes
 from sluicegate.core.decide import decide
 from sluicegate.core.facts import Snapshot
 from sluicegate.core.plan import Plan
-from sluicegate.core.status import compose, differs_in_state, differs_in_words, moved
+from sluicegate.core.status import compose, differs_in_state, differs_in_words, internal_error, moved
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound, Undecodable
 from sluicegate.kube.events import EventRecorder
@@ -81,20 +83,17 @@ class Reconciler:
             except KubeError as error:
                 outcome = "retry"
                 logger.warning("%s/%s: again in %.1f s: %s", *key, self._queue.retry(key), error)
+            except asyncio.CancelledError as error:
+                if cancelled_from_outside():
+                    raise
+                outcome = "error"
+                await self._failed(key, error)
             except Exception as error:
                 outcome = "error"
-                logger.exception("%s/%s: unexpected error, again in %.1f s", *key, self._queue.retry(key))
-                self._report(key, error)
+                await self._failed(key, error)
             finally:
                 self._parts.metrics.reconciles.labels(outcome).observe(time.monotonic() - started)
                 self._queue.done(key)
-
-    def _report(self, key: Key, error: Exception) -> None:
-        """Tell the user of an error that no condition describes."""
-        resource = self._parts.resources.get(key)
-        if resource is not None:
-            message = f"The operator cannot reconcile this ModelDeployment: {type(error).__name__}: {error}"
-            self._parts.events.record(_about(resource), "Warning", "UnexpectedError", message[:500], "Reconcile")
 
     async def _once(self, key: Key) -> str:
         resource = self._parts.resources.get(key)
@@ -111,6 +110,21 @@ class Reconciler:
         applied = await self._parts.applier.apply(resource, gathered, plan)
         await self._write_status(resource, compose(snapshot, plan, applied.refused))
         return self._schedule(key, snapshot, plan, applied)
+
+    async def _failed(self, key: Key, error: BaseException) -> None:
+        """Log an unexpected exception of one resource, say it in its conditions and try again."""
+        delay = self._queue.retry(key)
+        log_unexpected(logger, "{}/{}".format(*key), error)
+        logger.warning("%s/%s: unexpected %s, again in %.1f s", *key, type(error).__name__, delay)
+        resource = self._parts.resources.get(key)
+        if resource is None or resource.metadata.deletion_timestamp is not None:
+            return
+        try:
+            await self._write_status(resource, internal_error(resource, error, self._now()))
+        except KubeError as failure:
+            logger.warning("%s/%s: the error cannot be written to its status: %s", *key, failure)
+        except Exception as failure:
+            log_unexpected(logger, "{}/{}: writing the error to its status".format(*key), failure)
 
     def _leave(self, key: Key) -> None:
         logger.debug("%s/%s: the namespace is being deleted, and this with it", *key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from sluicegate.adapters import hooks
 from sluicegate.adapters.mlflow import MlflowRegistry
@@ -16,6 +17,7 @@ from sluicegate.api.settings import Settings
 from sluicegate.core.registration import Hook, hook_name, is_right, mine
 from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.runtime.registries import Registries
+from sluicegate.runtime.supervise import contained, forever
 
 logger = logging.getLogger(__name__)
 INTERVAL = 60.0
@@ -42,27 +44,33 @@ class Registration:
         self._failing: set[str] = set()
 
     async def run(self) -> None:
-        """Works until cancelled."""
-        while True:
+        """Work until cancelled. Every registry has a task of its own, so a slow one delays no other."""
+        async with asyncio.TaskGroup() as group:  # no child raises: see `forever`
             for name in self._urls:
-                await self._try(name)
-            await asyncio.sleep(INTERVAL)
+                work = forever(f"the webhook of registry {name}", INTERVAL, partial(self._try, name))
+                group.create_task(work, name=f"webhook of {name}")
+            await asyncio.Event().wait()
 
     async def _try(self, name: str) -> None:
+        done = False
+        with contained(f"the webhook of registry {name}"):
+            done = await self._attempt(name)
+        if done:
+            self._failing.discard(name)
+        else:
+            self._failing.add(name)
+        self._report(name, done)
+
+    async def _attempt(self, name: str) -> bool:
+        """One comparison; False where the registry failed, which is logged once."""
         try:
             await self.round(name)
         except ResolutionError as error:
             if name not in self._failing:
                 words = "registry %s has no webhook of ours, and is polled alone: %s (Webhooks need MLflow 3.3 or later with a SQL store, and the operator's account the right to manage them.)"
                 logger.warning(words, name, error.failure.message)
-        except Exception:
-            logger.exception("the webhook of registry %s is not kept up to date", name)
-        else:
-            self._failing.discard(name)
-            self._report(name, True)
-            return
-        self._failing.add(name)
-        self._report(name, False)
+            return False
+        return True
 
     async def round(self, name: str) -> None:
         """One comparison with one registry.

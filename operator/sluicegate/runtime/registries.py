@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -37,6 +36,7 @@ from sluicegate.core.resolution import (
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import SECRET
+from sluicegate.runtime.supervise import contained, resolved
 
 T = TypeVar("T")
 REMEMBERED = 60.0
@@ -97,16 +97,26 @@ class Registries:
     ) -> Iterator[tuple[RegistryRef, tuple[str, str], T]]:
         """What `pick` finds in the model and in the canary's model of each resource, with the registry to ask and the resource's key.
 
-        A registry that the settings do not have is left out: the resource's own reconcile says so.
+        A resource whose registry the settings do not have, or that raises, is left out: its own reconcile says so.
         """
         for resource in resources:
-            for view in (resource, canary_view(resource)):
-                found = tuple(pick(view.spec.model)) if view is not None else ()
-                if view is None or not found:
-                    continue
-                with contextlib.suppress(ResolutionError):
-                    registry = self.ref_of(view)
-                    yield from ((registry, resource.key, each) for each in found)
+            found: list[tuple[RegistryRef, tuple[str, str], T]] = []
+            with contained("the registry of {}/{}".format(*resource.key)):
+                found = list(self._named_by(resource, pick))
+            yield from found
+
+    def _named_by(
+        self, resource: ModelDeployment, pick: Callable[[ModelSpec], Iterable[T]]
+    ) -> Iterator[tuple[RegistryRef, tuple[str, str], T]]:
+        for view in (resource, canary_view(resource)):
+            found = tuple(pick(view.spec.model)) if view is not None else ()
+            if view is None or not found:
+                continue
+            try:
+                registry = self.ref_of(view)
+            except ResolutionError:
+                continue
+            yield from ((registry, resource.key, each) for each in found)
 
     async def endpoint(self, ref: RegistryRef) -> RegistryEndpoint:
         """Where to ask, with credentials read afresh, so that a rotated Secret needs no restart.
@@ -116,7 +126,8 @@ class Registries:
         """
         credentials = Credentials()
         if ref.secret is not None:
-            credentials = await self._credentials(ref.namespace, ref.secret, ref.name)
+            what = f'Reading the Secret "{ref.secret}" in namespace "{ref.namespace}"'
+            credentials = await resolved(what, self._credentials(ref.namespace, ref.secret, ref.name))
         return RegistryEndpoint(name=ref.name, tracking_uri=ref.tracking_uri, credentials=credentials)
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
@@ -131,7 +142,8 @@ class Registries:
         """
         secret, namespace = self._settings.registries[name].webhook_secret or "", self._settings.operator_namespace
         try:
-            data = await self._secret(namespace, secret, name)
+            what = f'Reading the Secret "{secret}" in namespace "{namespace}"'
+            data = await resolved(what, self._secret(namespace, secret, name))
         except ResolutionError as error:
             raise (
                 error if error.failure.transient else ResolutionError(webhook_secret_not_found(namespace, secret, name))
@@ -306,7 +318,8 @@ class Resolver:
         return None
 
     async def _ask(self, registry: RegistryRef, ref: ModelRef) -> ResolvedModel:
-        return await self._pool.resolve(await self._registries.endpoint(registry), ref)
+        endpoint = await self._registries.endpoint(registry)
+        return await resolved(f"Asking {endpoint}", self._pool.resolve(endpoint, ref))
 
 
 def _decoded(data: Mapping[str, str]) -> dict[str, bytes]:

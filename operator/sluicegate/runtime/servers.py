@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 import time
 
 from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
+from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.api.settings import Settings
 from sluicegate.core.analysis.subject import Subject
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import SECRET
 
+logger = logging.getLogger(__name__)
+MAX_SECRETS = 1024
+"""Secrets that are remembered."""
 SECRET_SECONDS = 60.0
 """For how long a Secret is not read again: every rollout asks several times a minute."""
 
@@ -71,8 +76,20 @@ class Servers:
             return Credentials()
         read, found = self._known.get((namespace, secret), (None, Credentials()))
         if read is None or time.monotonic() - read > SECRET_SECONDS:
-            found = await self._read(namespace, secret)
+            try:
+                found = await self._read(namespace, secret)
+            except PrometheusError:
+                raise
+            except Exception as error:  # other rollouts are judged beside this one
+                what = f'the Secret "{secret}" in namespace "{namespace}"'
+                log_unexpected(logger, what, error)
+                raise PrometheusError(
+                    f"Reading {what} failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it as a bug."
+                ) from None
+            self._known.pop((namespace, secret), None)
             self._known[namespace, secret] = (time.monotonic(), found)
+            while len(self._known) > MAX_SECRETS:
+                del self._known[next(iter(self._known))]
         return found
 
     async def _read(self, namespace: str, secret: str) -> Credentials:

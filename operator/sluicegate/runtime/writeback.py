@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 
+from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
+from sluicegate.core.follow import concerns_registry
 from sluicegate.core.resolution import ResolutionError
-from sluicegate.core.writeback import changes, served, tag_key
+from sluicegate.core.writeback import Change, changes, served, tag_key
 from sluicegate.runtime.registries import Registries
 from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.supervise import contained, forever, resolved
 
 logger = logging.getLogger(__name__)
 INTERVAL = 60.0
 MOST = 200
 """Writes of a round: more wait for the next one."""
+MAX_FAILURES = 5
+"""Failed writes in a row that end a round."""
 
 
 class WriteBack:
@@ -30,14 +36,20 @@ class WriteBack:
         self._key = tag_key(settings.cluster_name, settings.namespace)
         self._names = [name for name, each in settings.registries.items() if each.write_back]
         self._absent: dict[str, set[tuple[str, str]]] = {}
+        self._refused: dict[str, set[tuple[str, str]]] = {}
+        """Versions whose tag a registry refused last: they come last, so that they keep no other version waiting."""
         self._failing: set[str] = set()
 
     async def run(self) -> None:
-        """Works until cancelled."""
-        while True:
-            await asyncio.sleep(INTERVAL)
+        """Work until cancelled. Every registry has a task of its own, so a slow one delays no other."""
+        async with asyncio.TaskGroup() as group:  # no child raises: see `forever`
             for name in self._names:
-                await self._try(name)
+                group.create_task(self._rounds(name), name=f"write-back {name}")
+            await asyncio.Event().wait()
+
+    async def _rounds(self, name: str) -> None:
+        await asyncio.sleep(INTERVAL)
+        await forever(f"writing tags to registry {name}", INTERVAL, partial(self._try, name))
 
     async def _try(self, name: str) -> None:
         try:
@@ -46,8 +58,6 @@ class WriteBack:
             if name not in self._failing:
                 logger.warning("tags of served versions are not written: %s", error.failure.message)
             self._failing.add(name)
-        except Exception:
-            logger.exception("tags of served versions are not written to registry %s", name)
         else:
             self._failing.discard(name)
 
@@ -58,17 +68,42 @@ class WriteBack:
             ResolutionError: the registry cannot be asked, or refuses a tag.
         """
         registry = self._registries.configured(name)
-        mine = [each for each in self._resources.items() if self._is_of(each, name)]
-        wanted = served(mine)
-        async with self._pool.lease(await self._registries.endpoint(registry)) as client:
-            there = await client.tagged(self._key)
+        wanted = served([each for each in self._resources.items() if self._is_of(each, name)])
+        endpoint = await self._registries.endpoint(registry)
+        async with self._pool.lease(endpoint) as client:
+            there = await resolved(f"Asking {endpoint}", client.tagged(self._key))
             todo = changes(wanted, there, self._absent.get(name, ()))
             self._absent[name] = set(there) - set(wanted)
-            for change in todo[:MOST]:
-                await client.tag(change.model, change.version, self._key, change.value)
+            await self._write(name, client, todo)
+
+    async def _write(self, name: str, client: MlflowRegistry, todo: list[Change]) -> None:
+        """Write tags. A version whose tag is refused keeps no other version waiting.
+
+        Raises:
+            ResolutionError: A tag was refused, or the registry cannot be asked.
+        """
+        refused = self._refused.setdefault(name, set())
+        refused.intersection_update((each.model, each.version) for each in todo)
+        failures: list[ResolutionError] = []
+        for change in sorted(todo, key=lambda each: (each.model, each.version) in refused)[:MOST]:
+            version = (change.model, change.version)
+            try:
+                writing = client.tag(change.model, change.version, self._key, change.value)
+                await resolved(f"Tagging {change.model} version {change.version}", writing)
+            except ResolutionError as error:
+                refused.add(version)
+                failures.append(error)
+                if concerns_registry(error.failure) or len(failures) >= MAX_FAILURES:
+                    break
+            else:
+                refused.discard(version)
+        if failures:
+            raise failures[0]
 
     def _is_of(self, resource: ModelDeployment, name: str) -> bool:
-        try:
-            return self._registries.ref_of(resource).name == name
-        except ResolutionError:
-            return False
+        with contained("the registry of {}/{}".format(*resource.key)):
+            try:
+                return self._registries.ref_of(resource).name == name
+            except ResolutionError:
+                return False
+        return False

@@ -28,6 +28,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registries import Registries
 
 from e2e.cluster.pki import Pki
+from tests.unit.adapters.transport import StreamingTransport
 
 ANSWER = {"model_version": {"name": "iris", "version": "1", "source": "s3://b/x"}, "artifact_uri": "s3://b/x"}
 REF = parse("models:/iris/1")
@@ -177,7 +178,7 @@ def test_no_value_is_said_whatever_a_server_answers(password: str, token: str, s
 
 
 async def refused(endpoint: RegistryEndpoint, answer: Any) -> str:
-    client = MlflowRegistry(endpoint, lambda each: make_client(each, httpx.MockTransport(answer)))
+    client = MlflowRegistry(endpoint, lambda each: make_client(each, StreamingTransport(answer)))
     try:
         with pytest.raises(ResolutionError) as caught:
             await client.view("iris")

@@ -11,20 +11,24 @@ from typing import Any
 
 import httpx
 import pytest
-from sluicegate.adapters import mlflow
+from sluicegate.adapters import clients, mlflow
+from sluicegate.adapters.bounded import MAX_RESPONSE_BYTES
+from sluicegate.adapters.clients import MAX_CLIENTS
 from sluicegate.adapters.credentials import Credentials
-from sluicegate.adapters.http import MAX_ANSWER_BYTES, RegistryEndpoint, make_client
+from sluicegate.adapters.http import RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.adapters.pool import MAX_CLIENTS, RegistryPool
+from sluicegate.adapters.pool import RegistryPool
 from sluicegate.core.model_uri import parse
 from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+
+from tests.unit.adapters.transport import StreamingTransport
 
 URL = "http://user:hunter2@mlflow.ml.svc:5000/base/"
 Handler = Callable[[httpx.Request], Any]
 
 
 def registry(handler: Handler, endpoint: RegistryEndpoint | None = None) -> MlflowRegistry:
-    transport = httpx.MockTransport(handler)
+    transport = StreamingTransport(handler)
     return MlflowRegistry(endpoint or RegistryEndpoint("default", URL), lambda e: make_client(e, transport))
 
 
@@ -48,6 +52,12 @@ def raising(error: Exception) -> Handler:
     return handler
 
 
+def untrusted() -> httpx.ConnectError:
+    error = httpx.ConnectError("[SSL]")
+    error.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")
+    return error
+
+
 VERSION = '{"model_version": {"name": "iris", "version": "%s", "source": "s3://b/x", "status": "%s"}}'
 
 
@@ -61,7 +71,7 @@ VERSION = '{"model_version": {"name": "iris", "version": "%s", "source": "s3://b
         (answer(200, "[1]"), "RegistryInvalidAnswer", True, "unexpected JSON"),
         (answer(200, "{}"), "RegistryInvalidAnswer", True, "model_version"),
         (answer(200, VERSION % ("one", "READY")), "RegistryInvalidAnswer", True, "unexpected JSON"),
-        (answer(200, " " * (MAX_ANSWER_BYTES + 1)), "RegistryInvalidAnswer", True, "4 MiB"),
+        (answer(200, " " * (MAX_RESPONSE_BYTES + 1)), "RegistryInvalidAnswer", True, "4 MiB"),
         (answer(200, VERSION % (1, "PENDING_REGISTRATION")), "VersionNotReady", True, "PENDING_REGISTRATION"),
         (answer(200, VERSION % (1, "FAILED_REGISTRATION")), "VersionNotReady", False, "Register the model again"),
         (
@@ -91,7 +101,7 @@ VERSION = '{"model_version": {"name": "iris", "version": "%s", "source": "s3://b
         (raising(httpx.ConnectTimeout("")), "RegistryUnreachable", True, "within 3 s"),
         (raising(httpx.ReadTimeout("")), "RegistryUnreachable", True, "within 10 s"),
         (raising(httpx.ConnectError("Name or service not known")), "RegistryUnreachable", True, "not known"),
-        (raising(httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED]")), "RegistryUnreachable", True, "ca.crt"),
+        (raising(untrusted()), "RegistryUnreachable", True, "ca.crt"),
         (raising(httpx.RemoteProtocolError("")), "RegistryUnreachable", True, "RemoteProtocolError"),
     ],
 )
@@ -251,20 +261,22 @@ class Pool:
         self.pool = RegistryPool(self.make)
 
     def make(self, endpoint: RegistryEndpoint) -> httpx.AsyncClient:
-        self.made.append(make_client(endpoint, httpx.MockTransport(answer(500, ""))))
+        self.made.append(make_client(endpoint, StreamingTransport(answer(500, ""))))
         return self.made[-1]
 
 
-async def test_the_pool_shares_and_renews() -> None:
+async def test_the_pool_shares_and_renews(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool()
     old, new = (RegistryEndpoint("d", "http://h", Credentials(token=token)) for token in "ab")
     async with pool.pool.lease(old) as first:
         async with pool.pool.lease(old) as second:
             assert first is second
+        monkeypatch.setattr(clients, "IDLE_SECONDS", -1.0)
         async with pool.pool.lease(new) as third:
             assert third is not first
         assert [client.is_closed for client in pool.made] == [False, False]
-    assert [client.is_closed for client in pool.made] == [True, False]
+    async with pool.pool.lease(new):
+        assert [client.is_closed for client in pool.made] == [True, False]
     await pool.pool.aclose()
     assert all(client.is_closed for client in pool.made)
 

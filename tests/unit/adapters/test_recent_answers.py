@@ -103,7 +103,7 @@ async def test_not_a_number_is_read_as_python_writes_it(here: Here) -> None:
         (lines('{"key": 1}', cursor="b-1"), "does not tell its answers"),
         ((500, b""), "cannot be read at 10.0.0.1:8080: its /sluicegate/answers answers 500"),
         ((302, b""), "answers 302"),
-        ((200, b"x" * (MOST_BYTES + 1)), "over 4 MiB"),
+        ((200, b"x" * (MOST_BYTES + 1)), "more than 4 MiB"),
     ],
 )
 async def test_what_is_wrong_is_a_sentence_without_the_uid(here: Here, response: Answer, words: str) -> None:
@@ -167,3 +167,20 @@ async def test_a_side_that_cannot_be_read_is_said_and_never_passes(here: Here) -
     assert "Pod s does not tell its answers" in str(await two.pairs.read())
     two.pods["t"] = []
     assert "has no ready pod" in str(await two.pairs.read())
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lines(line("k", '"' + "x" * 40_000 + '"')), "over 32 KiB"),
+        (lines(cursor="c" * 200), "does not tell its answers"),
+        (lines(line("k" * 200, "1")), "does not tell its answers"),
+        (lines(*(line("k", '"' + "x" * 30_000 + '"') for _ in range(100)), more=True), "over 8 MiB"),
+        (lines(line("k", "[" * 20_000)), "does not tell its answers"),
+        ((200, b"\xff\xfe"), "does not tell its answers"),
+    ],
+)
+async def test_what_a_pod_tells_is_bounded(answer: Answer, says: str) -> None:
+    here = Here()
+    here.handler = lambda _: answer
+    assert says in await here.trouble()

@@ -98,7 +98,7 @@ async def test_a_pod_is_read() -> None:
         (web.Response(text="python_info 1\n"), "Use metrics of type Query"),
         (web.Response(status=302, headers={"Location": "http://169.254.169.254/"}), "answers 302"),
         (web.Response(status=503), "answers 503"),
-        (web.Response(body=b"a" * 5_000_000), "over 4 MiB"),
+        (web.Response(body=b"a" * 5_000_000), "more than 4 MiB"),
     ],
     ids=["404", "other", "redirect", "503", "endless"],
 )

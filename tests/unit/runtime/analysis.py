@@ -21,6 +21,7 @@ from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.servers import Servers
 
 from tests.unit import virtual
+from tests.unit.adapters.transport import StreamingTransport
 
 PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -77,7 +78,7 @@ class Here:
         self._versions = 0
         self._began = asyncio.get_running_loop().time()
         self._http = PodHttp(self._pod)
-        self._prometheus = Prometheus(httpx.MockTransport(self._ask))
+        self._prometheus = Prometheus(StreamingTransport(self._ask))
         servers = Servers(cast(KubeClient, None), self.settings, self._prometheus)
         sources = Sources(self.facts, PodScraper(self._http), servers, self.pairs)
         self.analyst = Analyst(

@@ -240,11 +240,13 @@ def test_an_unexpected_error_holds_that_rollout_and_no_other(caplog: pytest.LogC
         here.add("broken", metrics=[{"name": "same", "type": "Disagreement", "limit": 0.01}])
         here.add("fine")
         await asyncio.sleep(60)
-        assert here.analyst.reading(("ns", "broken")) is None
+        reading = here.reading("broken")
+        assert reading.outcome is OPEN
+        assert "unexpected RuntimeError" in reading.measurements[0].message
         assert here.reading("fine").outcome is PASSED
 
     live(life, pairs=lambda _: Broken(""))
-    assert "unexpected error of the analysis" in caplog.text
+    assert "the analysis of ns/broken: unexpected RuntimeError" in caplog.text
 
 
 async def test_over_real_sockets() -> None:

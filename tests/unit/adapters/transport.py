@@ -1,0 +1,23 @@
+"""A transport whose responses come from a function and are read from a stream, as those of a network are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+
+
+class _Stream(httpx.AsyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content
+
+
+class StreamingTransport(httpx.MockTransport):
+    """`httpx.MockTransport` gives responses that were read already, which nobody can read in bounds."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        return httpx.Response(response.status_code, headers=response.headers, stream=_Stream(response.content))
