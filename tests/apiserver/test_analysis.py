@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.scrape import PodScraper
-from sluicegate.core.analysis.counts import REQUESTS, PodCounts
+from sluicegate.core.analysis.counters import REQUESTS, PodCounts
 from sluicegate.handlers import operator as composition
 from sluicegate.kube.client import KubeClient
 

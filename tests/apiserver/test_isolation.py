@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 from sluicegate.api.settings import Settings
-from sluicegate.core.decide import decide
-from sluicegate.core.facts import Snapshot
-from sluicegate.core.plan import Plan
+from sluicegate.core.decide.decision import decide
+from sluicegate.core.plan.types import Plan
+from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.kube import kinds
 
 from tests.apiserver.conftest import Kubectl

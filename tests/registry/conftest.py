@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.snapshot.facts import PodFacts
 
 from tests.registry.scorers import ROOT, VERSIONS, save_versions, scorer
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.snapshot.facts import PodFacts
 
 ROOT = Path(__file__).parents[2]
 MAKE = """

@@ -11,9 +11,9 @@ from sluicegate.adapters.recent_answers import AnswerReader, Pod, Untold
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Evidence, Pairs
 from sluicegate.core.analysis.judge import judge
-from sluicegate.core.analysis.reading import Outcome
-from sluicegate.core.analysis.subject import Subject
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.analysis.run import Subject
+from sluicegate.core.snapshot.analysis_result import Outcome
+from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.pairs import PodPairs
 
 pytestmark = pytest.mark.timeout(900)

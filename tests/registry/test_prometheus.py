@@ -17,9 +17,9 @@ from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, Prome
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSource, AnalysisSpec
 from sluicegate.api.settings import build
 from sluicegate.core.analysis.judge import judge
-from sluicegate.core.analysis.reading import Outcome
-from sluicegate.core.analysis.subject import Subject
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.analysis.run import Subject
+from sluicegate.core.snapshot.analysis_result import Outcome
+from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.servers import Servers
 from sluicegate.runtime.sources import PrometheusReader, QueryReader

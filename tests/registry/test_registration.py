@@ -15,14 +15,14 @@ from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.settings import Settings, build
-from sluicegate.core.registration import Hook, is_right
+from sluicegate.core.models.webhook_subscription import Hook, is_right
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registration import Registration
 from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.webhooks import Webhooks, WebhookServer
 
-from .conftest import free_port
-from .test_resolve import send
+from tests.registry.conftest import free_port
+from tests.registry.test_resolve import send
 
 NAME = "sluicegate.eu-1"
 FOREIGN = """

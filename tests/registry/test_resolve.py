@@ -11,10 +11,10 @@ import httpx
 import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.core.model_uri import parse
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.core.models.uri import parse
 
-from .conftest import free_port, serve
+from tests.registry.conftest import free_port, serve
 
 
 async def resolve(endpoint: RegistryEndpoint, uri: str) -> ResolvedModel:

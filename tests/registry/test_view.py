@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.core.follow import ModelView, followed
-from sluicegate.core.model_ref import RegistryVersion
-from sluicegate.core.resolution import ResolutionError
+from sluicegate.core.models.following import ModelView, followed
+from sluicegate.core.models.reference import RegistryVersion
+from sluicegate.core.models.resolution import ResolutionError
 
-from .test_resolve import send
+from tests.registry.test_resolve import send
 
 
 async def view(endpoint: RegistryEndpoint, model: str) -> ModelView:

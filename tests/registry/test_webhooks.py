@@ -10,14 +10,14 @@ from typing import Any, cast
 
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.settings import build
-from sluicegate.core.follow import ModelView
+from sluicegate.core.models.following import ModelView
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.follow import Follower
 from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.webhooks import Webhooks, WebhookServer
 
-from .test_resolve import send
+from tests.registry.test_resolve import send
 
 SECRET = b"what both sides know"
 HOUR = 3600.0

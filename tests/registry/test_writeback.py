@@ -9,7 +9,7 @@ from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.settings import build
-from sluicegate.core.resolution import ResolutionError
+from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registries import Registries
 from sluicegate.runtime.resources import Resources

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from sluicegate.adapters.exposition import parse
-from sluicegate.core.analysis.counts import LATENCY, REQUESTS
+from sluicegate.core.analysis.counters import LATENCY, REQUESTS
 
 from bench import bench_rollouts
 from bench.controlplane import audit, gate, passes, rollouts

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, Self
 
 import httpx
 
-from sluicegate.core.model_uri import without_userinfo
+from sluicegate.core.models.uri import without_userinfo
 
 CONNECT_SECONDS: Final = 3.0
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024

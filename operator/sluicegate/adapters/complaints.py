@@ -10,7 +10,8 @@ from typing import Final
 
 from sluicegate.adapters.answers import LoggedInfo, Registered, RegisteredList, Version
 from sluicegate.adapters.http import Refusal, RegistryEndpoint, server_error
-from sluicegate.core.model_uri import (
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.uri import (
     LoggedModel,
     RegistryAlias,
     RegistryStage,
@@ -18,7 +19,6 @@ from sluicegate.core.model_uri import (
     RunArtifact,
     without_userinfo,
 )
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 
 _SHOWN: Final = 8
 _CHANGE: Final = "change spec.model.uri"

@@ -14,7 +14,7 @@ from typing import Final
 
 import httpx
 
-from sluicegate.core.resolution import ResolutionError, secret_invalid
+from sluicegate.core.models.resolution import ResolutionError, secret_invalid
 
 _USERNAME: Final = "MLFLOW_TRACKING_USERNAME"
 _PASSWORD: Final = "MLFLOW_TRACKING_PASSWORD"

@@ -13,7 +13,7 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from sluicegate.core.analysis.counts import FEATURE, LATENCY, PREDICTION, REQUESTS, PodCounts, Series
+from sluicegate.core.analysis.counters import FEATURE, LATENCY, PREDICTION, REQUESTS, PodCounts, Series
 
 PREFIX: Final = "sluicegate_scorer_"
 REQUESTS_TOTAL: Final = f"{PREFIX}requests_total"

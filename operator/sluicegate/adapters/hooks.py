@@ -8,7 +8,7 @@ from urllib.parse import quote
 from sluicegate.adapters import answers
 from sluicegate.adapters.http import endless
 from sluicegate.adapters.mlflow import MAX_LISTED, MAX_PAGES, MlflowRegistry
-from sluicegate.core.registration import EVENTS, Hook
+from sluicegate.core.models.webhook_subscription import EVENTS, Hook
 
 _PAGE = "1000"
 

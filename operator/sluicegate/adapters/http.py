@@ -20,14 +20,14 @@ import msgspec
 from sluicegate.adapters import bounded
 from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.unexpected import log_unexpected
-from sluicegate.core.model_uri import without_userinfo
-from sluicegate.core.resolution import (
+from sluicegate.core.models.resolution import (
     ResolutionError,
     ResolutionFailure,
     ResolutionReason,
     internal_error,
     secret_invalid,
 )
+from sluicegate.core.models.uri import without_userinfo
 
 logger = logging.getLogger(__name__)
 API: Final = "api/2.0/mlflow/"

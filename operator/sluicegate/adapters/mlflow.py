@@ -29,8 +29,9 @@ from sluicegate.adapters.http import (
     unreachable,
 )
 from sluicegate.adapters.unexpected import cancelled_from_outside
-from sluicegate.core.follow import ModelView
-from sluicegate.core.model_uri import (
+from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.resolution import ResolutionError, ResolvedModel, resolve_locally
+from sluicegate.core.models.uri import (
     LoggedModel,
     ModelRef,
     RegistryAlias,
@@ -39,7 +40,6 @@ from sluicegate.core.model_uri import (
     RegistryVersion,
     RunArtifact,
 )
-from sluicegate.core.resolution import ResolutionError, ResolvedModel, resolve_locally
 
 MAX_HOPS: Final = 4
 """A version's source may be another models:/ URI; a chain longer than this is a mistake (or a circle)."""

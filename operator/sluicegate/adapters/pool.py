@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager
 from sluicegate.adapters.clients import ClientPool
 from sluicegate.adapters.http import ClientFactory, RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.core.follow import ModelView
-from sluicegate.core.model_uri import ModelRef, RegistryVersion
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.models.uri import ModelRef, RegistryVersion
 
 
 class RegistryPool:

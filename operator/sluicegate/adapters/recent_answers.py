@@ -13,7 +13,7 @@ import msgspec
 
 from sluicegate.adapters.pod_http import PodHttp, PodTrouble
 from sluicegate.adapters.unexpected import log_unexpected
-from sluicegate.core.analysis.pairs import Told
+from sluicegate.core.analysis.pairing import Told
 
 logger = logging.getLogger(__name__)
 PATH: Final = "/sluicegate/answers"

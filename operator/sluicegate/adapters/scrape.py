@@ -9,7 +9,7 @@ from typing import Final
 from sluicegate.adapters.exposition import NotOurs, parse
 from sluicegate.adapters.pod_http import PodHttp, PodTrouble
 from sluicegate.adapters.unexpected import log_unexpected
-from sluicegate.core.analysis.counts import PodCounts
+from sluicegate.core.analysis.counters import PodCounts
 
 logger = logging.getLogger(__name__)
 PATH: Final = "/metrics"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sluicegate.adapters import complaints
 from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.core.model_uri import Artifacts, InvalidModelUri, LoggedModel, ModelRef, parse
+from sluicegate.core.models.uri import Artifacts, InvalidModelUri, LoggedModel, ModelRef, parse
 
 
 def fetchable(endpoint: RegistryEndpoint, source: str, uri: str) -> str:

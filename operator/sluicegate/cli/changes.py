@@ -15,7 +15,7 @@ from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.settle import Address, Manifest, Outcome
 from sluicegate.cli.steps import course, listed
-from sluicegate.core.facts import Snapshot
+from sluicegate.core.snapshot.facts import Snapshot
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _INPUTS = {

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import RuntimeSettings, Settings
 from sluicegate.cli.validate import Check, Finding
-from sluicegate.core.intent import intent_of
-from sluicegate.core.model_uri import InvalidModelUri, parse
-from sluicegate.core.resolution import ResolvedModel, resolve_locally
+from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
+from sluicegate.core.models.uri import InvalidModelUri, parse
+from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import schema
 from sluicegate.render.pod import BUILT_IN, Refused, pod_template
 

@@ -28,10 +28,10 @@ from sluicegate.cli.documents import read as read_documents
 from sluicegate.cli.render import CannotRender, answer
 from sluicegate.cli.settle import settled
 from sluicegate.cli.validate import is_ours, path_of
-from sluicegate.core.follow import Followed
-from sluicegate.core.intent import registry_of
-from sluicegate.core.model_uri import LoggedModel, RegistryVersion, RunArtifact, parse
-from sluicegate.core.resolution import ResolutionError, ResolutionReason, ResolvedModel
+from sluicegate.core.models.following import Followed
+from sluicegate.core.models.resolution import ResolutionError, ResolutionReason, ResolvedModel
+from sluicegate.core.models.uri import LoggedModel, RegistryVersion, RunArtifact, parse
+from sluicegate.core.snapshot.revision_spec import registry_of
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, Invalid, NotFound

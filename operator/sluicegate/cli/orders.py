@@ -15,7 +15,7 @@ from sluicegate.cli import steps
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.revisions import Entry, History
 from sluicegate.cli.steps import Course
-from sluicegate.core.rollout import ROLLED_BACK
+from sluicegate.core.rollout.machine import ROLLED_BACK
 
 PROMOTE, ABORT, PAUSE, RETRY = (
     names.ANNOTATION_PROMOTE,

@@ -14,9 +14,9 @@ from sluicegate.api.status import Role, RolloutVerdict
 from sluicegate.cli import steps
 from sluicegate.cli.measured import Look, Measured, Reading
 from sluicegate.cli.steps import ENDED, Course
-from sluicegate.core import share
-from sluicegate.core.observe import time_of
-from sluicegate.core.rollout import TAKEN_BACK
+from sluicegate.core.plan import share
+from sluicegate.core.rollout.machine import TAKEN_BACK
+from sluicegate.core.snapshot.parse import time_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from sluicegate.cli.documents import Unreadable
 from sluicegate.cli.documents import read as read_documents
 from sluicegate.cli.settings import read
 from sluicegate.cli.validate import is_ours, validate
-from sluicegate.core.canary import canary_view
-from sluicegate.core.decide import decide
-from sluicegate.core.facts import DeploymentFacts, GatewayFacts, PodFacts, Revision, Snapshot, Target
-from sluicegate.core.intent import Intent, fetched_from, intent_of
-from sluicegate.core.model_uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
-from sluicegate.core.resolution import ResolvedModel, resolve_locally
+from sluicegate.core.decide.decision import decide
+from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
+from sluicegate.core.models.uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
+from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot.facts import DeploymentFacts, GatewayFacts, PodFacts, Revision, Snapshot, Target
+from sluicegate.core.snapshot.revision_spec import Intent, fetched_from, intent_of
 from sluicegate.render import children
 from sluicegate.render.pod import Refused, pod_template
 

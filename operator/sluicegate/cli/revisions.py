@@ -14,8 +14,8 @@ from typing import Any
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import RevisionStatus, Role
-from sluicegate.core.observe import labels, time_of
-from sluicegate.core.observe import revision as facts_of
+from sluicegate.core.snapshot.parse import labels, time_of
+from sluicegate.core.snapshot.parse import revision as facts_of
 
 Raw = Mapping[str, Any]
 _VERSION = re.compile(r"v(\d+)")

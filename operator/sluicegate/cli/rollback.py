@@ -21,7 +21,7 @@ from sluicegate.cli.cluster import Failed
 from sluicegate.cli.history import read
 from sluicegate.cli.lines import span
 from sluicegate.cli.revisions import Entry, History, NoSuchRevision, before, find
-from sluicegate.core import observe
+from sluicegate.core.snapshot import parse
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError, Unreachable
 from sluicegate.kube.kinds import POD
@@ -157,8 +157,8 @@ async def _start_seconds(client: KubeClient, known: History) -> int | None:
 def _took(pod: Mapping[str, Any]) -> int | None:
     conditions = (pod.get("status") or {}).get("conditions") or ()
     ready = next((each for each in conditions if each.get("type") == "Ready" and each.get("status") == "True"), None)
-    created = observe.time_of(pod["metadata"].get("creationTimestamp"))
-    since: datetime | None = observe.time_of((ready or {}).get("lastTransitionTime"))
+    created = parse.time_of(pod["metadata"].get("creationTimestamp"))
+    since: datetime | None = parse.time_of((ready or {}).get("lastTransitionTime"))
     return max(1, int((since - created).total_seconds())) if since is not None and created is not None else None
 
 

@@ -16,13 +16,13 @@ import msgspec
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.core import observe
-from sluicegate.core.decide import decide
-from sluicegate.core.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
-from sluicegate.core.intent import Intent
-from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan
-from sluicegate.core.problems import judge
-from sluicegate.core.status import compose
+from sluicegate.core.decide.decision import decide
+from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
+from sluicegate.core.snapshot.revision_spec import Intent
+from sluicegate.core.status.compose import compose
+from sluicegate.core.status.diagnosis import judge
 from sluicegate.render import children
 from sluicegate.runtime.gather import Gathered
 
@@ -60,7 +60,7 @@ def settled(gathered: Gathered) -> Outcome:
         resource = snapshot.resource
         for manifest in _records(snapshot, plan, gathered.templates):
             records[_address(manifest)] = manifest
-            record = observe.revision(manifest)
+            record = parse.revision(manifest)
             snapshot = replace(snapshot, revisions={**snapshot.revisions, record.hash: record})
         before, manifests = (
             manifests,
@@ -73,7 +73,7 @@ def settled(gathered: Gathered) -> Outcome:
         if manifests == before and plan.recheck_after is None and after.resource.status == resource.status:
             break
         snapshot = after
-    made = {address: each for address, each in records.items() if observe.revision(each).hash in snapshot.revisions}
+    made = {address: each for address, each in records.items() if parse.revision(each).hash in snapshot.revisions}
     return Outcome(
         manifests={**made, **manifests},
         status=snapshot.resource.status,
@@ -111,7 +111,7 @@ def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest
     resource, name = snapshot.resource, snapshot.resource.metadata.name
     counts = {entry.hash: _count(snapshot, entry) for entry in plan.revisions}
     pods = {revision: _pods(snapshot, revision, count) for revision, count in counts.items()}
-    service = observe.service(manifests["Service", name]) if ("Service", name) in manifests else snapshot.service
+    service = parse.service(manifests["Service", name]) if ("Service", name) in manifests else snapshot.service
     selected = [revision for revision in pods if service is not None and service.revision in (revision, None)]
     endpoints = {
         names.child_name(name, revision): frozenset(pod.name for pod in each) for revision, each in pods.items()
@@ -164,4 +164,4 @@ def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFa
         return None if plan.drop_route else snapshot.route
     verdicts = [{"type": kind, "status": "True", "observedGeneration": 0} for kind in ("Accepted", "ResolvedRefs")]
     parents = [{"parentRef": each, "conditions": verdicts} for each in manifest["spec"]["parentRefs"]]
-    return observe.route({**manifest, "status": {"parents": parents}})
+    return parse.route({**manifest, "status": {"parents": parents}})

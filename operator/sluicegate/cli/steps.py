@@ -9,7 +9,7 @@ from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import RolloutStatus
-from sluicegate.core.rollout import TAKEN_BACK
+from sluicegate.core.rollout.machine import TAKEN_BACK
 
 MOVING = frozenset({"Waiting", "Scaling", "Shifting", "Holding", "Paused", "Promoting"})
 """Phases in which a rollout is under way."""

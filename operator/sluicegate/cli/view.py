@@ -18,8 +18,8 @@ from sluicegate.api.spec import CanarySpec
 from sluicegate.api.status import Condition, ConditionType, RevisionStatus
 from sluicegate.cli.measured import Look
 from sluicegate.cli.progress import AS_USUAL, ProgressView, Typed, progress
-from sluicegate.core import observe
-from sluicegate.core.observe import time_of
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.parse import time_of
 
 Raw = Mapping[str, Any]
 NO_LOOK = Look()
@@ -156,8 +156,8 @@ def detail(
     ready, available = _condition(resource, ConditionType.READY), _condition(resource, ConditionType.AVAILABLE)
     by_revision: dict[str, list[PodView]] = {}
     for raw in pods:
-        if observe.owner_key(raw) == resource.key:
-            by_revision.setdefault(observe.labels(raw).get(names.LABEL_REVISION, ""), []).append(pod(raw))
+        if parse.owner_key(raw) == resource.key:
+            by_revision.setdefault(parse.labels(raw).get(names.LABEL_REVISION, ""), []).append(pod(raw))
     revisions = tuple(_revision(each, by_revision.pop(each.revision, []), shares) for each in status.revisions)
     strays = tuple(
         RevisionView(
@@ -259,7 +259,7 @@ def _ready(pods: list[PodView]) -> int:
 
 def pod(raw: Raw) -> PodView:
     """One pod."""
-    facts = observe.pod(raw)
+    facts = parse.pod(raw)
     status = raw.get("status") or {}
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     return PodView(

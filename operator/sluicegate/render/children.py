@@ -9,10 +9,10 @@ import msgspec
 
 from sluicegate.api import duration, names
 from sluicegate.api.resource import Meta, ModelDeployment
-from sluicegate.core.facts import Mirror, Revision
-from sluicegate.core.intent import Intent
-from sluicegate.core.plan import Autoscaled, Fixed, Plan, RevisionPlan, RoutePlan
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan, RoutePlan
+from sluicegate.core.snapshot.facts import Mirror, Revision
+from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.render import engine, invariants
 
 Manifest = dict[str, Any]

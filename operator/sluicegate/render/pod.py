@@ -9,11 +9,11 @@ import msgspec
 from sluicegate.api import duration, names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import RegistrySettings, RuntimeSettings, Settings
-from sluicegate.core.facts import Problem
-from sluicegate.core.gpu import InvalidGpu, Placement, placement
-from sluicegate.core.intent import Intent
-from sluicegate.core.model_uri import Baked, Volume, parse
+from sluicegate.core.models.uri import Baked, Volume, parse
+from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.render import engine, schema
+from sluicegate.render.gpu import InvalidGpu, Placement, placement
 from sluicegate.render.overlay import overlay
 
 BUILT_IN = ("mlflow", "mlserver", "custom")

@@ -16,13 +16,13 @@ from functools import partial
 from typing import TypeVar
 
 from sluicegate.adapters.scrape import PodScraper
-from sluicegate.core.analysis import counts
+from sluicegate.core.analysis import counters
+from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
-from sluicegate.core.analysis.fold import Streaks, concluded, streaks
 from sluicegate.core.analysis.judge import judge
-from sluicegate.core.analysis.reading import Reading
-from sluicegate.core.analysis.subject import Subject, subject_of
-from sluicegate.core.observe import time_of
+from sluicegate.core.analysis.run import Subject, subject_of
+from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.parse import time_of
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.servers import Servers
 from sluicegate.runtime.sources import PairReader, PodReader, Pods, PrometheusReader, QueryReader, Reader
@@ -227,6 +227,6 @@ async def _paired(reader: PairReader | None) -> Pairs | str:
 
 def _shares(subject: Subject, evidence: Evidence) -> dict[str, float]:
     sides = {subject.target: evidence.target, **({subject.stable: evidence.stable} if subject.stable else {})}
-    requests = {revision: counts.requests(side.recent) for revision, side in sides.items()}
+    requests = {revision: counters.requests(side.recent) for revision, side in sides.items()}
     total = sum(requests.values())
     return {revision: 100.0 * each / total for revision, each in requests.items()} if total else {}

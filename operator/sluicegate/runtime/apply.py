@@ -9,8 +9,8 @@ from typing import Any
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.core.facts import Problem
-from sluicegate.core.plan import Autoscaled, Plan
+from sluicegate.core.plan.types import Autoscaled, Plan
+from sluicegate.core.snapshot.facts import Problem
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import (

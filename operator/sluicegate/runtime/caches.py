@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
-from sluicegate.core import observe
-from sluicegate.core.facts import GatewayFacts, PodFacts
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings
@@ -27,12 +27,12 @@ Key = tuple[str, str]
 Raw = dict[str, Any]
 
 _FACTS: dict[Kind, Callable[[Raw], Any]] = {
-    kinds.CONTROLLER_REVISION: observe.revision,
-    kinds.DEPLOYMENT: observe.deployment,
-    kinds.SERVICE: observe.service,
-    kinds.HPA: observe.autoscaler,
+    kinds.CONTROLLER_REVISION: parse.revision,
+    kinds.DEPLOYMENT: parse.deployment,
+    kinds.SERVICE: parse.service,
+    kinds.HPA: parse.autoscaler,
     kinds.PDB: lambda raw: None,
-    kinds.HTTP_ROUTE: observe.route,
+    kinds.HTTP_ROUTE: parse.route,
 }
 CHILD_KINDS = tuple(_FACTS)
 
@@ -68,10 +68,10 @@ def _child(kind: Kind, raw: Raw) -> Child:
     body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": kept}  # items of a list have neither
     body.update({key: raw[key] for key in ("spec", "data", "revision") if key in raw})
     return Child(
-        owner=observe.owner_key(raw),
+        owner=parse.owner_key(raw),
         name=metadata["name"],
         uid=metadata["uid"],
-        revision=observe.labels(raw).get(names.LABEL_REVISION),
+        revision=parse.labels(raw).get(names.LABEL_REVISION),
         body=msgspec.json.encode(body),
         facts=_FACTS[kind](raw),
         version=metadata["resourceVersion"],
@@ -88,11 +88,11 @@ class Owned:
 
 
 def _owned(facts: Callable[[Raw], Any]) -> Callable[[Raw], Owned]:
-    return lambda raw: Owned(observe.owner_key(raw), facts(raw))
+    return lambda raw: Owned(parse.owner_key(raw), facts(raw))
 
 
 def _gateway(raw: Raw) -> Owned:
-    return Owned((raw["metadata"]["namespace"], raw["metadata"]["name"]), observe.gateway(raw))
+    return Owned((raw["metadata"]["namespace"], raw["metadata"]["name"]), parse.gateway(raw))
 
 
 class Caches:
@@ -116,16 +116,16 @@ class Caches:
         self.children: dict[Kind, Informer[Child]] = {
             kind: self._informer(kind, partial(_child, kind), ours) for kind in _FACTS
         }
-        self.pods: Informer[Owned] = self._informer(kinds.POD, _owned(observe.pod), ours)
+        self.pods: Informer[Owned] = self._informer(kinds.POD, _owned(parse.pod), ours)
         self.slices: Informer[Owned] = self._informer(
-            kinds.ENDPOINT_SLICE, _owned(observe.endpoints), names.LABEL_DEPLOYMENT
+            kinds.ENDPOINT_SLICE, _owned(parse.endpoints), names.LABEL_DEPLOYMENT
         )
         places = {namespace} if namespace is None else {namespace, *gateways_in}
         self.gateways: dict[str | None, Informer[Owned]] = {
             place: Informer(client, kinds.GATEWAY, self._platform(_gateway, place)) for place in places
         }
         # Its rights end at the namespace, and only optional features need what is cluster-wide.
-        options = self._platform(lambda raw: Owned(None, observe.supported_features(raw)), None)
+        options = self._platform(lambda raw: Owned(None, parse.supported_features(raw)), None)
         self.gateway_classes: Informer[Owned] = Informer(
             client, kinds.GATEWAY_CLASS, replace(options, optional=namespace is not None)
         )

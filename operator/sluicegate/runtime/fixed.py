@@ -14,9 +14,9 @@ from typing import Final
 
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.spec import ModelSpec
-from sluicegate.core.follow import concerns_registry, fixed
-from sluicegate.core.model_ref import RegistryVersion
-from sluicegate.core.resolution import ResolutionError
+from sluicegate.core.models.following import concerns_registry, fixed
+from sluicegate.core.models.reference import RegistryVersion
+from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, keep, resolved

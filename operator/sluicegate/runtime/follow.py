@@ -19,9 +19,16 @@ from typing import Protocol
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.adapters.unexpected import log_unexpected
-from sluicegate.core.follow import Followed, ModelView, concerns_registry, followed, may_concern_registry, watched
-from sluicegate.core.model_ref import RegistryVersion
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, internal_error
+from sluicegate.core.models.following import (
+    Followed,
+    ModelView,
+    concerns_registry,
+    followed,
+    may_concern_registry,
+    watched,
+)
+from sluicegate.core.models.reference import RegistryVersion
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, internal_error
 from sluicegate.runtime.fixed import FixedVersions
 from sluicegate.runtime.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources

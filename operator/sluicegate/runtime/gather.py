@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
-from sluicegate.core import observe
-from sluicegate.core.analysis.reading import Reading
-from sluicegate.core.canary import canary_view
-from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
-from sluicegate.core.follow import concerns_registry
-from sluicegate.core.intent import fetched_from, intent_of
-from sluicegate.core.resolution import ResolutionError
+from sluicegate.core.models.following import concerns_registry
+from sluicegate.core.models.resolution import ResolutionError
+from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
+from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
 from sluicegate.render.pod import Refused, pod_template
 from sluicegate.runtime.caches import Caches
@@ -115,7 +115,7 @@ class Gatherer:
             deployments={facts.revision: facts for facts in caches.facts(kinds.DEPLOYMENT, key)},
             autoscalers={facts.revision: facts for facts in caches.facts(kinds.HPA, key)},
             pods=pods,
-            endpoints=observe.merged_endpoints(each.facts for each in caches.slices.owned(key)),
+            endpoints=parse.merged_endpoints(each.facts for each in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,
             route=route.facts if route is not None and route.owner == key else None,
             gateways=tuple(self._gateways(resource)),

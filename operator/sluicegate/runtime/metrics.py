@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.core import stale
+from sluicegate.core.snapshot import staleness
 from sluicegate.runtime.analyst import Judged
 from sluicegate.runtime.supervise import contained
 
@@ -233,8 +233,8 @@ class _Ages(Collector):
             # A status may hold a time that cannot be read: its writer must not cost all others their metrics.
             with contained("the age of {}/{}".format(*resource.key)):
                 for family, value in (
-                    (age, stale.age(resource.status, now)),
-                    (behind, stale.behind(resource.status, resource.spec.model.stale_against, now)),
+                    (age, staleness.age(resource.status, now)),
+                    (behind, staleness.behind(resource.status, resource.spec.model.stale_against, now)),
                 ):
                     if value is not None:
                         family.add_metric(list(resource.key), value)

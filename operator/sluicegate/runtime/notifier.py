@@ -17,7 +17,7 @@ from sluicegate.adapters.notify import InvalidReceiver, Receiver, Reply, post
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import NotificationSettings, Settings
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.core.notify import Notification, body, notifications, wants
+from sluicegate.core.status.notifications import Notification, body, notifications, wants
 from sluicegate.kube.errors import KubeError
 from sluicegate.kube.kinds import SECRET, Kind
 from sluicegate.runtime.supervise import contained, keep

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from sluicegate.adapters.recent_answers import AnswerReader, Pod, Untold
 from sluicegate.core.analysis.evidence import Pairs
-from sluicegate.core.analysis.pairs import Pairing, Told
-from sluicegate.core.analysis.subject import Subject
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.analysis.pairing import Pairing, Told
+from sluicegate.core.analysis.run import Subject
+from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.sources import Pods, alive
 
 GRACE = 30.0

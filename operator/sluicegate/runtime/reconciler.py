@@ -15,11 +15,11 @@ from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpecte
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.core.announce import announcements, rollback, version_changes
-from sluicegate.core.decide import decide
-from sluicegate.core.facts import Snapshot
-from sluicegate.core.plan import Plan
-from sluicegate.core.status import compose, differs_in_state, differs_in_words, internal_error, moved
+from sluicegate.core.decide.decision import decide
+from sluicegate.core.plan.types import Plan
+from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.core.status.compose import compose, differs_in_state, differs_in_words, internal_error, moved
+from sluicegate.core.status.events import announcements, rollback, version_changes
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound, Undecodable
 from sluicegate.kube.events import EventRecorder

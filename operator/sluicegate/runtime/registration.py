@@ -1,4 +1,4 @@
-"""Keeps the operator's own webhook in the registries that ask for it: see `core.registration`.
+"""Keeps the operator's own webhook in the registries that ask for it: see `core.models.webhook_subscription`.
 
 Run by the leader alone. It depends on nothing and holds up nothing: a registry that refuses is polled as ever, and asked again.
 """
@@ -14,8 +14,8 @@ from sluicegate.adapters import hooks
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.settings import Settings
-from sluicegate.core.registration import Hook, hook_name, is_right, mine
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.webhook_subscription import Hook, hook_name, is_right, mine
 from sluicegate.runtime.registries import Registries
 from sluicegate.runtime.supervise import contained, forever
 

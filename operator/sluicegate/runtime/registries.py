@@ -16,11 +16,8 @@ from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
 from sluicegate.api.spec import ModelSpec
-from sluicegate.core.canary import canary_view
-from sluicegate.core.follow import Followed, ModelView
-from sluicegate.core.intent import registry_of
-from sluicegate.core.model_uri import InvalidModelUri, ModelRef, RegistryLatest, RegistryVersion, parse
-from sluicegate.core.resolution import (
+from sluicegate.core.models.following import Followed, ModelView
+from sluicegate.core.models.resolution import (
     Newest,
     ResolutionError,
     ResolutionFailure,
@@ -33,6 +30,9 @@ from sluicegate.core.resolution import (
     secret_unread,
     webhook_secret_not_found,
 )
+from sluicegate.core.models.uri import InvalidModelUri, ModelRef, RegistryLatest, RegistryVersion, parse
+from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot.revision_spec import registry_of
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import SECRET

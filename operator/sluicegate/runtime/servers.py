@@ -11,7 +11,7 @@ from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.api.settings import Settings
-from sluicegate.core.analysis.subject import Subject
+from sluicegate.core.analysis.run import Subject
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import SECRET

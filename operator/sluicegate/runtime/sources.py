@@ -14,11 +14,11 @@ from typing import Protocol
 from sluicegate.adapters.exposition import PROFILE_BIN, REQUESTS_TOTAL, SECONDS_BUCKET, of_labels
 from sluicegate.adapters.prometheus import PrometheusError
 from sluicegate.adapters.scrape import PodScraper, Unreadable
-from sluicegate.core.analysis import counts
-from sluicegate.core.analysis.counts import Counts, Ledger, PodCounts, Series, Side
+from sluicegate.core.analysis import counters
+from sluicegate.core.analysis.counters import Counts, Ledger, PodCounts, Series, Side
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
-from sluicegate.core.analysis.subject import Subject, filled
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.analysis.run import Subject, filled
+from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.servers import Servers
 
 Key = tuple[str, str]
@@ -168,11 +168,11 @@ class PrometheusReader:
 def _families(kinds: frozenset[str]) -> list[tuple[str, str, str]]:
     """(metric, labels, filters) of the counters of some kinds."""
     wanted = [(REQUESTS_TOTAL, "error_class", "")]
-    if counts.LATENCY in kinds:
+    if counters.LATENCY in kinds:
         wanted.append((SECONDS_BUCKET, "le", ""))
     wanted += [
         (PROFILE_BIN, "kind,name,bin", f',kind="{kind}"')
-        for kind in (counts.FEATURE, counts.PREDICTION)
+        for kind in (counters.FEATURE, counters.PREDICTION)
         if kind in kinds
     ]
     return wanted

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Final, TypeVar
 
 from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
-from sluicegate.core.resolution import ResolutionError, internal_error
+from sluicegate.core.models.resolution import ResolutionError, internal_error
 
 FIRST_DELAY: Final = 1.0
 """Seconds before the first restart; doubled with each one."""

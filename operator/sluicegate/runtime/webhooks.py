@@ -9,8 +9,8 @@ from typing import Protocol, Self
 
 from aiohttp import web
 
-from sluicegate.core.resolution import ResolutionError
-from sluicegate.core.webhook import LARGEST, Bucket, Delivery, Outcome, Seen, authentic, subject, timely
+from sluicegate.core.models.resolution import ResolutionError
+from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery, Outcome, Seen, authentic, subject, timely
 from sluicegate.runtime.registries import RegistryRef
 
 FRESH = 5.0

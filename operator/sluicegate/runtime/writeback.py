@@ -1,4 +1,4 @@
-"""Keeps the tags of the served versions in the registries that want them: see `core.writeback`."""
+"""Keeps the tags of the served versions in the registries that want them: see `core.models.served_tags`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.settings import Settings
-from sluicegate.core.follow import concerns_registry
-from sluicegate.core.resolution import ResolutionError
-from sluicegate.core.writeback import Change, changes, served, tag_key
+from sluicegate.core.models.following import concerns_registry
+from sluicegate.core.models.resolution import ResolutionError
+from sluicegate.core.models.served_tags import Change, changes, served, tag_key
 from sluicegate.runtime.registries import Registries
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, forever, resolved

@@ -20,7 +20,7 @@ from sluicegate.adapters.notify import InvalidReceiver, Receiver, post
 from sluicegate.adapters.pod_http import PodHttp, PodTrouble
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, credentials_of
-from sluicegate.core.resolution import ResolutionError, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
 
 HOSTILE = [
     "http://xn--a",

@@ -24,8 +24,8 @@ from sluicegate.adapters.notify import Receiver, post
 from sluicegate.adapters.pod_http import PodHttp, PodTrouble
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.adapters.prometheus import AT_ONCE, Prometheus, PrometheusEndpoint, PrometheusError
-from sluicegate.core.model_uri import parse as parse_uri
-from sluicegate.core.resolution import ResolutionError, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
+from sluicegate.core.models.uri import parse as parse_uri
 
 MIB = 1 << 20
 Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]

@@ -22,8 +22,8 @@ from sluicegate.adapters.http import RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.settings import build
-from sluicegate.core.model_uri import parse
-from sluicegate.core.resolution import ResolutionError, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
+from sluicegate.core.models.uri import parse
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registries import Registries
 

@@ -18,8 +18,8 @@ from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.http import RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.core.model_uri import parse
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.uri import parse
 
 from tests.unit.adapters.transport import StreamingTransport
 

@@ -12,8 +12,8 @@ from sluicegate.adapters.pod_http import MOST_BYTES, PodHttp
 from sluicegate.adapters.recent_answers import AnswerReader, Pod, Untold
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Pairs
-from sluicegate.core.analysis.subject import Subject
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.analysis.run import Subject
+from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.pairs import PodPairs
 
 POD = Pod("p-1", "10.0.0.1:8080", "uid-1")

@@ -9,7 +9,7 @@ from aiohttp import web
 from sluicegate.adapters.exposition import NotOurs, parse
 from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.scrape import PodScraper, Unreadable
-from sluicegate.core.analysis.counts import FEATURE, LATENCY, PREDICTION, REQUESTS, Histogram, failed, requests
+from sluicegate.core.analysis.counters import FEATURE, LATENCY, PREDICTION, REQUESTS, Histogram, failed, requests
 
 from tests.unit.adapters.loopback import serving
 

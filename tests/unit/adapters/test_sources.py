@@ -3,7 +3,7 @@
 import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.sources import fetchable
-from sluicegate.core.resolution import ResolutionError, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
 
 MLFLOW = RegistryEndpoint("default", "http://mlflow:5000")
 

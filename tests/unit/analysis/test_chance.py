@@ -7,7 +7,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.analysis import chance
+from sluicegate.core.analysis import binomial
 
 
 def exact(hits: int, tries: int, share: Fraction) -> float:
@@ -18,37 +18,37 @@ def exact(hits: int, tries: int, share: Fraction) -> float:
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 100))
 def test_the_tail_is_the_binomial_distributions(hits: int, tries: int, percent: int) -> None:
-    found = chance.tail(hits, tries, percent / 100)
+    found = binomial.tail(hits, tries, percent / 100)
     assert found == pytest.approx(exact(hits, tries, Fraction(percent, 100)), abs=1e-12)
 
 
 @given(st.integers(1, 100_000), st.floats(0.0001, 0.9999), st.data())
 def test_more_hits_are_never_more_probable(tries: int, share: float, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, tries))
-    assert chance.tail(hits + 1, tries, share) <= chance.tail(hits, tries, share) + 1e-9
+    assert binomial.tail(hits + 1, tries, share) <= binomial.tail(hits, tries, share) + 1e-9
 
 
 def test_a_large_sample_takes_no_time() -> None:
-    assert chance.tail(12_000, 1_000_000, 0.01) < 1e-50
-    assert chance.tail(10_000, 1_000_000, 0.01) == pytest.approx(0.5, abs=0.01)
+    assert binomial.tail(12_000, 1_000_000, 0.01) < 1e-50
+    assert binomial.tail(10_000, 1_000_000, 0.01) == pytest.approx(0.5, abs=0.01)
 
 
 def test_three_of_twenty_and_three_hundred_of_twenty_thousand() -> None:
-    assert not chance.above(3, 20, 0.01)
-    assert chance.above(300, 20_000, 0.01)
-    assert not chance.above(1, 100, 0.01)
+    assert not binomial.above(3, 20, 0.01)
+    assert binomial.above(300, 20_000, 0.01)
+    assert not binomial.above(1, 100, 0.01)
 
 
 def test_a_limit_of_zero_allows_nothing() -> None:
-    assert chance.above(1, 1000, 0.0)
-    assert not chance.above(0, 1000, 0.0)
-    assert not chance.below(0, 1000, 0.0)
+    assert binomial.above(1, 1000, 0.0)
+    assert not binomial.above(0, 1000, 0.0)
+    assert not binomial.below(0, 1000, 0.0)
 
 
 @given(st.integers(0, 300), st.integers(1, 300), st.floats(0.001, 0.999))
 def test_nothing_is_proven_both_ways(hits: int, tries: int, limit: float) -> None:
     hits = min(hits, tries)
-    assert not (chance.above(hits, tries, limit) and chance.below(hits, tries, limit))
+    assert not (binomial.above(hits, tries, limit) and binomial.below(hits, tries, limit))
 
 
 def test_two_sides_with_the_same_rate_are_seldom_told_apart() -> None:
@@ -58,6 +58,6 @@ def test_two_sides_with_the_same_rate_are_seldom_told_apart() -> None:
     for _ in range(1000):
         mine = sum(rolls.random() < 0.02 for _ in range(200))
         theirs = sum(rolls.random() < 0.02 for _ in range(600))
-        fair = chance.relative_share(200, 600, 1.0)
-        over += chance.tail(mine, mine + theirs, fair) <= chance.DOUBT
+        fair = binomial.relative_share(200, 600, 1.0)
+        over += binomial.tail(mine, mine + theirs, fair) <= binomial.DOUBT
     assert over <= 4

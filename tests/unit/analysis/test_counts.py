@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.analysis.counts import LATENCY, REQUESTS, Histogram, Ledger, PodCounts, Series, failed, requests
+from sluicegate.core.analysis.counters import LATENCY, REQUESTS, Histogram, Ledger, PodCounts, Series, failed, requests
 
 
 def pod(ok: float, model: float = 0, started: float = 1) -> PodCounts:

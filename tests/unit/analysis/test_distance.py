@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.analysis.distance import align, drift, ks, psi
+from sluicegate.core.analysis.distribution import align, drift, ks, psi
 
 EDGES = [-1.2, -0.8, -0.5, -0.25, 0.0, 0.25, 0.5, 0.8, 1.2]
 """Tenths of the normal distribution, about."""

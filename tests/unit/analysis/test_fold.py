@@ -2,8 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.analysis.fold import Streaks, concluded, streaks
-from sluicegate.core.analysis.reading import Measurement, Outcome
+from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
+from sluicegate.core.snapshot.analysis_result import Measurement, Outcome
 
 PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.api.rollout import AnalysisMetric
-from sluicegate.core.analysis.counts import LATENCY, REQUESTS, Counts, Side
+from sluicegate.core.analysis.counters import LATENCY, REQUESTS, Counts, Side
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
 from sluicegate.core.analysis.judge import judge
-from sluicegate.core.analysis.reading import Measurement, Outcome
+from sluicegate.core.snapshot.analysis_result import Measurement, Outcome
 
 PASSED, FAILED, OPEN = Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE
 BETTER = [PASSED, OPEN, FAILED]

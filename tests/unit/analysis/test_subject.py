@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 from sluicegate.api.resource import ModelDeployment, decode
-from sluicegate.core import observe
-from sluicegate.core.analysis.subject import filled, subject_of
+from sluicegate.core.analysis.run import filled, subject_of
+from sluicegate.core.snapshot import parse
 
 HOLDING = {"phase": "Holding", "target": "new", "acceptedAt": "2026-03-01T12:00:00Z"}
 
@@ -99,9 +99,9 @@ def pod(address: str | None, **more: Any) -> dict[str, Any]:
 
 
 def test_where_a_pod_is_and_that_it_is_no_news() -> None:
-    assert observe.pod(pod("10.0.0.7")).address == "10.0.0.7:8080"
-    assert observe.pod(pod("fd00::7")).address == "[fd00::7]:8080"
-    assert observe.pod(pod(None)).address == ""
-    assert observe.pod(pod("10.0.0.7", spec={})).address == ""
-    assert observe.pod(pod("10.0.0.7")).uid == "u-1"
-    assert observe.pod(pod("10.0.0.7")) == observe.pod(pod(None)), "an address must wake nobody"
+    assert parse.pod(pod("10.0.0.7")).address == "10.0.0.7:8080"
+    assert parse.pod(pod("fd00::7")).address == "[fd00::7]:8080"
+    assert parse.pod(pod(None)).address == ""
+    assert parse.pod(pod("10.0.0.7", spec={})).address == ""
+    assert parse.pod(pod("10.0.0.7")).uid == "u-1"
+    assert parse.pod(pod("10.0.0.7")) == parse.pod(pod(None)), "an address must wake nobody"

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 from sluicegate.api.rollout import AnalysisMetric
-from sluicegate.core.analysis.counts import LATENCY, REQUESTS, Ledger, PodCounts
+from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
+from sluicegate.core.analysis.counters import LATENCY, REQUESTS, Ledger, PodCounts
 from sluicegate.core.analysis.evidence import Evidence
-from sluicegate.core.analysis.fold import Streaks, concluded, streaks
 from sluicegate.core.analysis.judge import judge
-from sluicegate.core.analysis.reading import Outcome
+from sluicegate.core.snapshot.analysis_result import Outcome
 
 BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, float("inf"))
 METRICS = [

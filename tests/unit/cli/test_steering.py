@@ -14,7 +14,7 @@ from sluicegate.cli.measured import Look
 from sluicegate.cli.orders import Order
 from sluicegate.cli.progress_layout import header, sections
 from sluicegate.cli.revisions import History, history
-from sluicegate.core.analysis.reading import Outcome
+from sluicegate.core.snapshot.analysis_result import Outcome
 
 from tests.unit.core.gitops import stored
 from tests.unit.core.test_rollout import begun, judge, shares, state

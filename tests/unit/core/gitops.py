@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 from sluicegate.api import names
-from sluicegate.core.analysis.reading import Measurement, Outcome, Reading
-from sluicegate.core.facts import Problem
+from sluicegate.core.snapshot.analysis_result import Measurement, Outcome, Reading
+from sluicegate.core.snapshot.facts import Problem
 
-from .world import NAME, NAMESPACE, World
+from tests.unit.core.world import NAME, NAMESPACE, World
 
 CRASH = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no.")
 UNKNOWN = Problem("VersionNotFound", "Registered model churn has no version 9: correct spec.model.uri.")

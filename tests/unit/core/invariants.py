@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from sluicegate.api import duration
 from sluicegate.api.status import RevisionStatus, Role
-from sluicegate.core import guard, replace
-from sluicegate.core.annotations import pinned
-from sluicegate.core.facts import Snapshot
-from sluicegate.core.plan import Autoscaled, Plan
+from sluicegate.core.plan.types import Autoscaled, Plan
+from sluicegate.core.rollout import compatibility, in_place
+from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.core.snapshot.overrides import pinned
 
 if TYPE_CHECKING:
     from tests.unit.core.world import World
@@ -28,7 +28,7 @@ def check(world: World, snapshot: Snapshot, plan: Plan) -> None:
                 assert snapshot.endpoints.get(f"{snapshot.resource.metadata.name}-{revision}"), (
                     "requests for a backend without endpoints"
                 )
-                assert not guard.changes(snapshot, revision), "requests for a version that callers do not fit"
+                assert not compatibility.changes(snapshot, revision), "requests for a version that callers do not fit"
         allowed = {plan.stable, plan.canary, plan.target} | before.revisions
         assert wanted.revisions <= allowed, "requests for a revision that has no share"
     live = [entry for entry in plan.revisions if not entry.parked]
@@ -68,5 +68,5 @@ def _check_promotion(world: World, snapshot: Snapshot, plan: Plan) -> None:
     listed = snapshot.endpoints.get(
         f"{snapshot.resource.metadata.name}-{plan.stable}", frozenset()
     ) & snapshot.ready_pods(plan.stable)
-    assert len(listed) >= replace.needed(snapshot, plan.stable, before), "promoted before it can carry the traffic"
+    assert len(listed) >= in_place.needed(snapshot, plan.stable, before), "promoted before it can carry the traffic"
     assert not snapshot.resource.spec.paused or pinned(snapshot) == plan.stable, "promoted while paused"

@@ -17,10 +17,13 @@ from sluicegate.api import duration
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, Role, RolloutStatus
-from sluicegate.core import rollout
-from sluicegate.core.analysis.reading import Outcome, Reading
-from sluicegate.core.decide import decide
-from sluicegate.core.facts import (
+from sluicegate.core.decide.decision import decide
+from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.plan.share import after
+from sluicegate.core.plan.types import Autoscaled, Fixed, Plan
+from sluicegate.core.rollout import machine
+from sluicegate.core.snapshot.analysis_result import Outcome, Reading
+from sluicegate.core.snapshot.facts import (
     DeploymentFacts,
     GatewayFacts,
     PodFacts,
@@ -32,13 +35,10 @@ from sluicegate.core.facts import (
     Split,
     Target,
 )
-from sluicegate.core.intent import Intent, intent_of
-from sluicegate.core.plan import Autoscaled, Fixed, Plan
-from sluicegate.core.resolution import ResolvedModel
-from sluicegate.core.share import after
-from sluicegate.core.status import compose
+from sluicegate.core.snapshot.revision_spec import Intent, intent_of
+from sluicegate.core.status.compose import compose
 
-from .world import NAME, NAMESPACE, SETTINGS, START
+from tests.unit.core.world import NAME, NAMESPACE, SETTINGS, START
 
 CRASH = Problem("OOMKilled", "Container model was killed for using more memory than its limit.")
 NOT_YET = Problem("NotReady", "Its readiness probe fails.", waits_for_user=False)
@@ -235,7 +235,7 @@ class Lean:
                 self.served_at[revision] = self.now
         known = self.forced_since
         self._note()
-        from . import rollout_invariants
+        from tests.unit.core import rollout_invariants
 
         rollout_invariants.check(self, snapshot, plan)
         self._apply(snapshot, plan)
@@ -322,4 +322,4 @@ class Lean:
         return next((each.revision for each in self.status.revisions if each.role == Role.STABLE), None)
 
     def rolled_back(self) -> bool:
-        return self.state is not None and self.state.phase == rollout.ROLLED_BACK
+        return self.state is not None and self.state.phase == machine.ROLLED_BACK

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.core import rollout
-from sluicegate.core.analysis.reading import Outcome
-from sluicegate.core.facts import Snapshot
-from sluicegate.core.plan import Fixed, Plan
-from sluicegate.core.share import after
+from sluicegate.core.plan.share import after
+from sluicegate.core.plan.types import Fixed, Plan
+from sluicegate.core.rollout import machine
+from sluicegate.core.snapshot.analysis_result import Outcome
+from sluicegate.core.snapshot.facts import Snapshot
 
-from . import invariants
+from tests.unit.core import invariants
 
 if TYPE_CHECKING:
-    from .lean import Lean
+    from tests.unit.core.lean import Lean
 
 
 def check(world: Lean, snapshot: Snapshot, plan: Plan) -> None:
@@ -41,7 +41,7 @@ def check(world: Lean, snapshot: Snapshot, plan: Plan) -> None:
 
 
 def _given(snapshot: Snapshot, target: str) -> int:
-    state = rollout.state_of(snapshot, target)
+    state = machine.state_of(snapshot, target)
     steps = snapshot.resource.spec.rollout.steps or ()
     return after(steps[: (state.step_index or 0) + 1]).weight if state is not None else 0
 
@@ -54,7 +54,7 @@ def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentS
     if (
         new.step_index <= old.step_index
         or old.step_hash != new.step_hash
-        or rollout.ROLLED_BACK in (old.phase, new.phase)
+        or machine.ROLLED_BACK in (old.phase, new.phase)
     ):
         return
     promoted = world.annotations.get(names.ANNOTATION_PROMOTE, "")

@@ -2,7 +2,7 @@
 
 import pytest
 from sluicegate.api.status import Condition, ConditionType, ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.core.announce import Announcement, announcements
+from sluicegate.core.status.events import Announcement, announcements
 
 NOTHING = ModelDeploymentStatus()
 

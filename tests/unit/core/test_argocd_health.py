@@ -7,7 +7,7 @@ import pytest
 import yaml
 from lupa import lua51
 
-from .gitops import CASES, stored, walk
+from tests.unit.core.gitops import CASES, stored, walk
 
 FOLDER = Path(__file__).resolve().parents[3] / "integrations/argocd"
 SCRIPT = (FOLDER / "health.lua").read_text()

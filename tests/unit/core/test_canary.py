@@ -6,10 +6,10 @@ import pytest
 from sluicegate.api import names
 from sluicegate.api.resource import decode
 from sluicegate.api.status import Role
-from sluicegate.core.canary import canary_view
-from sluicegate.core.facts import Mirror, Problem
+from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot.facts import Mirror, Problem
 
-from .world import NAME, World
+from tests.unit.core.world import NAME, World
 
 CRASH = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no.")
 MATCH = [{"header": {"name": "x-cohort", "value": "beta"}}]

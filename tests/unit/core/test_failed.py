@@ -3,10 +3,10 @@
 import pytest
 from sluicegate.api import names
 from sluicegate.api.status import Role
-from sluicegate.core.facts import Problem
+from sluicegate.core.snapshot.facts import Problem
 
-from .test_simulation import assert_at_rest
-from .world import World
+from tests.unit.core.test_simulation import assert_at_rest
+from tests.unit.core.world import World
 
 CRASH = Problem("ModelLoadFailed", "Container model ended with exit code 1 and said: cannot load the model: no skops.")
 ELSEWHERE = [

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from sluicegate.core import observe
-from sluicegate.core.failures import last_line, pod_problem, redact
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.pod_diagnosis import last_line, pod_problem, redact
 
 
 def container(
@@ -279,7 +279,7 @@ def test_every_failure_has_its_reason_and_a_sentence(raw: dict[str, Any], reason
     for each in words:
         assert each in problem.message
     assert "\n" not in problem.message
-    assert observe.pod(raw).problem == problem
+    assert parse.pod(raw).problem == problem
 
 
 @pytest.mark.parametrize(
@@ -340,8 +340,8 @@ def test_a_lack_of_room_is_told_from_a_node_that_is_not_there(words: str, lacks_
 def test_a_ready_pod_has_no_problem() -> None:
     raw = pod(container("model", BACK_OFF, last=terminated(1)))
     raw["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
-    assert observe.pod(raw).problem is None
-    assert observe.pod(raw).ready
+    assert parse.pod(raw).problem is None
+    assert parse.pod(raw).ready
 
 
 @pytest.mark.parametrize(
@@ -388,4 +388,4 @@ def test_the_last_line_is_bounded() -> None:
 )
 def test_the_fetcher_reports_a_digest(message: str, digest: str | None) -> None:
     raw = pod(init=(container("fetch", terminated(0, message, "Completed"), ready=True),))
-    assert observe.pod(raw).digest == digest
+    assert parse.pod(raw).digest == digest

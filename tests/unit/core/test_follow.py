@@ -2,9 +2,9 @@
 
 import pytest
 from sluicegate.api.status import Role
-from sluicegate.core.announce import announcements
-from sluicegate.core.facts import Problem
-from sluicegate.core.follow import ModelView, followed
+from sluicegate.core.models.following import ModelView, followed
+from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.status.events import announcements
 
 from tests.unit.core.world import World
 

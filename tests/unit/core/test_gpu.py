@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.api.gpu import MEMORY_PATTERN, GpuSpec, Toleration
 from sluicegate.api.settings import GpuSettings
-from sluicegate.core.gpu import InvalidGpu, Requirement, mebibytes, placement
+from sluicegate.render.gpu import InvalidGpu, Requirement, mebibytes, placement
 
 
 def tolerated(*keys: str) -> tuple[Toleration, ...]:

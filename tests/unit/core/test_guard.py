@@ -6,8 +6,8 @@ import pytest
 from sluicegate.api import names
 from sluicegate.api.status import Role
 
-from .test_signature import X, signature
-from .world import World
+from tests.unit.core.test_signature import X, signature
+from tests.unit.core.world import World
 
 AGE = {"type": "long", "name": "age", "required": True}
 OLD, FITS, BREAKS = signature(X), signature(X, {**AGE, "required": False}), signature(X, AGE)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import sluicegate
 from sluicegate.api.resource import decode
-from sluicegate.core.intent import intent_of
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.snapshot.revision_spec import intent_of
 
 MODEL = ResolvedModel("models:/churn@champion", "mlflow-artifacts:/1/a", "churn", "3")
 BASE: dict[str, Any] = {"model": {"uri": "models:/churn@champion"}}

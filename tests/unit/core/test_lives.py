@@ -3,9 +3,9 @@
 import pytest
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, Role
-from sluicegate.core.facts import Problem
+from sluicegate.core.snapshot.facts import Problem
 
-from .world import NAME, Pod, World
+from tests.unit.core.world import NAME, Pod, World
 
 CRASH = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no such column.")
 NO_METRICS = "unable to get metrics for resource cpu: no metrics returned from resource metrics API"

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.model_uri import (
+from sluicegate.core.models.resolution import (
+    ResolutionReason,
+    ResolvedModel,
+    invalid_uri,
+    registry_unknown,
+    resolve_locally,
+    secret_not_found,
+)
+from sluicegate.core.models.uri import (
     STAGES,
     Artifacts,
     Baked,
@@ -20,14 +28,6 @@ from sluicegate.core.model_uri import (
     Volume,
     parse,
     without_userinfo,
-)
-from sluicegate.core.resolution import (
-    ResolutionReason,
-    ResolvedModel,
-    invalid_uri,
-    registry_unknown,
-    resolve_locally,
-    secret_not_found,
 )
 
 

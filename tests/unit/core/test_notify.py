@@ -17,7 +17,7 @@ from sluicegate.api.status import (
     RolloutStatus,
     RolloutVerdict,
 )
-from sluicegate.core.notify import Notification, body, notifications, wants
+from sluicegate.core.status.notifications import Notification, body, notifications, wants
 
 NOW = datetime(2026, 11, 28, 1, 2, 3, 456789, UTC)
 VERDICT = RolloutVerdict(outcome="Failed", metric="errors", value=0.2, limit=0.01, samples=400, message="20 % failed.")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.analysis.pairs import MOST_OPEN, Difference, Pairing, Told, difference
+from sluicegate.core.analysis.pairing import MOST_OPEN, Difference, Pairing, Told, difference
 
 
 def told(answer: Any, key: str = "k", status: int = 200) -> Told:

@@ -10,10 +10,10 @@ import yaml
 from sluicegate.api import duration, names
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import Role
-from sluicegate.core import share
-from sluicegate.core.analysis.reading import Measurement, Outcome, Reading
+from sluicegate.core.plan import share
+from sluicegate.core.snapshot.analysis_result import Measurement, Outcome, Reading
 
-from .world import World
+from tests.unit.core.world import World
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 FEATURES = frozenset(

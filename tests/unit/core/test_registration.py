@@ -4,7 +4,7 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.registration import EVENTS, Hook, hook_name, is_right, mine
+from sluicegate.core.models.webhook_subscription import EVENTS, Hook, hook_name, is_right, mine
 
 NAME, URL = "sluicegate.eu-1", "https://hooks/webhooks/default"
 CLUSTERS = st.from_regex(r"[a-zA-Z0-9]([-a-zA-Z0-9._]{0,61}[a-zA-Z0-9])?", fullmatch=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from sluicegate.api.status import Role
-from sluicegate.core.facts import Problem
+from sluicegate.core.snapshot.facts import Problem
 
 from tests.unit.core.world import World
 

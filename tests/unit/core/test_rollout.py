@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, Role, RolloutStatus
-from sluicegate.core.analysis.reading import Measurement, Outcome, Reading
-from sluicegate.core.announce import announcements, rollback
-from sluicegate.core.facts import Problem
+from sluicegate.core.snapshot.analysis_result import Measurement, Outcome, Reading
+from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.status.events import announcements, rollback
 
-from .world import NAME, Pod, World
+from tests.unit.core.world import NAME, Pod, World
 
 STEPS = [{"weight": 10, "hold": "5m"}, {"weight": 50, "hold": "5m"}]
 ERRORS = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from sluicegate.api import names
-from sluicegate.core.analysis.reading import Outcome
+from sluicegate.core.snapshot.analysis_result import Outcome
 
-from .lean import CRASH, FULL, NOT_YET, Lean
+from tests.unit.core.lean import CRASH, FULL, NOT_YET, Lean
 
 LIVES = int(os.environ.get("SLUICEGATE_LIVES", "600"))
 SEED = os.environ.get("SLUICEGATE_SEED")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.signature import Signature, differences, parse
+from sluicegate.core.models.signature import Signature, differences, parse
 
 X = {"type": "double", "name": "x", "required": True}
 PREDICTION = {"type": "double", "required": True}

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sluicegate.api import names
 from sluicegate.api.status import Role
-from sluicegate.core.facts import Problem
+from sluicegate.core.snapshot.facts import Problem
 
-from .world import World
+from tests.unit.core.world import World
 
 BROKEN = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no.")
 FULL = Problem("Unschedulable", "No node has room.", waits_for_user=False, lacks_room=True)

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from sluicegate.core import stale
-from sluicegate.core.resolution import Newest
+from sluicegate.core.models.resolution import Newest
+from sluicegate.core.snapshot import staleness
 
 from tests.unit.core.world import START, World
 
@@ -91,34 +91,34 @@ def test_a_higher_version_that_serves_starts_the_time_again() -> None:
 def test_ages_are_those_of_what_serves() -> None:
     world = World().gateway().rest()
     assert (
-        stale.age(world.status, START)
+        staleness.age(world.status, START)
         == (START - START.replace(year=2019, month=1, day=1, hour=0, minute=0)).total_seconds()
     )
-    assert stale.behind(world.status, None, world.now) == 0
+    assert staleness.behind(world.status, None, world.now) == 0
     world.points_to = "2"
     world.reconcile().make_pods()
     began = world.now
-    assert stale.behind(world.status, None, began + timedelta(seconds=90)) == pytest.approx(90, abs=1)
+    assert staleness.behind(world.status, None, began + timedelta(seconds=90)) == pytest.approx(90, abs=1)
     assert (
-        stale.age(world.status, began)
+        staleness.age(world.status, began)
         == (began - START.replace(year=2019, month=1, day=1, hour=0, minute=0)).total_seconds()
     )
     world.rest()
-    assert stale.behind(world.status, None, world.now) == 0
+    assert staleness.behind(world.status, None, world.now) == 0
     assert (
-        stale.age(world.status, began)
+        staleness.age(world.status, began)
         == (began - START.replace(year=2019, month=1, day=2, hour=0, minute=0)).total_seconds()
     )
 
 
 def test_of_the_model_the_time_behind_is_that_of_the_newer_version() -> None:
     world = World(model=model()).gateway().rest()
-    assert stale.behind(world.status, "Model", world.now) == 0
+    assert staleness.behind(world.status, "Model", world.now) == 0
     world.newest = Newest("3", at(world))
     world.reconcile()
-    assert stale.behind(world.status, "Model", world.now + timedelta(hours=1)) == 3600
+    assert staleness.behind(world.status, "Model", world.now + timedelta(hours=1)) == 3600
 
 
 def test_what_serves_nothing_or_no_version_has_no_age() -> None:
     world = World().gateway()
-    assert (stale.age(world.status, START), stale.behind(world.status, None, START)) == (None, None)
+    assert (staleness.age(world.status, START), staleness.behind(world.status, None, START)) == (None, None)

@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.webhook import REMEMBERED, WINDOW, Bucket, Delivery, Outcome, Seen, authentic, subject, timely
+from sluicegate.core.models.webhook_delivery import (
+    REMEMBERED,
+    WINDOW,
+    Bucket,
+    Delivery,
+    Outcome,
+    Seen,
+    authentic,
+    subject,
+    timely,
+)
 
 SECRET, NOW = b"a secret", 1_700_000_000.0
 ALIAS = {

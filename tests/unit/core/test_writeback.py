@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.api.resource import ModelDeployment, decode
-from sluicegate.core.writeback import LONGEST, Change, changes, served, tag_key
+from sluicegate.core.models.served_tags import LONGEST, Change, changes, served, tag_key
 
 
 def resource(name: str, *entries: tuple[str, str, str | None]) -> ModelDeployment:

@@ -16,16 +16,16 @@ from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.settings import Settings, build
 from sluicegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus
-from sluicegate.core import observe
-from sluicegate.core.analysis.reading import Reading
-from sluicegate.core.canary import canary_view
-from sluicegate.core.decide import decide
-from sluicegate.core.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
-from sluicegate.core.intent import intent_of
-from sluicegate.core.plan import Autoscaled, Plan
-from sluicegate.core.resolution import Newest, ResolvedModel
-from sluicegate.core.signature import Signature
-from sluicegate.core.status import compose
+from sluicegate.core.decide.decision import decide
+from sluicegate.core.models.resolution import Newest, ResolvedModel
+from sluicegate.core.models.signature import Signature
+from sluicegate.core.plan.types import Autoscaled, Plan
+from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
+from sluicegate.core.snapshot.revision_spec import intent_of
+from sluicegate.core.status.compose import compose
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 
@@ -187,18 +187,18 @@ class World:
             settings=self.settings,
             target=self.target(),
             canary=self.canary_target(),
-            revisions={each.hash: each for each in map(observe.revision, self.of_kind("ControllerRevision"))},
+            revisions={each.hash: each for each in map(parse.revision, self.of_kind("ControllerRevision"))},
             deployments={
                 each.revision: each
-                for each in map(observe.deployment, map(self._with_status, self.of_kind("Deployment")))
+                for each in map(parse.deployment, map(self._with_status, self.of_kind("Deployment")))
             },
             autoscalers={
-                each.revision: each for each in map(observe.autoscaler, self.of_kind("HorizontalPodAutoscaler"))
+                each.revision: each for each in map(parse.autoscaler, self.of_kind("HorizontalPodAutoscaler"))
             },
             pods=pods,
             endpoints=dict(self.slices),
-            service=observe.service(service) if service else None,
-            route=observe.route(route) if route else None,
+            service=parse.service(service) if service else None,
+            route=parse.route(route) if route else None,
             gateways=tuple(
                 GatewayFacts(
                     NAMESPACE,
@@ -242,7 +242,7 @@ class World:
 
     def split(self) -> Split:
         """The HTTPRoute's split."""
-        return observe.route(self.objects["HTTPRoute", NAME]).split
+        return parse.route(self.objects["HTTPRoute", NAME]).split
 
     def role(self, revision: str) -> str | None:
         """A revision's role by status."""
@@ -416,7 +416,7 @@ class World:
                 ]
             else:
                 assert there is not None, "a Deployment was born without a number of pods"
-                assert not observe.owns_replicas(there), "dropping replicas that only we own sets them to 1"
+                assert not parse.owns_replicas(there), "dropping replicas that only we own sets them to 1"
                 wanted["spec"]["replicas"] = there["spec"]["replicas"]
         if there is not None and "status" in there:
             wanted["status"] = there["status"]

@@ -8,7 +8,7 @@ from sluicegate.kube.errors import Gone, KubeError, ServerError, Unreachable
 from sluicegate.kube.kinds import CONFIG_MAP, LEASE
 from sluicegate.kube.transport import ClientOptions
 
-from .conftest import FakeServer
+from tests.unit.kube.conftest import FakeServer
 
 
 async def test_requests_look_as_they_should(fake: FakeServer, client: KubeClient) -> None:

@@ -13,7 +13,7 @@ from sluicegate.kube.kinds import CONFIG_MAP, HTTP_ROUTE
 from sluicegate.kube.store import Key
 from sluicegate.kube.wire import Object
 
-from .conftest import FakeServer, Handler
+from tests.unit.kube.conftest import FakeServer, Handler
 
 QUICK = InformerTimings(watch=20.0, relist=60.0, retry_missing=0.05, backoff_base=0.02, backoff_max=0.05)
 

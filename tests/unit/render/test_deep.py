@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sluicegate.api.resource import decode
 from sluicegate.api.settings import Settings
-from sluicegate.core import observe
-from sluicegate.core.intent import intent_of
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.kube import kinds, wire
 from sluicegate.kube.errors import Undecodable
 from sluicegate.render import children
@@ -48,7 +48,7 @@ def reconciled(text: bytes) -> str:
     assert not isinstance(record, Undecodable), (
         "a record is deeper than its ModelDeployment and must be readable all the same"
     )
-    assert observe.revision(record).hash == intent.hash
+    assert parse.revision(record).hash == intent.hash
     return "Recorded"
 
 

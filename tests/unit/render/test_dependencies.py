@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from sluicegate.api.resource import decode
 from sluicegate.api.settings import DependencySettings, InvalidSettings, Settings, build
-from sluicegate.core.intent import intent_of
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import schema
 from sluicegate.render.pod import Refused, pod_template
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sluicegate.api.gpu import KEY_PATTERN, MEMORY_PATTERN, RESOURCE_PATTERN
 from sluicegate.api.resource import decode
 from sluicegate.api.settings import GpuSettings, RegistrySettings, Settings
-from sluicegate.core.intent import intent_of
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import schema
 from sluicegate.render.pod import Refused, pod_template
 

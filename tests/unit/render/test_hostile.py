@@ -12,9 +12,9 @@ from sluicegate.api.settings import RegistrySettings, Settings
 from sluicegate.api.spec import EnvVar, ModelDeploymentSpec, ModelSpec, RuntimeSpec
 from sluicegate.api.traffic import GatewaySpec, ParentRef, TrafficSpec
 from sluicegate.cli.render import serving
-from sluicegate.core.decide import decide
-from sluicegate.core.intent import intent_of
-from sluicegate.core.resolution import ResolvedModel
+from sluicegate.core.decide.decision import decide
+from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import children, engine, invariants
 from sluicegate.render.pod import pod_template
 

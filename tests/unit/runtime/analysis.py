@@ -12,9 +12,9 @@ from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.scrape import PodScraper
 from sluicegate.api.settings import Settings, build
-from sluicegate.core.analysis.reading import Outcome, Reading
-from sluicegate.core.analysis.subject import Subject
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.analysis.run import Subject
+from sluicegate.core.snapshot.analysis_result import Outcome, Reading
+from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.analyst import Analyst, Sources
 from sluicegate.runtime.resources import Resources

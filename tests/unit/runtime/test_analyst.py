@@ -12,8 +12,8 @@ from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.scrape import PodScraper
 from sluicegate.api.settings import build
 from sluicegate.core.analysis.evidence import Pairs
-from sluicegate.core.analysis.reading import Outcome
-from sluicegate.core.facts import PodFacts
+from sluicegate.core.snapshot.analysis_result import Outcome
+from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.analyst import Analyst, Sources
 from sluicegate.runtime.metrics import Metrics

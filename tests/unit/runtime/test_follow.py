@@ -9,9 +9,9 @@ import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.settings import build
-from sluicegate.core.follow import ModelView
-from sluicegate.core.model_ref import RegistryAlias, RegistryVersion
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.reference import RegistryAlias, RegistryVersion
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.follow import Follower
 from sluicegate.runtime.registries import Registries, RegistryRef

@@ -21,10 +21,10 @@ from sluicegate.adapters.pool import RegistryPool
 from sluicegate.adapters.scrape import PodScraper
 from sluicegate.api.settings import build
 from sluicegate.core.analysis.evidence import Pairs
-from sluicegate.core.analysis.subject import Subject
-from sluicegate.core.follow import ModelView
-from sluicegate.core.model_ref import RegistryVersion
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.core.analysis.run import Subject
+from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.reference import RegistryVersion
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.events import EventRecorder
 from sluicegate.runtime import writeback

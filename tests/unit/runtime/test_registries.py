@@ -8,9 +8,9 @@ from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.settings import build
-from sluicegate.core.follow import Followed, ModelView
-from sluicegate.core.model_uri import ModelRef, RegistryVersion
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.core.models.following import Followed, ModelView
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.core.models.uri import ModelRef, RegistryVersion
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registries import REMEMBERED, Registries, RegistryRef, Resolver
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from sluicegate.core.resolution import ResolutionError, ResolutionFailure, ResolutionReason
-from sluicegate.core.webhook import LARGEST, Bucket, Delivery
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery
 from sluicegate.runtime.registries import RegistryRef
 from sluicegate.runtime.webhooks import Webhooks, WebhookServer
 

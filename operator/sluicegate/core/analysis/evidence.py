@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sluicegate.core.analysis.counts import Side
+from sluicegate.core.analysis.counters import Side
 
 
 @dataclass(frozen=True, slots=True)

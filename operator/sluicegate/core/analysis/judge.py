@@ -13,15 +13,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from sluicegate.api.rollout import AnalysisMetric
-from sluicegate.core.analysis import chance, counts, distance
-from sluicegate.core.analysis.counts import Counts, Histogram
+from sluicegate.core.analysis import binomial, counters, distribution
+from sluicegate.core.analysis.counters import Counts, Histogram
 from sluicegate.core.analysis.evidence import Evidence
-from sluicegate.core.analysis.reading import Measurement, Outcome
-from sluicegate.core.analysis.words import number, seconds, share
+from sluicegate.core.analysis.format import number, seconds, share
+from sluicegate.core.snapshot.analysis_result import Measurement, Outcome
 
 DEFAULT_CLASSES = ("model", "server", "timeout")
 QUANTILES = {"LatencyP50": 0.5, "LatencyP95": 0.95, "LatencyP99": 0.99}
-_PROFILE = {"Drift": counts.PREDICTION, "FeatureDrift": counts.FEATURE}
+_PROFILE = {"Drift": counters.PREDICTION, "FeatureDrift": counters.FEATURE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +83,11 @@ def _counted(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
         return _inconclusive(metric, evidence.stable_trouble)
     look = _errors if metric.type == "ErrorRate" else _latency
     target, stable = evidence.target, evidence.stable
-    few = _few(metric, counts.requests(target.step), counts.requests(stable.step))
+    few = _few(metric, counters.requests(target.step), counters.requests(stable.step))
     if few is not None:
-        return _inconclusive(metric, few, counts.requests(target.step))
+        return _inconclusive(metric, few, counters.requests(target.step))
     step, recent = look(metric, target.step, stable.step), None
-    if _few(metric, counts.requests(target.recent), counts.requests(stable.recent)) is None:
+    if _few(metric, counters.requests(target.recent), counters.requests(stable.recent)) is None:
         recent = look(metric, target.recent, stable.recent)
     if step is None:
         return _inconclusive(metric, "The pods count no latencies.")
@@ -112,23 +112,23 @@ def _measured(metric: AnalysisMetric, found: _Found, outcome: Outcome, more: str
 
 def _errors(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found:
     classes = metric.error_classes or DEFAULT_CLASSES
-    tries, hits = counts.requests(target), counts.failed(target, classes)
-    others, theirs = counts.requests(stable), counts.failed(stable, classes)
+    tries, hits = counters.requests(target), counters.failed(target, classes)
+    others, theirs = counters.requests(stable), counters.failed(stable, classes)
     over, under, within, limits = [], [], [], []
     if metric.limit is not None:
         limits.append(metric.limit)
-        over.append(chance.above(hits, tries, metric.limit))
-        under.append(chance.below(hits, tries, metric.limit))
+        over.append(binomial.above(hits, tries, metric.limit))
+        under.append(binomial.below(hits, tries, metric.limit))
         within.append(hits <= metric.limit * tries)
     if metric.ratio is not None:
-        fair = chance.relative_share(tries, others, metric.ratio)
-        most = chance.most_hits(tries, theirs, others, metric.ratio)
+        fair = binomial.relative_share(tries, others, metric.ratio)
+        most = binomial.most_hits(tries, theirs, others, metric.ratio)
         limits.append(most / tries)
-        over.append(round(hits) > most and chance.tail(hits, hits + theirs, fair) <= chance.DOUBT)
-        under.append(chance.below(hits, hits + theirs, fair))
+        over.append(round(hits) > most and binomial.tail(hits, hits + theirs, fair) <= binomial.DOUBT)
+        under.append(binomial.below(hits, hits + theirs, fair))
         within.append(round(hits) <= most)
     rate = theirs / others if others else None
-    kinds = ", ".join(f"{each} {round(target.get((counts.REQUESTS, each), 0.0))}" for each in classes)
+    kinds = ", ".join(f"{each} {round(target.get((counters.REQUESTS, each), 0.0))}" for each in classes)
     compared = f"; {share(rate)} of stable's {round(others)}" if metric.ratio is not None and rate is not None else ""
     return _Found(
         hits / tries,
@@ -156,15 +156,17 @@ def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found |
     over, under, limits = [], [], []
     if metric.limit is not None:
         limits.append(mine.next_bound(metric.limit))
-        over.append(chance.above(mine.slower(limits[0]), mine.total, slow))
-        under.append(chance.below(mine.slower(limits[0]), mine.total, slow))
+        over.append(binomial.above(mine.slower(limits[0]), mine.total, slow))
+        under.append(binomial.below(mine.slower(limits[0]), mine.total, slow))
     if metric.ratio is not None:
         if other is None:
             return None
         least, most = _range(theirs, slow)
         limits.append(mine.next_bound(metric.ratio * other))
-        over.append(chance.above(mine.slower(max(limits[-1], mine.next_bound(metric.ratio * most))), mine.total, slow))
-        under.append(chance.below(mine.slower(mine.last_bound(metric.ratio * least)), mine.total, slow))
+        over.append(
+            binomial.above(mine.slower(max(limits[-1], mine.next_bound(metric.ratio * most))), mine.total, slow)
+        )
+        under.append(binomial.below(mine.slower(mine.last_bound(metric.ratio * least)), mine.total, slow))
     limit = min(limits)
     compared = f"; stable's is {seconds(other)}" if metric.ratio is not None and other is not None else ""
     return _Found(
@@ -183,8 +185,10 @@ def _range(histogram: Histogram, slow: float) -> tuple[float, float]:
     """The bounds that a quantile is proven to be above and not above: the nearest ones on both sides of its bucket."""
     bounds, total = histogram.bounds, histogram.total
     place = next((each for each, bound in enumerate(bounds) if histogram.slower(bound) <= slow * total), len(bounds))
-    least = next((each for each in reversed(bounds[:place]) if chance.above(histogram.slower(each), total, slow)), 0.0)
-    most = next((each for each in bounds[place:] if chance.below(histogram.slower(each), total, slow)), float("inf"))
+    least = next(
+        (each for each in reversed(bounds[:place]) if binomial.above(histogram.slower(each), total, slow)), 0.0
+    )
+    most = next((each for each in bounds[place:] if binomial.below(histogram.slower(each), total, slow)), float("inf"))
     return least, most
 
 
@@ -193,7 +197,7 @@ def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     if evidence.stable_trouble is not None:
         return _inconclusive(metric, evidence.stable_trouble)
     kind = _PROFILE[metric.type]
-    mine, theirs = (counts.columns(side.step, kind) for side in (evidence.target, evidence.stable))
+    mine, theirs = (counters.columns(side.step, kind) for side in (evidence.target, evidence.stable))
     common = sorted(mine.keys() & theirs.keys())
     if not common:
         return _inconclusive(metric, _no_profile(kind, mine, theirs))
@@ -202,7 +206,7 @@ def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     if few is not None:
         return _inconclusive(metric, few, rows)
     limit, statistic = metric.limit or 0.0, metric.statistic or "PSI"
-    found = {each: distance.drift(theirs[each], mine[each], statistic, limit, len(common)) for each in common}
+    found = {each: distribution.drift(theirs[each], mine[each], statistic, limit, len(common)) for each in common}
     worst = max(common, key=lambda each: (found[each].over, found[each].value))
     over = found[worst].over
     outcome = Outcome.FAILED if over else Outcome.INCONCLUSIVE
@@ -259,7 +263,7 @@ def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
         return Measurement(metric.name, outcome, pairs.largest, None, limit, pairs.compared, text + example)
     outcome = Outcome.INCONCLUSIVE
     differing = pairs.beyond.get(metric.tolerance or 0.0, pairs.differing)
-    if chance.above(differing, pairs.compared, limit):
+    if binomial.above(differing, pairs.compared, limit):
         outcome = Outcome.FAILED
     elif differing <= limit * pairs.compared:
         outcome = Outcome.PASSED

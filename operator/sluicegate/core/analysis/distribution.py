@@ -1,0 +1,153 @@
+"""How far two binned distributions are apart: the population stability index, and the Kolmogorov-Smirnov distance of the bins.
+
+Each version counts into the bins of its own reference profile, and two versions seldom have the same edges. So the new version's
+counts are carried over into stable's bins, twice: as an estimate (even within a bin), and as near to stable as its counts allow.
+What even the latter does not explain is a difference of the answers, not of the edges.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from sluicegate.core.analysis import binomial
+
+Bins = Mapping[str, float]
+_ABOVE, _MISSING, _OTHER = "+Inf", "null", "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Two versions' values in the same bins."""
+
+    stable: tuple[float, ...]
+    estimated: tuple[float, ...]
+    """The new version's."""
+    nearest: tuple[float, ...]
+    """The new version's, no farther from stable than they surely are."""
+    ordered: bool
+    """Whether the bins follow each other, as numbers do; the last one is for missing values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """What one column comes to."""
+
+    value: float
+    """The distance, less what chance adds to it."""
+    over: bool
+    """Whether it is proven to be over the limit."""
+
+
+def align(stable: Bins, target: Bins) -> Aligned:
+    """Both in stable's bins; for categories, in those that both have."""
+    if _ABOVE in stable and _ABOVE in target:
+        return _numbers(stable, target)
+    if (_ABOVE in stable) != (_ABOVE in target):  # numbers became texts, or texts numbers: nothing is as it was
+        apart = ((sum(stable.values()), 0.0), (0.0, sum(target.values())))
+        return Aligned(apart[0], apart[1], apart[1], ordered=False)
+    common = sorted((stable.keys() & target.keys()) - {_OTHER, _MISSING})
+    old, new = (
+        (*(side[each] for each in common), _rest(side, common), side.get(_MISSING, 0.0)) for side in (stable, target)
+    )
+    return Aligned(old, new, new, ordered=False)
+
+
+def _rest(side: Bins, common: Sequence[str]) -> float:
+    return sum(value for each, value in side.items() if each != _MISSING and each not in common)
+
+
+def _numbers(stable: Bins, target: Bins) -> Aligned:
+    edges, own = _edges(stable), _edges(target)
+    old = (*(stable[each] for _, each in edges), stable[_ABOVE], stable.get(_MISSING, 0.0))
+    if edges == own:
+        new = (*(target[each] for _, each in own), target[_ABOVE], target.get(_MISSING, 0.0))
+        return Aligned(old, new, new, ordered=True)
+    all_old, all_new = sum(old), sum(target.values())
+    rising = [0.0]
+    for _, each in own:
+        rising.append(rising[-1] + target[each])
+    rising.append(rising[-1] + target[_ABOVE])
+    points = [-math.inf, *(number for number, _ in own), math.inf]
+    estimated, nearest, so_far = [0.0], [0.0], 0.0
+    for number, each in edges:
+        so_far += stable[each]
+        like_stable = so_far / all_old * all_new if all_old else 0.0
+        upper = bisect.bisect_left(points, number)
+        lower = upper if points[upper] == number else upper - 1
+        low, high = rising[lower], rising[upper]
+        nearest.append(min(max(like_stable, low), high))
+        width = points[upper] - points[lower]
+        even = low + (high - low) * (number - points[lower]) / width if 0 < width < math.inf else nearest[-1]
+        estimated.append(even)
+    missing = target.get(_MISSING, 0.0)
+    guessed, closest = ((*_steps([*each, rising[-1]]), missing) for each in (_rising(estimated), nearest))
+    return Aligned(old, guessed, closest, ordered=True)
+
+
+def _rising(values: list[float]) -> list[float]:
+    """The same, none below the one before it."""
+    found = values[:1]
+    for each in values[1:]:
+        found.append(max(found[-1], each))
+    return found
+
+
+def _steps(rising: Sequence[float]) -> tuple[float, ...]:
+    return tuple(after - before for before, after in pairwise(rising))
+
+
+def _edges(bins: Bins) -> list[tuple[float, str]]:
+    return sorted((float(each), each) for each in bins if each not in (_ABOVE, _MISSING))
+
+
+def psi(stable: Sequence[float], target: Sequence[float]) -> tuple[float, int]:
+    """The population stability index, and its degrees of freedom.
+
+    Half a value is added to each bin, so that an empty one is improbable rather than impossible.
+    """
+    used = [(old, new) for old, new in zip(stable, target, strict=True) if old or new]
+    size = 0.5 * len(used)
+    before, after = sum(old for old, _ in used) + size, sum(new for _, new in used) + size
+    total = 0.0
+    for old, new in used:
+        p, q = (old + 0.5) / before, (new + 0.5) / after
+        total += (q - p) * math.log(q / p)
+    return total, max(0, len(used) - 1)
+
+
+def ks(stable: Sequence[float], target: Sequence[float], ordered: bool) -> float:
+    """The largest difference of the shares below any edge; for categories, of the shares of any one of them."""
+    before, after = sum(stable), sum(target)
+    if not before or not after:
+        return 0.0
+    largest = below = 0.0
+    for old, new in zip(stable, target, strict=True):
+        difference = new / after - old / before
+        below = below + difference if ordered else difference
+        largest = max(largest, abs(below))
+    return largest
+
+
+def drift(stable: Bins, target: Bins, statistic: str, limit: float, columns: int = 1) -> Distance:
+    """How far a column's values have drifted, and whether that is proven to be over `limit`.
+
+    Args:
+        stable: Stable's bins.
+        target: The new version's.
+        statistic: PSI or KS.
+        limit: The largest value that is allowed.
+        columns: How many columns are looked at: among many, one is far off by chance.
+    """
+    both = align(stable, target)
+    spread = 1.0 / max(1.0, sum(both.stable)) + 1.0 / max(1.0, sum(both.nearest))
+    if statistic == "KS":
+        tests = columns * len(both.stable)
+        over = binomial.ks_above(ks(both.stable, both.nearest, both.ordered), limit, spread, tests)
+        return Distance(ks(both.stable, both.estimated, both.ordered), over)
+    index, freedom = psi(both.stable, both.estimated)
+    surely, free = psi(both.stable, both.nearest)
+    return Distance(max(0.0, index - spread * freedom), binomial.psi_above(surely, limit, free, spread, columns))

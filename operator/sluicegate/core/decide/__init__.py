@@ -1,0 +1,1 @@
+"""The decision: revision roles, traffic, and the plan as a whole."""

@@ -1,0 +1,195 @@
+"""The decision: what should be true next, given everything that is known.
+
+Level-triggered: nothing is remembered but what status records (the roles of revisions, since when one has no traffic), so the
+same snapshot always gives the same plan, and a plan that has come true gives itself again. The order of a change is the one that
+loses no request: scale up, Ready, listed in EndpointSlices, route accepted, Service moved, delay, scale down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sluicegate.api import duration
+from sluicegate.api.status import Role
+from sluicegate.core.decide.roles import lineup_of
+from sluicegate.core.decide.traffic import listed, released, route_of, service_revision, shifted
+from sluicegate.core.plan import scaling
+from sluicegate.core.plan.types import Fixed, Lineup, Plan, RevisionPlan
+from sluicegate.core.rollout import canary, in_place, machine
+from sluicegate.core.rollout.candidate import prepared
+from sluicegate.core.rollout.give_up import failed
+from sluicegate.core.snapshot import deadline, staleness
+from sluicegate.core.snapshot.facts import Revision, Snapshot
+from sluicegate.core.snapshot.parse import time_of
+
+KEPT_WARM = 2
+"""Most revisions that keep their pods for scaleDownDelay at once: after a change of stable, and after one of the canary."""
+
+
+def decide(snapshot: Snapshot) -> Plan:
+    """The plan for one resource."""
+    lineup = lineup_of(snapshot)
+    if not lineup.all:
+        return Plan(revisions=_parked(snapshot, ()))
+    leaving = _leaving(snapshot, lineup)
+    warm = [each for each in leaving if released(snapshot, each)]
+    kept = [each for each in warm if _delay_left(snapshot, each) > 0][:KEPT_WARM]
+    going = tuple(each for each in leaving if each not in warm or each in kept)
+    live = (*_serving(snapshot, lineup), *(_retiring(snapshot, each) for each in going))
+    parked = _parked(snapshot, tuple(entry.hash for entry in live))
+    moved = shifted(snapshot, lineup)
+    forgotten = _forgotten(snapshot, parked, live, calm=moved and not going)
+    return Plan(
+        lineup=lineup,
+        revisions=live + tuple(entry for entry in parked if entry.hash not in forgotten),
+        has_service=True,
+        service_revision=service_revision(snapshot, lineup),
+        route=route_of(snapshot, lineup),
+        drop_route=not snapshot.routed,
+        forgotten=forgotten,
+        shifted=moved,
+        recheck_after=_soonest(
+            *(_delay_left(snapshot, each) for each in kept),
+            deadline.target_left(snapshot, lineup.target),
+            deadline.canary_left(snapshot, lineup.next_canary or lineup.canary),
+            machine.recheck_after(snapshot, lineup.target if lineup.stepped else None),
+            scaling.patience_left(snapshot, lineup.stable),
+            staleness.patience_left(snapshot, lineup.stable),
+        ),
+    )
+
+
+def _serving(snapshot: Snapshot, lineup: Lineup) -> Iterator[RevisionPlan]:
+    """Stable, target and canaries."""
+    base, beside = snapshot.resource.spec.scaling, lineup.beside
+    frozen = snapshot.split.weight(lineup.target) if lineup.target is not None and not lineup.stepped else 0
+    share = frozen or (beside.share.weight if beside is not None else 0)
+    if lineup.stable is not None:
+        remaining = in_place.remaining(snapshot, lineup)
+        scale = remaining or scaling.scale_of(snapshot, lineup.stable, base, _stable_carries(snapshot, lineup, share))
+        yield RevisionPlan(lineup.stable, Role.STABLE, scale, _new(snapshot, lineup.stable), 100 - share)
+    if lineup.target is not None:
+        yield _target(snapshot, lineup, frozen)
+    for revision, role in ((lineup.canary, Role.CANARY), (lineup.next_canary, Role.NEXT_CANARY)):
+        if revision is not None:
+            scale = scaling.scale_beside(snapshot, canary.beside(snapshot, revision), lineup.stable)
+            weight = share if role is Role.CANARY and not frozen else 0
+            yield RevisionPlan(revision, role, scale, _new(snapshot, revision), weight)
+
+
+def _stable_carries(snapshot: Snapshot, lineup: Lineup, share: int) -> int | None:
+    """Percent of the requests that stable is to be able to carry; None where that is what it has.
+
+    All of them until a target that has some has proven itself: going back must not wait for pods.
+    """
+    if lineup.target is not None and (lineup.stepped or snapshot.split.weight(lineup.target)):
+        return 100
+    now = snapshot.split.weight(lineup.stable)
+    return 100 - share if snapshot.split.weights and 100 - share > now else None
+
+
+def _target(snapshot: Snapshot, lineup: Lineup, frozen: int) -> RevisionPlan:
+    """The revision that is to become stable: with the pods for its step, or for all requests."""
+    target, beside = lineup.target or "", prepared(snapshot, lineup)
+    if lineup.stepped and beside is not None:
+        scale = scaling.scale_beside(snapshot, beside, lineup.stable)
+        weight = lineup.beside.share.weight if lineup.beside is not None else 0
+        return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), weight)
+    growing = 100 if lineup.stable is not None else None
+    scale = scaling.scale_of(snapshot, target, snapshot.resource.spec.scaling, growing)
+    return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), frozen)
+
+
+def _new(snapshot: Snapshot, revision: str) -> bool:
+    return revision not in snapshot.revisions
+
+
+def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
+    """A revision that the traffic leaves keeps the pods that it has: an autoscaler would take them away too early."""
+    there = snapshot.deployments.get(revision)
+    return RevisionPlan(revision, Role.RETIRING, Fixed(there.replicas if there is not None else 0))
+
+
+def _leaving(snapshot: Snapshot, lineup: Lineup) -> tuple[str, ...]:
+    """The revisions that the traffic is leaving, or has just left; the one that served last comes first."""
+    served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in snapshot.recorded(role)]
+    served += [revision for revision in snapshot.recorded(Role.TARGET) if _may_have_traffic(snapshot, revision)]
+    known = [each for each in (*served, *_lately_released(snapshot)) if each in snapshot.revisions]
+    for revision in _by_number(snapshot):
+        if revision.hash not in known and _has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash):
+            known.append(revision.hash)
+    given_up = {
+        each for each in known if failed(snapshot, each) and released(snapshot, each) and not snapshot.ready_pods(each)
+    }
+    return tuple(each for each in known if each not in (*lineup.all, *given_up) and snapshot.pods.get(each))
+
+
+def _lately_released(snapshot: Snapshot) -> list[str]:
+    """Revisions without traffic that have pods yet; the one that served last comes first."""
+    without = (Role.PARKED, Role.FAILED)
+    entries = [entry for entry in snapshot.resource.status.revisions if entry.role in without and entry.released_at]
+    there = {each: deployment.replicas for each, deployment in snapshot.deployments.items()}
+    entries.sort(key=lambda entry: entry.released_at or "", reverse=True)
+    return [entry.revision for entry in entries if there.get(entry.revision)]
+
+
+def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
+    in_route = revision in snapshot.split.revisions
+    selected = snapshot.service is not None and snapshot.service.revision in (revision, None)
+    return in_route or selected or listed(snapshot, revision)
+
+
+def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
+    """Whether a former target may have requests: by the route, or by what the gateway still does while it looks at the next one."""
+    state = snapshot.resource.status.rollout
+    stepped = state is not None and state.target == target and state.step_index is not None
+    return _has_traffic(snapshot, target) or (stepped and not released(snapshot, target))
+
+
+def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
+    """Since when a revision that the traffic leaves has had none, as status recorded it; None while it has some."""
+    if not released(snapshot, revision):
+        return None
+    for entry in snapshot.resource.status.revisions:
+        if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED, Role.FAILED):
+            since = time_of(entry.released_at) or snapshot.now
+            return min(since, snapshot.now)  # a clock that was set back must not make the delay longer
+    return snapshot.now
+
+
+def _delay_left(snapshot: Snapshot, revision: str) -> float:
+    """Seconds of scaleDownDelay that are left to a revision without traffic."""
+    since = released_at(snapshot, revision) or snapshot.now
+    delay = duration.seconds(snapshot.resource.spec.rollout.scale_down_delay)
+    return max(0.0, delay - (snapshot.now - since).total_seconds())
+
+
+def _soonest(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each), default=None)
+
+
+def _by_number(snapshot: Snapshot) -> list[Revision]:
+    return sorted(snapshot.revisions.values(), key=lambda revision: -revision.number)
+
+
+def _parked(snapshot: Snapshot, live: tuple[str, ...]) -> tuple[RevisionPlan, ...]:
+    return tuple(
+        RevisionPlan(revision.hash, Role.FAILED if failed(snapshot, revision.hash) else Role.PARKED, Fixed(0))
+        for revision in _by_number(snapshot)
+        if revision.hash not in live
+    )
+
+
+def _forgotten(
+    snapshot: Snapshot, parked: tuple[RevisionPlan, ...], live: tuple[RevisionPlan, ...], calm: bool
+) -> tuple[str, ...]:
+    """Parked revisions beyond the limit, once drained, and Deployments whose ControllerRevision is gone.
+
+    One that failed is kept, or it would be made and tried anew. The latter cannot be rendered any more, so nothing scales them down: they go whole, once no traffic can be on them.
+    """
+    limit = snapshot.resource.spec.rollout.history_limit
+    beyond = {entry.hash for entry in [each for each in parked if each.role is Role.PARKED][limit:]}
+    orphans = set(snapshot.deployments) - set(snapshot.revisions) - {entry.hash for entry in live}
+    drained = {each for each in beyond | orphans if not snapshot.ready_pods(each)}
+    return tuple(sorted(drained | orphans if calm else drained))

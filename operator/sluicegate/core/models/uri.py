@@ -1,0 +1,263 @@
+"""The URI of a model, as users write it, parsed into what it means.
+
+`models:/` and `runs:/` follow MLflow's own rules (mlflow 3.17 `store/artifact/utils/models.py` and
+`runs_artifact_repo.py`), so that a URI that works in `mlflow.pyfunc.load_model` means the same here.
+Stricter in one direction only: what MLflow would misread or silently cut off (a query, control
+characters, a host after `models://`) is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import unquote
+
+from sluicegate.core.models.reference import (
+    Artifacts,
+    Baked,
+    LoggedModel,
+    ModelRef,
+    RegistryAlias,
+    RegistryLatest,
+    RegistryStage,
+    RegistryVersion,
+    RunArtifact,
+    Volume,
+)
+
+__all__ = [
+    "FORMS",
+    "MAX_LENGTH",
+    "MAX_VERSION",
+    "STAGES",
+    "Artifacts",
+    "Baked",
+    "InvalidModelUri",
+    "LoggedModel",
+    "ModelRef",
+    "RegistryAlias",
+    "RegistryLatest",
+    "RegistryStage",
+    "RegistryVersion",
+    "RunArtifact",
+    "Volume",
+    "has_traversal",
+    "parse",
+    "without_userinfo",
+]
+
+FORMS: Final = (
+    "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, "
+    "models:/MODEL-ID, runs:/RUN-ID/PATH, "
+    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, wasbs:// or abfss://CONTAINER@ACCOUNT-HOST/PATH, "
+    "https://HOST/PATH, pvc://CLAIM/PATH, or image:///PATH"
+)
+STAGES: Final = ("None", "Staging", "Production", "Archived")
+MAX_LENGTH: Final = 1024
+MAX_VERSION: Final = 2**31 - 1
+"""The registry's column is a 32-bit integer; a larger number makes the server fail with 500 instead of
+404."""
+
+_STAGE_BY_LOWER: Final = {stage.lower(): stage for stage in STAGES}
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ALIAS: Final = re.compile(r"[\w-]{1,255}")  # mlflow utils/validation.py
+_RESERVED_ALIAS: Final = re.compile(r"[vV]\d+")
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][\w-]{0,255}", re.ASCII)
+_MODEL_ID: Final = re.compile(r"m-[\w-]{1,253}", re.ASCII)
+_CLAIM: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_NOT_YET: Final = frozenset({"dbfs", "hdfs", "ftp", "sftp", "r2", "b2", "uc"})
+_AZURE: Final = frozenset({"wasb", "wasbs", "abfs", "abfss"})
+_AZURE_PLACE: Final = re.compile(r"[a-z0-9$-]+@[A-Za-z0-9.-]+")
+_WEB: Final = frozenset({"http", "https"})
+_HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?")
+
+
+class InvalidModelUri(ValueError):
+    """A URI that names no model; the message is a sentence that says what is wrong and what is allowed."""
+
+
+def parse(uri: str) -> ModelRef:
+    """What `uri` refers to.
+
+    Percent-escapes are left as they are, as MLflow leaves them: `models:/a%20b/1` is a model called `a%20b`.
+
+    Raises:
+        InvalidModelUri: nothing that can be served; the only exception there is.
+    """
+    if len(uri) > MAX_LENGTH:
+        raise InvalidModelUri(f"The model URI has {len(uri)} characters; at most {MAX_LENGTH} are allowed.")
+    if _CONTROL.search(uri):
+        raise _invalid(uri, "it holds a control character or a line break")
+    if not uri.strip():
+        raise InvalidModelUri(f"The model URI is empty. Allowed: {FORMS}.")
+    scheme, colon, rest = uri.partition(":")
+    if not colon or not _SCHEME.fullmatch(scheme):
+        raise _invalid(uri, "it does not start with a scheme such as models:/")
+    scheme = scheme.lower()
+    if not rest.startswith("/"):
+        raise _invalid(uri, f"a slash must follow {scheme}:")
+    match scheme:
+        case "models":
+            return _models(uri, rest)
+        case "runs":
+            return _runs(uri, rest)
+        case "mlflow-artifacts" | "s3" | "gs" | "az" | "wasb" | "wasbs" | "abfs" | "abfss" | "http" | "https":
+            return _artifacts(uri, scheme, rest)
+        case "pvc":
+            return _volume(uri, rest)
+        case "image":
+            return _baked(uri, rest)
+        case "file":
+            raise _invalid(uri, "a file of this machine means nothing to a pod; use pvc://CLAIM/PATH or image:///PATH")
+        case _ if scheme in _NOT_YET:
+            raise _invalid(
+                uri,
+                f"{scheme}:// is not supported yet; register the model in MLflow, or copy it to s3:// or a volume",
+            )
+    raise _invalid(uri, f"the scheme {scheme}: is unknown")
+
+
+def without_userinfo(uri: str) -> str:
+    """`uri` without a user name and password in it, and without its query: safe to show.
+
+    Used on everything that ends in a message; a presigned URL carries its secret in the query.
+    """
+    head, separator, rest = uri.partition("://")
+    if not separator:
+        return uri.partition("?")[0]
+    if head.lower() in _AZURE and _AZURE_PLACE.fullmatch(rest.partition("/")[0]):
+        return uri.partition("?")[0]  # what stands before the @ is the container
+    return f"{head}://{rest.rpartition('@')[2]}".partition("?")[0]
+
+
+def has_traversal(path: str) -> bool:
+    """Whether `path` climbs out by `..`, also percent-encoded (twice over) or with backslashes.
+
+    A fetcher or a server further on may decode what MLflow does not.
+    """
+    text = path
+    for _ in range(4):
+        if any(part.strip() == ".." for part in text.replace("\\", "/").split("/")):
+            return True
+        text = unquote(text)
+    return False
+
+
+def _invalid(uri: str, problem: str) -> InvalidModelUri:
+    shown = _CONTROL.sub("\ufffd", without_userinfo(uri))
+    return InvalidModelUri(f'The model URI "{shown}" cannot be used: {problem}. Allowed: {FORMS}.')
+
+
+def _models(uri: str, rest: str) -> ModelRef:
+    """MLflow `_parse_model_uri`: one or two segments; a suffix of digits is a version, else `latest`,
+    else a stage.
+    """
+    if rest.startswith("//") and not rest.startswith("///"):
+        raise _invalid(uri, "write models:/ with one slash, and name the registry in spec.model.registry")
+    if "?" in rest:
+        raise _invalid(uri, "it holds a question mark, and MLflow cuts a URI off there")
+    parts = rest.lstrip("/").split("/")
+    if len(parts) > 2:
+        raise _invalid(uri, "more than one slash follows the model's name")
+    if ":" in parts[0] or has_traversal(parts[0]) or parts[0].strip() == ".":
+        raise _invalid(uri, "a model's name cannot hold a colon, nor be . or ..")
+    if not parts[0].strip():
+        raise _invalid(uri, "the model's name is missing")
+    if len(parts) == 2:
+        return _suffixed(uri, *parts)
+    name, at, alias = parts[0].rpartition("@")
+    if at:
+        return _aliased(uri, name, alias)
+    if not _MODEL_ID.fullmatch(parts[0]):
+        raise _invalid(uri, "it names a model but no version, alias or stage (the id of a logged model starts with m-)")
+    return LoggedModel(parts[0])
+
+
+def _suffixed(uri: str, name: str, suffix: str) -> ModelRef:
+    if suffix.isascii() and suffix.isdigit():
+        digits = suffix.lstrip("0") or "0"
+        if len(digits) > 10 or int(digits) > MAX_VERSION:
+            raise _invalid(uri, f"no version can be larger than {MAX_VERSION}")
+        return RegistryVersion(name, int(digits))
+    if suffix.lower() == "latest":
+        return RegistryLatest(name)
+    stage = _STAGE_BY_LOWER.get(suffix.lower())
+    if stage is None:
+        hint = f"for an alias write models:/{name}@{suffix}" if _ALIAS.fullmatch(suffix) else "aliases follow an @"
+        raise _invalid(
+            uri,
+            f'"{suffix}" is neither a version, nor latest, nor one of the stages {", ".join(STAGES)}; {hint}',
+        )
+    return RegistryStage(name, stage)
+
+
+def _aliased(uri: str, name: str, alias: str) -> ModelRef:
+    if not name.strip():
+        raise _invalid(uri, "the model's name before the @ is missing")
+    if not _ALIAS.fullmatch(alias):
+        raise _invalid(uri, f'"{alias}" cannot be an alias: only letters, digits, _ and - are allowed')
+    if alias.lower() == "latest":  # reserved by MLflow, whose server answers it with the latest version
+        return RegistryLatest(name)
+    if _RESERVED_ALIAS.fullmatch(alias):
+        raise _invalid(
+            uri,
+            f'MLflow reserves "{alias}" and allows no such alias; for a version write models:/{name}/{alias[1:]}',
+        )
+    return RegistryAlias(name, alias)
+
+
+def _runs(uri: str, rest: str) -> ModelRef:
+    if rest.startswith("//"):
+        raise _invalid(uri, "write runs:/ with one slash")
+    if "?" in rest or "#" in rest:
+        raise _invalid(uri, "it holds ? or #, and MLflow cuts a URI off there")
+    run_id, _, path = rest[1:].partition("/")
+    if not _RUN_ID.fullmatch(run_id):
+        raise _invalid(uri, f'"{run_id}" cannot be the id of a run')
+    return RunArtifact(run_id, _relative(uri, path))
+
+
+def _artifacts(uri: str, scheme: str, rest: str) -> ModelRef:
+    authority, _, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", rest[1:])
+    if scheme in _AZURE and not _AZURE_PLACE.fullmatch(authority):
+        raise _invalid(
+            uri, f"after {scheme}:// CONTAINER@ACCOUNT.blob.core.windows.net must follow, or that of dfs for abfss"
+        )
+    if scheme != "mlflow-artifacts" and not authority:
+        raise _invalid(uri, f"the {'host' if scheme in _WEB else 'bucket'} after {scheme}:// is missing")
+    if scheme in _WEB and "@" not in authority and not _HOST.fullmatch(authority):
+        raise _invalid(uri, f"a host name must follow {scheme}://")
+    if "@" in authority and scheme not in _AZURE:
+        raise _invalid(uri, "credentials do not belong in a URI; put them in a Secret")
+    if "?" in rest or "#" in rest:
+        raise _invalid(uri, "it holds ? or #, which no artifact store keeps")
+    _relative(uri, path)
+    return Artifacts(f"{scheme}:{rest}", scheme)
+
+
+def _volume(uri: str, rest: str) -> ModelRef:
+    claim, _, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", "")
+    if not _CLAIM.fullmatch(claim):
+        raise _invalid(uri, "the name of a PersistentVolumeClaim must follow pvc://")
+    return Volume(claim, _relative(uri, path) if path.strip("/") else "")
+
+
+def _baked(uri: str, rest: str) -> ModelRef:
+    if not rest.startswith("///"):
+        raise _invalid(uri, "an absolute path inside the image must follow image://, such as image:///opt/model")
+    return Baked("/" + _relative(uri, rest[3:]))
+
+
+def _relative(uri: str, path: str) -> str:
+    """`path` without empty and `.` segments.
+
+    Raises:
+        InvalidModelUri: nothing is left, or it climbs out of its root.
+    """
+    if has_traversal(path):
+        raise _invalid(uri, "its path must not hold ..")
+    kept = [part for part in path.split("/") if part not in ("", ".")]
+    if not kept:
+        raise _invalid(uri, "its path is missing")
+    return "/".join(kept)

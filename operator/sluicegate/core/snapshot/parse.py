@@ -1,0 +1,289 @@
+"""From API objects to facts.
+
+Each function takes one raw object of our own making and reads the few fields that decisions look at. The caches store
+what these return, so memory holds facts instead of whole pods, and equality of facts is what "nothing changed" means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sluicegate.api import names
+from sluicegate.api.traffic import Header
+from sluicegate.core.models import signature
+from sluicegate.core.snapshot.facts import (
+    AutoscalerFacts,
+    DeploymentFacts,
+    GatewayFacts,
+    Mirror,
+    PodFacts,
+    Problem,
+    Revision,
+    RouteFacts,
+    ServiceFacts,
+    Split,
+)
+from sluicegate.core.snapshot.pod_diagnosis import pod_problem
+
+Raw = Mapping[str, Any]
+
+
+def labels(obj: Raw) -> Mapping[str, str]:
+    """Labels of an object; empty when it has none."""
+    return (obj.get("metadata") or {}).get("labels") or {}
+
+
+def owner_key(obj: Raw) -> tuple[str, str] | None:
+    """(namespace, name) of the ModelDeployment that a child says it belongs to."""
+    name = labels(obj).get(names.LABEL_DEPLOYMENT)
+    return (obj["metadata"]["namespace"], name) if name else None
+
+
+def _conditions(obj: Raw) -> dict[str, Mapping[str, Any]]:
+    return {entry["type"]: entry for entry in (obj.get("status") or {}).get("conditions") or ()}
+
+
+def time_of(text: str | None) -> datetime | None:
+    """A Kubernetes timestamp, or None."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def text_of(moment: datetime) -> str:
+    """A time as Kubernetes has it, in whole seconds: the inverse of `time_of`."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pod(obj: Raw) -> PodFacts:
+    """Facts of a pod."""
+    metadata = obj["metadata"]
+    readiness, fetched = _conditions(obj).get("Ready", {}), _fetched(obj)
+    ready = readiness.get("status") == "True"
+    return PodFacts(
+        name=metadata["name"],
+        revision=labels(obj).get(names.LABEL_REVISION, ""),
+        ready=ready,
+        deleting="deletionTimestamp" in metadata,
+        problem=None if ready else pod_problem(obj),
+        digest=fetched.get("digest"),
+        signature=signature.parse(told) if (told := fetched.get("signature")) else None,
+        waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
+        room=room(obj.get("spec") or {}),
+        address=_address(obj),
+        uid=metadata.get("uid", ""),
+    )
+
+
+def _address(obj: Raw) -> str:
+    """Where the scoring server of a pod listens: the port called http, which all runtimes have."""
+    address = (obj.get("status") or {}).get("podIP") or ""
+    for container in (obj.get("spec") or {}).get("containers") or ():
+        for port in container.get("ports") or ():
+            if address and port.get("name") == "http":
+                return (
+                    f"[{address}]:{port['containerPort']}" if ":" in address else f"{address}:{port['containerPort']}"
+                )
+    return ""
+
+
+def _fetched(obj: Raw) -> dict[str, str]:
+    """What the fetching container left as its termination message."""
+    for entry in (obj.get("status") or {}).get("initContainerStatuses") or ():
+        ended = (entry.get("state") or {}).get("terminated") or {}
+        if entry.get("name") == names.FETCH_CONTAINER and ended.get("exitCode") == 0:
+            try:
+                found = json.loads(ended.get("message") or "")
+            except (ValueError, RecursionError):
+                return {}
+            return (
+                {key: each for key, each in found.items() if isinstance(each, str)} if isinstance(found, dict) else {}
+            )
+    return {}
+
+
+def room(spec: Raw) -> str:
+    """Digest of what a pod asks of a node: resources and devices, labels, affinity, tolerations."""
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    asked = [spec.get(field) for field in ("nodeSelector", "affinity", "topologySpreadConstraints", "runtimeClassName")]
+    own = [each for each in spec.get("tolerations") or () if not str(each.get("key")).startswith("node.kubernetes.io/")]
+    text = json.dumps([asked, own, [each.get("resources") for each in containers]], sort_keys=True)
+    return sys.intern(hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
+
+
+def deployment(obj: Raw) -> DeploymentFacts:
+    """Facts of a Deployment."""
+    status = obj.get("status") or {}
+    failure = _conditions(obj).get("ReplicaFailure", {})
+    return DeploymentFacts(
+        revision=labels(obj).get(names.LABEL_REVISION, ""),
+        replicas=int((obj.get("spec") or {}).get("replicas", 1)),
+        current=int(status.get("replicas") or 0),
+        ready=int(status.get("readyReplicas") or 0),
+        replicas_ours=owns_replicas(obj),
+        replica_failure=str(failure.get("message") or "") if failure.get("status") == "True" else None,
+    )
+
+
+def owns_replicas(obj: Raw) -> bool:
+    """Whether our manager has applied spec.replicas and still owns it, by metadata.managedFields."""
+    for entry in (obj.get("metadata") or {}).get("managedFields") or ():
+        if entry.get("manager") == names.MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
+            return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    return False
+
+
+def autoscaler(obj: Raw) -> AutoscalerFacts:
+    """Facts of an HPA."""
+    status = obj.get("status") or {}
+    active = _conditions(obj).get("ScalingActive", {})
+    inactive = None
+    if active.get("status") == "False" and active.get("reason") != "ScalingDisabled":
+        words = str(active.get("message") or active.get("reason"))
+        remedy = (
+            "set spec.resources.requests.cpu"
+            if "missing request for cpu" in words
+            else "check that the metrics API (metrics-server, or the adapter of the metric) answers"
+        )
+        inactive = Problem(
+            "AutoscalerWithoutMetrics",
+            f"The autoscaler cannot measure, so it holds the number of pods: {words}; {remedy}.",
+        )
+    return AutoscalerFacts(
+        revision=labels(obj).get(names.LABEL_REVISION, ""),
+        current=int(status.get("currentReplicas") or 0),
+        desired=int(status.get("desiredReplicas") or 0),
+        inactive=inactive,
+        inactive_since=time_of(active.get("lastTransitionTime")) if inactive else None,
+    )
+
+
+def service(obj: Raw) -> ServiceFacts:
+    """Facts of the stable Service."""
+    return ServiceFacts(revision=((obj.get("spec") or {}).get("selector") or {}).get(names.LABEL_REVISION))
+
+
+def endpoints(obj: Raw) -> tuple[str, frozenset[str]]:
+    """(Service name, names of ready pods) of one EndpointSlice."""
+    ready = {
+        entry["targetRef"]["name"]
+        for entry in obj.get("endpoints") or ()
+        if entry.get("targetRef") and (entry.get("conditions") or {}).get("ready", True)
+    }
+    return (labels(obj).get("kubernetes.io/service-name", ""), frozenset(ready))
+
+
+def merged_endpoints(slices: Iterable[tuple[str, frozenset[str]]]) -> dict[str, frozenset[str]]:
+    """Ready pods by Service: a Service may have several slices."""
+    merged: dict[str, frozenset[str]] = {}
+    for name, ready in slices:
+        merged[name] = merged.get(name, frozenset()) | ready
+    return merged
+
+
+def route(obj: Raw) -> RouteFacts:
+    """Facts of the HTTPRoute: the split in its spec, and whether every parent took this generation."""
+    spec = obj.get("spec") or {}
+    parent_refs = spec.get("parentRefs") or ()
+    generation = int(obj["metadata"].get("generation") or 0)
+    good, refusal = 0, None
+    for parent in (obj.get("status") or {}).get("parents") or ():
+        verdict = _parent_verdict(parent, generation)
+        good += verdict is True
+        refusal = refusal or (verdict if isinstance(verdict, str) else None)
+    split = _split(spec.get("rules") or ())
+    return RouteFacts(split=split, accepted=bool(parent_refs) and good >= len(parent_refs), refusal=refusal)
+
+
+def _split(rules: Iterable[Raw]) -> Split:
+    """What the rules of a route come to: one with headers is the canary's own, the other splits by weight."""
+    weights: dict[str, int] = {}
+    matched, matches, mirror = None, [], None
+    for rule in rules:
+        shares = {_revision_of(each): int(each.get("weight", 1)) for each in rule.get("backendRefs") or ()}
+        shares = {revision: weight for revision, weight in shares.items() if weight}
+        headers = [each for match in rule.get("matches") or () for each in match.get("headers") or ()]
+        if headers:
+            matched = next(iter(shares), None)
+            matches += [Header(name=each["name"], value=each["value"], type=each.get("type")) for each in headers]
+            continue
+        weights.update(shares)
+        for filtered in rule.get("filters") or ():
+            if filtered.get("type") == "RequestMirror":
+                copied = filtered["requestMirror"]
+                mirror = Mirror(_revision_of(copied["backendRef"]), int(copied.get("percent", 100)))
+    return Split(weights=weights, matched=matched, matches=tuple(matches), mirror=mirror)
+
+
+def _revision_of(backend: Raw) -> str:
+    return str(backend.get("name", "")).rpartition("-")[2]
+
+
+def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | None:
+    """True when accepted at this generation, a sentence when refused, None when the parent has not looked yet."""
+    found = {entry["type"]: entry for entry in parent.get("conditions") or ()}
+    for wanted in ("Accepted", "ResolvedRefs"):
+        condition = found.get(wanted)
+        if condition is None or int(condition.get("observedGeneration") or 0) < generation:
+            return None
+        if condition.get("status") != "True":
+            name = (parent.get("parentRef") or {}).get("name")
+            return f"Gateway {name} says {wanted}={condition.get('status')}, {condition.get('reason')}: {condition.get('message')}"
+    return True
+
+
+def gateway(obj: Raw) -> GatewayFacts:
+    """Facts of a Gateway that exists."""
+    addresses = (obj.get("status") or {}).get("addresses") or ()
+    return GatewayFacts(
+        namespace=obj["metadata"]["namespace"],
+        name=obj["metadata"]["name"],
+        exists=True,
+        address=addresses[0].get("value") if addresses else None,
+        listeners=tuple(
+            (entry["name"], entry["protocol"], int(entry["port"]))
+            for entry in (obj.get("spec") or {}).get("listeners") or ()
+        ),
+        gateway_class=str((obj.get("spec") or {}).get("gatewayClassName") or ""),
+    )
+
+
+def supported_features(obj: Raw) -> frozenset[str]:
+    """What a GatewayClass says it supports."""
+    listed = (obj.get("status") or {}).get("supportedFeatures") or ()
+    return frozenset(entry["name"] if isinstance(entry, Mapping) else str(entry) for entry in listed)
+
+
+class _Model(msgspec.Struct):
+    display: str | None = None
+    version: str | None = None
+    source: str | None = None
+
+
+class _Record(msgspec.Struct):
+    """The part of a ControllerRevision's data that decisions and rendering use."""
+
+    template: dict[str, Any]
+    model: _Model
+    intent: dict[str, Any] | None = None
+
+
+def revision(obj: Raw) -> Revision:
+    """Facts of a ControllerRevision of ours.
+
+    Raises:
+        msgspec.ValidationError: The data is not what the operator writes: another client made or replaced the object.
+    """
+    record = msgspec.convert(obj.get("data"), _Record)
+    return Revision(
+        hash=labels(obj).get(names.LABEL_REVISION, ""),
+        number=int(obj.get("revision") or 0),
+        model=record.model.display or "",
+        version=record.model.version,
+        source=record.model.source or "",
+    )

@@ -1,0 +1,223 @@
+"""The truth about a pod that does not serve, read from the pod itself.
+
+The pod's status already names every cause (the kubelet's waiting reasons, the scheduler's words, the last termination
+message); this turns it into one reason and one sentence with a remedy. Sources: the kubelet's container states and
+reasons, and the scheduler's PodScheduled condition.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sluicegate.api import names
+from sluicegate.core.snapshot.facts import Problem
+
+_PULL = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "RegistryUnavailable",
+    "ImageInspectError",
+}
+_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+_SECRET = re.compile(
+    r"""(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) (["']?\s*[=:]\s*) (?:(?:bearer|basic)\s+)?
+    (?:"[^"]*"|'[^']*'|\S+) | \b(bearer) (\s+) [\w.~+/=-]{8,}"""
+)
+_USERINFO = re.compile(r"(?i)(?<![a-z0-9+.-])(?!(?:wasbs?|abfss?)://[a-z0-9$-]+@)([a-z][a-z0-9+.-]*://)[^/\s]+@")
+_INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
+_NEVER_FITS = re.compile(r"0/\d+ nodes are available: \d+ Preemption is not helpful for scheduling\.?\s*")
+_LACKING = "this image does not have what the model asks for"
+"""How the scoring server's last words begin where its preflight refuses a model (`sluicegate_scorer.requirements`)."""
+_LIMIT = 600
+
+
+def redact(text: str) -> str:
+    """`text` without what looks like a credential: it comes from a container's log and goes to status and events."""
+    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1\2\3\4***", text))
+
+
+def last_line(text: str) -> str:
+    """The last line of a termination message that says something, redacted and at most 600 characters."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = redact(lines[-1]) if lines else ""
+    return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
+
+
+def _sentence(words: str) -> str:
+    """Others' words with a full stop, because more may follow."""
+    return words if words.endswith((".", "!", "?", "…")) else f"{words}."
+
+
+def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
+    """Why this pod does not serve, or None when it does or is only starting."""
+    status = pod.get("status") or {}
+    if status.get("reason") == "Evicted":
+        return Problem("Evicted", f"Pod {_name(pod)} was evicted: {status.get('message', '')}", waits_for_user=False)
+    return _unscheduled(pod, status) or next(_container_problems(pod, status), None)
+
+
+def _name(pod: Mapping[str, Any]) -> str:
+    return str((pod.get("metadata") or {}).get("name", "?"))
+
+
+def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") != "PodScheduled" or condition.get("status") != "False":
+            continue
+        words = str(condition.get("message") or "no node fits")
+        if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', words):
+            claim = missing.group(1)
+            return Problem(
+                "VolumeNotFound",
+                f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in spec.model.uri or spec.podTemplate.',
+            )
+        if condition.get("reason") in ("Unschedulable", "SchedulerError"):
+            return _unschedulable(pod, words)
+    return None
+
+
+def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
+    """What the scheduler's words mean: `0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had ... preemption: ...`."""
+    nodes, _, preemption = words.partition("preemption: ")
+    lacking = sorted(set(_INSUFFICIENT.findall(nodes)))
+    # Nodes that would be too small even when empty are those for which "preemption is not helpful", as the others' faults are.
+    lacks_room = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
+    devices = _devices(pod)
+    if not devices:
+        remedy = (
+            "ask for less in spec.resources, loosen what spec.podTemplate demands of nodes, or add a node that fits"
+        )
+        told = f"No node takes pod {_name(pod)}: {remedy}."
+    elif lacks_room and (taken := [each for each in lacking if each in devices]):
+        wanted = " and ".join(f"{devices[each]} {each}" for each in taken)
+        told = f"No node has {wanted} free for pod {_name(pod)}: free it, add a node that has it, or change spec.gpu."
+    elif lacks_room:
+        told = f"No node with {' and '.join(devices)} has room for pod {_name(pod)}: free or add one, or ask for less in spec.resources."
+    else:
+        labels = _node_labels(pod)
+        where = f" and the labels that it needs ({', '.join(labels)})" if labels else ""
+        told = (
+            f"No node has {' and '.join(f'{count} {name}' for name, count in devices.items())} for pod {_name(pod)}{where}, or its taints "
+            "are not tolerated: correct count, products, minMemory, nodeSelector or tolerations in spec.gpu, or add such a node."
+        )
+    return Problem(
+        "Unschedulable", f"{told} The scheduler says: {words}", waits_for_user=not lacks_room, lacks_room=lacks_room
+    )
+
+
+def _devices(pod: Mapping[str, Any]) -> dict[str, str]:
+    """Extended resources of the pod's containers: name and number."""
+    found = {}
+    for container in (pod.get("spec") or {}).get("containers") or ():
+        for name, count in ((container.get("resources") or {}).get("limits") or {}).items():
+            if "/" in name:
+                found[name] = str(count)
+    return found
+
+
+def _node_labels(pod: Mapping[str, Any]) -> list[str]:
+    """Keys of the labels that a node must have for the pod."""
+    spec = pod.get("spec") or {}
+    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ) or {}
+    terms = [each for term in affinity.get("nodeSelectorTerms") or () for each in term.get("matchExpressions") or ()]
+    return list(dict.fromkeys([*(each["key"] for each in terms), *(spec.get("nodeSelector") or {})]))
+
+
+def _container_problems(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Problem]:
+    init = [(entry, True) for entry in status.get("initContainerStatuses") or ()]
+    main = [(entry, False) for entry in status.get("containerStatuses") or ()]
+    for entry, is_init in init + main:
+        waiting = (entry.get("state") or {}).get("waiting") or {}
+        reason = str(waiting.get("reason") or "")
+        if reason in _PULL:
+            yield _pull_problem(entry, reason, str(waiting.get("message") or ""))
+        elif reason in _CONFIG:
+            yield _config_problem(entry, str(waiting.get("message") or reason))
+        elif (ended := _termination(entry, reason)) is not None:
+            yield _crash_problem(pod, entry, ended, is_init)
+
+
+def _termination(entry: Mapping[str, Any], waiting: str) -> Mapping[str, Any] | None:
+    """How the container last failed, if it is down because of that (in back-off, or just ended, or restarted and not ready since)."""
+    now = (entry.get("state") or {}).get("terminated")
+    before = (entry.get("lastState") or {}).get("terminated")
+    if now is not None:
+        return now if now.get("exitCode") != 0 else None
+    if waiting == "CrashLoopBackOff" or (before is not None and not entry.get("ready")):
+        return before or {}
+    return None
+
+
+def _pull_problem(entry: Mapping[str, Any], reason: str, message: str) -> Problem:
+    image = entry.get("image", "?")
+    remedy = "check the name and tag, and that the node may pull it (spec.podTemplate.spec.imagePullSecrets)"
+    words = f" ({last_line(message)})" if message else ""
+    return Problem(
+        "ImagePullFailed",
+        f"Image {image} of container {entry.get('name')} cannot be pulled: {reason}{words}; {remedy}.",
+    )
+
+
+def _config_problem(entry: Mapping[str, Any], message: str) -> Problem:
+    if missing := re.search(r'(secret|configmap) "([^"]+)" not found', message):
+        kind = {"secret": "Secret", "configmap": "ConfigMap"}[missing.group(1)]
+        return Problem(
+            f"{kind}NotFound",
+            f'{kind} "{missing.group(2)}", which container {entry.get("name")} needs, does not exist in this namespace: create it; the pod starts by itself then.',
+        )
+    if missing := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", message):
+        key, kind, where = missing.groups()
+        return Problem(
+            f"{kind}KeyNotFound", f"{kind} {where} has no key {key}, which container {entry.get('name')} needs: add it."
+        )
+    return Problem(
+        "ContainerConfigError", f"Container {entry.get('name')} cannot be created: {_sentence(last_line(message))}"
+    )
+
+
+def _crash_problem(
+    pod: Mapping[str, Any], entry: Mapping[str, Any], ended: Mapping[str, Any], is_init: bool
+) -> Problem:
+    container, restarts = str(entry.get("name")), int(entry.get("restartCount") or 0)
+    words = last_line(str(ended.get("message") or ""))
+    if ended.get("reason") == "OOMKilled" or (ended.get("exitCode") == 137 and "oom" in words.lower()):
+        limit = _memory_limit(pod, container)
+        remedy = (
+            "spec.resources.limits.memory" if container == names.MODEL_CONTAINER else "the container's memory limit"
+        )
+        return Problem(
+            "OOMKilled", f"Container {container} used more memory than its limit{limit} and was killed: raise {remedy}."
+        )
+    code = ended.get("exitCode", "?")
+    said = f" and said: {words}" if words else " and said nothing"
+    if is_init and container == names.FETCH_CONTAINER:
+        return Problem("ModelFetchFailed", f"The model could not be fetched: {_sentence(words or f'exit code {code}')}")
+    if is_init and container == names.INSTALL_CONTAINER:
+        told = _sentence(words or f"exit code {code}")
+        return Problem("DependenciesNotInstalled", f"The model's dependencies could not be installed: {told}")
+    if container == names.MODEL_CONTAINER and words.startswith(_LACKING):
+        return Problem("ModelDependencyMissing", f"The model was not loaded: {_sentence(words)}")
+    if restarts == 0 and not words:
+        return Problem("ContainerFailed", f"Container {container} ended with exit code {code}.")
+    reason = (
+        "ModelLoadFailed"
+        if container == names.MODEL_CONTAINER and "cannot load the model" in words
+        else "CrashLoopBackOff"
+    )
+    times = f", {restarts} restart{'s' if restarts != 1 else ''} so far"
+    return Problem(reason, f"Container {container} ended with exit code {code}{said}{times}.")
+
+
+def _memory_limit(pod: Mapping[str, Any], container: str) -> str:
+    spec = pod.get("spec") or {}
+    for entry in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
+        if entry.get("name") == container:
+            limit = ((entry.get("resources") or {}).get("limits") or {}).get("memory")
+            return f" of {limit}" if limit else ""
+    return ""

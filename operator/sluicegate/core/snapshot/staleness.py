@@ -1,0 +1,92 @@
+"""Staleness: since when the registry has a newer version than the one that serves, whatever keeps that one from serving.
+
+What is newer is the version that the spec's URI has come to mean or, with `staleAgainst: Model`, any higher version of the registered model.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sluicegate.api import duration
+from sluicegate.api.status import ModelDeploymentStatus, NewerStatus, RevisionStatus, Role
+from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.core.snapshot.parse import text_of, time_of
+
+
+def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
+    """Since when a newer version than the one that `stable` serves has been there; None while there is none.
+
+    Of the URI it is the time at which the version was resolved, of the model what `newer` says: both are kept by status, so that it
+    neither moves nor needs a memory of its own.
+    """
+    if snapshot.resource.spec.model.stale_against == "Model":
+        found = newer(snapshot, stable)
+        return time_of(found.since) or snapshot.now if found is not None else None
+    wanted, serving = snapshot.target.resolved, snapshot.revisions.get(stable or "")
+    if wanted is None or serving is None or (wanted.version, wanted.source) == (serving.version, serving.source):
+        return None
+    before = snapshot.resource.status.model
+    if before is not None and (before.version, before.source) == (wanted.version, wanted.source):
+        return time_of(before.resolved_at) or snapshot.now
+    return snapshot.now
+
+
+def newer(snapshot: Snapshot, stable: str | None) -> NewerStatus | None:
+    """The highest version of the registered model, while `stable` serves a lower one of it, and `staleAgainst` asks.
+
+    Of several that were registered one after the other while the same one served, the first counts: the time is kept. Where the registry
+    does not tell, what was known stays.
+    """
+    wanted, serving = snapshot.target.resolved, snapshot.revisions.get(stable or "")
+    if snapshot.resource.spec.model.stale_against != "Model" or wanted is None or serving is None:
+        return None
+    if serving.version is None or serving.model != f"{wanted.name}/{serving.version}":
+        return None
+    status = snapshot.resource.status
+    known, served = status.newer, stable_entry(status)
+    if known is not None and (served is None or served.model != serving.model):
+        known = None
+    found = snapshot.target.newest
+    if found is None:
+        return known
+    if int(found.version) <= int(serving.version):
+        return None
+    registered = time_of(found.registered_at)
+    since = min(registered, snapshot.now) if registered is not None else snapshot.now
+    return NewerStatus(found.version, known.since if known is not None else text_of(since))
+
+
+def patience_left(snapshot: Snapshot, stable: str | None) -> float | None:
+    """Seconds until a newer version has waited longer than spec.model.maxStaleness; 0 when it has, None where nothing waits."""
+    limit, since = snapshot.resource.spec.model.max_staleness, newer_since(snapshot, stable)
+    if limit is None or since is None:
+        return None
+    return max(0.0, duration.seconds(limit) - (snapshot.now - since).total_seconds())
+
+
+def stable_entry(status: ModelDeploymentStatus) -> RevisionStatus | None:
+    """The revision that serves, by a status."""
+    return next((each for each in status.revisions if each.role == Role.STABLE), None)
+
+
+def age(status: ModelDeploymentStatus, now: datetime) -> float | None:
+    """Seconds since the version that serves was registered; None where there is none."""
+    entry = stable_entry(status)
+    registered = time_of(entry.registered_at) if entry is not None else None
+    return max(0.0, (now - registered).total_seconds()) if registered is not None else None
+
+
+def behind(status: ModelDeploymentStatus, against: str | None, now: datetime) -> float | None:
+    """Seconds for which the registry has had a newer version than the one that serves, by a status; 0 while it has none.
+
+    None where no version of a registered model serves.
+    """
+    entry, model = stable_entry(status), status.model
+    if entry is None or entry.version is None or model is None:
+        return None
+    if against == "Model":
+        since = time_of(status.newer.since) if status.newer is not None else None
+    else:
+        wanted = f"{model.name}/{model.version}"
+        since = time_of(model.resolved_at) if model.version is not None and wanted != entry.model else None
+    return max(0.0, (now - since).total_seconds()) if since is not None else 0.0

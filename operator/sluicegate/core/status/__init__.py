@@ -1,0 +1,1 @@
+"""What users read: conditions, phases, Events and notifications, composed from the snapshot and the plan."""

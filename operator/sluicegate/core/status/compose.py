@@ -1,0 +1,323 @@
+"""The status that users read, composed from the snapshot and the plan."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from sluicegate.api import names
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.status import ConditionType, ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
+from sluicegate.core.decide import roles
+from sluicegate.core.decide.decision import released_at
+from sluicegate.core.decide.traffic import path_prefix
+from sluicegate.core.models.resolution import ResolutionReason
+from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
+from sluicegate.core.rollout import give_up, machine
+from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot import staleness
+from sluicegate.core.snapshot.deadline import started_at
+from sluicegate.core.snapshot.facts import GatewayFacts, Problem, Revision, Snapshot, Target
+from sluicegate.core.snapshot.parse import text_of
+from sluicegate.core.status import conditions, diagnosis, step_observation
+
+
+def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> ModelDeploymentStatus:
+    """The whole status.
+
+    Args:
+        snapshot: What was known when the plan was made.
+        plan: What was decided.
+        refused: What the API server said against applying the plan, if it did.
+    """
+    judgement = diagnosis.judge(snapshot, plan, refused)
+    state = _rollout(snapshot, plan, judgement)
+    name = snapshot.resource.metadata.name
+    serving = plan.stable or plan.target
+    return ModelDeploymentStatus(
+        observed_generation=snapshot.resource.metadata.generation,
+        conditions=conditions.stamp(
+            snapshot.resource, snapshot.now, conditions.verdicts(snapshot, plan, judgement, state)
+        ),
+        url=url(snapshot),
+        address=f"http://{name}.{snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
+        replicas=sum(1 for _ in snapshot.live_pods(plan.stable)),
+        selector=f"{names.LABEL_DEPLOYMENT}={name},{names.LABEL_REVISION}={serving}" if serving else None,
+        canary=_canary(snapshot, plan),
+        model=_base_model(snapshot),
+        canary_model=_canary_model(snapshot),
+        newer=staleness.newer(snapshot, plan.stable),
+        revisions=tuple(_revision(snapshot, plan, entry) for entry in plan.revisions),
+        rollout=state,
+    )
+
+
+def internal_error(resource: ModelDeployment, error: BaseException, now: datetime) -> ModelDeploymentStatus:
+    """Return the status of a resource whose reconcile raised an exception that nobody expected.
+
+    Ready, Reconciling and Stalled say it; everything else stays as it was. The message has the type of the exception only.
+    """
+    message = (
+        f"Reconciling failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it as a bug. "
+        "What serves goes on serving, and the operator tries again."
+    )
+    reason = ResolutionReason.INTERNAL_ERROR.value
+    failed = conditions.stamp(
+        resource,
+        now,
+        {
+            ConditionType.READY: conditions.Verdict("False", reason, message),
+            ConditionType.RECONCILING: conditions.Verdict("True", reason, message),
+            ConditionType.STALLED: conditions.Verdict("False", "NotStalled", ""),
+        },
+    )
+    merged = {each.type: each for each in (*resource.status.conditions, *failed)}
+    return replace(resource.status, conditions=tuple(merged.values()))
+
+
+def url(snapshot: Snapshot) -> str | None:
+    """Where clients outside the cluster reach the model, as far as the gateway tells."""
+    gateway = next((each for each in snapshot.gateways if each.exists), None)
+    if gateway is None or snapshot.route is None:
+        return None
+    spec = snapshot.resource.spec.traffic.gateway
+    hostnames = spec.hostnames or snapshot.settings.gateway.hostnames
+    host = hostnames[0] if hostnames else gateway.address
+    if host is None:
+        return None
+    scheme, port = _listener(gateway)
+    return f"{scheme}://{host}{port}{path_prefix(snapshot)}"
+
+
+def _listener(gateway: GatewayFacts) -> tuple[str, str]:
+    """(scheme, port part): HTTPS where a listener has it."""
+    known = [entry for entry in gateway.listeners if entry[1] in ("HTTP", "HTTPS")]
+    if not known:
+        return "http", ""
+    _, protocol, number = max(known, key=lambda entry: entry[1])
+    return protocol.lower(), "" if number == {"HTTP": 80, "HTTPS": 443}[protocol] else f":{number}"
+
+
+def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
+    """The weight of the canary (or of a target in steps) as accepted, for the printer column."""
+    if plan.lineup.sharing is None:
+        return None
+    weight = _accepted(snapshot, plan, plan.lineup.sharing)
+    return f"{'' if snapshot.routed else '~'}{weight or 0}%"
+
+
+def _base_model(snapshot: Snapshot) -> ModelStatus | None:
+    """What the base resolved to; while it does not resolve, what was pinned before stays."""
+    return _model(snapshot, snapshot.target, snapshot.resource.spec.model.uri, snapshot.resource.status.model)
+
+
+def _canary_model(snapshot: Snapshot) -> ModelStatus | None:
+    view = canary_view(snapshot.resource)
+    if view is None or snapshot.canary is None:
+        return None
+    return _model(snapshot, snapshot.canary, view.spec.model.uri, snapshot.resource.status.canary_model)
+
+
+def _model(snapshot: Snapshot, target: Target, uri: str, before: ModelStatus | None) -> ModelStatus | None:
+    resolved = target.resolved
+    if resolved is None or target.intent is None:
+        return before
+    same = before is not None and (before.uri, before.source, before.version) == (
+        uri,
+        resolved.source,
+        resolved.version,
+    )
+    return ModelStatus(
+        uri=uri,
+        registry=target.intent.registry,
+        source=resolved.source,
+        name=resolved.name,
+        version=resolved.version,
+        run_id=resolved.run_id,
+        model_id=resolved.model_id,
+        digest=_digest(snapshot, target.revision) or (before.digest if same and before is not None else None),
+        registered_at=resolved.registered_at,
+        resolved_at=before.resolved_at if same and before is not None else text_of(snapshot.now),
+    )
+
+
+def _digest(snapshot: Snapshot, revision: str | None) -> str | None:
+    """Of ready pods only: told together with their readiness, it costs no status write of its own."""
+    digests = {pod.digest for pod in snapshot.live_pods(revision) if pod.digest and pod.ready}
+    return digests.pop() if len(digests) == 1 else None
+
+
+def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionStatus:
+    record = snapshot.revisions.get(entry.hash) or _unborn(snapshot, entry.hash)
+    free_since = _free_since(snapshot, entry)
+    parked = entry.parked or free_since is not None
+    reason, message = _why(snapshot, entry, parked)
+    return RevisionStatus(
+        name=names.child_name(snapshot.resource.metadata.name, entry.hash),
+        revision=entry.hash,
+        number=record.number,
+        role=_role(snapshot, entry, parked).value,
+        model=record.model,
+        version=record.version,
+        weight=entry.weight,
+        accepted_weight=None if parked else _accepted(snapshot, plan, entry.hash),
+        replicas=0 if parked else _replicas(snapshot, entry),
+        ready_replicas=0 if parked else len(snapshot.ready_pods(entry.hash)),
+        registered_at=_registered_at(snapshot, entry.hash),
+        released_at=free_since,
+        reason=reason,
+        message=message,
+    )
+
+
+def _registered_at(snapshot: Snapshot, revision: str) -> str | None:
+    """When its version was registered: told with the resolution that made it, and kept."""
+    for target in (snapshot.target, snapshot.canary):
+        if target is not None and target.intent is not None and target.intent.hash == revision and target.resolved:
+            return target.resolved.registered_at
+    return next((each.registered_at for each in snapshot.resource.status.revisions if each.revision == revision), None)
+
+
+def _role(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> Role:
+    """Its role for people: what has no traffic any more is Parked, or Failed, while its pods stay for scaleDownDelay."""
+    if not parked or entry.role is Role.FAILED:
+        return entry.role
+    return Role.FAILED if give_up.failed(snapshot, entry.hash) else Role.PARKED
+
+
+def _why(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> tuple[str | None, str | None]:
+    """(reason, message) of what keeps a revision from being ready; one that failed keeps what its pods said last."""
+    before = give_up.record(snapshot, entry.hash)
+    if entry.role is Role.FAILED and before is not None:
+        return before.reason, before.message
+    found = give_up.why_taken_back(snapshot, entry.hash)
+    if found is None and (entry.role is Role.FAILED or not parked):
+        found = diagnosis.revision_problem(snapshot, entry.hash)
+    return (found.reason, conditions.shortened(found.message)) if found is not None else (None, None)
+
+
+def _free_since(snapshot: Snapshot, entry: RevisionPlan) -> str | None:
+    """When the traffic left a revision: it is Parked from then on, so that removing its pods later is no news to write."""
+    if entry.role is Role.RETIRING:
+        since = released_at(snapshot, entry.hash)
+        return text_of(since) if since is not None else None
+    if entry.parked:
+        recorded = (each for each in snapshot.resource.status.revisions if each.revision == entry.hash)
+        return next((each.released_at for each in recorded), None)
+    return None
+
+
+def _replicas(snapshot: Snapshot, entry: RevisionPlan) -> int:
+    """Pods that the revision should have now: ours to say, or where an HPA says it, as its Deployment has it."""
+    match entry.scale:
+        case Fixed(replicas):
+            return replicas
+        case Autoscaled(keep_replicas=int(kept)):
+            return kept
+    there = snapshot.deployments.get(entry.hash)
+    return there.replicas if there is not None else 0
+
+
+def _unborn(snapshot: Snapshot, revision: str) -> Revision:
+    """The record that a new revision will have: it is being made in this very pass."""
+    number = 1 + max((each.number for each in snapshot.revisions.values()), default=0)
+    for target in (snapshot.target, snapshot.canary):
+        intent = target.intent if target is not None else None
+        if intent is not None and intent.hash == revision:
+            return Revision(revision, number, intent.display, intent.model.version, intent.model.source)
+        number += target is not None and target.revision not in (None, *snapshot.revisions)
+    return Revision(revision, number, "", None, "")
+
+
+def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
+    """Weight that the gateway has taken; without a gateway, the share of the Service's endpoints, which is about the weight."""
+    if plan.stable is None:
+        return None
+    if snapshot.routed:
+        return snapshot.split.weight(revision) if snapshot.route is not None and snapshot.route.accepted else None
+    if snapshot.service is None:
+        return None
+    if snapshot.service.revision is not None:
+        return 100 if snapshot.service.revision == revision else 0
+    listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
+    return round(100 * len(listed & snapshot.ready_pods(revision)) / len(listed)) if listed else None
+
+
+def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> RolloutStatus:
+    if plan.lineup.stepped and plan.target is not None:
+        return machine.advance(snapshot, plan.target, step_observation.seen(snapshot, plan))
+    taken_back = machine.rolled_back(snapshot, snapshot.target.revision)
+    wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # by a pin
+    if taken_back is not None and not wanted_all_the_same and give_up.failed(snapshot, snapshot.target.revision):
+        return machine.unspent(snapshot, taken_back)
+    if plan.target is not None:
+        return _whole(snapshot, plan.target, judgement)
+    if (wanted := snapshot.target.revision) is not None and roles.aborted(snapshot):
+        return machine.aborted(snapshot, wanted)
+    if plan.stable is not None and not plan.shifted:
+        return RolloutStatus(phase="Shifting")
+    if judgement.target is not None and (given_up := snapshot.target.revision) in _roles(plan, Role.FAILED):
+        return RolloutStatus(phase="Failed", target=given_up)  # without a start: a retry has its whole time
+    return RolloutStatus(phase="Idle")
+
+
+def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> RolloutStatus:
+    """The state of a target that takes over whole; one that had begun by steps is known by its step as long as it is not through."""
+    before, steps_there = machine.state_of(snapshot, target), bool(snapshot.resource.spec.rollout.steps)
+    if before is not None and steps_there and not snapshot.resource.spec.paused:
+        return machine.promoting(before)
+    stuck = judgement.target is not None and not judgement.target.lacks_room
+    phase = "Paused" if snapshot.resource.spec.paused else "Failed" if stuck else "Waiting"
+    if before is not None:
+        return RolloutStatus(
+            phase, target, before.started_at, before.step_index, before.step_hash, before.step_started_at
+        )
+    return RolloutStatus(phase=phase, target=target, started_at=text_of(started_at(snapshot, target)))
+
+
+def _roles(plan: Plan, role: Role) -> set[str]:
+    return {entry.hash for entry in plan.revisions if entry.role is role}
+
+
+def differs_in_words(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    """Whether only counts and sentences differ, which come in bursts: pods become ready one after the other."""
+
+    def without(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
+        return replace(
+            status,
+            replicas=0,
+            conditions=tuple(replace(each, message="") for each in status.conditions),
+            revisions=tuple(replace(each, ready_replicas=0, accepted_weight=None) for each in status.revisions),
+        )
+
+    return without(before) == without(after)
+
+
+def differs_in_state(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    """Whether a status has something that the next decision builds on, so that it must not wait to be written."""
+
+    def state(status: ModelDeploymentStatus) -> set[tuple[str, str, str | None]]:
+        known = (entry for entry in status.revisions if entry.role != Role.PARKED or entry.released_at)
+        return {(entry.revision, entry.role, entry.released_at) for entry in known}
+
+    return state(before) != state(after) or moved(before, after)
+
+
+def moved(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
+    """Whether a rollout in steps has moved: what follows from that is decided anew, once it is written."""
+
+    def place(status: ModelDeploymentStatus) -> tuple[object, ...]:
+        at = status.rollout
+        if at is None or at.step_index is None:
+            return ()
+        return (
+            at.target,
+            at.step_index,
+            at.step_hash,
+            at.step_started_at,
+            at.accepted_at,
+            at.phase in machine.TAKEN_BACK,
+        )
+
+    return place(before) != place(after)

@@ -1,0 +1,285 @@
+"""Conditions: a chain of small rules, each `(snapshot, plan) -> verdict`.
+
+A verdict is a status, a reason and a sentence. Only `stamp` knows about time: it keeps lastTransitionTime where the
+status did not change, so that a resource at rest has the same status for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sluicegate.api import names
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.status import Condition, ConditionType, RolloutStatus
+from sluicegate.core.decide.roles import same_as_base
+from sluicegate.core.decide.traffic import lacks_timeout
+from sluicegate.core.plan.scaling import needed_beside
+from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
+from sluicegate.core.rollout import canary
+from sluicegate.core.rollout.in_place import replacing
+from sluicegate.core.snapshot import staleness
+from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.core.snapshot.overrides import pinned
+from sluicegate.core.snapshot.parse import text_of
+from sluicegate.core.status.diagnosis import Judgement, making_way
+
+Truth = Literal["True", "False", "Unknown"]
+MESSAGE_LIMIT = 2000
+"""Characters of a message: enough for any sentence, far below the CRD's bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A condition without its time."""
+
+    status: Truth
+    reason: str
+    message: str
+
+
+def wanted_pods(plan: RevisionPlan) -> int:
+    """Ready pods that a revision's own scale asks for at least."""
+    match plan.scale:
+        case Fixed(replicas):
+            return replicas
+        case Autoscaled():
+            return plan.scale.min
+
+
+def verdicts(
+    snapshot: Snapshot, plan: Plan, judgement: Judgement, state: RolloutStatus
+) -> dict[ConditionType, Verdict]:
+    """Every condition of the resource, `state` being the rollout's."""
+    available = _available(snapshot, plan, judgement)
+    ready = _ready(snapshot, plan, judgement, available)
+    if ready.status == "False" and plan.lineup.stepped and judgement.worst is None:
+        ready = _rolling_out(snapshot, state)
+    stalled = judgement.worst if judgement.worst is not None and judgement.worst.waits_for_user else None
+    done = ready.status == "True"
+    told = {ConditionType.STALE: _stale(snapshot, plan)} if snapshot.resource.spec.model.max_staleness else {}
+    return {
+        ConditionType.READY: ready,
+        ConditionType.AVAILABLE: available,
+        ConditionType.MODEL_RESOLVED: _resolved(snapshot),
+        ConditionType.PROGRESSING: _progressing(plan, judgement, ready),
+        ConditionType.TRAFFIC_ROUTED: _routed(snapshot, plan, judgement),
+        ConditionType.RECONCILING: Verdict("False", "Complete", "")
+        if done or stalled
+        else Verdict("True", ready.reason, ready.message),
+        ConditionType.STALLED: Verdict("True", stalled.reason, stalled.message)
+        if stalled
+        else Verdict("False", "NotStalled", ""),
+    } | told
+
+
+def _resolved(snapshot: Snapshot) -> Verdict:
+    resolved = snapshot.target.resolved
+    troubles = [
+        each.trouble for each in (snapshot.target, snapshot.canary) if each is not None and each.trouble is not None
+    ]
+    if troubles and snapshot.target.problem is None:
+        return Verdict("False", troubles[0].reason, troubles[0].message)
+    if resolved is not None:
+        what = f"{resolved.name} version {resolved.version}" if resolved.version else resolved.source
+        return Verdict("True", "Resolved", f"{resolved.uri} is {what}.")
+    problem = snapshot.target.problem
+    if problem is None:
+        return Verdict("Unknown", "Resolving", f"Asking for {snapshot.resource.spec.model.uri}.")
+    return Verdict("False", problem.reason, problem.message)
+
+
+def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
+    left, since = staleness.patience_left(snapshot, plan.stable), staleness.newer_since(snapshot, plan.stable)
+    wanted, limit = snapshot.target.resolved, snapshot.resource.spec.model.max_staleness
+    newer = staleness.newer(snapshot, plan.stable)
+    if left is None or since is None or wanted is None:
+        whole = snapshot.resource.spec.model.stale_against == "Model"
+        words = (
+            "No higher version than the served one is known." if whole else "The version that the spec asks for serves."
+        )
+        return Verdict("False", "Current", words)
+    serving = snapshot.revisions[plan.stable or ""].model
+    if newer is not None:
+        words = f"The newest version of {wanted.name} is {newer.version}, and since {since:%Y-%m-%dT%H:%M:%SZ} there is a higher one than {serving}, which serves"
+        todo = f"Make {wanted.uri} mean it, or change spec.model.uri; where that is done, Ready says what keeps it."
+    else:
+        words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
+        todo = "Ready says what keeps it."
+    if left > 0:
+        return Verdict("False", "Waiting", f"{words}; spec.model.maxStaleness allows {limit}.")
+    return Verdict("True", "NewerVersion", f"{words}: longer than spec.model.maxStaleness ({limit}). {todo}")
+
+
+def _available(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
+    if plan.stable is None:
+        return Verdict("False", "NotServingYet", "No revision has become ready yet.")
+    name = snapshot.resource.metadata.name
+    if not snapshot.ready_pods(plan.stable):
+        retiring = [entry.hash for entry in plan.revisions if snapshot.ready_pods(entry.hash)]
+        listed = snapshot.endpoints.get(name, frozenset())
+        if not (retiring and listed):
+            words = judgement.target.message if judgement.target else "No pod of the stable revision is ready."
+            return Verdict("False", "NoReadyPods", words)
+    routed = snapshot.route is not None and (snapshot.route.accepted or not snapshot.route.refusal)
+    if snapshot.gateways and not routed:
+        words = judgement.traffic.message if judgement.traffic else "The route is not there yet."
+        return Verdict("False", judgement.traffic.reason if judgement.traffic else "RoutePending", words)
+    return Verdict("True", "Serving", f"Revision {names.child_name(name, plan.stable)} serves.")
+
+
+def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verdict) -> Verdict:
+    if judgement.worst is not None:
+        suffix = (
+            " The previous revision goes on serving."
+            if available.status == "True" and (judgement.spec or plan.target)
+            else _stays(snapshot, plan, available, judgement)
+        )
+        return Verdict("False", judgement.worst.reason, judgement.worst.message + suffix)
+    if (pin := pinned(snapshot)) is not None and pin != snapshot.target.revision and plan.target is None:
+        child = names.child_name(snapshot.resource.metadata.name, pin)
+        return Verdict(
+            "False",
+            "Pinned",
+            f"The annotation {names.ANNOTATION_PIN} holds revision {child}: remove it to follow the spec.",
+        )
+    if snapshot.resource.spec.paused:
+        if plan.stable is not None and plan.stable == snapshot.target.revision:
+            return available
+        return Verdict("False", "Paused", "spec.paused is true: changes wait until it is false.")
+    pending = plan.target
+    if pending is not None and replacing(snapshot, pending, plan.stable):
+        return Verdict("False", "Replacing", making_way(snapshot, pending, plan.stable))
+    if pending is not None:
+        pods = f"{len(snapshot.ready_pods(pending))} of {_wanted_of(plan, pending)} pods ready"
+        return Verdict(
+            "False",
+            "WaitingForPods",
+            f"Revision {names.child_name(snapshot.resource.metadata.name, pending)} is starting: {pods}.",
+        )
+    if plan.stable is None or available.status != "True":
+        return Verdict("False", available.reason, available.message)
+    ready, wanted = len(snapshot.ready_pods(plan.stable)), _wanted_of(plan, plan.stable)
+    if ready < wanted:
+        return Verdict("False", "PodsNotReady", f"{ready} of {wanted} pods are ready.")
+    if snapshot.gateways and (snapshot.route is None or not snapshot.route.accepted):
+        return Verdict("False", "RoutePending", "The gateway has not accepted the route yet.")
+    if not plan.shifted:
+        return Verdict("False", "ShiftingTraffic", "Traffic is moving to the new revision.")
+    return _ready_canary(snapshot, plan) or _serving(snapshot, plan, available)
+
+
+def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
+    """Where a rollout in steps is, and what it waits for."""
+    steps = len(snapshot.resource.spec.rollout.steps or ())
+    child = names.child_name(snapshot.resource.metadata.name, state.target or "")
+    if state.step_index is None:
+        where = "before the first step"
+    else:
+        where = f"step {state.step_index + 1} of {steps}" if state.step_index < steps else f"behind all {steps} steps"
+    paused = state.reason in ("RolloutPaused", "Paused")
+    return Verdict(
+        "False",
+        state.reason if paused and state.reason else "RollingOut",
+        f"Revision {child}, {where}: {state.message}",
+    )
+
+
+def _stays(snapshot: Snapshot, plan: Plan, available: Verdict, judgement: Judgement) -> str:
+    """Who has the canary's share while the canary does not come up."""
+    if plan.canary is None or judgement.worst is not judgement.canary or available.status != "True":
+        return ""
+    return " Its share stays with the stable revision." if not snapshot.able_pods(plan.canary) else ""
+
+
+def _ready_canary(snapshot: Snapshot, plan: Plan) -> Verdict | None:
+    """What the canary still waits for; None when it has what is declared."""
+    name, revision = snapshot.resource.metadata.name, plan.lineup.next_canary or plan.canary
+    if revision is None:
+        return None
+    declared = canary.beside(snapshot, revision)
+    able, wanted = snapshot.able_pods(revision), needed_beside(snapshot, declared, plan.stable)
+    if able < (1 if snapshot.split.weight(revision) else wanted) or plan.lineup.next_canary is not None:
+        keeper = "the present canary" if plan.lineup.next_canary is not None else "the stable revision"
+        words = f"Canary {names.child_name(name, revision)} is starting: {able} of {wanted} pods ready"
+        return Verdict("False", "WaitingForPods", f"{words}; its share stays with {keeper}.")
+    if plan.route is not None and plan.route.split.weight(revision) != declared.share.weight:
+        return Verdict("False", "WaitingForPods", "Pods are started for the new weights first.")
+    if plan.route is not None and snapshot.split != plan.route.split:
+        return Verdict("False", "ShiftingTraffic", "New weights are on their way to the gateway.")
+    return None
+
+
+def _serving(snapshot: Snapshot, plan: Plan, available: Verdict) -> Verdict:
+    if plan.canary is not None:
+        child = names.child_name(snapshot.resource.metadata.name, plan.canary)
+        about = "" if snapshot.routed else "about "
+        weight = canary.declared(snapshot, plan.canary).weight
+        return Verdict("True", "Serving", f"{available.message} Canary {child} has {about}{weight} % of the requests.")
+    if same_as_base(snapshot, plan.stable, plan.target):
+        return Verdict(
+            "True", "SameAsStable", f"{available.message} spec.canary is the same revision, so there is no canary."
+        )
+    return Verdict("True", "Serving", available.message)
+
+
+def _wanted_of(plan: Plan, revision: str) -> int:
+    return next((wanted_pods(entry) for entry in plan.revisions if entry.hash == revision), 0)
+
+
+def _progressing(plan: Plan, judgement: Judgement, ready: Verdict) -> Verdict:
+    if ready.status == "True":
+        return Verdict("False", "Complete", "What the spec declares is what serves.")
+    if judgement.worst is not None:
+        return Verdict(
+            "False" if judgement.worst.waits_for_user else "True", judgement.worst.reason, judgement.worst.message
+        )
+    waits = ready.reason in ("Paused", "RolloutPaused")
+    return Verdict("False" if waits else "True", ready.reason, ready.message)
+
+
+def _routed(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
+    if not snapshot.gateways:
+        about = " The canary's weight is approximate: requests spread over pods." if plan.canary is not None else ""
+        return Verdict("True", "ServiceOnly", f"No gateway is named: the in-cluster Service is the only way in.{about}")
+    if judgement.traffic is not None:
+        return Verdict("False", judgement.traffic.reason, judgement.traffic.message)
+    if snapshot.route is None:
+        return Verdict("False", "WaitingForPods", "The route is made once a pod is ready.")
+    if not snapshot.route.accepted:
+        return Verdict("False", "RoutePending", "The gateway has not accepted the route yet.")
+    if plan.route is not None and snapshot.split != plan.route.split:
+        return Verdict("False", "ShiftingTraffic", "New weights are on their way to the gateway.")
+    limits = (
+        " Its class does not support request timeouts, so spec.traffic.timeout has no effect."
+        if lacks_timeout(snapshot)
+        else ""
+    )
+    return Verdict("True", "Accepted", f"The gateway has accepted the route and its weights.{limits}")
+
+
+def shortened(message: str) -> str:
+    """`message` within what the CRD lets in; others' words in it can be of any length."""
+    return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
+
+
+def stamp(resource: ModelDeployment, now: datetime, found: dict[ConditionType, Verdict]) -> tuple[Condition, ...]:
+    """Verdicts with times: lastTransitionTime moves only when a status changes."""
+    before = {condition.type: condition for condition in resource.status.conditions}
+    now_text = text_of(now)
+    stamped = []
+    for kind, verdict in found.items():
+        old = before.get(kind.value)
+        same = old is not None and old.status == verdict.status
+        stamped.append(
+            Condition(
+                type=kind.value,
+                status=verdict.status,
+                reason=verdict.reason,
+                message=shortened(verdict.message),
+                last_transition_time=old.last_transition_time if same and old is not None else now_text,
+                observed_generation=resource.metadata.generation,
+            )
+        )
+    return tuple(stamped)

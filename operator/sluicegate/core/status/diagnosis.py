@@ -1,0 +1,225 @@
+"""What is wrong with a resource: each part is judged by itself, and `Judgement.worst` is what a reader should see first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sluicegate.api import names
+from sluicegate.core.decide.roles import aborted
+from sluicegate.core.plan.scaling import needed, needed_beside, patience_left
+from sluicegate.core.plan.types import Plan
+from sluicegate.core.rollout import canary, candidate, compatibility, give_up
+from sluicegate.core.rollout.in_place import replacing
+from sluicegate.core.snapshot import deadline
+from sluicegate.core.snapshot.facts import Problem, Snapshot
+from sluicegate.core.snapshot.overrides import named
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All that is wrong with a resource, by the part it concerns."""
+
+    spec: Problem | None
+    """The spec cannot be acted on: unsupported, refused, or its model is unknown."""
+    target: Problem | None
+    """The revision that is to serve does not come up."""
+    traffic: Problem | None
+    """Requests from outside do not reach it as declared."""
+    scaling: Problem | None
+    """The autoscaler is blind."""
+    canary: Problem | None = None
+    """The canary does not come up, or not as declared."""
+
+    model: Problem | None = None
+    """What the spec follows is gone from the registry."""
+
+    @property
+    def worst(self) -> Problem | None:
+        """The one that a reader should see first."""
+        return self.spec or self.target or self.traffic or self.canary or self.scaling or self.model
+
+
+def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Judgement:
+    """Collects what is wrong.
+
+    Args:
+        snapshot: What is known.
+        plan: What was decided.
+        refused: What the API server said against applying the plan, if it did.
+    """
+    shown = plan.target or plan.stable
+    return Judgement(
+        spec=snapshot.target.problem or refused,
+        target=given_up(snapshot, snapshot.target.revision)
+        or _in_place(snapshot, plan, revision_problem(snapshot, shown))
+        or compatibility.problem(snapshot, plan.target)
+        or _late(snapshot, plan),
+        traffic=_traffic_problem(snapshot),
+        scaling=_scaling_problem(snapshot, plan.stable),
+        canary=_canary_problem(snapshot, plan),
+        model=_gone(snapshot),
+    )
+
+
+def given_up(snapshot: Snapshot, revision: str | None) -> Problem | None:
+    """Why a revision that the spec asks for is not tried any more."""
+    return give_up.problem(snapshot, revision, revision_problem(snapshot, revision))
+
+
+def at_fault(snapshot: Snapshot, revision: str) -> Problem | None:
+    """A crash of a revision's own making: under requests it is no reason to wait."""
+    found = revision_problem(snapshot, revision)
+    return found if found is not None and found.reason in give_up.OWN_FAULTS else None
+
+
+def _gone(snapshot: Snapshot) -> Problem | None:
+    """The alias, stage or model that is followed and is not there any more; a registry in trouble is no reason not to be Ready."""
+    found = [
+        each.trouble for each in (snapshot.target, snapshot.canary) if each is not None and each.trouble is not None
+    ]
+    return next((each for each in found if each.waits_for_user), None)
+
+
+def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
+    """What keeps the canary from what is declared; without a canary of its own, what the annotations ask in vain."""
+    if aborted(snapshot):
+        child = names.child_name(snapshot.resource.metadata.name, snapshot.target.revision or "")
+        return Problem(
+            "Aborted", f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}."
+        )
+    if plan.lineup.stepped and plan.target is not None:
+        return candidate.unable(snapshot, plan.target)
+    revision = plan.lineup.next_canary or plan.canary
+    wanted = snapshot.canary.revision if snapshot.canary is not None else None
+    found = given_up(snapshot, wanted) or revision_problem(snapshot, revision)
+    if found is not None:
+        return replace(found, message=f"Canary: {found.message}")
+    if (changed := compatibility.problem(snapshot, revision)) is not None:
+        return changed
+    if revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision:
+        return Problem(
+            "Aborted",
+            f"The canary was aborted, so it has no share: change spec.canary, or remove {names.ANNOTATION_ABORT}.",
+        )
+    if deadline.canary_left(snapshot, revision) == 0:
+        text = snapshot.resource.spec.rollout.progress_deadline
+        return Problem(
+            "ProgressDeadlineExceeded",
+            f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): look at their logs.",
+        )
+    return canary.problem(snapshot)
+
+
+def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
+    """Why pods of a revision do not serve: the pods' own words first, then what kept them from being made."""
+    if revision is None:
+        return None
+    pods = sorted(snapshot.live_pods(revision), key=lambda pod: pod.name)
+    there = snapshot.deployments.get(revision)
+    enough = there is not None and len(snapshot.ready_pods(revision)) >= max(1, there.replicas)
+    for pod in () if enough else pods:  # an evicted pod stays in the list long after another has replaced it
+        if pod.problem is not None and not pod.ready:
+            return pod.problem
+    digests = {pod.digest for pod in pods if pod.digest}
+    if len(digests) > 1:
+        return Problem(
+            "ArtifactsDiffer",
+            f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}): the source was overwritten "
+            "after it was registered. Register a new version, or set the annotation sluicegate.dev/roll.",
+        )
+    if there is not None and there.replica_failure and there.current < max(1, there.replicas):
+        quota = "exceeded quota" in there.replica_failure
+        remedy = (
+            "raise the quota or ask for less in spec.resources"
+            if quota
+            else "change spec.podTemplate or the namespace's policy"
+        )
+        return Problem(
+            "QuotaExceeded" if quota else "PodRefused",
+            f"The API server refuses the pods: {there.replica_failure}; {remedy}.",
+        )
+    return None
+
+
+def _in_place(snapshot: Snapshot, plan: Plan, found: Problem | None) -> Problem | None:
+    """`found`, with what `whenFull: Replace` makes of a lack of room."""
+    if found is None or not found.lacks_room or snapshot.resource.spec.rollout.when_full != "Replace":
+        return found
+    if plan.target is None or plan.stable is None:
+        return found
+    if not replacing(snapshot, plan.target, plan.stable):
+        why = "the pods of the present revision ask something else of a node, so their place would not help"
+        return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace takes nothing away: {why}.")
+    return replace(found, reason="Replacing", message=making_way(snapshot, plan.target, plan.stable))
+
+
+def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:
+    """What `whenFull: Replace` is doing, in a sentence."""
+    old, new = (names.child_name(snapshot.resource.metadata.name, each or "") for each in (stable, target))
+    pods = f"{len(snapshot.ready_pods(target))} ready"
+    down = "" if snapshot.ready_pods(stable) else " Nothing serves until one is ready."
+    if snapshot.resource.spec.rollout.steps and not snapshot.live_pods(stable):
+        down += " With no pod of both there is nothing to split, so spec.rollout.steps are skipped."
+    return f"No node has room for both, so pods of {old} make way for those of {new}, {pods} (spec.rollout.whenFull: Replace).{down}"
+
+
+def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
+    if plan.target is None or snapshot.resource.spec.paused:
+        return None
+    if len(snapshot.ready_pods(plan.target)) >= max(1, _needed(snapshot, plan)):
+        return None  # it waits for something else than its pods
+    text = snapshot.resource.spec.rollout.progress_deadline
+    if deadline.target_left(snapshot, plan.target) != 0:
+        return None
+    child = names.child_name(snapshot.resource.metadata.name, plan.target)
+    return Problem(
+        "ProgressDeadlineExceeded",
+        f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): look at its pods' logs.",
+    )
+
+
+def _needed(snapshot: Snapshot, plan: Plan) -> int:
+    """Ready pods that the target needs for what comes next."""
+    coming = candidate.prepared(snapshot, plan.lineup)
+    if plan.lineup.stepped and coming is not None:
+        return needed_beside(snapshot, coming, plan.stable)
+    return needed(snapshot, plan.target or "", plan.stable)
+
+
+def _traffic_problem(snapshot: Snapshot) -> Problem | None:
+    if not snapshot.gateways:
+        return None
+    if not snapshot.gateway_api:
+        return Problem(
+            "GatewayAPIMissing",
+            "A gateway is named, but this cluster has no HTTPRoute kind: install the Gateway API's resources.",
+        )
+    for gateway in snapshot.gateways:
+        if not gateway.exists:
+            return Problem(
+                "GatewayNotFound",
+                f"Gateway {gateway.namespace}/{gateway.name} does not exist: create it, or correct spec.traffic.gateway.parentRefs.",
+            )
+        if gateway.lacks("HTTPRoutePathRewrite"):
+            return Problem(
+                "GatewayLacksFeature",
+                f"Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, which cannot rewrite paths "
+                "(HTTPRoutePathRewrite), so requests would not reach the model: name a gateway of another class.",
+            )
+    if snapshot.rival is not None:
+        return Problem(
+            "RouteConflict",
+            f"ModelDeployment {snapshot.rival}, which is older, has the same host and path: change spec.traffic.gateway.pathPrefix.",
+        )
+    if snapshot.route is not None and snapshot.route.refusal:
+        return Problem("RouteRefused", snapshot.route.refusal)
+    return None
+
+
+def _scaling_problem(snapshot: Snapshot, stable: str | None) -> Problem | None:
+    facts = snapshot.autoscalers.get(stable or "")
+    if facts is None or facts.inactive is None or not snapshot.resource.spec.scaling.autoscaled:
+        return None
+    lasting = patience_left(snapshot, stable) is None
+    certain = "missing request" in facts.inactive.message
+    return facts.inactive if lasting or certain else None
