@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.scrape import PodScraper
+from sluicegate.app import operator as composition
 from sluicegate.core.analysis.counters import REQUESTS, PodCounts
-from sluicegate.handlers import operator as composition
 from sluicegate.kube.client import KubeClient
 
 from tests.apiserver.world import FIRST, NODE, SECOND, World

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 import yaml
 from sluicegate import __version__
-from sluicegate.api.settings import build
 from sluicegate.cli.chart import Values, schema
+from sluicegate.config.settings import build
 
 from e2e.cluster import ClusterError
 from tests.golden.chart import CHART, cases, expected, helm, rendered, template

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from sluicegate.api.settings import RegistrySettings, Settings
 from sluicegate.cli.documents import parse
 from sluicegate.cli.render import render
 from sluicegate.cli.validate import validate
+from sluicegate.config.settings import RegistrySettings, Settings
 
 SETTINGS = Settings(registries={"default": RegistrySettings(tracking_uri="http://mlflow.example:5000")})
 DOMAIN = ".".join(["a" * 49] * 4)  # with a slash and the longest name 253 characters

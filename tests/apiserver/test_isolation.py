@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sluicegate.api.settings import Settings
+from sluicegate.config.settings import Settings
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Plan
 from sluicegate.core.snapshot.facts import Snapshot

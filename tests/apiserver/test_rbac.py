@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sluicegate.api.settings import Settings
+from sluicegate.config.settings import Settings
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.kinds import Kind

@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from sluicegate.api.settings import Settings
-from sluicegate.handlers.operator import Operator
+from sluicegate.app.operator import Operator
+from sluicegate.config.settings import Settings
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.metrics import Metrics

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sluicegate.api.settings import Settings, build
 from sluicegate.cli.documents import read
 from sluicegate.cli.render import render
+from sluicegate.config.settings import Settings, build
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"

@@ -15,7 +15,7 @@ import pytest
 from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSource, AnalysisSpec
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.core.analysis.judge import judge
 from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.analysis_result import Outcome

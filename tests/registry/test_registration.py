@@ -14,7 +14,7 @@ from sluicegate.adapters import hooks
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.api.settings import Settings, build
+from sluicegate.config.settings import Settings, build
 from sluicegate.core.models.webhook_subscription import Hook, is_right
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registration import Registration

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.core.models.following import ModelView
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.follow import Follower

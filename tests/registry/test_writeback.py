@@ -8,7 +8,7 @@ import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registries import Registries

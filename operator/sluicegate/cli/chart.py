@@ -1,6 +1,6 @@
 """The values of the Helm chart as types: their schema and reference are generated, so that the chart promises nothing else.
 
-What the operator itself reads stands under `settings` and is `sluicegate.api.settings.Settings`, less what the chart decides.
+What the operator itself reads stands under `settings` and is `sluicegate.config.settings.Settings`, less what the chart decides.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from sluicegate.api.fields import DnsLabel, FreeObject, ObjectName, doc
-from sluicegate.api.settings import Settings, SettingsType
+from sluicegate.config.settings import Settings, SettingsType
 
 DECIDED = ("namespace", "operatorNamespace", "leaderElection", "healthPort", "webhookPort")
 """Settings that follow from the rest of the chart."""

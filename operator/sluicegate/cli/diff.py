@@ -19,7 +19,6 @@ from typing import Any
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
-from sluicegate.api.settings import InvalidSettings, Settings
 from sluicegate.api.status import ConditionType
 from sluicegate.cli import changes, cluster, operators
 from sluicegate.cli.cluster import Failed
@@ -28,6 +27,7 @@ from sluicegate.cli.documents import read as read_documents
 from sluicegate.cli.render import CannotRender, answer
 from sluicegate.cli.settle import settled
 from sluicegate.cli.validate import is_ours, path_of
+from sluicegate.config.settings import InvalidSettings, Settings
 from sluicegate.core.models.following import Followed
 from sluicegate.core.models.resolution import ResolutionError, ResolutionReason, ResolvedModel
 from sluicegate.core.models.uri import LoggedModel, RegistryVersion, RunArtifact, parse

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import GatewaySettings, InvalidSettings, RegistrySettings, Settings, build
 from sluicegate.api.traffic import ParentRef
 from sluicegate.cli.settings import read
+from sluicegate.config.settings import GatewaySettings, InvalidSettings, RegistrySettings, Settings, build
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden
 from sluicegate.kube.kinds import CONFIG_MAP

@@ -16,7 +16,10 @@ import msgspec
 import msgspec.inspect as mi
 
 from sluicegate.api.schema import description_of, optional
-from sluicegate.api.settings import (
+from sluicegate.api.traffic import ParentRef
+from sluicegate.cli.chart import Values, WorkloadSecrets, schema_file
+from sluicegate.cli.settings import ENVIRONMENT, scalars
+from sluicegate.config.settings import (
     DependencySettings,
     GatewaySettings,
     GpuSettings,
@@ -26,9 +29,6 @@ from sluicegate.api.settings import (
     RuntimeSettings,
     Settings,
 )
-from sluicegate.api.traffic import ParentRef
-from sluicegate.cli.chart import Values, WorkloadSecrets, schema_file
-from sluicegate.cli.settings import ENVIRONMENT, scalars
 from sluicegate.runtime.metrics import Metrics
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
@@ -39,7 +39,7 @@ def settings_page() -> str:
     """Every setting: flag, environment variable, key of the file, default."""
     flags = scalars()
     lines = [
-        _GENERATED.format(source="api/settings.py"),
+        _GENERATED.format(source="config/settings.py"),
         "# Settings of the operator",
         "",
         f"Each scalar setting is a flag of `sluicegate run`, an environment variable, or a key of the YAML file that `--config` (`{ENVIRONMENT}CONFIG`) names.",

@@ -9,8 +9,8 @@ import os
 import sys
 import time
 
-from sluicegate.api.settings import InvalidSettings, Settings
 from sluicegate.cli import settings
+from sluicegate.config.settings import InvalidSettings, Settings
 
 
 class JsonFormatter(logging.Formatter):
@@ -51,6 +51,6 @@ def run(options: argparse.Namespace) -> int:
         os.environ["KUBECONFIG"] = options.kubeconfig  # kopf logs in by itself
     import uvloop
 
-    from sluicegate.handlers.operator import run as operate
+    from sluicegate.app.operator import run as operate
 
     return uvloop.run(operate(chosen, options.kubeconfig or os.environ.get("KUBECONFIG")))

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 import yaml
 
-from sluicegate.api.settings import InvalidSettings, Settings, build
+from sluicegate.config.settings import InvalidSettings, Settings, build
 
 ENVIRONMENT = "SLUICEGATE_"
 

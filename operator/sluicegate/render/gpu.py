@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from sluicegate.api.gpu import DEFAULT_RESOURCE, MEMORY_PATTERN, GpuSpec, Toleration
-from sluicegate.api.settings import GpuSettings
+from sluicegate.config.settings import GpuSettings
 
 _UNITS = {"M": 10**6, "G": 10**9, "T": 10**12, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _MEBIBYTE = 2**20

@@ -8,7 +8,7 @@ import msgspec
 
 from sluicegate.api import duration, names
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import RegistrySettings, RuntimeSettings, Settings
+from sluicegate.config.settings import RegistrySettings, RuntimeSettings, Settings
 from sluicegate.core.models.uri import Baked, Volume, parse
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.revision_spec import Intent

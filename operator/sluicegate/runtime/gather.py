@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import Settings
+from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.rollout.canary import canary_view

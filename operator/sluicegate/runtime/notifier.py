@@ -15,8 +15,8 @@ from typing import Protocol
 
 from sluicegate.adapters.notify import InvalidReceiver, Receiver, Reply, post
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import NotificationSettings, Settings
 from sluicegate.api.status import ModelDeploymentStatus
+from sluicegate.config.settings import NotificationSettings, Settings
 from sluicegate.core.status.notifications import Notification, body, notifications, wants
 from sluicegate.kube.errors import KubeError
 from sluicegate.kube.kinds import SECRET, Kind

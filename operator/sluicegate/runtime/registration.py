@@ -13,7 +13,7 @@ from functools import partial
 from sluicegate.adapters import hooks
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.api.settings import Settings
+from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.core.models.webhook_subscription import Hook, hook_name, is_right, mine
 from sluicegate.runtime.registries import Registries

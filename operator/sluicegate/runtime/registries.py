@@ -14,8 +14,8 @@ from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import Settings
 from sluicegate.api.spec import ModelSpec
+from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import Followed, ModelView
 from sluicegate.core.models.resolution import (
     Newest,

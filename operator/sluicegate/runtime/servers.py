@@ -10,7 +10,7 @@ import time
 from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
 from sluicegate.adapters.unexpected import log_unexpected
-from sluicegate.api.settings import Settings
+from sluicegate.config.settings import Settings
 from sluicegate.core.analysis.run import Subject
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError

@@ -9,7 +9,7 @@ from functools import partial
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import Settings
+from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.served_tags import Change, changes, served, tag_key

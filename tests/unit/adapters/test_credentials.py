@@ -21,7 +21,7 @@ from sluicegate.adapters.credentials import Credentials
 from sluicegate.adapters.http import RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow import MlflowRegistry
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
 from sluicegate.core.models.uri import parse
 from sluicegate.kube.client import KubeClient

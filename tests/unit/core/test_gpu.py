@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.api.gpu import MEMORY_PATTERN, GpuSpec, Toleration
-from sluicegate.api.settings import GpuSettings
+from sluicegate.config.settings import GpuSettings
 from sluicegate.render.gpu import InvalidGpu, Requirement, mebibytes, placement
 
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.api.resource import ModelDeployment, decode
-from sluicegate.api.settings import InvalidSettings, NotificationSettings, build
 from sluicegate.api.status import (
     Condition,
     ModelDeploymentStatus,
@@ -17,6 +16,7 @@ from sluicegate.api.status import (
     RolloutStatus,
     RolloutVerdict,
 )
+from sluicegate.config.settings import InvalidSettings, NotificationSettings, build
 from sluicegate.core.status.notifications import Notification, body, notifications, wants
 
 NOW = datetime(2026, 11, 28, 1, 2, 3, 456789, UTC)

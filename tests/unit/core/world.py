@@ -14,8 +14,8 @@ from typing import Any
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment, decode
-from sluicegate.api.settings import Settings, build
 from sluicegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus
+from sluicegate.config.settings import Settings, build
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import Newest, ResolvedModel
 from sluicegate.core.models.signature import Signature

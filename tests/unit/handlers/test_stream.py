@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from sluicegate.api.settings import Settings
-from sluicegate.handlers import stream
+from sluicegate.app import kopf_stream
+from sluicegate.config.settings import Settings
 from sluicegate.runtime.resources import Resources
 
 DEEP = '{"a":' * 1200 + "1" + "}" * 1200
@@ -91,7 +91,7 @@ async def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 @contextlib.asynccontextmanager
 async def streaming(resources: Resources) -> AsyncIterator[Callable[[Callable[[], object]], Any]]:
     stop = asyncio.Event()
-    task = asyncio.create_task(stream.run(resources, Settings(), stop))
+    task = asyncio.create_task(kopf_stream.run(resources, Settings(), stop))
 
     async def until(condition: Callable[[], object]) -> None:
         async with asyncio.timeout(20):

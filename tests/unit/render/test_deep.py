@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from sluicegate.api.resource import decode
-from sluicegate.api.settings import Settings
+from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.revision_spec import intent_of

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from sluicegate.api.resource import decode
-from sluicegate.api.settings import DependencySettings, InvalidSettings, Settings, build
+from sluicegate.config.settings import DependencySettings, InvalidSettings, Settings, build
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import schema

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sluicegate.api.gpu import KEY_PATTERN, MEMORY_PATTERN, RESOURCE_PATTERN
 from sluicegate.api.resource import decode
-from sluicegate.api.settings import GpuSettings, RegistrySettings, Settings
+from sluicegate.config.settings import GpuSettings, RegistrySettings, Settings
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import schema

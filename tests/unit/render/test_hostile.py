@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sluicegate.api.resource import Meta, ModelDeployment
-from sluicegate.api.settings import RegistrySettings, Settings
 from sluicegate.api.spec import EnvVar, ModelDeploymentSpec, ModelSpec, RuntimeSpec
 from sluicegate.api.traffic import GatewaySpec, ParentRef, TrafficSpec
 from sluicegate.cli.render import serving
+from sluicegate.config.settings import RegistrySettings, Settings
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.snapshot.revision_spec import intent_of

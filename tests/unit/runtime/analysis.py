@@ -11,7 +11,7 @@ import httpx
 from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.scrape import PodScraper
-from sluicegate.api.settings import Settings, build
+from sluicegate.config.settings import Settings, build
 from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading
 from sluicegate.core.snapshot.facts import PodFacts

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.scrape import PodScraper
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts

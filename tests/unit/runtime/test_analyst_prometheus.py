@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 
 from tests.unit.runtime.analysis import ERRORS, FAILED, OPEN, PASSED, Here, live
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.reference import RegistryAlias, RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason

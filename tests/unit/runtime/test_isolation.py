@@ -19,7 +19,7 @@ from sluicegate.adapters.notify import Receiver, Reply
 from sluicegate.adapters.pod_http import PodHttp
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.adapters.scrape import PodScraper
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.run import Subject
 from sluicegate.core.models.following import ModelView

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from sluicegate.adapters.notify import InvalidReceiver, Receiver, Reply, post
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.kube.errors import Forbidden
 from sluicegate.runtime.notifier import DELAYS, MOST, Notifier, Post
 

@@ -7,7 +7,7 @@ import pytest
 from sluicegate.adapters.http import RegistryEndpoint
 from sluicegate.adapters.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment, decode
-from sluicegate.api.settings import build
+from sluicegate.config.settings import build
 from sluicegate.core.models.following import Followed, ModelView
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
 from sluicegate.core.models.uri import ModelRef, RegistryVersion

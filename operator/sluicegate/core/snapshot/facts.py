@@ -12,9 +12,9 @@ from datetime import datetime
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import Settings
 from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
+from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import Newest, ResolvedModel
 from sluicegate.core.models.signature import Signature
 from sluicegate.core.snapshot.analysis_result import Reading

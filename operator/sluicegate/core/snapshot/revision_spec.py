@@ -16,8 +16,8 @@ import msgspec
 from sluicegate.api import names
 from sluicegate.api.gpu import GpuSpec
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import Settings
 from sluicegate.api.spec import ModelDeploymentSpec, ModelSpec, Resources, RuntimeSpec
+from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.models.uri import Baked, Volume, parse
 

@@ -10,8 +10,8 @@ from typing import Literal
 import msgspec
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.settings import NotificationSettings
 from sluicegate.api.status import ConditionType, ModelDeploymentStatus, RevisionStatus, Role, RolloutVerdict
+from sluicegate.config.settings import NotificationSettings
 from sluicegate.core.rollout.machine import TAKEN_BACK
 
 EventName = Literal["RolledBack", "Promoted", "Paused", "Failed"]

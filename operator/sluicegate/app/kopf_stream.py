@@ -15,8 +15,8 @@ from typing import Any
 import kopf
 
 from sluicegate.api import names
-from sluicegate.api.settings import Settings
-from sluicegate.handlers.session import filtered
+from sluicegate.app.kopf_session import filtered
+from sluicegate.config.settings import Settings
 from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)

@@ -21,9 +21,9 @@ from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.adapters.recent_answers import AnswerReader
 from sluicegate.adapters.scrape import PodScraper
 from sluicegate.api import names
-from sluicegate.api.settings import Settings
-from sluicegate.handlers import stream
-from sluicegate.handlers.watchdog import Watchdog
+from sluicegate.app import kopf_stream
+from sluicegate.app.stream_watchdog import Watchdog
+from sluicegate.config.settings import Settings
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import KubeError
 from sluicegate.kube.events import EventRecorder
@@ -202,7 +202,7 @@ class Operator:
         streaming: asyncio.Task[None] | None = None
         try:
             await _first(self.caches.synced(), stop.wait())
-            streaming = asyncio.create_task(stream.run(self.resources, self._settings, kopf_stop), name="stream")
+            streaming = asyncio.create_task(kopf_stream.run(self.resources, self._settings, kopf_stop), name="stream")
             if not stop.is_set():
                 workers = [asyncio.create_task(self._reconciler.work()) for _ in range(self._settings.workers)]
                 logger.info("watching %s", self._settings.namespace or "all namespaces")
