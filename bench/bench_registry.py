@@ -31,7 +31,7 @@ import httpx
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "operator"))
 
-from sluicegate.adapters.pool import RegistryPool  # noqa: E402
+from sluicegate.adapters.mlflow.pool import RegistryPool  # noqa: E402
 from sluicegate.config.settings import build  # noqa: E402
 from sluicegate.kube.client import KubeClient  # noqa: E402
 from sluicegate.runtime.follow import Follower  # noqa: E402

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 import pytest
-from sluicegate.adapters.pod_http import PodHttp
-from sluicegate.adapters.scrape import PodScraper
+from sluicegate.adapters.pods.http import PodHttp
+from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.app import operator as composition
 from sluicegate.core.analysis.counters import REQUESTS, PodCounts
 from sluicegate.kube.client import KubeClient

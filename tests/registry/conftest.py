@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sluicegate.adapters.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.core.snapshot.facts import PodFacts
 
 from tests.registry.scorers import ROOT, VERSIONS, save_versions, scorer

@@ -6,8 +6,8 @@ import asyncio
 
 import httpx
 import pytest
-from sluicegate.adapters.pod_http import PodHttp
-from sluicegate.adapters.recent_answers import AnswerReader, Pod, Untold
+from sluicegate.adapters.pods.http import PodHttp
+from sluicegate.adapters.pods.recent_predictions import AnswerReader, Pod, Untold
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Evidence, Pairs
 from sluicegate.core.analysis.judge import judge

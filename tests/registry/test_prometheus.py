@@ -12,7 +12,7 @@ from typing import cast
 
 import httpx
 import pytest
-from sluicegate.adapters.credentials import Credentials
+from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSource, AnalysisSpec
 from sluicegate.config.settings import build

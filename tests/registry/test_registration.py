@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 import pytest
-from sluicegate.adapters import hooks
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow import webhooks
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import Settings, build
 from sluicegate.core.models.webhook_subscription import Hook, is_right
 from sluicegate.kube.client import KubeClient
@@ -74,14 +74,14 @@ class Here:
 async def registry(endpoint: RegistryEndpoint) -> AsyncIterator[MlflowRegistry]:
     """The real one, without the webhooks of the tests before."""
     found = MlflowRegistry(endpoint)
-    for hook in await hooks.listed(found):
+    for hook in await webhooks.listed(found):
         await asyncio.to_thread(send, "DELETE", f"{endpoint.tracking_uri}/api/2.0/mlflow/webhooks/{hook.id}")
     yield found
     await found.aclose()
 
 
 async def ours(registry: MlflowRegistry) -> list[Hook]:
-    return [each for each in await hooks.listed(registry) if each.name == NAME]
+    return [each for each in await webhooks.listed(registry) if each.name == NAME]
 
 
 async def test_it_is_made_once_signed_with_the_secret_and_put_back_when_somebody_changes_it(
@@ -92,7 +92,7 @@ async def test_it_is_made_once_signed_with_the_secret_and_put_back_when_somebody
         subprocess.run, [mlflow_python, "-c", FOREIGN, server], capture_output=True, text=True, timeout=120
     )
     assert made.returncode == 0, made.stderr[-2000:]
-    (theirs,) = await hooks.listed(registry)
+    (theirs,) = await webhooks.listed(registry)
     here = Here(server, free_port())
     async with here.door:
         await here.work.round("default")
@@ -116,8 +116,8 @@ async def test_it_is_made_once_signed_with_the_secret_and_put_back_when_somebody
 
         await here.restarted().round("default")
         assert await ours(registry) == [hook]
-        assert theirs in await hooks.listed(registry)
-        assert len(await hooks.listed(registry)) == 2
+        assert theirs in await webhooks.listed(registry)
+        assert len(await webhooks.listed(registry)) == 2
     await here.pool.aclose()
 
 
@@ -134,7 +134,7 @@ async def test_a_rotated_secret_is_written_again(
         here.registries.secrets = (b"second",)
         await here.work.round("default")
         assert await ours(registry) == [hook]
-        result = await hooks.tried(registry, hook)
+        result = await webhooks.tried(registry, hook)
     assert result.response_status == 200
     assert here.outcomes["bad_signature"] == 0
     await here.pool.aclose()
@@ -142,10 +142,10 @@ async def test_a_rotated_secret_is_written_again(
 
 async def test_one_made_by_hand_for_the_same_door_is_taken_over(server: str, registry: MlflowRegistry) -> None:
     here = Here(server, free_port())
-    made = await hooks.write(registry, None, "by-hand", here.url, "forgotten")
+    made = await webhooks.write(registry, None, "by-hand", here.url, "forgotten")
     async with here.door:
         await here.work.round("default")
-    (hook,) = await hooks.listed(registry)
+    (hook,) = await webhooks.listed(registry)
     assert (hook.id, hook.name) == (made.id, NAME)
     assert here.outcomes == {"not_followed": 1}
     await here.pool.aclose()

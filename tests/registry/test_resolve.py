@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.mlflow import MlflowRegistry
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
 from sluicegate.core.models.uri import parse
 

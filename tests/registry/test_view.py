@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.mlflow import MlflowRegistry
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.core.models.following import ModelView, followed
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, cast
 
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.config.settings import build
 from sluicegate.core.models.following import ModelView
 from sluicegate.kube.client import KubeClient

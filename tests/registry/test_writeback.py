@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.kube.client import KubeClient

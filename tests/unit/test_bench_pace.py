@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sluicegate.adapters.exposition import parse
+from sluicegate.adapters.pods.exposition import parse
 from sluicegate.core.analysis.counters import LATENCY, REQUESTS
 
 from bench import bench_rollouts

@@ -16,7 +16,7 @@ import msgspec
 
 from sluicegate.adapters import bounded
 from sluicegate.adapters.clients import ClientPool
-from sluicegate.adapters.credentials import Credentials
+from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
 
 logger = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 from sluicegate import __version__
-from sluicegate.adapters.pod_http import PodHttp
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.pods.http import PodHttp
+from sluicegate.adapters.pods.metrics import PodScraper
+from sluicegate.adapters.pods.recent_predictions import AnswerReader
 from sluicegate.adapters.prometheus import Prometheus
-from sluicegate.adapters.recent_answers import AnswerReader
-from sluicegate.adapters.scrape import PodScraper
 from sluicegate.api import names
 from sluicegate.app import kopf_stream
 from sluicegate.app.stream_watchdog import Watchdog

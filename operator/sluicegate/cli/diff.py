@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.api.status import ConditionType

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
-from sluicegate.adapters.scrape import PodScraper
+from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.spec import ModelSpec
 from sluicegate.core.models.following import concerns_registry, fixed
 from sluicegate.core.models.reference import RegistryVersion

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.models.following import (
     Followed,

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Protocol
 
-from sluicegate.adapters.notify import InvalidReceiver, Receiver, Reply, post
+from sluicegate.adapters.notifications import InvalidReceiver, Receiver, Reply, post
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.config.settings import NotificationSettings, Settings

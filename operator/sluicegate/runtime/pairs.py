@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from sluicegate.adapters.recent_answers import AnswerReader, Pod, Untold
+from sluicegate.adapters.pods.recent_predictions import AnswerReader, Pod, Untold
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.pairing import Pairing, Told
 from sluicegate.core.analysis.run import Subject

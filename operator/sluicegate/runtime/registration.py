@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from sluicegate.adapters import hooks
-from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow import webhooks
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.core.models.webhook_subscription import Hook, hook_name, is_right, mine
@@ -80,13 +80,13 @@ class Registration:
         """
         secret, url = await self._secret(name), self._urls[name]
         async with self._pool.lease(await self._registries.endpoint(self._registries.configured(name))) as registry:
-            there = mine(await hooks.listed(registry), self._name, url)
+            there = mine(await webhooks.listed(registry), self._name, url)
             known = self._written.get(name) == secret
             if known and there and all(is_right(each, self._name, url) for each in there):
                 return
             self._tell_of_rivals(name, there, known)
             for hook in there or (None,):
-                written = await hooks.write(registry, hook, self._name, url, secret)
+                written = await webhooks.write(registry, hook, self._name, url, secret)
                 did = "changed" if hook is not None else "made"
                 logger.info("%s the webhook %s of registry %s, to %s", did, self._name, name, url)
             self._written[name] = secret
@@ -109,7 +109,7 @@ class Registration:
     async def _try_out(self, name: str, registry: MlflowRegistry, hook: Hook) -> None:
         """Says in the log whether deliveries will arrive: MLflow tells nobody when they do not."""
         try:
-            result = await hooks.tried(registry, hook)
+            result = await webhooks.tried(registry, hook)
         except ResolutionError as error:
             logger.info("the webhook of registry %s could not be tried out: %s", name, error.failure.message)
             return

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from sluicegate.adapters.credentials import Credentials
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.credentials import Credentials
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import ModelSpec
 from sluicegate.config.settings import Settings

@@ -7,7 +7,7 @@ import binascii
 import logging
 import time
 
-from sluicegate.adapters.credentials import Credentials
+from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.config.settings import Settings

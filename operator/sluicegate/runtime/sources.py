@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from sluicegate.adapters.exposition import PROFILE_BIN, REQUESTS_TOTAL, SECONDS_BUCKET, of_labels
+from sluicegate.adapters.pods.exposition import PROFILE_BIN, REQUESTS_TOTAL, SECONDS_BUCKET, of_labels
+from sluicegate.adapters.pods.metrics import PodScraper, Unreadable
 from sluicegate.adapters.prometheus import PrometheusError
-from sluicegate.adapters.scrape import PodScraper, Unreadable
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.counters import Counts, Ledger, PodCounts, Series, Side
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from functools import partial
 
-from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sluicegate.adapters.bounded import InvalidAddress, parse_address
-from sluicegate.adapters.credentials import Credentials
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.notify import InvalidReceiver, Receiver, post
-from sluicegate.adapters.pod_http import PodHttp, PodTrouble
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.credentials import Credentials
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.notifications import InvalidReceiver, Receiver, post
+from sluicegate.adapters.pods.http import PodHttp, PodTrouble
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, credentials_of
 from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
 

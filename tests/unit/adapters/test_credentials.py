@@ -17,10 +17,10 @@ import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.adapters.credentials import Credentials
-from sluicegate.adapters.http import RegistryEndpoint, make_client
-from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.credentials import Credentials
+from sluicegate.adapters.mlflow.http import RegistryEndpoint, make_client
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
 from sluicegate.core.models.uri import parse

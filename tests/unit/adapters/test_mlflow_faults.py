@@ -11,13 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
-from sluicegate.adapters import clients, mlflow
+from sluicegate.adapters import clients
 from sluicegate.adapters.bounded import MAX_RESPONSE_BYTES
 from sluicegate.adapters.clients import MAX_CLIENTS
-from sluicegate.adapters.credentials import Credentials
-from sluicegate.adapters.http import RegistryEndpoint, make_client
-from sluicegate.adapters.mlflow import MlflowRegistry
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow import registry as mlflow
+from sluicegate.adapters.mlflow.credentials import Credentials
+from sluicegate.adapters.mlflow.http import RegistryEndpoint, make_client
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.core.models.uri import parse
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from sluicegate.adapters.pod_http import MOST_BYTES, PodHttp
-from sluicegate.adapters.recent_answers import AnswerReader, Pod, Untold
+from sluicegate.adapters.pods.http import MOST_BYTES, PodHttp
+from sluicegate.adapters.pods.recent_predictions import AnswerReader, Pod, Untold
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.run import Subject

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from sluicegate.adapters.exposition import NotOurs, parse
-from sluicegate.adapters.pod_http import PodHttp
-from sluicegate.adapters.scrape import PodScraper, Unreadable
+from sluicegate.adapters.pods.exposition import NotOurs, parse
+from sluicegate.adapters.pods.http import PodHttp
+from sluicegate.adapters.pods.metrics import PodScraper, Unreadable
 from sluicegate.core.analysis.counters import FEATURE, LATENCY, PREDICTION, REQUESTS, Histogram, failed, requests
 
 from tests.unit.adapters.loopback import serving

@@ -1,8 +1,8 @@
 """Where a registry may send pods to fetch from."""
 
 import pytest
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.sources import fetchable
+from sluicegate.adapters.mlflow.artifact_uris import fetchable
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
 
 MLFLOW = RegistryEndpoint("default", "http://mlflow:5000")

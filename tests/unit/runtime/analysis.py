@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import httpx
-from sluicegate.adapters.pod_http import PodHttp
+from sluicegate.adapters.pods.http import PodHttp
+from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.adapters.prometheus import Prometheus
-from sluicegate.adapters.scrape import PodScraper
 from sluicegate.config.settings import Settings, build
 from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading

@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from sluicegate.adapters.pod_http import PodHttp
+from sluicegate.adapters.pods.http import PodHttp
+from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.adapters.prometheus import Prometheus
-from sluicegate.adapters.scrape import PodScraper
 from sluicegate.config.settings import build
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.snapshot.analysis_result import Outcome

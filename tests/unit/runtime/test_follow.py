@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.config.settings import build
 from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.reference import RegistryAlias, RegistryVersion

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.notify import Receiver, Reply
-from sluicegate.adapters.pod_http import PodHttp
-from sluicegate.adapters.pool import RegistryPool
-from sluicegate.adapters.scrape import PodScraper
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.adapters.notifications import Receiver, Reply
+from sluicegate.adapters.pods.http import PodHttp
+from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.config.settings import build
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.run import Subject

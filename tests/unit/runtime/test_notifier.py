@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from aiohttp import web
-from sluicegate.adapters.notify import InvalidReceiver, Receiver, Reply, post
+from sluicegate.adapters.notifications import InvalidReceiver, Receiver, Reply, post
 from sluicegate.config.settings import build
 from sluicegate.kube.errors import Forbidden
 from sluicegate.runtime.notifier import DELAYS, MOST, Notifier, Post
@@ -137,7 +137,7 @@ async def test_a_receiver_that_is_not_there_is_tried_again() -> None:
 
 
 async def test_a_receiver_that_hangs_is_left(receiver: Receivers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluicegate.adapters.notify.SECONDS", 0.2)
+    monkeypatch.setattr("sluicegate.adapters.notifications.SECONDS", 0.2)
     receiver.goes_on.clear()
     reply = await post(Receiver(receiver.url), b"{}", "1")
     assert (reply.sent, reply.again) == (False, True)

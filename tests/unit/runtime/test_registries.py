@@ -4,8 +4,8 @@ import asyncio
 from typing import cast
 
 import pytest
-from sluicegate.adapters.http import RegistryEndpoint
-from sluicegate.adapters.pool import RegistryPool
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
+from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.config.settings import build
 from sluicegate.core.models.following import Followed, ModelView

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from sluicegate.adapters.pod_http import PodHttp, PodTrouble
+from sluicegate.adapters.pods.http import PodHttp, PodTrouble
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.analysis.pairing import Told
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from sluicegate.adapters import answers
-from sluicegate.adapters.http import endless
-from sluicegate.adapters.mlflow import MAX_LISTED, MAX_PAGES, MlflowRegistry
+from sluicegate.adapters.mlflow import responses
+from sluicegate.adapters.mlflow.http import endless
+from sluicegate.adapters.mlflow.registry import MAX_LISTED, MAX_PAGES, MlflowRegistry
 from sluicegate.core.models.webhook_subscription import EVENTS, Hook
 
 _PAGE = "1000"
@@ -22,7 +22,7 @@ async def listed(registry: MlflowRegistry) -> list[Hook]:
     found: list[Hook] = []
     params = {"max_results": _PAGE}
     for _ in range(MAX_PAGES):
-        page = await registry.ask("GET", "webhooks", answers.Webhooks, params=params)
+        page = await registry.ask("GET", "webhooks", responses.Webhooks, params=params)
         found += [_hook(each) for each in page.webhooks]
         if not page.next_page_token:
             return found
@@ -41,25 +41,25 @@ async def write(registry: MlflowRegistry, hook: Hook | None, name: str, url: str
     events = [{"entity": entity, "action": action} for entity, action in sorted(EVENTS)]
     body: dict[str, Any] = {"name": name, "url": url, "events": events, "status": "ACTIVE", "secret": secret}
     if hook is None:
-        answer = await registry.ask("POST", "webhooks", answers.WebhookAnswer, json=body)
+        answer = await registry.ask("POST", "webhooks", responses.WebhookAnswer, json=body)
     else:
-        answer = await registry.ask("PATCH", _path(hook), answers.WebhookAnswer, json=body)
+        answer = await registry.ask("PATCH", _path(hook), responses.WebhookAnswer, json=body)
     return _hook(answer.webhook)
 
 
-async def tried(registry: MlflowRegistry, hook: Hook) -> answers.WebhookTest:
+async def tried(registry: MlflowRegistry, hook: Hook) -> responses.WebhookTest:
     """What came of a delivery that MLflow made just to try.
 
     Raises:
         ResolutionError: with the reason and what to do about it.
     """
-    return (await registry.ask("POST", f"{_path(hook)}/test", answers.WebhookTestAnswer, json={})).result
+    return (await registry.ask("POST", f"{_path(hook)}/test", responses.WebhookTestAnswer, json={})).result
 
 
 def _path(hook: Hook) -> str:
     return f"webhooks/{quote(hook.id, safe='')}"
 
 
-def _hook(each: answers.Webhook) -> Hook:
+def _hook(each: responses.Webhook) -> Hook:
     events = frozenset((event.entity, event.action) for event in each.events)
     return Hook(each.webhook_id, each.name, each.url, events, each.status == "ACTIVE")

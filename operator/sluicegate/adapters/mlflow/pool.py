@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 
 from sluicegate.adapters.clients import ClientPool
-from sluicegate.adapters.http import ClientFactory, RegistryEndpoint, make_client
-from sluicegate.adapters.mlflow import MlflowRegistry
+from sluicegate.adapters.mlflow.http import ClientFactory, RegistryEndpoint, make_client
+from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.models.uri import ModelRef, RegistryVersion

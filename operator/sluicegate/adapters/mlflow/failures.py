@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from sluicegate.adapters.answers import LoggedInfo, Registered, RegisteredList, Version
-from sluicegate.adapters.http import Refusal, RegistryEndpoint, server_error
+from sluicegate.adapters.mlflow.http import Refusal, RegistryEndpoint, server_error
+from sluicegate.adapters.mlflow.responses import LoggedInfo, Registered, RegisteredList, Version
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.core.models.uri import (
     LoggedModel,

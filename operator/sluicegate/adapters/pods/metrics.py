@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from sluicegate.adapters.exposition import NotOurs, parse
-from sluicegate.adapters.pod_http import PodHttp, PodTrouble
+from sluicegate.adapters.pods.exposition import NotOurs, parse
+from sluicegate.adapters.pods.http import PodHttp, PodTrouble
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.analysis.counters import PodCounts
 

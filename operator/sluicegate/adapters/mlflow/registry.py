@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 import httpx
 
-from sluicegate.adapters import answers, bounded, complaints, sources
-from sluicegate.adapters.http import (
+from sluicegate.adapters import bounded
+from sluicegate.adapters.mlflow import artifact_uris, failures, responses
+from sluicegate.adapters.mlflow.http import (
     TOTAL_SECONDS,
     ClientFactory,
     Refusal,
@@ -113,7 +114,7 @@ class MlflowRegistry:
             ResolutionError: with the reason and what to do about it.
         """
         params = {"name": ref.name, "version": str(ref.version)}
-        return await self._asked(self._get("model-versions/get", answers.VersionAnswer, params), None) is not None
+        return await self._asked(self._get("model-versions/get", responses.VersionAnswer, params), None) is not None
 
     async def tagged(self, key: str) -> dict[tuple[str, str], str]:
         """The versions that have a tag, as (name, version), and its value.
@@ -124,8 +125,8 @@ class MlflowRegistry:
         found: dict[tuple[str, str], str] = {}
         params = {"filter": f"tags.`{key}` LIKE '%'", "max_results": "1000"}
         for _ in range(MAX_PAGES):
-            asking = self._get("model-versions/search", answers.TaggedVersions, params)
-            page = await self._asked(asking, otherwise=answers.TaggedVersions())
+            asking = self._get("model-versions/search", responses.TaggedVersions, params)
+            page = await self._asked(asking, otherwise=responses.TaggedVersions())
             for each in page.model_versions:
                 found |= {(each.name, each.version): tag.value for tag in each.tags if tag.key == key}  # noqa: B035  one at most
             if not page.next_page_token:
@@ -143,10 +144,10 @@ class MlflowRegistry:
         """
         about = {"name": name, "version": version, "key": key}
         if value is None:
-            writing = self._send("DELETE", "model-versions/delete-tag", answers.Nothing, json=about)
+            writing = self._send("DELETE", "model-versions/delete-tag", responses.Nothing, json=about)
         else:
-            writing = self._send("POST", "model-versions/set-tag", answers.Nothing, json={**about, "value": value})
-        await self._asked(writing, otherwise=answers.Nothing())
+            writing = self._send("POST", "model-versions/set-tag", responses.Nothing, json={**about, "value": value})
+        await self._asked(writing, otherwise=responses.Nothing())
 
     async def ask(self, method: str, path: str, answer: type[T], **content: Any) -> T:
         """One request below `/api/2.0/mlflow/`; what MLflow refuses is told with its own words.
@@ -185,7 +186,7 @@ class MlflowRegistry:
         except TimeoutError:
             raise unreachable(self.endpoint) from None
         except Refusal as refusal:
-            raise complaints.unexpected(self.endpoint, refusal) from None
+            raise failures.unexpected(self.endpoint, refusal) from None
         except asyncio.CancelledError as error:
             if cancelled_from_outside():
                 raise
@@ -213,28 +214,28 @@ class MlflowRegistry:
                 return local
         return await self._pinned(ref, version, hops)
 
-    async def _pinned(self, ref: ModelRef, version: answers.Version, hops: int) -> ResolvedModel:
+    async def _pinned(self, ref: ModelRef, version: responses.Version, hops: int) -> ResolvedModel:
         """The resolution of one version: where its artifacts are, through further models:/ URIs where
         MLflow left one.
         """
         if version.status != "READY":
-            raise complaints.version_not_ready(self.endpoint, version)
+            raise failures.version_not_ready(self.endpoint, version)
         params = {"name": version.name, "version": version.version}
-        source = (await self._get("model-versions/get-download-uri", answers.DownloadAnswer, params)).artifact_uri
+        source = (await self._get("model-versions/get-download-uri", responses.DownloadAnswer, params)).artifact_uri
         found = ResolvedModel(
             uri=str(ref),
             source=source,
             name=version.name,
             version=version.version,
             run_id=version.run_id or None,
-            model_id=version.model_id or sources.model_id(version.source),
+            model_id=version.model_id or artifact_uris.model_id(version.source),
             registered_at=version.registered_at,
         )
-        inner = sources.inner(source)
+        inner = artifact_uris.inner(source)
         if inner is None:
-            return replace(found, source=sources.fetchable(self.endpoint, source, str(ref)))
+            return replace(found, source=artifact_uris.fetchable(self.endpoint, source, str(ref)))
         if hops == 0:
-            raise complaints.too_many_hops(self.endpoint, str(ref), source)
+            raise failures.too_many_hops(self.endpoint, str(ref), source)
         end = await self._resolve(inner, hops - 1)
         return replace(
             found,
@@ -243,48 +244,48 @@ class MlflowRegistry:
             model_id=found.model_id or end.model_id,
         )
 
-    async def _version(self, ref: RegistryVersion) -> answers.Version:
+    async def _version(self, ref: RegistryVersion) -> responses.Version:
         """MLflow REST `model-versions/get`: its 404 does not tell a missing model from a missing version."""
         params = {"name": ref.name, "version": str(ref.version)}
         try:
-            return (await self._get("model-versions/get", answers.VersionAnswer, params)).model_version
+            return (await self._get("model-versions/get", responses.VersionAnswer, params)).model_version
         except Refusal as refusal:
             if not refusal.missing:
                 raise
-        raise complaints.no_version(self.endpoint, ref, await self._registered(ref.name))
+        raise failures.no_version(self.endpoint, ref, await self._registered(ref.name))
 
-    async def _by_alias(self, ref: RegistryAlias) -> answers.Version:
+    async def _by_alias(self, ref: RegistryAlias) -> responses.Version:
         """MLflow REST `registered-models/alias`: a missing model is 404, a missing alias 400
         INVALID_PARAMETER_VALUE.
         """
         params = {"name": ref.name, "alias": ref.alias}
         try:
-            return (await self._get("registered-models/alias", answers.VersionAnswer, params)).model_version
+            return (await self._get("registered-models/alias", responses.VersionAnswer, params)).model_version
         except Refusal as refusal:
             if not refusal.missing and refusal.code != "INVALID_PARAMETER_VALUE":
                 raise
-        raise complaints.no_alias(self.endpoint, ref, await self._registered(ref.name))
+        raise failures.no_alias(self.endpoint, ref, await self._registered(ref.name))
 
-    async def _by_stage(self, ref: RegistryStage) -> answers.Version:
+    async def _by_stage(self, ref: RegistryStage) -> responses.Version:
         versions = await self._latest_versions(ref.name, [ref.stage])
         if not versions:
-            raise complaints.empty_stage(self.endpoint, ref, await self._registered(ref.name))
+            raise failures.empty_stage(self.endpoint, ref, await self._registered(ref.name))
         return max(versions, key=lambda version: int(version.version))
 
-    async def _latest(self, ref: RegistryLatest) -> answers.Version:
+    async def _latest(self, ref: RegistryLatest) -> responses.Version:
         versions = await self._latest_versions(ref.name, [])
         if not versions:
-            raise complaints.no_versions(self.endpoint, ref.name)
+            raise failures.no_versions(self.endpoint, ref.name)
         return max(versions, key=lambda version: int(version.version))
 
-    async def _latest_versions(self, name: str, stages: list[str]) -> tuple[answers.Version, ...]:
+    async def _latest_versions(self, name: str, stages: list[str]) -> tuple[responses.Version, ...]:
         """MLflow REST `registered-models/get-latest-versions`: the highest of each stage; no stages means
         all of them.
         """
         body = {"name": name, "stages": stages}
         try:
             answer = await self._send(
-                "POST", "registered-models/get-latest-versions", answers.VersionsAnswer, json=body
+                "POST", "registered-models/get-latest-versions", responses.VersionsAnswer, json=body
             )
         except Refusal as refusal:
             if not refusal.missing:
@@ -292,14 +293,16 @@ class MlflowRegistry:
             raise await self._model_missing(name) from None
         return answer.model_versions
 
-    async def _registered(self, name: str) -> answers.Registered:
+    async def _registered(self, name: str) -> responses.Registered:
         """The registered model, to say what it has instead of what was asked for.
 
         Raises:
             ResolutionError: ModelNotFound, which is then the better answer.
         """
         try:
-            return (await self._get("registered-models/get", answers.RegisteredAnswer, {"name": name})).registered_model
+            return (
+                await self._get("registered-models/get", responses.RegisteredAnswer, {"name": name})
+            ).registered_model
         except Refusal as refusal:
             if not refusal.missing:
                 raise
@@ -308,28 +311,28 @@ class MlflowRegistry:
     async def _model_missing(self, name: str) -> ResolutionError:
         """ModelNotFound with the names there are, where the registry lists them."""
         try:
-            models = await self._get("registered-models/search", answers.RegisteredList, {"max_results": "20"})
+            models = await self._get("registered-models/search", responses.RegisteredList, {"max_results": "20"})
         except (Refusal, ResolutionError):  # the list is a courtesy: what is missing is known already
-            models = answers.RegisteredList()
-        return complaints.no_model(self.endpoint, name, models)
+            models = responses.RegisteredList()
+        return failures.no_model(self.endpoint, name, models)
 
     async def _logged_model(self, ref: LoggedModel) -> ResolvedModel:
         """MLflow REST `logged-models/ID` (MLflow 3)."""
         try:
             path = f"logged-models/{quote(ref.model_id, safe='')}"
-            info = (await self._get(path, answers.LoggedAnswer, {})).model.info
+            info = (await self._get(path, responses.LoggedAnswer, {})).model.info
         except Refusal as refusal:
             if not refusal.missing:
                 raise
-            raise complaints.no_logged_model(self.endpoint, ref) from None
+            raise failures.no_logged_model(self.endpoint, ref) from None
         return self._of_logged(ref, info, "")
 
-    def _of_logged(self, ref: ModelRef, info: answers.LoggedInfo, path: str) -> ResolvedModel:
+    def _of_logged(self, ref: ModelRef, info: responses.LoggedInfo, path: str) -> ResolvedModel:
         if info.status in ("LOGGED_MODEL_PENDING", "LOGGED_MODEL_UPLOAD_FAILED"):
-            raise complaints.logged_model_not_ready(self.endpoint, info)
+            raise failures.logged_model_not_ready(self.endpoint, info)
         return ResolvedModel(
             uri=str(ref),
-            source=sources.fetchable(self.endpoint, sources.join(info.artifact_uri, path), str(ref)),
+            source=artifact_uris.fetchable(self.endpoint, artifact_uris.join(info.artifact_uri, path), str(ref)),
             run_id=info.source_run_id or None,
             model_id=info.model_id,
         )
@@ -342,24 +345,24 @@ class MlflowRegistry:
         newest where there are several.
         """
         try:
-            info = (await self._get("runs/get", answers.RunAnswer, {"run_id": ref.run_id})).run.info
+            info = (await self._get("runs/get", responses.RunAnswer, {"run_id": ref.run_id})).run.info
         except Refusal as refusal:
             if not refusal.missing:
                 raise
-            raise complaints.no_run(self.endpoint, ref) from None
+            raise failures.no_run(self.endpoint, ref) from None
         if info.lifecycle_stage == "deleted":
-            raise complaints.no_run(self.endpoint, ref, deleted=True)
+            raise failures.no_run(self.endpoint, ref, deleted=True)
         name, _, rest = ref.path.partition("/")
         logged = await self._logged_by_run(info, name)
         if logged is not None:
             return self._of_logged(ref, logged, rest)
         listing = {"run_id": ref.run_id, "path": ref.path}
-        if not (await self._get("artifacts/list", answers.FilesAnswer, listing)).files:
-            raise complaints.no_artifact(self.endpoint, ref, await self._top_level(ref.run_id))
-        source = sources.fetchable(self.endpoint, sources.join(info.artifact_uri, ref.path), str(ref))
+        if not (await self._get("artifacts/list", responses.FilesAnswer, listing)).files:
+            raise failures.no_artifact(self.endpoint, ref, await self._top_level(ref.run_id))
+        source = artifact_uris.fetchable(self.endpoint, artifact_uris.join(info.artifact_uri, ref.path), str(ref))
         return ResolvedModel(uri=str(ref), source=source, run_id=ref.run_id)
 
-    async def _logged_by_run(self, info: answers.RunInfo, name: str) -> answers.LoggedInfo | None:
+    async def _logged_by_run(self, info: responses.RunInfo, name: str) -> responses.LoggedInfo | None:
         if _UNQUOTABLE & set(name):
             return None
         body = {
@@ -369,7 +372,7 @@ class MlflowRegistry:
             "max_results": 1,
         }
         try:
-            found = await self._send("POST", "logged-models/search", answers.LoggedList, json=body)
+            found = await self._send("POST", "logged-models/search", responses.LoggedList, json=body)
         except ResolutionError:
             if await self._is_mlflow_2():
                 return None
@@ -391,7 +394,7 @@ class MlflowRegistry:
     async def _top_level(self, run_id: str) -> list[str]:
         """What the run has, for the message; empty where the registry does not say."""
         try:
-            listing = await self._get("artifacts/list", answers.FilesAnswer, {"run_id": run_id})
+            listing = await self._get("artifacts/list", responses.FilesAnswer, {"run_id": run_id})
         except (Refusal, ResolutionError):
             return []
         return [file.path for file in listing.files]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sluicegate.adapters import complaints
-from sluicegate.adapters.http import RegistryEndpoint
+from sluicegate.adapters.mlflow import failures
+from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.core.models.uri import Artifacts, InvalidModelUri, LoggedModel, ModelRef, parse
 
 
@@ -21,7 +21,7 @@ def fetchable(endpoint: RegistryEndpoint, source: str, uri: str) -> str:
     except InvalidModelUri:
         ref = None
     if not isinstance(ref, Artifacts) or ref.scheme in ("http", "https"):
-        raise complaints.unsupported_source(endpoint, uri, source)
+        raise failures.unsupported_source(endpoint, uri, source)
     return ref.uri
 
 

@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from sluicegate.adapters import bounded
-from sluicegate.adapters.credentials import Credentials
+from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.models.resolution import (
     ResolutionError,

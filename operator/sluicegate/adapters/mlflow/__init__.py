@@ -1,0 +1,1 @@
+"""The MLflow registry, over its REST API."""

@@ -1,0 +1,1 @@
+"""Scoring pods, read over HTTP at their own addresses."""
