@@ -34,8 +34,8 @@ sys.path.insert(0, str(REPOSITORY / "operator"))
 from sluicegate.adapters.mlflow.pool import RegistryPool  # noqa: E402
 from sluicegate.config.settings import build  # noqa: E402
 from sluicegate.kube.client import KubeClient  # noqa: E402
-from sluicegate.runtime.follow import Follower  # noqa: E402
-from sluicegate.runtime.registries import Registries, Resolver  # noqa: E402
+from sluicegate.runtime.registry.follower import Follower  # noqa: E402
+from sluicegate.runtime.registry.resolver import Registries, Resolver  # noqa: E402
 from sluicegate.runtime.resources import Key, Resources  # noqa: E402
 
 OUT = REPOSITORY / "bench" / "out"

@@ -102,7 +102,7 @@ async def test_a_reconcile_that_fails_unexpectedly_is_a_condition(
             raise LookupError("with a secret in it")
         return decide(snapshot)
 
-    monkeypatch.setattr("sluicegate.runtime.reconciler.decide", failing)
+    monkeypatch.setattr("sluicegate.runtime.reconcile.reconciler.decide", failing)
     async with world.operator():
         await world.resource("broken")
         await world.resource()

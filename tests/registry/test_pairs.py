@@ -14,7 +14,7 @@ from sluicegate.core.analysis.judge import judge
 from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
-from sluicegate.runtime.pairs import PodPairs
+from sluicegate.runtime.analysis.pair_reader import PodPairs
 
 pytestmark = pytest.mark.timeout(900)
 """Four processes that import MLflow, on a machine that may be busy."""

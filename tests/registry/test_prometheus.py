@@ -21,8 +21,8 @@ from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.servers import Servers
-from sluicegate.runtime.sources import PrometheusReader, QueryReader
+from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.readers import PrometheusReader, QueryReader
 
 from tests.registry.conftest import free_port
 from tests.unit.adapters.certificate import self_signed

@@ -17,9 +17,9 @@ from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import Settings, build
 from sluicegate.core.models.webhook_subscription import Hook, is_right
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.registration import Registration
-from sluicegate.runtime.registries import Registries, RegistryRef
-from sluicegate.runtime.webhooks import Webhooks, WebhookServer
+from sluicegate.runtime.registry.resolver import Registries, RegistryRef
+from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
+from sluicegate.runtime.registry.webhook_subscription import Registration
 
 from tests.registry.conftest import free_port
 from tests.registry.test_resolve import send
@@ -124,7 +124,7 @@ async def test_it_is_made_once_signed_with_the_secret_and_put_back_when_somebody
 async def test_a_rotated_secret_is_written_again(
     server: str, registry: MlflowRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.runtime.webhooks.DOUBTED", 0.0)
+    monkeypatch.setattr("sluicegate.runtime.registry.webhook_server.DOUBTED", 0.0)
     here = Here(server, free_port())
     async with here.door:
         await here.work.round("default")
@@ -179,7 +179,7 @@ async def test_a_registry_that_is_down_is_asked_again_and_then_has_it(
 ) -> None:
     port = free_port()
     away = Here(f"http://127.0.0.1:{free_port()}", port)
-    monkeypatch.setattr("sluicegate.runtime.registration.INTERVAL", 0.2)
+    monkeypatch.setattr("sluicegate.runtime.registry.webhook_subscription.INTERVAL", 0.2)
     running = asyncio.create_task(away.work.run())
     async with asyncio.timeout(60):
         while len(away.reports) < 3:  # noqa: ASYNC110  it tells nobody of itself

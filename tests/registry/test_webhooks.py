@@ -12,10 +12,10 @@ from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.config.settings import build
 from sluicegate.core.models.following import ModelView
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.follow import Follower
-from sluicegate.runtime.registries import Registries, RegistryRef
+from sluicegate.runtime.registry.follower import Follower
+from sluicegate.runtime.registry.resolver import Registries, RegistryRef
+from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 from sluicegate.runtime.resources import Resources
-from sluicegate.runtime.webhooks import Webhooks, WebhookServer
 
 from tests.registry.test_resolve import send
 

@@ -11,9 +11,9 @@ from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.registries import Registries
+from sluicegate.runtime.registry.resolver import Registries
+from sluicegate.runtime.registry.served_tags import WriteBack
 from sluicegate.runtime.resources import Resources
-from sluicegate.runtime.writeback import WriteBack
 
 KEY = "sluicegate.dev/served-by.eu-1"
 

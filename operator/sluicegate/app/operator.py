@@ -30,24 +30,24 @@ from sluicegate.kube.events import EventRecorder
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.kube.lease import Elector
 from sluicegate.kube.transport import ClientOptions
-from sluicegate.runtime.analyst import Analyst, Sources
-from sluicegate.runtime.apply import Applier
-from sluicegate.runtime.caches import Caches
+from sluicegate.runtime.analysis.analyst import Analyst, Sources
+from sluicegate.runtime.analysis.pair_reader import PodPairs
+from sluicegate.runtime.analysis.prometheus_resolver import Servers
 from sluicegate.runtime.clock import SteadyClock
-from sluicegate.runtime.follow import Follower
-from sluicegate.runtime.gather import Gatherer, names_gateway
 from sluicegate.runtime.health import HealthServer
 from sluicegate.runtime.metrics import Metrics
-from sluicegate.runtime.notifier import Notifier
-from sluicegate.runtime.pairs import PodPairs
-from sluicegate.runtime.queue import WorkQueue
-from sluicegate.runtime.reconciler import Parts, Reconciler
-from sluicegate.runtime.registration import Registration
-from sluicegate.runtime.registries import Registries, Resolver
+from sluicegate.runtime.notifications import Notifier
+from sluicegate.runtime.reconcile.apply import Applier
+from sluicegate.runtime.reconcile.caches import Caches
+from sluicegate.runtime.reconcile.gather import Gatherer, names_gateway
+from sluicegate.runtime.reconcile.queue import WorkQueue
+from sluicegate.runtime.reconcile.reconciler import Parts, Reconciler
+from sluicegate.runtime.registry.follower import Follower
+from sluicegate.runtime.registry.resolver import Registries, Resolver
+from sluicegate.runtime.registry.served_tags import WriteBack
+from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
+from sluicegate.runtime.registry.webhook_subscription import Registration
 from sluicegate.runtime.resources import Resources, record_undecodable
-from sluicegate.runtime.servers import Servers
-from sluicegate.runtime.webhooks import Webhooks, WebhookServer
-from sluicegate.runtime.writeback import WriteBack
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, str]

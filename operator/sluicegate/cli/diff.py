@@ -36,9 +36,9 @@ from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, Invalid, NotFound
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
-from sluicegate.runtime.caches import Caches
-from sluicegate.runtime.gather import Gatherer, parent_refs
-from sluicegate.runtime.registries import Registries, RegistryRef, Resolution, Resolver
+from sluicegate.runtime.reconcile.caches import Caches
+from sluicegate.runtime.reconcile.gather import Gatherer, parent_refs
+from sluicegate.runtime.registry.resolver import Registries, RegistryRef, Resolution, Resolver
 from sluicegate.runtime.resources import Resources
 
 Manifest = dict[str, Any]

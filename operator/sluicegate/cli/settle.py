@@ -24,7 +24,7 @@ from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.core.status.compose import compose
 from sluicegate.core.status.diagnosis import judge
 from sluicegate.render import children
-from sluicegate.runtime.gather import Gathered
+from sluicegate.runtime.reconcile.gather import Gathered
 
 Manifest = dict[str, Any]
 Address = tuple[str, str]

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.core.snapshot import staleness
-from sluicegate.runtime.analyst import Judged
+from sluicegate.runtime.analysis.analyst import Judged
 from sluicegate.runtime.supervise import contained
 
 WRITES = frozenset({"apply", "patch", "create", "update", "delete"})

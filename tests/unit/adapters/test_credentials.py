@@ -25,7 +25,7 @@ from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
 from sluicegate.core.models.uri import parse
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.registries import Registries
+from sluicegate.runtime.registry.resolver import Registries
 
 from e2e.cluster.pki import Pki
 from tests.unit.adapters.transport import StreamingTransport

@@ -14,7 +14,7 @@ from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.facts import PodFacts
-from sluicegate.runtime.pairs import PodPairs
+from sluicegate.runtime.analysis.pair_reader import PodPairs
 
 POD = Pod("p-1", "10.0.0.1:8080", "uid-1")
 Answer = tuple[int, bytes]

@@ -12,7 +12,7 @@ from sluicegate.cli.diff import applier_of, files, three_way
 from sluicegate.cli.documents import Unreadable
 from sluicegate.cli.settle import settled
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.runtime.gather import Gathered
+from sluicegate.runtime.reconcile.gather import Gathered
 
 from tests.unit.core.world import NAME, World
 

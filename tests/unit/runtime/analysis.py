@@ -16,9 +16,9 @@ from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.analyst import Analyst, Sources
+from sluicegate.runtime.analysis.analyst import Analyst, Sources
+from sluicegate.runtime.analysis.prometheus_resolver import Servers
 from sluicegate.runtime.resources import Resources
-from sluicegate.runtime.servers import Servers
 
 from tests.unit import virtual
 from tests.unit.adapters.transport import StreamingTransport

@@ -15,10 +15,10 @@ from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.analyst import Analyst, Sources
+from sluicegate.runtime.analysis.analyst import Analyst, Sources
+from sluicegate.runtime.analysis.prometheus_resolver import Servers
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.resources import Resources
-from sluicegate.runtime.servers import Servers
 
 from tests.unit.adapters.loopback import serving
 from tests.unit.runtime.analysis import ERRORS, FAILED, OPEN, PASSED, Here, Pod, live

@@ -13,8 +13,8 @@ from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.reference import RegistryAlias, RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.follow import Follower
-from sluicegate.runtime.registries import Registries, RegistryRef
+from sluicegate.runtime.registry.follower import Follower
+from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
 
 from tests.unit import virtual

@@ -27,17 +27,17 @@ from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.events import EventRecorder
-from sluicegate.runtime import writeback
-from sluicegate.runtime.analyst import Analyst, Sources
-from sluicegate.runtime.follow import Follower
+from sluicegate.runtime.analysis.analyst import Analyst, Sources
+from sluicegate.runtime.analysis.prometheus_resolver import Servers
 from sluicegate.runtime.metrics import Metrics
-from sluicegate.runtime.notifier import Notifier
-from sluicegate.runtime.registration import Registration
-from sluicegate.runtime.registries import Registries, Resolver
+from sluicegate.runtime.notifications import Notifier
+from sluicegate.runtime.registry import served_tags
+from sluicegate.runtime.registry.follower import Follower
+from sluicegate.runtime.registry.resolver import Registries, Resolver
+from sluicegate.runtime.registry.served_tags import WriteBack
+from sluicegate.runtime.registry.webhook_subscription import Registration
 from sluicegate.runtime.resources import Resources
-from sluicegate.runtime.servers import Servers
 from sluicegate.runtime.supervise import contained, keep
-from sluicegate.runtime.writeback import WriteBack
 
 from tests.unit import virtual
 from tests.unit.core.test_notify import resource_of, status
@@ -372,8 +372,8 @@ def test_the_analysis_of_the_other_resource_goes_on(error: BaseException, where:
 
 
 def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluicegate.runtime import analyst
-    from sluicegate.runtime import registries as module
+    from sluicegate.runtime.analysis import analyst
+    from sluicegate.runtime.registry import resolver as module
 
     usual = module.registry_of
 
@@ -486,7 +486,7 @@ def test_a_fault_that_repeats_is_logged_once_and_without_its_text(caplog: pytest
 
 
 def test_one_models_refusal_keeps_no_other_tag_or_version_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writeback, "MOST", 3)
+    monkeypatch.setattr(served_tags, "MOST", 3)
     refused = {f"m{number}" for number in range(4)}
     forbidden = ResolutionError(ResolutionFailure(ResolutionReason.REGISTRY_FORBIDDEN, "no"))
     tagged: list[str] = []

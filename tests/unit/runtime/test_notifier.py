@@ -15,7 +15,7 @@ from aiohttp import web
 from sluicegate.adapters.notifications import InvalidReceiver, Receiver, Reply, post
 from sluicegate.config.settings import build
 from sluicegate.kube.errors import Forbidden
-from sluicegate.runtime.notifier import DELAYS, MOST, Notifier, Post
+from sluicegate.runtime.notifications import DELAYS, MOST, Notifier, Post
 
 from tests.unit import virtual
 from tests.unit.core.test_notify import resource_of, status

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sluicegate.runtime.queue import Closed, WorkQueue
+from sluicegate.runtime.reconcile.queue import Closed, WorkQueue
 
 from tests.unit.virtual import run
 

@@ -12,7 +12,7 @@ from sluicegate.core.models.following import Followed, ModelView
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
 from sluicegate.core.models.uri import ModelRef, RegistryVersion
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.registries import REMEMBERED, Registries, RegistryRef, Resolver
+from sluicegate.runtime.registry.resolver import REMEMBERED, Registries, RegistryRef, Resolver
 
 from tests.unit import virtual
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery
-from sluicegate.runtime.registries import RegistryRef
-from sluicegate.runtime.webhooks import Webhooks, WebhookServer
+from sluicegate.runtime.registry.resolver import RegistryRef
+from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 
 from tests.unit.core.test_webhook import ALIAS, SECRET, signed
 

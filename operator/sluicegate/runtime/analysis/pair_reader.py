@@ -10,7 +10,7 @@ from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.pairing import Pairing, Told
 from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.facts import PodFacts
-from sluicegate.runtime.sources import Pods, alive
+from sluicegate.runtime.analysis.readers import Pods, alive
 
 GRACE = 30.0
 """Seconds, beyond two intervals, for which pods go on keeping answers: one late or failed reading loses none."""

@@ -13,7 +13,7 @@ from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.served_tags import Change, changes, served, tag_key
-from sluicegate.runtime.registries import Registries
+from sluicegate.runtime.registry.resolver import Registries
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, forever, resolved
 

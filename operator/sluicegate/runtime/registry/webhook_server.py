@@ -11,7 +11,7 @@ from aiohttp import web
 
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery, Outcome, Seen, authentic, subject, timely
-from sluicegate.runtime.registries import RegistryRef
+from sluicegate.runtime.registry.resolver import RegistryRef
 
 FRESH = 5.0
 """Seconds for which a Secret is not read again."""

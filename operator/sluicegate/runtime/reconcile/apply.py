@@ -25,8 +25,8 @@ from sluicegate.kube.errors import (
 from sluicegate.kube.kinds import Kind
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
-from sluicegate.runtime.caches import CHILD_KINDS, Caches, Child
-from sluicegate.runtime.gather import Gathered
+from sluicegate.runtime.reconcile.caches import CHILD_KINDS, Caches, Child
+from sluicegate.runtime.reconcile.gather import Gathered
 
 logger = logging.getLogger(__name__)
 Manifest = dict[str, Any]

@@ -29,8 +29,8 @@ from sluicegate.core.models.following import (
 )
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, internal_error
-from sluicegate.runtime.fixed import FixedVersions
-from sluicegate.runtime.registries import Registries, RegistryRef
+from sluicegate.runtime.registry.resolver import Registries, RegistryRef
+from sluicegate.runtime.registry.version_watch import FixedVersions
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, first_failure, keep, resolved
 

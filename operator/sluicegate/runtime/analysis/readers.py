@@ -19,7 +19,7 @@ from sluicegate.core.analysis.counters import Counts, Ledger, PodCounts, Series,
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
 from sluicegate.core.analysis.run import Subject, filled
 from sluicegate.core.snapshot.facts import PodFacts
-from sluicegate.runtime.servers import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import Servers
 
 Key = tuple[str, str]
 Pods = Callable[[Key, str], Sequence[PodFacts]]

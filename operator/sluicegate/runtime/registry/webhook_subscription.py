@@ -16,7 +16,7 @@ from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
 from sluicegate.core.models.webhook_subscription import Hook, hook_name, is_right, mine
-from sluicegate.runtime.registries import Registries
+from sluicegate.runtime.registry.resolver import Registries
 from sluicegate.runtime.supervise import contained, forever
 
 logger = logging.getLogger(__name__)

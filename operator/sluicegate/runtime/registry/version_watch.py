@@ -17,7 +17,7 @@ from sluicegate.api.spec import ModelSpec
 from sluicegate.core.models.following import concerns_registry, fixed
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError
-from sluicegate.runtime.registries import Registries, RegistryRef
+from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, keep, resolved
 

@@ -18,8 +18,8 @@ from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, Problem, Snap
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
 from sluicegate.render.pod import Refused, pod_template
-from sluicegate.runtime.caches import Caches
-from sluicegate.runtime.registries import Resolution
+from sluicegate.runtime.reconcile.caches import Caches
+from sluicegate.runtime.registry.resolver import Resolution
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import resolved
 

@@ -24,11 +24,11 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound, Undecodable
 from sluicegate.kube.events import EventRecorder
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
-from sluicegate.runtime.apply import Applied, Applier
-from sluicegate.runtime.gather import Gatherer
 from sluicegate.runtime.metrics import Metrics
-from sluicegate.runtime.notifier import Notifier
-from sluicegate.runtime.queue import Closed, WorkQueue
+from sluicegate.runtime.notifications import Notifier
+from sluicegate.runtime.reconcile.apply import Applied, Applier
+from sluicegate.runtime.reconcile.gather import Gatherer
+from sluicegate.runtime.reconcile.queue import Closed, WorkQueue
 from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from sluicegate.core.analysis.judge import judge
 from sluicegate.core.analysis.run import Subject, subject_of
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.parse import time_of
+from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.readers import PairReader, PodReader, Pods, PrometheusReader, QueryReader, Reader
 from sluicegate.runtime.resources import Resources
-from sluicegate.runtime.servers import Servers
-from sluicegate.runtime.sources import PairReader, PodReader, Pods, PrometheusReader, QueryReader, Reader
 from sluicegate.runtime.supervise import contained, keep
 
 logger = logging.getLogger(__name__)

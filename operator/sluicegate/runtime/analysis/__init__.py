@@ -1,0 +1,1 @@
+"""Analysis at run time: when an analysis runs, and where its measurements come from."""

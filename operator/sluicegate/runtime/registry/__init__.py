@@ -1,0 +1,1 @@
+"""Registries at run time: which one a resource names, following its models, webhooks and tags."""
