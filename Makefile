@@ -100,7 +100,7 @@ lint: venv ## ruff, mypy, import contracts
 
 drift: venv ## Whether generated files and examples are up to date
 	$(PY) -m sluicegate.api.crd --check
-	$(PY) -m sluicegate.cli.reference --check
+	$(PY) -m tools.docsgen.reference --check
 	@for each in $(EXAMPLES); do .venv/bin/sluicegate validate -f $$each; done
 	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' 'scorer/flavors/*.txt' || true); \
 	[ -z "$$found" ] || { echo "error: a package index is written into $$found: run make lock" >&2; exit 1; }
@@ -111,7 +111,7 @@ format: venv ## Format the Python code and sort its imports
 
 generate: venv ## Write the CRD and docs/reference again
 	$(PY) -m sluicegate.api.crd
-	$(PY) -m sluicegate.cli.reference
+	$(PY) -m tools.docsgen.reference
 
 golden: venv ## Write what the examples render to again (tests/golden); review the difference
 	$(PY) -m tests.golden

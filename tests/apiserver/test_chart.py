@@ -8,11 +8,11 @@ import msgspec
 import pytest
 import yaml
 from sluicegate import __version__
-from sluicegate.cli.chart import Values, schema
 from sluicegate.config.settings import build
 
 from e2e.cluster import ClusterError
 from tests.golden.chart import CHART, cases, expected, helm, rendered, template
+from tools.docsgen.chart_values import Values, schema
 
 CRD = CHART.parents[1] / "crds/sluicegate.dev_modeldeployments.yaml"
 

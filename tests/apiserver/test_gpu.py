@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from sluicegate.cli.documents import parse
-from sluicegate.cli.render import render
-from sluicegate.cli.validate import validate
+from sluicegate.cli.commands.render import render
+from sluicegate.cli.commands.validate import validate
+from sluicegate.cli.validation.documents import parse
 from sluicegate.config.settings import RegistrySettings, Settings
 
 SETTINGS = Settings(registries={"default": RegistrySettings(tracking_uri="http://mlflow.example:5000")})

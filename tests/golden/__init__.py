@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sluicegate.cli.documents import read
-from sluicegate.cli.render import render
+from sluicegate.cli.commands.render import render
+from sluicegate.cli.validation.documents import read
 from sluicegate.config.settings import Settings, build
 
 HERE = Path(__file__).parent

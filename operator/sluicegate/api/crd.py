@@ -16,10 +16,10 @@ import yaml
 
 from sluicegate.api import names
 from sluicegate.api.fields import Rule
-from sluicegate.api.reference import reference
 from sluicegate.api.schema import Schema, schema_of, validations
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus
+from tools.docsgen.api import reference
 
 CRD_FILE = f"crds/{names.GROUP}_{names.PLURAL}.yaml"
 CHART_FILE = "charts/sluicegate/files/crd.yaml"

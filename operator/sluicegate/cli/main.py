@@ -209,45 +209,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command, without a traceback
     match options.command:
         case "run":
-            from sluicegate.cli.run import run
+            from sluicegate.cli.commands.run import run
 
             return run(options)
         case "render":
-            from sluicegate.cli.render import run as render
+            from sluicegate.cli.commands.render import run as render
 
             return render(options.files, options.resolve, options.config)
         case "get":
-            from sluicegate.cli.get import run as get
+            from sluicegate.cli.commands.get import run as get
 
             return get(options)
         case "diff":
-            from sluicegate.cli.diff import run as diff
+            from sluicegate.cli.commands.diff import run as diff
 
             return diff(options)
         case "history":
-            from sluicegate.cli.history import run as history
+            from sluicegate.cli.commands.history import run as history
 
             return history(options)
         case "rollback":
-            from sluicegate.cli.rollback import rollback
+            from sluicegate.cli.commands.rollback import rollback
 
             return rollback(options)
         case "unpin":
-            from sluicegate.cli.rollback import unpin
+            from sluicegate.cli.commands.rollback import unpin
 
             return unpin(options)
         case "promote" | "abort" | "pause" | "resume":
-            from sluicegate.cli import steer
+            from sluicegate.cli.commands import rollout
 
-            work: Callable[[argparse.Namespace], int] = getattr(steer, options.command)
+            work: Callable[[argparse.Namespace], int] = getattr(rollout, options.command)
             return work(options)
         case "retry":
-            from sluicegate.cli.retry import run as retry
+            from sluicegate.cli.commands.retry import run as retry
 
             return retry(options)
         case _:
-            from sluicegate.cli.checks import CHECKS
-            from sluicegate.cli.validate import run as validate
+            from sluicegate.cli.commands.validate import run as validate
+            from sluicegate.cli.validation.rules import CHECKS
 
             return validate(options.files, CHECKS)
 

@@ -4,7 +4,7 @@ import copy
 from typing import Any
 
 from sluicegate.api.resource import decode
-from sluicegate.cli.revisions import History, history
+from sluicegate.cli.steering.revisions import History, history
 
 STABLE, NEXT, OLD = "bcdfghjklm", "nqrstvwxz2", "zzzzzzzzzz"
 STEPS: list[dict[str, Any]] = [

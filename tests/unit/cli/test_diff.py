@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 from sluicegate.api import names
-from sluicegate.cli import changes
-from sluicegate.cli.diff import applier_of, files, three_way
-from sluicegate.cli.documents import Unreadable
-from sluicegate.cli.settle import settled
+from sluicegate.cli.commands.diff import applier_of, files, three_way
+from sluicegate.cli.output import diff_text
+from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.runtime.reconcile.gather import Gathered
+from sluicegate.simulation.settle import settled
 
 from tests.unit.core.world import NAME, World
 
@@ -31,14 +31,14 @@ def _live(world: World) -> dict[str, Any]:
     return {"metadata": {"annotations": world.annotations}, "spec": world.spec}
 
 
-def _compared(world: World, after: World) -> changes.Comparison:
+def _compared(world: World, after: World) -> diff_text.Comparison:
     then = after.snapshot()
     now = world.snapshot()
     records = {
         each["metadata"]["labels"]["sluicegate.dev/revision"]: each["data"]["intent"]
         for each in world.of_kind("ControllerRevision")
     }
-    return changes.Comparison(
+    return diff_text.Comparison(
         live=_live(world),
         wanted=_live(after),
         snapshot=then,
@@ -50,7 +50,7 @@ def _compared(world: World, after: World) -> changes.Comparison:
 
 def _told(world: World, after: World) -> list[str]:
     found = _compared(world, after)
-    return list(changes.sentences(found)) if found.changed else []
+    return list(diff_text.sentences(found)) if found.changed else []
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_steps_are_told_and_the_end_is_shown(world: World) -> None:
     fresh = World(1, rollout={"steps": steps})
     first = replace(_compared(copy.deepcopy(fresh), fresh), live=None, before=None)
     words = "the first revision takes over whole: spec.rollout.steps are for the versions after it"
-    assert words in list(changes.sentences(first))
+    assert words in list(diff_text.sentences(first))
     by_steps = copy.deepcopy(world).edit(rollout={"steps": steps, "analysis": analysis})
     words = "3 steps: 5% (hold 5m), pause until promoted, 50%, then 100%, judged by errors"
     assert _told(world, by_steps)[-2:] == [
@@ -156,7 +156,7 @@ def test_steps_are_told_and_the_end_is_shown(world: World) -> None:
 
 
 def test_yaml_is_a_unified_diff_of_each_child_that_differs(world: World) -> None:
-    text = "".join(changes.manifests(_compared(world, copy.deepcopy(world).edit(scaling={"replicas": 5}))))
+    text = "".join(diff_text.manifests(_compared(world, copy.deepcopy(world).edit(scaling={"replicas": 5}))))
     assert [line for line in text.splitlines() if line.startswith("+++")] == [
         "+++ applied ModelDeployment/shop/churn",
         f"+++ applied Deployment/shop/churn-{world.hash_of(1)}",

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sluicegate.cli import completion, screen, view
-from sluicegate.cli.get import Picture, Scope, picture
-from sluicegate.cli.lines import Size, age, plain
+from sluicegate.cli.commands import completion
+from sluicegate.cli.commands.get import Picture, Scope, picture
+from sluicegate.cli.output import detail_view, terminal
+from sluicegate.cli.output.text import Size, age, plain
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD
 
 NOW = datetime(2026, 3, 1, 12, 30, 0, tzinfo=UTC)
@@ -233,7 +234,7 @@ def test_a_resource_that_is_gone_has_no_picture() -> None:
     ],
 )
 def test_a_pod_says_where_it_is_on_its_way_in_one_word(pod: dict[str, Any], state: str) -> None:
-    assert view.pod(_pod(STABLE, "aaaaa", False, **pod)).state == state
+    assert detail_view.pod(_pod(STABLE, "aaaaa", False, **pod)).state == state
 
 
 def test_ages_are_kubectls() -> None:
@@ -248,7 +249,7 @@ class _Stream(io.StringIO):
 def test_a_pipe_gets_plain_text_even_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     out = _Stream()
     monkeypatch.setattr("sys.stdout", out)
-    screen.show(_shown(Scope("churn", "shop"), RESOURCE).lines)
+    terminal.show(_shown(Scope("churn", "shop"), RESOURCE).lines)
     assert "\x1b" not in out.getvalue()
     assert "`- churn-bcdfghjklm-bbbbb" in out.getvalue()
 
@@ -263,12 +264,12 @@ def test_a_terminal_gets_colours_unless_told_otherwise(monkeypatch: pytest.Monke
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = _Terminal()
     monkeypatch.setattr("sys.stdout", out)
-    screen.show(_shown(Scope("churn", "shop"), RESOURCE).lines)
+    terminal.show(_shown(Scope("churn", "shop"), RESOURCE).lines)
     assert "\x1b[31mFalse" in out.getvalue()
     out.seek(0)
     out.truncate()
     monkeypatch.setenv("NO_COLOR", "1")
-    screen.show(_shown(Scope("churn", "shop"), RESOURCE).lines)
+    terminal.show(_shown(Scope("churn", "shop"), RESOURCE).lines)
     assert "\x1b" not in out.getvalue()
 
 
@@ -277,7 +278,7 @@ def test_the_live_picture_ends_by_giving_the_terminal_back(monkeypatch: pytest.M
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = _Terminal()
     monkeypatch.setattr("sys.stdout", out)
-    with screen.live() as shown:
+    with terminal.live() as shown:
         shown.show(_shown(Scope("churn", "shop"), RESOURCE).lines)
     assert out.getvalue().rstrip().endswith("\x1b[?25h")
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sluicegate.api.resource import decode
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.history import document, lines
-from sluicegate.cli.lines import plain
+from sluicegate.cli.commands.history import document, lines
+from sluicegate.cli.commands.rollback import choose, released, told
 from sluicegate.cli.main import parsed
-from sluicegate.cli.revisions import History, NoSuchRevision, before, find, history
-from sluicegate.cli.rollback import choose, released, told
+from sluicegate.cli.output.text import plain
+from sluicegate.cli.steering.revisions import History, NoSuchRevision, before, find, history
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 A, B, C, DIGITS = "bcdfghjklm", "nqrstvwxz2", "zzzzzzzzzz", "2456789245"

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from sluicegate.cli import measured
-from sluicegate.cli.measured import Measured, Source
+from sluicegate.cli.output import live_metrics
+from sluicegate.cli.output.live_metrics import Measured, Source
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, NotFound, ServerError
 from sluicegate.kube.kinds import Kind
@@ -93,6 +93,6 @@ async def test_nobody_waits_long_for_them(monkeypatch: pytest.MonkeyPatch) -> No
         async def through_pod(self, *_: Any) -> str:
             return str(await asyncio.Event().wait())
 
-    monkeypatch.setattr(measured, "PATIENCE", 0.01)
+    monkeypatch.setattr(live_metrics, "PATIENCE", 0.01)
     found = await Source(Slow([_pod("leader")], {}), "shop", "churn").look()
     assert "do not come within" in str(found.why_not)

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.api.resource import decode
 from sluicegate.api.rollout import Step
-from sluicegate.cli import measured, progress, steps
-from sluicegate.cli.get import Picture, Scope, measures, picture
-from sluicegate.cli.lines import Piece, Size, plain, wrapped
-from sluicegate.cli.measured import Look, Reading
-from sluicegate.cli.progress import AS_USUAL, Typed
-from sluicegate.cli.progress_layout import figure
+from sluicegate.cli.commands.get import Picture, Scope, measures, picture
+from sluicegate.cli.output import live_metrics, rollout_view, step_text
+from sluicegate.cli.output.live_metrics import Look, Reading
+from sluicegate.cli.output.rollout_layout import figure
+from sluicegate.cli.output.rollout_view import AS_USUAL, Typed
+from sluicegate.cli.output.text import Piece, Size, plain, wrapped
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD
 
 from tests.unit.cli.stepping import HOLDING, NEXT, PAUSED, ROLLED_BACK, STABLE, raw
@@ -39,7 +39,7 @@ sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="nqrstv
 sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="bcdfghjklm"} 75.4
 sluicegate_writes_total{kind="Deployment",outcome="ok"} 3.0
 """
-LIVE = Look(measured.parsed(METRICS, "shop", "churn"))
+LIVE = Look(live_metrics.parsed(METRICS, "shop", "churn"))
 REFUSED = Look(why_not="it needs the right to get pods/proxy in namespace sluicegate-system (forbidden)")
 
 HOLDS = """\
@@ -211,20 +211,20 @@ def test_wrapping_keeps_every_letter(text: str, width: int, indent: int) -> None
     ],
 )
 def test_what_may_be_typed_next(changes: dict[str, Any], more: dict[str, Any], commands: list[str]) -> None:
-    found = progress.progress(decode(raw({**HOLDING, **changes}, **more)), LIVE)
+    found = rollout_view.progress(decode(raw({**HOLDING, **changes}, **more)), LIVE)
     assert found is not None
     assert [each.command.split()[1] for each in found.next] == commands
 
 
 def test_commands_are_typed_as_the_user_called_it() -> None:
-    found = progress.progress(decode(raw()), LIVE, Typed("kubectl sluicegate", " -n shop"))
+    found = rollout_view.progress(decode(raw()), LIVE, Typed("kubectl sluicegate", " -n shop"))
     assert found is not None
     assert found.next[0].command == "kubectl sluicegate promote churn -n shop"
 
 
 def test_a_resource_at_rest_or_without_steps_has_no_rollout_to_show() -> None:
-    assert progress.progress(decode(raw({"phase": "Idle"})), LIVE) is None
-    assert progress.progress(decode(raw(no_steps=True)), LIVE) is None
+    assert rollout_view.progress(decode(raw({"phase": "Idle"})), LIVE) is None
+    assert rollout_view.progress(decode(raw(no_steps=True)), LIVE) is None
     assert measures(Scope("churn", "shop"), {MODEL_DEPLOYMENT: [raw()]})
     assert not measures(Scope("churn", "shop"), {MODEL_DEPLOYMENT: [raw(ROLLED_BACK)]})
     assert not measures(Scope(None, "shop"), {MODEL_DEPLOYMENT: [raw()]})
@@ -237,8 +237,8 @@ def test_only_what_is_about_the_resource_is_read_from_the_metrics() -> None:
         "latency": Reading(0.0812, None, None, 12, "Inconclusive"),
     }
     assert LIVE.measured.shares == {NEXT: 24.6, STABLE: 75.4}
-    assert measured.parsed(METRICS, "shop", "chur") is None
-    assert measured.parsed("", "shop", "churn") is None
+    assert live_metrics.parsed(METRICS, "shop", "chur") is None
+    assert live_metrics.parsed("", "shop", "churn") is None
 
 
 def test_figures_are_in_the_units_of_their_metric() -> None:
@@ -251,7 +251,7 @@ def test_figures_are_in_the_units_of_their_metric() -> None:
 
 def test_steps_in_words() -> None:
     resource = decode(raw())
-    assert steps.listed(resource.spec.rollout.steps or ()) == (
+    assert step_text.listed(resource.spec.rollout.steps or ()) == (
         "5% (hold 5m), 25% (hold 10m), pause until promoted, 50%, copies of 10% (hold 10m)"
     )
-    assert steps.described(Step(match=())) == "no requests by header"
+    assert step_text.described(Step(match=())) == "no requests by header"

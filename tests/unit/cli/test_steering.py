@@ -7,13 +7,15 @@ import msgspec
 import pytest
 from sluicegate.api.resource import decode
 from sluicegate.api.status import Role
-from sluicegate.cli import orders, progress, retry
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.lines import plain
-from sluicegate.cli.measured import Look
-from sluicegate.cli.orders import Order
-from sluicegate.cli.progress_layout import header, sections
-from sluicegate.cli.revisions import History, history
+from sluicegate.cli.commands import retry
+from sluicegate.cli.output import rollout_view
+from sluicegate.cli.output.live_metrics import Look
+from sluicegate.cli.output.rollout_layout import header, sections
+from sluicegate.cli.output.text import plain
+from sluicegate.cli.steering import actions
+from sluicegate.cli.steering.actions import Order
+from sluicegate.cli.steering.revisions import History, history
 from sluicegate.core.snapshot.analysis_result import Outcome
 
 from tests.unit.core.gitops import stored
@@ -41,12 +43,12 @@ def _write(world: World, annotations: Any) -> None:
 
 
 def promoted(world: World, *, full: bool = False) -> World:
-    return give(world, orders.promote(known(world), full=full))
+    return give(world, actions.promote(known(world), full=full))
 
 
 def shown(world: World) -> str:
     """The rollout as `get` shows it."""
-    found = progress.progress(known(world).resource, Look())
+    found = rollout_view.progress(known(world).resource, Look())
     assert found is not None
     lines = [[*value] for _, value in header(found, world.now)]
     return plain([*lines, *(line for each in sections(found, world.now, None) for line in each)])
@@ -65,7 +67,7 @@ def test_a_person_goes_through_a_rollout_by_promote_alone() -> None:
     promoted(world)
     assert world.role(world.hash_of(2)) == Role.STABLE
     with pytest.raises(Failed, match="no rollout of churn is under way"):
-        orders.promote(known(world), full=False)
+        actions.promote(known(world), full=False)
 
 
 @pytest.mark.parametrize("turns", range(6))
@@ -85,25 +87,25 @@ def test_promote_full_takes_over_from_anywhere(turns: int) -> None:
 
 def test_pause_and_resume() -> None:
     world = begun(STEPS).settle()
-    give(world, orders.pause(known(world))).later(3600).settle()
+    give(world, actions.pause(known(world))).later(3600).settle()
     assert (state(world).step_index, state(world).phase) == (0, "Paused")
     assert "sluicegate resume churn   lets the steps go on" in shown(world)
-    give(world, orders.resume(known(world)))
+    give(world, actions.resume(known(world)))
     assert state(world).step_index == 1
     # A pause that is promoted goes on too.
     again = begun(STEPS).settle()
-    promoted(give(again, orders.pause(known(again))))
+    promoted(give(again, actions.pause(known(again))))
     assert state(again).step_index == 1
 
 
 def test_abort_and_retry_begin_again() -> None:
     world = begun(STEPS).settle()
     promoted(world)
-    give(world, orders.abort(known(world)))
+    give(world, actions.abort(known(world)))
     assert shares(world) == (100, 0)
-    assert "nothing was changed" in orders.abort(known(world)).told[0]
+    assert "nothing was changed" in actions.abort(known(world)).told[0]
     with pytest.raises(Failed, match="was aborted: `sluicegate retry churn`"):
-        orders.promote(known(world), full=False)
+        actions.promote(known(world), full=False)
     world.rest()
     _write(world, retry.marks(known(world), retry.again(known(world))))
     assert world.annotations == {}, "nothing that would stop or hasten it is left"
@@ -120,12 +122,12 @@ def test_retry_after_an_analysis_that_failed() -> None:
     assert "0.2 is above 0.01" in shown(world)
     assert "sluicegate retry churn   tries it again from the first step" in shown(world)
     with pytest.raises(Failed, match=r"0.2 is above 0.01.*`sluicegate retry churn` tries it again"):
-        orders.promote(known(world), full=True)
+        actions.promote(known(world), full=True)
     world.reading = None
     chosen = retry.again(known(world))
     _write(world, retry.marks(known(world), chosen))
     world.settle()
-    assert not any(orders.gave_up(known(world), each) for each in known(world).entries if each.hash == chosen.hash)
-    _write(world, {orders.RETRY: None})
+    assert not any(actions.gave_up(known(world), each) for each in known(world).entries if each.hash == chosen.hash)
+    _write(world, {actions.RETRY: None})
     world.settle()
     assert (state(world).step_index, shares(world)) == (0, (90, 10))

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.cli.documents import Unreadable, parse
-from sluicegate.cli.validate import Finding, run, validate
+from sluicegate.cli.commands.validate import Finding, run, validate
+from sluicegate.cli.validation.documents import Unreadable, parse
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
@@ -141,5 +141,5 @@ def test_merge_keys_and_keys_that_are_no_text() -> None:
 
 
 def test_the_operator_does_not_load_the_libraries() -> None:
-    code = "import sys, sluicegate.cli.validate; sys.exit(any(name in sys.modules for name in ('cel', 'jsonschema')))"
+    code = "import sys, sluicegate.cli.commands.validate; sys.exit(any(name in sys.modules for name in ('cel', 'jsonschema')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sluicegate.api.resource import Meta, ModelDeployment
 from sluicegate.api.spec import EnvVar, ModelDeploymentSpec, ModelSpec, RuntimeSpec
 from sluicegate.api.traffic import GatewaySpec, ParentRef, TrafficSpec
-from sluicegate.cli.render import serving
+from sluicegate.cli.commands.render import serving
 from sluicegate.config.settings import RegistrySettings, Settings
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel

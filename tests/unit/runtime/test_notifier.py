@@ -299,7 +299,7 @@ def test_a_secret_that_cannot_be_used_yet_is_read_again(failure: str, caplog: py
 
 async def test_the_address_is_in_no_log_line(receiver: Receivers, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    for name in ("httpx", "httpcore", "asyncio"):  # as cli/run.py has them
+    for name in ("httpx", "httpcore", "asyncio"):  # as cli/commands/run.py has them
         logging.getLogger(name).setLevel(logging.WARNING)
     receiver.answers = [web.Response(status=404, text="no")]
     here = Here(secrets=Secrets(url=receiver.url), secret="slack")

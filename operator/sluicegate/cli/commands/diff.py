@@ -20,13 +20,13 @@ from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.api.status import ConditionType
-from sluicegate.cli import changes, cluster, operators
+from sluicegate.cli import cluster, operator_config
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.documents import Unreadable
-from sluicegate.cli.documents import read as read_documents
-from sluicegate.cli.render import CannotRender, answer
-from sluicegate.cli.settle import settled
-from sluicegate.cli.validate import is_ours, path_of
+from sluicegate.cli.commands.render import CannotRender, answer
+from sluicegate.cli.commands.validate import is_ours, path_of
+from sluicegate.cli.output import diff_text
+from sluicegate.cli.validation.documents import Unreadable
+from sluicegate.cli.validation.documents import read as read_documents
 from sluicegate.config.settings import InvalidSettings, Settings
 from sluicegate.core.models.following import Followed
 from sluicegate.core.models.resolution import ResolutionError, ResolutionReason, ResolvedModel
@@ -40,6 +40,7 @@ from sluicegate.runtime.reconcile.caches import Caches
 from sluicegate.runtime.reconcile.gather import Gatherer, parent_refs
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef, Resolution, Resolver
 from sluicegate.runtime.resources import Resources
+from sluicegate.simulation.settle import settled
 
 Manifest = dict[str, Any]
 ERROR = 2
@@ -120,14 +121,14 @@ async def _all(client: KubeClient, options: argparse.Namespace, documents: list[
     return int(changed)
 
 
-def _shown(found: changes.Comparison, output: str | None) -> list[str]:
+def _shown(found: diff_text.Comparison, output: str | None) -> list[str]:
     if output == "yaml":
-        return list(changes.manifests(found))
+        return list(diff_text.manifests(found))
     name = "/".join(found.snapshot.resource.key)
     if not found.changed:
         return [f"{name}: no change\n"]
     title = f"{name} is new:\n" if found.live is None else f"{name} would change:\n"
-    return [title, *(f"  {line}\n" for line in changes.sentences(found))]
+    return [title, *(f"  {line}\n" for line in diff_text.sentences(found))]
 
 
 def _written(document: Manifest, namespace: str) -> Manifest:
@@ -149,7 +150,7 @@ class _Look:
     notes: list[str] = field(default_factory=list)
     guessed: set[ResolvedModel] = field(default_factory=set)
 
-    async def compare(self, document: Manifest, manager: str | None) -> changes.Comparison:
+    async def compare(self, document: Manifest, manager: str | None) -> diff_text.Comparison:
         metadata = document["metadata"]
         key = (metadata["namespace"], metadata["name"])
         live = await self.client.get(MODEL_DEPLOYMENT, *key)
@@ -176,7 +177,7 @@ class _Look:
             before = settled(await gatherer.gather(present, lambda: now)) if present is not None else None
             gathered = await gatherer.gather(resource, lambda: now)
         self._note_unfinished(present)
-        return changes.Comparison(
+        return diff_text.Comparison(
             live=live,
             wanted=wanted,
             snapshot=gathered.snapshot,
@@ -185,7 +186,7 @@ class _Look:
             inputs={revision: each.get("intent") or {} for revision, each in data.items()},
         )
 
-    def unnamed(self, found: changes.Comparison) -> list[str]:
+    def unnamed(self, found: diff_text.Comparison) -> list[str]:
         """Hashes that are not those that the operator will come to, because it knows the model better."""
         intents = found.after.intents
         return [each for each, intent in intents.items() if intent.model in self.guessed and each not in found.inputs]
@@ -193,7 +194,7 @@ class _Look:
     async def _dry_run(self, document: Manifest, live: Manifest | None, manager: str | None) -> Manifest:
         """The object as it would be stored."""
         path = "/".join((document["metadata"]["namespace"], document["metadata"]["name"]))
-        applied = ((live or {}).get("metadata") or {}).get("annotations", {}).get(changes.LAST_APPLIED)
+        applied = ((live or {}).get("metadata") or {}).get("annotations", {}).get(diff_text.LAST_APPLIED)
         try:
             if live is not None and applied and manager is None:
                 annotated = {"annotations": {}, **document["metadata"]}  # kubectl's own annotation is always there
@@ -219,11 +220,11 @@ class _Look:
         return readable
 
     async def _settings(self, present: ModelDeployment | None, key: tuple[str, str]) -> Settings:
-        known, why = await operators.settings(self.client, key[0], self.config)
+        known, why = await operator_config.settings(self.client, key[0], self.config)
         if known is not None:
             return known
         self.notes.append(f"{why}; until then they are taken from what is there")
-        return operators.assumed(present, await self.client.get(kinds.HTTP_ROUTE, *key))
+        return operator_config.assumed(present, await self.client.get(kinds.HTTP_ROUTE, *key))
 
     def _assume_gateways(self, caches: Caches, resource: ModelDeployment, settings: Settings) -> None:
         gateways = [each for each in caches.all if each.kind is kinds.GATEWAY]

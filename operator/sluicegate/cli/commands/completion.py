@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from sluicegate.cli import cluster
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.history import read
+from sluicegate.cli.commands.history import read
 from sluicegate.cli.main import parsed, parser
-from sluicegate.cli.revisions import History
+from sluicegate.cli.steering.revisions import History
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import KubeError
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT

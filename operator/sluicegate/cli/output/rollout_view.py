@@ -11,9 +11,9 @@ from datetime import datetime
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric
 from sluicegate.api.status import Role, RolloutVerdict
-from sluicegate.cli import steps
-from sluicegate.cli.measured import Look, Measured, Reading
-from sluicegate.cli.steps import ENDED, Course
+from sluicegate.cli.output import step_text
+from sluicegate.cli.output.live_metrics import Look, Measured, Reading
+from sluicegate.cli.output.step_text import ENDED, Course
 from sluicegate.core.plan import share
 from sluicegate.core.rollout.machine import TAKEN_BACK
 from sluicegate.core.snapshot.parse import time_of
@@ -97,7 +97,7 @@ def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> 
         look: What the operator measures now.
         typed: How commands are typed.
     """
-    found = steps.course(resource)
+    found = step_text.course(resource)
     if found is None or not (found.moving or found.status.phase in ENDED):
         return None
     status, verdict = found.status, found.status.verdict
@@ -136,8 +136,8 @@ def _steps(found: Course) -> tuple[StepView, ...]:
     for number, step in enumerate(found.steps):
         weight = share.after(found.steps[: number + 1]).weight
         state = "Past" if number < found.index else "Ahead" if number > found.index or not found.begun else here
-        given = [each for each in steps.shares(step) if each != f"{step.weight}%"]
-        shown.append(StepView(state, weight, ", ".join([*given, *steps.waits(step)]) or "go on"))
+        given = [each for each in step_text.shares(step) if each != f"{step.weight}%"]
+        shown.append(StepView(state, weight, ", ".join([*given, *step_text.waits(step)]) or "go on"))
     return (*shown, StepView(here if found.through else "Ahead", 100, "take over"))
 
 
@@ -173,7 +173,7 @@ def advice(resource: ModelDeployment, found: Course, typed: Typed) -> tuple[Advi
     if found.through:
         return (back,)
     ahead = "take over whole" if found.index + 1 == len(found.steps) else f"go on to step {found.index + 2}"
-    if steps.paused_by_a_person(resource, found.target):
+    if step_text.paused_by_a_person(resource, found.target):
         return (may("resume", "lets the steps go on"), back)
     if found.for_a_person:
         return (may("promote", f"lets it {ahead}"), back)

@@ -14,11 +14,12 @@ import yaml
 
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
-from sluicegate.cli import cluster, layout, screen, steps, view
+from sluicegate.cli import cluster
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.lines import BUSY, Line, Piece, Size, cropped, wrapped
-from sluicegate.cli.measured import Look, Source
-from sluicegate.cli.progress import AS_USUAL, Typed
+from sluicegate.cli.output import detail_layout, detail_view, step_text, terminal
+from sluicegate.cli.output.live_metrics import Look, Source
+from sluicegate.cli.output.rollout_view import AS_USUAL, Typed
+from sluicegate.cli.output.text import BUSY, Line, Piece, Size, cropped, wrapped
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, NotFound, Undecodable
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD, Kind
@@ -51,17 +52,17 @@ class Picture:
     """What was read, without a clock; see `view`."""
 
     scope: Scope
-    rows: tuple[view.Row, ...] = ()
-    detail: view.Detail | None = None
+    rows: tuple[detail_view.Row, ...] = ()
+    detail: detail_view.Detail | None = None
     notes: tuple[str, ...] = ()
 
     def lines(self, now: datetime, size: Size | None = None) -> Iterable[Line]:
         """The picture as of `now`; the table is cropped to a terminal's width, sentences about one resource never are."""
         scope, width = self.scope, size.width if size is not None else None
         if self.detail is not None:
-            yield from layout.detail(self.detail, now, wide=scope.wide, size=size)
+            yield from detail_layout.detail(self.detail, now, wide=scope.wide, size=size)
         elif self.rows:
-            table = layout.table(self.rows, now, namespaces=scope.namespace is None, wide=scope.wide)
+            table = detail_layout.table(self.rows, now, namespaces=scope.namespace is None, wide=scope.wide)
             yield from cropped(table, width) if width is not None and not scope.wide else table
         else:
             where = f"namespace {scope.namespace}" if scope.namespace else "this cluster"
@@ -71,17 +72,17 @@ class Picture:
 
 
 def picture(
-    scope: Scope, found: dict[Kind, list[Raw]], notes: tuple[str, ...] = (), look: Look = view.NO_LOOK
+    scope: Scope, found: dict[Kind, list[Raw]], notes: tuple[str, ...] = (), look: Look = detail_view.NO_LOOK
 ) -> Picture | None:
     """The picture of what was read; None when the ModelDeployment that the scope names is gone."""
     resources = [each for raw in found[MODEL_DEPLOYMENT] if (each := _decoded(raw)) is not None]
     if scope.name is None:
         ordered = sorted(resources, key=lambda each: each.key)
-        return Picture(scope, rows=tuple(view.row(each) for each in ordered), notes=notes)
+        return Picture(scope, rows=tuple(detail_view.row(each) for each in ordered), notes=notes)
     one = next((each for each in resources if each.metadata.name == scope.name), None)
     if one is None:
         return None
-    detail = view.detail(one, found.get(POD, ()), found.get(EVENT, ()), look, scope.typed)
+    detail = detail_view.detail(one, found.get(POD, ()), found.get(EVENT, ()), look, scope.typed)
     return Picture(scope, detail=detail, notes=notes)
 
 
@@ -90,7 +91,7 @@ def measures(scope: Scope, found: dict[Kind, list[Raw]]) -> bool:
     if scope.name is None:
         return False
     decoded = (_decoded(raw) for raw in found[MODEL_DEPLOYMENT] if raw["metadata"]["name"] == scope.name)
-    courses = [steps.course(each) for each in decoded if each is not None]
+    courses = [step_text.course(each) for each in decoded if each is not None]
     return any(each is not None and each.moving for each in courses)
 
 
@@ -115,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     typed = Typed(options.prog.rpartition(" ")[0], f" -n {options.namespace}" if options.namespace else "")
     scope = Scope(options.name, where, options.output == "wide", typed)
     if options.watch:
-        from sluicegate.cli.watch import Connection, follow
+        from sluicegate.cli.commands.watch import Connection, follow
 
         connection = Connection()
         return cluster.run(options, lambda client: follow(client, scope, connection), observe=connection.noticed)
@@ -125,10 +126,12 @@ def run(options: argparse.Namespace) -> int:
             _print(await _resources(client, scope), options.output, whole=scope.name is None)
             return 0
         found, notes = await read(client, scope)
-        look = await Source(client, str(where), str(scope.name)).look() if measures(scope, found) else view.NO_LOOK
+        look = (
+            await Source(client, str(where), str(scope.name)).look() if measures(scope, found) else detail_view.NO_LOOK
+        )
         shown = picture(scope, found, notes, look)
         assert shown is not None
-        screen.show(shown.lines)
+        terminal.show(shown.lines)
         return 0
 
     return cluster.run(options, once)

@@ -10,8 +10,8 @@ from typing import Any
 
 from sluicegate.api import names
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.history import read
-from sluicegate.cli.revisions import History
+from sluicegate.cli.commands.history import read
+from sluicegate.cli.steering.revisions import History
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT

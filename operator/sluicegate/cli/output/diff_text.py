@@ -13,9 +13,9 @@ import yaml
 from sluicegate.api import names
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.cli.settle import Address, Manifest, Outcome
-from sluicegate.cli.steps import course, listed
+from sluicegate.cli.output.step_text import course, listed
 from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.simulation.settle import Address, Manifest, Outcome
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _INPUTS = {

@@ -16,8 +16,8 @@ from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import CanarySpec
 from sluicegate.api.status import Condition, ConditionType, RevisionStatus
-from sluicegate.cli.measured import Look
-from sluicegate.cli.progress import AS_USUAL, ProgressView, Typed, progress
+from sluicegate.cli.output.live_metrics import Look
+from sluicegate.cli.output.rollout_view import AS_USUAL, ProgressView, Typed, progress
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.parse import time_of
 

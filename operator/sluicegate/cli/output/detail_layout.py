@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import IntEnum
 
-from sluicegate.cli import progress_layout
-from sluicegate.cli.lines import BAD, BUSY, GOOD, HEAD, Cell, Fit, Line, Piece, Size, age, columns, facts, truth
-from sluicegate.cli.view import Detail, EventView, PodView, RevisionView, Row
+from sluicegate.cli.output import rollout_layout
+from sluicegate.cli.output.detail_view import Detail, EventView, PodView, RevisionView, Row
+from sluicegate.cli.output.text import BAD, BUSY, GOOD, HEAD, Cell, Fit, Line, Piece, Size, age, columns, facts, truth
 
 SPARE = ("NODE", "AGE", "MODEL", "RESTARTS", "WEIGHT")
 """Columns of the revisions that a narrow terminal does without, in this order."""
@@ -69,7 +69,7 @@ def _detail(view: Detail, now: datetime, width: int | None, less: Less, wide: bo
     fit = Fit(width, SPARE) if width is not None else None
     sections: list[Iterable[Line]] = [_header(view, now, width, less)]
     if view.progress is not None:
-        sections += progress_layout.sections(view.progress, now, width, near=less >= Less.FAR_STEPS)
+        sections += rollout_layout.sections(view.progress, now, width, near=less >= Less.FAR_STEPS)
     sections.append(_tree(view.revisions, now, fit))
     if wide:
         sections.append(_conditions(view, fit))
@@ -109,7 +109,7 @@ def _header(view: Detail, now: datetime, width: int | None, less: Less) -> Itera
     if view.canary:
         told.append(("Canary", [Piece(view.canary)]))
     if view.progress is not None:
-        told += progress_layout.header(view.progress, now, view.waits)
+        told += rollout_layout.header(view.progress, now, view.waits)
     elif view.rollout and view.rollout != "Idle":
         since = f" for {age(view.rollout_since, now)}" if view.rollout_since else ""
         told.append(("Rollout", [Piece(f"{view.rollout}{since}", BUSY)]))

@@ -12,11 +12,11 @@ import yaml
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.cli.checks import CHECKS
-from sluicegate.cli.documents import Unreadable
-from sluicegate.cli.documents import read as read_documents
+from sluicegate.cli.commands.validate import is_ours, validate
 from sluicegate.cli.settings import read
-from sluicegate.cli.validate import is_ours, validate
+from sluicegate.cli.validation.documents import Unreadable
+from sluicegate.cli.validation.documents import read as read_documents
+from sluicegate.cli.validation.rules import CHECKS
 from sluicegate.config.settings import InvalidSettings, Settings, build
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel, resolve_locally

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from sluicegate.cli.lines import BAD, BUSY, DIM, GOOD, HEAD, Cell, Fit, Line, Piece, age, columns, span, wrapped
-from sluicegate.cli.measured import Reading
-from sluicegate.cli.progress import MetricView, ProgressView, StepView
-from sluicegate.cli.steps import ENDED
+from sluicegate.cli.output.live_metrics import Reading
+from sluicegate.cli.output.rollout_view import MetricView, ProgressView, StepView
+from sluicegate.cli.output.step_text import ENDED
+from sluicegate.cli.output.text import BAD, BUSY, DIM, GOOD, HEAD, Cell, Fit, Line, Piece, age, columns, span, wrapped
 
 MARKS = {"Past": "✓", "Now": "▶", "Failed": "✗", "Ahead": " "}
 STYLES = {"Past": GOOD, "Now": HEAD, "Failed": BAD, "Ahead": DIM}

@@ -8,31 +8,32 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from sluicegate.cli import cluster, orders
-from sluicegate.cli.annotate import Annotations, Named, annotate
-from sluicegate.cli.orders import Order
-from sluicegate.cli.revisions import History
+from sluicegate.cli import cluster
+from sluicegate.cli.steering import actions
+from sluicegate.cli.steering.actions import Order
+from sluicegate.cli.steering.apply import Annotations, Named, annotate
+from sluicegate.cli.steering.revisions import History
 from sluicegate.kube.client import KubeClient
 
 
 def promote(options: argparse.Namespace) -> int:
     """Goes on past the current step, with `--full` past all of them."""
-    return _give(options, lambda known: orders.promote(known, full=options.full))
+    return _give(options, lambda known: actions.promote(known, full=options.full))
 
 
 def abort(options: argparse.Namespace) -> int:
     """Goes back to what serves."""
-    return _give(options, orders.abort)
+    return _give(options, actions.abort)
 
 
 def pause(options: argparse.Namespace) -> int:
     """Stays at the current step."""
-    return _give(options, orders.pause)
+    return _give(options, actions.pause)
 
 
 def resume(options: argparse.Namespace) -> int:
     """Ends what `pause` began."""
-    return _give(options, orders.resume)
+    return _give(options, actions.resume)
 
 
 def _give(options: argparse.Namespace, decide: Callable[[History], Order]) -> int:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sluicegate.cli import screen
-from sluicegate.cli.get import Picture, Scope, measures, picture, read
-from sluicegate.cli.measured import Look, Source
+from sluicegate.cli.commands.get import Picture, Scope, measures, picture, read
+from sluicegate.cli.output import terminal
+from sluicegate.cli.output.live_metrics import Look, Source
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings, without_managed_fields
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
@@ -47,7 +47,7 @@ async def follow(client: KubeClient, scope: Scope, connection: Connection) -> in
     changed = asyncio.Event()
     connection.changed = changed.set
     informers = {kind: _informer(client, kind, scope, changed.set) for kind in found}
-    with screen.live() as shown:
+    with terminal.live() as shown:
         async with asyncio.TaskGroup() as group:
             live = _Live(client, scope, changed.set)
             watching = [group.create_task(each.run()) for each in informers.values()] + [group.create_task(live.run())]

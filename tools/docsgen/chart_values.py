@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-
 from sluicegate.api.fields import DnsLabel, FreeObject, ObjectName, doc
 from sluicegate.config.settings import Settings, SettingsType
 

@@ -16,11 +16,11 @@ from typing import Any
 from sluicegate.api import duration, names
 from sluicegate.api.status import ConditionType
 from sluicegate.cli import cluster
-from sluicegate.cli.annotate import Annotations, Named, annotate
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.history import read
-from sluicegate.cli.lines import span
-from sluicegate.cli.revisions import Entry, History, NoSuchRevision, before, find
+from sluicegate.cli.commands.history import read
+from sluicegate.cli.output.text import span
+from sluicegate.cli.steering.apply import Annotations, Named, annotate
+from sluicegate.cli.steering.revisions import Entry, History, NoSuchRevision, before, find
 from sluicegate.core.snapshot import parse
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError, Unreachable

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from sluicegate.api import names
 from sluicegate.api.status import Role
-from sluicegate.cli import steps
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.revisions import Entry, History
-from sluicegate.cli.steps import Course
+from sluicegate.cli.output import step_text
+from sluicegate.cli.output.step_text import Course
+from sluicegate.cli.steering.revisions import Entry, History
 from sluicegate.core.rollout.machine import ROLLED_BACK
 
 PROMOTE, ABORT, PAUSE, RETRY = (
@@ -45,11 +45,11 @@ def promote(known: History, *, full: bool) -> Order:
         raise Failed(_was_aborted(known, entry))
     if found.through:
         raise Failed(f"{entry.title} is {found.place} and takes over already, so there is nothing to promote")
-    if steps.named(known.resource, PROMOTE) == (found.target, None) and not full:
+    if step_text.named(known.resource, PROMOTE) == (found.target, None) and not full:
         raise Failed(
             f"{entry.title} is promoted whole already: `sluicegate pause {known.name}` stops that, `sluicegate abort {known.name}` goes back"
         )
-    held = steps.paused_by_a_person(known.resource, found.target)
+    held = step_text.paused_by_a_person(known.resource, found.target)
     lifted = (f"The annotation {PAUSE}, which held it, is removed.",) if held else ()
     if full:
         told = _whole(known, found, entry)
@@ -79,7 +79,9 @@ def _whole(known: History, found: Course, entry: Entry) -> tuple[str, ...]:
 def _past(found: Course, entry: Entry) -> tuple[str, ...]:
     last = found.index + 1 == len(found.steps)
     ahead = (
-        "it takes over whole" if last else f"step {found.index + 2}: {steps.described(found.steps[found.index + 1])}"
+        "it takes over whole"
+        if last
+        else f"step {found.index + 2}: {step_text.described(found.steps[found.index + 1])}"
     )
     if found.status.phase in ("Waiting", "Scaling", "Shifting"):
         waits = "once it has that share, without a hold or pause, whatever its analysis says"
@@ -102,7 +104,7 @@ def abort(known: History) -> Order:
     if chosen.role in CANARY_ROLES:
         told = (f"canary {chosen.title} gets no requests until spec.canary changes, {again}.",)
     else:
-        found, stable = steps.course(known.resource), known.stable
+        found, stable = step_text.course(known.resource), known.stable
         where = f" at {found.place}" if found is not None and found.target == chosen.hash and found.begun else ""
         back = f"all requests go back to {stable.title}" if stable is not None else ""
         told = (
@@ -131,7 +133,7 @@ def _aborted(known: History) -> Entry:
 
 def _target(known: History) -> Entry | None:
     """The revision that is to take over, or that was aborted already."""
-    found = steps.course(known.resource)
+    found = step_text.course(known.resource)
     if known.target is not None:
         return known.target
     moving = found.target if found is not None and found.moving else None
@@ -158,7 +160,7 @@ def pause(known: History) -> Order:
     found, entry = _under_way(known, "pause")
     if found.through:
         raise Failed(f"{entry.title} is {found.place} and takes over: `sluicegate abort {known.name}` goes back")
-    dropped = steps.named(known.resource, PROMOTE)
+    dropped = step_text.named(known.resource, PROMOTE)
     told = [
         f"{entry.title} stays at {found.place}, with the share it has; an analysis that fails still takes it back.",
         f"To go on: sluicegate resume {known.name}",
@@ -174,7 +176,7 @@ def resume(known: History) -> Order:
     Raises:
         Failed: something else than the annotation holds it; the sentence says what ends that.
     """
-    found, value = steps.course(known.resource), steps.named(known.resource, PAUSE)
+    found, value = step_text.course(known.resource), step_text.named(known.resource, PAUSE)
     if value is not None:
         entry = next((each for each in known.entries if each.hash == value[0]), None)
         held = entry.title if entry is not None else f"{value[0]}, which is not there"
@@ -222,7 +224,7 @@ def _under_way(known: History, verb: str) -> tuple[Course, Entry]:
         raise Failed(
             f"spec.paused of {name} is true, and nothing moves until it is false: set it to false in the spec first"
         )
-    found = steps.course(known.resource)
+    found = step_text.course(known.resource)
     if found is not None and found.moving:
         entry = next((each for each in known.entries if each.hash == found.target), None)
         if entry is not None:
@@ -275,7 +277,7 @@ def _order(known: History, about: str | None, wanted: Mapping[str, str | None], 
     again = " It was told so before: nothing was changed." if wanted and not changes else ""
     lines = [f"{known.resource.metadata.namespace}/{known.name}: {first}{again}", *rest]
     for key in (PROMOTE, ABORT, PAUSE, RETRY) if about is not None else ():
-        value = steps.named(known.resource, key)
+        value = step_text.named(known.resource, key)
         if value is not None and value[0] != about and key not in changes:
             changes[key] = None
             lines.append(f"The annotation {key} named {value[0]}, of which nothing is asked any more: it is removed.")

@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from sluicegate.cli.operators import NAMESPACE, SELECTOR
+from sluicegate.cli.operator_config import NAMESPACE, SELECTOR
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError
 from sluicegate.kube.kinds import POD

@@ -8,12 +8,12 @@ import time
 
 from sluicegate.api import names
 from sluicegate.cli import cluster
-from sluicegate.cli.annotate import Annotations, Named, annotate
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.history import read
-from sluicegate.cli.orders import CANARY_ROLES, aborted, gave_up
-from sluicegate.cli.revisions import Entry, History
-from sluicegate.cli.steps import described
+from sluicegate.cli.commands.history import read
+from sluicegate.cli.output.step_text import described
+from sluicegate.cli.steering.actions import CANARY_ROLES, aborted, gave_up
+from sluicegate.cli.steering.apply import Annotations, Named, annotate
+from sluicegate.cli.steering.revisions import Entry, History
 from sluicegate.kube.client import KubeClient
 
 PATIENCE = 30.0

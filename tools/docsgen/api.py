@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec.inspect as mi
-
 from sluicegate.api import names
 from sluicegate.api.fields import DURATION_PATTERN, Rule
 from sluicegate.api.schema import description_of, optional

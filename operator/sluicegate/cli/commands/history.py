@@ -14,10 +14,11 @@ import yaml
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, decode
 from sluicegate.api.status import Role
-from sluicegate.cli import cluster, screen
+from sluicegate.cli import cluster
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.lines import BAD, BUSY, GOOD, HEAD, Cell, Line, Piece, age, columns
-from sluicegate.cli.revisions import Entry, History, history
+from sluicegate.cli.output import terminal
+from sluicegate.cli.output.text import BAD, BUSY, GOOD, HEAD, Cell, Line, Piece, age, columns
+from sluicegate.cli.steering.revisions import Entry, History, history
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden
 from sluicegate.kube.kinds import CONTROLLER_REVISION, MODEL_DEPLOYMENT
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
     async def once(client: KubeClient) -> int:
         known, notes = await read(client, where, options.name)
         if options.output is None:
-            screen.show(lambda now, size: lines(known, notes, now))
+            terminal.show(lambda now, size: lines(known, notes, now))
         elif options.output == "json":
             print(json.dumps(document(known), indent=2, ensure_ascii=False))
         else:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from sluicegate.cli.lines import Line, Size, plain
+from sluicegate.cli.output.text import Line, Size, plain
 
 Draw = Callable[[datetime, Size | None], Iterable[Line]]
 """Makes the lines as of a moment, for a terminal of some size; None is no terminal."""

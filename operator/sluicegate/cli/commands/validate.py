@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
-from sluicegate.cli.documents import Unreadable, read
+from sluicegate.cli.validation.documents import Unreadable, read
 
 
 class Finding(NamedTuple):
@@ -58,9 +58,7 @@ def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Find
 
 
 def _findings(document: dict[str, Any], extra: Sequence[Check]) -> list[Finding]:
-    from sluicegate.cli.offline import (
-        problems,  # here, because its libraries take a while and only this command needs them
-    )
+    from sluicegate.cli.validation.crd import problems
 
     path = path_of(document)
     found = [Finding(path, problem.field, problem.message) for problem in problems(document)]

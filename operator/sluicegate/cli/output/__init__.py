@@ -1,0 +1,1 @@
+"""What commands show: views (data), their layout as lines, and the terminal."""

@@ -1,0 +1,1 @@
+"""What users tell a resource by annotations, and the revisions they can name."""

@@ -1,0 +1,1 @@
+"""An in-memory cluster: the operator's decisions, played until nothing changes."""
