@@ -9,7 +9,7 @@ SYSTEM_PYTHON ?= python3
 PY := .venv/bin/python
 SCORER_PY := .venv-scorer/bin/python
 PYTEST := $(PY) -m pytest
-CLUSTER := $(SYSTEM_PYTHON) -m e2e.cluster
+CLUSTER := $(SYSTEM_PYTHON) -m tools.localcluster
 PYTEST_ARGS ?=
 FLAVOR ?= sklearn
 EXAMPLES := $(wildcard examples/*.yaml)
@@ -24,10 +24,10 @@ help: ## Show this
 
 demo: system-python ## Bring up a whole local cluster with MLflow and the operator, and send predictions (root)
 	@$(call need_root,make demo,it makes network namespaces, mounts and cgroups for a Kubernetes node)
-	@$(SYSTEM_PYTHON) -m e2e.demo up
+	@$(SYSTEM_PYTHON) -m tools.demo.__main__ up
 
 demo-down: ## Remove what `make demo` made
-	@$(SYSTEM_PYTHON) -m e2e.demo down
+	@$(SYSTEM_PYTHON) -m tools.demo.__main__ down
 
 ##@ Test it
 
@@ -94,7 +94,7 @@ lint: venv ## ruff, mypy, import contracts
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy --strict bench e2e/cluster e2e/support e2e/demo.py e2e/tour.py e2e/leftovers.py conftest.py
+	$(PY) -m mypy --strict bench e2e/cluster e2e/support tools/demo/__main__.py tools/demo/tour.py tools/localcluster/leftovers.py conftest.py
 	$(PY) -m mypy --strict integrations/mlflow/sluicegate_mlflow
 	.venv/bin/lint-imports
 
@@ -165,7 +165,7 @@ lock: venv ## Resolve the requirements again (LOCK_ARGS=--upgrade for newer vers
 	cd bench && $(LOCK) requirements-mlserver.in -o requirements-mlserver.txt
 
 clean: ## Take down the clusters that the demo and dead test runs left, and remove build outputs (the tool cache stays)
-	@$(SYSTEM_PYTHON) -m e2e.leftovers
+	@$(SYSTEM_PYTHON) -m tools.localcluster.leftovers
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 

@@ -23,8 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # neither e2e nor bench is an installed package
 
 from bench.controlplane import gate, pace, report, rollouts  # noqa: E402
-from e2e.cluster import addons  # noqa: E402
-from e2e.cluster.lifecycle import prepare  # noqa: E402
+from tools.localcluster import addons  # noqa: E402
+from tools.localcluster.lifecycle import prepare  # noqa: E402
 
 OUT = REPOSITORY / "bench" / "out"
 INSIDE = "SLUICEGATE_BENCH_NETWORK"

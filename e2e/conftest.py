@@ -19,8 +19,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # e2e is no installed package
 
-from e2e import demo
-from e2e.cluster import Cluster, ClusterError, connect, down
 from e2e.support import rollouts
 from e2e.support.gateway import GATEWAYS, Gateway
 from e2e.support.gateway import connect as connect_gateway
@@ -29,6 +27,8 @@ from e2e.support.load import Load
 from e2e.support.operator import Operator
 from e2e.support.registry import Registry
 from e2e.support.workspace import Workspace
+from tools.demo import __main__
+from tools.localcluster import Cluster, ClusterError, connect, down
 
 LIMIT = 240
 """Seconds a test may take; what ends a run that hangs."""
@@ -79,7 +79,7 @@ def cluster() -> Iterator[Cluster]:
         return
     name = "-".join(filter(None, ("e2e", os.environ.get("PYTEST_XDIST_WORKER"))))
     try:
-        yield demo.installed(name)
+        yield __main__.installed(name)
     finally:
         down(name)
 
@@ -132,7 +132,7 @@ def operator(cluster: Cluster, kube: Kube) -> Operator:
 def helm(cluster: Cluster, operator: Operator) -> Iterator[Callable[..., str]]:
     """Runs Helm; whatever a test leaves, the next one finds the release as the demo installs it."""
     yield cluster.helm
-    demo.install_operator(cluster)
+    __main__.install_operator(cluster)
     operator.wait_leading()
 
 

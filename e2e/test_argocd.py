@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
-from e2e.cluster import lifecycle
-from e2e.cluster.addons import ALL
 from e2e.support.argo import PATCH, Application, Git
 from e2e.support.kube import wait_until
 from e2e.support.load import predict
 from e2e.support.registry import MODEL
+from tools.localcluster import lifecycle
+from tools.localcluster.addons import ALL
 
 SMALL = {"requests": {"cpu": "50m"}}
 QUICK = {"scaleUp": {"stabilizationWindowSeconds": 0}, "scaleDown": {"stabilizationWindowSeconds": 5}}

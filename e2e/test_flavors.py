@@ -11,8 +11,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from e2e.cluster import images
 from e2e.support.kube import wait_until
+from tools.localcluster import images
 
 ROOT = Path(__file__).parents[1]
 FLAVORS = os.environ.get("SLUICEGATE_FLAVORS", "onnx").split(",")

@@ -7,11 +7,11 @@ from urllib.request import urlopen
 
 import pytest
 
-from e2e.cluster import images
 from e2e.support import bucket
 from e2e.support.load import predict
 from e2e.support.registry import MODEL
 from e2e.support.workspace import Workspace
+from tools.localcluster import images
 
 SERVER = """\
 import http.server

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from e2e import demo
 from e2e.support import rollouts
 from e2e.support.kube import wait_until
 from e2e.support.rollouts import FIRST, MODEL_ERROR, RAISES, uri
+from tools.demo import __main__
 
 pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions", "helm")]
 OWN = "sluicegate-system"
@@ -51,7 +51,7 @@ def test_a_rollback_is_told_to_a_service_and_to_a_chat(operator, workspace, load
         }
         settings = {"clusterName": "lab", "notifications": told}
         options = [f"settings.{name}={json.dumps(value)}" for name, value in settings.items()]
-        demo.install_operator(cluster, *(word for each in options for word in ("--set-json", each)))
+        __main__.install_operator(cluster, *(word for each in options for word in ("--set-json", each)))
         operator.wait_leading()
         rollout = {
             "steps": [{"weight": 50, "hold": "10m"}],

@@ -4,10 +4,10 @@ import collections
 
 import pytest
 
-from e2e import demo
 from e2e.support.kube import wait_until
 from e2e.support.load import Load, predict
 from e2e.support.registry import MODEL
+from tools.demo import __main__
 
 PODS, CALLS = 3, 800
 POINTS = 6
@@ -18,7 +18,7 @@ POINTS = 6
 def shop(helm, operator, workspace):
     """Version 1 serves on three pods, under an operator that knows no gateway."""
     before = operator.wait_leading()["metadata"]["name"]
-    helm("upgrade", *demo.release(workspace.cluster), "--set", "settings.gateway=null", "--wait")
+    helm("upgrade", *__main__.release(workspace.cluster), "--set", "settings.gateway=null", "--wait")
     wait_until("another operator to lead", lambda: operator.wait_leading()["metadata"]["name"] != before, 90)
 
     def declare(**spec):

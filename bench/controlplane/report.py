@@ -15,7 +15,7 @@ from typing import Any
 import sluicegate
 
 from bench.controlplane.passes import Pass, Phase
-from e2e.cluster.tools import etcd, kubernetes, kwok
+from tools.localcluster.tools import etcd, kubernetes, kwok
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RATIO, STATUS_WRITES, MEMORY, MEMORY_AT = 1.3, 3, 120.0, 1000

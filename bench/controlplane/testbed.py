@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.controlplane import audit, bare
-from e2e.cluster import Cluster, controlplane, down, proc, up
-from e2e.cluster.addons.kwok import add_nodes
-from e2e.cluster.pki import Pki
-from e2e.cluster.shell import wait_until
+from tools.localcluster import Cluster, controlplane, down, proc, up
+from tools.localcluster.addons.kwok import add_nodes
+from tools.localcluster.pki import Pki
+from tools.localcluster.shell import wait_until
 
 OPERATOR, USER, GATE = "operator", "user", "gate"
 MEASURED, WARM_UP = "bench", "warm-up"

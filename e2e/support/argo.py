@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from e2e.cluster import Cluster
-from e2e.cluster.addons.argocd import NAMESPACE, REDIS, repositories, url
 from e2e.support.kube import Json, Kube, wait_until
 from e2e.support.watch import Watch
+from tools.localcluster import Cluster
+from tools.localcluster.addons.argocd import NAMESPACE, REDIS, repositories, url
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 APPLICATION = REPOSITORY / "examples/gitops/application.yaml"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from json import dumps
 from typing import Any
 
-from e2e.cluster import up
-from e2e.cluster.addons.s3 import ACCESS_KEY, PORT, SECRET_KEY
 from e2e.support.kube import wait_until
 from e2e.support.workspace import Workspace
+from tools.localcluster import up
+from tools.localcluster.addons.s3 import ACCESS_KEY, PORT, SECRET_KEY
 
 ACCESS = {
     "AWS_ACCESS_KEY_ID": ACCESS_KEY,

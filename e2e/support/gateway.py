@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from e2e.cluster import Cluster, up
-from e2e.cluster.addons.envoy_gateway import PORT as ENVOY_PORT
 from e2e.support.kube import Json
+from tools.localcluster import Cluster, up
+from tools.localcluster.addons.envoy_gateway import PORT as ENVOY_PORT
 
 GATEWAYS = {"traefik": ("default", 80), "envoy-gateway": ("envoy", ENVOY_PORT)}
 """By GatewayClass, which is called like the addon: the Gateway in gateway-system, and its port."""

@@ -9,8 +9,8 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
-from e2e.cluster import Cluster
 from e2e.support.kube import Json, Kube, wait_until
+from tools.localcluster import Cluster
 
 NAMESPACE = "sluicegate-system"
 

@@ -10,9 +10,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-from e2e.cluster import Cluster
-from e2e.cluster.paths import cache_root
-from e2e.cluster.shell import locked, run
+from tools.localcluster import Cluster
+from tools.localcluster.paths import cache_root
+from tools.localcluster.shell import locked, run
 
 LOCK = Path(__file__).resolve().parents[2] / "scorer/flavors/sklearn.txt"
 _NAME = "packages"

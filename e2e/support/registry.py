@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from e2e.cluster import Cluster
+from tools.localcluster import Cluster
 
 MANY = """
 import sys

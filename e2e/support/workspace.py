@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from e2e.cluster import Cluster
 from e2e.support.kube import Json, Kube, wait_until
 from e2e.support.load import predict, routed
 from e2e.support.registry import MODEL
+from tools.localcluster import Cluster
 
 
 class Workspace:

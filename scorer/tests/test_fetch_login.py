@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster.pki import Pki
+from tools.localcluster.pki import Pki
 
 from .conftest import proxy_at
 

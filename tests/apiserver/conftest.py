@@ -39,7 +39,7 @@ def kubeconfig() -> Iterator[str]:
         yield given
         return
     sys.path.insert(0, str(REPOSITORY))  # e2e is no installed package
-    from e2e.cluster import down, up
+    from tools.localcluster import down, up
 
     name = f"pytest-{os.getpid()}"
     try:
@@ -55,7 +55,7 @@ def kubectl_program() -> str:
     if given:
         return given
     sys.path.insert(0, str(REPOSITORY))
-    from e2e.cluster.cluster import kubernetes
+    from tools.localcluster.cluster import kubernetes
 
     built = Path(kubernetes.bin("kubectl"))
     return str(built) if built.exists() else "kubectl"

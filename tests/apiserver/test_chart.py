@@ -10,9 +10,9 @@ import yaml
 from sluicegate import __version__
 from sluicegate.config.settings import build
 
-from e2e.cluster import ClusterError
 from tests.golden.chart import CHART, cases, expected, helm, rendered, template
 from tools.docsgen.chart_values import Values, schema
+from tools.localcluster import ClusterError
 
 CRD = CHART.parents[1] / "crds/sluicegate.dev_modeldeployments.yaml"
 

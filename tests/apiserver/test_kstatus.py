@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def program() -> str:
     """Kstatus as a program, built once."""
     sys.path.insert(0, str(REPOSITORY))  # e2e is no installed package
-    from e2e.cluster import tools
+    from tools.localcluster import tools
 
     tools.ensure([tools.kstatus])
     return tools.kstatus.bin()

