@@ -52,7 +52,7 @@ test-unit: venv ## Unit and property tests: no network, no cluster
 
 LIVES ?= 300000
 check-rollouts: venv ## The model checker of rollouts at length: LIVES random lives (hours; the unit tests live 600)
-	SLUICEGATE_LIVES=$(LIVES) $(PYTEST) tests/unit/core/test_rollout_model.py -n auto $(PYTEST_ARGS)
+	SLUICEGATE_LIVES=$(LIVES) $(PYTEST) tests/unit/core/rollout/test_model_checker.py -n auto $(PYTEST_ARGS)
 
 test-scorer: venv-scorer npm java ## The scoring image's program, with a real MLflow
 	PYTHONPATH=scorer $(SCORER_PY) -m pytest scorer/tests $(PYTEST_ARGS)

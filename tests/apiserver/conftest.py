@@ -15,7 +15,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.transport import ClientOptions
 from sluicegate.runtime.metrics import WRITES
 
-from tests.apiserver.world import NODE, World
+from tests.apiserver.testbed import NODE, World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CRD = REPOSITORY / "crds/sluicegate.dev_modeldeployments.yaml"

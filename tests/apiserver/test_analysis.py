@@ -12,7 +12,7 @@ from sluicegate.app import operator as composition
 from sluicegate.core.analysis.counters import REQUESTS, PodCounts
 from sluicegate.kube.client import KubeClient
 
-from tests.apiserver.world import FIRST, NODE, SECOND, World
+from tests.apiserver.testbed import FIRST, NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 

@@ -17,7 +17,7 @@ import yaml
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 
-from tests.apiserver.world import FIRST, NODE, SECOND, World
+from tests.apiserver.testbed import FIRST, NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 

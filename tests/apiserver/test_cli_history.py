@@ -13,7 +13,7 @@ from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 
 from tests.apiserver.test_cli import Cli, _config
-from tests.apiserver.world import FIRST, NODE, SECOND, World
+from tests.apiserver.testbed import FIRST, NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 PIN = "sluicegate.dev/pin"

@@ -16,8 +16,8 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.health import HealthServer
 
 from tests.apiserver.test_cli import Cli, _config, _until
-from tests.apiserver.world import FIRST, NODE, SECOND, World
-from tests.unit.cli.stepping import METRICS, NEXT, OLD, STABLE, STEPS, revision
+from tests.apiserver.testbed import FIRST, NODE, SECOND, World
+from tests.support.rollout_status import METRICS, NEXT, OLD, STABLE, STEPS, revision
 
 pytestmark = pytest.mark.usefixtures("crd")
 PREFIX = "sluicegate.dev/"

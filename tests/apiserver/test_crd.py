@@ -16,7 +16,7 @@ from sluicegate.cli.validation.documents import parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
-_TABLE = runpy.run_path(str(REPOSITORY / "tests/unit/api/table.py"))
+_TABLE = runpy.run_path(str(REPOSITORY / "tests/support/spec_cases.py"))
 WRONG, RIGHT = _TABLE["WRONG"], _TABLE["RIGHT"]
 
 pytestmark = pytest.mark.usefixtures("crd")

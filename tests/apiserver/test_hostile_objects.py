@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sluicegate.kube import kinds
 
-from tests.apiserver.hostile import DEEP, RECORDS, WIDE, Process, record, resource
-from tests.apiserver.world import SECOND, World
+from tests.apiserver.hostile_resources import DEEP, RECORDS, WIDE, Process, record, resource
+from tests.apiserver.testbed import SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 Create = Callable[..., Any]

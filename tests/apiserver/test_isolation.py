@@ -10,7 +10,7 @@ from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.kube import kinds
 
 from tests.apiserver.conftest import Kubectl
-from tests.apiserver.world import FIRST, SECOND, World
+from tests.apiserver.testbed import FIRST, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 

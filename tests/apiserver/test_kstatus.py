@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.core.gitops import CASES, stored, walk
+from tests.support.gitops_cases import CASES, stored, walk
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 
-from tests.apiserver.world import FIRST, NODE, SECOND, World
+from tests.apiserver.testbed import FIRST, NODE, SECOND, World
 
 PYTHON = os.environ.get("SLUICEGATE_MLFLOW_PYTHON", "")
 pytestmark = [

@@ -10,7 +10,7 @@ import logging
 import pytest
 from sluicegate.kube import kinds
 
-from tests.apiserver.world import SECOND, World
+from tests.apiserver.testbed import SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 

@@ -13,7 +13,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.kinds import Kind
 from sluicegate.kube.transport import ClientOptions
 
-from tests.apiserver.world import NODE, SECOND, World
+from tests.apiserver.testbed import NODE, SECOND, World
 from tests.golden.chart import template
 
 pytestmark = pytest.mark.usefixtures("crd")

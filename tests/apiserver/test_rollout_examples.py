@@ -12,7 +12,7 @@ import pytest
 import yaml
 from sluicegate.kube import kinds
 
-from tests.apiserver.world import FIRST, NODE, SECOND, World
+from tests.apiserver.testbed import FIRST, NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

@@ -25,7 +25,7 @@ from sluicegate.runtime.analysis.prometheus_resolver import Servers
 from sluicegate.runtime.analysis.readers import PrometheusReader, QueryReader
 
 from tests.registry.conftest import free_port
-from tests.unit.adapters.certificate import self_signed
+from tests.support.certificate import self_signed
 
 pytestmark = pytest.mark.timeout(900)
 PASSWORD = "only a test"

@@ -17,7 +17,7 @@ import httpx
 import pytest
 from sluicegate.adapters import bounded, clients, notifications
 from sluicegate.adapters.clients import ClientPool
-from sluicegate.adapters.mlflow import registry
+from sluicegate.adapters.mlflow import registry as mlflow
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
@@ -265,7 +265,7 @@ async def test_a_slow_server_keeps_no_query_of_another_waiting() -> None:
 
 
 async def test_a_slow_drip_ends_with_the_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "TOTAL_SECONDS", 0.3)
+    monkeypatch.setattr(mlflow, "TOTAL_SECONDS", 0.3)
     monkeypatch.setattr(notifications, "SECONDS", 0.3)
 
     async def body(_: bytes, writer: asyncio.StreamWriter) -> None:
@@ -371,7 +371,7 @@ async def test_the_version_of_an_old_server_is_bounded_too() -> None:
 
 
 async def test_a_listing_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "MAX_PAGES", 5)
+    monkeypatch.setattr(mlflow, "MAX_PAGES", 5)
     page = b'{"model_versions": [{"name": "m", "version": "1", "tags": [{"key": "k"}]}], "next_page_token": "on"}'
     async with serving(response(page)) as server:
         client = MlflowRegistry(RegistryEndpoint("d", f"http://127.0.0.1:{server.port}"))

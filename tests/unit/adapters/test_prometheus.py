@@ -11,8 +11,8 @@ from aiohttp import web
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, credentials_of
 
-from tests.unit.adapters.certificate import self_signed
-from tests.unit.adapters.loopback import Handler, serving
+from tests.support.certificate import self_signed
+from tests.support.loopback import Handler, serving
 
 
 def success(kind: str, result: Any) -> Handler:

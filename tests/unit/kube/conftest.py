@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.transport import ClientOptions
 
-from tests.unit.virtual import run
+from tests.support.virtual_clock import run
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -22,7 +22,7 @@ from sluicegate.kube.kinds import CONTROLLER_REVISION, MODEL_DEPLOYMENT
 from sluicegate.kube.transport import Request, Transport
 from sluicegate.kube.wire import Object
 
-from tests.unit.kube.hostile import UNNAMED, VALUES, WAYS, bad, good
+from tests.support.hostile_objects import UNNAMED, VALUES, WAYS, bad, good
 
 KIND = CONTROLLER_REVISION
 NAMES = st.sampled_from("abc")

@@ -39,10 +39,10 @@ from sluicegate.runtime.registry.webhook_subscription import Registration
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, keep
 
-from tests.unit import virtual
-from tests.unit.core.test_notify import resource_of, status
-from tests.unit.runtime.analysis import ERRORS, Here, Pod
-from tests.unit.runtime.test_notifier import NOW, Secrets
+from tests.support import virtual_clock
+from tests.support.counted_pods import ERRORS, Here, Pod
+from tests.unit.core.status.test_notifications import resource_of, status
+from tests.unit.runtime.test_notifications import NOW, Secrets
 
 INTERVAL = 30.0
 
@@ -215,7 +215,7 @@ def test_the_follower_goes_on(error: BaseException) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 @EXAMPLES
@@ -236,7 +236,7 @@ def test_the_watch_of_fixed_versions_goes_on(error: BaseException) -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 @EXAMPLES
@@ -259,7 +259,7 @@ def test_write_back_and_subscriptions_go_on(error: BaseException) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 @EXAMPLES
@@ -287,7 +287,7 @@ def test_resolution_fails_with_a_reason(error: BaseException) -> None:
             assert caught.value.failure.reason is ResolutionReason.INTERNAL_ERROR
             assert "secret-1234" not in str(caught.value)
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 @EXAMPLES
@@ -314,7 +314,7 @@ def test_notifications_of_the_other_destination_go_out(error: BaseException) -> 
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 @EXAMPLES
@@ -368,7 +368,7 @@ def test_the_analysis_of_the_other_resource_goes_on(error: BaseException, where:
         await asyncio.gather(task, return_exceptions=True)
         await here.stop()
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -402,7 +402,7 @@ def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.M
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 @pytest.mark.parametrize("unexpected", [False, True])
@@ -424,7 +424,7 @@ def test_the_follower_stops_when_it_is_told_to_whatever_fails_meanwhile(unexpect
         assert done, f"cancelled after {turns} turns, and not obeyed"
 
     for turns in range(25):
-        virtual.run(main(turns))
+        virtual_clock.run(main(turns))
 
 
 def test_a_slow_registry_delays_no_other() -> None:
@@ -454,7 +454,7 @@ def test_a_slow_registry_delays_no_other() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 async def test_an_order_to_stop_is_obeyed_at_once() -> None:
@@ -528,7 +528,7 @@ def test_one_models_refusal_keeps_no_other_tag_or_version_waiting(monkeypatch: p
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    virtual.run(main())
+    virtual_clock.run(main())
 
 
 def test_a_time_that_cannot_be_read_costs_no_other_resource_its_metrics() -> None:

@@ -1,0 +1,472 @@
+"""An idealised cluster around one ModelDeployment, for tests of decisions.
+
+`World` holds raw API objects as the API server would, and lets the test say when each of the cluster's actors gets its turn: the
+Deployment controller, the kubelet, the EndpointSlice controller, the gateway, the autoscaler. `reconcile` does what the runtime
+does, with the real renderer and the real diff, and checks at every step what must never be otherwise.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sluicegate.api import names
+from sluicegate.api.resource import ModelDeployment, decode
+from sluicegate.api.status import Condition, ModelDeploymentStatus, RevisionStatus
+from sluicegate.config.settings import Settings, build
+from sluicegate.core.decide.decision import decide
+from sluicegate.core.models.resolution import Newest, ResolvedModel
+from sluicegate.core.models.signature import Signature
+from sluicegate.core.plan.types import Autoscaled, Plan
+from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
+from sluicegate.core.snapshot.revision_spec import intent_of
+from sluicegate.core.status.compose import compose
+from sluicegate.render import children
+from sluicegate.render.diff import difference, fingerprinted
+
+from tests.support import plan_invariants
+
+NAME, NAMESPACE = "churn", "shop"
+START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+SETTINGS = build(
+    [("test", {"scorerImage": "scorer:1", "registries": {"default": {"trackingUri": "http://mlflow:5000"}}})]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod, as far as decisions see it."""
+
+    name: str
+    revision: str
+    ready: bool = False
+    deleting: bool = False
+    problem: Problem | None = None
+    digest: str | None = None
+    room: str = ""
+    since: str = ""
+    """When it was made, or ceased to be ready."""
+
+
+class World:
+    """The cluster; see the module."""
+
+    def __init__(self, version: int = 1, settings: Settings = SETTINGS, **spec: Any) -> None:
+        self.settings = settings
+        self.spec: dict[str, Any] = {"model": {"uri": f"models:/churn/{version}"}, **spec}
+        self.annotations: dict[str, str] = {}
+        self.generation = 1
+        self.status = ModelDeploymentStatus()
+        self.now = START
+        self.model_problem: Problem | None = None
+        self.model_trouble: Problem | None = None
+        self.newest: Newest | None = None
+        self.points_to: str | None = None
+        """The version that the base's URI means, where not the one that it names."""
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.pods: dict[str, Pod] = {}
+        self.slices: dict[str, frozenset[str]] = {}
+        self.missing_gateway = False
+        self.gateway_api = True
+        self.rival: str | None = None
+        self.refusal: str | None = None
+        self.features: frozenset[str] = frozenset()
+        self.programmed = Split()
+        """What the gateway really does: the split of the last route that it accepted."""
+        self.replica_failure: dict[str, str] = {}
+        self.signatures: dict[str, Signature] = {}
+        """What the pods of a revision tell of its model."""
+        self.reading: Reading | None = None
+        """What the analysis has come to."""
+        self.writes: list[str] = []
+        self.plan = Plan()
+        self._serial = 0
+        self.served_at: dict[str, datetime] = {}
+        self._unready = False
+
+    # What a user does.
+
+    def edit(self, **fields: Any) -> World:
+        """Changes fields of the spec; None removes one."""
+        before = copy.deepcopy(self.spec)
+        for key, value in fields.items():
+            if value is None:
+                self.spec.pop(key, None)
+            else:
+                self.spec[key] = value
+        self.generation += before != self.spec
+        return self
+
+    def serve(self, version: int) -> World:
+        """Asks for another version of the model."""
+        return self.edit(model={"uri": f"models:/churn/{version}"})
+
+    def gateway(self, on: bool = True) -> World:
+        """Names a Gateway, or none."""
+        return self.edit(traffic={"gateway": {"parentRefs": [{"name": "gate"}]}} if on else None)
+
+    def later(self, seconds: float) -> World:
+        """Lets time pass."""
+        self.now += timedelta(seconds=seconds)
+        return self
+
+    # What is there.
+
+    @property
+    def resource(self) -> ModelDeployment:
+        metadata = {
+            "name": NAME,
+            "namespace": NAMESPACE,
+            "uid": "u-1",
+            "generation": self.generation,
+            "annotations": self.annotations,
+        }
+        found = decode({"metadata": metadata, "spec": self.spec})
+        return ModelDeployment(found.metadata, found.spec, self.status)
+
+    def canary(self, version: int | None, weight: int = 10, **fields: Any) -> World:
+        """Declares a canary, or none."""
+        wanted = {"weight": weight, "model": {"uri": f"models:/churn/{version}"}, **fields}
+        return self.edit(canary=wanted if version is not None else None)
+
+    def canary_target(self) -> Target | None:
+        """What spec.canary resolves to."""
+        view = canary_view(self.resource)
+        return self.target(view) if view is not None else None
+
+    def target(self, resource: ModelDeployment | None = None) -> Target:
+        """What the spec resolves to."""
+        resource = resource or self.resource
+        if self.model_problem is not None:
+            return Target(problem=self.model_problem)
+        uri = resource.spec.model.uri
+        version = uri.rpartition("/")[2]
+        if self.points_to is not None and uri == self.resource.spec.model.uri:
+            version = self.points_to
+        registered = f"2019-01-{int(version):02}T00:00:00Z"
+        resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version, registered_at=registered)
+        return Target(
+            resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble, newest=self.newest
+        )
+
+    def hash_of(self, version: int) -> str:
+        """The revision hash of a version under the present spec."""
+        other = copy.deepcopy(self)
+        other.model_problem = None
+        revision = other.serve(version).target().revision
+        assert revision is not None
+        return revision
+
+    def snapshot(self) -> Snapshot:
+        """All facts, by the real observers."""
+        resource = self.resource
+        pods: dict[str, tuple[PodFacts, ...]] = {}
+        for pod in self.pods.values():
+            facts = PodFacts(
+                pod.name,
+                pod.revision,
+                pod.ready,
+                pod.deleting,
+                None if pod.ready else pod.problem,
+                pod.digest,
+                self.signatures.get(pod.revision),
+                "" if pod.ready else pod.since,
+                pod.room,
+            )
+            pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
+        service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))
+        refs = resource.spec.traffic.gateway.parent_refs or ()
+        return Snapshot(
+            now=self.now,
+            resource=resource,
+            settings=self.settings,
+            target=self.target(),
+            canary=self.canary_target(),
+            revisions={each.hash: each for each in map(parse.revision, self.of_kind("ControllerRevision"))},
+            deployments={
+                each.revision: each
+                for each in map(parse.deployment, map(self._with_status, self.of_kind("Deployment")))
+            },
+            autoscalers={
+                each.revision: each for each in map(parse.autoscaler, self.of_kind("HorizontalPodAutoscaler"))
+            },
+            pods=pods,
+            endpoints=dict(self.slices),
+            service=parse.service(service) if service else None,
+            route=parse.route(route) if route else None,
+            gateways=tuple(
+                GatewayFacts(
+                    NAMESPACE,
+                    ref.name,
+                    not self.missing_gateway,
+                    "10.0.0.1",
+                    (("http", "HTTP", 80),),
+                    "class",
+                    self.features,
+                )
+                for ref in refs
+            ),
+            gateway_api=self.gateway_api,
+            rival=self.rival,
+            reading=self.reading,
+        )
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        return [obj for (each, _), obj in self.objects.items() if each == kind]
+
+    def _with_status(self, deployment: dict[str, Any]) -> dict[str, Any]:
+        revision = deployment["metadata"]["labels"][names.LABEL_REVISION]
+        pods = [pod for pod in self.pods.values() if pod.revision == revision and not pod.deleting]
+        failure = self.replica_failure.get(revision)
+        words = [{"type": "ReplicaFailure", "status": "True", "message": failure}] if failure else []
+        return {**deployment, "status": {"replicas": len(pods), "conditions": words}}
+
+    def replicas(self, revision: str) -> int:
+        """spec.replicas of a revision's Deployment."""
+        return int(self.objects["Deployment", f"{NAME}-{revision}"]["spec"]["replicas"])
+
+    def service_selects(self) -> str | None:
+        """The hash in the stable Service's selector."""
+        selector = self.objects["Service", NAME]["spec"]["selector"]
+        found: str | None = selector.get(names.LABEL_REVISION)
+        return found
+
+    def weights(self) -> dict[str, int]:
+        """Weights in the HTTPRoute's spec."""
+        return dict(self.split().weights)
+
+    def split(self) -> Split:
+        """The HTTPRoute's split."""
+        return parse.route(self.objects["HTTPRoute", NAME]).split
+
+    def role(self, revision: str) -> str | None:
+        """A revision's role by status."""
+        return next((each.role for each in self.status.revisions if each.revision == revision), None)
+
+    def entry(self, revision: str) -> RevisionStatus:
+        """A revision as status shows it."""
+        return next(each for each in self.status.revisions if each.revision == revision)
+
+    def condition(self, kind: str) -> Condition:
+        """A condition of the status."""
+        return next(each for each in self.status.conditions if each.type == kind)
+
+    def selected(self, service: str) -> frozenset[str]:
+        """Ready pods that a Service's selector selects now."""
+        obj = self.objects.get(("Service", service))
+        if obj is None:
+            return frozenset()
+        wanted = obj["spec"]["selector"].get(names.LABEL_REVISION)
+        return frozenset(
+            pod.name for pod in self.pods.values() if pod.ready and not pod.deleting and wanted in (None, pod.revision)
+        )
+
+    # What the cluster does.
+
+    def make_pods(self) -> World:
+        """The Deployment controller: as many pods as asked for, those that are not ready going first."""
+        for obj in self.of_kind("Deployment"):
+            revision = obj["metadata"]["labels"][names.LABEL_REVISION]
+            mine = [pod for pod in self.pods.values() if pod.revision == revision and not pod.deleting]
+            wanted = obj["spec"]["replicas"]
+            if revision not in self.replica_failure:
+                for _ in range(wanted - len(mine)):
+                    self._serial += 1
+                    name = f"p{self._serial}"
+                    self.pods[name] = Pod(name, revision, since=self.now.isoformat())
+            for pod in sorted(mine, key=lambda pod: pod.ready)[: max(0, len(mine) - wanted)]:
+                self.pods[pod.name] = replace(pod, deleting=True)
+        there = {obj["metadata"]["labels"][names.LABEL_REVISION] for obj in self.of_kind("Deployment")}
+        for pod in list(self.pods.values()):
+            if pod.revision not in there:
+                self.pods[pod.name] = replace(pod, deleting=True)
+        return self
+
+    def start(self, revision: str | None = None, count: int = 1000) -> World:
+        """The kubelet: pods that nothing is wrong with become ready, the oldest first."""
+        for pod in [
+            pod
+            for pod in self.pods.values()
+            if revision in (None, pod.revision) and not pod.ready and not pod.deleting and pod.problem is None
+        ][:count]:
+            self.pods[pod.name] = replace(pod, ready=True)
+        return self
+
+    def fail(self, revision: str, problem: Problem | None) -> World:
+        """All pods of a revision fail, or with None are well again."""
+        for pod in list(self.pods.values()):
+            if pod.revision == revision:
+                since = self.now.isoformat() if pod.ready and problem is not None else pod.since
+                self.pods[pod.name] = replace(pod, ready=pod.ready and problem is None, problem=problem, since=since)
+        return self
+
+    def finish(self) -> World:
+        """Pods that are on their way out are gone."""
+        self.pods = {name: pod for name, pod in self.pods.items() if not pod.deleting}
+        return self
+
+    def list_endpoints(self, service: str | None = None) -> World:
+        """The EndpointSlice controller, for one Service or all."""
+        there = [name for kind, name in self.objects if kind == "Service"]
+        for name in there if service is None else [service]:
+            self.slices[name] = self.selected(name)
+        self.slices = {name: ready for name, ready in self.slices.items() if name in there}
+        return self
+
+    def accept_route(self) -> World:
+        """The gateway: takes the route's present generation, or refuses it with `refusal`."""
+        route = self.objects.get(("HTTPRoute", NAME))
+        if route is None or self.missing_gateway:
+            return self
+        good = self.refusal is None
+        entry = {
+            "status": str(good),
+            "reason": "Accepted" if good else "NotAllowed",
+            "message": self.refusal or "",
+            "observedGeneration": route["metadata"]["generation"],
+        }
+        conditions = [{"type": kind, **entry} for kind in ("Accepted", "ResolvedRefs")]
+        route["status"] = {"parents": [{"parentRef": {"name": "gate"}, "conditions": conditions}]}
+        if good:
+            self.programmed = self.split()
+        return self
+
+    def autoscale(self, wanted: int | None = None) -> World:
+        """The autoscaler: moves each Deployment into its range, nearest to `wanted`, or to what it is."""
+        for obj in self.of_kind("HorizontalPodAutoscaler"):
+            deployment = self.objects["Deployment", obj["metadata"]["name"]]
+            number = max(
+                obj["spec"]["minReplicas"], min(obj["spec"]["maxReplicas"], wanted or deployment["spec"]["replicas"])
+            )
+            if deployment["spec"]["replicas"] not in (0, number):
+                deployment["spec"]["replicas"] = number
+                deployment["metadata"]["managedFields"] = []
+        return self
+
+    # What the operator does.
+
+    def reconcile(self, write_status: bool = True) -> World:
+        """One reconcile as the runtime does it, with every safety property checked."""
+        snapshot = self.snapshot()
+        plan = decide(snapshot)
+        assert plan == decide(self.snapshot()), "the same snapshot gave two plans"
+        self.plan, self.writes = plan, []
+        self._note_traffic()
+        plan_invariants.check(self, snapshot, plan)
+        served = self.selected(NAME)
+        self._apply_plan(snapshot, plan)
+        status = compose(snapshot, plan)
+        if served:
+            assert self.selected(NAME), "the Service lost its last ready pod by our own doing"
+        if status != self.status:
+            self.writes.append("status")
+            if write_status:
+                self.status = status
+        return self
+
+    def _apply_plan(self, snapshot: Snapshot, plan: Plan) -> None:
+        roles = {entry.hash: entry for entry in plan.revisions}
+        for obj in self.of_kind("HorizontalPodAutoscaler"):
+            revision = obj["metadata"]["labels"][names.LABEL_REVISION]
+            if revision in plan.forgotten or (revision in roles and not isinstance(roles[revision].scale, Autoscaled)):
+                self._delete("HorizontalPodAutoscaler", obj["metadata"]["name"])
+        templates = {
+            obj["metadata"]["labels"][names.LABEL_REVISION]: obj["data"]["template"]
+            for obj in self.of_kind("ControllerRevision")
+        }
+        targets = [each for each in (snapshot.target, snapshot.canary) if each is not None]
+        intents = {each.intent.hash: each.intent for each in targets if each.intent is not None}
+        for revision in intents:
+            templates.setdefault(revision, _template(revision))
+        number = children.next_number(snapshot.revisions)
+        for entry in plan.revisions:
+            if entry.new and entry.hash in intents:
+                self._put(children.record(snapshot.resource, intents[entry.hash], number, templates[entry.hash]))
+                number += 1
+        for manifest in children.render(snapshot.resource, plan, templates):
+            self._put(manifest)
+        for kind, name in list(self.objects):
+            found = self.objects[kind, name]["metadata"]["labels"].get(names.LABEL_REVISION)
+            kept = kind in ("ControllerRevision", "Deployment")
+            if (
+                found in plan.forgotten
+                or (found in roles and roles[found].parked and not kept)
+                or (kind == "HTTPRoute" and plan.drop_route)
+            ):
+                self._delete(kind, name)
+
+    def _put(self, manifest: dict[str, Any]) -> None:
+        """Server-side apply, as far as it matters here: spec.replicas, and who owns it."""
+        key = (manifest["kind"], manifest["metadata"]["name"])
+        there = self.objects.get(key)
+        wanted = fingerprinted(copy.deepcopy(manifest))
+        if there is not None and difference(wanted, there) is None:
+            return
+        self.writes.append("/".join(key))
+        before = there["metadata"] if there is not None else {"generation": 0}
+        if manifest["kind"] == "Deployment":
+            if "replicas" in wanted["spec"]:
+                wanted["metadata"]["managedFields"] = [
+                    {"manager": names.MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+                ]
+            else:
+                assert there is not None, "a Deployment was born without a number of pods"
+                assert not parse.owns_replicas(there), "dropping replicas that only we own sets them to 1"
+                wanted["spec"]["replicas"] = there["spec"]["replicas"]
+        if there is not None and "status" in there:
+            wanted["status"] = there["status"]
+        changed = there is None or there.get("spec") != wanted.get("spec")
+        wanted["metadata"]["generation"] = before["generation"] + changed
+        self.objects[key] = wanted
+
+    def _delete(self, kind: str, name: str) -> None:
+        self.writes.append(f"-{kind}/{name}")
+        del self.objects[kind, name]
+        if kind == "HTTPRoute":
+            self.programmed = Split()
+
+    # Where the requests go.
+
+    def has_traffic(self, revision: str) -> bool:
+        """Whether requests really go to a revision now."""
+        listed = self.slices.get(NAME, frozenset())
+        mine = {pod.name for pod in self.pods.values() if pod.revision == revision and pod.ready and not pod.deleting}
+        return revision in self.programmed.revisions or bool(listed & mine)
+
+    def _note_traffic(self) -> None:
+        for revision in {pod.revision for pod in self.pods.values()}:
+            if self.has_traffic(revision):
+                self.served_at[revision] = self.now
+
+    # All of it.
+
+    def step(self) -> World:
+        """Every actor once."""
+        self.autoscale().make_pods().start().list_endpoints().finish().accept_route()
+        return self.reconcile()
+
+    def settle(self, limit: int = 40) -> World:
+        """Turns of everybody until nothing is written any more, time standing still."""
+        for _ in range(limit):
+            before = (copy.deepcopy(self.objects), dict(self.pods), dict(self.slices))
+            self.step()
+            if not self.writes and before == (self.objects, self.pods, self.slices):
+                return self
+        raise AssertionError(f"never comes to rest: {self.writes}")
+
+    def rest(self) -> World:
+        """Settles, and lets every delay and deadline run out."""
+        for _ in range(6):
+            self.settle().later(700)
+        return self.settle()
+
+
+def _template(revision: str) -> dict[str, Any]:
+    """A pod template as small as it may be: what is in it is the renderer's business, not that of decisions."""
+    container = {"name": names.MODEL_CONTAINER, "image": "scorer:1"}
+    return {"metadata": {"labels": names.revision_labels(NAME, revision)}, "spec": {"containers": [container]}}

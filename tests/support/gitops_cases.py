@@ -1,0 +1,186 @@
+"""ModelDeployments in every state that a GitOps tool may meet, with the statuses that the operator itself composes.
+
+One table for both judges: what Argo CD's health check, and what kstatus (Flux, Helm) have to make of each.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sluicegate.api import names
+from sluicegate.core.snapshot.analysis_result import Measurement, Outcome, Reading
+from sluicegate.core.snapshot.facts import Problem
+
+from tests.support.fake_cluster import NAME, NAMESPACE, World
+
+CRASH = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no.")
+UNKNOWN = Problem("VersionNotFound", "Registered model churn has no version 9: correct spec.model.uri.")
+AWAY = Problem("RegistryUnreachable", "The registry does not answer.", waits_for_user=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A state, and what it is called."""
+
+    made: Callable[[], World]
+    argo: str
+    kstatus: str
+
+
+def stored(world: World) -> dict[str, Any]:
+    """The object as the API server gives it out."""
+    status = msgspec.to_builtins(world.status)
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "generation": world.generation},
+        "spec": copy.deepcopy(world.spec),
+        "status": status or {"observedGeneration": 0},  # the CRD's default
+    }
+
+
+def served(**spec: Any) -> World:
+    """Version 1 serves through a gateway."""
+    return World(**spec).gateway().rest()
+
+
+def failing(world: World, problem: Problem | None) -> World:
+    """The registry's answer for what the spec names now."""
+    world.model_problem = problem
+    return world.reconcile()
+
+
+def refused(world: World) -> World:
+    """The gateway refuses the route."""
+    world.refusal = "Not allowed by the listener."
+    return world.rest()
+
+
+def lost_gateway(world: World) -> World:
+    """Its Gateway was deleted."""
+    world.missing_gateway = True
+    return world.reconcile()
+
+
+def crashing(world: World, version: int) -> World:
+    """The pods of a version crash, as soon as there are any."""
+    world.reconcile().make_pods().fail(world.hash_of(version), CRASH)
+    return world.reconcile()
+
+
+def annotated(world: World, annotation: str, version: int) -> World:
+    """A person's annotation that names a revision."""
+    world.annotations[annotation] = world.hash_of(version)
+    return world.reconcile()
+
+
+def stepping(*steps: dict[str, Any]) -> World:
+    """Version 2 takes over by steps, and is at the first that takes time."""
+    fields = {
+        "steps": list(steps) or [{"weight": 10, "hold": "5m"}, {"weight": 50, "hold": "5m"}],
+        "scaleDownDelay": "1s",
+    }
+    return served(scaling={"replicas": 4}, rollout=fields).serve(2).settle()
+
+
+def taken_back() -> World:
+    """The analysis of version 2 failed at the first step."""
+    world = stepping()
+    state = world.status.rollout
+    assert state is not None
+    found = Measurement("errors", Outcome.FAILED, 0.2, 0.0, 0.01, 500, "0.2 is above 0.01 (100 of 500 requests).")
+    world.reading = Reading(world.hash_of(2), state.accepted_at or "", Outcome.FAILED, found)
+    return world.rest()
+
+
+CASES: dict[str, Case] = {
+    "never looked at": Case(World, "Progressing", "InProgress"),
+    "first pods start": Case(lambda: World().gateway().reconcile(), "Progressing", "InProgress"),
+    "serves": Case(served, "Healthy", "Current"),
+    "serves without a gateway": Case(lambda: World().rest(), "Healthy", "Current"),
+    "changed, not yet looked at": Case(lambda: served().serve(2), "Progressing", "InProgress"),
+    "failed, corrected, not yet looked at": Case(
+        lambda: failing(served().serve(9), UNKNOWN).serve(2), "Progressing", "InProgress"
+    ),
+    "a change waits for its pods": Case(lambda: served().serve(2).reconcile(), "Progressing", "InProgress"),
+    "traffic shifts": Case(
+        lambda: served().serve(2).reconcile().make_pods().start().list_endpoints().reconcile(),
+        "Progressing",
+        "InProgress",
+    ),
+    "changed": Case(lambda: served().serve(2).rest(), "Healthy", "Current"),
+    "unknown version": Case(lambda: failing(World(9), UNKNOWN), "Degraded", "Failed"),
+    "unknown version, the old one serves": Case(lambda: failing(served().serve(9), UNKNOWN), "Degraded", "Failed"),
+    "registry away": Case(lambda: failing(World(), AWAY), "Progressing", "InProgress"),
+    "new version crashes": Case(lambda: crashing(served().serve(2), 2), "Degraded", "Failed"),
+    "new version never gets ready": Case(
+        lambda: served().serve(2).reconcile().make_pods().later(700).reconcile(), "Degraded", "Failed"
+    ),
+    "route refused": Case(lambda: refused(World().gateway()), "Degraded", "Failed"),
+    "gateway lost": Case(lambda: lost_gateway(served()), "Degraded", "Failed"),
+    "paused, a change waits": Case(
+        lambda: served().edit(paused=True).reconcile().serve(2).reconcile(), "Suspended", "InProgress"
+    ),
+    "paused, nothing waits": Case(lambda: served().edit(paused=True).rest(), "Suspended", "Current"),
+    "paused, unknown version": Case(
+        lambda: failing(served().edit(paused=True).reconcile().serve(9), UNKNOWN), "Degraded", "Failed"
+    ),
+    "canary starts": Case(lambda: served().canary(2).reconcile(), "Progressing", "InProgress"),
+    "canary serves": Case(lambda: served().canary(2).rest(), "Healthy", "Current"),
+    "canary's weight moves": Case(
+        lambda: served().canary(2).rest().canary(2, 50).reconcile(), "Progressing", "InProgress"
+    ),
+    "canary crashes": Case(lambda: crashing(served().canary(2), 2), "Degraded", "Failed"),
+    "canary aborted": Case(
+        lambda: annotated(served().canary(2).rest(), names.ANNOTATION_ABORT, 2), "Degraded", "Failed"
+    ),
+    "a step holds": Case(stepping, "Progressing", "InProgress"),
+    "a rollout begins": Case(
+        lambda: served(rollout={"steps": [{"weight": 10, "hold": "5m"}]}).serve(2).reconcile(),
+        "Progressing",
+        "InProgress",
+    ),
+    "a step waits for a person": Case(lambda: stepping({"weight": 10}, {"pause": {}}), "Suspended", "InProgress"),
+    "a person pauses a rollout": Case(
+        lambda: annotated(stepping(), names.ANNOTATION_PAUSE, 2), "Suspended", "InProgress"
+    ),
+    "a rollout is through": Case(lambda: stepping({"weight": 10}).rest(), "Healthy", "Current"),
+    "rolled back by its analysis": Case(taken_back, "Degraded", "Failed"),
+    "a rollout aborted": Case(lambda: annotated(stepping(), names.ANNOTATION_ABORT, 2).rest(), "Degraded", "Failed"),
+    "pinned to an older revision": Case(
+        lambda: annotated(served().serve(2).rest(), names.ANNOTATION_PIN, 1).rest(), "Suspended", "InProgress"
+    ),
+}
+
+
+def walk() -> list[dict[str, Any]]:
+    """One resource's life, looked at after every turn of every actor."""
+    world = World(scaling={"replicas": 2}).gateway()
+    seen: list[dict[str, Any]] = []
+    turns: list[Callable[[World], World]] = [
+        *(World.reconcile, World.make_pods, World.start, World.list_endpoints, World.finish, World.accept_route),
+    ]
+    changes: list[Callable[[World], World]] = [
+        lambda w: w,
+        lambda w: w.serve(2),
+        lambda w: w.canary(3, 10),
+        lambda w: w.canary(3, 50),
+        lambda w: w.serve(3).canary(None),
+        lambda w: w.edit(paused=True),
+        lambda w: w.serve(1),
+        lambda w: w.edit(paused=None),
+        lambda w: w.edit(scaling={"min": 1, "max": 3}),
+        lambda w: w.edit(scaling={"replicas": 1}),
+    ]
+    for change in changes:
+        change(world)
+        for _ in range(4):
+            for turn in turns:
+                turn(world)
+                seen.append(stored(world))
+            world.later(20)
+    return seen

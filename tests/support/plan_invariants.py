@@ -1,0 +1,72 @@
+"""What must hold at every step of every life, whatever happened before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluicegate.api import duration
+from sluicegate.api.status import RevisionStatus, Role
+from sluicegate.core.plan.types import Autoscaled, Plan
+from sluicegate.core.rollout import compatibility, in_place
+from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.core.snapshot.overrides import pinned
+
+if TYPE_CHECKING:
+    from tests.support.fake_cluster import World
+
+LIVE_LIMIT = 6
+"""Most revisions that may have pods at once: three that serve or will, and those that the traffic is leaving."""
+
+
+def check(world: World, snapshot: Snapshot, plan: Plan) -> None:
+    if plan.route is not None:
+        wanted, before = plan.route.split, snapshot.split
+        assert sum(wanted.weights.values()) == 100
+        for revision in wanted.revisions:
+            fresh = wanted.weight(revision) > before.weight(revision) or revision not in before.revisions
+            if fresh:
+                assert snapshot.endpoints.get(f"{snapshot.resource.metadata.name}-{revision}"), (
+                    "requests for a backend without endpoints"
+                )
+                assert not compatibility.changes(snapshot, revision), "requests for a version that callers do not fit"
+        allowed = {plan.stable, plan.canary, plan.target} | before.revisions
+        assert wanted.revisions <= allowed, "requests for a revision that has no share"
+    live = [entry for entry in plan.revisions if not entry.parked]
+    assert len(live) <= LIVE_LIMIT, [entry.role for entry in live]
+    assert len({entry.hash for entry in plan.revisions}) == len(plan.revisions)
+    _check_promotion(world, snapshot, plan)
+    delay = duration.seconds(snapshot.resource.spec.rollout.scale_down_delay)
+    newest = _newest_former(world)
+    for entry in plan.revisions:
+        there = snapshot.deployments.get(entry.hash)
+        if entry.parked and there is not None and there.replicas > 0 and snapshot.ready_pods(entry.hash):
+            assert not world.has_traffic(entry.hash), "pods with traffic are taken away"
+            if entry.hash == newest and entry.hash in world.served_at:
+                assert (world.now - world.served_at[entry.hash]).total_seconds() >= delay, "scaleDownDelay is cut short"
+        if isinstance(entry.scale, Autoscaled) and entry.scale.keep_replicas is not None and there is not None:
+            assert entry.scale.keep_replicas >= there.replicas, "replicas below the present number"
+    for revision in plan.forgotten:
+        assert not world.has_traffic(revision), "a revision with traffic is deleted"
+
+
+def _newest_former(world: World) -> str | None:
+    """The revision that served last before the stable one: the only one whose delay is owed in full."""
+    leaving = [each.revision for each in world.status.revisions if _is_leaving(world, each)]
+    return leaving[0] if len(leaving) == 1 else None
+
+
+def _is_leaving(world: World, entry: RevisionStatus) -> bool:
+    if entry.role == Role.PARKED:
+        return entry.released_at is not None and world.replicas(entry.revision) > 0
+    return entry.role == Role.RETIRING
+
+
+def _check_promotion(world: World, snapshot: Snapshot, plan: Plan) -> None:
+    before = next((each.revision for each in world.status.revisions if each.role == Role.STABLE), None)
+    if plan.stable is None or plan.stable == before or not world.status.revisions:
+        return
+    listed = snapshot.endpoints.get(
+        f"{snapshot.resource.metadata.name}-{plan.stable}", frozenset()
+    ) & snapshot.ready_pods(plan.stable)
+    assert len(listed) >= in_place.needed(snapshot, plan.stable, before), "promoted before it can carry the traffic"
+    assert not snapshot.resource.spec.paused or pinned(snapshot) == plan.stable, "promoted while paused"

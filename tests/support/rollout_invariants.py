@@ -1,0 +1,76 @@
+"""What must hold of a rollout in steps at every pass, whatever happened before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sluicegate.api import names
+from sluicegate.api.status import ModelDeploymentStatus
+from sluicegate.core.plan.share import after
+from sluicegate.core.plan.types import Fixed, Plan
+from sluicegate.core.rollout import machine
+from sluicegate.core.snapshot.analysis_result import Outcome
+from sluicegate.core.snapshot.facts import Snapshot
+
+from tests.support import plan_invariants
+
+if TYPE_CHECKING:
+    from tests.support.fact_cluster import Lean
+
+
+def check(world: Lean, snapshot: Snapshot, plan: Plan) -> None:
+    """Safety of what is asked for next."""
+    plan_invariants.check(world, snapshot, plan)  # type: ignore[arg-type]
+    spec = snapshot.resource.spec
+    if plan.route is not None:
+        split, now = plan.route.split, snapshot.split
+        for revision in split.weights:
+            if split.weight(revision) > now.weight(revision):
+                nobody = not any(snapshot.able_pods(each) for each in now.weights)  # then it is stable's, ready or not
+                assert snapshot.able_pods(revision) or nobody, "a weight rises on a revision that is not ready"
+                assert revision not in world.condemned, "a revision that was rolled back came back by itself"
+        if plan.lineup.stepped and plan.target is not None and not spec.paused:
+            given, wanted = split.weight(plan.target), _given(snapshot, plan.target)
+            assert given <= max(wanted, now.weight(plan.target)), "more than the step that status has"
+    if plan.lineup.stepped and spec.scaling.replicas and spec.rollout.when_full != "Replace":
+        stable = plan.of(plan.stable or "")
+        assert stable is not None
+        assert stable.scale == Fixed(spec.scaling.replicas), (
+            "stable gives pods away before the canary has proven itself"
+        )
+
+
+def _given(snapshot: Snapshot, target: str) -> int:
+    state = machine.state_of(snapshot, target)
+    steps = snapshot.resource.spec.rollout.steps or ()
+    return after(steps[: (state.step_index or 0) + 1]).weight if state is not None else 0
+
+
+def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentStatus) -> None:
+    """A step is left only for a reason."""
+    old, new = before.rollout, now.rollout
+    if old is None or new is None or old.step_index is None or new.step_index is None or old.target != new.target:
+        return
+    if (
+        new.step_index <= old.step_index
+        or old.step_hash != new.step_hash
+        or machine.ROLLED_BACK in (old.phase, new.phase)
+    ):
+        return
+    promoted = world.annotations.get(names.ANNOTATION_PROMOTE, "")
+    if promoted.partition("/")[0] == old.target:
+        return
+    assert new.step_index == old.step_index + 1, "a step was skipped"
+    assert not world.spec.get("paused"), "a step was left while paused"
+    assert world.annotations.get(names.ANNOTATION_PAUSE) != old.target, "a step was left though a person held it"
+    step = world.steps[old.step_index]
+    assert step.pause is None or step.pause.duration is not None, "a pause was left without a person"
+    assert world.forced_since is not None, "a step was left whose share was not in force"
+    assert world.real - world.forced_since[3] >= world.hold_of(old.step_index), "a step was left before its hold"
+    share = after(world.steps[: old.step_index + 1])
+    if world.spec["rollout"].get("analysis") and not share.none:
+        reading = world.reading
+        assert reading is not None, "a step was left without a judgement"
+        assert (reading.since, reading.outcome) == (old.accepted_at, Outcome.PASSED), (
+            "a step was left that did not pass"
+        )

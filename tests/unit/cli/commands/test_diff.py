@@ -1,0 +1,200 @@
+"""`sluicegate diff`: where a change ends, and in which words it is told."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from sluicegate.api import names
+from sluicegate.cli.commands.diff import applier_of, files, three_way
+from sluicegate.cli.output import diff_text
+from sluicegate.cli.validation.documents import Unreadable
+from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.runtime.reconcile.gather import Gathered
+from sluicegate.simulation.settle import settled
+
+from tests.support.fake_cluster import NAME, World
+
+
+def _templates(snapshot: Snapshot) -> dict[str, Any]:
+    targets = [each for each in (snapshot.target, snapshot.canary) if each is not None and each.intent is not None]
+    hashes = {*snapshot.revisions, *(each.intent.hash for each in targets if each.intent is not None)}
+    container = {"name": "model", "image": "scorer:1"}
+    return {
+        each: {"metadata": {"labels": names.revision_labels(NAME, each)}, "spec": {"containers": [container]}}
+        for each in hashes
+    }
+
+
+def _live(world: World) -> dict[str, Any]:
+    return {"metadata": {"annotations": world.annotations}, "spec": world.spec}
+
+
+def _compared(world: World, after: World) -> diff_text.Comparison:
+    then = after.snapshot()
+    now = world.snapshot()
+    records = {
+        each["metadata"]["labels"]["sluicegate.dev/revision"]: each["data"]["intent"]
+        for each in world.of_kind("ControllerRevision")
+    }
+    return diff_text.Comparison(
+        live=_live(world),
+        wanted=_live(after),
+        snapshot=then,
+        before=settled(Gathered(now, _templates(now))),
+        after=settled(Gathered(then, _templates(then))),
+        inputs=msgspec.to_builtins(records),
+    )
+
+
+def _told(world: World, after: World) -> list[str]:
+    found = _compared(world, after)
+    return list(diff_text.sentences(found)) if found.changed else []
+
+
+@pytest.fixture
+def world() -> World:
+    return World(1, scaling={"replicas": 2}).settle().rest()
+
+
+def test_the_same_again_changes_nothing(world: World) -> None:
+    assert _told(world, copy.deepcopy(world)) == []
+
+
+def test_scaling_restarts_nothing(world: World) -> None:
+    one = f"churn-{world.hash_of(1)}"
+    assert _told(world, copy.deepcopy(world).edit(scaling={"replicas": 5})) == [
+        "spec.scaling.replicas: 2 -> 5",
+        f"3 pods of {one} start (2 -> 5)",
+    ]
+    assert _told(world, copy.deepcopy(world).edit(scaling={"min": 2, "max": 5})) == [
+        "spec.scaling.max: (absent) -> 5",
+        "spec.scaling.min: (absent) -> 2",
+        "spec.scaling.replicas: 2 -> (absent)",
+        f"2 pods of {one} go on, without a restart",
+        "no pod starts, ends or restarts",
+        f"HorizontalPodAutoscaler {one} is made: 2 to 5 pods",
+    ]
+
+
+def test_a_new_version_is_a_new_revision_and_the_old_pods_drain(world: World) -> None:
+    after = copy.deepcopy(world).serve(2)
+    old, new = world.hash_of(1), world.hash_of(2)
+    pods = ", ".join(sorted(pod.name for pod in world.snapshot().live_pods(old)))
+    told = _told(world, after)
+    assert told[:2] == [
+        "spec.model.uri: models:/churn/1 -> models:/churn/2",
+        f"new revision churn-{new} (churn/2) as Stable: unlike churn-{old} it has the model's version: 1 -> 2",
+    ]
+    assert set(told[2:]) == {
+        f"2 pods of churn-{new} start (0 -> 2)",
+        f"2 pods of churn-{old} drain once nothing needs them ({pods}); the revision is kept without pods",
+        f"requests to churn-{old}: 100% -> 0%",
+        f"requests to churn-{new}: 0% -> 100%",
+    }
+    after.settle().rest()
+    back = _told(after, copy.deepcopy(after).serve(1))
+    assert f"back to revision churn-{old} (churn/1) as Stable: it is kept, and its pods start again" in back
+
+
+def test_a_canary_is_declared_and_promoted_with_the_same_pods(world: World) -> None:
+    world = World(1, scaling={"replicas": 2}, traffic={"gateway": {"parentRefs": [{"name": "gate"}]}}).settle().rest()
+    beside = copy.deepcopy(world).canary(2, 10)
+    stable, canary = world.hash_of(1), world.hash_of(2)
+    told = _told(world, beside)
+    assert f"2 pods of churn-{stable} go on, without a restart" in told
+    assert f"2 pods of churn-{canary} start (0 -> 2)" in told
+    assert f"requests to churn-{stable}: 100% -> 90%" in told
+    assert f"requests to churn-{canary}: 0% -> 10%" in told
+    beside.settle().rest()
+    moved = _told(beside, copy.deepcopy(beside).canary(2, 50))
+    assert "no pod starts, ends or restarts" in moved
+    assert f"requests to churn-{canary}: 10% -> 50%" in moved
+    promoted = _told(beside, copy.deepcopy(beside).canary(None).serve(2))
+    assert f"churn-{canary} (churn/2) becomes Stable instead of Canary, with the same pods" in promoted
+    assert f"2 pods of churn-{canary} go on, without a restart" in promoted
+    assert f"requests to churn-{canary}: 10% -> 100%" in promoted
+
+
+def test_what_would_not_come_true_is_said(world: World) -> None:
+    after = copy.deepcopy(world).gateway()
+    after.missing_gateway = True
+    told = _told(world, after)
+    assert any(line.startswith("it would not come true as things are: GatewayNotFound: ") for line in told)
+
+
+def test_steps_are_told_and_the_end_is_shown(world: World) -> None:
+    steps = [{"weight": 5, "hold": "5m"}, {"pause": {}}, {"weight": 50}]
+    analysis = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
+    fresh = World(1, rollout={"steps": steps})
+    first = replace(_compared(copy.deepcopy(fresh), fresh), live=None, before=None)
+    words = "the first revision takes over whole: spec.rollout.steps are for the versions after it"
+    assert words in list(diff_text.sentences(first))
+    by_steps = copy.deepcopy(world).edit(rollout={"steps": steps, "analysis": analysis})
+    words = "3 steps: 5% (hold 5m), pause until promoted, 50%, then 100%, judged by errors"
+    assert _told(world, by_steps)[-2:] == [
+        "no child changes, and no pod restarts",
+        f"a new version will go through {words}",
+    ]
+    by_steps.rest()
+    old, new = world.hash_of(1), world.hash_of(2)
+    told = _told(by_steps, copy.deepcopy(by_steps).serve(2))
+    assert f"churn-{new} will go through {words}" in told
+    assert f"requests to churn-{new}: 0% -> 100%" in told
+    assert f"requests to churn-{old}: 100% -> 0%" in told
+    # In the middle of it: other steps, and back to what serves.
+    moving = copy.deepcopy(by_steps).serve(2).settle()
+    edited = copy.deepcopy(moving).edit(rollout={"steps": [{"weight": 20}], "analysis": analysis})
+    assert (
+        "the rollout that is under way keeps its weight, and goes on at the first of the new steps that is not below it"
+        in (_told(moving, edited))
+    )
+    back = _told(moving, copy.deepcopy(moving).serve(1))
+    assert not any("will go through" in each for each in back)
+    assert f"2 pods of churn-{old} go on, without a restart" in back
+
+
+def test_yaml_is_a_unified_diff_of_each_child_that_differs(world: World) -> None:
+    text = "".join(diff_text.manifests(_compared(world, copy.deepcopy(world).edit(scaling={"replicas": 5}))))
+    assert [line for line in text.splitlines() if line.startswith("+++")] == [
+        "+++ applied ModelDeployment/shop/churn",
+        f"+++ applied Deployment/shop/churn-{world.hash_of(1)}",
+    ]
+    assert "-  replicas: 2\n+  replicas: 5\n" in text
+
+
+def test_a_client_side_apply_takes_back_what_it_had_set() -> None:
+    original = {"metadata": {"name": "m"}, "spec": {"a": 1, "b": {"c": 2, "d": 3}, "list": [1]}}
+    live = {
+        "metadata": {"name": "m", "labels": {"x": "y"}},
+        "spec": {"a": 1, "b": {"c": 2, "d": 3, "theirs": 9}, "list": [1]},
+    }
+    wanted = {"metadata": {"name": "m"}, "spec": {"b": {"c": 2, "e": 5}, "list": [1, 2]}}
+    assert three_way(original, wanted, live) == {"spec": {"a": None, "b": {"d": None, "e": 5}, "list": [1, 2]}}
+
+
+def test_it_goes_on_as_whoever_has_applied() -> None:
+    def managed(*managers: str) -> dict[str, Any]:
+        entries = [{"manager": each, "operation": "Apply"} for each in managers]
+        return {
+            "metadata": {
+                "managedFields": [
+                    *entries,
+                    {"manager": "sluicegate-status", "operation": "Apply", "subresource": "status"},
+                ]
+            }
+        }
+
+    assert applier_of({}) == "kubectl"
+    assert applier_of(managed("argocd-controller")) == "argocd-controller"
+    assert applier_of(managed("argocd-controller", "kubectl")) == "kubectl"
+
+
+def test_a_directory_stands_for_its_files(tmp_path: Any) -> None:
+    for name in ("b.yaml", "a.yml", "c.json", "d.txt"):
+        (tmp_path / name).touch()
+    assert files([str(tmp_path), "-"]) == [*(str(tmp_path / each) for each in ("a.yml", "b.yaml", "c.json")), "-"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(Unreadable, match=r"no \.yaml, \.yml or \.json file"):
+        files([str(tmp_path / "empty")])

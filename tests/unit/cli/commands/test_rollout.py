@@ -1,0 +1,133 @@
+"""The commands and the state machine understand each other: what an order writes is what the operator does next."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from sluicegate.api.resource import decode
+from sluicegate.api.status import Role
+from sluicegate.cli.cluster import Failed
+from sluicegate.cli.commands import retry
+from sluicegate.cli.output import rollout_view
+from sluicegate.cli.output.live_metrics import Look
+from sluicegate.cli.output.rollout_layout import header, sections
+from sluicegate.cli.output.text import plain
+from sluicegate.cli.steering import actions
+from sluicegate.cli.steering.actions import Order
+from sluicegate.cli.steering.revisions import History, history
+from sluicegate.core.snapshot.analysis_result import Outcome
+
+from tests.support.fake_cluster import World
+from tests.support.gitops_cases import stored
+from tests.unit.core.rollout.test_machine import begun, judge, shares, state
+
+STEPS: list[dict[str, Any]] = [{"weight": 10, "hold": "5m"}, {"pause": {}}, {"weight": 50, "hold": "5m"}]
+
+
+def known(world: World) -> History:
+    """What a command reads."""
+    obj = stored(world)
+    obj["metadata"]["annotations"] = dict(world.annotations)
+    return history(decode(msgspec.to_builtins(obj)), world.of_kind("ControllerRevision"))
+
+
+def give(world: World, order: Order) -> World:
+    """Writes what an order writes, and lets the operator act."""
+    _write(world, order.annotations)
+    return world.settle()
+
+
+def _write(world: World, annotations: Any) -> None:
+    world.annotations = {k: v for k, v in {**world.annotations, **annotations}.items() if v is not None}
+
+
+def promoted(world: World, *, full: bool = False) -> World:
+    return give(world, actions.promote(known(world), full=full))
+
+
+def shown(world: World) -> str:
+    """The rollout as `get` shows it."""
+    found = rollout_view.progress(known(world).resource, Look())
+    assert found is not None
+    lines = [[*value] for _, value in header(found, world.now)]
+    return plain([*lines, *(line for each in sections(found, world.now, None) for line in each)])
+
+
+def test_a_person_goes_through_a_rollout_by_promote_alone() -> None:
+    world = begun(STEPS).settle()
+    assert "Holding at step 1 of 3 (10%, hold 5m)" in shown(world)
+    assert "▶ 1    10%      hold 5m, 5m" in shown(world)
+    promoted(world)
+    assert (state(world).step_index, state(world).phase) == (1, "Paused")
+    assert "sluicegate promote churn   lets it go on to step 3" in shown(world)
+    promoted(world)
+    assert (state(world).step_index, shares(world)) == (2, (50, 50))
+    assert "✓ 2    10%      pause until promoted" in shown(world)
+    promoted(world)
+    assert world.role(world.hash_of(2)) == Role.STABLE
+    with pytest.raises(Failed, match="no rollout of churn is under way"):
+        actions.promote(known(world), full=False)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_promote_full_takes_over_from_anywhere(turns: int) -> None:
+    world = begun(STEPS)
+    moves: list[Callable[[World], World]] = [World.reconcile, World.make_pods, World.start, World.list_endpoints]
+    world.reconcile()
+    for move in moves[:turns]:
+        move(world)
+    world.reconcile()
+    if turns == 5:
+        world.settle()
+    promoted(world, full=True)
+    assert world.role(world.hash_of(2)) == Role.STABLE
+    assert shares(world) == (0, 100)
+
+
+def test_pause_and_resume() -> None:
+    world = begun(STEPS).settle()
+    give(world, actions.pause(known(world))).later(3600).settle()
+    assert (state(world).step_index, state(world).phase) == (0, "Paused")
+    assert "sluicegate resume churn   lets the steps go on" in shown(world)
+    give(world, actions.resume(known(world)))
+    assert state(world).step_index == 1
+    # A pause that is promoted goes on too.
+    again = begun(STEPS).settle()
+    promoted(give(again, actions.pause(known(again))))
+    assert state(again).step_index == 1
+
+
+def test_abort_and_retry_begin_again() -> None:
+    world = begun(STEPS).settle()
+    promoted(world)
+    give(world, actions.abort(known(world)))
+    assert shares(world) == (100, 0)
+    assert "nothing was changed" in actions.abort(known(world)).told[0]
+    with pytest.raises(Failed, match="was aborted: `sluicegate retry churn`"):
+        actions.promote(known(world), full=False)
+    world.rest()
+    _write(world, retry.marks(known(world), retry.again(known(world))))
+    assert world.annotations == {}, "nothing that would stop or hasten it is left"
+    world.settle()
+    assert (state(world).step_index, shares(world)) == (0, (90, 10))
+
+
+def test_retry_after_an_analysis_that_failed() -> None:
+    analysis = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
+    world = begun(STEPS, analysis=analysis).settle()
+    judge(world, Outcome.FAILED).settle()
+    assert shares(world) == (100, 0)
+    assert "✗ 1    10%" in shown(world)
+    assert "0.2 is above 0.01" in shown(world)
+    assert "sluicegate retry churn   tries it again from the first step" in shown(world)
+    with pytest.raises(Failed, match=r"0.2 is above 0.01.*`sluicegate retry churn` tries it again"):
+        actions.promote(known(world), full=True)
+    world.reading = None
+    chosen = retry.again(known(world))
+    _write(world, retry.marks(known(world), chosen))
+    world.settle()
+    assert not any(actions.gave_up(known(world), each) for each in known(world).entries if each.hash == chosen.hash)
+    _write(world, {actions.RETRY: None})
+    world.settle()
+    assert (state(world).step_index, shares(world)) == (0, (90, 10))

@@ -1,0 +1,145 @@
+"""`sluicegate validate`: the rules of the CRD and of the operator, without a cluster."""
+
+import io
+import json
+import runpy
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sluicegate.api.resource import ModelDeployment
+from sluicegate.cli.commands.validate import Finding, run, validate
+from sluicegate.cli.validation.documents import Unreadable, parse
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
+_TABLE = runpy.run_path(str(REPOSITORY / "tests/support/spec_cases.py"))
+WRONG, RIGHT = _TABLE["WRONG"], _TABLE["RIGHT"]
+
+GOOD = """
+apiVersion: sluicegate.dev/v1alpha1
+kind: ModelDeployment
+metadata: {name: churn, namespace: shop}
+spec: {model: {uri: "models:/churn@champion"}}
+"""
+
+
+@pytest.mark.parametrize("case", WRONG, ids=[case.title for case in WRONG])
+def test_wrong_input_is_refused_by_name(case: Any) -> None:
+    told = [str(finding) for finding in validate(parse(json.dumps(case.document), "table"))]
+    assert told
+    assert any(case.field in line and case.says in line for line in told), told
+
+
+@pytest.mark.parametrize("case", RIGHT, ids=[case.title for case in RIGHT])
+def test_unusual_input_is_accepted(case: Any) -> None:
+    assert not validate(parse(json.dumps(case.document), "table"))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_valid(example: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([str(example)]) == 0, capsys.readouterr().out
+
+
+def test_a_finding_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(GOOD.replace("uri:", "maxStaleness: soon, uri:") + "---\n" + GOOD)
+    assert run([str(path)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{path}: shop/churn: spec.model.maxStaleness: must be a duration such as 90s")
+
+
+def test_several_files_and_standard_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text(GOOD + "---\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO(GOOD + "---" + GOOD))
+    assert run([str(path), "-"]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [f"{path}: 1 valid", "-: 2 valid"]
+    assert said.err == f"{path}: note: Service s is no ModelDeployment and was not checked\n"
+
+
+def test_lists_are_opened() -> None:
+    wrong = {"apiVersion": "sluicegate.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "a"}, "spec": {}}
+    documents = parse(json.dumps({"apiVersion": "v1", "kind": "List", "items": [wrong, wrong]}), "f")
+    assert len(validate(documents)) == 2
+
+
+def test_the_operators_rules_see_what_passes_the_crds() -> None:
+    def refuse(resource: ModelDeployment) -> Iterator[Finding]:
+        yield Finding("/".join(resource.key), "spec.model", "is not liked")
+
+    assert validate(parse(GOOD, "f"), [refuse]) == [Finding("shop/churn", "spec.model", "is not liked")]
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [("sluicegate.dev/v1alpha1", False), ("sluicegate.dev/v1", True), ("other.dev/v1", False)],
+)
+def test_only_our_group_is_checked(version: str, refused: bool) -> None:
+    assert bool(validate(parse(GOOD.replace("sluicegate.dev/v1alpha1", version), "f"))) is refused
+
+
+def test_an_unknown_field_is_guessed() -> None:
+    (finding,) = validate(parse(GOOD.replace("spec: {", "spec: {runtme: {}, "), "f"))
+    assert finding == Finding("shop/churn", "spec.runtme", "unknown field; is runtime meant?")
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    text = (
+        GOOD.replace("churn,", "Churn,")
+        .replace("models:/churn@champion", "churn")
+        .replace("spec: {", "spec: {paused: 1, ")
+    )
+    assert [finding.field for finding in validate(parse(text, "f"))] == [
+        "metadata.name",
+        "spec.model.uri",
+        "spec.paused",
+    ]
+
+
+@pytest.mark.parametrize("text", ["a: 1\na: 2", "a: [", "a: .nan", "a: {b: 1, b: 1}", "a: !!python/object:x {}"])
+def test_what_is_no_yaml_is_refused(text: str) -> None:
+    with pytest.raises(Unreadable, match=r"^f: is not YAML: "):
+        parse(text, "f")
+
+
+def test_a_missing_file_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["/no/such/file"]) == 1
+    assert capsys.readouterr().out == "/no/such/file: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("on", True),
+        ("1.10", 1.1),
+        ("0755", 493),
+        ("1:30", "1:30"),
+        ("2026-03-01", "2026-03-01"),
+        ("1e3", 1000),
+        ("2.0", 2),
+        ("~", None),
+        ("0.5", 0.5),
+        ("1_000", 1000),
+        ("v1", "v1"),
+    ],
+)
+def test_scalars_are_read_as_kubectl_reads_them(text: str, value: object) -> None:
+    (document,) = parse(f"a: {text}", "f")
+    assert document["a"] == value and type(document["a"]) is type(value)
+
+
+def test_merge_keys_and_keys_that_are_no_text() -> None:
+    (document,) = parse("a: &a {x: 1}\nb: {<<: *a, y: 2}\n2: two\non: true", "f")
+    assert document == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "2": "two", "true": True}
+
+
+def test_the_operator_does_not_load_the_libraries() -> None:
+    code = "import sys, sluicegate.cli.commands.validate; sys.exit(any(name in sys.modules for name in ('cel', 'jsonschema')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,257 @@
+"""The live view of a rollout by steps: data without a clock, and its text on terminals of any width."""
+
+import copy
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sluicegate.api.resource import decode
+from sluicegate.api.rollout import Step
+from sluicegate.cli.commands.get import Picture, Scope, measures, picture
+from sluicegate.cli.output import live_metrics, rollout_view, step_text
+from sluicegate.cli.output.live_metrics import Look, Reading
+from sluicegate.cli.output.rollout_layout import figure
+from sluicegate.cli.output.rollout_view import AS_USUAL, Typed
+from sluicegate.cli.output.text import Piece, Size, plain, wrapped
+from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD
+
+from tests.support.rollout_status import HOLDING, NEXT, PAUSED, ROLLED_BACK, STABLE, raw
+
+NOW = datetime(2026, 3, 1, 12, 30, 0, tzinfo=UTC)
+METRICS = """\
+# HELP sluicegate_analysis_value What it measured.
+# TYPE sluicegate_analysis_value gauge
+sluicegate_analysis_value{metric="errors",name="churn",namespace="shop",side="target"} 0.0031
+sluicegate_analysis_value{metric="errors",name="churn",namespace="shop",side="stable"} 0.001
+sluicegate_analysis_value{metric="latency",name="churn",namespace="shop",side="target"} 0.0812
+sluicegate_analysis_value{metric="latency",name="churn",namespace="shop",side="stable"} NaN
+sluicegate_analysis_limit{metric="errors",name="churn",namespace="shop"} 0.01
+sluicegate_analysis_samples{metric="errors",name="churn",namespace="shop"} 512.0
+sluicegate_analysis_samples{metric="latency",name="churn",namespace="shop"} 12.0
+sluicegate_analysis_outcome{metric="errors",name="churn",namespace="shop",outcome="Passed"} 1.0
+sluicegate_analysis_outcome{metric="errors",name="churn",namespace="shop",outcome="Failed"} 0.0
+sluicegate_analysis_outcome{metric="latency",name="churn",namespace="shop",outcome="Inconclusive"} 1.0
+sluicegate_analysis_value{metric="errors",name="churn-2",namespace="shop",side="target"} 0.9
+sluicegate_analysis_value{metric="errors",name="churn",namespace="other",side="target"} 0.9
+sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="nqrstvwxz2"} 24.6
+sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="bcdfghjklm"} 75.4
+sluicegate_writes_total{kind="Deployment",outcome="ok"} 3.0
+"""
+LIVE = Look(live_metrics.parsed(METRICS, "shop", "churn"))
+REFUSED = Look(why_not="it needs the right to get pods/proxy in namespace sluicegate-system (forbidden)")
+
+HOLDS = """\
+Name       shop/churn
+Ready      False, Stepping
+Available  Unknown
+Model      models:/churn@champion is churn version 8
+URL        http://models.example.com/shop/churn
+Address    http://churn.shop.svc
+Rollout    Holding at step 2 of 4 (25%, hold 10m) for 6m, 4m10s to go
+Weight     25% set, 25% accepted, 24.6% measured
+Verdict    Passed, 40s ago: errors: 0.2 % of 420 requests failed, and at most 1 % may.
+Next       sluicegate promote churn   lets it go on to step 3 without waiting
+           sluicegate pause churn     keeps it at this step
+           sluicegate abort churn     sends all requests back to what serves
+Waits for  Stepping: Step 2 of 4.
+
+STEP   WEIGHT   DOES
+✓ 1    5%       hold 5m
+▶ 2    25%      hold 10m, 4m10s to go
+  3    25%      pause until promoted
+  4    50%      copies of 10%, hold 10m
+       100%     take over
+
+METRIC    OUTCOME        VALUE    STABLE   LIMIT   SAMPLES
+errors    Passed         0.31%    0.1%     1%      512
+latency   Inconclusive   81.2ms   -        -       12
+drift     - (dry run)    -        -        0.2     -
+
+REVISION              STATE    MODEL     WEIGHT   ACCEPTED   MEASURED   READY   RESTARTS   AGE   NODE
+churn-nqrstvwxz2 #8   Target   churn/8   25%      25%        24.6%      2/2     -          -     -
+churn-bcdfghjklm #7   Stable   churn/7   75%      75%        75.4%      2/2     -          -     -
+"""
+
+NARROW = """\
+Name       shop/churn
+Ready      False, Stepping
+Available  Unknown
+Model      models:/churn@champion is churn version 8
+URL        http://models.example.com/shop/churn
+Address    http://churn.shop.svc
+Rollout    Paused at step 3 of 4 (pause until promoted)
+           for 6m
+Weight     25% set, 25% accepted
+Because    Step 3 waits for a person.
+Verdict    Passed, 40s ago: errors: 0.2 % of 420 requests
+           failed, and at most 1 % may.
+Next       sluicegate promote churn -n shop   lets it go
+           on to step 4
+           sluicegate abort churn -n shop     sends all
+           requests back to what serves
+Waits for  Stepping: Step 2 of 4.
+
+STEP   WEIGHT   DOES
+✓ 1    5%       hold 5m
+✓ 2    25%      hold 10m
+▶ 3    25%      pause until promoted
+  4    50%      copies of 10%, hold 10m
+       100%     take over
+
+METRIC    OUTCOME       VALUE   STABLE   LIMIT   SAMPLES
+errors    Passed        0.2%    0.1%     1%      420
+latency   -             -       -        -       -
+drift     - (dry run)   -       -        0.2     -
+Not live, but what status has: it needs the right to get
+  pods/proxy in namespace sluicegate-system (forbidden).
+
+REVISION              STATE    WEIGHT   ACCEPTED   READY
+churn-nqrstvwxz2 #8   Target   25%      25%        2/2
+churn-bcdfghjklm #7   Stable   75%      75%        2/2
+"""
+
+TAKEN_BACK = """\
+Rollout    RolledBack at step 2 of 4 (25%, hold 10m) for 6m
+Because    It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, and at most 1 % may.
+Verdict    Failed, 40s ago: errors: 9 % of 300 requests failed, and at most 1 % may.
+Next       sluicegate retry churn   tries it again from the first step
+Waits for  Stepping: Step 2 of 4.
+
+STEP   WEIGHT   DOES
+✓ 1    5%       hold 5m
+✗ 2    25%      hold 10m
+  3    25%      pause until promoted
+  4    50%      copies of 10%, hold 10m
+       100%     take over
+
+METRIC    OUTCOME       VALUE   STABLE   LIMIT   SAMPLES
+errors    Failed        9%      0.1%     1%      300
+latency   -             -       -        -       -
+drift     - (dry run)   -       -        0.2     -
+"""
+
+
+def _shown(resource: dict[str, Any], look: Look = LIVE, typed: Typed = AS_USUAL) -> Picture:
+    found = picture(Scope("churn", "shop", typed=typed), {MODEL_DEPLOYMENT: [resource], POD: [], EVENT: []}, look=look)
+    assert found is not None
+    return found
+
+
+def test_a_step_that_holds_with_live_values() -> None:
+    assert plain(_shown(raw(HOLDING)).lines(NOW)) == HOLDS
+
+
+def test_a_pause_on_a_narrow_terminal_without_live_values() -> None:
+    assert plain(_shown(raw(PAUSED), REFUSED, Typed(where=" -n shop")).lines(NOW, Size(58))) == NARROW
+
+
+def test_a_rollout_that_was_taken_back_says_what_decided() -> None:
+    text = plain(_shown(raw(ROLLED_BACK, "Failed"), REFUSED).lines(NOW))
+    assert TAKEN_BACK in text
+    assert "Not live" not in text
+
+
+def test_what_a_condition_tells_is_not_told_twice() -> None:
+    resource = raw(PAUSED)
+    resource["status"]["conditions"][0]["message"] = f"{PAUSED['message']} Stable goes on serving."
+    text = plain(_shown(resource).lines(NOW))
+    assert "Because" not in text
+    assert f"Waits for  Stepping: {PAUSED['message']} Stable goes on serving." in text
+
+
+def test_it_has_no_clock() -> None:
+    assert _shown(raw(HOLDING)) == _shown(raw(HOLDING))
+    other = copy.deepcopy(HOLDING)
+    other["stepIndex"] = 2
+    assert _shown(raw(HOLDING)) != _shown(raw(other))
+    assert _shown(raw(HOLDING)) != _shown(raw(HOLDING), REFUSED)
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 58, 72, 80, 100, 120, 200])
+@pytest.mark.parametrize("rollout", [HOLDING, PAUSED, ROLLED_BACK])
+def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(width: int, rollout: dict[str, Any]) -> None:
+    resource = raw(rollout)
+    text = plain(_shown(resource, REFUSED).lines(NOW, Size(width)))
+    assert max(map(len, text.splitlines())) <= width
+    live = "pods/proxy in namespace sluicegate-system" if rollout is not ROLLED_BACK else "RolledBack"
+    for sentence in (live, str(rollout["verdict"]["message"])):
+        assert "".join(sentence.split()) in "".join(text.split())
+
+
+@pytest.mark.parametrize("height", [16, 18, 20, 22, 24, 26, 28, 30, 40])
+def test_a_low_terminal_shows_less_but_always_where_it_is_and_who_serves(height: int) -> None:
+    text = plain(_shown(raw(HOLDING)).lines(NOW, Size(100, height)))
+    assert height < 20 or len(text.splitlines()) <= height
+    for words in ("Holding at step 2 of 4", "▶ 2", "latency", f"churn-{NEXT} #8", f"churn-{STABLE} #7"):
+        assert words in text
+    assert ("http://churn.shop.svc" in text) == (height >= 29)
+    assert ("  4    50%" in text) == (height >= 21)
+
+
+@given(st.text("ab é", max_size=80), st.integers(1, 60), st.integers(0, 30))
+def test_wrapping_keeps_every_letter(text: str, width: int, indent: int) -> None:
+    width = max(width, 4)
+    made = [plain([line]).rstrip("\n") for line in wrapped([Piece(text)], width, indent)]
+    assert "".join("".join(made).split()) == "".join(text.split())
+    assert all(len(line) <= width for line in made)
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "commands"),
+    [
+        ({}, {}, ["promote", "pause", "abort"]),
+        ({"phase": "Scaling"}, {}, ["pause", "abort"]),
+        ({"phase": "Promoting", "stepIndex": 4}, {}, ["abort"]),
+        ({}, {"annotations": {"sluicegate.dev/pause": NEXT}}, ["resume", "abort"]),
+        ({}, {"paused": True}, ["abort"]),
+        ({"phase": "Failed"}, {"role": "Failed"}, ["retry"]),
+        ({"phase": "Aborted"}, {}, ["retry"]),
+    ],
+)
+def test_what_may_be_typed_next(changes: dict[str, Any], more: dict[str, Any], commands: list[str]) -> None:
+    found = rollout_view.progress(decode(raw({**HOLDING, **changes}, **more)), LIVE)
+    assert found is not None
+    assert [each.command.split()[1] for each in found.next] == commands
+
+
+def test_commands_are_typed_as_the_user_called_it() -> None:
+    found = rollout_view.progress(decode(raw()), LIVE, Typed("kubectl sluicegate", " -n shop"))
+    assert found is not None
+    assert found.next[0].command == "kubectl sluicegate promote churn -n shop"
+
+
+def test_a_resource_at_rest_or_without_steps_has_no_rollout_to_show() -> None:
+    assert rollout_view.progress(decode(raw({"phase": "Idle"})), LIVE) is None
+    assert rollout_view.progress(decode(raw(no_steps=True)), LIVE) is None
+    assert measures(Scope("churn", "shop"), {MODEL_DEPLOYMENT: [raw()]})
+    assert not measures(Scope("churn", "shop"), {MODEL_DEPLOYMENT: [raw(ROLLED_BACK)]})
+    assert not measures(Scope(None, "shop"), {MODEL_DEPLOYMENT: [raw()]})
+
+
+def test_only_what_is_about_the_resource_is_read_from_the_metrics() -> None:
+    assert LIVE.measured is not None
+    assert LIVE.measured.metrics == {
+        "errors": Reading(0.0031, 0.001, 0.01, 512, "Passed"),
+        "latency": Reading(0.0812, None, None, 12, "Inconclusive"),
+    }
+    assert LIVE.measured.shares == {NEXT: 24.6, STABLE: 75.4}
+    assert live_metrics.parsed(METRICS, "shop", "chur") is None
+    assert live_metrics.parsed("", "shop", "churn") is None
+
+
+def test_figures_are_in_the_units_of_their_metric() -> None:
+    told = [
+        figure(*each) for each in (("ErrorRate", 0.0123), ("LatencyP99", 0.25), ("LatencyP50", 1.5), ("Drift", 0.1))
+    ]
+    assert told == ["1.23%", "250ms", "1.5s", "0.1"]
+    assert figure("Query", None) == "-"
+
+
+def test_steps_in_words() -> None:
+    resource = decode(raw())
+    assert step_text.listed(resource.spec.rollout.steps or ()) == (
+        "5% (hold 5m), 25% (hold 10m), pause until promoted, 50%, copies of 10% (hold 10m)"
+    )
+    assert step_text.described(Step(match=())) == "no requests by header"

@@ -1,0 +1,189 @@
+"""A model checker: the state machine and the decisions around it, driven through random lives.
+
+`SLUICEGATE_LIVES` says how many (`make check-rollouts` has 300,000); a failure names the seed of its life, which `SLUICEGATE_SEED` lives again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from sluicegate.api import names
+from sluicegate.core.snapshot.analysis_result import Outcome
+
+from tests.support.fact_cluster import CRASH, FULL, NOT_YET, Lean
+
+LIVES = int(os.environ.get("SLUICEGATE_LIVES", "600"))
+SEED = os.environ.get("SLUICEGATE_SEED")
+PORTION = 1000
+BROKE = (5646, 10288, 15052, 17176, 22427, 294995)
+"""Lives in which a long run has found something; all of them end well now."""
+EVENTS = 18
+ANALYSIS = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
+PLANS: list[list[dict[str, Any]]] = [
+    [{"weight": 10, "hold": "1m"}, {"weight": 50, "hold": "2m"}],
+    [{"weight": 5, "hold": "30s"}, {"pause": {}}, {"weight": 100, "hold": "30s"}],
+    [{"weight": 0, "hold": "10s"}, {"weight": 20}, {"weight": 60, "pause": {"duration": "1m"}}],
+    [{"weight": 30}],
+    [],
+]
+
+
+def life(seed: int) -> Lean:
+    """One life: a beginning, random events, each followed by some passes of everybody, in any order."""
+    chance = random.Random(seed)
+    world = Lean(gateway=chance.random() < 0.75)
+    world.edit(scaling=chance.choice([{"replicas": 1}, {"replicas": 3}, {"min": 1, "max": 6}]))
+    rollout: dict[str, Any] = {"steps": chance.choice(PLANS[:-1]), "scaleDownDelay": "10s"}
+    if chance.random() < 0.5:
+        rollout["analysis"] = ANALYSIS
+    if chance.random() < 0.2:
+        rollout["whenFull"] = "Replace"
+    world.edit(rollout=rollout)
+    world.settle()
+    world.edit(model={"uri": "models:/churn/2"})
+    for _ in range(EVENTS):
+        event(world, chance)
+        for _ in range(chance.randrange(3)):
+            act(world, chance)
+    return world
+
+
+def event(world: Lean, chance: random.Random) -> None:
+    """Something that the operator has no say in."""
+    some = chance.choice(sorted(world.revisions)) if world.revisions else ""
+    target = world.target
+    match chance.choice(KINDS):
+        case "serve":
+            world.edit(model={"uri": f"models:/churn/{chance.randrange(1, 4)}"})
+        case "steps":
+            world.edit(rollout={**world.spec["rollout"], "steps": chance.choice(PLANS)})
+        case "later":
+            world.real += chance.choice([1, 5, 31, 61, 130, 700])
+        case "operator-with-a-slow-clock":
+            world.clock -= chance.choice([2, 50, 5000])
+        case "crash":
+            world.trouble(chance.choice([some, target]), CRASH)
+        case "unready":
+            world.trouble(chance.choice([some, target]), NOT_YET)
+        case "full":
+            world.trouble(target, FULL)
+        case "recover":
+            world.trouble(some, None)
+            world.trouble(target, None)
+        case "killed":
+            world.pods[some] = world.pods.get(some, [])[1:]
+        case "judged":
+            world.judge(chance.choice([Outcome.PASSED, Outcome.PASSED, Outcome.FAILED, Outcome.INCONCLUSIVE]))
+        case "source-down":
+            world.reading = None
+        case "paused":
+            world.edit(paused=chance.choice([True, None]))
+        case "annotation":
+            name = chance.choice([names.ANNOTATION_PAUSE, names.ANNOTATION_PROMOTE, names.ANNOTATION_ABORT])
+            world.annotations[name] = chance.choice([target, f"{target}/{chance.randrange(1, 4)}", some])
+        case "annotations-removed":
+            world.annotations.clear()
+        case "retry":
+            world.annotations[names.ANNOTATION_RETRY] = target
+            world.condemned.discard(target)
+        case "pin":
+            world.annotations[names.ANNOTATION_PIN] = some
+            world.condemned.discard(some)
+        case "lost-status-write":
+            world.reconcile(lost=True)
+        case _:
+            world.turn()
+
+
+KINDS = [
+    *["later"] * 4,
+    *["judged"] * 3,
+    *["turn"] * 4,
+    *(
+        "serve",
+        "steps",
+        "operator-with-a-slow-clock",
+        "crash",
+        "unready",
+        "full",
+        "recover",
+        "killed",
+        "source-down",
+        "paused",
+    ),
+    *("annotation", "annotations-removed", "retry", "pin", "lost-status-write"),
+]
+
+
+def act(world: Lean, chance: random.Random) -> None:
+    """One of those that act, out of turn."""
+    match chance.randrange(8):
+        case 0:
+            world.make_pods()
+        case 1:
+            world.start(chance)
+        case 2:
+            world.list_endpoints()
+        case 3:
+            world.finish()
+        case 4:
+            world.accept()
+        case 5:
+            world.turn()
+        case _:
+            world.reconcile()
+
+
+def calm(world: Lean) -> None:
+    """Nothing is in the way any more: it all has to come true."""
+    world.annotations.clear()
+    world.edit(paused=None)
+    world.settle()
+    for revision in list(world.pods):
+        world.trouble(revision, None)
+    if world.rolled_back() or world.role(world.target) == "Failed":
+        world.annotations[names.ANNOTATION_RETRY] = world.target
+        world.condemned.clear()
+        world.settle()
+        world.annotations.clear()
+    for _ in range(40):
+        world.settle()
+        world.judge(Outcome.PASSED)
+        state = world.state
+        if state is not None and state.reason == "RolloutPaused" and state.step_index is not None:
+            world.annotations[names.ANNOTATION_PROMOTE] = f"{world.target}/{state.step_index + 1}"
+        world.real += 130
+
+
+def ends_well(seed: int) -> None:
+    world = life(seed)
+    if seed % 4 == 0:
+        calm(world)
+        assert world.stable == world.target, "it never came true"
+        assert world.state is not None
+        assert world.state.phase == "Idle"
+        world.reconcile()
+        assert not world.wrote, "at rest, and yet there is something to say"
+
+
+def _lives() -> list[Sequence[int]]:
+    """Portions, which `make check-rollouts` spreads over the processors."""
+    if SEED is not None:
+        return [(int(SEED),)]
+    return [BROKE, *(range(first, min(first + PORTION, LIVES)) for first in range(0, LIVES, PORTION))]
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("lives", _lives(), ids=lambda lives: f"{lives[0]}-{lives[-1]}")
+def test_no_life_breaks_a_promise_and_each_ends_with_what_was_asked_for(lives: Sequence[int]) -> None:
+    broken = []
+    for seed in lives:
+        try:
+            ends_well(seed)
+        except AssertionError as error:
+            broken.append(f"SLUICEGATE_SEED={seed}: {error}")
+    assert not broken, "\n".join(broken)
