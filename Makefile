@@ -24,10 +24,10 @@ help: ## Show this
 
 demo: system-python ## Bring up a whole local cluster with MLflow and the operator, and send predictions (root)
 	@$(call need_root,make demo,it makes network namespaces, mounts and cgroups for a Kubernetes node)
-	@$(SYSTEM_PYTHON) -m tools.demo.__main__ up
+	@$(SYSTEM_PYTHON) -m tools.demo up
 
 demo-down: ## Remove what `make demo` made
-	@$(SYSTEM_PYTHON) -m tools.demo.__main__ down
+	@$(SYSTEM_PYTHON) -m tools.demo down
 
 ##@ Test it
 
@@ -94,13 +94,12 @@ lint: venv ## ruff, mypy, import contracts
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m mypy --strict bench e2e/cluster e2e/support tools/demo/__main__.py tools/demo/tour.py tools/localcluster/leftovers.py conftest.py
+	$(PY) -m mypy --strict bench e2e/support tools conftest.py
 	$(PY) -m mypy --strict integrations/mlflow/sluicegate_mlflow
 	.venv/bin/lint-imports
 
 drift: venv ## Whether generated files and examples are up to date
-	$(PY) -m sluicegate.api.crd --check
-	$(PY) -m tools.docsgen.reference --check
+	$(PY) -m tools.docsgen --check
 	@for each in $(EXAMPLES); do .venv/bin/sluicegate validate -f $$each; done
 	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' 'scorer/flavors/*.txt' || true); \
 	[ -z "$$found" ] || { echo "error: a package index is written into $$found: run make lock" >&2; exit 1; }
@@ -110,8 +109,7 @@ format: venv ## Format the Python code and sort its imports
 	$(PY) -m ruff format .
 
 generate: venv ## Write the CRD and docs/reference again
-	$(PY) -m sluicegate.api.crd
-	$(PY) -m tools.docsgen.reference
+	$(PY) -m tools.docsgen
 
 golden: venv ## Write what the examples render to again (tests/golden); review the difference
 	$(PY) -m tests.golden

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from sluicegate.cli.commands import completion
+from sluicegate.cli import completion
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 

@@ -11,8 +11,8 @@ import yaml
 from sluicegate.api.schema import schema_of
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.cli.commands.validate import validate
 from sluicegate.cli.validation.documents import parse
+from sluicegate.cli.validation.findings import validate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))

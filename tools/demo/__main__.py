@@ -19,7 +19,7 @@ from tools.localcluster import Cluster, down, images, lifecycle, tools
 from tools.localcluster.errors import ClusterError
 from tools.localcluster.shell import say, step
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 CHART = REPOSITORY / "charts/sluicegate"
 OPERATOR = "localhost/sluicegate:dev"
 IMAGES = {

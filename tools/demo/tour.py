@@ -21,7 +21,7 @@ from tools.localcluster import Cluster, tools
 from tools.localcluster.errors import ClusterError
 from tools.localcluster.shell import say, step
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL = "recommendation-engine"
 ROW = {"dataframe_records": [{"recency_days": 3, "visits": 12, "basket_value": 80}]}
 ROLLOUT = {

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition, and `python -m sluicegate.api.crd`, which writes it and the API reference.
+"""The CustomResourceDefinition; `python -m tools.docsgen` writes it.
 
 Nothing of the spec has a schema default: a default would be written into the stored object, so a GitOps tool would see a difference, and
 `scaling` would hold a number of replicas that nobody chose.
@@ -6,10 +6,6 @@ Nothing of the spec has a schema default: a default would be written into the st
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,13 +15,10 @@ from sluicegate.api.fields import Rule
 from sluicegate.api.schema import Schema, schema_of, validations
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus
-from tools.docsgen.api import reference
 
 CRD_FILE = f"crds/{names.GROUP}_{names.PLURAL}.yaml"
 CHART_FILE = "charts/sluicegate/files/crd.yaml"
-REFERENCE_FILE = "docs/reference/api.md"
 _HEADER = "# Generated from operator/sluicegate/api by `make generate`: do not edit.\n"
-_REPOSITORY = Path(__file__).resolve().parents[3]
 
 _NAME_RULE = Rule(
     f"size(self.metadata.name) <= {names.NAME_LIMIT} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
@@ -124,7 +117,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def kept() -> dict[str, Any]:
+def chart_crd() -> dict[str, Any]:
     """The CustomResourceDefinition as the chart has it: what uninstalls the operator, or prunes, must not take all models along."""
     found = crd()
     found["metadata"]["annotations"] = {
@@ -134,47 +127,6 @@ def kept() -> dict[str, Any]:
     return found
 
 
-def _text(manifest: dict[str, Any]) -> str:
+def text(manifest: dict[str, Any]) -> str:
+    """Write a manifest as the text of a generated file."""
     return _HEADER + yaml.dump(manifest, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
-
-
-def generated() -> dict[str, str]:
-    """Every generated file of the API: path below the repository's root, and text."""
-    return {
-        CRD_FILE: _text(crd()),
-        CHART_FILE: _text(kept()),
-        REFERENCE_FILE: reference((ModelDeploymentSpec, ModelDeploymentStatus)),
-    }
-
-
-def drift(root: Path) -> str:
-    """What differs between the generated files below `root` and what the types say, as a unified diff."""
-    lines: list[str] = []
-    for name, wanted in generated().items():
-        path = root / name
-        found = path.read_text() if path.exists() else ""
-        lines += difflib.unified_diff(
-            found.splitlines(keepends=True), wanted.splitlines(keepends=True), name, f"{name} (generated)"
-        )
-    return "".join(lines)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Writes the generated files; with `--check` only compares them and returns 1 where they differ."""
-    parser = argparse.ArgumentParser(prog="python -m sluicegate.api.crd", description=main.__doc__)
-    parser.add_argument("--check", action="store_true", help="show what differs and write nothing")
-    parser.add_argument("--root", type=Path, default=_REPOSITORY, help="the repository (default: this one)")
-    options = parser.parse_args(arguments)
-    if options.check:
-        difference = drift(options.root)
-        sys.stdout.write(difference)
-        return 1 if difference else 0
-    for name, text in generated().items():
-        path = options.root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

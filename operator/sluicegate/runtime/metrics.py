@@ -11,8 +11,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sluicegate.api.resource import ModelDeployment
+from sluicegate.core.analysis.run import Judged
 from sluicegate.core.snapshot import staleness
-from sluicegate.runtime.analysis.analyst import Judged
 from sluicegate.runtime.supervise import contained
 
 WRITES = frozenset({"apply", "patch", "create", "update", "delete"})

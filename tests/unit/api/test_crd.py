@@ -6,12 +6,14 @@ from typing import Annotated, Any
 
 import pytest
 from msgspec import Meta
-from sluicegate.api import crd as module
-from sluicegate.api.crd import CRD_FILE, crd, drift, main, schema
+from sluicegate.api.crd import CRD_FILE, crd, schema
 from sluicegate.api.fields import ApiType, doc
 from sluicegate.api.schema import SchemaError, schema_of
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus
+
+from tools.docsgen.__main__ import REPOSITORY as REPOSITORY_OF_TOOL
+from tools.docsgen.__main__ import drift, main
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -29,7 +31,7 @@ ALL = [*nodes(schema_of(ModelDeploymentSpec), "spec"), *nodes(schema_of(ModelDep
 
 
 def test_generated_files_are_up_to_date() -> None:
-    assert drift(REPOSITORY) == "", "run: python -m sluicegate.api.crd"
+    assert drift(REPOSITORY) == "", "run: make generate"
 
 
 def test_check_shows_what_differs_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,4 +119,4 @@ def test_a_type_that_forgets_something_is_named(kind: type) -> None:
 
 
 def test_the_repository_is_found() -> None:
-    assert module._REPOSITORY == REPOSITORY
+    assert REPOSITORY_OF_TOOL == REPOSITORY

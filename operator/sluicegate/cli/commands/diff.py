@@ -23,10 +23,10 @@ from sluicegate.api.status import ConditionType
 from sluicegate.cli import cluster, operator_config
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.commands.render import CannotRender, answer
-from sluicegate.cli.commands.validate import is_ours, path_of
 from sluicegate.cli.output import diff_text
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
+from sluicegate.cli.validation.findings import is_ours, path_of
 from sluicegate.config.settings import InvalidSettings, Settings
 from sluicegate.core.models.following import Followed
 from sluicegate.core.models.resolution import ResolutionError, ResolutionReason, ResolvedModel

@@ -12,16 +12,13 @@ from typing import Any
 import yaml
 
 from sluicegate.api import names
-from sluicegate.api.resource import InvalidResource, decode
 from sluicegate.api.status import Role
 from sluicegate.cli import cluster
-from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output import terminal
 from sluicegate.cli.output.text import BAD, BUSY, GOOD, HEAD, Cell, Line, Piece, age, columns
-from sluicegate.cli.steering.revisions import Entry, History, history
+from sluicegate.cli.steering.fetch import fetch_history
+from sluicegate.cli.steering.revisions import Entry, History
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Forbidden
-from sluicegate.kube.kinds import CONTROLLER_REVISION, MODEL_DEPLOYMENT
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     where = cluster.namespace(options)
 
     async def once(client: KubeClient) -> int:
-        known, notes = await read(client, where, options.name)
+        known, notes = await fetch_history(client, where, options.name)
         if options.output is None:
             terminal.show(lambda now, size: lines(known, notes, now))
         elif options.output == "json":
@@ -39,27 +36,6 @@ def run(options: argparse.Namespace) -> int:
         return 0
 
     return cluster.run(options, once)
-
-
-async def read(client: KubeClient, namespace: str, name: str) -> tuple[History, tuple[str, ...]]:
-    """The revisions of one ModelDeployment, and notes on what could not be read.
-
-    Raises:
-        Failed: there is no such ModelDeployment, or the cluster has none at all.
-    """
-    raw = await client.get(MODEL_DEPLOYMENT, namespace, name)
-    if raw is None:
-        await cluster.require_crd(client, namespace)
-        raise Failed(f"there is no ModelDeployment {name} in namespace {namespace}")
-    try:
-        resource = decode(raw)
-    except InvalidResource as error:
-        raise Failed(f"{namespace}/{name} cannot be read: {error}") from error
-    try:
-        records = (await client.list(CONTROLLER_REVISION, namespace, f"{names.LABEL_DEPLOYMENT}={name}")).items
-    except Forbidden as error:
-        return history(resource, None), (f"what the records keep (images, ages) is not shown: {error.message}",)
-    return history(resource, records), ()
 
 
 def lines(known: History, notes: tuple[str, ...], now: datetime) -> Iterator[Line]:

@@ -12,10 +12,10 @@ import yaml
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.cli.commands.validate import is_ours, validate
 from sluicegate.cli.settings import read
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
+from sluicegate.cli.validation.findings import is_ours, validate
 from sluicegate.cli.validation.rules import CHECKS
 from sluicegate.config.settings import InvalidSettings, Settings, build
 from sluicegate.core.decide.decision import decide

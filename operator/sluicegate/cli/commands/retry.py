@@ -9,10 +9,10 @@ import time
 from sluicegate.api import names
 from sluicegate.cli import cluster
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.commands.history import read
 from sluicegate.cli.output.step_text import described
 from sluicegate.cli.steering.actions import CANARY_ROLES, aborted, gave_up
 from sluicegate.cli.steering.apply import Annotations, Named, annotate
+from sluicegate.cli.steering.fetch import fetch_history
 from sluicegate.cli.steering.revisions import Entry, History
 from sluicegate.kube.client import KubeClient
 
@@ -88,7 +88,7 @@ def _told(known: History, chosen: Entry) -> str:
 async def _seen(client: KubeClient, where: Named, chosen: Entry) -> History:
     begin = time.monotonic()
     while True:
-        known, _ = await read(client, where.namespace, where.name)
+        known, _ = await fetch_history(client, where.namespace, where.name)
         if not any(each.hash == chosen.hash and gave_up(known, each) for each in known.entries):
             return known
         if time.monotonic() - begin > PATIENCE:

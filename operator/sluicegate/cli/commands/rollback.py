@@ -17,9 +17,9 @@ from sluicegate.api import duration, names
 from sluicegate.api.status import ConditionType
 from sluicegate.cli import cluster
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.commands.history import read
 from sluicegate.cli.output.text import span
 from sluicegate.cli.steering.apply import Annotations, Named, annotate
+from sluicegate.cli.steering.fetch import fetch_history
 from sluicegate.cli.steering.revisions import Entry, History, NoSuchRevision, before, find
 from sluicegate.core.snapshot import parse
 from sluicegate.kube.client import KubeClient
@@ -168,7 +168,7 @@ async def _follow(client: KubeClient, namespace: str, chosen: Entry, seconds: fl
     name = chosen.name.removesuffix(f"-{chosen.hash}")
     while True:
         try:
-            known, _ = await read(client, namespace, name)
+            known, _ = await fetch_history(client, namespace, name)
         except (Unreachable, Forbidden) as error:
             sentence = cluster.explain(error)
         else:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sluicegate.api import names
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.commands.history import read
+from sluicegate.cli.steering.fetch import fetch_history
 from sluicegate.cli.steering.revisions import History
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Conflict
@@ -42,7 +42,7 @@ async def annotate(client: KubeClient, where: Named, decide: Callable[[History],
         Failed: others write all the time.
     """
     for attempt in range(ATTEMPTS):
-        known, notes = await read(client, where.namespace, where.name)
+        known, notes = await fetch_history(client, where.namespace, where.name)
         values = decide(known)
         if not values:
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.cli.commands.validate import Check, Finding
+from sluicegate.cli.validation.findings import Check, Finding
 from sluicegate.config.settings import RuntimeSettings, Settings
 from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.models.uri import InvalidModelUri, parse

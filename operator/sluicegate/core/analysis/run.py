@@ -16,6 +16,7 @@ from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.judge import QUANTILES
 from sluicegate.core.plan import share
 from sluicegate.core.rollout.machine import TAKEN_BACK
+from sluicegate.core.snapshot.analysis_result import Reading
 
 LEAST_INTERVAL: Final = 1.0
 MOST_TIMEOUT: Final = 60.0
@@ -125,3 +126,13 @@ def filled(query: str, subject: Subject, revision: str, window: float) -> str:
     for name, value in values.items():
         query = query.replace("{{" + name + "}}", value).replace("{{ " + name + " }}", value)
     return query
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What is known of one step, for people and metrics."""
+
+    subject: Subject
+    reading: Reading
+    shares: dict[str, float]
+    """Percent of the requests by revision, as the pods counted them within the window."""

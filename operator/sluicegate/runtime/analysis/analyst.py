@@ -20,7 +20,7 @@ from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
 from sluicegate.core.analysis.judge import judge
-from sluicegate.core.analysis.run import Subject, subject_of
+from sluicegate.core.analysis.run import Judged, Subject, subject_of
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.parse import time_of
 from sluicegate.runtime.analysis.prometheus_resolver import Servers
@@ -51,16 +51,6 @@ class Sources:
     servers: Servers
     pairs: Callable[[Subject], PairReader] | None = None
     """Makes what compares the two versions' answers to the same requests."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What is known of one step, for people and metrics."""
-
-    subject: Subject
-    reading: Reading
-    shares: dict[str, float]
-    """Percent of the requests by revision, as the pods counted them within the window."""
 
 
 @dataclass(slots=True)

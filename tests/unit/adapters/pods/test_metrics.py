@@ -13,7 +13,7 @@ from sluicegate.core.analysis.counters import FEATURE, LATENCY, PREDICTION, REQU
 
 from tests.support.loopback import serving
 
-SCORER = Path(__file__).resolve().parents[3] / "scorer" / "sluicegate_scorer" / "server"
+SCORER = Path(__file__).resolve().parents[4] / "scorer" / "sluicegate_scorer" / "server"
 TEXT = """\
 # HELP sluicegate_scorer_requests_total Requests.
 # TYPE sluicegate_scorer_requests_total counter

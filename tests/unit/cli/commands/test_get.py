@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sluicegate.cli.commands import completion
+from sluicegate.cli import completion
 from sluicegate.cli.commands.get import Picture, Scope, picture
 from sluicegate.cli.output import detail_view, terminal
 from sluicegate.cli.output.text import Size, age, plain

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.cli.commands.validate import Finding, run, validate
+from sluicegate.cli.commands.validate import run
 from sluicegate.cli.validation.documents import Unreadable, parse
+from sluicegate.cli.validation.findings import Finding, validate
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[4]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
 _TABLE = runpy.run_path(str(REPOSITORY / "tests/support/spec_cases.py"))
 WRONG, RIGHT = _TABLE["WRONG"], _TABLE["RIGHT"]

@@ -15,7 +15,7 @@ from sluicegate.core.snapshot.analysis_result import Measurement, Outcome, Readi
 
 from tests.support.fake_cluster import World
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 FEATURES = frozenset(
     f"HTTPRoute{each}" for each in ("PathRewrite", "RequestTimeout", "RequestMirror", "RequestPercentageMirror")
 )

@@ -9,7 +9,7 @@ from lupa import lua51
 
 from tests.support.gitops_cases import CASES, stored, walk
 
-FOLDER = Path(__file__).resolve().parents[3] / "integrations/argocd"
+FOLDER = Path(__file__).resolve().parents[4] / "integrations/argocd"
 SCRIPT = (FOLDER / "health.lua").read_text()
 MISSING = ("string", "math", "io", "debug", "coroutine", "python", "os", "package", "require", "dofile", "loadfile")
 

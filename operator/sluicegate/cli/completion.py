@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 
 from sluicegate.cli import cluster
 from sluicegate.cli.cluster import Failed
-from sluicegate.cli.commands.history import read
 from sluicegate.cli.main import parsed, parser
+from sluicegate.cli.steering.fetch import fetch_history
 from sluicegate.cli.steering.revisions import History
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import KubeError
@@ -69,7 +69,9 @@ def _arguments(words: Sequence[str], last: str) -> list[str]:
         if getattr(options, "name", None) == _NEXT:
             return _asked(options, _listed)
         if getattr(options, "revision", None) == _NEXT:
-            return _revisions(_asked(options, lambda client, where: read(client, where, options.name))[0], last)
+            return _revisions(
+                _asked(options, lambda client, where: fetch_history(client, where, options.name))[0], last
+            )
     return []
 
 
