@@ -48,7 +48,7 @@ test: venv venv-scorer ## All tests; what needs a cluster is built while the uni
 	$(MAKE) e2e
 
 test-unit: venv ## Unit and property tests: no network, no cluster
-	$(PYTEST) tests/unit $(PYTEST_ARGS)
+	$(PYTEST) tests/unit -n auto $(PYTEST_ARGS)
 
 LIVES ?= 300000
 check-rollouts: venv ## The model checker of rollouts at length: LIVES random lives (hours; the unit tests live 600)

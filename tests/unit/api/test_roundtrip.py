@@ -71,7 +71,7 @@ def _strings(schema: dict[str, Any], name: str) -> st.SearchStrategy[str]:
     return st.just(known.get(name, "a"))
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(values(schema_of(ModelDeploymentSpec)))
 def test_what_is_read_is_written_again(raw: dict[str, Any]) -> None:
     spec = msgspec.convert(raw, ModelDeploymentSpec)
@@ -80,7 +80,7 @@ def test_what_is_read_is_written_again(raw: dict[str, Any]) -> None:
     assert msgspec.json.decode(msgspec.json.encode(spec), type=ModelDeploymentSpec) == spec
 
 
-@settings(max_examples=100, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(values(schema_of(ModelDeploymentSpec)))
 def test_writing_adds_no_field(raw: dict[str, Any]) -> None:
     def below(written: Any, given: Any) -> bool:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.api.gpu import KEY_PATTERN, MEMORY_PATTERN, RESOURCE_PATTERN
 from sluicegate.api.resource import decode
@@ -50,7 +50,6 @@ GPUS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(GPUS)
 def test_every_spec_gives_a_valid_pod(gpu: dict[str, Any]) -> None:
     spec = pod(gpu, resources={"requests": {"cpu": "1"}, "limits": {"memory": "1Gi"}})

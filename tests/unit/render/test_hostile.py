@@ -60,7 +60,7 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from paths(item, (*path, key))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TEXT)
 @example("a\nkind: Secret")
 @example('"}, x: {y: "')
@@ -85,7 +85,6 @@ def test_a_hostile_string_stays_that_string(text: str) -> None:
     assert route["rules"][0]["matches"][0]["path"]["value"] == text
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_a_value_comes_out_of_a_template_as_it_went_in(value: Any) -> None:
     assert engine.render_text("t", "a: {{ value }}\nb: [{{ value }}]", {"value": value}) == {"a": value, "b": [value]}

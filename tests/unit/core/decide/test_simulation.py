@@ -125,7 +125,7 @@ def calm(world: World) -> World:
     return world.rest()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.booleans(), st.lists(actions, min_size=5, max_size=45))
 def test_whatever_happens_no_step_loses_requests_and_it_all_ends_at_rest(
     gateway: bool, life: list[tuple[str, int]]

@@ -159,7 +159,7 @@ ACTIONS = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(ACTIONS, max_size=40), st.integers(1, 4), st.integers(0, 20))
 def test_invariants(actions: list[tuple[str, str, int]], workers: int, work: int) -> None:
     """Never two workers on a key; after every request the key is begun anew, once at most."""
