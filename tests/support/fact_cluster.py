@@ -16,12 +16,11 @@ import msgspec
 from sluicegate.api import duration
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.rollout import Step
-from sluicegate.api.status import ModelDeploymentStatus, Role, RolloutStatus
+from sluicegate.api.status import ModelDeploymentStatus, Phase, Role, RolloutStatus
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.plan.share import after
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan
-from sluicegate.core.rollout import machine
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading
 from sluicegate.core.snapshot.facts import (
     DeploymentFacts,
@@ -322,4 +321,4 @@ class Lean:
         return next((each.revision for each in self.status.revisions if each.role == Role.STABLE), None)
 
     def rolled_back(self) -> bool:
-        return self.state is not None and self.state.phase == machine.ROLLED_BACK
+        return self.state is not None and self.state.phase is Phase.ROLLED_BACK

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sluicegate.api import names
-from sluicegate.api.status import ModelDeploymentStatus
+from sluicegate.api.status import ModelDeploymentStatus, Phase
 from sluicegate.core.plan.share import after
 from sluicegate.core.plan.types import Fixed, Plan
 from sluicegate.core.rollout import machine
@@ -54,7 +54,7 @@ def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentS
     if (
         new.step_index <= old.step_index
         or old.step_hash != new.step_hash
-        or machine.ROLLED_BACK in (old.phase, new.phase)
+        or Phase.ROLLED_BACK in (old.phase, new.phase)
     ):
         return
     promoted = world.annotations.get(names.ANNOTATION_PROMOTE, "")

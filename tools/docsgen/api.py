@@ -103,6 +103,8 @@ def _type(kind: mi.Type, extra: Mapping[str, Any] | None = None) -> str:
             return f"map of {_type(value)}"
         case mi.LiteralType(values=values):
             return " or ".join(f"`{value}`" for value in values)
+        case mi.EnumType(cls=cls):
+            return " or ".join(f"`{member.value}`" for member in cls)
         case mi.IntType():
             return "integer" + _range(kind)
         case mi.FloatType():

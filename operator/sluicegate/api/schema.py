@@ -73,6 +73,8 @@ def _walk(kind: mi.Type, path: str) -> Schema:
             return {"type": "boolean"}
         case mi.LiteralType(values=values):
             return {"type": "string", "enum": list(values)}
+        case mi.EnumType(cls=cls):
+            return {"type": "string", "enum": [member.value for member in cls]}
         case mi.VarTupleType():
             return _list(kind, path)
         case mi.DictType():

@@ -27,6 +27,51 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
 
 
+class Phase(StrEnum):
+    """How far a rollout is."""
+
+    IDLE = "Idle"
+    """No rollout is in progress."""
+    WAITING = "Waiting"
+    """The pods of the desired revision are starting, or something keeps it from starting."""
+    SCALING = "Scaling"
+    """Pods are added to carry the weight of the step."""
+    SHIFTING = "Shifting"
+    """The gateway is taking over the weight of the step."""
+    HOLDING = "Holding"
+    """The step is in force, and its hold or its analysis is not over."""
+    PAUSED = "Paused"
+    """The rollout waits for an approver, or spec.paused is true."""
+    PROMOTING = "Promoting"
+    """All steps are done, and the desired revision is becoming stable."""
+    ROLLED_BACK = "RolledBack"
+    """The analysis or a failure returned all traffic to stable."""
+    ABORTED = "Aborted"
+    """A user returned all traffic to stable."""
+    FAILED = "Failed"
+    """The desired revision did not become ready within progressDeadline."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Phase:
+        """Read a phase of a newer operator as Idle: the rest of the status stays readable."""
+        return cls.IDLE
+
+    @property
+    def moving(self) -> bool:
+        """Whether a rollout is in progress."""
+        return not self.ended and self is not Phase.IDLE
+
+    @property
+    def returned(self) -> bool:
+        """Whether the rollout ended with all traffic on stable again: one that is retried begins anew."""
+        return self in (Phase.ROLLED_BACK, Phase.ABORTED)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the rollout ended without a promotion."""
+        return self.returned or self is Phase.FAILED
+
+
 class Role(StrEnum):
     """What a revision is there for."""
 
@@ -120,10 +165,10 @@ class RolloutStatus(ApiType, frozen=True):
     """How far the change from the stable revision to the target is."""
 
     phase: Annotated[
-        Line,
+        Phase,
         doc(
-            "Idle, Waiting (pods start), Scaling (pods for the step's weight), Shifting (the gateway takes the weight), Holding, Paused, "
-            "Promoting, RolledBack, Aborted (by a person) or Failed."
+            "Waiting (pods start), Scaling (pods for the step's weight), Shifting (the gateway takes over the weight), Holding, "
+            "Paused, Promoting; Idle without a rollout; RolledBack, Aborted (by a user) or Failed at its end."
         ),
     ]
     target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None

@@ -11,6 +11,7 @@ from sluicegate.api.fields import DURATION_PATTERN
 from sluicegate.api.resource import InvalidResource, decode
 from sluicegate.api.schema import schema_of
 from sluicegate.api.spec import MODEL_URI_PATTERN, ModelDeploymentSpec
+from sluicegate.api.status import Phase
 
 URIS = st.sampled_from(
     [
@@ -119,3 +120,10 @@ def test_no_model_uri_holds_a_control_character(uri: str) -> None:
 def test_an_unreadable_spec_names_the_field() -> None:
     with pytest.raises(InvalidResource, match=r"\$\.canary"):
         decode({"metadata": {"name": "a"}, "spec": {"model": {"uri": "models:/a/1"}, "canary": {"weight": 500}}})
+
+
+def test_phase_of_newer_operator_reads_as_idle() -> None:
+    status = {"rollout": {"phase": "Teleporting", "target": "bcdfghjklm"}, "replicas": 2}
+    resource = decode({"metadata": {"name": "churn"}, "spec": {"model": {"uri": "models:/churn/1"}}, "status": status})
+    assert resource.status.replicas == 2, "the rest of the status is kept"
+    assert resource.status.rollout is not None and resource.status.rollout.phase is Phase.IDLE

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from sluicegate.api import duration, names
-from sluicegate.api.status import ConditionType
+from sluicegate.api.status import ConditionType, Phase
 from sluicegate.cli import cluster
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output.text import span
@@ -210,7 +210,7 @@ def _raise_if_failed(known: History, chosen: Entry, sentence: str) -> None:
     stalled = any(
         each.type == ConditionType.STALLED and each.status == "True" for each in known.resource.status.conditions
     )
-    if stalled and rollout is not None and rollout.phase == "Failed" and rollout.target == chosen.hash:
+    if stalled and rollout is not None and rollout.phase is Phase.FAILED and rollout.target == chosen.hash:
         stays = f"; {known.stable.title} goes on serving" if known.stable is not None else ""
         raise Failed(
             f"{chosen.title} does not come up: {sentence}{stays}; `sluicegate unpin {known.name}` lets go of it"

@@ -7,7 +7,6 @@ from datetime import datetime
 
 from sluicegate.cli.output.live_metrics import Reading
 from sluicegate.cli.output.rollout_view import MetricView, ProgressView, StepView
-from sluicegate.cli.output.step_text import ENDED
 from sluicegate.cli.output.text import BAD, BUSY, DIM, GOOD, HEAD, Cell, Fit, Line, Piece, age, columns, span, wrapped
 
 MARKS = {"Past": "✓", "Now": "▶", "Failed": "✗", "Ahead": " "}
@@ -18,7 +17,7 @@ SPARE = ("SAMPLES", "STABLE")
 
 def header(view: ProgressView, now: datetime, known: Iterable[str] = ()) -> list[tuple[str, Line]]:
     """What is told of the rollout in the header, each with its title; a cause that `known` sentences tell is not repeated."""
-    bad = view.phase in ENDED
+    bad = view.phase.ended
     since = f" for {age(view.since, now)}" if view.since is not None else ""
     told: list[tuple[str, Line]] = [
         ("Rollout", [Piece(view.phase, BAD if bad else BUSY), Piece(f"{view.place}{since}{_left(view, now)}")])
@@ -69,7 +68,7 @@ def _metrics(view: ProgressView, width: int | None) -> Iterator[Line]:
 
 def _left(view: ProgressView, now: datetime) -> str:
     """How long the step goes on, where time ends it."""
-    if view.until is None or view.phase in ENDED:
+    if view.until is None or view.phase.ended:
         return ""
     left = (view.until - now).total_seconds()
     return f", {span(left)} to go" if left > 0 else ", its time is over"

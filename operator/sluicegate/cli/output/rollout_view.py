@@ -10,12 +10,11 @@ from datetime import datetime
 
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric
-from sluicegate.api.status import Role, RolloutVerdict
+from sluicegate.api.status import Phase, Role, RolloutVerdict
 from sluicegate.cli.output import step_text
 from sluicegate.cli.output.live_metrics import Look, Measured, Reading
-from sluicegate.cli.output.step_text import ENDED, Course
+from sluicegate.cli.output.step_text import Course
 from sluicegate.core.plan import share
-from sluicegate.core.rollout.machine import TAKEN_BACK
 from sluicegate.core.snapshot.parse import time_of
 
 
@@ -66,7 +65,7 @@ AS_USUAL = Typed()
 class ProgressView:
     """The rollout."""
 
-    phase: str
+    phase: Phase
     place: str
     """Where it is, to go on with behind the phase."""
     since: datetime | None
@@ -98,7 +97,7 @@ def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> 
         typed: How commands are typed.
     """
     found = step_text.course(resource)
-    if found is None or not (found.moving or found.status.phase in ENDED):
+    if found is None or not (found.moving or found.status.phase.ended):
         return None
     status, verdict = found.status, found.status.verdict
     entry = next((each for each in resource.status.revisions if each.revision == found.target), None)
@@ -165,7 +164,7 @@ def advice(resource: ModelDeployment, found: Course, typed: Typed) -> tuple[Advi
         return Advice(f"{typed.program} {command} {name}{typed.where}", does)
 
     given_up = any(each.revision == found.target and each.role == Role.FAILED for each in resource.status.revisions)
-    if found.status.phase in TAKEN_BACK or given_up:
+    if found.status.phase.returned or given_up:
         return (may("retry", "tries it again from the first step"),)
     if spec.paused or not found.moving:
         return (may("abort", "goes back to what serves"),)
@@ -177,5 +176,5 @@ def advice(resource: ModelDeployment, found: Course, typed: Typed) -> tuple[Advi
         return (may("resume", "lets the steps go on"), back)
     if found.for_a_person:
         return (may("promote", f"lets it {ahead}"), back)
-    waiting = (may("promote", f"lets it {ahead} without waiting"),) if found.status.phase == "Holding" else ()
+    waiting = (may("promote", f"lets it {ahead} without waiting"),) if found.status.phase is Phase.HOLDING else ()
     return (*waiting, may("pause", "keeps it at this step"), back)

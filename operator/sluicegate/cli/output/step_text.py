@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import Step
-from sluicegate.api.status import RolloutStatus
-from sluicegate.core.rollout.machine import TAKEN_BACK
+from sluicegate.api.status import Phase, RolloutStatus
 
-MOVING = frozenset({"Waiting", "Scaling", "Shifting", "Holding", "Paused", "Promoting"})
 """Phases in which a rollout is under way."""
-ENDED = TAKEN_BACK | {"Failed"}
 """Phases of one that ended without a take-over: where it was stays in sight."""
 
 
@@ -44,12 +41,12 @@ class Course:
     @property
     def moving(self) -> bool:
         """Whether it is under way."""
-        return self.status.phase in MOVING
+        return self.status.phase.moving
 
     @property
     def for_a_person(self) -> bool:
         """Whether its step stops it until a person goes on."""
-        if self.through or self.status.phase != "Paused" or self.status.until is not None:
+        if self.through or self.status.phase is not Phase.PAUSED or self.status.until is not None:
             return False
         pause = self.steps[self.index].pause
         return pause is not None and pause.duration is None
@@ -65,7 +62,7 @@ class Course:
 def course(resource: ModelDeployment) -> Course | None:
     """The rollout by steps that is under way, or was taken back last; None where there is none."""
     steps, status = resource.spec.rollout.steps, resource.status.rollout
-    if not steps or status is None or status.target is None or status.phase == "Idle":
+    if not steps or status is None or status.target is None or status.phase is Phase.IDLE:
         return None
     return Course(steps, status, status.target)
 

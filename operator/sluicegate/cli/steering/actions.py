@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sluicegate.api import names
-from sluicegate.api.status import Role
+from sluicegate.api.status import Phase, Role
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output import step_text
 from sluicegate.cli.output.step_text import Course
 from sluicegate.cli.steering.revisions import Entry, History
-from sluicegate.core.rollout.machine import ROLLED_BACK
 
 PROMOTE, ABORT, PAUSE, RETRY = (
     names.ANNOTATION_PROMOTE,
@@ -83,7 +82,7 @@ def _past(found: Course, entry: Entry) -> tuple[str, ...]:
         if last
         else f"step {found.index + 2}: {step_text.described(found.steps[found.index + 1])}"
     )
-    if found.status.phase in ("Waiting", "Scaling", "Shifting"):
+    if found.status.phase in (Phase.WAITING, Phase.SCALING, Phase.SHIFTING):
         waits = "once it has that share, without a hold or pause, whatever its analysis says"
     elif found.for_a_person:
         waits = "its pause is over"
@@ -239,7 +238,9 @@ def _nothing(known: History, found: Course | None, nothing: str) -> str:
         return _was_aborted(known, stopped)
     given_up = next((each for each in known.entries if gave_up(known, each)), None)
     if given_up is not None:
-        said = found.status.message if found is not None and found.status.phase == ROLLED_BACK else given_up.message
+        said = (
+            found.status.message if found is not None and found.status.phase is Phase.ROLLED_BACK else given_up.message
+        )
         why = f" ({said.rstrip('.')})" if said else ""
         return f"{given_up.title} is not tried any more{why}, {nothing}: `sluicegate retry {name}` tries it again"
     if known.target is not None and not known.resource.spec.rollout.steps:
@@ -263,7 +264,7 @@ def _unseen(known: History) -> str:
 def gave_up(known: History, entry: Entry) -> bool:
     """Whether the operator does not try a revision any more: it failed, was rolled back or aborted."""
     rollout = known.resource.status.rollout
-    back = rollout is not None and rollout.phase == ROLLED_BACK and rollout.target == entry.hash
+    back = rollout is not None and rollout.phase is Phase.ROLLED_BACK and rollout.target == entry.hash
     return entry.role == Role.FAILED or back
 
 

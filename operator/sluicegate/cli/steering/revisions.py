@@ -13,7 +13,7 @@ from typing import Any
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.status import RevisionStatus, Role
+from sluicegate.api.status import Phase, RevisionStatus, Role
 from sluicegate.core.snapshot.parse import labels, time_of
 from sluicegate.core.snapshot.parse import revision as facts_of
 
@@ -94,7 +94,7 @@ class History:
     def serves_alone(self, entry: Entry) -> bool:
         """Whether `entry` has all requests, and nothing is on its way to change that."""
         rollout = self.resource.status.rollout
-        calm = rollout is None or rollout.phase in ("Idle", "Aborted")
+        calm = rollout is None or rollout.phase in (Phase.IDLE, Phase.ABORTED)
         others = any(each.role in _UNDER_WAY for each in self.entries)
         return entry.role == Role.STABLE and entry.accepted == 100 and calm and not others
 

@@ -15,13 +15,11 @@ from sluicegate.api.status import Role
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.judge import QUANTILES
 from sluicegate.core.plan import share
-from sluicegate.core.rollout.machine import TAKEN_BACK
 from sluicegate.core.snapshot.analysis_result import Reading
 
 LEAST_INTERVAL: Final = 1.0
 MOST_TIMEOUT: Final = 60.0
 USUAL_TIMEOUT: Final = 5.0
-_OVER: Final = TAKEN_BACK | {"Idle", "Failed"}
 PAIRED: Final = ("Disagreement", "LargestDifference")
 _KINDS: Final[Mapping[str, str]] = {
     "ErrorRate": counters.REQUESTS,
@@ -97,7 +95,7 @@ def subject_of(resource: ModelDeployment) -> Subject | None:
     spec, rollout = resource.spec.rollout.analysis, resource.status.rollout
     if spec is None or rollout is None or rollout.target is None or rollout.accepted_at is None:
         return None
-    if rollout.phase in _OVER or resource.metadata.deletion_timestamp is not None:
+    if not rollout.phase.moving or resource.metadata.deletion_timestamp is not None:
         return None
     stable = next((each.revision for each in resource.status.revisions if each.role == Role.STABLE), None)
     if stable == rollout.target:

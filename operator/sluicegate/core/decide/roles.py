@@ -35,7 +35,7 @@ def _wanted(snapshot: Snapshot) -> str | None:
         return held
     if snapshot.resource.spec.paused:
         state = snapshot.resource.status.rollout
-        under_way = state.target if state is not None and state.phase not in machine.TAKEN_BACK else None
+        under_way = state.target if state is not None and not state.phase.returned else None
         return under_way if under_way in snapshot.revisions and not failed(snapshot, under_way) else None
     return None if aborted(snapshot) or failed(snapshot, snapshot.target.revision) else snapshot.target.revision
 

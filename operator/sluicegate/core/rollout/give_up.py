@@ -66,7 +66,7 @@ def problem(snapshot: Snapshot, revision: str | None, found: Problem | None) -> 
     again = f"it is tried again when the model or the spec changes, or by `sluicegate retry {name}`."
     child = names.child_name(name, revision)
     taken_back = why_taken_back(snapshot, revision) or (
-        found if before is not None and before.reason == machine.ROLLED_BACK else None
+        found if before is not None and before.reason == "RolledBack" else None
     )
     if taken_back is not None:
         return Problem(taken_back.reason, f"Revision {child}: {taken_back.message} Now {again}")
@@ -81,4 +81,4 @@ def problem(snapshot: Snapshot, revision: str | None, found: Problem | None) -> 
 def why_taken_back(snapshot: Snapshot, revision: str | None) -> Problem | None:
     """The measurement or the crash for which a rollout of `revision` was taken back; None where it was not."""
     state = machine.rolled_back(snapshot, revision)
-    return Problem(state.reason or machine.ROLLED_BACK, state.message or "") if state is not None else None
+    return Problem(state.reason or "RolledBack", state.message or "") if state is not None else None

@@ -19,18 +19,13 @@ import msgspec
 
 from sluicegate.api import duration, names
 from sluicegate.api.rollout import Step
-from sluicegate.api.status import RolloutStatus, RolloutVerdict
+from sluicegate.api.status import Phase, RolloutStatus, RolloutVerdict
 from sluicegate.core.plan import share
 from sluicegate.core.plan.share import Share
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.core.snapshot.overrides import named, pinned
 from sluicegate.core.snapshot.parse import text_of, time_of
-
-ROLLED_BACK = "RolledBack"
-ABORTED = "Aborted"
-TAKEN_BACK = frozenset({ROLLED_BACK, ABORTED})
-"""Phases that say where a rollout ended: one that begins again begins anew."""
 
 
 def steps_of(snapshot: Snapshot) -> tuple[Step, ...]:
@@ -53,7 +48,7 @@ def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:
     found = snapshot.resource.status.rollout
     if target is None or found is None or found.target != target or found.step_index is None:
         return None
-    return found if found.phase not in TAKEN_BACK else None
+    return found if not found.phase.returned else None
 
 
 def stepped(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
@@ -131,26 +126,26 @@ def advance(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
     if not seen.in_force:  # what was in force is no more: its hold begins anew
         state = _not_in_force(state)
     if snapshot.resource.spec.paused:
-        return _phase(state, "Paused", "Paused", "spec.paused is true: the weights stay until it is false.")
+        return _phase(state, Phase.PAUSED, "Paused", "spec.paused is true: the weights stay until it is false.")
     return _at_step(snapshot, state, seen)
 
 
 def _begun(snapshot: Snapshot, target: str) -> RolloutStatus:
     before = snapshot.resource.status.rollout
-    known = before is not None and before.target == target and before.phase not in TAKEN_BACK
+    known = before is not None and before.target == target and not before.phase.returned
     started = before.started_at if known and before is not None else None
-    return RolloutStatus(phase="Waiting", target=target, started_at=started or text_of(snapshot.now))
+    return RolloutStatus(phase=Phase.WAITING, target=target, started_at=started or text_of(snapshot.now))
 
 
 def _waiting(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
     """Before the first step: the target's pods start. A target that has a weight already (a canary that was declared) keeps it."""
     waiting = _begun(snapshot, target)
     if snapshot.resource.spec.paused:
-        return _phase(waiting, "Paused", "Paused", "spec.paused is true: changes wait until it is false.")
+        return _phase(waiting, Phase.PAUSED, "Paused", "spec.paused is true: changes wait until it is false.")
     if seen.blocked is not None:
-        return _phase(waiting, "Waiting", *seen.blocked)
+        return _phase(waiting, Phase.WAITING, *seen.blocked)
     if not seen.able:
-        return _phase(waiting, "Waiting", "WaitingForPods", "The pods for the first step are starting.")
+        return _phase(waiting, Phase.WAITING, "WaitingForPods", "The pods for the first step are starting.")
     return _entered(snapshot, waiting, _first_step(snapshot, snapshot.split.weight(target)))
 
 
@@ -170,7 +165,7 @@ def _entered(snapshot: Snapshot, state: RolloutStatus, index: int) -> RolloutSta
     """The state at the beginning of a step, or behind the last one."""
     wanted, through = share.after(steps_of(snapshot)[: index + 1]), index >= len(steps_of(snapshot))
     entered = RolloutStatus(
-        phase="Scaling",
+        phase=Phase.SCALING,
         target=state.target,
         started_at=state.started_at,
         step_index=index,
@@ -186,7 +181,7 @@ def _entered(snapshot: Snapshot, state: RolloutStatus, index: int) -> RolloutSta
 def promoting(state: RolloutStatus) -> RolloutStatus:
     """The state of a target that is behind its steps, or needs none while a pin names it: what a step had held so far is void."""
     words_ = "All steps are behind: it takes over once it has the pods for all requests."
-    return _phase(_not_in_force(state), "Promoting", "Promoting", words_)
+    return _phase(_not_in_force(state), Phase.PROMOTING, "Promoting", words_)
 
 
 def _not_in_force(state: RolloutStatus) -> RolloutStatus:
@@ -198,10 +193,10 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutSta
     step, wanted = steps_of(snapshot)[index], share_of(snapshot, target)
     if not seen.in_force:
         if seen.blocked is not None:
-            return _phase(state, "Scaling", *seen.blocked)
+            return _phase(state, Phase.SCALING, *seen.blocked)
         if not seen.able:
-            return _phase(state, "Scaling", "WaitingForPods", f"Pods are started for {words(wanted)} first.")
-        return _phase(state, "Shifting", "ShiftingTraffic", f"{words(wanted)} is on its way to the gateway.")
+            return _phase(state, Phase.SCALING, "WaitingForPods", f"Pods are started for {words(wanted)} first.")
+        return _phase(state, Phase.SHIFTING, "ShiftingTraffic", f"{words(wanted)} is on its way to the gateway.")
     accepted, before = _accepted_at(snapshot, state), state.accepted_at
     state = msgspec.structs.replace(
         state, accepted_at=text_of(accepted), verdict=verdict_of(snapshot, state, text_of(accepted))
@@ -213,7 +208,7 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutSta
     if (waits := _waits(snapshot, state, step, until)) is not None:
         return waits
     if before is None and judged(snapshot, wanted):  # what judged is about a time that status must know first
-        return _phase(state, "Holding", "Inconclusive", "The analysis has not passed yet, so the step is held.")
+        return _phase(state, Phase.HOLDING, "Inconclusive", "The analysis has not passed yet, so the step is held.")
     return _entered(snapshot, state, index + 1)
 
 
@@ -225,22 +220,24 @@ def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime
         words_ = (
             f"The annotation {names.ANNOTATION_PAUSE} holds it at this step: `sluicegate resume {child}` removes it."
         )
-        return _phase(state, "Paused", "RolloutPaused", words_)
+        return _phase(state, Phase.PAUSED, "RolloutPaused", words_)
     if not _ends_by_itself(step):
         words_ = (
             f"Step {index + 1} waits for a person: `sluicegate promote {child}` goes on, `sluicegate abort {child}` goes back "
             f"(or the annotation {names.ANNOTATION_PROMOTE}={target}/{index + 1})."
         )
-        return _phase(state, "Paused", "RolloutPaused", words_)
+        return _phase(state, Phase.PAUSED, "RolloutPaused", words_)
     if until is not None and snapshot.now < until:
-        return _phase(state, "Holding", "Holding", f"{words(share_of(snapshot, target))} until {text_of(until)}.")
+        return _phase(state, Phase.HOLDING, "Holding", f"{words(share_of(snapshot, target))} until {text_of(until)}.")
     if not judged(snapshot, share_of(snapshot, target)):
         return None
     reading = reading_of(snapshot, state)
     if reading is None or reading.outcome is not Outcome.PASSED:
         told = state.verdict  # and not the reading's own figures, which change all the time
         why = f" {told.metric}: {told.message}" if reading is not None and told is not None and told.metric else ""
-        return _phase(state, "Holding", "Inconclusive", f"The analysis has not passed yet, so the step is held.{why}")
+        return _phase(
+            state, Phase.HOLDING, "Inconclusive", f"The analysis has not passed yet, so the step is held.{why}"
+        )
     return None
 
 
@@ -316,19 +313,19 @@ def _condemned(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutS
         return None
     verdict = verdict_of(snapshot, state, state.accepted_at or "")
     spent = named(snapshot, names.ANNOTATION_RETRY) == state.target or None
-    back = _phase(state, ROLLED_BACK, ROLLED_BACK, f"It was rolled back {where}: {said}")
+    back = _phase(state, Phase.ROLLED_BACK, "RolledBack", f"It was rolled back {where}: {said}")
     return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
 
 
 def aborted(snapshot: Snapshot, revision: str) -> RolloutStatus:
     """The state of the rollout of `revision`, which a person ended: where it was then stays in sight."""
     before = snapshot.resource.status.rollout
-    if before is not None and (before.phase, before.target) == (ABORTED, revision):
+    if before is not None and (before.phase, before.target) == (Phase.ABORTED, revision):
         return before
     state = state_of(snapshot, revision)
     where = _where(snapshot, state) if state is not None else "before it had a share of the requests"
-    found = _not_in_force(state) if state is not None else RolloutStatus(ABORTED, revision)
-    return _phase(found, ABORTED, ABORTED, f"A person aborted it {where}.")
+    found = _not_in_force(state) if state is not None else RolloutStatus(Phase.ABORTED, revision)
+    return _phase(found, Phase.ABORTED, "Aborted", f"A person aborted it {where}.")
 
 
 def _where(snapshot: Snapshot, state: RolloutStatus) -> str:
@@ -354,7 +351,7 @@ def unspent(snapshot: Snapshot, state: RolloutStatus) -> RolloutStatus:
 def rolled_back(snapshot: Snapshot, revision: str | None) -> RolloutStatus | None:
     """The state of a rollout that was taken back, of `revision`."""
     found = snapshot.resource.status.rollout
-    if found is None or revision is None or found.target != revision or found.phase != ROLLED_BACK:
+    if found is None or revision is None or found.target != revision or found.phase is not Phase.ROLLED_BACK:
         return None
     return found
 
@@ -388,5 +385,5 @@ def words(wanted: Share) -> str:
     return " and ".join(parts)
 
 
-def _phase(state: RolloutStatus, phase: str, reason: str, message: str) -> RolloutStatus:
+def _phase(state: RolloutStatus, phase: Phase, reason: str, message: str) -> RolloutStatus:
     return msgspec.structs.replace(state, phase=phase, reason=reason, message=message)

@@ -8,7 +8,15 @@ from msgspec.structs import replace
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.status import ConditionType, ModelDeploymentStatus, ModelStatus, RevisionStatus, Role, RolloutStatus
+from sluicegate.api.status import (
+    ConditionType,
+    ModelDeploymentStatus,
+    ModelStatus,
+    Phase,
+    RevisionStatus,
+    Role,
+    RolloutStatus,
+)
 from sluicegate.core.decide import roles
 from sluicegate.core.decide.decision import released_at
 from sluicegate.core.decide.traffic import path_prefix
@@ -256,10 +264,10 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> 
     if (wanted := snapshot.target.revision) is not None and roles.aborted(snapshot):
         return machine.aborted(snapshot, wanted)
     if plan.stable is not None and not plan.shifted:
-        return RolloutStatus(phase="Shifting")
+        return RolloutStatus(phase=Phase.SHIFTING)
     if judgement.target is not None and (given_up := snapshot.target.revision) in _roles(plan, Role.FAILED):
-        return RolloutStatus(phase="Failed", target=given_up)  # without a start: a retry has its whole time
-    return RolloutStatus(phase="Idle")
+        return RolloutStatus(phase=Phase.FAILED, target=given_up)  # without a start: a retry has its whole time
+    return RolloutStatus(phase=Phase.IDLE)
 
 
 def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> RolloutStatus:
@@ -268,7 +276,7 @@ def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> R
     if before is not None and steps_there and not snapshot.resource.spec.paused:
         return machine.promoting(before)
     stuck = judgement.target is not None and not judgement.target.lacks_room
-    phase = "Paused" if snapshot.resource.spec.paused else "Failed" if stuck else "Waiting"
+    phase = Phase.PAUSED if snapshot.resource.spec.paused else Phase.FAILED if stuck else Phase.WAITING
     if before is not None:
         return RolloutStatus(
             phase, target, before.started_at, before.step_index, before.step_hash, before.step_started_at
@@ -317,7 +325,7 @@ def moved(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
             at.step_hash,
             at.step_started_at,
             at.accepted_at,
-            at.phase in machine.TAKEN_BACK,
+            at.phase.returned,
         )
 
     return place(before) != place(after)

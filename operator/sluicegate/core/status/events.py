@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Role, RolloutStatus
-from sluicegate.core.rollout.machine import ROLLED_BACK
+from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, Role, RolloutStatus
 from sluicegate.core.snapshot.analysis_result import Outcome
 
 
@@ -44,7 +43,7 @@ def rollback(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> str
     old, new = before.rollout, after.rollout
     if (
         new is None
-        or new.phase != ROLLED_BACK
+        or new.phase is not Phase.ROLLED_BACK
         or (old is not None and (old.phase, old.target) == (new.phase, new.target))
     ):
         return None
@@ -61,7 +60,7 @@ def version_changes(before: ModelDeploymentStatus, after: ModelDeploymentStatus)
             yield new.uri, old.version, new.version
 
 
-_TOLD = {"Holding": "RolloutStep", "Paused": "RolloutPaused", "Promoting": "RolloutPromoting"}
+_TOLD = {Phase.HOLDING: "RolloutStep", Phase.PAUSED: "RolloutPaused", Phase.PROMOTING: "RolloutPromoting"}
 """Phases that are worth an Event, each once a step: how a step comes about is in status."""
 
 
@@ -71,7 +70,7 @@ def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[A
         return
     if old is not None and (old.phase, old.target, old.step_index) == (new.phase, new.target, new.step_index):
         return
-    at = f"Step {new.step_index + 1}: " if new.phase != "Promoting" else ""
+    at = f"Step {new.step_index + 1}: " if new.phase is not Phase.PROMOTING else ""
     yield Announcement("Normal", _TOLD[new.phase], f"{at}{new.message}")
 
 

@@ -10,9 +10,8 @@ from typing import Literal
 import msgspec
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.status import ConditionType, ModelDeploymentStatus, RevisionStatus, Role, RolloutVerdict
+from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, RevisionStatus, Role, RolloutVerdict
 from sluicegate.config.settings import NotificationSettings
-from sluicegate.core.rollout.machine import TAKEN_BACK
 
 EventName = Literal["RolledBack", "Promoted", "Paused", "Failed"]
 _TITLES = {
@@ -83,21 +82,26 @@ def _happened(
         yield "Promoted", new.revision, None, f"{new.model or new.name} serves now; it was {old.model or old.name}."
     phase, target, reason, message = _phase(after)
     moved = (phase, target) != _phase(before)[:2]
-    if moved and phase in TAKEN_BACK:
+    returned = phase is not None and phase.returned
+    if moved and returned:
         yield "RolledBack", target, reason, message or "The new version was taken back."
-    if moved and phase == "Paused":
+    if moved and phase is Phase.PAUSED:
         yield "Paused", target, reason, message or "The rollout waits for a person."
-    if moved and phase == "Failed":
+    if moved and phase is Phase.FAILED:
         yield "Failed", target, reason, message or "The new version failed."
-    elif phase not in TAKEN_BACK:
+    elif not returned:
         was, now = _stalled(before), _stalled(after)
         if now is not None and now != was:
             yield "Failed", target, now, _message(after)
 
 
-def _phase(status: ModelDeploymentStatus) -> tuple[str | None, str | None, str | None, str | None]:
+def _phase(status: ModelDeploymentStatus) -> tuple[Phase | None, str | None, str | None, str | None]:
     rollout = status.rollout
-    return (rollout.phase, rollout.target, rollout.reason, rollout.message) if rollout is not None else (None,) * 4
+    return (
+        (rollout.phase, rollout.target, rollout.reason, rollout.message)
+        if rollout is not None
+        else (None, None, None, None)
+    )
 
 
 def _stalled(status: ModelDeploymentStatus) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sluicegate.api import names
-from sluicegate.api.status import ModelDeploymentStatus, Role, RolloutStatus
+from sluicegate.api.status import ModelDeploymentStatus, Phase, Role, RolloutStatus
 from sluicegate.core.snapshot.analysis_result import Measurement, Outcome, Reading
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.status.events import announcements, rollback
@@ -72,7 +72,7 @@ def test_a_whole_rollout() -> None:
     assert world.condition("Ready").status == "True"
     assert world.replicas(new) == 4
     world.rest()
-    assert state(world) == RolloutStatus(phase="Idle")
+    assert state(world) == RolloutStatus(phase=Phase.IDLE)
 
 
 def test_pods_come_before_the_weight_and_the_hold_counts_from_the_gateways_word() -> None:

@@ -11,6 +11,7 @@ from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.status import (
     Condition,
     ModelDeploymentStatus,
+    Phase,
     RevisionStatus,
     Role,
     RolloutStatus,
@@ -43,7 +44,7 @@ def status(
             Condition(type="Stalled", status="True" if stalled else "False", reason=stalled or "No", message="Why."),
         ),
         revisions=(revision(stable, Role.STABLE), revision("z", Role.TARGET)),
-        rollout=RolloutStatus(phase=phase, target=target, **more),  # type: ignore[arg-type]
+        rollout=RolloutStatus(phase=Phase(phase), target=target, **more),  # type: ignore[arg-type]
         url="http://models/shop/pricing",
     )
 
