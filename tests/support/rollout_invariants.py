@@ -29,10 +29,10 @@ def check(world: Lean, snapshot: Snapshot, plan: Plan) -> None:
                 nobody = not any(snapshot.able_pods(each) for each in now.weights)  # then it is stable's, ready or not
                 assert snapshot.able_pods(revision) or nobody, "a weight rises on a revision that is not ready"
                 assert revision not in world.condemned, "a revision that was rolled back came back by itself"
-        if plan.lineup.stepped and plan.target is not None and not spec.paused:
+        if plan.roles.progressive and plan.target is not None and not spec.paused:
             given, wanted = split.weight(plan.target), _given(snapshot, plan.target)
             assert given <= max(wanted, now.weight(plan.target)), "more than the step that status has"
-    if plan.lineup.stepped and spec.scaling.replicas and spec.rollout.when_full != "Replace":
+    if plan.roles.progressive and spec.scaling.replicas and spec.rollout.when_full != "Replace":
         stable = plan.of(plan.stable or "")
         assert stable is not None
         assert stable.scale == Fixed(spec.scaling.replicas), (

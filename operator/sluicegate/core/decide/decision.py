@@ -12,12 +12,12 @@ from datetime import datetime
 
 from sluicegate.api import duration
 from sluicegate.api.status import Role
-from sluicegate.core.decide.roles import lineup_of
+from sluicegate.core.decide.roles import assign_roles
 from sluicegate.core.decide.traffic import listed, released, route_of, service_revision, shifted
 from sluicegate.core.plan import scaling
-from sluicegate.core.plan.types import Fixed, Lineup, Plan, RevisionPlan
+from sluicegate.core.plan.types import Fixed, RevisionRoles, Plan, RevisionPlan
 from sluicegate.core.rollout import canary, in_place, machine
-from sluicegate.core.rollout.candidate import prepared
+from sluicegate.core.rollout.candidate import prepared_candidate
 from sluicegate.core.rollout.give_up import failed
 from sluicegate.core.snapshot import deadline, staleness
 from sluicegate.core.snapshot.facts import Revision, Snapshot
@@ -29,74 +29,74 @@ KEPT_WARM = 2
 
 def decide(snapshot: Snapshot) -> Plan:
     """The plan for one resource."""
-    lineup = lineup_of(snapshot)
-    if not lineup.all:
+    roles = assign_roles(snapshot)
+    if not roles.all:
         return Plan(revisions=_parked(snapshot, ()))
-    leaving = _leaving(snapshot, lineup)
+    leaving = _leaving(snapshot, roles)
     warm = [each for each in leaving if released(snapshot, each)]
     kept = [each for each in warm if _delay_left(snapshot, each) > 0][:KEPT_WARM]
     going = tuple(each for each in leaving if each not in warm or each in kept)
-    live = (*_serving(snapshot, lineup), *(_retiring(snapshot, each) for each in going))
+    live = (*_serving(snapshot, roles), *(_retiring(snapshot, each) for each in going))
     parked = _parked(snapshot, tuple(entry.hash for entry in live))
-    moved = shifted(snapshot, lineup)
+    moved = shifted(snapshot, roles)
     forgotten = _forgotten(snapshot, parked, live, calm=moved and not going)
     return Plan(
-        lineup=lineup,
+        roles=roles,
         revisions=live + tuple(entry for entry in parked if entry.hash not in forgotten),
         has_service=True,
-        service_revision=service_revision(snapshot, lineup),
-        route=route_of(snapshot, lineup),
+        service_revision=service_revision(snapshot, roles),
+        route=route_of(snapshot, roles),
         drop_route=not snapshot.routed,
         forgotten=forgotten,
         shifted=moved,
         recheck_after=_soonest(
             *(_delay_left(snapshot, each) for each in kept),
-            deadline.target_left(snapshot, lineup.target),
-            deadline.canary_left(snapshot, lineup.next_canary or lineup.canary),
-            machine.recheck_after(snapshot, lineup.target if lineup.stepped else None),
-            scaling.patience_left(snapshot, lineup.stable),
-            staleness.patience_left(snapshot, lineup.stable),
+            deadline.target_left(snapshot, roles.target),
+            deadline.canary_left(snapshot, roles.next_canary or roles.canary),
+            machine.recheck_after(snapshot, roles.target if roles.progressive else None),
+            scaling.patience_left(snapshot, roles.stable),
+            staleness.patience_left(snapshot, roles.stable),
         ),
     )
 
 
-def _serving(snapshot: Snapshot, lineup: Lineup) -> Iterator[RevisionPlan]:
+def _serving(snapshot: Snapshot, roles: RevisionRoles) -> Iterator[RevisionPlan]:
     """Stable, target and canaries."""
-    base, beside = snapshot.resource.spec.scaling, lineup.beside
-    frozen = snapshot.split.weight(lineup.target) if lineup.target is not None and not lineup.stepped else 0
-    share = frozen or (beside.share.weight if beside is not None else 0)
-    if lineup.stable is not None:
-        remaining = in_place.remaining(snapshot, lineup)
-        scale = remaining or scaling.scale_of(snapshot, lineup.stable, base, _stable_carries(snapshot, lineup, share))
-        yield RevisionPlan(lineup.stable, Role.STABLE, scale, _new(snapshot, lineup.stable), 100 - share)
-    if lineup.target is not None:
-        yield _target(snapshot, lineup, frozen)
-    for revision, role in ((lineup.canary, Role.CANARY), (lineup.next_canary, Role.NEXT_CANARY)):
+    base, candidate = snapshot.resource.spec.scaling, roles.candidate
+    frozen = snapshot.split.weight(roles.target) if roles.target is not None and not roles.progressive else 0
+    share = frozen or (candidate.share.weight if candidate is not None else 0)
+    if roles.stable is not None:
+        remaining = in_place.remaining(snapshot, roles)
+        scale = remaining or scaling.scale_of(snapshot, roles.stable, base, _stable_carries(snapshot, roles, share))
+        yield RevisionPlan(roles.stable, Role.STABLE, scale, _new(snapshot, roles.stable), 100 - share)
+    if roles.target is not None:
+        yield _target(snapshot, roles, frozen)
+    for revision, role in ((roles.canary, Role.CANARY), (roles.next_canary, Role.NEXT_CANARY)):
         if revision is not None:
-            scale = scaling.scale_beside(snapshot, canary.beside(snapshot, revision), lineup.stable)
+            scale = scaling.candidate_scale(snapshot, canary.candidate(snapshot, revision), roles.stable)
             weight = share if role is Role.CANARY and not frozen else 0
             yield RevisionPlan(revision, role, scale, _new(snapshot, revision), weight)
 
 
-def _stable_carries(snapshot: Snapshot, lineup: Lineup, share: int) -> int | None:
+def _stable_carries(snapshot: Snapshot, roles: RevisionRoles, share: int) -> int | None:
     """Percent of the requests that stable is to be able to carry; None where that is what it has.
 
     All of them until a target that has some has proven itself: going back must not wait for pods.
     """
-    if lineup.target is not None and (lineup.stepped or snapshot.split.weight(lineup.target)):
+    if roles.target is not None and (roles.progressive or snapshot.split.weight(roles.target)):
         return 100
-    now = snapshot.split.weight(lineup.stable)
+    now = snapshot.split.weight(roles.stable)
     return 100 - share if snapshot.split.weights and 100 - share > now else None
 
 
-def _target(snapshot: Snapshot, lineup: Lineup, frozen: int) -> RevisionPlan:
+def _target(snapshot: Snapshot, roles: RevisionRoles, frozen: int) -> RevisionPlan:
     """The revision that is to become stable: with the pods for its step, or for all requests."""
-    target, beside = lineup.target or "", prepared(snapshot, lineup)
-    if lineup.stepped and beside is not None:
-        scale = scaling.scale_beside(snapshot, beside, lineup.stable)
-        weight = lineup.beside.share.weight if lineup.beside is not None else 0
+    target, candidate = roles.target or "", prepared_candidate(snapshot, roles)
+    if roles.progressive and candidate is not None:
+        scale = scaling.candidate_scale(snapshot, candidate, roles.stable)
+        weight = roles.candidate.share.weight if roles.candidate is not None else 0
         return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), weight)
-    growing = 100 if lineup.stable is not None else None
+    growing = 100 if roles.stable is not None else None
     scale = scaling.scale_of(snapshot, target, snapshot.resource.spec.scaling, growing)
     return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), frozen)
 
@@ -111,7 +111,7 @@ def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
     return RevisionPlan(revision, Role.RETIRING, Fixed(there.replicas if there is not None else 0))
 
 
-def _leaving(snapshot: Snapshot, lineup: Lineup) -> tuple[str, ...]:
+def _leaving(snapshot: Snapshot, roles: RevisionRoles) -> tuple[str, ...]:
     """The revisions that the traffic is leaving, or has just left; the one that served last comes first."""
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in snapshot.recorded(role)]
     served += [revision for revision in snapshot.recorded(Role.TARGET) if _may_have_traffic(snapshot, revision)]
@@ -122,7 +122,7 @@ def _leaving(snapshot: Snapshot, lineup: Lineup) -> tuple[str, ...]:
     given_up = {
         each for each in known if failed(snapshot, each) and released(snapshot, each) and not snapshot.ready_pods(each)
     }
-    return tuple(each for each in known if each not in (*lineup.all, *given_up) and snapshot.pods.get(each))
+    return tuple(each for each in known if each not in (*roles.all, *given_up) and snapshot.pods.get(each))
 
 
 def _lately_released(snapshot: Snapshot) -> list[str]:
@@ -143,8 +143,8 @@ def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
 def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
     """Whether a former target may have requests: by the route, or by what the gateway still does while it looks at the next one."""
     state = snapshot.resource.status.rollout
-    stepped = state is not None and state.target == target and state.step_index is not None
-    return _has_traffic(snapshot, target) or (stepped and not released(snapshot, target))
+    progressive = state is not None and state.target == target and state.step_index is not None
+    return _has_traffic(snapshot, target) or (progressive and not released(snapshot, target))
 
 
 def released_at(snapshot: Snapshot, revision: str) -> datetime | None:

@@ -9,23 +9,23 @@ from sluicegate.api import names
 from sluicegate.api.status import Role
 from sluicegate.core.decide.traffic import released
 from sluicegate.core.plan import scaling
-from sluicegate.core.plan.types import Lineup
+from sluicegate.core.plan.types import RevisionRoles
 from sluicegate.core.rollout import canary, compatibility, in_place, machine
-from sluicegate.core.rollout.candidate import stepping
+from sluicegate.core.rollout.candidate import candidate_at_step
 from sluicegate.core.rollout.give_up import failed
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.core.snapshot.overrides import named, pinned
 
 
-def lineup_of(snapshot: Snapshot) -> Lineup:
+def assign_roles(snapshot: Snapshot) -> RevisionRoles:
     """The lineup, with the promotions that have become possible."""
     wanted = _wanted(snapshot)
-    if wanted is not None and machine.stepped(snapshot, snapshot.stable, wanted):
-        return Lineup(snapshot.stable, wanted, stepped=True, beside=stepping(snapshot, wanted))
+    if wanted is not None and machine.progressive(snapshot, snapshot.stable, wanted):
+        return RevisionRoles(snapshot.stable, wanted, progressive=True, candidate=candidate_at_step(snapshot, wanted))
     stable, target = _promote(snapshot, snapshot.stable, wanted)
     now, following = _canaries(snapshot, stable, target)
-    beside = canary.beside(snapshot, now) if now is not None else None
-    return Lineup(stable, target, now, following, beside=beside)
+    candidate = canary.candidate(snapshot, now) if now is not None else None
+    return RevisionRoles(stable, target, now, following, candidate=candidate)
 
 
 def _wanted(snapshot: Snapshot) -> str | None:
@@ -91,7 +91,7 @@ def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tup
         return (current if current != wanted else None), None
     if current in (None, wanted) or not snapshot.able_pods(current):
         return wanted, None
-    able = snapshot.able_pods(wanted) >= scaling.needed_beside(snapshot, canary.beside(snapshot, wanted), stable)
+    able = snapshot.able_pods(wanted) >= scaling.candidate_needed(snapshot, canary.candidate(snapshot, wanted), stable)
     if able and not compatibility.changes(snapshot, wanted):
         return wanted, None
     return current, wanted if target is None else None

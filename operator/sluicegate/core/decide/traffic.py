@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sluicegate.api import duration, names
 from sluicegate.core.plan import scaling
-from sluicegate.core.plan.types import Lineup, RoutePlan
+from sluicegate.core.plan.types import RevisionRoles, RoutePlan
 from sluicegate.core.rollout import in_place
 from sluicegate.core.snapshot.facts import Mirror, Snapshot, Split
 
@@ -28,41 +28,41 @@ def listed(snapshot: Snapshot, revision: str) -> bool:
     return bool(pods & {pod.name for pod in snapshot.pods.get(revision, ())})
 
 
-def shifted(snapshot: Snapshot, lineup: Lineup) -> bool:
+def shifted(snapshot: Snapshot, roles: RevisionRoles) -> bool:
     """Whether nothing but stable and the revision beside it gets requests, as observed."""
-    if lineup.stable is None or snapshot.service is None:
+    if roles.stable is None or snapshot.service is None:
         return False
     if snapshot.routed and snapshot.gateway_api:
         route = snapshot.route
         if route is None or not route.accepted or not route.split.weights:
             return False
-        if not route.split.revisions <= {lineup.stable, lineup.sharing}:
+        if not route.split.revisions <= {roles.stable, roles.candidate_hash}:
             return False
-    if snapshot.service.revision != service_revision(snapshot, lineup):
+    if snapshot.service.revision != service_revision(snapshot, roles):
         return False
-    return not any(listed(snapshot, each) for each in snapshot.pods if each not in (lineup.stable, lineup.sharing))
+    return not any(listed(snapshot, each) for each in snapshot.pods if each not in (roles.stable, roles.candidate_hash))
 
 
-def weight_beside(snapshot: Snapshot, lineup: Lineup) -> int:
+def candidate_weight(snapshot: Snapshot, roles: RevisionRoles) -> int:
     """Percent of the requests that the revision beside stable can have now, on the way to what it should have."""
-    beside = lineup.beside
-    if beside is None or not snapshot.able_pods(beside.revision):
+    candidate = roles.candidate
+    if candidate is None or not snapshot.able_pods(candidate.revision):
         return 0
-    wanted, has = beside.share.weight, snapshot.split.weight(beside.revision)
-    if wanted <= has or snapshot.able_pods(beside.revision) >= scaling.needed_beside(snapshot, beside, lineup.stable):
+    wanted, has = candidate.share.weight, snapshot.split.weight(candidate.revision)
+    if wanted <= has or snapshot.able_pods(candidate.revision) >= scaling.candidate_needed(snapshot, candidate, roles.stable):
         return wanted
     return has
 
 
-def split_of(snapshot: Snapshot, lineup: Lineup) -> Split | None:
+def split_of(snapshot: Snapshot, roles: RevisionRoles) -> Split | None:
     """The split to ask for next; None while there is nothing to route to."""
-    stable, now = lineup.stable, snapshot.split
+    stable, now = roles.stable, snapshot.split
     if stable is None:
         return None
-    if not lineup.stepped and lineup.target in now.revisions and snapshot.able_pods(lineup.target):
-        wanted = _frozen(now, stable, lineup.target or "")
+    if not roles.progressive and roles.target in now.revisions and snapshot.able_pods(roles.target):
+        wanted = _frozen(now, stable, roles.target or "")
     else:
-        wanted = _with_beside(snapshot, stable, lineup)
+        wanted = _with_candidate(snapshot, stable, roles)
     whole = sum(now.weights.values()) == 100
     if wanted.weight(stable) > now.weight(stable):
         if not snapshot.endpoints.get(names.child_name(snapshot.resource.metadata.name, stable)):
@@ -71,7 +71,7 @@ def split_of(snapshot: Snapshot, lineup: Lineup) -> Split | None:
         if whole and able and not snapshot.able_pods(stable):
             return now  # the slices lag behind its pods, and somebody else answers
         serving = whole and len(able) == len(now.weights)
-        if serving and not _can_carry(snapshot, lineup, wanted.weight(stable)):
+        if serving and not _can_carry(snapshot, roles, wanted.weight(stable)):
             return now
     return wanted
 
@@ -88,19 +88,19 @@ def _frozen(now: Split, stable: str, target: str) -> Split:
     )
 
 
-def _with_beside(snapshot: Snapshot, stable: str, lineup: Lineup) -> Split:
-    beside, weight = lineup.beside, weight_beside(snapshot, lineup)
-    if beside is None or not snapshot.able_pods(beside.revision):
+def _with_candidate(snapshot: Snapshot, stable: str, roles: RevisionRoles) -> Split:
+    candidate, weight = roles.candidate, candidate_weight(snapshot, roles)
+    if candidate is None or not snapshot.able_pods(candidate.revision):
         return Split(weights={stable: 100})
-    known = beside.revision in snapshot.split.revisions
-    able = known or snapshot.able_pods(beside.revision) >= scaling.needed_beside(snapshot, beside, stable)
-    matches = beside.share.matches if able else ()
-    copies = beside.share.mirror if able else 0
+    known = candidate.revision in snapshot.split.revisions
+    able = known or snapshot.able_pods(candidate.revision) >= scaling.candidate_needed(snapshot, candidate, stable)
+    matches = candidate.share.matches if able else ()
+    copies = candidate.share.mirror if able else 0
     return Split(
-        weights=_weights({stable: 100 - weight, beside.revision: weight}),
-        matched=beside.revision if matches else None,
+        weights=_weights({stable: 100 - weight, candidate.revision: weight}),
+        matched=candidate.revision if matches else None,
         matches=matches,
-        mirror=Mirror(beside.revision, copies) if copies else None,
+        mirror=Mirror(candidate.revision, copies) if copies else None,
     )
 
 
@@ -108,21 +108,21 @@ def _weights(shares: dict[str, int]) -> dict[str, int]:
     return {revision: weight for revision, weight in shares.items() if weight}
 
 
-def _can_carry(snapshot: Snapshot, lineup: Lineup, share: int) -> bool:
+def _can_carry(snapshot: Snapshot, roles: RevisionRoles, share: int) -> bool:
     """Whether an autoscaled stable revision has the pods for a larger share, or will not get them: it makes way for others, or they fail."""
-    spec, stable = snapshot.resource.spec.scaling, lineup.stable
-    if in_place.replacing(snapshot, lineup.target, stable):
+    spec, stable = snapshot.resource.spec.scaling, roles.stable
+    if in_place.replacing(snapshot, roles.target, stable):
         return True
     if not spec.autoscaled or snapshot.able_pods(stable) >= scaling.carrying(snapshot, spec, share):
         return True
     return any(pod.problem is not None for pod in snapshot.live_pods(stable))
 
 
-def route_of(snapshot: Snapshot, lineup: Lineup) -> RoutePlan | None:
+def route_of(snapshot: Snapshot, roles: RevisionRoles) -> RoutePlan | None:
     """The route, once there is something to route to."""
     if not snapshot.routed or not snapshot.gateway_api or snapshot.rival is not None:
         return None
-    split = split_of(snapshot, lineup)
+    split = split_of(snapshot, roles)
     if split is None:
         return None
     traffic, defaults = snapshot.resource.spec.traffic, snapshot.settings.gateway
@@ -146,36 +146,36 @@ def path_prefix(snapshot: Snapshot) -> str:
     return snapshot.resource.spec.traffic.gateway.path_prefix or f"/{metadata.namespace}/{metadata.name}"
 
 
-def service_revision(snapshot: Snapshot, lineup: Lineup) -> str | None:
+def service_revision(snapshot: Snapshot, roles: RevisionRoles) -> str | None:
     """Which revision the stable Service selects; None selects the pods of all.
 
     It is widened over a change of the stable revision, so that there is never a moment without endpoints, and without a
     gateway for as long as the canary has a share.
     """
-    wanted = lineup.stable or lineup.target
-    if not snapshot.routed and lineup.stable is not None:
-        if _shares_service(snapshot, lineup):
+    wanted = roles.stable or roles.target
+    if not snapshot.routed and roles.stable is not None:
+        if _shares_service(snapshot, roles):
             return None
-        if weight_beside(snapshot, lineup) == 100:
-            wanted = lineup.sharing
+        if candidate_weight(snapshot, roles) == 100:
+            wanted = roles.candidate_hash
     if snapshot.service is None or snapshot.service.revision == wanted or wanted is None:
         return wanted
     now = snapshot.service.revision
     ready = snapshot.ready_pods(wanted)
     if now is None:
         listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-        beside = (lineup.target, lineup.canary, lineup.next_canary)
-        starting = any(snapshot.live_pods(each) for each in beside)  # a wide selector would send them requests
+        candidate = (roles.target, roles.canary, roles.next_canary)
+        starting = any(snapshot.live_pods(each) for each in candidate)  # a wide selector would send them requests
         return wanted if ready and (ready <= listed or starting) else None
     if not ready:
         return now if snapshot.ready_pods(now) else wanted
     unrouted = any(snapshot.live_pods(revision) for revision in snapshot.pods if revision not in (now, wanted))
-    return wanted if unrouted or lineup.target is not None else None
+    return wanted if unrouted or roles.target is not None else None
 
 
-def _shares_service(snapshot: Snapshot, lineup: Lineup) -> bool:
+def _shares_service(snapshot: Snapshot, roles: RevisionRoles) -> bool:
     """Whether stable and the revision beside it may share the Service: only while no other revision has pods that it would select."""
-    if not 0 < weight_beside(snapshot, lineup) < 100 or not snapshot.ready_pods(lineup.stable):
+    if not 0 < candidate_weight(snapshot, roles) < 100 or not snapshot.ready_pods(roles.stable):
         return False
     live = {revision for revision in snapshot.pods if snapshot.live_pods(revision)}
-    return live <= {lineup.stable, lineup.sharing}
+    return live <= {roles.stable, roles.candidate_hash}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sluicegate.api.spec import ScalingSpec
-from sluicegate.core.plan.share import Beside
+from sluicegate.core.plan.share import Candidate
 from sluicegate.core.plan.types import Autoscaled, Fixed, Scale
 from sluicegate.core.snapshot.facts import Snapshot
 
@@ -26,20 +26,20 @@ def needed(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
     return carrying(snapshot, spec, 100) if spec.autoscaled else _fixed(spec)
 
 
-def needed_beside(snapshot: Snapshot, beside: Beside, stable: str | None) -> int:
+def candidate_needed(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> int:
     """Ready pods that a revision beside `stable` needs before its share may grow."""
     if not snapshot.routed:
         shared = snapshot.service is not None and snapshot.service.revision is None
-        return 1 if shared else max(1, by_ratio(snapshot, beside, stable))
-    if beside.scaling.autoscaled:
-        return carrying(snapshot, beside.scaling, beside.share.load)
-    return max(1, _part(beside))
+        return 1 if shared else max(1, by_ratio(snapshot, candidate, stable))
+    if candidate.scaling.autoscaled:
+        return carrying(snapshot, candidate.scaling, candidate.share.load)
+    return max(1, _part(candidate))
 
 
-def _part(beside: Beside) -> int:
+def _part(candidate: Candidate) -> int:
     """Pods of a fixed number that a share needs: of a canary all that are declared, of a target in steps its part, at least one."""
-    whole = _fixed(beside.scaling)
-    return max(min(1, whole), math.ceil(whole * beside.share.load / 100)) if beside.by_steps else whole
+    whole = _fixed(candidate.scaling)
+    return max(min(1, whole), math.ceil(whole * candidate.share.load / 100)) if candidate.progressive else whole
 
 
 def carrying(snapshot: Snapshot, spec: ScalingSpec, share: int) -> int:
@@ -85,23 +85,23 @@ def scale_of(snapshot: Snapshot, revision: str, spec: ScalingSpec, growing_to: i
     )
 
 
-def scale_beside(snapshot: Snapshot, beside: Beside, stable: str | None) -> Scale:
+def candidate_scale(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> Scale:
     """The scale of a revision beside `stable`; without a gateway the number that gives it its share of the Service."""
     if not snapshot.routed:
-        return Fixed(by_ratio(snapshot, beside, stable))
-    if beside.by_steps and not beside.scaling.autoscaled:
-        return Fixed(_part(beside))
-    weight = beside.share.load if beside.by_steps else beside.share.weight
-    growing = weight if weight > snapshot.split.weight(beside.revision) else None
-    return scale_of(snapshot, beside.revision, beside.scaling, growing)
+        return Fixed(by_ratio(snapshot, candidate, stable))
+    if candidate.progressive and not candidate.scaling.autoscaled:
+        return Fixed(_part(candidate))
+    weight = candidate.share.load if candidate.progressive else candidate.share.weight
+    growing = weight if weight > snapshot.split.weight(candidate.revision) else None
+    return scale_of(snapshot, candidate.revision, candidate.scaling, growing)
 
 
-def by_ratio(snapshot: Snapshot, beside: Beside, stable: str | None) -> int:
+def by_ratio(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> int:
     """Pods of a revision that shares the Service with stable: the number whose share is nearest to its weight, at least one.
 
     Without a stable revision to measure by, and at weight 0, it is one: a dark launch really runs.
     """
-    weight = beside.share.weight
+    weight = candidate.share.weight
     there = snapshot.deployments.get(stable or "")
     pods = _fixed(snapshot.resource.spec.scaling)
     if snapshot.resource.spec.scaling.autoscaled:

@@ -36,13 +36,13 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class Candidate:
     """A revision beside the stable one: a declared canary, or a target that takes the traffic by steps."""
 
     revision: str
     share: Share
     scaling: ScalingSpec
-    by_steps: bool = False
+    progressive: bool = False
     """Whether its number of pods follows from its share; a declared canary's is written in the spec."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sluicegate.api.status import Role
 from sluicegate.api.traffic import ParentRef
-from sluicegate.core.plan.share import Beside
+from sluicegate.core.plan.share import Candidate
 from sluicegate.core.snapshot.facts import Split
 
 
@@ -65,7 +65,7 @@ class RoutePlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Lineup:
+class RevisionRoles:
     """Who is who among the revisions."""
 
     stable: str | None = None
@@ -75,16 +75,16 @@ class Lineup:
     """The revision that has, or gets once it is ready, the canary's share."""
     next_canary: str | None = None
     """The revision that takes the canary's place once it is ready."""
-    stepped: bool = False
+    progressive: bool = False
     """Whether the target takes the traffic by the steps of a rollout."""
 
-    beside: Beside | None = None
+    candidate: Candidate | None = None
     """What shares the requests with stable, and its part of them: the canary, or a target that comes by steps."""
 
     @property
-    def sharing(self) -> str | None:
+    def candidate_hash(self) -> str | None:
         """The revision that shares the requests with stable."""
-        return self.beside.revision if self.beside is not None else None
+        return self.candidate.revision if self.candidate is not None else None
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class Lineup:
 class Plan:
     """The whole of what should be, apart from the status."""
 
-    lineup: Lineup = Lineup()
+    roles: RevisionRoles = RevisionRoles()
     revisions: tuple[RevisionPlan, ...] = ()
     service_revision: str | None = None
     """Hash in the stable Service's selector; None widens it to all revisions."""
@@ -115,17 +115,17 @@ class Plan:
     @property
     def stable(self) -> str | None:
         """The revision that serves."""
-        return self.lineup.stable
+        return self.roles.stable
 
     @property
     def target(self) -> str | None:
         """The revision that is to become stable."""
-        return self.lineup.target
+        return self.roles.target
 
     @property
     def canary(self) -> str | None:
         """The revision beside the stable one."""
-        return self.lineup.canary
+        return self.roles.canary
 
     def of(self, revision: str) -> RevisionPlan | None:
         """The plan of one revision."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import ModelDeploymentSpec, ModelOverride, ModelSpec, RuntimeSpec, ScalingSpec
-from sluicegate.core.plan.share import Beside, Share, headers, present
+from sluicegate.core.plan.share import Candidate, Share, headers, present
 from sluicegate.core.rollout import compatibility
 from sluicegate.core.snapshot.facts import Problem, Snapshot
 from sluicegate.core.snapshot.overrides import named, pinned
@@ -78,9 +78,9 @@ def held_at_zero(snapshot: Snapshot, canary: str | None) -> bool:
     return bool(compatibility.changes(snapshot, canary))
 
 
-def beside(snapshot: Snapshot, canary: str) -> Beside:
+def candidate(snapshot: Snapshot, canary: str) -> Candidate:
     """The declared canary with what it should have once all is as declared."""
-    return Beside(canary, declared(snapshot, canary), canary_scaling(snapshot.resource.spec))
+    return Candidate(canary, declared(snapshot, canary), canary_scaling(snapshot.resource.spec))
 
 
 def declared(snapshot: Snapshot, canary: str) -> Share:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from sluicegate.core.plan.share import Beside, Share
-from sluicegate.core.plan.types import Lineup
+from sluicegate.core.plan.share import Candidate, Share
+from sluicegate.core.plan.types import RevisionRoles
 from sluicegate.core.rollout import canary, compatibility, machine
 from sluicegate.core.snapshot.facts import Problem, Snapshot
 
 
-def stepping(snapshot: Snapshot, target: str) -> Beside:
+def candidate_at_step(snapshot: Snapshot, target: str) -> Candidate:
     """A target in steps, with what its step gives it; nothing while callers may not fit or a gateway cannot do it."""
     share = machine.share_of(snapshot, target)
     if compatibility.changes(snapshot, target) or unable(snapshot, target) is not None:
         share = Share()
-    return Beside(target, share, snapshot.resource.spec.scaling, by_steps=True)
+    return Candidate(target, share, snapshot.resource.spec.scaling, progressive=True)
 
 
-def prepared(snapshot: Snapshot, lineup: Lineup) -> Beside | None:
+def prepared_candidate(snapshot: Snapshot, roles: RevisionRoles) -> Candidate | None:
     """The revision beside stable with the share that its pods are to be able to carry: before the first step already that step's."""
-    found = lineup.beside
-    if found is None or not found.by_steps:
+    found = roles.candidate
+    if found is None or not found.progressive:
         return found
     return replace(found, share=machine.coming(snapshot, found.revision))
 

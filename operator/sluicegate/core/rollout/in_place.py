@@ -9,7 +9,7 @@ makes way where it would not help: the new pods must ask of a node exactly what 
 from __future__ import annotations
 
 from sluicegate.core.plan import scaling
-from sluicegate.core.plan.types import Fixed, Lineup
+from sluicegate.core.plan.types import Fixed, RevisionRoles
 from sluicegate.core.rollout import compatibility, machine
 from sluicegate.core.snapshot.facts import PodFacts, Snapshot
 
@@ -25,7 +25,7 @@ def replacing(snapshot: Snapshot, target: str | None, stable: str | None) -> boo
     if snapshot.resource.spec.rollout.when_full != "Replace" or target is None or there is None:
         return False
     # Of an autoscaled revision few pods are no sign, and one that is to take the requests back needs more of them.
-    tells = not (snapshot.resource.spec.scaling.autoscaled and machine.stepped(snapshot, stable, target))
+    tells = not (snapshot.resource.spec.scaling.autoscaled and machine.progressive(snapshot, stable, target))
     begun = tells and there.replicas < scaling.needed(snapshot, target, stable)
     return begun or (waits_for_room(snapshot, target) and would_help(snapshot, target, stable))
 
@@ -36,9 +36,9 @@ def would_help(snapshot: Snapshot, target: str | None, stable: str | None) -> bo
     return any(pod.room in waiting for pod in snapshot.live_pods(stable) if not _lacks_room(pod))
 
 
-def remaining(snapshot: Snapshot, lineup: Lineup) -> Fixed | None:
+def remaining(snapshot: Snapshot, roles: RevisionRoles) -> Fixed | None:
     """What stable keeps while it makes way; None while it does not have to."""
-    target, stable = lineup.target, lineup.stable
+    target, stable = roles.target, roles.stable
     if not replacing(snapshot, target, stable):
         return None
     there = snapshot.deployments[stable or ""]
@@ -46,7 +46,7 @@ def remaining(snapshot: Snapshot, lineup: Lineup) -> Fixed | None:
     leaving = any(pod.deleting for pod in snapshot.pods.get(stable or "", ()))
     settled = there.current == there.replicas and not leaving and all(pod.ready for pod in came)
     # It takes over as soon as it is listed; in steps it has no more pods than its step needs.
-    enough = not lineup.stepped and len(snapshot.ready_pods(target)) >= needed(snapshot, target or "", stable)
+    enough = not roles.progressive and len(snapshot.ready_pods(target)) >= needed(snapshot, target or "", stable)
     wanted = not enough and not compatibility.changes(snapshot, target)
     makes_way = settled and wanted and there.replicas > 0 and would_help(snapshot, target, stable)
     return Fixed(there.replicas - makes_way)

@@ -51,7 +51,7 @@ def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:
     return found if not found.phase.returned else None
 
 
-def stepped(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
+def progressive(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
     """Whether `target` takes the traffic by steps now: not the first revision, not what a person wants whole, not what is through."""
     if not steps_of(snapshot) or stable is None or target in (None, stable) or pinned(snapshot) is not None:
         return False
@@ -93,7 +93,7 @@ def coming(snapshot: Snapshot, target: str) -> Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StepObservation:
     """What the cluster shows of the step that status has."""
 
     able: bool
@@ -106,7 +106,7 @@ class Seen:
     """(reason, sentence) of what keeps the step from being taken, where something else than pods does."""
 
 
-def advance(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
+def advance(snapshot: Snapshot, target: str, observation: StepObservation) -> RolloutStatus:
     """The rollout's next state.
 
     Args:
@@ -118,16 +118,16 @@ def advance(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
     if _promoted_whole(snapshot, target) and not snapshot.resource.spec.paused:
         return _entered(snapshot, state or _begun(snapshot, target), len(steps_of(snapshot)))
     if state is None:
-        return _waiting(snapshot, target, seen)
+        return _waiting(snapshot, target, observation)
     if state.step_hash != steps_hash(snapshot):
         return _resumed(snapshot, state, target)
-    if (condemned := _condemned(snapshot, state, seen)) is not None:
+    if (condemned := _condemned(snapshot, state, observation)) is not None:
         return condemned
-    if not seen.in_force:  # what was in force is no more: its hold begins anew
+    if not observation.in_force:  # what was in force is no more: its hold begins anew
         state = _not_in_force(state)
     if snapshot.resource.spec.paused:
         return _phase(state, Phase.PAUSED, "Paused", "spec.paused is true: the weights stay until it is false.")
-    return _at_step(snapshot, state, seen)
+    return _at_step(snapshot, state, observation)
 
 
 def _begun(snapshot: Snapshot, target: str) -> RolloutStatus:
@@ -137,14 +137,14 @@ def _begun(snapshot: Snapshot, target: str) -> RolloutStatus:
     return RolloutStatus(phase=Phase.WAITING, target=target, started_at=started or text_of(snapshot.now))
 
 
-def _waiting(snapshot: Snapshot, target: str, seen: Seen) -> RolloutStatus:
+def _waiting(snapshot: Snapshot, target: str, observation: StepObservation) -> RolloutStatus:
     """Before the first step: the target's pods start. A target that has a weight already (a canary that was declared) keeps it."""
     waiting = _begun(snapshot, target)
     if snapshot.resource.spec.paused:
         return _phase(waiting, Phase.PAUSED, "Paused", "spec.paused is true: changes wait until it is false.")
-    if seen.blocked is not None:
-        return _phase(waiting, Phase.WAITING, *seen.blocked)
-    if not seen.able:
+    if observation.blocked is not None:
+        return _phase(waiting, Phase.WAITING, *observation.blocked)
+    if not observation.able:
         return _phase(waiting, Phase.WAITING, "WaitingForPods", "The pods for the first step are starting.")
     return _entered(snapshot, waiting, _first_step(snapshot, snapshot.split.weight(target)))
 
@@ -188,13 +188,13 @@ def _not_in_force(state: RolloutStatus) -> RolloutStatus:
     return msgspec.structs.replace(state, accepted_at=None, until=None, verdict=None)
 
 
-def _at_step(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutStatus:
+def _at_step(snapshot: Snapshot, state: RolloutStatus, observation: StepObservation) -> RolloutStatus:
     index, target = state.step_index or 0, state.target or ""
     step, wanted = steps_of(snapshot)[index], share_of(snapshot, target)
-    if not seen.in_force:
-        if seen.blocked is not None:
-            return _phase(state, Phase.SCALING, *seen.blocked)
-        if not seen.able:
+    if not observation.in_force:
+        if observation.blocked is not None:
+            return _phase(state, Phase.SCALING, *observation.blocked)
+        if not observation.able:
             return _phase(state, Phase.SCALING, "WaitingForPods", f"Pods are started for {words(wanted)} first.")
         return _phase(state, Phase.SHIFTING, "ShiftingTraffic", f"{words(wanted)} is on its way to the gateway.")
     accepted, before = _accepted_at(snapshot, state), state.accepted_at
@@ -298,7 +298,7 @@ def verdict_of(snapshot: Snapshot, state: RolloutStatus, accepted_at: str) -> Ro
     )
 
 
-def _condemned(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutStatus | None:
+def _condemned(snapshot: Snapshot, state: RolloutStatus, observation: StepObservation) -> RolloutStatus | None:
     """The state after a failure, which is for good; None where there is none."""
     if snapshot.resource.spec.paused:
         return None
@@ -307,8 +307,8 @@ def _condemned(snapshot: Snapshot, state: RolloutStatus, seen: Seen) -> RolloutS
     if reading is not None and reading.outcome is Outcome.FAILED:
         measured = reading.decisive
         said = f"{measured.metric}: {measured.message}" if measured is not None else "its analysis failed."
-    elif seen.fault is not None:
-        said = seen.fault
+    elif observation.fault is not None:
+        said = observation.fault
     else:
         return None
     verdict = verdict_of(snapshot, state, state.accepted_at or "")

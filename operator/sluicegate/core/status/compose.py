@@ -17,7 +17,7 @@ from sluicegate.api.status import (
     Role,
     RolloutStatus,
 )
-from sluicegate.core.decide import roles
+from sluicegate.core.decide.roles import aborted
 from sluicegate.core.decide.decision import released_at
 from sluicegate.core.decide.traffic import path_prefix
 from sluicegate.core.models.resolution import ResolutionReason
@@ -109,9 +109,9 @@ def _listener(gateway: GatewayFacts) -> tuple[str, str]:
 
 def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
     """The weight of the canary (or of a target in steps) as accepted, for the printer column."""
-    if plan.lineup.sharing is None:
+    if plan.roles.candidate_hash is None:
         return None
-    weight = _accepted(snapshot, plan, plan.lineup.sharing)
+    weight = _accepted(snapshot, plan, plan.roles.candidate_hash)
     return f"{'' if snapshot.routed else '~'}{weight or 0}%"
 
 
@@ -253,15 +253,15 @@ def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
 
 
 def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> RolloutStatus:
-    if plan.lineup.stepped and plan.target is not None:
-        return machine.advance(snapshot, plan.target, step_observation.seen(snapshot, plan))
+    if plan.roles.progressive and plan.target is not None:
+        return machine.advance(snapshot, plan.target, step_observation.observe_step(snapshot, plan))
     taken_back = machine.rolled_back(snapshot, snapshot.target.revision)
     wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # by a pin
     if taken_back is not None and not wanted_all_the_same and give_up.failed(snapshot, snapshot.target.revision):
         return machine.unspent(snapshot, taken_back)
     if plan.target is not None:
         return _whole(snapshot, plan.target, judgement)
-    if (wanted := snapshot.target.revision) is not None and roles.aborted(snapshot):
+    if (wanted := snapshot.target.revision) is not None and aborted(snapshot):
         return machine.aborted(snapshot, wanted)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase=Phase.SHIFTING)

@@ -15,7 +15,7 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Condition, ConditionType, RolloutStatus
 from sluicegate.core.decide.roles import same_as_base
 from sluicegate.core.decide.traffic import lacks_timeout
-from sluicegate.core.plan.scaling import needed_beside
+from sluicegate.core.plan.scaling import candidate_needed
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.rollout import canary
 from sluicegate.core.rollout.in_place import replacing
@@ -54,7 +54,7 @@ def verdicts(
     """Every condition of the resource, `state` being the rollout's."""
     available = _available(snapshot, plan, judgement)
     ready = _ready(snapshot, plan, judgement, available)
-    if ready.status == "False" and plan.lineup.stepped and judgement.worst is None:
+    if ready.status == "False" and plan.roles.progressive and judgement.worst is None:
         ready = _rolling_out(snapshot, state)
     stalled = judgement.worst if judgement.worst is not None and judgement.worst.waits_for_user else None
     done = ready.status == "True"
@@ -195,13 +195,13 @@ def _stays(snapshot: Snapshot, plan: Plan, available: Verdict, judgement: Judgem
 
 def _ready_canary(snapshot: Snapshot, plan: Plan) -> Verdict | None:
     """What the canary still waits for; None when it has what is declared."""
-    name, revision = snapshot.resource.metadata.name, plan.lineup.next_canary or plan.canary
+    name, revision = snapshot.resource.metadata.name, plan.roles.next_canary or plan.canary
     if revision is None:
         return None
-    declared = canary.beside(snapshot, revision)
-    able, wanted = snapshot.able_pods(revision), needed_beside(snapshot, declared, plan.stable)
-    if able < (1 if snapshot.split.weight(revision) else wanted) or plan.lineup.next_canary is not None:
-        keeper = "the present canary" if plan.lineup.next_canary is not None else "the stable revision"
+    declared = canary.candidate(snapshot, revision)
+    able, wanted = snapshot.able_pods(revision), candidate_needed(snapshot, declared, plan.stable)
+    if able < (1 if snapshot.split.weight(revision) else wanted) or plan.roles.next_canary is not None:
+        keeper = "the present canary" if plan.roles.next_canary is not None else "the stable revision"
         words = f"Canary {names.child_name(name, revision)} is starting: {able} of {wanted} pods ready"
         return Verdict("False", "WaitingForPods", f"{words}; its share stays with {keeper}.")
     if plan.route is not None and plan.route.split.weight(revision) != declared.share.weight:

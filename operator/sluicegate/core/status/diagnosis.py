@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from sluicegate.api import names
 from sluicegate.core.decide.roles import aborted
-from sluicegate.core.plan.scaling import needed, needed_beside, patience_left
+from sluicegate.core.plan.scaling import needed, candidate_needed, patience_left
 from sluicegate.core.plan.types import Plan
-from sluicegate.core.rollout import canary, candidate, compatibility, give_up
+from sluicegate.core.rollout import canary, compatibility, give_up
+from sluicegate.core.rollout.candidate import prepared_candidate, unable
 from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot import deadline
 from sluicegate.core.snapshot.facts import Problem, Snapshot
@@ -87,9 +88,9 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
         return Problem(
             "Aborted", f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}."
         )
-    if plan.lineup.stepped and plan.target is not None:
-        return candidate.unable(snapshot, plan.target)
-    revision = plan.lineup.next_canary or plan.canary
+    if plan.roles.progressive and plan.target is not None:
+        return unable(snapshot, plan.target)
+    revision = plan.roles.next_canary or plan.canary
     wanted = snapshot.canary.revision if snapshot.canary is not None else None
     found = given_up(snapshot, wanted) or revision_problem(snapshot, revision)
     if found is not None:
@@ -180,9 +181,9 @@ def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
 
 def _needed(snapshot: Snapshot, plan: Plan) -> int:
     """Ready pods that the target needs for what comes next."""
-    coming = candidate.prepared(snapshot, plan.lineup)
-    if plan.lineup.stepped and coming is not None:
-        return needed_beside(snapshot, coming, plan.stable)
+    coming = prepared_candidate(snapshot, plan.roles)
+    if plan.roles.progressive and coming is not None:
+        return candidate_needed(snapshot, coming, plan.stable)
     return needed(snapshot, plan.target or "", plan.stable)
 
 

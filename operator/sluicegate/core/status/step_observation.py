@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from sluicegate.core.plan import scaling
-from sluicegate.core.plan.share import Beside, present
+from sluicegate.core.plan.share import Candidate, present
 from sluicegate.core.plan.types import Plan
 from sluicegate.core.rollout import compatibility, machine
-from sluicegate.core.rollout.candidate import prepared, unable
+from sluicegate.core.rollout.candidate import prepared_candidate, unable
 from sluicegate.core.snapshot.facts import Problem, Snapshot
 from sluicegate.core.status import diagnosis
 
 
-def seen(snapshot: Snapshot, plan: Plan) -> machine.Seen:
+def observe_step(snapshot: Snapshot, plan: Plan) -> machine.StepObservation:
     """What there is of the step that status has; `plan` is of a target in steps."""
-    lineup, target = plan.lineup, plan.target or ""
-    coming, now = prepared(snapshot, lineup), lineup.beside
+    roles, target = plan.roles, plan.target or ""
+    coming, now = prepared_candidate(snapshot, roles), roles.candidate
     assert coming is not None and now is not None
     state = machine.state_of(snapshot, target)
     blocked = compatibility.problem(snapshot, target) or unable(snapshot, target) or _room(snapshot, target)
     fault = diagnosis.at_fault(snapshot, target)
-    return machine.Seen(
-        able=snapshot.able_pods(target) >= scaling.needed_beside(snapshot, coming, lineup.stable),
+    return machine.StepObservation(
+        able=snapshot.able_pods(target) >= scaling.candidate_needed(snapshot, coming, roles.stable),
         in_force=state is not None and now.share == coming.share and _in_force(snapshot, plan, now),
         fault=fault.message if fault is not None else None,
         blocked=(blocked.reason, blocked.message) if blocked is not None else None,
     )
 
 
-def _in_force(snapshot: Snapshot, plan: Plan, beside: Beside) -> bool:
+def _in_force(snapshot: Snapshot, plan: Plan, candidate: Candidate) -> bool:
     """Whether requests are split as the step wants. A gateway that looks at the route anew has taken the split before."""
-    revision, wanted = beside.revision, beside.share
+    revision, wanted = candidate.revision, candidate.share
     able = snapshot.able_pods(revision)
     if not snapshot.routed:
-        return bool(able) and able >= scaling.by_ratio(snapshot, beside, plan.stable) and _selected(snapshot, beside)
+        return bool(able) and able >= scaling.by_ratio(snapshot, candidate, plan.stable) and _selected(snapshot, candidate)
     route, state = snapshot.route, machine.state_of(snapshot, revision)
     if route is None or plan.route is None or not able or present(snapshot, revision) != wanted:
         return False
@@ -40,13 +40,13 @@ def _in_force(snapshot: Snapshot, plan: Plan, beside: Beside) -> bool:
     return whole and (route.accepted or (state is not None and state.accepted_at is not None))
 
 
-def _selected(snapshot: Snapshot, beside: Beside) -> bool:
+def _selected(snapshot: Snapshot, candidate: Candidate) -> bool:
     """Whether the Service selects what the weight wants: one revision, or the pods of both."""
     if snapshot.service is None:
         return False
-    if beside.share.weight == 100:
-        return snapshot.service.revision == beside.revision
-    return beside.share.weight == 0 or snapshot.service.revision is None
+    if candidate.share.weight == 100:
+        return snapshot.service.revision == candidate.revision
+    return candidate.share.weight == 0 or snapshot.service.revision is None
 
 
 def _room(snapshot: Snapshot, target: str) -> Problem | None:

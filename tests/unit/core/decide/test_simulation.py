@@ -137,12 +137,12 @@ def test_whatever_happens_no_step_loses_requests_and_it_all_ends_at_rest(
     calm(world)
     target, canary = world.target().revision, world.canary_target()
     assert world.role(target) == Role.STABLE
-    beside = canary.revision if canary is not None and canary.revision != target else None
+    candidate = canary.revision if canary is not None and canary.revision != target else None
     assert [entry.role for entry in world.plan.revisions if not entry.parked] == [Role.STABLE] + [Role.CANARY] * bool(
-        beside
+        candidate
     )
     assert world.condition("Ready").status == "True" or not world.resource.spec.traffic.gateway.parent_refs
-    assert_split(world, target, beside)
+    assert_split(world, target, candidate)
     assert_at_rest(world)
 
 
