@@ -24,6 +24,7 @@ from sluicegate.core.plan.types import Autoscaled, Fixed, Plan
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading
 from sluicegate.core.snapshot.facts import (
     DeploymentFacts,
+    DesiredRevision,
     GatewayFacts,
     PodFacts,
     Problem,
@@ -32,7 +33,6 @@ from sluicegate.core.snapshot.facts import (
     ServiceFacts,
     Snapshot,
     Split,
-    Target,
 )
 from sluicegate.core.snapshot.revision_spec import Intent, intent_of
 from sluicegate.core.status.compose import compose
@@ -137,7 +137,7 @@ class Lean:
             now=self.now + timedelta(seconds=self.clock),
             resource=self.resource,
             settings=SETTINGS,
-            target=Target(resolved, intent),
+            desired=DesiredRevision(resolved, intent),
             revisions=dict(self.revisions),
             deployments={
                 each: DeploymentFacts(each, number, len(self.live(each)), len(self.ready(each)), True)

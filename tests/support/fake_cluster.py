@@ -23,7 +23,7 @@ from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
-from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, Problem, Snapshot, Split, Target
+from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot, Split
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.core.status.compose import compose
 from sluicegate.render import children
@@ -134,23 +134,23 @@ class World:
         wanted = {"weight": weight, "model": {"uri": f"models:/churn/{version}"}, **fields}
         return self.edit(canary=wanted if version is not None else None)
 
-    def canary_target(self) -> Target | None:
+    def canary_target(self) -> DesiredRevision | None:
         """What spec.canary resolves to."""
         view = canary_view(self.resource)
         return self.target(view) if view is not None else None
 
-    def target(self, resource: ModelDeployment | None = None) -> Target:
+    def target(self, resource: ModelDeployment | None = None) -> DesiredRevision:
         """What the spec resolves to."""
         resource = resource or self.resource
         if self.model_problem is not None:
-            return Target(problem=self.model_problem)
+            return DesiredRevision(problem=self.model_problem)
         uri = resource.spec.model.uri
         version = uri.rpartition("/")[2]
         if self.points_to is not None and uri == self.resource.spec.model.uri:
             version = self.points_to
         registered = f"2019-01-{int(version):02}T00:00:00Z"
         resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version, registered_at=registered)
-        return Target(
+        return DesiredRevision(
             resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble, newest=self.newest
         )
 
@@ -185,8 +185,8 @@ class World:
             now=self.now,
             resource=resource,
             settings=self.settings,
-            target=self.target(),
-            canary=self.canary_target(),
+            desired=self.target(),
+            desired_canary=self.canary_target(),
             revisions={each.hash: each for each in map(parse.revision, self.of_kind("ControllerRevision"))},
             deployments={
                 each.revision: each
@@ -379,7 +379,7 @@ class World:
             obj["metadata"]["labels"][names.LABEL_REVISION]: obj["data"]["template"]
             for obj in self.of_kind("ControllerRevision")
         }
-        targets = [each for each in (snapshot.target, snapshot.canary) if each is not None]
+        targets = [each for each in (snapshot.desired, snapshot.desired_canary) if each is not None]
         intents = {each.intent.hash: each.intent for each in targets if each.intent is not None}
         for revision in intents:
             templates.setdefault(revision, _template(revision))

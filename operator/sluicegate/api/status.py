@@ -229,3 +229,8 @@ class ModelDeploymentStatus(ApiType, frozen=True):
         doc("The revisions, newest first."),
     ] = ()
     rollout: Annotated[RolloutStatus | None, doc("How far the current change is.")] = None
+
+    @property
+    def stable(self) -> RevisionStatus | None:
+        """The entry of the stable revision."""
+        return next((entry for entry in self.revisions if entry.role == Role.STABLE), None)

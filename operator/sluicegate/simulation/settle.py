@@ -89,8 +89,7 @@ def _without_steps(resource: ModelDeployment) -> ModelDeployment:
 
 
 def _intents(snapshot: Snapshot) -> dict[str, Intent]:
-    targets = (snapshot.target, snapshot.canary)
-    return {each.intent.hash: each.intent for each in targets if each is not None and each.intent is not None}
+    return {each.intent.hash: each.intent for each in snapshot.all_desired if each.intent is not None}
 
 
 def _records(snapshot: Snapshot, plan: Plan, templates: dict[str, Manifest]) -> Iterator[Manifest]:

@@ -61,7 +61,7 @@ def _cells(entry: Entry, now: datetime, images: bool) -> list[Cell]:
     marks = [word for word, on in (("pinned", entry.pinned), ("aborted", entry.aborted)) if on]
     marks += [] if entry.recorded else ["no record"]
     marks += [entry.reason] if entry.reason else []
-    serving = entry.role == "Stable"
+    serving = entry.role == Role.STABLE
     return [
         str(entry.number) if entry.number is not None else None,
         Piece(entry.name, HEAD if serving else ""),

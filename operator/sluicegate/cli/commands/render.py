@@ -22,7 +22,7 @@ from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.models.uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.rollout.canary import canary_view
-from sluicegate.core.snapshot.facts import DeploymentFacts, GatewayFacts, PodFacts, Revision, Snapshot, Target
+from sluicegate.core.snapshot.facts import DeploymentFacts, DesiredRevision, GatewayFacts, PodFacts, Revision, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent, fetched_from, intent_of
 from sluicegate.render import children
 from sluicegate.render.pod import Refused, pod_template
@@ -124,13 +124,13 @@ def serving(resource: ModelDeployment, intents: list[Intent], settings: Settings
     )
     refs = resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
     pods = {revision: frozenset(f"{revision}-{number}" for number in range(1000)) for revision in roles}
-    targets = [Target(intent.model, intent) for intent in intents]
+    targets = [DesiredRevision(intent.model, intent) for intent in intents]
     return Snapshot(
         now=datetime.now(UTC),
         resource=ModelDeployment(resource.metadata, resource.spec, status),
         settings=settings,
-        target=targets[0],
-        canary=targets[-1] if resource.spec.canary is not None else None,
+        desired=targets[0],
+        desired_canary=targets[-1] if resource.spec.canary is not None else None,
         revisions={
             intent.hash: Revision(intent.hash, number, intent.display, intent.model.version, intent.model.source)
             for number, intent in enumerate(intents, 1)

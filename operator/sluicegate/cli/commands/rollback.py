@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from sluicegate.api import duration, names
-from sluicegate.api.status import ConditionType, Phase
+from sluicegate.api.status import ConditionType, Phase, Role
 from sluicegate.cli import cluster
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output.text import span
@@ -50,7 +50,7 @@ def rollback(options: argparse.Namespace) -> int:
 
         await annotate(client, Named(where, options.name), patch)
         known, chosen = done[0]
-        starts = None if chosen.ready or chosen.role == "Stable" else await _start_seconds(client, known)
+        starts = None if chosen.ready or chosen.role == Role.STABLE else await _start_seconds(client, known)
         for line in told(known, chosen, starts):
             print(line)
         if not options.wait:

@@ -117,7 +117,7 @@ class Detail:
 def row(resource: ModelDeployment) -> Row:
     """The line of `resource` in the table."""
     status, ready = resource.status, _condition(resource, ConditionType.READY)
-    stable = next((each for each in status.revisions if each.role == "Stable"), None)
+    stable = status.stable
     first = stable or next(iter(status.revisions), None)
     return Row(
         namespace=resource.metadata.namespace,

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from sluicegate.api import duration
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
-from sluicegate.api.status import Role
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.judge import QUANTILES
 from sluicegate.core.plan import share
@@ -97,7 +96,7 @@ def subject_of(resource: ModelDeployment) -> Subject | None:
         return None
     if not rollout.phase.moving or resource.metadata.deletion_timestamp is not None:
         return None
-    stable = next((each.revision for each in resource.status.revisions if each.role == Role.STABLE), None)
+    stable = resource.status.stable.revision if resource.status.stable is not None else None
     if stable == rollout.target:
         return None
     if not _mirrors(resource):

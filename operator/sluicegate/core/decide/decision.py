@@ -15,7 +15,7 @@ from sluicegate.api.status import Role
 from sluicegate.core.decide.roles import assign_roles
 from sluicegate.core.decide.traffic import listed, released, route_of, service_revision, shifted
 from sluicegate.core.plan import scaling
-from sluicegate.core.plan.types import Fixed, RevisionRoles, Plan, RevisionPlan
+from sluicegate.core.plan.types import Fixed, Plan, RevisionPlan, RevisionRoles
 from sluicegate.core.rollout import canary, in_place, machine
 from sluicegate.core.rollout.candidate import prepared_candidate
 from sluicegate.core.rollout.give_up import failed

@@ -37,12 +37,12 @@ def _wanted(snapshot: Snapshot) -> str | None:
         state = snapshot.resource.status.rollout
         under_way = state.target if state is not None and not state.phase.returned else None
         return under_way if under_way in snapshot.revisions and not failed(snapshot, under_way) else None
-    return None if aborted(snapshot) or failed(snapshot, snapshot.target.revision) else snapshot.target.revision
+    return None if aborted(snapshot) or failed(snapshot, snapshot.desired.revision) else snapshot.desired.revision
 
 
 def aborted(snapshot: Snapshot) -> bool:
     """Whether a person has aborted the take-over of the spec's revision; one that serves already goes on serving."""
-    revision = snapshot.target.revision
+    revision = snapshot.desired.revision
     return revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision and revision != snapshot.stable
 
 
@@ -80,9 +80,9 @@ def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tup
     current = next((each for each in known if each not in (stable, target)), None)
     if snapshot.resource.spec.paused:
         return current, None
-    if snapshot.canary is None:
+    if snapshot.desired_canary is None:
         return None, None
-    wanted = snapshot.canary.revision
+    wanted = snapshot.desired_canary.revision
     if wanted is None:
         return current, None
     if wanted in (stable, target):
@@ -99,5 +99,5 @@ def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tup
 
 def same_as_base(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
     """Whether the canary is the very revision that is, or is to become, stable: then there is no canary."""
-    wanted = snapshot.canary.revision if snapshot.canary is not None else None
+    wanted = snapshot.desired_canary.revision if snapshot.desired_canary is not None else None
     return wanted is not None and wanted == (target or stable)

@@ -5,7 +5,7 @@ A weight only ever rises on a backend that is ready to carry it; a share whose b
 
 from __future__ import annotations
 
-from sluicegate.api import duration, names
+from sluicegate.api import duration
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import RevisionRoles, RoutePlan
 from sluicegate.core.rollout import in_place
@@ -49,7 +49,9 @@ def candidate_weight(snapshot: Snapshot, roles: RevisionRoles) -> int:
     if candidate is None or not snapshot.able_pods(candidate.revision):
         return 0
     wanted, has = candidate.share.weight, snapshot.split.weight(candidate.revision)
-    if wanted <= has or snapshot.able_pods(candidate.revision) >= scaling.candidate_needed(snapshot, candidate, roles.stable):
+    if wanted <= has or snapshot.able_pods(candidate.revision) >= scaling.candidate_needed(
+        snapshot, candidate, roles.stable
+    ):
         return wanted
     return has
 
@@ -65,7 +67,7 @@ def split_of(snapshot: Snapshot, roles: RevisionRoles) -> Split | None:
         wanted = _with_candidate(snapshot, stable, roles)
     whole = sum(now.weights.values()) == 100
     if wanted.weight(stable) > now.weight(stable):
-        if not snapshot.endpoints.get(names.child_name(snapshot.resource.metadata.name, stable)):
+        if not snapshot.endpoints.get(snapshot.child(stable)):
             return now if whole else None
         able = [each for each in now.weights if snapshot.able_pods(each)]
         if whole and able and not snapshot.able_pods(stable):

@@ -136,11 +136,11 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
             f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which is not there (there: {known}): correct or remove it.",
         )
     spec = snapshot.resource.spec.canary
-    if spec is None or snapshot.canary is None:
+    if spec is None or snapshot.desired_canary is None:
         return
-    if snapshot.canary.problem is not None:
-        yield snapshot.canary.problem
-    revision = snapshot.canary.revision
+    if snapshot.desired_canary.problem is not None:
+        yield snapshot.desired_canary.problem
+    revision = snapshot.desired_canary.revision
     if revision is not None and named(snapshot, names.ANNOTATION_PROMOTE) == revision:
         yield Problem(
             "PromoteRefused",

@@ -6,7 +6,6 @@ with that of the revision that serves, and while they do not fit the new one run
 
 from __future__ import annotations
 
-from sluicegate.api import names
 from sluicegate.core.models import signature
 from sluicegate.core.models.signature import Signature
 from sluicegate.core.snapshot.facts import Problem, Snapshot
@@ -34,7 +33,7 @@ def problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
     found = changes(snapshot, revision)
     if not found:
         return None
-    child = names.child_name(snapshot.resource.metadata.name, revision or "")
+    child = snapshot.child(revision or "")
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     field = "spec.canary.model" if _is_canary(snapshot, revision or "") else "spec.model"
     return Problem(
@@ -57,8 +56,8 @@ def _allowed(snapshot: Snapshot, revision: str) -> bool:
 
 
 def _is_canary(snapshot: Snapshot, revision: str) -> bool:
-    asked = snapshot.canary.revision if snapshot.canary is not None else None
-    return revision == asked and revision != snapshot.target.revision
+    asked = snapshot.desired_canary.revision if snapshot.desired_canary is not None else None
+    return revision == asked and revision != snapshot.desired.revision
 
 
 def _signature(snapshot: Snapshot, revision: str) -> Signature | None:

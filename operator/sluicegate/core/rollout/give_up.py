@@ -22,7 +22,7 @@ OWN_FAULTS = frozenset(
 
 def failed(snapshot: Snapshot, revision: str | None) -> bool:
     """Whether `revision`, which the spec asks for, is given up; the annotation `retry` that names it gives it another time."""
-    asked = {each.revision for each in (snapshot.target, snapshot.canary) if each is not None}
+    asked = {each.revision for each in snapshot.all_desired}
     if revision is None or revision not in asked or machine.given_another_time(snapshot, revision):
         return False
     known = revision in snapshot.recorded(Role.FAILED) or machine.rolled_back(snapshot, revision) is not None
@@ -34,7 +34,7 @@ def _condemned(snapshot: Snapshot, revision: str) -> bool:
     if stable in (None, revision) or snapshot.resource.spec.paused or snapshot.ready_pods(revision):
         return False
     crashing = any(pod.problem is not None and pod.problem.reason in OWN_FAULTS for pod in snapshot.live_pods(revision))
-    if revision == snapshot.target.revision:
+    if revision == snapshot.desired.revision:
         return crashing and deadline.target_left(snapshot, revision) == 0
     return crashing and deadline.canary_left(snapshot, revision) == 0
 

@@ -112,7 +112,7 @@ def advance(snapshot: Snapshot, target: str, observation: StepObservation) -> Ro
     Args:
         snapshot: What is known.
         target: Hash of a revision for which `stepped` holds.
-        seen: What the cluster shows of the present step.
+        observation: What the cluster shows of the present step.
     """
     state = state_of(snapshot, target)
     if _promoted_whole(snapshot, target) and not snapshot.resource.spec.paused:

@@ -177,7 +177,7 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DesiredRevision:
     """The revision that the spec asks for, or why there is none."""
 
     resolved: ResolvedModel | None = None
@@ -204,9 +204,9 @@ class Snapshot:
     now: datetime
     resource: ModelDeployment
     settings: Settings
-    target: Target
+    desired: DesiredRevision
     """What the base of the spec asks for."""
-    canary: Target | None = None
+    desired_canary: DesiredRevision | None = None
     """What spec.canary asks for; None where there is no such field."""
     revisions: Mapping[str, Revision] = field(default_factory=dict)
     deployments: Mapping[str, DeploymentFacts] = field(default_factory=dict)
@@ -225,14 +225,22 @@ class Snapshot:
     reading: Reading | None = None
     """What the analysis has come to; None where nothing is judged, or nothing is known yet."""
 
+    @property
+    def all_desired(self) -> tuple[DesiredRevision, ...]:
+        """What the base of the spec and spec.canary ask for."""
+        return tuple(each for each in (self.desired, self.desired_canary) if each is not None)
+
     def live_pods(self, revision: str | None) -> tuple[PodFacts, ...]:
         """Pods of a revision that are not on their way out."""
         return tuple(pod for pod in self.pods.get(revision or "", ()) if not pod.deleting)
 
     def able_pods(self, revision: str | None) -> int:
         """How many pods of a revision are ready and listed in the EndpointSlices of its own Service."""
-        service = names.child_name(self.resource.metadata.name, revision or "")
-        return len(self.endpoints.get(service, frozenset()) & self.ready_pods(revision))
+        return len(self.endpoints.get(self.child(revision or ""), frozenset()) & self.ready_pods(revision))
+
+    def child(self, revision: str) -> str:
+        """Name of the children of a revision."""
+        return names.child_name(self.resource.metadata.name, revision)
 
     def recorded(self, role: Role) -> tuple[str, ...]:
         """Hashes of the revisions that status has in a role, in its order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from sluicegate.api import duration
-from sluicegate.api.status import ModelDeploymentStatus, NewerStatus, RevisionStatus, Role
+from sluicegate.api.status import ModelDeploymentStatus, NewerStatus
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.core.snapshot.parse import text_of, time_of
 
@@ -22,7 +22,7 @@ def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
     if snapshot.resource.spec.model.stale_against == "Model":
         found = newer(snapshot, stable)
         return time_of(found.since) or snapshot.now if found is not None else None
-    wanted, serving = snapshot.target.resolved, snapshot.revisions.get(stable or "")
+    wanted, serving = snapshot.desired.resolved, snapshot.revisions.get(stable or "")
     if wanted is None or serving is None or (wanted.version, wanted.source) == (serving.version, serving.source):
         return None
     before = snapshot.resource.status.model
@@ -37,16 +37,16 @@ def newer(snapshot: Snapshot, stable: str | None) -> NewerStatus | None:
     Of several that were registered one after the other while the same one served, the first counts: the time is kept. Where the registry
     does not tell, what was known stays.
     """
-    wanted, serving = snapshot.target.resolved, snapshot.revisions.get(stable or "")
+    wanted, serving = snapshot.desired.resolved, snapshot.revisions.get(stable or "")
     if snapshot.resource.spec.model.stale_against != "Model" or wanted is None or serving is None:
         return None
     if serving.version is None or serving.model != f"{wanted.name}/{serving.version}":
         return None
     status = snapshot.resource.status
-    known, served = status.newer, stable_entry(status)
+    known, served = status.newer, status.stable
     if known is not None and (served is None or served.model != serving.model):
         known = None
-    found = snapshot.target.newest
+    found = snapshot.desired.newest
     if found is None:
         return known
     if int(found.version) <= int(serving.version):
@@ -64,14 +64,9 @@ def patience_left(snapshot: Snapshot, stable: str | None) -> float | None:
     return max(0.0, duration.seconds(limit) - (snapshot.now - since).total_seconds())
 
 
-def stable_entry(status: ModelDeploymentStatus) -> RevisionStatus | None:
-    """The revision that serves, by a status."""
-    return next((each for each in status.revisions if each.role == Role.STABLE), None)
-
-
 def age(status: ModelDeploymentStatus, now: datetime) -> float | None:
     """Seconds since the version that serves was registered; None where there is none."""
-    entry = stable_entry(status)
+    entry = status.stable
     registered = time_of(entry.registered_at) if entry is not None else None
     return max(0.0, (now - registered).total_seconds()) if registered is not None else None
 
@@ -81,7 +76,7 @@ def behind(status: ModelDeploymentStatus, against: str | None, now: datetime) ->
 
     None where no version of a registered model serves.
     """
-    entry, model = stable_entry(status), status.model
+    entry, model = status.stable, status.model
     if entry is None or entry.version is None or model is None:
         return None
     if against == "Model":

@@ -17,8 +17,8 @@ from sluicegate.api.status import (
     Role,
     RolloutStatus,
 )
-from sluicegate.core.decide.roles import aborted
 from sluicegate.core.decide.decision import released_at
+from sluicegate.core.decide.roles import aborted
 from sluicegate.core.decide.traffic import path_prefix
 from sluicegate.core.models.resolution import ResolutionReason
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
@@ -26,7 +26,7 @@ from sluicegate.core.rollout import give_up, machine
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import staleness
 from sluicegate.core.snapshot.deadline import started_at
-from sluicegate.core.snapshot.facts import GatewayFacts, Problem, Revision, Snapshot, Target
+from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, Problem, Revision, Snapshot
 from sluicegate.core.snapshot.parse import text_of
 from sluicegate.core.status import conditions, diagnosis, step_observation
 
@@ -117,17 +117,17 @@ def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
 
 def _base_model(snapshot: Snapshot) -> ModelStatus | None:
     """What the base resolved to; while it does not resolve, what was pinned before stays."""
-    return _model(snapshot, snapshot.target, snapshot.resource.spec.model.uri, snapshot.resource.status.model)
+    return _model(snapshot, snapshot.desired, snapshot.resource.spec.model.uri, snapshot.resource.status.model)
 
 
 def _canary_model(snapshot: Snapshot) -> ModelStatus | None:
     view = canary_view(snapshot.resource)
-    if view is None or snapshot.canary is None:
+    if view is None or snapshot.desired_canary is None:
         return None
-    return _model(snapshot, snapshot.canary, view.spec.model.uri, snapshot.resource.status.canary_model)
+    return _model(snapshot, snapshot.desired_canary, view.spec.model.uri, snapshot.resource.status.canary_model)
 
 
-def _model(snapshot: Snapshot, target: Target, uri: str, before: ModelStatus | None) -> ModelStatus | None:
+def _model(snapshot: Snapshot, target: DesiredRevision, uri: str, before: ModelStatus | None) -> ModelStatus | None:
     resolved = target.resolved
     if resolved is None or target.intent is None:
         return before
@@ -162,7 +162,7 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
     parked = entry.parked or free_since is not None
     reason, message = _why(snapshot, entry, parked)
     return RevisionStatus(
-        name=names.child_name(snapshot.resource.metadata.name, entry.hash),
+        name=snapshot.child(entry.hash),
         revision=entry.hash,
         number=record.number,
         role=_role(snapshot, entry, parked).value,
@@ -181,9 +181,9 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
 
 def _registered_at(snapshot: Snapshot, revision: str) -> str | None:
     """When its version was registered: told with the resolution that made it, and kept."""
-    for target in (snapshot.target, snapshot.canary):
-        if target is not None and target.intent is not None and target.intent.hash == revision and target.resolved:
-            return target.resolved.registered_at
+    for desired in snapshot.all_desired:
+        if desired.intent is not None and desired.intent.hash == revision and desired.resolved:
+            return desired.resolved.registered_at
     return next((each.registered_at for each in snapshot.resource.status.revisions if each.revision == revision), None)
 
 
@@ -230,11 +230,11 @@ def _replicas(snapshot: Snapshot, entry: RevisionPlan) -> int:
 def _unborn(snapshot: Snapshot, revision: str) -> Revision:
     """The record that a new revision will have: it is being made in this very pass."""
     number = 1 + max((each.number for each in snapshot.revisions.values()), default=0)
-    for target in (snapshot.target, snapshot.canary):
-        intent = target.intent if target is not None else None
+    for desired in snapshot.all_desired:
+        intent = desired.intent
         if intent is not None and intent.hash == revision:
             return Revision(revision, number, intent.display, intent.model.version, intent.model.source)
-        number += target is not None and target.revision not in (None, *snapshot.revisions)
+        number += desired.revision not in (None, *snapshot.revisions)
     return Revision(revision, number, "", None, "")
 
 
@@ -255,17 +255,17 @@ def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
 def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> RolloutStatus:
     if plan.roles.progressive and plan.target is not None:
         return machine.advance(snapshot, plan.target, step_observation.observe_step(snapshot, plan))
-    taken_back = machine.rolled_back(snapshot, snapshot.target.revision)
+    taken_back = machine.rolled_back(snapshot, snapshot.desired.revision)
     wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # by a pin
-    if taken_back is not None and not wanted_all_the_same and give_up.failed(snapshot, snapshot.target.revision):
+    if taken_back is not None and not wanted_all_the_same and give_up.failed(snapshot, snapshot.desired.revision):
         return machine.unspent(snapshot, taken_back)
     if plan.target is not None:
         return _whole(snapshot, plan.target, judgement)
-    if (wanted := snapshot.target.revision) is not None and aborted(snapshot):
+    if (wanted := snapshot.desired.revision) is not None and aborted(snapshot):
         return machine.aborted(snapshot, wanted)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase=Phase.SHIFTING)
-    if judgement.target is not None and (given_up := snapshot.target.revision) in _roles(plan, Role.FAILED):
+    if judgement.target is not None and (given_up := snapshot.desired.revision) in _roles(plan, Role.FAILED):
         return RolloutStatus(phase=Phase.FAILED, target=given_up)  # without a start: a retry has its whole time
     return RolloutStatus(phase=Phase.IDLE)
 

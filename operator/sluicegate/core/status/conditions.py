@@ -75,16 +75,14 @@ def verdicts(
 
 
 def _resolved(snapshot: Snapshot) -> Verdict:
-    resolved = snapshot.target.resolved
-    troubles = [
-        each.trouble for each in (snapshot.target, snapshot.canary) if each is not None and each.trouble is not None
-    ]
-    if troubles and snapshot.target.problem is None:
+    resolved = snapshot.desired.resolved
+    troubles = [each.trouble for each in snapshot.all_desired if each.trouble is not None]
+    if troubles and snapshot.desired.problem is None:
         return Verdict("False", troubles[0].reason, troubles[0].message)
     if resolved is not None:
         what = f"{resolved.name} version {resolved.version}" if resolved.version else resolved.source
         return Verdict("True", "Resolved", f"{resolved.uri} is {what}.")
-    problem = snapshot.target.problem
+    problem = snapshot.desired.problem
     if problem is None:
         return Verdict("Unknown", "Resolving", f"Asking for {snapshot.resource.spec.model.uri}.")
     return Verdict("False", problem.reason, problem.message)
@@ -92,7 +90,7 @@ def _resolved(snapshot: Snapshot) -> Verdict:
 
 def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
     left, since = staleness.patience_left(snapshot, plan.stable), staleness.newer_since(snapshot, plan.stable)
-    wanted, limit = snapshot.target.resolved, snapshot.resource.spec.model.max_staleness
+    wanted, limit = snapshot.desired.resolved, snapshot.resource.spec.model.max_staleness
     newer = staleness.newer(snapshot, plan.stable)
     if left is None or since is None or wanted is None:
         whole = snapshot.resource.spec.model.stale_against == "Model"
@@ -137,15 +135,15 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
             else _stays(snapshot, plan, available, judgement)
         )
         return Verdict("False", judgement.worst.reason, judgement.worst.message + suffix)
-    if (pin := pinned(snapshot)) is not None and pin != snapshot.target.revision and plan.target is None:
-        child = names.child_name(snapshot.resource.metadata.name, pin)
+    if (pin := pinned(snapshot)) is not None and pin != snapshot.desired.revision and plan.target is None:
+        child = snapshot.child(pin)
         return Verdict(
             "False",
             "Pinned",
             f"The annotation {names.ANNOTATION_PIN} holds revision {child}: remove it to follow the spec.",
         )
     if snapshot.resource.spec.paused:
-        if plan.stable is not None and plan.stable == snapshot.target.revision:
+        if plan.stable is not None and plan.stable == snapshot.desired.revision:
             return available
         return Verdict("False", "Paused", "spec.paused is true: changes wait until it is false.")
     pending = plan.target
@@ -156,7 +154,7 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
         return Verdict(
             "False",
             "WaitingForPods",
-            f"Revision {names.child_name(snapshot.resource.metadata.name, pending)} is starting: {pods}.",
+            f"Revision {snapshot.child(pending)} is starting: {pods}.",
         )
     if plan.stable is None or available.status != "True":
         return Verdict("False", available.reason, available.message)
@@ -173,7 +171,7 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
 def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
     """Where a rollout in steps is, and what it waits for."""
     steps = len(snapshot.resource.spec.rollout.steps or ())
-    child = names.child_name(snapshot.resource.metadata.name, state.target or "")
+    child = snapshot.child(state.target or "")
     if state.step_index is None:
         where = "before the first step"
     else:
@@ -213,7 +211,7 @@ def _ready_canary(snapshot: Snapshot, plan: Plan) -> Verdict | None:
 
 def _serving(snapshot: Snapshot, plan: Plan, available: Verdict) -> Verdict:
     if plan.canary is not None:
-        child = names.child_name(snapshot.resource.metadata.name, plan.canary)
+        child = snapshot.child(plan.canary)
         about = "" if snapshot.routed else "about "
         weight = canary.declared(snapshot, plan.canary).weight
         return Verdict("True", "Serving", f"{available.message} Canary {child} has {about}{weight} % of the requests.")

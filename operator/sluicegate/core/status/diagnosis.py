@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from sluicegate.api import names
 from sluicegate.core.decide.roles import aborted
-from sluicegate.core.plan.scaling import needed, candidate_needed, patience_left
+from sluicegate.core.plan.scaling import candidate_needed, needed, patience_left
 from sluicegate.core.plan.types import Plan
 from sluicegate.core.rollout import canary, compatibility, give_up
 from sluicegate.core.rollout.candidate import prepared_candidate, unable
@@ -50,8 +50,8 @@ def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Jud
     """
     shown = plan.target or plan.stable
     return Judgement(
-        spec=snapshot.target.problem or refused,
-        target=given_up(snapshot, snapshot.target.revision)
+        spec=snapshot.desired.problem or refused,
+        target=given_up(snapshot, snapshot.desired.revision)
         or _in_place(snapshot, plan, revision_problem(snapshot, shown))
         or compatibility.problem(snapshot, plan.target)
         or _late(snapshot, plan),
@@ -75,23 +75,21 @@ def at_fault(snapshot: Snapshot, revision: str) -> Problem | None:
 
 def _gone(snapshot: Snapshot) -> Problem | None:
     """The alias, stage or model that is followed and is not there any more; a registry in trouble is no reason not to be Ready."""
-    found = [
-        each.trouble for each in (snapshot.target, snapshot.canary) if each is not None and each.trouble is not None
-    ]
+    found = [each.trouble for each in snapshot.all_desired if each.trouble is not None]
     return next((each for each in found if each.waits_for_user), None)
 
 
 def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
     """What keeps the canary from what is declared; without a canary of its own, what the annotations ask in vain."""
     if aborted(snapshot):
-        child = names.child_name(snapshot.resource.metadata.name, snapshot.target.revision or "")
+        child = snapshot.child(snapshot.desired.revision or "")
         return Problem(
             "Aborted", f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}."
         )
     if plan.roles.progressive and plan.target is not None:
         return unable(snapshot, plan.target)
     revision = plan.roles.next_canary or plan.canary
-    wanted = snapshot.canary.revision if snapshot.canary is not None else None
+    wanted = snapshot.desired_canary.revision if snapshot.desired_canary is not None else None
     found = given_up(snapshot, wanted) or revision_problem(snapshot, revision)
     if found is not None:
         return replace(found, message=f"Canary: {found.message}")
@@ -156,7 +154,7 @@ def _in_place(snapshot: Snapshot, plan: Plan, found: Problem | None) -> Problem 
 
 def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:
     """What `whenFull: Replace` is doing, in a sentence."""
-    old, new = (names.child_name(snapshot.resource.metadata.name, each or "") for each in (stable, target))
+    old, new = (snapshot.child(each or "") for each in (stable, target))
     pods = f"{len(snapshot.ready_pods(target))} ready"
     down = "" if snapshot.ready_pods(stable) else " Nothing serves until one is ready."
     if snapshot.resource.spec.rollout.steps and not snapshot.live_pods(stable):
@@ -172,7 +170,7 @@ def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
     text = snapshot.resource.spec.rollout.progress_deadline
     if deadline.target_left(snapshot, plan.target) != 0:
         return None
-    child = names.child_name(snapshot.resource.metadata.name, plan.target)
+    child = snapshot.child(plan.target)
     return Problem(
         "ProgressDeadlineExceeded",
         f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): look at its pods' logs.",

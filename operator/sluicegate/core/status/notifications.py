@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, RevisionStatus, Role, RolloutVerdict
+from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, RevisionStatus, RolloutVerdict
 from sluicegate.config.settings import NotificationSettings
 
 EventName = Literal["RolledBack", "Promoted", "Paused", "Failed"]
@@ -55,7 +55,7 @@ def notifications(
     for event, revision, reason, message in _happened(before, after):
         entry = _entry(after, revision) or _entry(before, revision)
         time = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        stable = _stable(after)
+        stable = after.stable
         yield Notification(
             id=hashlib.blake2b(f"{metadata.uid} {event} {revision} {time}".encode(), digest_size=12).hexdigest(),
             event=event,
@@ -77,7 +77,7 @@ def _happened(
     before: ModelDeploymentStatus, after: ModelDeploymentStatus
 ) -> Iterator[tuple[EventName, str | None, str | None, str]]:
     """(event, hash of the revision, reason, message) of each."""
-    old, new = _stable(before), _stable(after)
+    old, new = before.stable, after.stable
     if old is not None and new is not None and old.revision != new.revision:
         yield "Promoted", new.revision, None, f"{new.model or new.name} serves now; it was {old.model or old.name}."
     phase, target, reason, message = _phase(after)
@@ -112,10 +112,6 @@ def _stalled(status: ModelDeploymentStatus) -> str | None:
 
 def _message(status: ModelDeploymentStatus) -> str:
     return next(each.message for each in status.conditions if each.type == ConditionType.STALLED.value)
-
-
-def _stable(status: ModelDeploymentStatus) -> RevisionStatus | None:
-    return next((entry for entry in status.revisions if entry.role == Role.STABLE), None)
 
 
 def _entry(status: ModelDeploymentStatus, revision: str | None) -> RevisionStatus | None:

@@ -32,7 +32,9 @@ def _in_force(snapshot: Snapshot, plan: Plan, candidate: Candidate) -> bool:
     revision, wanted = candidate.revision, candidate.share
     able = snapshot.able_pods(revision)
     if not snapshot.routed:
-        return bool(able) and able >= scaling.by_ratio(snapshot, candidate, plan.stable) and _selected(snapshot, candidate)
+        return (
+            bool(able) and able >= scaling.by_ratio(snapshot, candidate, plan.stable) and _selected(snapshot, candidate)
+        )
     route, state = snapshot.route, machine.state_of(snapshot, revision)
     if route is None or plan.route is None or not able or present(snapshot, revision) != wanted:
         return False

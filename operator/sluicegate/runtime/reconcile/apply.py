@@ -81,8 +81,7 @@ class Applier:
 
     def _records(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Iterator[Manifest]:
         number = children.next_number(gathered.snapshot.revisions)
-        targets = [each for each in (gathered.snapshot.target, gathered.snapshot.canary) if each is not None]
-        intents = {each.intent.hash: each.intent for each in targets if each.intent is not None}
+        intents = {each.intent.hash: each.intent for each in gathered.snapshot.all_desired if each.intent is not None}
         for entry in plan.revisions:
             if entry.new and entry.hash in intents:
                 yield children.record(resource, intents[entry.hash], number, gathered.templates[entry.hash])

@@ -14,7 +14,7 @@ from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
-from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, Problem, Snapshot, Target
+from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
 from sluicegate.render.pod import Refused, pod_template
@@ -75,7 +75,9 @@ class Gatherer:
             canary = _of_canary(self._with_template(view, canary, templates))
         return Gathered(self._snapshot(resource, target, canary, now()), templates)
 
-    def _with_template(self, resource: ModelDeployment, target: Target, templates: dict[str, Manifest]) -> Target:
+    def _with_template(
+        self, resource: ModelDeployment, target: DesiredRevision, templates: dict[str, Manifest]
+    ) -> DesiredRevision:
         """`target`, its pod template added to `templates`; or with the problem of having none."""
         if target.intent is None or target.problem is not None or target.intent.hash in templates:
             return target
@@ -85,20 +87,24 @@ class Gatherer:
             return replace(target, problem=error.problem)
         return target
 
-    async def _target(self, resource: ModelDeployment) -> Target:
+    async def _target(self, resource: ModelDeployment) -> DesiredRevision:
         try:
             found = await resolved("Resolving the model", self._resolver.resolve(resource))
         except ResolutionError as error:
             failure = error.failure
-            return Target(problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient))
+            return DesiredRevision(
+                problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient)
+            )
         intent = intent_of(resource, found.model, fetched_from(resource, found.model, self._settings))
-        return Target(found.model, intent, trouble=_trouble(found), again=found.again, newest=found.newest)
+        return DesiredRevision(found.model, intent, trouble=_trouble(found), again=found.again, newest=found.newest)
 
     def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
         return {child.revision: child.desired_part()["data"]["template"] for child in children if child.revision}
 
-    def _snapshot(self, resource: ModelDeployment, target: Target, canary: Target | None, now: datetime) -> Snapshot:
+    def _snapshot(
+        self, resource: ModelDeployment, target: DesiredRevision, canary: DesiredRevision | None, now: datetime
+    ) -> Snapshot:
         caches, key = self._caches, resource.key
         pods: dict[str, tuple[PodFacts, ...]] = {}
         for pod in caches.pods.owned(key):
@@ -109,8 +115,8 @@ class Gatherer:
             now=now,
             resource=resource,
             settings=self._settings,
-            target=target,
-            canary=canary,
+            desired=target,
+            desired_canary=canary,
             revisions={facts.hash: facts for facts in caches.facts(kinds.CONTROLLER_REVISION, key)},
             deployments={facts.revision: facts for facts in caches.facts(kinds.DEPLOYMENT, key)},
             autoscalers={facts.revision: facts for facts in caches.facts(kinds.HPA, key)},
@@ -157,7 +163,7 @@ def _trouble(found: Resolution) -> Problem | None:
     )
 
 
-def _of_canary(target: Target) -> Target:
+def _of_canary(target: DesiredRevision) -> DesiredRevision:
     """`target` with a problem's sentence saying that it is the canary's."""
     return replace(target, problem=_prefixed(target.problem), trouble=_prefixed(target.trouble))
 

@@ -139,9 +139,9 @@ class Reconciler:
         if applied.conflicts:
             self._queue.add_after(key, 0.2)
             return "retry"
-        targets = [each for each in (snapshot.target, snapshot.canary) if each is not None]
-        unresolved = any(each.problem is not None and each.intent is None for each in targets)
-        if applied.refused is not None or unresolved or any(each.again for each in targets):
+        desired = snapshot.all_desired
+        unresolved = any(each.problem is not None and each.intent is None for each in desired)
+        if applied.refused is not None or unresolved or any(each.again for each in desired):
             self._queue.retry(key)
             return "retry"
         self._queue.forget(key)

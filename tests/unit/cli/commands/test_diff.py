@@ -18,7 +18,9 @@ from tests.support.fake_cluster import NAME, World
 
 
 def _templates(snapshot: Snapshot) -> dict[str, Any]:
-    targets = [each for each in (snapshot.target, snapshot.canary) if each is not None and each.intent is not None]
+    targets = [
+        each for each in (snapshot.desired, snapshot.desired_canary) if each is not None and each.intent is not None
+    ]
     hashes = {*snapshot.revisions, *(each.intent.hash for each in targets if each.intent is not None)}
     container = {"name": "model", "image": "scorer:1"}
     return {
