@@ -17,7 +17,9 @@ from tests.apiserver.testbed import NODE, SECOND, World
 from tests.golden.chart import template
 
 pytestmark = pytest.mark.usefixtures("crd")
-REVIEW = Kind("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False)
+REVIEW = Kind(
+    "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False, stored=False
+)
 REGISTRIES = (
     "--set",
     "settings.registries.default.trackingUri=http://mlflow,settings.registries.default.secret=mlflow",

@@ -18,6 +18,8 @@ class Kind:
     kind: str
     plural: str
     namespaced: bool = True
+    stored: bool = True
+    """False for requests in the form of an object, such as a SubjectAccessReview. Their responses have no name."""
 
     @property
     def api_version(self) -> str:

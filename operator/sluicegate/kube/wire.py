@@ -92,7 +92,8 @@ def read_object(raw: bytes | msgspec.Raw, kind: Kind) -> Object | Undecodable:
         return _undecodable(text, kind, f"it is nested more than {limits.depth} levels deep")
     try:
         decoded = msgspec.json.decode(text, type=Object)
-        msgspec.convert(decoded.get("metadata"), _Checked)
+        if kind.stored:
+            msgspec.convert(decoded.get("metadata"), _Checked)
     except UNREADABLE as error:
         return _undecodable(text, kind, f"it is not a valid object: {_brief(error)}")
     return decoded

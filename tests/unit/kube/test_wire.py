@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.kube import wire
 from sluicegate.kube.errors import Forbidden, Gone, Unreachable
-from sluicegate.kube.kinds import CONFIG_MAP
+from sluicegate.kube.kinds import CONFIG_MAP, Kind
 
 
 async def _stream(chunks: list[bytes]) -> AsyncIterator[bytes]:
@@ -61,3 +61,11 @@ async def test_a_captive_portal_is_not_a_watch() -> None:
 def test_a_page_without_items() -> None:
     page = wire.decode_page(b'{"metadata":{"resourceVersion":"5","continue":"t"},"items":null}', CONFIG_MAP)
     assert page == wire.Page((), "5", "t", CONFIG_MAP)
+
+
+def test_response_of_a_review_needs_no_name() -> None:
+    review = Kind("authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", stored=False)
+    assert wire.read_object(b'{"metadata": {}, "status": {"allowed": true}}', review) == {
+        "metadata": {},
+        "status": {"allowed": True},
+    }
