@@ -1,4 +1,5 @@
-"""Decisions: pure functions over a snapshot. No kopf, no IO, no asyncio, no clock of its own.
+"""Pure decisions over a snapshot.
 
-`facts` says what a snapshot holds, `decide` turns it into a plan, `status` turns both into what users read.
+The modules here do no IO and use no kopf, no asyncio and no clock of their own. `snapshot` holds the facts, `decide`
+turns them into a plan, and `status` turns both into what users read.
 """

@@ -1,8 +1,9 @@
-"""The decision: what should be true next, given everything that is known.
+"""The decision: what the desired state is, given a snapshot.
 
-Level-triggered: nothing is remembered but what status records (the roles of revisions, since when one has no traffic), so the
-same snapshot always gives the same plan, and a plan that has come true gives itself again. The order of a change is the one that
-loses no request: scale up, Ready, listed in EndpointSlices, route accepted, Service moved, delay, scale down.
+Decisions are level-triggered. The operator remembers nothing but what status records, which is the roles of revisions
+and since when a revision has had no traffic. So the same snapshot always gives the same plan, and a plan that is in
+effect gives itself again. Changes happen in the order that loses no request: scale up, Ready, listed in EndpointSlices,
+route accepted, Service moved, delay, scale down.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from sluicegate.core.snapshot.facts import Revision, Snapshot
 from sluicegate.core.snapshot.parse import time_of
 
 KEPT_WARM = 2
-"""Most revisions that keep their pods for scaleDownDelay at once: after a change of stable, and after one of the canary."""
+"""The largest number of revisions that keep their pods for scaleDownDelay at once. One is left by a change of the
+stable revision, and one by a change of the canary."""
 
 
 def decide(snapshot: Snapshot) -> Plan:
-    """The plan for one resource."""
+    """Return the plan for one resource."""
     roles = assign_roles(snapshot)
     if not roles.all:
         return Plan(revisions=_parked(snapshot, ()))
@@ -61,7 +63,7 @@ def decide(snapshot: Snapshot) -> Plan:
 
 
 def _serving(snapshot: Snapshot, roles: RevisionRoles) -> Iterator[RevisionPlan]:
-    """Stable, target and canaries."""
+    """Yield the plans of the stable revision, the target and the canaries."""
     base, candidate = snapshot.resource.spec.scaling, roles.candidate
     frozen = snapshot.split.weight(roles.target) if roles.target is not None and not roles.progressive else 0
     share = frozen or (candidate.share.weight if candidate is not None else 0)
@@ -79,9 +81,10 @@ def _serving(snapshot: Snapshot, roles: RevisionRoles) -> Iterator[RevisionPlan]
 
 
 def _stable_carries(snapshot: Snapshot, roles: RevisionRoles, share: int) -> int | None:
-    """Percent of the requests that stable is to be able to carry; None where that is what it has.
+    """Return the percent of the requests that stable is scaled up for, or None.
 
-    All of them until a target that has some has proven itself: going back must not wait for pods.
+    None means that stable need not be able to carry more than it receives now. While a target receives requests, stable
+    must be able to carry all of them until the target is promoted, because a rollback must not wait for pods.
     """
     if roles.target is not None and (roles.progressive or snapshot.split.weight(roles.target)):
         return 100
@@ -90,7 +93,10 @@ def _stable_carries(snapshot: Snapshot, roles: RevisionRoles, share: int) -> int
 
 
 def _target(snapshot: Snapshot, roles: RevisionRoles, frozen: int) -> RevisionPlan:
-    """The revision that is to become stable: with the pods for its step, or for all requests."""
+    """Return the plan of the revision that is rolled out to become stable.
+
+    It has the pods for its step, or for all requests where there are no steps.
+    """
     target, candidate = roles.target or "", prepared_candidate(snapshot, roles)
     if roles.progressive and candidate is not None:
         scale = scaling.candidate_scale(snapshot, candidate, roles.stable)
@@ -106,13 +112,19 @@ def _new(snapshot: Snapshot, revision: str) -> bool:
 
 
 def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
-    """A revision that the traffic leaves keeps the pods that it has: an autoscaler would take them away too early."""
+    """Return the plan of a revision that is losing its traffic.
+
+    It keeps the pods that it has, because an HPA would remove them too early.
+    """
     there = snapshot.deployments.get(revision)
     return RevisionPlan(revision, Role.RETIRING, Fixed(there.replicas if there is not None else 0))
 
 
 def _leaving(snapshot: Snapshot, roles: RevisionRoles) -> tuple[str, ...]:
-    """The revisions that the traffic is leaving, or has just left; the one that served last comes first."""
+    """Return the revisions that are losing their traffic or have just lost it.
+
+    The one that served last comes first.
+    """
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in snapshot.recorded(role)]
     served += [revision for revision in snapshot.recorded(Role.TARGET) if _may_have_traffic(snapshot, revision)]
     known = [each for each in (*served, *_lately_released(snapshot)) if each in snapshot.revisions]
@@ -126,7 +138,10 @@ def _leaving(snapshot: Snapshot, roles: RevisionRoles) -> tuple[str, ...]:
 
 
 def _lately_released(snapshot: Snapshot) -> list[str]:
-    """Revisions without traffic that have pods yet; the one that served last comes first."""
+    """Return the revisions without traffic whose pods are not scaled down yet.
+
+    The one that served last comes first.
+    """
     without = (Role.PARKED, Role.FAILED)
     entries = [entry for entry in snapshot.resource.status.revisions if entry.role in without and entry.released_at]
     there = {each: deployment.replicas for each, deployment in snapshot.deployments.items()}
@@ -141,25 +156,32 @@ def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
 
 
 def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
-    """Whether a former target may have requests: by the route, or by what the gateway still does while it looks at the next one."""
+    """Tell whether a former target may receive requests.
+
+    It may receive them by the route, or because the gateway has not applied the next route yet.
+    """
     state = snapshot.resource.status.rollout
     progressive = state is not None and state.target == target and state.step_index is not None
     return _has_traffic(snapshot, target) or (progressive and not released(snapshot, target))
 
 
 def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
-    """Since when a revision that the traffic leaves has had none, as status recorded it; None while it has some."""
+    """Return the time since which `revision` has had no traffic, or None.
+
+    None means that the revision still has traffic. Status records the time for a revision that is losing or has lost
+    its traffic.
+    """
     if not released(snapshot, revision):
         return None
     for entry in snapshot.resource.status.revisions:
         if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED, Role.FAILED):
             since = time_of(entry.released_at) or snapshot.now
-            return min(since, snapshot.now)  # a clock that was set back must not make the delay longer
+            return min(since, snapshot.now)  # A clock that was set back must not make the delay longer.
     return snapshot.now
 
 
 def _delay_left(snapshot: Snapshot, revision: str) -> float:
-    """Seconds of scaleDownDelay that are left to a revision without traffic."""
+    """Return the seconds of scaleDownDelay left to a revision without traffic."""
     since = released_at(snapshot, revision) or snapshot.now
     delay = duration.seconds(snapshot.resource.spec.rollout.scale_down_delay)
     return max(0.0, delay - (snapshot.now - since).total_seconds())
@@ -184,9 +206,12 @@ def _parked(snapshot: Snapshot, live: tuple[str, ...]) -> tuple[RevisionPlan, ..
 def _forgotten(
     snapshot: Snapshot, parked: tuple[RevisionPlan, ...], live: tuple[RevisionPlan, ...], calm: bool
 ) -> tuple[str, ...]:
-    """Parked revisions beyond the limit, once drained, and Deployments whose ControllerRevision is gone.
+    """Return the revisions and Deployments to delete.
 
-    One that failed is kept, or it would be made and tried anew. The latter cannot be rendered any more, so nothing scales them down: they go whole, once no traffic can be on them.
+    These are drained parked revisions beyond historyLimit, and Deployments whose ControllerRevision no longer exists. A
+    failed revision is kept, because otherwise the operator would create it and try it anew. A Deployment without a
+    ControllerRevision cannot be rendered, so the operator cannot scale it down. It is deleted once it has no ready
+    pods, or once it can receive no traffic (`calm`).
     """
     limit = snapshot.resource.spec.rollout.history_limit
     beyond = {entry.hash for entry in [each for each in parked if each.role is Role.PARKED][limit:]}

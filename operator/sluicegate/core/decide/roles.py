@@ -1,6 +1,7 @@
-"""Who is who among the revisions: which one is stable, which is to become it, and which is the canary.
+"""Revision roles: which one is stable, rolled out, or the canary.
 
-Nothing is remembered but the roles that status records; where they are lost, the Service shows who serves.
+The operator remembers nothing but the roles that status records. Where the status was lost, the Service shows which
+revision serves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sluicegate.core.snapshot.overrides import named, pinned
 
 
 def assign_roles(snapshot: Snapshot) -> RevisionRoles:
-    """The lineup, with the promotions that have become possible."""
+    """Return the revision roles, with the promotions that have become possible."""
     wanted = _wanted(snapshot)
     if wanted is not None and machine.progressive(snapshot, snapshot.stable, wanted):
         return RevisionRoles(snapshot.stable, wanted, progressive=True, candidate=candidate_at_step(snapshot, wanted))
@@ -29,7 +30,11 @@ def assign_roles(snapshot: Snapshot) -> RevisionRoles:
 
 
 def _wanted(snapshot: Snapshot) -> str | None:
-    """The revision that is to be stable, if it can be made: the pinned one, the spec's, or while paused the one under way."""
+    """Return the revision that is to be stable, or None when there is none.
+
+    It is the pinned revision, or the desired one unless that is aborted, has failed or cannot be created. While
+    spec.paused is true, it is the one whose rollout is in progress.
+    """
     held = pinned(snapshot)
     if held is not None:
         return held
@@ -41,13 +46,16 @@ def _wanted(snapshot: Snapshot) -> str | None:
 
 
 def aborted(snapshot: Snapshot) -> bool:
-    """Whether a person has aborted the take-over of the spec's revision; one that serves already goes on serving."""
+    """Tell whether a user has aborted the rollout of the desired revision.
+
+    A revision that is already stable stays stable.
+    """
     revision = snapshot.desired.revision
     return revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision and revision != snapshot.stable
 
 
 def _promote(snapshot: Snapshot, stable: str | None, wanted: str | None) -> tuple[str | None, str | None]:
-    """(stable, target) after promoting `wanted`, if it is able to carry the traffic."""
+    """Return (stable, target), with `wanted` promoted if it can carry the traffic."""
     if wanted is None or wanted == stable:
         return stable, None
     if snapshot.resource.spec.paused and pinned(snapshot) is None:
@@ -60,9 +68,10 @@ def _promote(snapshot: Snapshot, stable: str | None, wanted: str | None) -> tupl
 
 
 def _crowded(snapshot: Snapshot, stable: str | None, wanted: str) -> bool:
-    """Whether the last change is still on its way, so that one more would leave ever more revisions with pods behind.
+    """Tell whether `wanted` must wait because the previous change is not complete.
 
-    Where stable has no pod that answers (it has made way), nothing can go back to it, and there is nothing to wait for.
+    Otherwise each new change would leave one more revision with pods behind. Where no pod of the stable revision is
+    ready (`whenFull: Replace` may have removed them), no rollback to it is possible, so there is nothing to wait for.
     """
     if not snapshot.ready_pods(stable):
         return False
@@ -71,10 +80,11 @@ def _crowded(snapshot: Snapshot, stable: str | None, wanted: str) -> bool:
 
 
 def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tuple[str | None, str | None]:
-    """(canary, next canary). A canary that serves keeps its place until the one that follows is able to take it.
+    """Return (canary, next canary).
 
-    One that failed is none. A canary that is being promoted is the target, and one that resolves to the base's revision is none. While the base
-    changes, a canary that would be the fourth revision with pods waits.
+    A canary that serves stays the canary until the next one is able to replace it. A failed revision is no canary.
+    Neither is one that is being promoted, which is the target, nor one that resolves to the revision of the base. While
+    the base changes, a canary that would be the fourth revision with pods waits.
     """
     known = (each for each in snapshot.recorded(Role.CANARY) if each in snapshot.revisions)
     current = next((each for each in known if each not in (stable, target)), None)
@@ -98,6 +108,9 @@ def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tup
 
 
 def same_as_base(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
-    """Whether the canary is the very revision that is, or is to become, stable: then there is no canary."""
+    """Tell whether the canary is the same revision as the base.
+
+    That revision is stable or is to become stable, so there is no canary.
+    """
     wanted = snapshot.desired_canary.revision if snapshot.desired_canary is not None else None
     return wanted is not None and wanted == (target or stable)

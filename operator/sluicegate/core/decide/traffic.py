@@ -1,6 +1,7 @@
-"""Where requests go: the route's split, and what the stable Service selects.
+"""Where requests go: the route's traffic split, and what the Service selects.
 
-A weight only ever rises on a backend that is ready to carry it; a share whose backend has no ready endpoint goes to stable.
+The operator raises a weight only for a backend that is ready to carry it. A share whose backend has no ready endpoint
+goes to the stable revision.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from sluicegate.core.snapshot.facts import Mirror, Snapshot, Split
 
 
 def released(snapshot: Snapshot, revision: str) -> bool:
-    """Whether every way in has let go of `revision`, as observed."""
+    """Tell whether the gateway and the Service no longer send requests to `revision`.
+
+    This is judged by the observed route, Service and EndpointSlices, not by the plan.
+    """
     route = snapshot.route if snapshot.routed and snapshot.gateway_api else None
     if route is not None and (not route.accepted or revision in route.split.revisions):
         return False
@@ -23,13 +27,19 @@ def released(snapshot: Snapshot, revision: str) -> bool:
 
 
 def listed(snapshot: Snapshot, revision: str) -> bool:
-    """Whether the Service sends requests to pods of `revision`, whatever it selects by now: its slices lag behind."""
+    """Tell whether the Service's EndpointSlices list pods of `revision`.
+
+    The selector of the Service does not say this, because the EndpointSlices lag behind it.
+    """
     pods = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
     return bool(pods & {pod.name for pod in snapshot.pods.get(revision, ())})
 
 
 def shifted(snapshot: Snapshot, roles: RevisionRoles) -> bool:
-    """Whether nothing but stable and the revision beside it gets requests, as observed."""
+    """Tell whether only the stable revision and the candidate receive requests.
+
+    This is judged by the observed route, Service and EndpointSlices.
+    """
     if roles.stable is None or snapshot.service is None:
         return False
     if snapshot.routed and snapshot.gateway_api:
@@ -44,7 +54,11 @@ def shifted(snapshot: Snapshot, roles: RevisionRoles) -> bool:
 
 
 def candidate_weight(snapshot: Snapshot, roles: RevisionRoles) -> int:
-    """Percent of the requests that the revision beside stable can have now, on the way to what it should have."""
+    """Return the percent of the requests that the candidate can receive now.
+
+    It is the weight that the candidate should have, once it has the pods for that weight. Until then, it is the weight
+    that the candidate has. It is 0 while no pod of the candidate is able to serve.
+    """
     candidate = roles.candidate
     if candidate is None or not snapshot.able_pods(candidate.revision):
         return 0
@@ -57,7 +71,7 @@ def candidate_weight(snapshot: Snapshot, roles: RevisionRoles) -> int:
 
 
 def split_of(snapshot: Snapshot, roles: RevisionRoles) -> Split | None:
-    """The split to ask for next; None while there is nothing to route to."""
+    """Return the traffic split to apply next, or None while there is no backend."""
     stable, now = roles.stable, snapshot.split
     if stable is None:
         return None
@@ -71,7 +85,7 @@ def split_of(snapshot: Snapshot, roles: RevisionRoles) -> Split | None:
             return now if whole else None
         able = [each for each in now.weights if snapshot.able_pods(each)]
         if whole and able and not snapshot.able_pods(stable):
-            return now  # the slices lag behind its pods, and somebody else answers
+            return now  # The EndpointSlices lag behind the pods, and another revision serves.
         serving = whole and len(able) == len(now.weights)
         if serving and not _can_carry(snapshot, roles, wanted.weight(stable)):
             return now
@@ -79,7 +93,11 @@ def split_of(snapshot: Snapshot, roles: RevisionRoles) -> Split | None:
 
 
 def _frozen(now: Split, stable: str, target: str) -> Split:
-    """A canary that is being promoted, or a target behind its last step, keeps its share until it has the pods for all of it."""
+    """Return the traffic split that keeps the share of `target`.
+
+    The target is a canary that is being promoted, or a revision after its last step. It keeps its share until it has
+    the pods for all requests.
+    """
     share = now.weight(target)
     ours = now.matched == target
     return Split(
@@ -111,7 +129,11 @@ def _weights(shares: dict[str, int]) -> dict[str, int]:
 
 
 def _can_carry(snapshot: Snapshot, roles: RevisionRoles, share: int) -> bool:
-    """Whether an autoscaled stable revision has the pods for a larger share, or will not get them: it makes way for others, or they fail."""
+    """Tell whether stable has the pods for a larger share, or will never get them.
+
+    Only an autoscaled revision can lack pods here. It does not get them while its pods make room for the target
+    (`whenFull: Replace`), or where one of its pods has a problem.
+    """
     spec, stable = snapshot.resource.spec.scaling, roles.stable
     if in_place.replacing(snapshot, roles.target, stable):
         return True
@@ -121,7 +143,11 @@ def _can_carry(snapshot: Snapshot, roles: RevisionRoles, share: int) -> bool:
 
 
 def route_of(snapshot: Snapshot, roles: RevisionRoles) -> RoutePlan | None:
-    """The route, once there is something to route to."""
+    """Return the route, or None while there is no backend to route to.
+
+    Return None as well without a gateway, without the Gateway API, and while an older resource claims the same host and
+    path.
+    """
     if not snapshot.routed or not snapshot.gateway_api or snapshot.rival is not None:
         return None
     split = split_of(snapshot, roles)
@@ -138,21 +164,24 @@ def route_of(snapshot: Snapshot, roles: RevisionRoles) -> RoutePlan | None:
 
 
 def lacks_timeout(snapshot: Snapshot) -> bool:
-    """Whether a gateway does not support HTTPRoute's request timeout, an extended feature of the Gateway API."""
+    """Tell whether a gateway does not support request timeouts of an HTTPRoute.
+
+    They are an extended feature of the Gateway API.
+    """
     return any(gateway.lacks("HTTPRouteRequestTimeout") for gateway in snapshot.gateways)
 
 
 def path_prefix(snapshot: Snapshot) -> str:
-    """The path in front of the model's own: the user's, or /NAMESPACE/NAME."""
+    """Return the path in front of the model's own: the user's, or /NAMESPACE/NAME."""
     metadata = snapshot.resource.metadata
     return snapshot.resource.spec.traffic.gateway.path_prefix or f"/{metadata.namespace}/{metadata.name}"
 
 
 def service_revision(snapshot: Snapshot, roles: RevisionRoles) -> str | None:
-    """Which revision the stable Service selects; None selects the pods of all.
+    """Return the revision that the stable Service selects, or None for all revisions.
 
-    It is widened over a change of the stable revision, so that there is never a moment without endpoints, and without a
-    gateway for as long as the canary has a share.
+    The Service selects all revisions during a change of the stable revision, so that it always has endpoints. Without a
+    gateway, it also selects all revisions for as long as the canary has a share.
     """
     wanted = roles.stable or roles.target
     if not snapshot.routed and roles.stable is not None:
@@ -167,7 +196,8 @@ def service_revision(snapshot: Snapshot, roles: RevisionRoles) -> str | None:
     if now is None:
         listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
         candidate = (roles.target, roles.canary, roles.next_canary)
-        starting = any(snapshot.live_pods(each) for each in candidate)  # a wide selector would send them requests
+        # A selector for all revisions would send requests to pods that are starting.
+        starting = any(snapshot.live_pods(each) for each in candidate)
         return wanted if ready and (ready <= listed or starting) else None
     if not ready:
         return now if snapshot.ready_pods(now) else wanted
@@ -176,7 +206,10 @@ def service_revision(snapshot: Snapshot, roles: RevisionRoles) -> str | None:
 
 
 def _shares_service(snapshot: Snapshot, roles: RevisionRoles) -> bool:
-    """Whether stable and the revision beside it may share the Service: only while no other revision has pods that it would select."""
+    """Tell whether the stable revision and the candidate may share the Service.
+
+    They may only while no other revision has pods that the Service would select.
+    """
     if not 0 < candidate_weight(snapshot, roles) < 100 or not snapshot.ready_pods(roles.stable):
         return False
     live = {revision for revision in snapshot.pods if snapshot.live_pods(revision)}

@@ -1,1 +1,4 @@
-"""Models in a registry: URIs, what they resolve to, following a registered model, and signatures."""
+"""Models in a registry.
+
+The modules cover model URIs, what they resolve to, following a registered model, and signatures.
+"""

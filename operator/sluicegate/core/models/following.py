@@ -1,7 +1,8 @@
-"""Following a registered model: which URIs can come to mean another version, and what they mean by what the registry shows.
+"""Following a registered model: what its aliases, stages and `latest` mean now.
 
-One answer of MLflow (`registered-models/get`) has every alias and the highest version of every stage, so one poll of a model
-serves all resources that follow it, however many there are.
+Some URIs can come to mean another version. This module tells which ones, and what they mean according to the registry.
+One response of MLflow (`registered-models/get`) has every alias and the highest version of every stage. So one poll of
+a model is enough for all resources that follow it, however many there are.
 """
 
 from __future__ import annotations
@@ -39,16 +40,19 @@ _OF_EITHER = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ModelView:
-    """What the names of one registered model point to now: versions, as MLflow writes them."""
+    """What the aliases and stages of one registered model point to now.
+
+    The values are versions, as MLflow writes them.
+    """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     stages: Mapping[str, str] = field(default_factory=dict)
-    """The highest version of each stage; `None` is the stage of those that have none."""
+    """The highest version of each stage. `None` is the stage of versions that have none."""
     newest_at: str | None = None
     """When the highest version of all was registered."""
 
     def pointed(self, ref: Followed) -> str | None:
-        """The version that `ref` means; None where it means none."""
+        """Return the version that `ref` means, or None where it means none."""
         match ref:
             case RegistryAlias():
                 return self.aliases.get(ref.alias)
@@ -57,7 +61,7 @@ class ModelView:
         return max(self.stages.values(), key=int, default=None)
 
     def pointing(self, ref: Followed, version: str) -> ModelView:
-        """The same, but `ref` means `version`."""
+        """Return a copy of this view in which `ref` means `version`."""
         match ref:
             case RegistryAlias():
                 return replace(self, aliases={**self.aliases, ref.alias: version})
@@ -68,7 +72,10 @@ class ModelView:
 
 @lru_cache(maxsize=8192)
 def followed(uri: str) -> Followed | None:
-    """What `uri` follows; None where it means the same for ever, or nothing."""
+    """Return what `uri` follows, or None where its meaning never changes.
+
+    Return None as well where the URI is invalid.
+    """
     try:
         ref: ModelRef = parse(uri)
     except InvalidModelUri:
@@ -78,7 +85,10 @@ def followed(uri: str) -> Followed | None:
 
 @lru_cache(maxsize=8192)
 def fixed(uri: str) -> RegistryVersion | None:
-    """The version of a registered model that `uri` means for ever; None where it is no such."""
+    """Return the version of a registered model that `uri` always means.
+
+    Return None where the URI does not name a fixed version.
+    """
     try:
         ref: ModelRef = parse(uri)
     except InvalidModelUri:
@@ -87,7 +97,11 @@ def fixed(uri: str) -> RegistryVersion | None:
 
 
 def watched(model: ModelSpec) -> tuple[Followed, ...]:
-    """What the registry is polled for on behalf of a resource: what its URI follows and, where staleness is the model's, the newest version."""
+    """Return what the operator polls the registry for on behalf of a resource.
+
+    This is what the URI of the resource follows. With `staleAgainst: Model`, it is also the highest version of the
+    registered model.
+    """
     ref = followed(model.uri)
     of_model = ref or fixed(model.uri)
     if model.stale_against != "Model" or of_model is None or isinstance(of_model, RegistryLatest):
@@ -97,10 +111,16 @@ def watched(model: ModelSpec) -> tuple[Followed, ...]:
 
 
 def concerns_registry(failure: ResolutionFailure) -> bool:
-    """Whether the registry itself is the trouble, so that nothing can be said of any of its models."""
+    """Tell whether the failure is one of the registry itself.
+
+    Then the operator knows nothing about any model of the registry.
+    """
     return failure.reason in _OF_THE_REGISTRY
 
 
 def may_concern_registry(failure: ResolutionFailure) -> bool:
-    """Whether this can be the trouble of one model (no permission for it, a broken row) as well as of the whole registry."""
+    """Tell whether the failure may be one of a single model or of the whole registry.
+
+    A failure of a single model is, for example, a missing permission for it or a broken row.
+    """
     return failure.reason in _OF_EITHER

@@ -1,6 +1,7 @@
-"""What a model URI can refer to. `str` gives the URI in its canonical form; `model_uri.parse` reads it back.
+"""What a model URI can refer to.
 
-`needs_registry` says whether the MLflow registry must be asked what a reference means now.
+`str` gives the URI in its canonical form, and `uri.parse` reads it back. `needs_registry` says whether the operator
+must ask the MLflow registry what a reference means now.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import ClassVar, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class RegistryVersion:
-    """`models:/NAME/3`: one version, for ever the same."""
+    """`models:/NAME/3`: one model version, which never changes."""
 
     name: str
     version: int
@@ -23,7 +24,7 @@ class RegistryVersion:
 
 @dataclass(frozen=True, slots=True)
 class RegistryAlias:
-    """`models:/NAME@ALIAS`: the version that carries the alias now."""
+    """`models:/NAME@ALIAS`: the version that has the alias now."""
 
     name: str
     alias: str
@@ -35,7 +36,10 @@ class RegistryAlias:
 
 @dataclass(frozen=True, slots=True)
 class RegistryStage:
-    """`models:/NAME/Production`: the highest version in a stage; `stage` is in MLflow's own capitals."""
+    """`models:/NAME/Production`: the highest version in a stage.
+
+    `stage` is spelled as MLflow spells it.
+    """
 
     name: str
     stage: str
@@ -69,7 +73,10 @@ class LoggedModel:
 
 @dataclass(frozen=True, slots=True)
 class RunArtifact:
-    """`runs:/RUN-ID/PATH`: an artifact of a run, or a model that the run logged under that name."""
+    """`runs:/RUN-ID/PATH`: an artifact of a run.
+
+    It may also be a model that the run logged under that name.
+    """
 
     run_id: str
     path: str
@@ -81,10 +88,10 @@ class RunArtifact:
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """`mlflow-artifacts:/`, `s3://`, `gs://`, Azure's or `https://`: artifacts by their address.
+    """Artifacts by address: `mlflow-artifacts:/`, `s3://`, `gs://` and others.
 
-    Nothing has to be asked; what fetches `mlflow-artifacts:/` still talks to the tracking server of the
-    model's registry.
+    The other schemes are those of Azure, and `https://`. The operator has to ask no registry. The fetch container still
+    reads `mlflow-artifacts:/` from the tracking server of the model's registry.
     """
 
     uri: str
@@ -97,7 +104,10 @@ class Artifacts:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """`pvc://CLAIM/PATH`: a folder of a volume; `path` is relative, and empty for the whole volume."""
+    """`pvc://CLAIM/PATH`: a folder of a volume.
+
+    `path` is relative, and empty for the whole volume.
+    """
 
     claim: str
     path: str
@@ -109,7 +119,7 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Baked:
-    """`image:///PATH`: a folder of the serving image; `path` is absolute."""
+    """`image:///PATH`: a folder of the serving image. `path` is absolute."""
 
     path: str
     needs_registry: ClassVar[bool] = False

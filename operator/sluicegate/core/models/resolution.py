@@ -1,7 +1,7 @@
-"""What a model URI came to: a source that pods can fetch, or the reason why not.
+"""The result of resolving a model URI: a source for pods to fetch, or a failure.
 
-A failure is a value: it ends in the condition ModelResolved, and its message is what the user reads
-there. So every message names the thing and says what to do, and none holds a credential.
+A failure is a value. It becomes the condition ModelResolved, and users read its message there. So every message names
+what failed and says what to do, and no message contains a credential.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sluicegate.core.models.uri import Artifacts, Baked, InvalidModelUri, ModelR
 
 
 class ResolutionReason(StrEnum):
-    """Why a model URI was not resolved; the reason of the condition ModelResolved."""
+    """Why a model URI was not resolved: the reason of the condition ModelResolved."""
 
     INVALID_MODEL_URI = "InvalidModelURI"
     MODEL_NOT_FOUND = "ModelNotFound"
@@ -25,7 +25,7 @@ class ResolutionReason(StrEnum):
     RUN_NOT_FOUND = "RunNotFound"
     LOGGED_MODEL_NOT_FOUND = "LoggedModelNotFound"
     ARTIFACT_NOT_FOUND = "ArtifactNotFound"
-    """The run is there, and nothing at the path: neither an artifact nor a logged model of that name."""
+    """The run exists, but the path holds neither an artifact nor a logged model of that name."""
     SOURCE_UNSUPPORTED = "SourceUnsupported"
     """The registry keeps the artifacts where a pod cannot fetch them, such as file:/ or http:."""
     REGISTRY_UNKNOWN = "RegistryUnknown"
@@ -38,21 +38,22 @@ class ResolutionReason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_INVALID = "SecretInvalid"
     INTERNAL_ERROR = "InternalError"
-    """The operator itself failed: a bug, whose traceback is in its log."""
+    """The operator itself failed. This is a bug, and its log has the traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """What a URI means now, pinned.
+    """What a URI means at the time of resolution, pinned.
 
     Attributes:
         uri: The URI that was resolved, in its canonical form.
-        source: Where pods get the artifacts: `mlflow-artifacts:`, `s3://` and the like; `pvc://` and
-        `image://` unchanged. name: The registered model's name; None where no registered model is involved.
-        version: Its version.
-        run_id: The run that made the model, where known.
-        model_id: The id of the logged model (MLflow 3), where known.
-        registered_at: When the version was registered, as status writes times; None where there is no version.
+        source: Where pods get the artifacts, such as `mlflow-artifacts:` or `s3://`. `pvc://` and `image://` stay
+            unchanged.
+        name: The name of the registered model. None where no registered model is involved.
+        version: The version of the registered model.
+        run_id: The run that created the model, where known.
+        model_id: The ID of the logged model (MLflow 3), where known.
+        registered_at: When the version was registered, in the time format of status. None where there is no version.
     """
 
     uri: str
@@ -66,7 +67,10 @@ class ResolvedModel:
 
 @dataclass(frozen=True, slots=True)
 class Newest:
-    """The highest version of a registered model, and when it was registered, where that is known."""
+    """The highest version of a registered model.
+
+    `registered_at` says when it was registered, where that is known.
+    """
 
     version: str
     registered_at: str | None = None
@@ -77,10 +81,10 @@ class ResolutionFailure:
     """Why a URI was not resolved.
 
     Attributes:
-        reason: For programs.
-        message: For people: what is wrong, and what to do.
-        transient: Whether it may pass without anybody changing anything: retry soon rather than at the
-        next poll.
+        reason: The cause, for programs.
+        message: What is wrong and what to do, for users.
+        transient: Whether the failure may pass without any change by a user. The operator then retries soon instead of
+            at the next poll.
     """
 
     reason: ResolutionReason
@@ -89,7 +93,10 @@ class ResolutionFailure:
 
 
 class ResolutionError(Exception):
-    """Carries a `ResolutionFailure` through calls that return a `ResolvedModel`."""
+    """An exception that carries a `ResolutionFailure`.
+
+    Calls that return a `ResolvedModel` raise it.
+    """
 
     def __init__(self, failure: ResolutionFailure) -> None:
         super().__init__(f"{failure.reason}: {failure.message}")
@@ -97,7 +104,10 @@ class ResolutionError(Exception):
 
 
 def resolve_locally(ref: ModelRef) -> ResolvedModel | None:
-    """The resolution of a reference that says everything itself; None where the registry must be asked."""
+    """Resolve a reference that needs no registry.
+
+    Return None where the operator must ask the registry.
+    """
     match ref:
         case Artifacts() | Volume() | Baked():
             return ResolvedModel(uri=str(ref), source=str(ref))
@@ -105,12 +115,12 @@ def resolve_locally(ref: ModelRef) -> ResolvedModel | None:
 
 
 def invalid_uri(error: InvalidModelUri) -> ResolutionFailure:
-    """The failure for a URI that `model_uri.parse` refused."""
+    """Return the failure for a URI that `uri.parse` rejected."""
     return ResolutionFailure(ResolutionReason.INVALID_MODEL_URI, str(error))
 
 
 def registry_unknown(name: str, known: Iterable[str]) -> ResolutionFailure:
-    """The failure for a registry's name that the operator's settings do not have."""
+    """Return the failure for a registry name that the operator's settings lack."""
     names = sorted(known)
     there = f"Registries there: {', '.join(names)}." if names else "It has none."
     return ResolutionFailure(
@@ -121,7 +131,10 @@ def registry_unknown(name: str, known: Iterable[str]) -> ResolutionFailure:
 
 
 def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFailure:
-    """The failure for a registry whose Secret does not exist (or may not be read)."""
+    """Return the failure for a registry's Secret that does not exist.
+
+    The operator may also lack the permission to read it.
+    """
     return ResolutionFailure(
         ResolutionReason.SECRET_NOT_FOUND,
         f'The Secret "{name}" in namespace "{namespace}", with the credentials of registry "{registry}", '
@@ -133,33 +146,42 @@ def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFail
 
 
 def webhook_secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFailure:
-    """The failure for a webhook secret that does not exist (or may not be read)."""
+    """Return the failure for a webhook Secret that does not exist.
+
+    The operator may also lack the permission to read it.
+    """
     return ResolutionFailure(
         ResolutionReason.SECRET_NOT_FOUND,
-        f'The Secret "{name}" in namespace "{namespace}", which the webhooks of registry "{registry}" are signed with, does not exist '
-        'or may not be read by the operator. Create it with a key "secret".',
+        f'The Secret "{name}" in namespace "{namespace}", which the webhooks of registry "{registry}" are signed with, '
+        'does not exist or may not be read by the operator. Create it with a key "secret".',
     )
 
 
 def secret_unread(namespace: str, name: str, registry: str, error: Exception) -> ResolutionFailure:
-    """The failure for a registry whose Secret the API server did not give; it passes by itself."""
+    """Return the failure for a registry whose Secret could not be read.
+
+    The API server did not return the Secret. The failure is transient.
+    """
     return ResolutionFailure(
         ResolutionReason.SECRET_NOT_FOUND,
-        f'The Secret "{name}" in namespace "{namespace}", with the credentials of registry "{registry}", could not be read: '
-        f"{error}. It is tried again by itself.",
+        f'The Secret "{name}" in namespace "{namespace}", with the credentials of registry "{registry}", could not be '
+        f"read: {error}. It is tried again by itself.",
         transient=True,
     )
 
 
 def secret_invalid(secret: str, problem: str) -> ResolutionFailure:
-    """The failure for a Secret that holds no usable credentials; `problem` must not quote a value."""
+    """Return the failure for a Secret that holds no usable credentials.
+
+    `problem` must not quote a value of the Secret.
+    """
     return ResolutionFailure(ResolutionReason.SECRET_INVALID, f"{secret} cannot be used: {problem}.")
 
 
 def internal_error(what: str, error: BaseException) -> ResolutionFailure:
-    """Return the failure for an exception that nobody expected.
+    """Return the failure for an unexpected exception.
 
-    The message has the type of the exception only: its text may quote a credential.
+    The message contains only the type of the exception, because its text may quote a credential.
 
     Args:
         what: What failed, as the subject of a sentence, such as `Asking registry "default"`.
@@ -167,7 +189,7 @@ def internal_error(what: str, error: BaseException) -> ResolutionFailure:
     """
     return ResolutionFailure(
         ResolutionReason.INTERNAL_ERROR,
-        f"{what} failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it as a bug. "
-        "The operator tries again.",
+        f"{what} failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it "
+        "as a bug. The operator tries again.",
         transient=True,
     )

@@ -1,7 +1,7 @@
-"""Write-back: which model versions are served here, as tags that people who look at the registry can see.
+"""Write-back: tags in the registry that say which model versions are served.
 
-It is for reading only. Nothing is decided by it, so it is written late, in one place, and by comparison with what the registry has:
-no memory of what was written is needed, and none can be wrong.
+The tags are only for users to read, and no decision depends on them. So the operator writes them late, in one place,
+after a comparison with what the registry has. It keeps no record of what it wrote, so no such record can be wrong.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Role
 
 Served = Mapping[tuple[str, str], str]
-"""From (registered model, version) to the tag's value: the resources that serve it."""
+"""The value of the tag, which names the resources that serve, by (registered model, version)."""
 LONGEST = 1000
-"""Characters of a value; MLflow takes 5,000 of a tag at least."""
+"""The largest number of characters of a value. MLflow accepts at least 5,000."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One tag to set, or with None to remove."""
+    """One tag to set, or to remove where the value is None."""
 
     model: str
     version: str
@@ -28,12 +28,18 @@ class Change:
 
 
 def tag_key(cluster: str, namespace: str | None) -> str:
-    """The tag's key. An operator of one namespace has its own, so that two of them do not undo each other's."""
+    """Return the key of the tag.
+
+    An operator of one namespace has its own key, so that two operators do not undo each other's changes.
+    """
     return f"sluicegate.dev/served-by.{cluster}" + (f".{namespace}" if namespace else "")
 
 
 def served(resources: Iterable[ModelDeployment]) -> dict[tuple[str, str], str]:
-    """What `resources` serve, by their status: their stable revisions, and their canaries."""
+    """Return what `resources` serve according to their status.
+
+    These are their stable revisions and their canaries.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for resource in resources:
         who = "/".join(resource.key)
@@ -56,10 +62,10 @@ def _value(names: list[str]) -> str:
 
 
 def changes(wanted: Served, there: Served, absent_before: Iterable[tuple[str, str]]) -> list[Change]:
-    """What to write so that `there` becomes `wanted`.
+    """Return the changes that turn the tags `there` into the tags `wanted`.
 
-    A tag is removed only where nothing was served in the round before either (`absent_before`): just after a start not all
-    resources are known.
+    A tag is removed only where no resource served the version in the previous round either (`absent_before`). The
+    reason is that right after a start, the operator does not know all resources yet.
     """
     gone = set(absent_before)
     found = [Change(*key, value) for key, value in wanted.items() if there.get(key) != value]

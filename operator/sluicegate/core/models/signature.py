@@ -1,8 +1,9 @@
-"""Model signatures: whether callers of one version can go on with another, as they are.
+"""Model signatures: whether callers of one version can call another unchanged.
 
-The pods of a revision tell the signature of what they fetched (the last words of the init container), so it is known for every
-source, before any request. What is compatible follows from how MLflow enforces a schema on JSON: every required input must be
-sent, a number may become a wider one, further columns are dropped. Source: mlflow/models/utils.py, `_enforce_schema`.
+The pods of a revision report the signature of the model that they fetched, in the termination message of the init
+container. So the operator knows it for every source, before any request. What is compatible follows from how MLflow
+enforces a schema on JSON: a caller must send every required input, a number may become a wider one, and MLflow drops
+further columns. Source: mlflow/models/utils.py, `_enforce_schema`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 Field = Mapping[str, Any]
 _LARGEST = 4 << 20
-"""Bytes of JSON that are unpacked: a pod's words are not ours."""
+"""The largest number of bytes of JSON to unpack. The operator does not trust the message of a pod."""
 _DEEPEST = 16
 _WIDER = {
     "integer": {"long", "double"},
@@ -27,28 +28,31 @@ _WIDER = {
     "int64": {"float64"},
     "float32": {"float64"},
 }
-"""Types that take what callers send for another."""
+"""For each type, the wider types that accept the values which callers send for it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a model takes and gives; of a very wide one only the digest is known."""
+    """What a model takes and returns.
+
+    For a very wide signature, only the digest is known.
+    """
 
     told: str
-    """As the pod told it: equal for equal signatures."""
+    """The text that the pod reported. It is equal for equal signatures."""
     inputs: tuple[Field, ...] | None = None
     outputs: tuple[Field, ...] | None = None
     params: tuple[Field, ...] = ()
 
     @property
     def whole(self) -> bool:
-        """Whether more than the digest is known."""
+        """Tell whether more than the digest is known."""
         return self.told.startswith("z:")
 
 
 @lru_cache(maxsize=4096)
 def parse(told: str) -> Signature | None:
-    """The signature in a pod's words; None for words that are none."""
+    """Parse the signature that a pod reported. Return None for any other text."""
     if told.startswith("sha256:"):
         return Signature(told)
     if not told.startswith("z:"):
@@ -73,10 +77,14 @@ def _fields(found: Any) -> tuple[Field, ...] | None:
 
 
 def differences(old: Signature, new: Signature) -> tuple[str, ...]:
-    """Why callers of `old` may not get along with `new`, in words; nothing where they do, or where either says too little.
+    """Return why callers of `old` may not be compatible with `new`, as phrases.
 
-    Inputs: one that is required and was not sent before, or that is gone, or whose type does not take what is sent. Outputs: any
-    change. Params: one that is gone or of another type.
+    For inputs, these differences count: an input that is required now and was missing or optional before, a required
+    input that was removed, and a type that does not accept what callers send. For outputs, any change counts. For
+    params, a removal or another type counts.
+
+    Where only the digest of either signature is known, the result is one phrase for any change. The result is empty
+    where callers are compatible, or where either signature has no schema to compare.
     """
     if old.told == new.told:
         return ()
@@ -96,7 +104,7 @@ def _inputs(old: tuple[Field, ...] | None, new: tuple[Field, ...] | None) -> Ite
 
 
 def _compared(prefix: str, old: Mapping[str, Field], new: Mapping[str, Field], depth: int) -> Iterator[str]:
-    """Complaints about fields that callers send."""
+    """Yield the incompatible differences of fields that callers send."""
     for name, now in new.items():
         before = old.get(name)
         if before is None:
@@ -112,7 +120,7 @@ def _compared(prefix: str, old: Mapping[str, Field], new: Mapping[str, Field], d
 
 
 def _retyped(what: str, old: Field, new: Field, depth: int) -> Iterator[str]:
-    """Complaints about a field whose type does not take what callers send for it."""
+    """Yield the difference of a field whose type does not accept what callers send."""
     before, now = str(old.get("type")), str(new.get("type"))
     if depth < _DEEPEST and before == now == "object":
         yield from _compared(f"{what}.", _properties(old), _properties(new), depth + 1)
@@ -157,7 +165,7 @@ def _params(old: tuple[Field, ...], new: tuple[Field, ...]) -> Iterator[str]:
 
 
 def _named(fields: tuple[Field, ...]) -> dict[str, Field]:
-    """Fields by name; by their place where they have none."""
+    """Return fields by name, or by position where they have no name."""
     return {str(field.get("name", f"#{place}")): field for place, field in enumerate(fields, 1)}
 
 

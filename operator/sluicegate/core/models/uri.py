@@ -1,9 +1,9 @@
-"""The URI of a model, as users write it, parsed into what it means.
+"""Parsing of the model URI that a user writes.
 
 `models:/` and `runs:/` follow MLflow's own rules (mlflow 3.17 `store/artifact/utils/models.py` and
-`runs_artifact_repo.py`), so that a URI that works in `mlflow.pyfunc.load_model` means the same here.
-Stricter in one direction only: what MLflow would misread or silently cut off (a query, control
-characters, a host after `models://`) is refused with a sentence.
+`runs_artifact_repo.py`), so that a URI that works in `mlflow.pyfunc.load_model` means the same here. The operator is
+stricter in one direction only. It rejects with a message what MLflow would misread or silently cut off: a query,
+control characters, or a host after `models://`.
 """
 
 from __future__ import annotations
@@ -49,14 +49,15 @@ __all__ = [
 FORMS: Final = (
     "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, "
     "models:/MODEL-ID, runs:/RUN-ID/PATH, "
-    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, wasbs:// or abfss://CONTAINER@ACCOUNT-HOST/PATH, "
+    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, "
+    "wasbs:// or abfss://CONTAINER@ACCOUNT-HOST/PATH, "
     "https://HOST/PATH, pvc://CLAIM/PATH, or image:///PATH"
 )
 STAGES: Final = ("None", "Staging", "Production", "Archived")
 MAX_LENGTH: Final = 1024
 MAX_VERSION: Final = 2**31 - 1
-"""The registry's column is a 32-bit integer; a larger number makes the server fail with 500 instead of
-404."""
+"""The largest version number. The registry's column is a 32-bit integer, and a larger number makes the server fail with
+500 instead of 404."""
 
 _STAGE_BY_LOWER: Final = {stage.lower(): stage for stage in STAGES}
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
@@ -74,16 +75,19 @@ _HOST: Final = re.compile(r"[A-Za-z0-9.-]+(:[0-9]+)?")
 
 
 class InvalidModelUri(ValueError):
-    """A URI that names no model; the message is a sentence that says what is wrong and what is allowed."""
+    """A URI that names no model.
+
+    The message is a sentence that says what is wrong and what is allowed.
+    """
 
 
 def parse(uri: str) -> ModelRef:
-    """What `uri` refers to.
+    """Parse `uri` into what it refers to.
 
-    Percent-escapes are left as they are, as MLflow leaves them: `models:/a%20b/1` is a model called `a%20b`.
+    Percent escapes stay as they are, as in MLflow: `models:/a%20b/1` is a model called `a%20b`.
 
     Raises:
-        InvalidModelUri: nothing that can be served; the only exception there is.
+        InvalidModelUri: The URI names nothing that can be served. This function raises no other exception.
     """
     if len(uri) > MAX_LENGTH:
         raise InvalidModelUri(f"The model URI has {len(uri)} characters; at most {MAX_LENGTH} are allowed.")
@@ -119,22 +123,23 @@ def parse(uri: str) -> ModelRef:
 
 
 def without_userinfo(uri: str) -> str:
-    """`uri` without a user name and password in it, and without its query: safe to show.
+    """Return `uri` without user name, password and query, so that it is safe to show.
 
-    Used on everything that ends in a message; a presigned URL carries its secret in the query.
+    Every URI in a message goes through this function. A presigned URL has its secret in the query.
     """
     head, separator, rest = uri.partition("://")
     if not separator:
         return uri.partition("?")[0]
     if head.lower() in _AZURE and _AZURE_PLACE.fullmatch(rest.partition("/")[0]):
-        return uri.partition("?")[0]  # what stands before the @ is the container
+        return uri.partition("?")[0]  # The text before the @ is the container.
     return f"{head}://{rest.rpartition('@')[2]}".partition("?")[0]
 
 
 def has_traversal(path: str) -> bool:
-    """Whether `path` climbs out by `..`, also percent-encoded (twice over) or with backslashes.
+    """Tell whether `path` leaves its root by `..`, even encoded or with backslashes.
 
-    A fetcher or a server further on may decode what MLflow does not.
+    Percent encoding is checked up to three levels deep, because a fetcher or a server further on may decode what MLflow
+    does not.
     """
     text = path
     for _ in range(4):
@@ -150,8 +155,10 @@ def _invalid(uri: str, problem: str) -> InvalidModelUri:
 
 
 def _models(uri: str, rest: str) -> ModelRef:
-    """MLflow `_parse_model_uri`: one or two segments; a suffix of digits is a version, else `latest`,
-    else a stage.
+    """Parse the rest of a `models:/` URI as MLflow's `_parse_model_uri` does.
+
+    It has one or two segments. A suffix of digits is a version, `latest` is the highest version, and any other suffix
+    is a stage.
     """
     if rest.startswith("//") and not rest.startswith("///"):
         raise _invalid(uri, "write models:/ with one slash, and name the registry in spec.model.registry")
@@ -197,7 +204,7 @@ def _aliased(uri: str, name: str, alias: str) -> ModelRef:
         raise _invalid(uri, "the model's name before the @ is missing")
     if not _ALIAS.fullmatch(alias):
         raise _invalid(uri, f'"{alias}" cannot be an alias: only letters, digits, _ and - are allowed')
-    if alias.lower() == "latest":  # reserved by MLflow, whose server answers it with the latest version
+    if alias.lower() == "latest":  # MLflow reserves this alias, and its server returns the latest version for it.
         return RegistryLatest(name)
     if _RESERVED_ALIAS.fullmatch(alias):
         raise _invalid(
@@ -250,10 +257,10 @@ def _baked(uri: str, rest: str) -> ModelRef:
 
 
 def _relative(uri: str, path: str) -> str:
-    """`path` without empty and `.` segments.
+    """Return `path` without empty and `.` segments.
 
     Raises:
-        InvalidModelUri: nothing is left, or it climbs out of its root.
+        InvalidModelUri: No segment is left, or the path leaves its root.
     """
     if has_traversal(path):
         raise _invalid(uri, "its path must not hold ..")

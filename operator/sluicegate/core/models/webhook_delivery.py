@@ -1,7 +1,8 @@
-"""MLflow's registry webhooks: which delivery is to be believed, and which registered model it is about.
+"""MLflow's registry webhooks: which deliveries are authentic, and their model.
 
-A webhook only hastens a look at the registry. Nothing in it is taken over, so a lost, late, doubled or forged one changes nothing
-that is served. Source of the format: mlflow/webhooks/delivery.py.
+A webhook only makes the operator poll the registry sooner, and the operator takes over nothing from its content. So a
+lost, late, repeated or forged delivery changes nothing that is served. Source of the format:
+mlflow/webhooks/delivery.py.
 """
 
 from __future__ import annotations
@@ -16,23 +17,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LARGEST = 64 * 1024
-"""Bytes of a body: MLflow's own are below 10 KiB."""
+"""The largest body in bytes. MLflow's own bodies are below 10 KiB."""
 WINDOW = 300.0
-"""Seconds that a delivery's time may be away from ours; its retries carry the time of the first attempt."""
+"""How far the timestamp of a delivery may be from the operator's clock, in seconds. Retries have the timestamp of the
+first attempt."""
 REMEMBERED = 10_000
-"""Deliveries of a registry that are known as seen."""
+"""The largest number of deliveries of one registry that are remembered."""
 _ENTITIES = {"registered_model", "model_version", "model_version_alias"}
-"""Those that may change what an alias, a stage or `latest` means."""
+"""The entities whose events may change what an alias, a stage or `latest` means."""
 
 
 class Outcome(StrEnum):
-    """What became of a delivery; a label of the metric."""
+    """What happened to a delivery. The values are those of a metric's label."""
 
     ACCEPTED = "accepted"
     NOT_FOLLOWED = "not_followed"
-    """It is about a model that nothing here follows."""
+    """The delivery is about a model that no resource follows."""
     IRRELEVANT = "irrelevant"
-    """It is about something that changes no model, such as a tag."""
+    """The delivery is about something that changes no model, such as a tag."""
     BAD_SIGNATURE = "bad_signature"
     EXPIRED = "expired"
     REPLAYED = "replayed"
@@ -45,7 +47,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One request, as it came."""
+    """One request as it was received."""
 
     id: str
     timestamp: str
@@ -54,7 +56,10 @@ class Delivery:
 
 
 def authentic(delivery: Delivery, secrets: Iterable[bytes]) -> bool:
-    """Whether one of the secrets has signed exactly this delivery: its id, its time and its body."""
+    """Tell whether one of the secrets has signed exactly this delivery.
+
+    The signature covers the ID, the timestamp and the body.
+    """
     signed = f"{delivery.id}.{delivery.timestamp}.".encode() + delivery.body
     given = delivery.signature.encode("utf-8", "replace")
     found = False
@@ -65,7 +70,7 @@ def authentic(delivery: Delivery, secrets: Iterable[bytes]) -> bool:
 
 
 def timely(delivery: Delivery, now: float) -> bool:
-    """Whether it was sent within `WINDOW` of `now` (Unix seconds)."""
+    """Tell whether the delivery was sent within `WINDOW` of `now` (Unix seconds)."""
     try:
         return delivery.timestamp.isascii() and abs(int(delivery.timestamp) - now) <= WINDOW
     except ValueError:
@@ -73,7 +78,11 @@ def timely(delivery: Delivery, now: float) -> bool:
 
 
 def subject(body: bytes) -> tuple[Outcome, str]:
-    """What it is about: (accepted, the registered model's name), or why there is nothing to look at."""
+    """Return what the delivery with this body is about.
+
+    Returns:
+        (accepted, the name of the registered model), or the outcome of a delivery that needs no poll of the registry.
+    """
     try:
         found = json.loads(body)
         entity, name = found["entity"], found["data"]["name"]
@@ -85,13 +94,16 @@ def subject(body: bytes) -> tuple[Outcome, str]:
 
 
 class Seen:
-    """Deliveries of one registry that were taken: none of them is taken twice within the window."""
+    """The accepted deliveries of one registry.
+
+    None of them is accepted twice within the window.
+    """
 
     def __init__(self) -> None:
         self._until: OrderedDict[str, float] = OrderedDict()
 
     def first(self, delivery: Delivery, now: float) -> bool:
-        """Whether an authentic and timely delivery is new; from then on it is not."""
+        """Tell whether an authentic and timely delivery is new, and remember it."""
         while self._until and (next(iter(self._until.values())) < now or len(self._until) >= REMEMBERED):
             self._until.popitem(last=False)
         if delivery.id in self._until:
@@ -101,14 +113,18 @@ class Seen:
 
 
 class Bucket:
-    """At most `rate` deliveries a second on average, and `burst` at once."""
+    """A rate limit of `rate` deliveries a second on average, and `burst` at once."""
 
     def __init__(self, rate: float = 20.0, burst: float = 100.0) -> None:
         self._rate, self._burst = rate, burst
         self._left, self._at = burst, 0.0
 
     def take(self, now: float) -> bool:
-        """Whether one more is let in at `now` (monotonic seconds)."""
+        """Tell whether one more delivery is allowed, and count it.
+
+        Args:
+            now: The time, in monotonic seconds.
+        """
         self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._rate)
         self._at = now
         if self._left < 1:

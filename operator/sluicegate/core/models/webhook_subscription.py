@@ -1,7 +1,9 @@
-"""The operator's own webhook in a registry: what it is called, what it tells of, and what has to be written so that it is there.
+"""The webhook subscription of the operator in a registry.
 
-A webhook is found by its name, which the cluster's name makes its own; failing that, by its URL, so that one that was made by hand for
-this very door is taken over. Nothing is ever removed, and nobody else's is touched.
+This module defines its name and its events, and tells whether the operator has to write it. The operator finds it by
+its name, which is unique because it contains the name of the cluster. Failing that, the operator finds it by its URL,
+so that it adopts a webhook that a user created for the same URL. The operator removes no webhook, and changes no other
+one.
 """
 
 from __future__ import annotations
@@ -18,14 +20,16 @@ EVENTS = frozenset(
         ("MODEL_VERSION", "CREATED"),
     }
 )
-"""(entity, action) of what may change what an alias or `latest` means; MLflow has no event for stages and deleted versions."""
+"""The (entity, action) pairs of events that may change what an alias or `latest` means. MLflow has no event for stages
+and deleted versions."""
 _LONGEST = 63
-"""Characters of a webhook's name, of which MLflow takes small letters, digits, dots, underscores and hyphens."""
+"""The largest number of characters of a webhook name. MLflow accepts lowercase letters, digits, dots, underscores and
+hyphens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A webhook as a registry lists it. Its secret is not shown by any."""
+    """A webhook as a registry lists it. No registry shows the secret of a webhook."""
 
     id: str
     name: str
@@ -35,7 +39,10 @@ class Hook:
 
 
 def hook_name(cluster: str, namespace: str | None) -> str:
-    """The name of this operator's webhook. An operator of one namespace has its own."""
+    """Return the name of this operator's webhook.
+
+    An operator of one namespace has its own.
+    """
     plain = f"sluicegate.{cluster}" + (f".{namespace}" if namespace else "")
     name = re.sub(r"[^a-z0-9._-]", "-", plain.lower()).rstrip("._-")
     if len(name) <= _LONGEST:
@@ -44,11 +51,17 @@ def hook_name(cluster: str, namespace: str | None) -> str:
 
 
 def mine(there: Iterable[Hook], name: str, url: str) -> tuple[Hook, ...]:
-    """Those of `there` that are this operator's."""
+    """Return the webhooks of `there` that are this operator's.
+
+    They have its name. Where no webhook has the name, they have its URL.
+    """
     known = tuple(there)
     return tuple(each for each in known if each.name == name) or tuple(each for each in known if each.url == url)
 
 
 def is_right(hook: Hook, name: str, url: str) -> bool:
-    """Whether nothing that a registry shows of it has to be written."""
+    """Tell whether the webhook is as it should be, by what a registry shows of it.
+
+    The operator then has to write nothing.
+    """
     return (hook.name, hook.url, hook.events, hook.active) == (name, url, EVENTS, True)

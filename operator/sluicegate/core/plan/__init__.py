@@ -1,1 +1,1 @@
-"""What should be true next: the types of a plan, each revision's share of the traffic and its number of pods."""
+"""The types of a plan, the traffic share of each revision and its number of pods."""

@@ -10,15 +10,16 @@ from sluicegate.core.plan.types import Autoscaled, Fixed, Scale
 from sluicegate.core.snapshot.facts import Snapshot
 
 AUTOSCALER_PATIENCE = 60.0
-"""Seconds that an HPA may be without metrics: a new pod has none until metrics-server has seen it twice."""
+"""How long an HPA may be without metrics, in seconds. A new pod has no metrics until metrics-server has scraped it
+twice."""
 
 
 def needed(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
-    """Ready pods that `revision` needs before it may take over from `predecessor`.
+    """Return how many ready pods `revision` needs to replace `predecessor`.
 
-    A revision that takes over from a larger one is first scaled to carry what that one carries, because promotion at
-    minReplicas under peak load is an outage (flagger#1209). The very first revision may serve with one pod: there is
-    nothing better to wait for.
+    A revision that replaces a larger one is first scaled to carry the load of that one, because a promotion at
+    minReplicas under peak load is an outage (flagger#1209). The very first revision may serve with one pod, because
+    there is no other revision that could serve in the meantime.
     """
     spec = snapshot.resource.spec.scaling
     if predecessor is None or predecessor == revision:
@@ -27,7 +28,7 @@ def needed(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
 
 
 def candidate_needed(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> int:
-    """Ready pods that a revision beside `stable` needs before its share may grow."""
+    """Return how many ready pods `candidate` needs before its share may grow."""
     if not snapshot.routed:
         shared = snapshot.service is not None and snapshot.service.revision is None
         return 1 if shared else max(1, by_ratio(snapshot, candidate, stable))
@@ -37,21 +38,30 @@ def candidate_needed(snapshot: Snapshot, candidate: Candidate, stable: str | Non
 
 
 def _part(candidate: Candidate) -> int:
-    """Pods of a fixed number that a share needs: of a canary all that are declared, of a target in steps its part, at least one."""
+    """Return how many pods of a fixed number the candidate's share needs.
+
+    A declared canary gets all the pods that its spec declares. A revision that is rolled out by steps gets the fraction
+    that matches its share, and at least one pod unless the number is 0.
+    """
     whole = _fixed(candidate.scaling)
     return max(min(1, whole), math.ceil(whole * candidate.share.load / 100)) if candidate.progressive else whole
 
 
 def carrying(snapshot: Snapshot, spec: ScalingSpec, share: int) -> int:
-    """Pods of an autoscaled revision that carry `share` percent of the present load, within its bounds."""
+    """Return how many pods an autoscaled revision needs for a share of the load.
+
+    `share` is a percent of the present load. The result lies within the bounds of `spec`.
+    """
     lower, upper = spec.min or 1, spec.max or 1
     return max(lower, min(upper, math.ceil(_load_in_pods(snapshot) * share / 100)))
 
 
 def _load_in_pods(snapshot: Snapshot) -> int:
-    """How many pods the whole load keeps busy at most, judged by those that serve it now.
+    """Return how many pods the whole load keeps busy at most.
 
-    Every revision with a share gives a bound (its pods by its share); the least is the truest, since each may have too many.
+    The result is derived from the pods that serve now. Every revision with a share gives an upper bound, its pods
+    divided by its share. The lowest bound is the most accurate one, because each revision may have more pods than it
+    needs.
     """
     if not snapshot.split.weights:
         serving = snapshot.service.revision if snapshot.service is not None else None
@@ -64,13 +74,14 @@ def _load_in_pods(snapshot: Snapshot) -> int:
 
 
 def scale_of(snapshot: Snapshot, revision: str, spec: ScalingSpec, growing_to: int | None = None) -> Scale:
-    """The scale of a revision that serves or is about to.
+    """Return the scale of a revision that serves or is about to.
 
     Args:
-        snapshot: What is known.
-        revision: Its hash.
-        spec: The base's scaling or the canary's.
-        growing_to: The percent of the requests that it is to have, where that is more than it has.
+        snapshot: All facts on the resource.
+        revision: The hash of the revision.
+        spec: The scaling of the base or of the canary.
+        growing_to: The percent of the requests that the revision is to receive, where that is more than it receives
+            now.
     """
     if not spec.autoscaled:
         return Fixed(_fixed(spec))
@@ -86,7 +97,10 @@ def scale_of(snapshot: Snapshot, revision: str, spec: ScalingSpec, growing_to: i
 
 
 def candidate_scale(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> Scale:
-    """The scale of a revision beside `stable`; without a gateway the number that gives it its share of the Service."""
+    """Return the scale of a candidate.
+
+    Without a gateway, it is the number of pods that gives the candidate its share of the Service.
+    """
     if not snapshot.routed:
         return Fixed(by_ratio(snapshot, candidate, stable))
     if candidate.progressive and not candidate.scaling.autoscaled:
@@ -97,9 +111,11 @@ def candidate_scale(snapshot: Snapshot, candidate: Candidate, stable: str | None
 
 
 def by_ratio(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> int:
-    """Pods of a revision that shares the Service with stable: the number whose share is nearest to its weight, at least one.
+    """Return how many pods give a candidate its weight where it shares the Service.
 
-    Without a stable revision to measure by, and at weight 0, it is one: a dark launch really runs.
+    The result is the number whose share of all pods is nearest to the weight, and at least one. At weight 0 it is one,
+    because a dark launch runs a pod. Where the stable revision should have no pods, it is 0. An autoscaled stable
+    revision without a Deployment counts as one pod.
     """
     weight = candidate.share.weight
     there = snapshot.deployments.get(stable or "")
@@ -112,7 +128,10 @@ def by_ratio(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> in
 
 
 def patience_left(snapshot: Snapshot, revision: str | None) -> float | None:
-    """Seconds until an HPA without metrics is a problem; None when it is one already, or all is well."""
+    """Return the seconds until an HPA without metrics becomes a problem.
+
+    Return None when it is a problem already, or when the HPA has metrics.
+    """
     facts = snapshot.autoscalers.get(revision or "")
     if facts is None or facts.inactive is None or not snapshot.resource.spec.scaling.autoscaled:
         return None
@@ -126,10 +145,11 @@ def _fixed(spec: ScalingSpec) -> int:
 
 
 def _kept(snapshot: Snapshot, revision: str, lower: int) -> int | None:
-    """spec.replicas to apply under an HPA, or None where the HPA's own number must not be touched.
+    """Return the spec.replicas to apply under an HPA, or None to leave it to the HPA.
 
-    We set the number at birth and at waking from zero (an HPA never scales from zero), and go on applying the number
-    that is there for as long as nobody else owns it. Once the HPA has written, it is never ours again.
+    The operator sets the number when it creates the Deployment and when it scales it up from zero, because an HPA never
+    scales from zero. It goes on applying the present number for as long as no other manager owns the field. Once the
+    HPA has written the field, the operator never owns it again.
     """
     there = snapshot.deployments.get(revision)
     if there is None or there.replicas == 0:

@@ -1,4 +1,7 @@
-"""What a revision beside the stable one should have of the requests: declared by spec.canary, or given by a rollout's step."""
+"""The share of the requests that a candidate should have.
+
+`spec.canary` declares it, or the step of a rollout sets it.
+"""
 
 from __future__ import annotations
 
@@ -15,44 +18,56 @@ from sluicegate.core.snapshot.facts import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of the requests."""
+    """A traffic share: the weight, match and mirror of one revision."""
 
     weight: int = 0
-    """Percent of the requests that nothing else claims."""
+    """Percent of the requests that match no header rule."""
     matches: tuple[Header, ...] = ()
-    """Headers of which any one sends a request wholly to it."""
+    """Header matches. A request with any one of them goes to the revision."""
     mirror: int = 0
-    """Percent of the requests that are copied to it."""
+    """Percent of the requests that are mirrored to the revision."""
 
     @property
     def none(self) -> bool:
-        """Whether no request reaches it, not even a copy."""
+        """Tell whether no request reaches the revision, not even a mirrored one."""
         return not (self.weight or self.matches or self.mirror)
 
     @property
     def load(self) -> int:
-        """Percent of all requests that its pods must be able to answer. What a match brings cannot be known."""
+        """Return the percent of all requests that the pods must be able to serve.
+
+        Requests that a header match sends are not counted, because their number cannot be known.
+        """
         return max(self.weight, self.mirror)
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A revision beside the stable one: a declared canary, or a target that takes the traffic by steps."""
+    """A revision that shares the requests with the stable one.
+
+    It is a declared canary, or a revision that is rolled out by steps.
+    """
 
     revision: str
     share: Share
     scaling: ScalingSpec
     progressive: bool = False
-    """Whether its number of pods follows from its share; a declared canary's is written in the spec."""
+    """Whether the number of pods follows from the share. For a declared canary, the spec states the number."""
 
 
 def headers(matches: HeaderMatches | None) -> tuple[Header, ...]:
-    """The headers of a spec's matches, with the default of their type filled in, as the route has them."""
+    """Return the headers of a spec's matches as the route has them.
+
+    A header without a type gets the default, Exact.
+    """
     return tuple(replace(each.header, type=each.header.type or "Exact") for each in matches or ())
 
 
 def after(steps: Iterable[Step]) -> Share:
-    """What a revision has once `steps` have been taken: what a step does not name stays as it was."""
+    """Return the share of a revision after `steps`.
+
+    What a step does not name stays as it was.
+    """
     share = Share()
     for step in steps:
         share = Share(
@@ -64,7 +79,7 @@ def after(steps: Iterable[Step]) -> Share:
 
 
 def present(snapshot: Snapshot, revision: str) -> Share:
-    """What a revision has of the route now."""
+    """Return the share that the route gives a revision now."""
     split = snapshot.split
     copies = split.mirror.percent if split.mirror is not None and split.mirror.revision == revision else 0
     return Share(split.weight(revision), split.matches if split.matched == revision else (), copies)

@@ -1,4 +1,4 @@
-"""What is to be true next: the output of a decision and the input of rendering."""
+"""The plan: the output of a decision and the input of rendering."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluicegate.core.snapshot.facts import Split
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """A number of pods that we own."""
+    """A number of pods that the operator owns."""
 
     replicas: int
 
@@ -23,10 +23,11 @@ class Autoscaled:
     """A range in which an HPA owns the number of pods."""
 
     min: int
-    """Lower bound now: raised above the user's while this revision takes over from a larger one."""
+    """The lower bound now. It is above the user's while this revision replaces a larger one."""
     max: int
     keep_replicas: int | None
-    """Value of spec.replicas to go on applying: set while we are its only owner, because dropping it would set it to 1."""
+    """The value of spec.replicas to go on applying while the operator is its only owner, because dropping the field
+    would set it to 1. None leaves the number to the HPA."""
     metrics: tuple[dict[str, Any], ...] | None = None
     behavior: dict[str, Any] | None = None
 
@@ -42,13 +43,13 @@ class RevisionPlan:
     role: Role
     scale: Scale
     new: bool = False
-    """Whether its ControllerRevision has to be made."""
+    """Whether its ControllerRevision is still to be created."""
     weight: int = 0
-    """Percent of the requests that it should have once all is as declared."""
+    """The percent of the requests that it should receive once the cluster is as declared."""
 
     @property
     def parked(self) -> bool:
-        """Whether it has nothing but its record and an empty Deployment."""
+        """Tell whether it has only its ControllerRevision and an empty Deployment."""
         return self.role in (Role.PARKED, Role.FAILED)
 
 
@@ -60,73 +61,74 @@ class RoutePlan:
     hostnames: tuple[str, ...]
     path_prefix: str
     timeout_seconds: float | None
-    """None where the gateway's class does not support request timeouts."""
+    """None where the GatewayClass does not support request timeouts."""
     split: Split
 
 
 @dataclass(frozen=True, slots=True)
 class RevisionRoles:
-    """Who is who among the revisions."""
+    """Which revision is stable, and which ones are rolled out or run as a canary."""
 
     stable: str | None = None
     target: str | None = None
-    """The revision that is to become stable; None when it already is, or when there is none."""
+    """The revision that is rolled out to become stable. None when it already is stable, or when there is none."""
     canary: str | None = None
-    """The revision that has, or gets once it is ready, the canary's share."""
+    """The revision that has the canary's share, or gets it once it is ready."""
     next_canary: str | None = None
-    """The revision that takes the canary's place once it is ready."""
+    """The revision that replaces the canary once it is ready."""
     progressive: bool = False
-    """Whether the target takes the traffic by the steps of a rollout."""
+    """Whether the target is rolled out by steps."""
 
     candidate: Candidate | None = None
-    """What shares the requests with stable, and its part of them: the canary, or a target that comes by steps."""
+    """The revision that shares the requests with the stable one, with its share. It is the canary, or a target that is
+    rolled out by steps."""
 
     @property
     def candidate_hash(self) -> str | None:
-        """The revision that shares the requests with stable."""
+        """Return the hash of the candidate, or None when there is none."""
         return self.candidate.revision if self.candidate is not None else None
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Those that there are."""
+        """Return all revisions that have a role."""
         everyone = (self.stable, self.target, self.canary, self.next_canary)
         return tuple(each for each in everyone if each is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole of what should be, apart from the status."""
+    """The whole desired state except the status."""
 
     roles: RevisionRoles = RevisionRoles()
     revisions: tuple[RevisionPlan, ...] = ()
     service_revision: str | None = None
-    """Hash in the stable Service's selector; None widens it to all revisions."""
+    """The hash in the selector of the stable Service. None selects the pods of all revisions."""
     has_service: bool = False
     route: RoutePlan | None = None
-    """The route to apply; None leaves one that exists as it is, unless `drop_route`."""
+    """The route to apply. None leaves an existing route as it is, unless `drop_route` is set."""
     drop_route: bool = False
     forgotten: tuple[str, ...] = ()
-    """Hashes of revisions beyond historyLimit, to be deleted."""
+    """Hashes of revisions beyond historyLimit, and of Deployments without a ControllerRevision, to be deleted."""
     shifted: bool = False
-    """Whether every way in has let go of all revisions but stable and canary."""
+    """Whether the gateway and the Service send requests to no other revision than the stable one and the candidate."""
     recheck_after: float | None = None
-    """Seconds until time alone may change the plan."""
+    """Seconds until the plan may change without a change of any fact but the time."""
 
     @property
     def stable(self) -> str | None:
-        """The revision that serves."""
+        """Return the stable revision."""
         return self.roles.stable
 
     @property
     def target(self) -> str | None:
-        """The revision that is to become stable."""
+        """Return the revision that is rolled out to become stable."""
         return self.roles.target
 
     @property
     def canary(self) -> str | None:
-        """The revision beside the stable one."""
+        """Return the canary."""
         return self.roles.canary
 
     def of(self, revision: str) -> RevisionPlan | None:
-        """The plan of one revision."""
+        """Return the plan of one revision, or None when the plan does not have it."""
         return next((entry for entry in self.revisions if entry.hash == revision), None)

@@ -1,4 +1,7 @@
-"""What an analysis says of a revision: the input of the rollout's decision, and what people are told of it."""
+"""The result of an analysis of a revision.
+
+The rollout decides by it, and users see it in status.
+"""
 
 from __future__ import annotations
 
@@ -7,48 +10,50 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """What a metric, or all of them together, come to."""
+    """The outcome of one metric, or of all metrics together."""
 
     PASSED = "Passed"
     FAILED = "Failed"
     INCONCLUSIVE = "Inconclusive"
-    """Not enough requests, or no answer of the source: hold, never a silent pass or fail."""
+    """Not enough requests, or no query result from the metrics source. The rollout holds, and never silently passes or
+    fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One metric over one window."""
+    """The measurement of one metric over one window."""
 
     metric: str
-    """Its name in spec.rollout.analysis.metrics."""
+    """The name of the metric in spec.rollout.analysis.metrics."""
     outcome: Outcome
     value: float | None = None
-    """Of the new version, in the metric's own unit; None where there is none."""
+    """The value of the candidate, in the unit of the metric. None where there is none."""
     stable: float | None = None
-    """Of the stable revision over the same window."""
+    """The value of the stable revision over the same window."""
     limit: float | None = None
-    """The largest value that would have passed, be it absolute or by stable's value."""
+    """The largest value that would have passed, whether it is an absolute limit or one relative to the value of the
+    stable revision."""
     samples: int = 0
-    """Requests of the new version that it is from."""
+    """The sample size: how many requests of the candidate the value is from."""
     message: str = ""
-    """A sentence with the figures that decided."""
+    """A sentence with the numbers that decided."""
     dry_run: bool = False
-    """Whether it is told only, and decides nothing."""
+    """Whether the measurement is only shown, and decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an analysis has come to for a revision at the share that it has.
+    """The result of the analysis of a revision at its present share.
 
-    It is about requests since `since` alone: a step is never judged by the one before.
+    It covers only requests since `since`, so that no step is judged by the requests of an earlier one.
     """
 
     revision: str
-    """Hash of the revision that is judged."""
+    """The hash of the revision that is analyzed."""
     since: str
-    """status.rollout.acceptedAt of the share that it is about."""
+    """The status.rollout.acceptedAt of the share that the result is about."""
     outcome: Outcome
-    """Failed only once spec.rollout.analysis allows no more failures in a row."""
+    """Failed only once more measurements have failed in a row than spec.rollout.analysis allows."""
     decisive: Measurement | None = None
-    """The metric behind `outcome`; None where all passed."""
+    """The measurement that decided `outcome`. None where all passed."""
     measurements: tuple[Measurement, ...] = ()

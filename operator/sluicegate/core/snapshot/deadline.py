@@ -1,4 +1,4 @@
-"""How much of `spec.rollout.progressDeadline` a revision that comes up has left."""
+"""How much of `spec.rollout.progressDeadline` a starting revision has left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from sluicegate.core.snapshot.parse import time_of
 
 
 def started_at(snapshot: Snapshot, target: str) -> datetime:
-    """When `target` became the one that is to take over, or began the step that it is at: each may need more pods."""
+    """Return when the rollout of `target` began, or when its current step began.
+
+    Each step counts anew, because it may need more pods.
+    """
     rollout = snapshot.resource.status.rollout
     if rollout is not None and rollout.target == target:
         return time_of(rollout.step_started_at or rollout.started_at) or snapshot.now
@@ -18,14 +21,21 @@ def started_at(snapshot: Snapshot, target: str) -> datetime:
 
 
 def target_left(snapshot: Snapshot, target: str | None) -> float | None:
-    """Seconds that the target has left; 0 when its time is over, None where none is counted."""
+    """Return the seconds of progressDeadline that `target` has left.
+
+    The result is 0 when the deadline is over, and None where no deadline applies.
+    """
     if target is None or snapshot.resource.spec.paused:
         return None
     return _left(snapshot, started_at(snapshot, target))
 
 
 def canary_left(snapshot: Snapshot, revision: str | None) -> float | None:
-    """Seconds that the pod of a canary that has waited longest to be ready has left; 0 when its time is over."""
+    """Return the seconds of progressDeadline that a canary has left.
+
+    The deadline counts from the pod that has waited longest to become ready. The result is 0 when the deadline is over,
+    and None while no pod waits.
+    """
     waiting = [time_of(pod.waiting_since) for pod in snapshot.live_pods(revision) if not pod.ready]
     since = min((each for each in waiting if each is not None), default=None)
     return _left(snapshot, since) if since is not None else None

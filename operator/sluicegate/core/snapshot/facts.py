@@ -1,7 +1,7 @@
-"""What is known about one ModelDeployment at one moment: the input of every decision.
+"""The facts about one ModelDeployment at one moment: the input of every decision.
 
-Facts are small, typed and comparable. They are read from API objects once (see `observe`), when the objects arrive, so
-that decisions never dig in raw dictionaries, and so that a change of an object which changes no fact wakes nobody.
+Facts are small, typed and comparable. They are read from an API object once, when the object arrives (see `parse`). So
+decisions never read raw dictionaries, and a change of an object that changes no fact causes no reconcile.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from sluicegate.core.snapshot.revision_spec import Intent
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that stops a resource from being what its spec says, in words for its owner."""
+    """What keeps a resource from being what its spec says, described for its owner."""
 
     reason: str
-    """One CamelCase word, as a condition's reason."""
+    """One CamelCase word, used as the reason of a condition."""
     message: str
-    """A sentence that says what is wrong and what to do."""
+    """A sentence that says what is wrong and how to fix it."""
     waits_for_user: bool = True
-    """Whether nothing will change until somebody acts (Stalled), or it may pass by itself (Reconciling)."""
+    """Whether nothing changes until the user acts (Stalled). Otherwise it may pass without an action (Reconciling)."""
     lacks_room: bool = False
-    """Whether a pod waits for room that others take on nodes which could run it: what `whenFull` is about."""
+    """Whether a pod waits for room that other pods take on nodes which could run it. See `whenFull`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,16 @@ class PodFacts:
     digest: str | None = None
     """Digest of the artifacts that its init container fetched."""
     signature: Signature | None = None
-    """Of the model that its init container fetched."""
+    """Signature of the model that its init container fetched."""
     waiting_since: str = ""
-    """When it was made, or ceased to be ready."""
+    """When the pod was created, or last stopped being ready. Empty while it is ready."""
     room: str = ""
-    """Digest of what it asks of a node: pods with the same one can take each other's place."""
+    """Digest of what the pod asks of a node. Pods with the same digest can replace each other on a node."""
     address: str = field(default="", compare=False)
-    """HOST:PORT of its scoring server; empty while it has no IP. No decision depends on it, so it wakes nobody."""
+    """HOST:PORT of its scoring server, or empty while the pod has no IP. No decision depends on it, so a change causes
+    no reconcile."""
     uid: str = field(default="", compare=False)
-    """What the scoring server knows its readers by."""
+    """The pod's UID, by which its scoring server recognizes the operator as a reader."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,13 @@ class DeploymentFacts:
     replicas: int
     """spec.replicas."""
     current: int
-    """status.replicas: pods that exist."""
+    """status.replicas: the number of pods that exist."""
     ready: int
     replicas_ours: bool
-    """Whether our field manager owns spec.replicas (and so dropping it would set it to 1)."""
+    """Whether the operator's field manager owns spec.replicas, so that dropping the field would set it to 1."""
     replica_failure: str | None = None
-    """What the API server said when it refused a pod: a quota, PodSecurity, an admission webhook."""
+    """The message with which the API server refused a pod, for example because of a quota, PodSecurity or an admission
+    webhook."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class AutoscalerFacts:
     current: int
     desired: int
     inactive: Problem | None = None
-    """Why it cannot measure (condition ScalingActive=False)."""
+    """Why the HPA cannot measure (condition ScalingActive=False)."""
     inactive_since: datetime | None = None
 
 
@@ -91,37 +93,41 @@ class ServiceFacts:
     """The stable Service."""
 
     revision: str | None
-    """Hash in its selector; None when it selects the pods of every revision (widened)."""
+    """The hash in its selector. None when it selects the pods of all revisions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Copies of requests, whose answers are discarded."""
+    """The mirroring of requests to a revision, whose responses the gateway discards."""
 
     revision: str
     percent: int
-    """Share of the requests that are copied, 1 to 100."""
+    """Percent of the requests that are mirrored, 1 to 100."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Who gets which requests of a route, by revision hash."""
+    """The traffic split of a route.
+
+    It says which revision receives which requests, by revision hash.
+    """
 
     weights: Mapping[str, int] = field(default_factory=dict)
-    """Percent of the requests that nothing else claims; never 0, and they sum to 100 (or there are none)."""
+    """Percent of the requests that match no header rule, by revision. No value is 0, and the values sum to 100, or
+    there are none."""
     matched: str | None = None
-    """The revision that requests with one of `matches` go to, wholly."""
+    """The revision that receives every request with one of `matches`."""
     matches: tuple[Header, ...] = ()
     mirror: Mirror | None = None
 
     @property
     def revisions(self) -> frozenset[str]:
-        """Every revision that any request reaches."""
+        """Return every revision that receives any request, mirrored ones included."""
         others = (self.matched, self.mirror.revision if self.mirror is not None else None)
         return frozenset(self.weights) | {each for each in others if each is not None}
 
     def weight(self, revision: str | None) -> int:
-        """Percent of the requests that go to `revision`."""
+        """Return the percent of the requests that go to `revision`."""
         return self.weights.get(revision or "", 0)
 
 
@@ -130,11 +136,11 @@ class RouteFacts:
     """The HTTPRoute."""
 
     split: Split
-    """As its spec has it."""
+    """The traffic split in its spec."""
     accepted: bool
-    """Whether every parent has accepted the present generation, references resolved."""
+    """Whether every parent has accepted the current generation and resolved its references."""
     refusal: str | None = None
-    """What a parent said against it."""
+    """The message of a parent that does not accept the route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,22 +151,25 @@ class GatewayFacts:
     name: str
     exists: bool
     address: str | None = None
-    """First address in its status."""
+    """The first address in its status."""
     listeners: tuple[tuple[str, str, int], ...] = ()
-    """(name, protocol, port) of each listener."""
+    """The (name, protocol, port) of each listener."""
     gateway_class: str = ""
     features: frozenset[str] = frozenset()
-    """What its class says it supports (GatewayClass status.supportedFeatures); empty where the class says nothing."""
+    """The features that its GatewayClass lists in status.supportedFeatures. Empty where the class lists none."""
 
     vouched: frozenset[str] = frozenset()
-    """What the platform's settings say for classes that say nothing, as Envoy Gateway's."""
+    """The features that the operator's settings name for a class that lists none, such as Envoy Gateway's."""
 
     def offers(self, feature: str) -> bool:
-        """Whether the class says that it supports `feature`: what an optional feature needs before it is used."""
+        """Tell whether `feature` is known to be supported.
+
+        An optional feature is used only where this is true.
+        """
         return feature in (self.features or self.vouched)
 
     def lacks(self, feature: str) -> bool:
-        """Whether the class publishes what it supports, and `feature` is not among it."""
+        """Tell whether the GatewayClass lists its features, but not `feature`."""
         return bool(self.features) and feature not in self.features
 
 
@@ -171,84 +180,90 @@ class Revision:
     hash: str
     number: int
     model: str
-    """What it serves, for people: NAME/VERSION or a URI."""
+    """What the revision serves, for display: NAME/VERSION or a URI."""
     version: str | None
     source: str
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredRevision:
-    """The revision that the spec asks for, or why there is none."""
+    """The revision that the spec resolves to, or the problem that prevents it."""
 
     resolved: ResolvedModel | None = None
     intent: Intent | None = None
     problem: Problem | None = None
     trouble: Problem | None = None
-    """Why nothing newer is known of a followed model; what was resolved before stays. One that waits for the user is an
-    alias (or version) that is gone; any other is the registry's."""
+    """Why nothing newer is known of a followed model. The version that was resolved before stays. A problem that waits
+    for the user means that the alias or the version no longer exists. Any other problem is one of the registry."""
     again: bool = False
-    """Whether the trouble has to be tried again, because nobody will say when it is over."""
+    """Whether the operator has to retry, because no notification says when `trouble` is over."""
     newest: Newest | None = None
-    """The registered model's highest version, where spec.model.staleAgainst asks for it and it is known."""
+    """The highest version of the registered model, where spec.model.staleAgainst asks for it and it is known."""
 
     @property
     def revision(self) -> str | None:
-        """Its hash; None when it cannot be made."""
+        """Return the hash of the revision, or None when it cannot be created."""
         return self.intent.hash if self.intent is not None and self.problem is None else None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All facts about one ModelDeployment, and now."""
+    """All facts about one ModelDeployment, and the current time."""
 
     now: datetime
     resource: ModelDeployment
     settings: Settings
     desired: DesiredRevision
-    """What the base of the spec asks for."""
+    """The revision that the base of the spec asks for."""
     desired_canary: DesiredRevision | None = None
-    """What spec.canary asks for; None where there is no such field."""
+    """The revision that spec.canary asks for. None without spec.canary."""
     revisions: Mapping[str, Revision] = field(default_factory=dict)
     deployments: Mapping[str, DeploymentFacts] = field(default_factory=dict)
     autoscalers: Mapping[str, AutoscalerFacts] = field(default_factory=dict)
     pods: Mapping[str, tuple[PodFacts, ...]] = field(default_factory=dict)
     endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """Ready pod names by Service name, as EndpointSlices list them."""
+    """The names of ready pods by Service name, as EndpointSlices list them."""
     service: ServiceFacts | None = None
     route: RouteFacts | None = None
     gateways: tuple[GatewayFacts, ...] = ()
-    """Gateways that are named, in spec or settings; empty means there is no route."""
+    """The Gateways that the spec or the settings name. When empty, there is no route."""
     gateway_api: bool = True
-    """Whether the cluster has the Gateway API's kinds."""
+    """Whether the cluster has the kinds of the Gateway API."""
     rival: str | None = None
     """NAMESPACE/NAME of an older resource that claims the same host and path."""
     reading: Reading | None = None
-    """What the analysis has come to; None where nothing is judged, or nothing is known yet."""
+    """The result of the analysis. None where no revision is analyzed, or where there is no result yet."""
 
     @property
     def all_desired(self) -> tuple[DesiredRevision, ...]:
-        """What the base of the spec and spec.canary ask for."""
+        """Return the revisions that the base of the spec and spec.canary ask for."""
         return tuple(each for each in (self.desired, self.desired_canary) if each is not None)
 
     def live_pods(self, revision: str | None) -> tuple[PodFacts, ...]:
-        """Pods of a revision that are not on their way out."""
+        """Return the pods of a revision that are not being deleted."""
         return tuple(pod for pod in self.pods.get(revision or "", ()) if not pod.deleting)
 
     def able_pods(self, revision: str | None) -> int:
-        """How many pods of a revision are ready and listed in the EndpointSlices of its own Service."""
+        """Return how many pods of a revision are able to serve.
+
+        Such a pod is ready and listed in the EndpointSlices of the revision's own Service.
+        """
         return len(self.endpoints.get(self.child(revision or ""), frozenset()) & self.ready_pods(revision))
 
     def child(self, revision: str) -> str:
-        """Name of the children of a revision."""
+        """Return the name of the children of a revision."""
         return names.child_name(self.resource.metadata.name, revision)
 
     def recorded(self, role: Role) -> tuple[str, ...]:
-        """Hashes of the revisions that status has in a role, in its order."""
+        """Return the hashes of the revisions with a role in status, in its order."""
         return tuple(entry.revision for entry in self.resource.status.revisions if entry.role == role)
 
     @property
     def stable(self) -> str | None:
-        """The revision that serves: as status says, or as the Service shows where the status was lost."""
+        """Return the stable revision according to status.
+
+        Where the status was lost, return the revision that the Service selects, if it has ready pods.
+        """
         for revision in self.recorded(Role.STABLE):
             if revision in self.revisions:
                 return revision
@@ -260,14 +275,17 @@ class Snapshot:
 
     @property
     def split(self) -> Split:
-        """The route's split; an empty one while there is no route."""
+        """Return the traffic split of the route. It is empty while there is no route."""
         return self.route.split if self.route is not None else Split()
 
     @property
     def routed(self) -> bool:
-        """Whether requests come in by a route; without a gateway the Service is the only way in."""
+        """Tell whether requests come in by a route.
+
+        Without a gateway, they come in by the Service only.
+        """
         return bool(self.gateways)
 
     def ready_pods(self, revision: str | None) -> frozenset[str]:
-        """Names of the pods of a revision that are ready and not on their way out."""
+        """Return the names of the revision's pods that are ready and not being deleted."""
         return frozenset(pod.name for pod in self.live_pods(revision) if pod.ready)

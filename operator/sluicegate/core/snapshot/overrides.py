@@ -1,4 +1,8 @@
-"""What people ask for by annotations, whose value names a revision: so they are idempotent, and survive restarts of everything."""
+"""What users ask for by annotations.
+
+The value of such an annotation names a revision. So each one is idempotent, and survives restarts of the operator and
+the cluster.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,18 @@ from sluicegate.core.snapshot.facts import Snapshot
 
 
 def named(snapshot: Snapshot, annotation: str) -> str | None:
-    """The hash of the revision that an annotation names, by its hash or as NAME-HASH; None without the annotation."""
+    """Return the hash of the revision that an annotation names.
+
+    The value is the hash or NAME-HASH. Return None without the annotation.
+    """
     value = snapshot.resource.metadata.annotations.get(annotation)
     return value.strip().removeprefix(f"{snapshot.resource.metadata.name}-") if value is not None else None
 
 
 def pinned(snapshot: Snapshot) -> str | None:
-    """The revision that the annotation `pin` holds in place; None without one, or where it names none that is there."""
+    """Return the revision that the annotation `pin` keeps as it is.
+
+    Return None without the annotation, or where it names a revision that does not exist.
+    """
     revision = named(snapshot, names.ANNOTATION_PIN)
     return revision if revision in snapshot.revisions else None

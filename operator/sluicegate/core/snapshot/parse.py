@@ -1,7 +1,7 @@
-"""From API objects to facts.
+"""Facts from API objects.
 
-Each function takes one raw object of our own making and reads the few fields that decisions look at. The caches store
-what these return, so memory holds facts instead of whole pods, and equality of facts is what "nothing changed" means.
+Each function takes one raw object and reads the few fields that decisions use. The caches store the results, so memory
+holds facts instead of whole pods, and "nothing changed" means that the facts are equal.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ Raw = Mapping[str, Any]
 
 
 def labels(obj: Raw) -> Mapping[str, str]:
-    """Labels of an object; empty when it has none."""
+    """Return the labels of an object. They are empty when it has none."""
     return (obj.get("metadata") or {}).get("labels") or {}
 
 
 def owner_key(obj: Raw) -> tuple[str, str] | None:
-    """(namespace, name) of the ModelDeployment that a child says it belongs to."""
+    """Return the (namespace, name) of the ModelDeployment that a child's label names.
+
+    The label states the name only. The namespace is the child's own.
+    """
     name = labels(obj).get(names.LABEL_DEPLOYMENT)
     return (obj["metadata"]["namespace"], name) if name else None
 
@@ -51,17 +54,20 @@ def _conditions(obj: Raw) -> dict[str, Mapping[str, Any]]:
 
 
 def time_of(text: str | None) -> datetime | None:
-    """A Kubernetes timestamp, or None."""
+    """Parse a Kubernetes timestamp. Return None for None and for an empty text."""
     return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 
 def text_of(moment: datetime) -> str:
-    """A time as Kubernetes has it, in whole seconds: the inverse of `time_of`."""
+    """Format a time as Kubernetes does, in whole seconds.
+
+    This is the inverse of `time_of`.
+    """
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def pod(obj: Raw) -> PodFacts:
-    """Facts of a pod."""
+    """Return the facts of a pod."""
     metadata = obj["metadata"]
     readiness, fetched = _conditions(obj).get("Ready", {}), _fetched(obj)
     ready = readiness.get("status") == "True"
@@ -81,7 +87,10 @@ def pod(obj: Raw) -> PodFacts:
 
 
 def _address(obj: Raw) -> str:
-    """Where the scoring server of a pod listens: the port called http, which all runtimes have."""
+    """Return the HOST:PORT at which the scoring server of a pod listens.
+
+    It is the container port called `http`, which all runtimes have. Return an empty text while the pod has no IP.
+    """
     address = (obj.get("status") or {}).get("podIP") or ""
     for container in (obj.get("spec") or {}).get("containers") or ():
         for port in container.get("ports") or ():
@@ -93,7 +102,11 @@ def _address(obj: Raw) -> str:
 
 
 def _fetched(obj: Raw) -> dict[str, str]:
-    """What the fetching container left as its termination message."""
+    """Return what the fetch container left in its termination message.
+
+    The values are texts such as the digest and the signature. Return an empty mapping unless the message is a JSON
+    object.
+    """
     for entry in (obj.get("status") or {}).get("initContainerStatuses") or ():
         ended = (entry.get("state") or {}).get("terminated") or {}
         if entry.get("name") == names.FETCH_CONTAINER and ended.get("exitCode") == 0:
@@ -108,7 +121,10 @@ def _fetched(obj: Raw) -> dict[str, str]:
 
 
 def room(spec: Raw) -> str:
-    """Digest of what a pod asks of a node: resources and devices, labels, affinity, tolerations."""
+    """Return a digest of what a pod asks of a node.
+
+    It covers resources and devices, labels, affinity and tolerations.
+    """
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     asked = [spec.get(field) for field in ("nodeSelector", "affinity", "topologySpreadConstraints", "runtimeClassName")]
     own = [each for each in spec.get("tolerations") or () if not str(each.get("key")).startswith("node.kubernetes.io/")]
@@ -117,7 +133,7 @@ def room(spec: Raw) -> str:
 
 
 def deployment(obj: Raw) -> DeploymentFacts:
-    """Facts of a Deployment."""
+    """Return the facts of a Deployment."""
     status = obj.get("status") or {}
     failure = _conditions(obj).get("ReplicaFailure", {})
     return DeploymentFacts(
@@ -131,7 +147,10 @@ def deployment(obj: Raw) -> DeploymentFacts:
 
 
 def owns_replicas(obj: Raw) -> bool:
-    """Whether our manager has applied spec.replicas and still owns it, by metadata.managedFields."""
+    """Tell whether the operator has applied spec.replicas and still owns it.
+
+    The answer comes from metadata.managedFields.
+    """
     for entry in (obj.get("metadata") or {}).get("managedFields") or ():
         if entry.get("manager") == names.MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
             return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
@@ -139,7 +158,7 @@ def owns_replicas(obj: Raw) -> bool:
 
 
 def autoscaler(obj: Raw) -> AutoscalerFacts:
-    """Facts of an HPA."""
+    """Return the facts of an HPA."""
     status = obj.get("status") or {}
     active = _conditions(obj).get("ScalingActive", {})
     inactive = None
@@ -164,12 +183,12 @@ def autoscaler(obj: Raw) -> AutoscalerFacts:
 
 
 def service(obj: Raw) -> ServiceFacts:
-    """Facts of the stable Service."""
+    """Return the facts of the stable Service."""
     return ServiceFacts(revision=((obj.get("spec") or {}).get("selector") or {}).get(names.LABEL_REVISION))
 
 
 def endpoints(obj: Raw) -> tuple[str, frozenset[str]]:
-    """(Service name, names of ready pods) of one EndpointSlice."""
+    """Return the (Service name, names of ready pods) of one EndpointSlice."""
     ready = {
         entry["targetRef"]["name"]
         for entry in obj.get("endpoints") or ()
@@ -179,7 +198,10 @@ def endpoints(obj: Raw) -> tuple[str, frozenset[str]]:
 
 
 def merged_endpoints(slices: Iterable[tuple[str, frozenset[str]]]) -> dict[str, frozenset[str]]:
-    """Ready pods by Service: a Service may have several slices."""
+    """Return the names of ready pods by Service.
+
+    A Service may have several EndpointSlices.
+    """
     merged: dict[str, frozenset[str]] = {}
     for name, ready in slices:
         merged[name] = merged.get(name, frozenset()) | ready
@@ -187,7 +209,10 @@ def merged_endpoints(slices: Iterable[tuple[str, frozenset[str]]]) -> dict[str, 
 
 
 def route(obj: Raw) -> RouteFacts:
-    """Facts of the HTTPRoute: the split in its spec, and whether every parent took this generation."""
+    """Return the facts of the HTTPRoute.
+
+    They are the traffic split in its spec, and whether every parent accepts the current generation.
+    """
     spec = obj.get("spec") or {}
     parent_refs = spec.get("parentRefs") or ()
     generation = int(obj["metadata"].get("generation") or 0)
@@ -201,7 +226,10 @@ def route(obj: Raw) -> RouteFacts:
 
 
 def _split(rules: Iterable[Raw]) -> Split:
-    """What the rules of a route come to: one with headers is the canary's own, the other splits by weight."""
+    """Return the traffic split that the rules of a route express.
+
+    A rule with header matches belongs to the candidate alone. The other rule distributes requests by weight.
+    """
     weights: dict[str, int] = {}
     matched, matches, mirror = None, [], None
     for rule in rules:
@@ -225,7 +253,12 @@ def _revision_of(backend: Raw) -> str:
 
 
 def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | None:
-    """True when accepted at this generation, a sentence when refused, None when the parent has not looked yet."""
+    """Tell whether a parent accepts the route, or why not.
+
+    Returns:
+        True when the parent accepts this generation, a sentence when it refuses it, and None when it has not processed
+        it yet.
+    """
     found = {entry["type"]: entry for entry in parent.get("conditions") or ()}
     for wanted in ("Accepted", "ResolvedRefs"):
         condition = found.get(wanted)
@@ -233,12 +266,15 @@ def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | 
             return None
         if condition.get("status") != "True":
             name = (parent.get("parentRef") or {}).get("name")
-            return f"Gateway {name} says {wanted}={condition.get('status')}, {condition.get('reason')}: {condition.get('message')}"
+            return (
+                f"Gateway {name} says {wanted}={condition.get('status')}, {condition.get('reason')}: "
+                f"{condition.get('message')}"
+            )
     return True
 
 
 def gateway(obj: Raw) -> GatewayFacts:
-    """Facts of a Gateway that exists."""
+    """Return the facts of a Gateway that exists."""
     addresses = (obj.get("status") or {}).get("addresses") or ()
     return GatewayFacts(
         namespace=obj["metadata"]["namespace"],
@@ -254,7 +290,7 @@ def gateway(obj: Raw) -> GatewayFacts:
 
 
 def supported_features(obj: Raw) -> frozenset[str]:
-    """What a GatewayClass says it supports."""
+    """Return the features that a GatewayClass lists as supported."""
     listed = (obj.get("status") or {}).get("supportedFeatures") or ()
     return frozenset(entry["name"] if isinstance(entry, Mapping) else str(entry) for entry in listed)
 
@@ -274,10 +310,11 @@ class _Record(msgspec.Struct):
 
 
 def revision(obj: Raw) -> Revision:
-    """Facts of a ControllerRevision of ours.
+    """Return the facts of a ControllerRevision that the operator created.
 
     Raises:
-        msgspec.ValidationError: The data is not what the operator writes: another client made or replaced the object.
+        msgspec.ValidationError: The data is not what the operator writes. Another client created or replaced the
+            object.
     """
     record = msgspec.convert(obj.get("data"), _Record)
     return Revision(

@@ -1,8 +1,8 @@
-"""The truth about a pod that does not serve, read from the pod itself.
+"""Why a pod does not serve, read from the pod itself.
 
-The pod's status already names every cause (the kubelet's waiting reasons, the scheduler's words, the last termination
-message); this turns it into one reason and one sentence with a remedy. Sources: the kubelet's container states and
-reasons, and the scheduler's PodScheduled condition.
+The status of the pod already names every cause: the waiting reasons of the kubelet, the scheduler's message, and the
+last termination message. This module turns it into one reason and one message with a fix. Sources: the kubelet's
+container states and reasons, and the scheduler's PodScheduled condition.
 """
 
 from __future__ import annotations
@@ -24,36 +24,44 @@ _PULL = {
 }
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _SECRET = re.compile(
-    r"""(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) (["']?\s*[=:]\s*) (?:(?:bearer|basic)\s+)?
+    r"(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) "
+    r"""(["']?\s*[=:]\s*) (?:(?:bearer|basic)\s+)?
     (?:"[^"]*"|'[^']*'|\S+) | \b(bearer) (\s+) [\w.~+/=-]{8,}"""
 )
 _USERINFO = re.compile(r"(?i)(?<![a-z0-9+.-])(?!(?:wasbs?|abfss?)://[a-z0-9$-]+@)([a-z][a-z0-9+.-]*://)[^/\s]+@")
 _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
 _NEVER_FITS = re.compile(r"0/\d+ nodes are available: \d+ Preemption is not helpful for scheduling\.?\s*")
 _LACKING = "this image does not have what the model asks for"
-"""How the scoring server's last words begin where its preflight refuses a model (`sluicegate_scorer.requirements`)."""
+"""How the scoring server's termination message begins where its preflight rejects a model
+(`sluicegate_scorer.requirements`)."""
 _LIMIT = 600
 
 
 def redact(text: str) -> str:
-    """`text` without what looks like a credential: it comes from a container's log and goes to status and events."""
+    """Return `text` without what looks like a credential.
+
+    The text comes from the log of a container, and the operator writes it to status and Events.
+    """
     return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1\2\3\4***", text))
 
 
 def last_line(text: str) -> str:
-    """The last line of a termination message that says something, redacted and at most 600 characters."""
+    """Return the last line of a termination message that is not blank.
+
+    The line is redacted and has at most 600 characters.
+    """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = redact(lines[-1]) if lines else ""
     return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
 
 
 def _sentence(words: str) -> str:
-    """Others' words with a full stop, because more may follow."""
+    """Return a message of another program as a sentence, because more may follow."""
     return words if words.endswith((".", "!", "?", "…")) else f"{words}."
 
 
 def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
-    """Why this pod does not serve, or None when it does or is only starting."""
+    """Return why this pod does not serve, or None when it serves or is starting."""
     status = pod.get("status") or {}
     if status.get("reason") == "Evicted":
         return Problem("Evicted", f"Pod {_name(pod)} was evicted: {status.get('message', '')}", waits_for_user=False)
@@ -73,7 +81,8 @@ def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem |
             claim = missing.group(1)
             return Problem(
                 "VolumeNotFound",
-                f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in spec.model.uri or spec.podTemplate.',
+                f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in '
+                "spec.model.uri or spec.podTemplate.",
             )
         if condition.get("reason") in ("Unschedulable", "SchedulerError"):
             return _unschedulable(pod, words)
@@ -81,10 +90,15 @@ def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem |
 
 
 def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
-    """What the scheduler's words mean: `0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had ... preemption: ...`."""
+    """Return the problem that the scheduler's message describes.
+
+    An example of such a message:
+    `0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had ... preemption: ...`.
+    """
     nodes, _, preemption = words.partition("preemption: ")
     lacking = sorted(set(_INSUFFICIENT.findall(nodes)))
-    # Nodes that would be too small even when empty are those for which "preemption is not helpful", as the others' faults are.
+    # "Preemption is not helpful" is said of nodes that would be too small even when empty, and of nodes that lack
+    # something other than room.
     lacks_room = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
     devices = _devices(pod)
     if not devices:
@@ -96,13 +110,17 @@ def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
         wanted = " and ".join(f"{devices[each]} {each}" for each in taken)
         told = f"No node has {wanted} free for pod {_name(pod)}: free it, add a node that has it, or change spec.gpu."
     elif lacks_room:
-        told = f"No node with {' and '.join(devices)} has room for pod {_name(pod)}: free or add one, or ask for less in spec.resources."
+        told = (
+            f"No node with {' and '.join(devices)} has room for pod {_name(pod)}: free or add one, or ask for less in "
+            "spec.resources."
+        )
     else:
         labels = _node_labels(pod)
         where = f" and the labels that it needs ({', '.join(labels)})" if labels else ""
         told = (
-            f"No node has {' and '.join(f'{count} {name}' for name, count in devices.items())} for pod {_name(pod)}{where}, or its taints "
-            "are not tolerated: correct count, products, minMemory, nodeSelector or tolerations in spec.gpu, or add such a node."
+            f"No node has {' and '.join(f'{count} {name}' for name, count in devices.items())} for pod "
+            f"{_name(pod)}{where}, or its taints are not tolerated: correct count, products, minMemory, nodeSelector "
+            "or tolerations in spec.gpu, or add such a node."
         )
     return Problem(
         "Unschedulable", f"{told} The scheduler says: {words}", waits_for_user=not lacks_room, lacks_room=lacks_room
@@ -110,7 +128,7 @@ def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
 
 
 def _devices(pod: Mapping[str, Any]) -> dict[str, str]:
-    """Extended resources of the pod's containers: name and number."""
+    """Return the extended resources of the pod's containers, as name and count."""
     found = {}
     for container in (pod.get("spec") or {}).get("containers") or ():
         for name, count in ((container.get("resources") or {}).get("limits") or {}).items():
@@ -120,7 +138,7 @@ def _devices(pod: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _node_labels(pod: Mapping[str, Any]) -> list[str]:
-    """Keys of the labels that a node must have for the pod."""
+    """Return the keys of the labels that a node must have for the pod."""
     spec = pod.get("spec") or {}
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
@@ -144,7 +162,10 @@ def _container_problems(pod: Mapping[str, Any], status: Mapping[str, Any]) -> It
 
 
 def _termination(entry: Mapping[str, Any], waiting: str) -> Mapping[str, Any] | None:
-    """How the container last failed, if it is down because of that (in back-off, or just ended, or restarted and not ready since)."""
+    """Return how the container last failed, if it is not running because of that.
+
+    That is so when it is in back-off, has just ended, or has restarted and not become ready since.
+    """
     now = (entry.get("state") or {}).get("terminated")
     before = (entry.get("lastState") or {}).get("terminated")
     if now is not None:
@@ -169,7 +190,8 @@ def _config_problem(entry: Mapping[str, Any], message: str) -> Problem:
         kind = {"secret": "Secret", "configmap": "ConfigMap"}[missing.group(1)]
         return Problem(
             f"{kind}NotFound",
-            f'{kind} "{missing.group(2)}", which container {entry.get("name")} needs, does not exist in this namespace: create it; the pod starts by itself then.',
+            f'{kind} "{missing.group(2)}", which container {entry.get("name")} needs, does not exist in this '
+            "namespace: create it; the pod starts by itself then.",
         )
     if missing := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", message):
         key, kind, where = missing.groups()

@@ -1,7 +1,8 @@
-"""What a revision is: the user's intent and what it resolved to, and the hash that names it.
+"""The content of a revision, and the hash that names it.
 
-Never part of it: the scaling, the operator's version, the operator's defaults. So an upgrade restarts nothing, and the
-same intent always finds the same pods again.
+A revision is the user's intent and what it resolved to. The scaling, the operator's version and the operator's defaults
+are never part of it. So an upgrade of the operator restarts no pod, and the same intent always finds the same pods
+again.
 """
 
 from __future__ import annotations
@@ -22,16 +23,20 @@ from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.models.uri import Baked, Volume, parse
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-"""Kubernetes' own alphabet for generated names: no vowels, so no words, and nothing that looks like something else."""
+"""The alphabet that Kubernetes uses for generated names. It has no vowels, so names form no words, and no characters
+that look like others."""
 
 
 @dataclass(frozen=True)
 class Intent:
-    """Everything that makes one revision different from another. It has no slots, so that its hash is computed once."""
+    """Everything that makes one revision different from another.
+
+    The class has no slots, so that an instance computes its hash only once.
+    """
 
     model: ResolvedModel
     registry: str | None
-    """Configured name or URL of the registry; None for a model that needs none."""
+    """The configured name or the URL of the registry. None for a model that needs none."""
     registry_secret: str | None
     runtime: RuntimeSpec
     resources: Resources
@@ -41,7 +46,11 @@ class Intent:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The content of the hash. Absent fields are left out, so that a field added later changes no old hash; `gpu: {}` asks for one."""
+        """Return the content of the hash.
+
+        Absent fields are left out, so that a field that is added later changes no existing hash. An empty `gpu: {}`
+        stays in, because it asks for one GPU.
+        """
         fields = {
             "registry": self.registry,
             "registrySecret": self.registry_secret,
@@ -61,12 +70,12 @@ class Intent:
 
     @property
     def display(self) -> str:
-        """What it serves, for people: NAME/VERSION, or the source."""
+        """Return what the revision serves, for display: NAME/VERSION, or the source."""
         return f"{self.model.name}/{self.model.version}" if self.model.version else self.model.source
 
     @cached_property
     def hash(self) -> str:
-        """Ten characters that name the revision."""
+        """Return the ten characters that name the revision."""
         digest = hashlib.sha256(msgspec.json.encode(self.identity, order="sorted")).digest()
         number = int.from_bytes(digest[:16], "big")
         characters = []
@@ -77,14 +86,20 @@ class Intent:
 
 
 def registry_of(model: ModelSpec, default: str) -> str:
-    """What the registry of `model` is known by: its URL when inline, else a configured name."""
+    """Return the URL of an inline registry of `model`, or else a configured name.
+
+    This is what identifies the registry.
+    """
     if model.inline_registry is not None:
         return model.inline_registry.tracking_uri
     return model.registry or default
 
 
 def fetched_from(resource: ModelDeployment, resolved: ResolvedModel, settings: Settings) -> str | None:
-    """The registry whose address and Secret the fetching container gets; None where nothing is fetched, or none is known."""
+    """Return the registry whose address and Secret the fetch container receives.
+
+    Return None where no container fetches the model, or where the registry is not configured.
+    """
     if isinstance(parse(resolved.source), Volume | Baked):
         return None
     registry = registry_of(resource.spec.model, settings.default_registry)
@@ -93,7 +108,7 @@ def fetched_from(resource: ModelDeployment, resolved: ResolvedModel, settings: S
 
 
 def intent_of(resource: ModelDeployment, resolved: ResolvedModel, registry: str | None) -> Intent:
-    """The intent of the base of `resource`, once its model is resolved."""
+    """Return the intent of the base of `resource`, once its model is resolved."""
     spec: ModelDeploymentSpec = resource.spec
     inline = spec.model.inline_registry
     return Intent(

@@ -1,6 +1,7 @@
-"""Staleness: since when the registry has a newer version than the one that serves, whatever keeps that one from serving.
+"""Staleness: since when the registry has a newer version than stable serves.
 
-What is newer is the version that the spec's URI has come to mean or, with `staleAgainst: Model`, any higher version of the registered model.
+The time counts no matter what keeps the newer version from serving. The newer version is the one that the spec's URI
+has come to mean. With `staleAgainst: Model`, it is any higher version of the registered model.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from sluicegate.core.snapshot.parse import text_of, time_of
 
 
 def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
-    """Since when a newer version than the one that `stable` serves has been there; None while there is none.
+    """Return the time since which a newer version than that of `stable` exists.
 
-    Of the URI it is the time at which the version was resolved, of the model what `newer` says: both are kept by status, so that it
-    neither moves nor needs a memory of its own.
+    For the URI, this is the time at which the version was resolved. For the registered model, it is the time in
+    `status.newer`. Status keeps both, so the result does not move and needs no memory of its own. Return None while
+    there is no newer version.
     """
     if snapshot.resource.spec.model.stale_against == "Model":
         found = newer(snapshot, stable)
@@ -32,10 +34,11 @@ def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
 
 
 def newer(snapshot: Snapshot, stable: str | None) -> NewerStatus | None:
-    """The highest version of the registered model, while `stable` serves a lower one of it, and `staleAgainst` asks.
+    """Return the highest version of the registered model, if it is newer.
 
-    Of several that were registered one after the other while the same one served, the first counts: the time is kept. Where the registry
-    does not tell, what was known stays.
+    Newer means higher than the version that `stable` serves. Return None unless `staleAgainst: Model` asks for it.
+    Where several versions were registered one after the other while the same one served, the time of the first one is
+    kept. Where the registry does not say, the version that was known before stays.
     """
     wanted, serving = snapshot.desired.resolved, snapshot.revisions.get(stable or "")
     if snapshot.resource.spec.model.stale_against != "Model" or wanted is None or serving is None:
@@ -57,7 +60,10 @@ def newer(snapshot: Snapshot, stable: str | None) -> NewerStatus | None:
 
 
 def patience_left(snapshot: Snapshot, stable: str | None) -> float | None:
-    """Seconds until a newer version has waited longer than spec.model.maxStaleness; 0 when it has, None where nothing waits."""
+    """Return the seconds until a newer version has waited for maxStaleness.
+
+    The result is 0 once it has, and None where no newer version waits or no limit is set.
+    """
     limit, since = snapshot.resource.spec.model.max_staleness, newer_since(snapshot, stable)
     if limit is None or since is None:
         return None
@@ -65,16 +71,20 @@ def patience_left(snapshot: Snapshot, stable: str | None) -> float | None:
 
 
 def age(status: ModelDeploymentStatus, now: datetime) -> float | None:
-    """Seconds since the version that serves was registered; None where there is none."""
+    """Return the seconds since the version that serves was registered.
+
+    Return None where no version serves, or where its registration time is not known.
+    """
     entry = status.stable
     registered = time_of(entry.registered_at) if entry is not None else None
     return max(0.0, (now - registered).total_seconds()) if registered is not None else None
 
 
 def behind(status: ModelDeploymentStatus, against: str | None, now: datetime) -> float | None:
-    """Seconds for which the registry has had a newer version than the one that serves, by a status; 0 while it has none.
+    """Return the seconds for which the registry has had a newer version, by a status.
 
-    None where no version of a registered model serves.
+    Newer means newer than the version that serves. The result is 0 while there is no newer version. It is None where no
+    version of a registered model serves.
     """
     entry, model = status.stable, status.model
     if entry is None or entry.version is None or model is None:
