@@ -1,3 +1,3 @@
-"""What runs inside a Sluicegate pod: one command fetches a model's artifacts, one serves the model."""
+"""The program in a Sluicegate pod: it fetches a model's artifacts and serves it."""
 
 __version__ = "0.1.0"

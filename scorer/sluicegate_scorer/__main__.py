@@ -1,4 +1,4 @@
-"""Lets `python -m sluicegate_scorer` do what the console script does."""
+"""Support for `python -m sluicegate_scorer`, which runs the console script."""
 
 from sluicegate_scorer.cli import entry
 

@@ -16,18 +16,20 @@ _UNPACKED = ".sluicegate-unpacked"
 
 
 def is_archive(uri: str) -> bool:
-    """Whether a web server's address is that of an archive."""
+    """Tell whether the URL of a web server names an archive."""
     return uri.startswith(("http://", "https://")) and urlsplit(uri).path.lower().endswith(_ENDINGS)
 
 
 def unpack(folder: Folder, name: str) -> dict[str, tuple[int, str]]:
-    """Puts what the archive `name` of the folder holds in its place; a single top folder is left out.
+    """Unpack the archive `name` of the folder in its place.
+
+    If the archive has a single top folder, that folder is left out.
 
     Returns:
         Size and sha256 of each file, by its path.
 
     Raises:
-        ScorerError: where it is no archive, or could write outside the folder.
+        ScorerError: if the file is not an archive, or could write outside the folder.
     """
     archive, scratch = folder.path / name, folder.path / _UNPACKED
     shutil.rmtree(scratch, ignore_errors=True)

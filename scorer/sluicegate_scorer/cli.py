@@ -1,4 +1,7 @@
-"""The command line. Its commands and flags are what pod templates contain, so they only ever grow."""
+"""The command line.
+
+Pod templates contain its commands and flags. New ones may be added, but existing ones must keep working.
+"""
 
 import argparse
 import contextlib
@@ -36,8 +39,8 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="give up after this long without a new byte; a server never reached is given 15 s (default 60); after a run "
-        "that failed, 300 s",
+        help="give up after this long without a new byte; a server never reached is given 15 s (default 60); after a "
+        "run that failed, 300 s",
     )
 
     install = commands.add_parser(
@@ -147,7 +150,9 @@ def _share(text: str) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; every failure ends as one sentence on stderr and in the termination log.
+    """Run one command.
+
+    Every failure ends as one sentence on stderr and in the termination log.
 
     Returns:
         The exit code.
@@ -155,7 +160,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     _log_to_stderr()
     if options.command in {"fetch", "install"}:
-        # As process 1 of a container an unhandled SIGTERM is ignored: a pod that goes would wait for its end.
+        # Process 1 of a container ignores SIGTERM if it has no handler for it. A pod that is deleted would wait for the
+        # command to end.
         signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
     try:
         if options.command == "fetch":
@@ -168,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _serve(options)
     except ScorerError as error:
         return _fail(str(error))
-    except Exception as error:  # a bug of ours: still one line for the status, and the traceback for the log
+    except Exception as error:  # a bug in this program: one line for the status, and the traceback for the log
         logging.getLogger("sluicegate_scorer").exception("unexpected failure")
         return _fail(f"sluicegate-scorer {options.command} failed: {first_line(error)}; please report this")
 
@@ -215,7 +221,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _policy(text: str) -> "requirements.Check":
-    """Argparse compares no default with its choices, and this one may come from the environment."""
+    """Return the policy for differences from the model's requirements.
+
+    argparse does not compare a default with its choices, and this default may come from the environment.
+    """
     from sluicegate_scorer import requirements
 
     try:
@@ -252,7 +261,10 @@ def _profile(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _model(options: argparse.Namespace) -> Iterator[Path]:
-    """The folder to serve; what is not a folder is fetched to a temporary one."""
+    """Yield the folder to serve.
+
+    A model that is named by a URI is fetched to a temporary folder first.
+    """
     named = options.model_uri or options.directory
     if named is None or (options.model_uri and options.directory):
         raise ScorerError("name one model: sluicegate-scorer serve DIR, or serve -m PATH_OR_URI")
@@ -264,7 +276,7 @@ def _model(options: argparse.Namespace) -> Iterator[Path]:
         if uri.startswith(("models:/", "runs:/")):
             from sluicegate_scorer.server import cpus
 
-            cpus.limit_threads(cpus.available())  # before MLflow imports numpy
+            cpus.limit_threads(cpus.available())  # must come before MLflow imports numpy
             from mlflow.artifacts import download_artifacts
 
             yield Path(download_artifacts(artifact_uri=uri, dst_path=folder))
@@ -288,15 +300,14 @@ def _log_to_stderr() -> None:
     )
     for chatty in ("google", "httpx", "httpcore", "botocore", "boto3", "urllib3", "s3transfer"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("azure").setLevel(logging.ERROR)  # it tells every way to log in that was not taken
+    logging.getLogger("azure").setLevel(logging.ERROR)  # it logs each way to log in that it did not use
 
 
 def entry() -> NoReturn:
-    """The console script.
+    """Run the console script.
 
-    It leaves by os._exit: Python would first join threads that still predict after the grace period
-    was over, and a
-    pod would then sit there until it is killed.
+    The process exits by os._exit. Otherwise Python would first join threads that still predict after the grace period,
+    and the pod would keep running until the kubelet kills it.
     """
     code = 1
     try:

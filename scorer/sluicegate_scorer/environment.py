@@ -1,6 +1,7 @@
-"""Python environments that hold a model's own requirements, and how the server comes to run in one.
+"""Python environments with a model's own requirements.
 
-The server's code always is the image's, never a copy: an environment may be older than the image that uses it.
+The server can enter one of them. Its code always comes from the image and is never copied, because an environment may
+be older than the image that uses it.
 """
 
 import hashlib
@@ -22,13 +23,18 @@ _OVERLAID = ("VIRTUAL_ENV", "PYTHONHOME")
 
 
 def server_needs() -> tuple[str, ...]:
-    """What the server itself needs beside the model's requirements: the distribution's own list."""
+    """Return what the server needs besides the model's requirements.
+
+    The list is part of the distribution.
+    """
     text = resources.files("sluicegate_scorer").joinpath("needs.txt").read_text(encoding="utf-8")
     return tuple(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
 def key(model: Path, server: Sequence[str]) -> str:
-    """The name of the environment for a model: the same for models that ask for the same, on the same Python.
+    """Return the name of the environment for a model.
+
+    Models with the same requirements on the same Python share one.
 
     Args:
         model: the model's directory.
@@ -45,10 +51,12 @@ def key(model: Path, server: Sequence[str]) -> str:
 
 
 def python_path(base: Path | None = None) -> Path:
-    """A directory that makes the image's own `sluicegate_scorer` importable, and nothing else of the image.
+    """Make a directory from which Python imports the image's `sluicegate_scorer`.
+
+    Python can import nothing else of the image from it.
 
     Args:
-        base: where to make it; a new directory under /tmp otherwise.
+        base: the directory to make it in, /tmp by default.
     """
     shown = Path(tempfile.mkdtemp(prefix="sluicegate-scorer-", dir=base))
     (shown / _PACKAGE.name).symlink_to(_PACKAGE, target_is_directory=True)
@@ -56,17 +64,22 @@ def python_path(base: Path | None = None) -> Path:
 
 
 def variables(shown: Path) -> dict[str, str]:
-    """Environment variables of a process in an environment; `shown` is what `python_path` gave."""
+    """Return the environment variables of a process in an environment.
+
+    Args:
+        shown: the directory that `python_path` made.
+    """
     return {**{name: value for name, value in os.environ.items() if name not in _OVERLAID}, "PYTHONPATH": str(shown)}
 
 
 def enter(directory: Path | None, arguments: Sequence[str]) -> None:
-    """Goes on as the same command in another environment; returns only where that is this one, or none is named.
+    """Continue the same command in another environment.
 
-    The process is replaced, so that process 1 of the container stays the one that gets SIGTERM.
+    The function returns only if this process already runs in that environment, or if none is named. It replaces the
+    process, so that process 1 of the container stays the one that receives SIGTERM.
 
     Raises:
-        ScorerError: where there is no such environment.
+        ScorerError: if the environment does not exist.
     """
     if directory is None or Path(sys.prefix).resolve() == directory.resolve():
         return

@@ -1,19 +1,18 @@
-"""Failures that a person will read in `kubectl get mdep`: one sentence each, without secrets.
+"""Failures that a user reads in `kubectl get mdep`, each in one sentence.
 
-The operator copies a pod's termination message into a condition, so whatever leaves this package as an
-error has
-to say what failed and what to do, in words that need no traceback.
+They contain no secrets. The operator copies the termination message of a pod into a condition. The text of every error
+that leaves this package must therefore say what failed and how to fix it, without a traceback.
 """
 
 import re
 
 MAX_MESSAGE = 1024
-"""Characters of a message; Kubernetes itself cuts termination messages at 4096 bytes."""
+"""Characters of a message. Kubernetes itself truncates termination messages at 4,096 bytes."""
 
 _USERINFO = re.compile(
     r"(?<![A-Za-z0-9+.-])(?!(?:wasbs?|abfss?)://[a-z0-9$-]+@)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s'\"]*@"
 )
-"""What stands before an @; in Azure's URIs it is the container."""
+"""What comes before an @. In URIs of Azure that is the container, so those are left out."""
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>[?&](?:[\w.-]*(?:token|secret|signature|password|credential|key)[\w.-]*|sig)=)[^&\s'\"]+", re.I
 )
@@ -25,11 +24,11 @@ class ScorerError(Exception):
 
 
 class TransientError(ScorerError):
-    """A failure that the same request may not meet again.
+    """A failure that may not occur again if the request is repeated.
 
     Attributes:
-        unreachable: no connection was made at all, so the far side may be wrong or not up yet.
-        retry_after: seconds the far side asked us to wait, where it did.
+        unreachable: no connection was made, so the address may be wrong or the server may not be up yet.
+        retry_after: seconds that the server asked the client to wait, if it did.
     """
 
     def __init__(self, message: str, *, unreachable: bool = False, retry_after: float | None = None) -> None:
@@ -39,20 +38,23 @@ class TransientError(ScorerError):
 
 
 def redact(text: str) -> str:
-    """Takes user:password@, secret query parameters and authorization values out of a text."""
+    """Replace user:password@, secret query parameters and authorization values."""
     text = _USERINFO.sub(r"\g<scheme>***@", text)
     text = _SECRET_PARAMETER.sub(r"\g<name>***", text)
     return _HEADER.sub(r"\g<kind> ***", text)
 
 
 def one_line(text: str, limit: int = MAX_MESSAGE) -> str:
-    """Redacts, joins to one line and shortens, so that a message stays one sentence in a condition."""
+    """Redact a text, join it to one line, and shorten it to `limit` characters.
+
+    The result is short enough for the message of a condition.
+    """
     line = " ".join(redact(text).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def first_line(error: BaseException, limit: int = MAX_MESSAGE) -> str:
-    """The exception's class and the first line of its message that says something."""
+    """Return the exception's class and the first nonempty line of its message."""
     lines = (line.strip() for line in str(error).splitlines())
     detail = next((line for line in lines if line), "")
     name = type(error).__name__

@@ -1,5 +1,6 @@
-"""Downloads an artifact folder: in parallel, over bad networks, and never leaving a half-written file
-under its name.
+"""Download of an artifact folder, in parallel and over unreliable networks.
+
+A file that is not complete never has its final name.
 """
 
 import base64
@@ -25,17 +26,18 @@ PARALLEL = 8
 
 
 class _Stopped(Exception):
-    """Another file failed: this one's outcome does not matter any more."""
+    """Another file failed, so the result of this one no longer matters."""
 
 
 class Download:
     """One fetch of one folder.
 
     Args:
-        source: where the files are.
-        folder: where they go.
-        timeout: seconds without progress after which to give up; `AGAIN_TIMEOUT` at least where an earlier run has failed.
-        packed: whether the source is one file, which holds the folder.
+        source: the artifact store that holds the files.
+        folder: the target folder.
+        timeout: seconds without progress after which to give up. After an earlier run that failed, it is at least
+            `AGAIN_TIMEOUT`.
+        packed: whether the source is one file, an archive of the folder.
     """
 
     def __init__(self, source: Source, folder: Folder, timeout: float, *, packed: bool = False) -> None:
@@ -47,7 +49,7 @@ class Download:
         self._stop = threading.Event()
 
     def run(self) -> Result:
-        """Lists, downloads, checks and marks complete."""
+        """List and download the files, check them, and mark the folder complete."""
         began = time.monotonic()
         entries = self._list()
         if not entries:
@@ -108,7 +110,10 @@ class Download:
         log.info("%d files, %s to fetch", len(missing), size(total))
 
     def _present(self, entry: Entry) -> bool:
-        """A file an earlier run of the same URI renamed into place, so it was whole then."""
+        """Tell whether an earlier run of the same URI has fetched a file.
+
+        That run renamed the file into place, so it was complete then.
+        """
         path = self._folder.path / entry.path
         return self._folder.continues and path.is_file() and path.stat().st_size == entry.size
 
@@ -130,7 +135,8 @@ class Download:
             if self._present(entry):
                 return hash_file(target)
             target.parent.mkdir(parents=True, exist_ok=True)
-            # A name of fixed length: the target's own name may already be as long as the file system allows.
+            # The name has a fixed length, because the target's own name may already be as long as the file system
+            # allows.
             mark = hashlib.sha256(entry.path.encode()).hexdigest()[:16]
             temporary = target.parent / f"{TEMPORARY}{mark}"
             try:
@@ -181,7 +187,7 @@ class Download:
 
 
 class _Part:
-    """A file on its way: what is written so far, and its hash."""
+    """A file that is being downloaded: its bytes so far, and their hash."""
 
     def __init__(self, path: Path, entry: Entry) -> None:
         self.path = path
@@ -190,13 +196,17 @@ class _Part:
         self.restart()
 
     def restart(self) -> None:
-        """The far side began at the first byte again."""
+        """Start over, because the store began at the first byte again."""
         self.written = 0
         self.hash = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
 
     def add(self, chunk: bytes) -> int:
-        """Notes written bytes, and gives back how many of them no attempt had reached before."""
+        """Record written bytes.
+
+        Returns:
+            How many of them no earlier attempt had reached.
+        """
         self.hash.update(chunk)
         if self.entry.md5:
             self._md5.update(chunk)
@@ -211,7 +221,14 @@ class _Part:
         return new
 
     def check(self) -> None:
-        """A body that ended early is a broken connection, whatever its headers said; another checksum a damaged one."""
+        """Check the length and the checksum of a complete body.
+
+        A body that ended early means a broken connection, whatever its headers said. A different checksum means damaged
+        content.
+
+        Raises:
+            TransientError: if the length or the checksum differs.
+        """
         if self.entry.size is not None and self.written < self.entry.size:
             raise TransientError(
                 f"{self.entry.path} ended after {self.written} of {self.entry.size} bytes; "
@@ -220,20 +237,21 @@ class _Part:
         if self.entry.md5 and base64.b64encode(self._md5.digest()).decode() != self.entry.md5:
             self.restart()
             raise TransientError(
-                f"{self.entry.path} has not the checksum that its listing says; it was damaged on its way, or in the store"
+                f"{self.entry.path} has not the checksum that its listing says; it was damaged on its way, or in the "
+                "store"
             )
 
 
 def fetch(uri: str, directory: Path, timeout: float) -> Result:
-    """Fetches the artifact folder at a URI, or finds that it is already there.
+    """Fetch the artifact folder at a URI, or find that it is already complete.
 
     Args:
-        uri: where it is, in one of the forms of `sources.FORMS`.
+        uri: the URI, in one of the forms of `sources.FORMS`.
         directory: an empty directory, or one that an earlier run for the same URI filled.
         timeout: seconds without progress after which to give up.
 
     Raises:
-        ScorerError: with the sentence to show.
+        ScorerError: if the fetch fails. The text is the message for the user.
     """
     from sluicegate_scorer.sources import open_source
 

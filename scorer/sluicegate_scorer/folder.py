@@ -1,8 +1,7 @@
-"""The directory a model is fetched into: what it already holds, and what was fetched into it.
+"""The directory that a model is fetched into.
 
-A small manifest in the directory makes a second run cheap and safe: the same URI continues or is done,
-anything else
-in the directory is refused rather than mixed or deleted.
+A small manifest in the directory makes a second run cheap and safe. A run with the same URI continues, or finds that
+all is complete. A directory with any other content is refused. Nothing in it is mixed or deleted.
 """
 
 import contextlib
@@ -27,7 +26,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @dataclass(frozen=True)
 class Result:
-    """What was fetched; written to the termination log, where the operator reads it."""
+    """The result of a fetch.
+
+    It is written to the termination log, where the operator reads it.
+    """
 
     digest: str
     files: int
@@ -36,12 +38,14 @@ class Result:
     """See `signature.described`."""
 
     def as_json(self) -> str:
-        """The JSON the operator reads."""
+        """Return the JSON that the operator reads."""
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None})
 
 
 def summarize(hashes: Mapping[str, tuple[int, str]]) -> Result:
-    """The digest is over sorted `path sha256` lines, so it tells pods of one revision apart when files
+    """Return the result for the hashes of all files.
+
+    The digest is over sorted `path sha256` lines. It therefore differs between pods of one revision if their files
     differ.
 
     Args:
@@ -56,7 +60,7 @@ def summarize(hashes: Mapping[str, tuple[int, str]]) -> Result:
 
 
 def hash_file(path: Path) -> tuple[int, str]:
-    """Size and sha256 of a file, in constant memory."""
+    """Return the size and sha256 of a file, in constant memory."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), digest
@@ -71,13 +75,13 @@ class Folder:
         self.continues = False
 
     def open(self) -> Result | None:
-        """Makes the directory ready.
+        """Prepare the directory.
 
         Returns:
             The result of an earlier run that is complete and whose files still have their hashes, else None.
 
         Raises:
-            ScorerError: where the directory holds something else, or cannot be written.
+            ScorerError: if the directory holds something else, or cannot be written.
         """
         with self.disk_errors():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -102,22 +106,23 @@ class Folder:
             return self._complete(manifest)
 
     def check_space(self, total: int) -> None:
-        """Refuses at once what cannot fit: minutes earlier, and with numbers, where the listing tells
-        sizes.
+        """Refuse at once a model that cannot fit on the volume.
+
+        Without this check the same failure comes minutes later and without numbers. It needs the sizes of the listing.
         """
         usage = shutil.disk_usage(self.path)
         if total > usage.free:
             raise self._full(f"the model has {size(total)}, {size(usage.free)} are free")
 
     def finish(self, hashes: Mapping[str, tuple[int, str]]) -> Result:
-        """Marks the directory complete."""
+        """Mark the directory complete."""
         with self.disk_errors():
             self._write({"uri": self._uri, "complete": True, "files": dict(hashes)})
         return summarize(hashes)
 
     @contextmanager
     def disk_errors(self) -> Iterator[None]:
-        """Turns what the file system says into a sentence."""
+        """Turn an error of the file system into a `ScorerError`."""
         try:
             yield
         except OSError as error:

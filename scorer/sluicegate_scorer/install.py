@@ -1,7 +1,8 @@
-"""Installs a model's own requirements, and what the server needs, into an environment of their own.
+"""Installation of a model's requirements, and what the server needs.
 
-uv resolves both together, so that what is installed runs the model and the server, or the reason why nothing can is told before
-anything is served. Versions that the requirements leave open are the image's: those that the server was tested with.
+Both go into an environment of their own. uv resolves them together. The result runs the model and the server, or the
+reason why nothing can is known before anything is served. Versions that the requirements leave open are those of the
+image, with which the server was tested.
 """
 
 import contextlib
@@ -33,10 +34,13 @@ log = logging.getLogger("sluicegate_scorer.install")
 _MAKING = ".making-"
 _REMEDIES = {
     "no space left": "raise dependencies.sizeLimit of the operator's settings, or give the volume more room",
-    "hash mismatch": "the index has another file than the model was logged with; correct the index or the model's requirements",
-    "failed to build": "the index has no wheel of it for this Python, and it could not be built here; add a wheel to the index",
+    "hash mismatch": "the index has another file than the model was logged with; correct the index or the model's "
+    "requirements",
+    "failed to build": "the index has no wheel of it for this Python, and it could not be built here; add a wheel to "
+    "the index",
     "no solution found": "correct the model's requirements.txt, or add what is missing to the package index",
-    "peer certificate": "set SSL_CERT_FILE in dependencies.env of the operator's settings to the index's CA certificate, or UV_SYSTEM_CERTS=1",
+    "peer certificate": "set SSL_CERT_FILE in dependencies.env of the operator's settings to the index's CA "
+    "certificate, or UV_SYSTEM_CERTS=1",
     "failed to fetch": "check the package index and the proxy (dependencies of the operator's settings)",
     "permission denied": "the volume must be one that the container's user may write (fsGroup)",
 }
@@ -45,12 +49,12 @@ _OTHERWISE = "correct the model's requirements.txt, or look at the package index
 
 @dataclass(frozen=True)
 class Installed:
-    """An environment that is complete.
+    """A complete environment.
 
     Attributes:
         environment: its directory.
         packages: how many distributions it has.
-        installed: whether this run made it; otherwise it was there.
+        installed: whether this run made it. Otherwise it already existed.
     """
 
     environment: str
@@ -58,27 +62,28 @@ class Installed:
     installed: bool
 
     def as_json(self) -> str:
-        """What the command prints, and leaves as its last words."""
+        """Return what the command prints and writes as its termination message."""
         return json.dumps(asdict(self))
 
 
 def install(model: Path, target: Path, timeout: float, server: Sequence[str] | None = None) -> Installed:
-    """Makes the environment that the model asks for, or finds that it is there already.
+    """Make the environment that the model requires, or find that it already exists.
 
-    Nothing is ever half there: it is made beside its place and renamed. Several processes, on several machines, may do the same for
-    one directory; one of them makes it, and where the file system has no locks, all do, and one wins.
+    The environment is made under a temporary name and then renamed, so it is never incomplete. Several processes, on
+    several machines, may do the same for one directory. One of them makes it and the others wait. If the file system
+    has no locks, all of them make it, and the first rename takes effect.
 
     Args:
         model: the model's directory.
         target: a directory for any number of environments.
-        timeout: seconds for all of it.
-        server: what the server needs; the distribution's own list otherwise.
+        timeout: seconds for the whole installation.
+        server: what the server needs, the distribution's own list by default.
 
     Raises:
-        ScorerError: with the sentence to show.
+        ScorerError: if the installation fails. The text is the message for the user.
     """
     needs = environment.server_needs() if server is None else tuple(server)
-    target = target.resolve()  # links lead there, from anywhere
+    target = target.resolve()  # links from any directory lead there
     final = target / environment.key(model, needs)
     deadline = time.monotonic() + timeout
     with _disk_errors(target):
@@ -95,7 +100,7 @@ def install(model: Path, target: Path, timeout: float, server: Sequence[str] | N
             making.chmod(0o755)
             try:
                 _Attempt(model, target, making / "environment", deadline).run(needs)
-                with contextlib.suppress(OSError):  # another made it meanwhile: as good as ours
+                with contextlib.suppress(OSError):  # another process made it in the meantime, which is as good
                     (making / "environment").rename(final)
                 return Installed(str(final), _count(final), installed=True)
             finally:
@@ -103,7 +108,7 @@ def install(model: Path, target: Path, timeout: float, server: Sequence[str] | N
 
 
 def link(path: Path, installed: Installed) -> None:
-    """Makes `path` a symbolic link to the environment, in one step."""
+    """Make `path` a symbolic link to the environment, in one atomic step."""
     temporary = path.with_name(f".{path.name}.new")
     with _disk_errors(path.parent):
         temporary.unlink(missing_ok=True)
@@ -121,7 +126,8 @@ class _Attempt:
         self._timeout = deadline - time.monotonic()
         self._env = {
             **os.environ,
-            # On the volume, so that files are linked and not copied, and another environment need not download them again.
+            # On the volume, so that files are linked and not copied. Another environment then need not download them
+            # again.
             "UV_CACHE_DIR": str(target / ".uv-cache"),
             "UV_NO_CONFIG": "1",
             "UV_PYTHON_DOWNLOADS": "never",
@@ -129,7 +135,7 @@ class _Attempt:
         }
 
     def run(self, server: Sequence[str]) -> None:
-        """Resolves, installs, and lets the server be imported once."""
+        """Resolve, install, and import the server once."""
         began = time.monotonic()
         uv = _uv()
         scratch = self._place.parent
@@ -149,7 +155,7 @@ class _Attempt:
         self._uv([uv, "pip", "compile", "-q", "--no-header", "--no-annotate", *sources, *with_model, "-o", str(lock)])
         files = [
             word for name in (str(lock), *sources) for word in ("-r", name)
-        ]  # the model's once more, for its hashes
+        ]  # the model's file once more, for its hashes
         self._uv([uv, "pip", "install", "--exact", "--no-deps", *files, *with_model])
         self._try()
         log.info("installed in %.1f s", time.monotonic() - began)
@@ -162,7 +168,10 @@ class _Attempt:
             raise ScorerError(f"cannot install what the model asks for: {one_line(said, 420)}; {remedy}")
 
     def _try(self) -> None:
-        """Imports the server and what the model loads with: it shows that they run, and leaves their bytecode for every start."""
+        """Import the server and the module that loads the model.
+
+        This shows that the server runs, and leaves the bytecode for every start.
+        """
         env = environment.variables(environment.python_path(self._place.parent))
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         words = "import uvloop; from sluicegate_scorer import serve; from sluicegate_scorer.server import app"
@@ -172,11 +181,15 @@ class _Attempt:
                 "the server does not run with what the model asks for: "
                 f"{one_line(lines[-1] if lines else f'exit code {code}', 420)}; correct the model's requirements.txt"
             )
-        if loader := _loader(self._model):  # where this fails, the server says so when it loads the model
+        if loader := _loader(self._model):  # if this fails, the server reports the reason when it loads the model
             self._command([str(self._place / "bin/python"), "-c", f"import {loader}"], env)
 
     def _command(self, command: list[str], env: dict[str, str]) -> tuple[int, list[str]]:
-        """Exit code and last lines of a command, which ends with the time limit."""
+        """Return the exit code and the last lines of a command.
+
+        Raises:
+            ScorerError: if the time limit passed. The command is killed then.
+        """
         lines: deque[str] = deque(maxlen=60)
         process = subprocess.Popen(
             command,
@@ -199,14 +212,17 @@ class _Attempt:
         if time.monotonic() >= self._deadline:
             last = f" (the last line was: {one_line(lines[-1], 200)})" if lines else ""
             raise ScorerError(
-                f"what the model asks for was not installed within {self._timeout:.0f} s{last}; raise dependencies.timeout of the "
-                "operator's settings, or use an image that has it"
+                f"what the model asks for was not installed within {self._timeout:.0f} s{last}; raise "
+                "dependencies.timeout of the operator's settings, or use an image that has it"
             )
         return process.returncode, list(lines)
 
 
 def _kill(group: int) -> None:
-    """Ends a command with all that it started: a package being built is a process of its own."""
+    """Kill a command with all processes that it started.
+
+    A package that is being built is a process of its own.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 
@@ -221,7 +237,10 @@ def _count(final: Path) -> int:
 
 
 def _here() -> list[str]:
-    """The versions of this environment: uv prefers what a lock file has already."""
+    """Return the versions of this environment.
+
+    uv prefers the versions that a lock file already has.
+    """
     found = {each.name: each.version for each in importlib.metadata.distributions() if each.name}
     return [f"{name}=={version}" for name, version in sorted(found.items()) if name != "sluicegate-scorer"]
 
@@ -235,7 +254,7 @@ def _uv() -> str:
 
 
 def _complaint(lines: Sequence[str]) -> str:
-    """What uv says from `error:` on, as one line without its marks."""
+    """Return uv's output from `error:` on, as one line without its markers."""
     start = next((n for n, line in enumerate(lines) if re.match(r"\W*error:", line)), None)
     if start is None:
         return lines[-1] if lines else ""
@@ -244,7 +263,7 @@ def _complaint(lines: Sequence[str]) -> str:
 
 
 def _loader(model: Path) -> str | None:
-    """The module that loads the model, by its MLmodel file."""
+    """Return the module that loads the model, from its MLmodel file."""
     try:
         flavors = yaml.safe_load((model / "MLmodel").read_text(encoding="utf-8"))["flavors"]
         loader = str(flavors["python_function"]["loader_module"])
@@ -255,7 +274,14 @@ def _loader(model: Path) -> str | None:
 
 @contextlib.contextmanager
 def _alone(path: Path, deadline: float) -> Iterator[bool]:
-    """Holds a lock, once those before have let go; False where the file system has no locks."""
+    """Hold a lock, once other processes have released it.
+
+    Yields:
+        False if the file system has no locks.
+
+    Raises:
+        ScorerError: if the time limit passed first.
+    """
     with path.open("a") as file:
         told = False
         while True:
@@ -264,8 +290,8 @@ def _alone(path: Path, deadline: float) -> Iterator[bool]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise ScorerError(
-                        "another pod still installs what the model asks for, and the time limit is over; raise dependencies.timeout of "
-                        "the operator's settings"
+                        "another pod still installs what the model asks for, and the time limit is over; raise "
+                        "dependencies.timeout of the operator's settings"
                     ) from None
                 if not told:
                     log.info("another process installs the same: waiting for it")
@@ -286,6 +312,6 @@ def _disk_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ScorerError(
-            f"cannot install to {target}: {error.strerror or error}; it must be a volume with room that user {os.getuid()} may write "
-            "(fsGroup, dependencies.sizeLimit of the operator's settings)"
+            f"cannot install to {target}: {error.strerror or error}; it must be a volume with room that user "
+            f"{os.getuid()} may write (fsGroup, dependencies.sizeLimit of the operator's settings)"
         ) from error

@@ -1,7 +1,7 @@
-"""The reference profile: how a model's features and predictions were distributed when it was trained.
+"""The reference profile: the distributions of a model's features and predictions.
 
-A scoring pod counts what it serves into the same bins, so that the distance between the two can be computed from
-counters that add up over pods. One call in training makes it:
+It describes the training data. A scoring pod counts what it serves into the same bins. The distance between the two can
+then be computed from counters, which can be added up over pods. One call in training makes the profile:
 
     info = mlflow.sklearn.log_model(...)
     sluicegate_scorer.profile.log_profile(training_data, predictions, info)
@@ -22,11 +22,11 @@ _MAX_NAME = 128
 
 
 def make_profile(data: Any, predictions: Any) -> dict[str, Any]:
-    """Describes a DataFrame of features and the predictions for it.
+    """Describe a DataFrame of features and the predictions for it.
 
     Args:
-        data: the features, a column each; columns that are neither numbers nor short texts are left out.
-        predictions: an array, Series or list; of several columns each is described.
+        data: the features, one column each. Columns that are neither numbers nor categories are left out.
+        predictions: an array, Series or list. If it has several columns, each one is described.
 
     Returns:
         The profile, ready for JSON.
@@ -46,12 +46,12 @@ def make_profile(data: Any, predictions: Any) -> dict[str, Any]:
 
 
 def log_profile(data: Any, predictions: Any, model: Any) -> dict[str, Any]:
-    """Makes a profile and puts it into a model.
+    """Make a profile and add it to a model.
 
     Args:
         data: the features, as for `make_profile`.
         predictions: the predictions for them.
-        model: what `mlflow.*.log_model` returned, the ID of a logged model, or a model's folder.
+        model: the result of `mlflow.*.log_model`, the ID of a logged model, or a model's folder.
 
     Returns:
         The profile.
@@ -71,12 +71,15 @@ def log_profile(data: Any, predictions: Any, model: Any) -> dict[str, Any]:
 
 
 def write(profile: dict[str, Any], path: Path) -> None:
-    """Writes a profile to a file."""
+    """Write a profile to a file."""
     path.write_text(json.dumps(profile, indent=1))
 
 
 def describe(values: Any) -> dict[str, Any] | None:
-    """Bins of one column and how many values fell into each, or None where it cannot be binned."""
+    """Return the bins of one column, and how many values are in each bin.
+
+    The result is None if the column cannot be binned.
+    """
     array = np.asarray(values)
     if array.ndim != 1:
         return None
@@ -85,7 +88,7 @@ def describe(values: Any) -> dict[str, Any] | None:
         known = numbers[np.isfinite(numbers)]
         if not len(known):
             return None
-        # Equal shares a bin make PSI and KS sensitive where the data is.
+        # Bins with equal shares make PSI and KS sensitive where most values are.
         edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])).tolist()
         described = {"kind": "number", "edges": edges}
     else:
@@ -99,10 +102,10 @@ def describe(values: Any) -> dict[str, Any] | None:
 
 
 def count(described: dict[str, Any], values: Any) -> Any:
-    """How many values fall into each bin; the last one is for what is missing.
+    """Return how many values are in each bin. The last bin counts missing values.
 
-    A number on an edge belongs to the bin below it. Categories that the reference has not are in the bin before
-    the last.
+    A number on an edge belongs to the bin below it. Categories that the reference does not have are in the
+    second-to-last bin.
     """
     array = np.asarray(values)
     if described["kind"] == "number":
@@ -118,14 +121,17 @@ def count(described: dict[str, Any], values: Any) -> Any:
 
 
 def labels(described: dict[str, Any]) -> list[str]:
-    """The bins' names in the order of their counts: upper bounds, or categories."""
+    """Return the bins' names in the order of their counts.
+
+    They are upper bounds, or categories.
+    """
     if described["kind"] == "number":
         return [*(repr(float(edge)) for edge in described["edges"]), "+Inf", "null"]
     return [*described["values"], "other", "null"]
 
 
 def prediction_columns(predictions: Any) -> dict[str, Any]:
-    """Each column of predictions, whatever they came as."""
+    """Return each column of predictions, whatever their type."""
     if hasattr(predictions, "columns"):
         return {str(name): np.asarray(predictions[name]) for name in predictions.columns}
     if isinstance(predictions, dict):

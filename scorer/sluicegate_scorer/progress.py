@@ -1,5 +1,6 @@
-"""How long to go on trying: as long as bytes arrive, and no longer than the timeout after the last new
-one.
+"""How long a fetch keeps trying.
+
+It tries as long as bytes arrive, and no longer than the timeout after the last new byte.
 """
 
 import logging
@@ -12,20 +13,28 @@ from sluicegate_scorer.errors import TransientError
 log = logging.getLogger("sluicegate_scorer.fetch")
 
 UNREACHABLE_PATIENCE = 15.0
-"""Seconds to try a server that never answered: the kubelet starts the container again anyway, and
-until we exit nobody sees why the pod does not start."""
+"""Seconds to try a server that never responded.
+
+The kubelet starts the container again anyway, and until this process exits the user cannot see why the pod does not
+start.
+"""
 AGAIN_TIMEOUT = 300.0
-"""Seconds without progress that a run waits which follows a failed one: why is seen by then, and who waits here goes on
-seconds after the server is back, where the kubelet's back-off would be up to five minutes."""
+"""Seconds without progress that a run waits if an earlier run failed.
+
+The user can see the reason by then. A run that waits continues seconds after the server is back. The kubelet's back-off
+would be up to five minutes.
+"""
 _REPORT_EVERY = 5.0
 
 
 class Progress:
-    """Counts bytes for all download threads, and decides whether another attempt is worth it.
+    """The progress of a fetch, and the decision on another attempt.
+
+    It counts the bytes of all download threads.
 
     Args:
         timeout: seconds without a new byte (or a listing) after which to give up.
-        hasty: whether to give up sooner on a server that never answered, so that people see why.
+        hasty: whether to give up sooner on a server that never responded, so that the user sees the reason.
         clock: a monotonic clock.
     """
 
@@ -40,11 +49,11 @@ class Progress:
         self._total: int | None = None
 
     def expect(self, total: int | None) -> None:
-        """Tells how many bytes there will be, where the listing knows."""
+        """Set how many bytes there will be, or None if the listing does not say."""
         self._total = total
 
     def advance(self, count: int = 0) -> None:
-        """Notes an answer, and `count` bytes that were not here before."""
+        """Record a response, and `count` bytes that were not here before."""
         with self._lock:
             now = self._clock()
             self._last = now
@@ -58,7 +67,7 @@ class Progress:
             log.info("fetched %s%s, %s/s", size(self._bytes), of, size(int(rate)))
 
     def delay(self, error: TransientError, attempt: int) -> float | None:
-        """Seconds to wait before the next attempt, or None where waiting is over."""
+        """Return the seconds before the next attempt, or None to give up."""
         patience = self.timeout
         if self._hasty and error.unreachable and not self._answered:
             patience = min(patience, UNREACHABLE_PATIENCE)
@@ -67,12 +76,12 @@ class Progress:
         return wait if wait < left else None
 
     def since(self) -> float:
-        """Seconds since the last new byte."""
+        """Return the seconds since the last progress: a listing or a new byte."""
         return self._clock() - self._last
 
 
 def size(count: int | None) -> str:
-    """A number of bytes for people."""
+    """Format a number of bytes."""
     value = float(count or 0)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:

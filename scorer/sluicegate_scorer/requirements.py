@@ -1,6 +1,7 @@
-"""Whether this environment has what a model asks for, found before the model is loaded.
+"""A comparison of the model's requirements with what is installed.
 
-Without this a missing package shows as an ImportError from deep inside a library, or only at the first request that needs it.
+It runs before the model is loaded. Otherwise a missing package would show as an ImportError from deep inside a library,
+or only at the first request that needs it.
 """
 
 import importlib.metadata
@@ -28,17 +29,17 @@ _STANDS_FOR = {
     **dict.fromkeys(("tensorflow", "tensorflow-cpu"), ("tensorflow", "tensorflow-cpu")),
     **dict.fromkeys(("opencv-python", "opencv-python-headless"), ("opencv-python", "opencv-python-headless")),
 }
-"""Distributions that hold the same packages: the first that is there counts."""
+"""Distributions that hold the same packages. The first one that is installed counts."""
 _SHOWN = 8
 
 
 class Check(StrEnum):
-    """What to do about a difference."""
+    """The policy for differences."""
 
     WARN = "warn"
-    """Tell every difference in the log, and serve."""
+    """Log every difference, and serve."""
     MISSING = "missing"
-    """Refuse a model of which a package is missing; tell other versions. The default."""
+    """Refuse a model if a package is missing, and log other versions. This is the default."""
     REFUSE = "refuse"
     """Refuse any difference."""
 
@@ -49,7 +50,7 @@ class Difference:
 
     Attributes:
         wanted: the requirement, as the model states it.
-        found: the version that is here; None where there is none.
+        found: the installed version, or None if there is none.
     """
 
     wanted: str
@@ -60,15 +61,18 @@ class Difference:
 
 
 def check(model: Path, policy: Check, *, installed: bool = False) -> None:
-    """Compares the model's requirements with what is installed, and says which differ.
+    """Compare the model's requirements with what is installed.
+
+    Every difference is logged.
 
     Args:
         model: the model's directory.
-        policy: what to do about a difference.
-        installed: whether this environment was made for the model. MLflow's version is the server's own in it, and no reason to refuse.
+        policy: the policy for differences.
+        installed: whether this environment was made for the model. It then has the server's version of MLflow, which is
+            no reason to refuse the model.
 
     Raises:
-        ScorerError: where `policy` refuses a difference; it names all that decided.
+        ScorerError: if `policy` refuses a difference. The message names the first ones.
     """
     found = differences(model)
     refused = [each for each in found if policy is Check.REFUSE or (policy is Check.MISSING and each.found is None)]
@@ -80,16 +84,18 @@ def check(model: Path, policy: Check, *, installed: bool = False) -> None:
     more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
     raise ScorerError(
         f"this image does not have what the model asks for: {', '.join(map(str, refused[:_SHOWN]))}{more}; "
-        "set spec.runtime.image to an image that has it, or spec.runtime.dependencies: Install, or SLUICEGATE_DEPENDENCIES=warn in "
-        "spec.runtime.env to serve the model all the same"
+        "set spec.runtime.image to an image that has it, or spec.runtime.dependencies: Install, or "
+        "SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env to serve the model all the same"
     )
 
 
 def differences(model: Path) -> list[Difference]:
-    """What the model's `requirements.txt` and `python_env.yaml` (or `conda.yaml`, where those are not there) ask for and
-    this environment does not have.
+    """Return the requirements of the model that this environment does not meet.
 
-    Options, addresses and local paths in a requirements file are passed over: whether they are met cannot be told from here.
+    They come from `requirements.txt` and `python_env.yaml`, or from `conda.yaml` if those do not exist.
+
+    Options, URLs and local paths in a requirements file are skipped, because this check cannot tell whether they are
+    met.
     """
     python, lines = asked(model)
     found = [each for each in (_python(python), *map(_requirement, lines)) if each is not None]
@@ -97,7 +103,7 @@ def differences(model: Path) -> list[Difference]:
 
 
 def asked(model: Path) -> tuple[str | None, list[str]]:
-    """The Python version that the model asks for, and the lines of its requirements file."""
+    """Return the Python version and the lines of requirements that the model states."""
     python, pip = _conda(model / "conda.yaml")
     environment = _yaml(model / "python_env.yaml")
     if isinstance(environment, dict) and environment.get("python"):
@@ -110,7 +116,7 @@ def asked(model: Path) -> tuple[str | None, list[str]]:
 
 
 def is_mlflow(line: str) -> bool:
-    """Whether a requirement is MLflow itself, in one of its distributions."""
+    """Tell whether a requirement is MLflow itself, in one of its distributions."""
     return _normal(re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0]) in _MLFLOW
 
 
@@ -130,11 +136,15 @@ def _yaml(path: Path) -> object:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
-        return None  # MLflow reads these files only where it makes an environment, so a broken one is no reason not to serve
+        # MLflow reads these files only to make an environment, so a model with a broken one can still be served
+        return None
 
 
 def _python(wanted: str | None) -> Difference | None:
-    """Only major and minor count: pickles and wheels are for those."""
+    """Compare the Python version with that of this environment.
+
+    Only the major and minor version count, because pickles and wheels depend on those.
+    """
     here = platform.python_version()
     if wanted is None or wanted.split(".")[:2] == here.split(".")[: len(wanted.split(".")[:2])]:
         return None
@@ -172,7 +182,10 @@ def _normal(name: str) -> str:
 
 
 def _meets(requirement: Requirement, version: str) -> bool:
-    """By the public version: `2.3.0+cpu` is what `2.3.0+cu121` asks for, on a machine without a GPU."""
+    """Tell whether the public version of an installed package meets a requirement.
+
+    The local version does not count: without a GPU, `2.3.0+cpu` meets a requirement of `2.3.0+cu121`.
+    """
     try:
         public = Version(version).public
     except InvalidVersion:

@@ -1,4 +1,4 @@
-"""Runs the scoring server in this process, and stops it without dropping a request."""
+"""The scoring server process, which stops without dropping a request."""
 
 import asyncio
 import contextlib
@@ -21,14 +21,17 @@ from sluicegate_scorer.server import cpus, interpreter
 from sluicegate_scorer.server.http1 import connection
 from sluicegate_scorer.server.settings import ServerSettings
 
-if TYPE_CHECKING:  # it imports MLflow, which a process that only prints its help can do without
+if TYPE_CHECKING:  # app.py imports MLflow, which a process that only prints its help does not need
     from sluicegate_scorer.server.app import Application
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
 KEEP_ALIVE = 3900
-"""Seconds for which an idle connection is kept. A gateway pools connections, and loses a request that it sends while the
-server closes one. The default of Envoy is the longest of the usual gateways: one hour."""
+"""Seconds for which the server keeps an idle connection: one hour.
+
+A gateway pools connections. It loses a request that it sends while the server closes the connection. The default of
+Envoy, one hour, is the longest of the common gateways.
+"""
 
 _WRITABLE_CACHES = {
     "HOME": "/tmp",
@@ -43,7 +46,7 @@ _WRITABLE_CACHES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How to serve: see the command's flags."""
+    """How to serve. The fields correspond to flags of the command."""
 
     host: str
     port: int
@@ -54,8 +57,9 @@ class Settings:
 
 
 class Server(uvicorn.Server):
-    """uvicorn that keeps accepting for a while after SIGTERM, and exits with 0 when it then stopped in
-    order.
+    """A uvicorn server that keeps accepting connections for a while after SIGTERM.
+
+    It exits with code 0 after an orderly stop.
     """
 
     def __init__(self, config: uvicorn.Config, app: "Application", drain: float) -> None:
@@ -65,8 +69,9 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Takes the place of uvicorn's, which raises the signal again at the end: a clean stop would
-        look killed.
+        """Install the signal handlers in place of those of uvicorn.
+
+        uvicorn raises the signal again at the end. A clean stop would then look as if the process had been killed.
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._terminate)
@@ -89,20 +94,20 @@ class Server(uvicorn.Server):
 
 
 def serve(directory: Path, settings: Settings) -> int:
-    """Loads the model and serves it until SIGTERM.
+    """Load the model and serve it until SIGTERM.
 
     Args:
-        directory: where the model is.
+        directory: the directory that holds the model.
         settings: how to serve.
 
     Returns:
         The exit code: 0 after an orderly stop.
 
     Raises:
-        ScorerError: where the model cannot be loaded or the port cannot be had.
+        ScorerError: if the model cannot be loaded, or the server cannot listen on the port.
     """
-    # As process 1 of a container an unhandled SIGTERM is ignored: a model that loads for minutes would
-    # not be stoppable.
+    # Process 1 of a container ignores SIGTERM if it has no handler for it. A model that takes minutes to load could not
+    # be stopped.
     signal.signal(signal.SIGTERM, _stop_loading)
     _prepare_environment()
     interpreter.give_way()
@@ -110,12 +115,12 @@ def serve(directory: Path, settings: Settings) -> int:
     server = Server(configure(app, settings), app, settings.drain)
     import uvloop
 
-    # Not asyncio.run: it waits minutes for threads that still predict when the grace period is over.
+    # Not asyncio.run: it waits for minutes for threads that still predict after the grace period.
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(server.serve())
-    except SystemExit as error:  # uvicorn's way to say that it cannot listen; it has logged why
+    except SystemExit as error:  # uvicorn exits if it cannot listen; it has logged the reason
         raise ScorerError(
             f"cannot listen on {settings.host}:{settings.port}; another process of this pod may use the port"
         ) from error
@@ -123,7 +128,7 @@ def serve(directory: Path, settings: Settings) -> int:
 
 
 def configure(app: "Application", settings: Settings) -> uvicorn.Config:
-    """Describe to uvicorn how to serve an application."""
+    """Return the uvicorn configuration that serves an application."""
     return uvicorn.Config(
         app,
         host=settings.host,
@@ -142,8 +147,9 @@ def configure(app: "Application", settings: Settings) -> uvicorn.Config:
 
 
 def _prepare_environment() -> None:
-    """Everything that libraries write at import or load goes to /tmp: the root file system may be
-    read-only.
+    """Direct everything that libraries write at import or load to /tmp.
+
+    The root file system may be read-only.
     """
     if not os.access(os.environ.get("HOME", "/"), os.W_OK):
         os.environ["HOME"] = "/tmp"
@@ -152,10 +158,10 @@ def _prepare_environment() -> None:
 
 
 def check(directory: Path) -> None:
-    """Refuses a directory that is no MLflow model.
+    """Refuse a directory that does not hold an MLflow model.
 
     Raises:
-        ScorerError: with what is missing.
+        ScorerError: if the directory or its MLmodel file is missing. The message names which one.
     """
     if not directory.is_dir():
         raise ScorerError(
@@ -169,7 +175,10 @@ def check(directory: Path) -> None:
 
 
 def _load(directory: Path, settings: ServerSettings) -> "Application":
-    """What a model may do at load is anything, so anything is reported the same way."""
+    """Load the model and build its application.
+
+    Model code may raise any exception while it loads, so all of them are reported in the same way.
+    """
     began = time.monotonic()
     settings = _fit(settings)
     log.info("loading %s", directory)
@@ -195,11 +204,15 @@ def _load(directory: Path, settings: ServerSettings) -> "Application":
 
 
 def _fit(settings: ServerSettings) -> ServerSettings:
-    """Fills in what depends on the container: threads by its CPUs, names by its environment."""
+    """Fill in the settings that depend on the container.
+
+    The thread counts come from the CPUs of the container, and the names from its environment variables.
+    """
     count = cpus.available()
     cpus.limit_threads(count)
     limits = settings.limits
-    # As many as MLflow's server has, counted by this container's CPUs: models may also wait for others.
+    # The same number as in MLflow's server, but with the CPUs of this container. Models may also wait for other
+    # services.
     workers = limits.workers or min(32, count + 4)
     log.info("%d CPUs, %d threads for the model", count, workers)
     return dataclasses.replace(

@@ -1,4 +1,7 @@
-"""A model's signature, short enough for a termination message: the operator compares it with that of the version that serves."""
+"""A model's signature, short enough for a termination message.
+
+The operator compares it with the signature of the model version that serves.
+"""
 
 import base64
 import hashlib
@@ -8,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 LONGEST = 3600
-"""Characters: what the kubelet's 4,096 bytes leave beside the digest."""
+"""Maximum characters: what the kubelet's limit of 4,096 bytes leaves beside the digest."""
 
 
 def described(model: Path) -> str | None:
-    """The signature of the model in a directory; None where it has none, or no MLmodel file that can be read.
+    """Return the signature of the model in a directory.
 
     Returns:
-        `z:` and the base64 of the zlib-compressed JSON `{"inputs": [...], "outputs": [...], "params": [...]}`, with what MLflow's
-        schemas say; or, from about 400 columns on, `sha256:` and its digest, which only tells whether it is the same.
+        `z:` and the base64 of the zlib-compressed JSON `{"inputs": [...], "outputs": [...], "params": [...]}`, with the
+        content of MLflow's schemas. From about 400 columns on, it is `sha256:` and the digest of the JSON, which only
+        shows whether two signatures are the same. None if the model has no signature, or no MLmodel file that can be
+        read.
     """
     import yaml
 
@@ -27,7 +32,7 @@ def described(model: Path) -> str | None:
             return None
         schemas = {part: _schema(signature.get(part)) for part in ("inputs", "outputs", "params")}
     except (OSError, ValueError, AttributeError, yaml.YAMLError):
-        return None  # what is wrong with the file, the server says
+        return None  # the server reports what is wrong with the file
     text = json.dumps(schemas, sort_keys=True, separators=(",", ":")).encode()
     packed = "z:" + base64.b64encode(zlib.compress(text, 9)).decode()
     return packed if len(packed) <= LONGEST else "sha256:" + hashlib.sha256(text).hexdigest()

@@ -1,4 +1,4 @@
-"""The container's last words, which the kubelet copies into the pod's status."""
+"""The termination message, which the kubelet copies into the pod's status."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ _LIMIT = 4096
 
 
 def write(message: str) -> None:
-    """Writes to the termination log where there is one; running outside Kubernetes is not an error.
+    """Write to the termination log if it exists.
 
-    The file is a bind mount the kubelet made: it is written in place, never created in /dev and never
-    renamed over.
+    Running outside Kubernetes is not an error. The file is a bind mount that the kubelet made. It is written in place,
+    never created in /dev, and never replaced by a rename.
     """
     path = Path(os.environ.get("TERMINATION_LOG", "/dev/termination-log"))
     if path == Path("/dev/termination-log") and not path.exists():
@@ -24,7 +24,7 @@ def write(message: str) -> None:
 
 
 def write_failure(message: str) -> str:
-    """Writes a failure and gives back the one redacted line that was written."""
+    """Write a failure, and return the redacted line that was written."""
     line = one_line(message)
     write(line)
     return line

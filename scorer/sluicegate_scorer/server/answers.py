@@ -1,12 +1,12 @@
-"""Recent answers, for whoever compares two versions of a model on the same requests.
+"""Recent responses, from which the operator compares two revisions.
 
-A gateway that mirrors requests drops the answers to the copies, so the two answers to one request meet nowhere but at
-the operator, which reads them from the pods of both versions and pairs them. Hence three rules:
+A gateway that mirrors requests drops the responses to the copies. Only the operator can therefore pair the two
+responses to one request: it reads them from the pods of both revisions. This results in three rules:
 
-- Which requests are kept is decided by a hash of the request alone, so that all pods keep the same ones.
-- Nothing is kept until somebody asks, and not for long after the last time that somebody did.
-- Only who knows the pod's UID may ask, which is who may read the pod from the Kubernetes API: the path of a route leads
-  here too. To everybody else the path does not exist.
+- A hash of the request alone decides which requests are kept, so that all pods keep the same ones.
+- A pod keeps nothing until a client reads, and stops some time after the last read.
+- Only a client that knows the pod's UID may read. A client that may read the pod from the Kubernetes API knows it.
+  Routes of a gateway lead to this path too. For all other clients the path does not exist.
 """
 
 import hmac
@@ -24,7 +24,10 @@ from sluicegate_scorer.server.asgi import JSON, Answer, Message, header
 PATH = "/sluicegate/answers"
 LINES = b"application/x-ndjson"
 A_SECOND = 64
-"""Answers kept a second, about: the share of the requests that is kept halves at more, and doubles at less than half."""
+"""Approximate number of responses to keep each second.
+
+Above it, the share of requests that is kept halves. Below half of it, the share doubles.
+"""
 _SPACE = 1 << 64
 _LEVELS = 40
 _LARGEST_REQUEST = 1 << 20
@@ -37,7 +40,7 @@ _USUAL = 60.0
 
 
 class Kept(NamedTuple):
-    """One answer; the body is empty where the request failed."""
+    """One response. The body is empty if the request failed."""
 
     number: int
     at: float
@@ -47,14 +50,14 @@ class Kept(NamedTuple):
 
 
 class Answers:
-    """The answers of the last seconds or minutes, in bounded memory.
+    """The responses of the last seconds or minutes, in bounded memory.
 
     Args:
-        token: what a reader has to show; with an empty one nobody may read, and nothing is kept.
-        clock: seconds, for ages and how long to go on.
+        token: the token that a client has to send. If it is empty, no client may read and nothing is kept.
+        clock: returns seconds, for ages and for the end of the recording.
 
     Attributes:
-        recording: whether answers are kept now.
+        recording: whether responses are kept now.
         level: one request in 2**level is kept.
     """
 
@@ -74,14 +77,15 @@ class Answers:
         self._enough = A_SECOND
 
     def admits(self, scope: Message) -> bool:
-        """Whether a request may read them."""
+        """Tell whether a request may read the responses."""
         shown = header(scope, b"authorization")
         return bool(self._secret) and shown is not None and hmac.compare_digest(shown, self._secret)
 
     def keep(self, scope: Message, body: bytes, answer: Answer) -> None:
-        """Keeps an answer if its request is among the chosen; called for every request while `recording`.
+        """Keep a response if its request is in the sample.
 
-        A request that the server was too busy for, or too slow, says nothing of the model, so it is left out.
+        The server calls it for every request while `recording` is set. A request that failed because the server was
+        overloaded, too slow or faulty says nothing about the model, so it is left out.
         """
         if len(body) > _LARGEST_REQUEST or answer.error in ("server", "timeout", "overload"):
             return
@@ -100,10 +104,12 @@ class Answers:
             self._sample(self.level + 1)
 
     def read(self, query: bytes) -> Answer:
-        """What was kept since a cursor, as JSON lines: the first says how to go on, each other is an answer.
+        """Return what was kept since a cursor, as JSON lines.
 
-        Parameters of the query: `since`, the cursor that the last answer named; `keep`, how many seconds to go on keeping
-        answers without being asked again.
+        The first line holds the next cursor. Each other line is one response.
+
+        The query has two parameters. `since` is the cursor that the last read returned. `keep` is the number of seconds
+        for which to keep responses without another read.
         """
         now = self._clock()
         asked = parse_qs(query.decode("latin-1"))
@@ -140,7 +146,13 @@ class Answers:
         self.recording = True
 
     def _turn(self, now: float) -> bool:
-        """Another second: fewer than half of what may be kept lets twice as many in. False once it is time to stop."""
+        """Begin another second, and double the share if too few responses were kept.
+
+        Too few means fewer than half of `A_SECOND`.
+
+        Returns:
+            False if it is time to stop recording.
+        """
         if now >= self._until:
             self.recording = False
             self._kept.clear()
@@ -168,6 +180,9 @@ class Answers:
 
 
 def _line(kept: Kept, now: float) -> bytes:
-    """The answer goes in as it is: it is JSON, whose line ends mean nothing."""
+    """Return one response as a line of JSON.
+
+    The body goes in unchanged except for line ends, which have no meaning in JSON.
+    """
     head = f'{{"key": "{kept.key.hex()}", "age": {now - kept.at:.3f}, "status": {kept.status}, "answer": '.encode()
     return head + (kept.body.replace(b"\n", b" ").replace(b"\r", b" ") or b"null") + b"}"

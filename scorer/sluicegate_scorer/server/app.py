@@ -38,7 +38,7 @@ log = logging.getLogger("sluicegate_scorer.serve")
 _JSON_TYPES = frozenset(
     {JSON, *(JSON + b";" + space + b"charset=" + name for space in (b"", b" ") for name in (b"utf-8", b"UTF-8"))}
 )
-"""Content types that are certainly JSON to MLflow too; it reads all others itself."""
+"""Content types that MLflow also reads as JSON. MLflow itself reads requests with any other type."""
 _PING = Answer(200, b"\n")
 _TIMEOUT = Answer(504, b"Request processing time exceeded limit", JSON, "timeout")
 _FULL = Answer(
@@ -61,22 +61,25 @@ _STUCK = Answer(
     "timeout",
     ((b"retry-after", b"1"),),
 )
-"""Of the class of those requests: a model that hangs would otherwise look like a lack of pods."""
+"""The response while every thread is held by a request over its time limit.
+
+Its error class is `timeout`, the class of those requests. Otherwise a model that hangs would look like a lack of pods.
+"""
 _BUG = Answer(500, b"Internal Server Error", TEXT, "server")
 
 Handler = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Asked(NamedTuple):
-    """A request to predict.
+    """A prediction request.
 
     Attributes:
-        endpoint: invocations or infer.
-        scope: what ASGI says of it.
-        body: its body; empty where it was not read.
-        began: when it began, by the performance counter.
+        endpoint: `invocations` or `infer`.
+        scope: the ASGI scope.
+        body: its body, empty if it was not read.
+        began: the start time, by the performance counter.
         kind: its content type.
-        passed: its headers that go back with the answer.
+        passed: the request headers that the response repeats.
     """
 
     endpoint: str
@@ -88,14 +91,14 @@ class Asked(NamedTuple):
 
 
 class Application:
-    """Answers requests.
+    """The ASGI application that responds to requests.
 
-    What is not named here goes to MLflow's own application: unknown paths, wrong methods and its documentation
-    pages are answered as there.
+    All other requests go to MLflow's own application. It responds to unknown paths, wrong methods and its documentation
+    pages.
 
     Attributes:
-        draining: set once SIGTERM came; clients are then asked to reconnect elsewhere.
-        answers: what was answered lately, where somebody compares it.
+        draining: set once SIGTERM arrived. Responses then ask clients to reconnect, so that they reach another pod.
+        answers: recent responses, kept while the operator compares them.
     """
 
     def __init__(self, general: General, batcher: Batcher | None, settings: ServerSettings) -> None:
@@ -119,11 +122,11 @@ class Application:
         }
 
     def use(self, workers: Workers, metrics: Metrics, other: App) -> None:
-        """Shares what was made before the application.
+        """Set the objects that were made before the application.
 
         Args:
-            workers: the threads that the batcher uses too.
-            metrics: the counters that the batcher uses too.
+            workers: the threads, which the batcher uses too.
+            metrics: the counters, which the batcher uses too.
             other: MLflow's own application.
         """
         self._workers = workers
@@ -140,11 +143,11 @@ class Application:
         )
 
     def route(self, method: str, path: str, handler: Handler) -> None:
-        """Adds an endpoint."""
+        """Add an endpoint."""
         self._routes[method, path] = handler
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Respond to one request."""
         if scope["type"] == "http":
             path = scope["path"]
             handler = self._routes.get((scope["method"], path))
@@ -218,7 +221,10 @@ class Application:
         await self._finish(answer, asked, send)
 
     async def _body(self, receive: Receive) -> bytes:
-        """The connection limits the time for it (http1.py)."""
+        """Read the body of a request, up to the size limit.
+
+        The connection limits the time (http1.py).
+        """
         limit = self._settings.limits.body
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
@@ -229,7 +235,7 @@ class Application:
         return await read_body(message, receive, limit)
 
     async def _slow(self, asked: Asked) -> Answer:
-        """MLflow's own code, in a thread."""
+        """Respond with MLflow's own code, in a thread."""
         try:
             return await self._workers.run(lambda: self._general_answer(asked))
         except Stuck:

@@ -1,4 +1,4 @@
-"""What an ASGI application sends and receives, as far as this server uses it."""
+"""The part of ASGI's messages that this server uses."""
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,19 +13,19 @@ Header = tuple[bytes, bytes]
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
 ERROR_HEADER = b"x-sluicegate-error"
-"""The response header that names the error's class."""
+"""The response header that names the class of the error."""
 _CLOSE: Header = (b"connection", b"close")
 _JSON_HEADER: Header = (b"content-type", JSON)
 
 
 class Answer(NamedTuple):
-    """A whole response.
+    """A complete response.
 
     Attributes:
         status: the HTTP status.
-        body: the bytes.
+        body: the bytes of the body.
         media: the content type.
-        error: client, model, server, overload or timeout where the request failed.
+        error: client, model, server, overload or timeout if the request failed.
         headers: further headers.
     """
 
@@ -37,7 +37,7 @@ class Answer(NamedTuple):
 
 
 class Disconnected(Exception):
-    """The client went away before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 class TooLarge(Exception):
@@ -45,12 +45,15 @@ class TooLarge(Exception):
 
 
 def json_error(code: str, message: str) -> bytes:
-    """An error's body as MLflow's server makes them."""
+    """Return the body of an error in the format of MLflow's server."""
     return json.dumps({"error_code": code, "message": message}).encode()
 
 
 def header(scope: Message, name: bytes) -> bytes | None:
-    """The first value of a header, or None; names are lower case in ASGI."""
+    """Return the first value of a header, or None.
+
+    The name must be in lower case, as in ASGI.
+    """
     for key, value in scope["headers"]:
         if key == name:
             found: bytes = value
@@ -59,11 +62,13 @@ def header(scope: Message, name: bytes) -> bytes | None:
 
 
 async def read_body(first: Message, receive: Receive, limit: int) -> bytes:
-    """The rest of a body of which one message is here; refuses to keep more than the limit in memory.
+    """Read the rest of a body whose first message has arrived.
+
+    It keeps no more than `limit` bytes and one message in memory.
 
     Raises:
-        TooLarge: where the body is over the limit.
-        Disconnected: where the client left.
+        TooLarge: if the body is over the limit.
+        Disconnected: if the client disconnected.
     """
     message = first
     parts = bytearray()
@@ -79,7 +84,10 @@ async def read_body(first: Message, receive: Receive, limit: int) -> bytes:
 
 
 async def reply_json(send: Send, body: bytes, passed: tuple[Header, ...], closing: bool) -> None:
-    """The answer of a request that went well, without the generality of `reply`: it is the hot path."""
+    """Send the response to a request that succeeded.
+
+    It is shorter than `reply`, because most requests of the fast path take it.
+    """
     headers: list[Header] = [(b"content-length", b"%d" % len(body)), _JSON_HEADER, *passed]
     if closing:
         headers.append(_CLOSE)
@@ -88,11 +96,11 @@ async def reply_json(send: Send, body: bytes, passed: tuple[Header, ...], closin
 
 
 async def reply(send: Send, answer: Answer, closing: bool) -> None:
-    """Sends an answer.
+    """Send a response.
 
     Args:
-        send: the request's channel.
-        answer: what to say.
+        send: the ASGI channel of the request.
+        answer: the response.
         closing: whether to ask the client to reconnect elsewhere, as a draining server does.
     """
     headers: list[Header] = [(b"content-length", b"%d" % len(answer.body)), (b"content-type", answer.media)]
@@ -106,7 +114,10 @@ async def reply(send: Send, answer: Answer, closing: bool) -> None:
 
 
 def closing(send: Send) -> Send:
-    """A channel that adds `connection: close`: a pooled connection would otherwise carry requests until it is cut."""
+    """Return a channel that adds `connection: close` to responses.
+
+    Otherwise a pooled connection would carry requests until it is cut off.
+    """
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -1,8 +1,8 @@
-"""Micro-batches: what arrived while the model was busy is predicted at once.
+"""Micro-batches: one prediction for requests that arrive while the model is busy.
 
-Nothing waits for a batch to fill. A request goes with those that the event loop has read in the same turn, or,
-where the model is slow enough to run in a thread, with those that came while all threads were busy. So a lone
-request pays nothing, and under load the fixed cost of a prediction is shared.
+No request waits for a batch to fill. On the event loop, a batch holds the requests that the loop has read in the same
+turn. If the model is slow enough to run in a thread, a batch holds the requests that arrived while all threads were
+busy. A single request therefore has no added latency, and under load the requests share the fixed cost of a prediction.
 """
 
 import asyncio
@@ -23,30 +23,34 @@ from sluicegate_scorer.server.workers import Overdue, Refused, Workers
 log = logging.getLogger("sluicegate_scorer.serve")
 
 ON_LOOP = 0.002
-"""Seconds that a batch may take on the event loop: what every other request, /health too, may have to wait."""
+"""Seconds that a batch may take on the event loop. Every other request, including those for /health, may have to wait
+this long.
+"""
 BACK_ON_LOOP = 0.001
 _WEIGHT = 0.1
 
 
 class Declined(Exception):
-    """The fast path could not answer; MLflow's own code has to."""
+    """The fast path failed on the request, and MLflow's own code has to respond."""
 
 
 class Waiting(NamedTuple):
-    """A request and who waits for its answer."""
+    """A request, and the future that receives the body of its response."""
 
     rows: Rows
     answer: "asyncio.Future[bytes]"
 
 
 class Batcher:
-    """Runs a fast path, on the event loop while it is quick, and in threads once it is not.
+    """The fast path in batches.
+
+    It runs on the event loop while it is quick, and in threads otherwise.
 
     Args:
         path: the verified fast path.
         workers: the threads.
         limits: time and queue limits.
-        metrics: told of each batch.
+        metrics: the counters that record each batch.
     """
 
     def __init__(self, path: FastPath, workers: Workers, limits: Limits, metrics: Metrics) -> None:
@@ -65,24 +69,24 @@ class Batcher:
 
     @property
     def depth(self) -> int:
-        """Requests that wait."""
+        """Number of requests that wait."""
         return len(self._waiting)
 
     def takes(self, rows: Rows) -> bool:
-        """Whether the path may answer this many rows."""
+        """Tell whether the fast path may respond to this many rows."""
         return len(rows) == 1 or self.path.several
 
     async def answer(self, rows: Rows) -> bytes:
-        """The body of the answer.
+        """Return the body of the response.
 
         Raises:
-            Declined: where the path failed on this request.
-            Refused: where too many wait.
-            Overdue: where the time limit passed.
+            Declined: if the fast path failed on this request.
+            Refused: if too many requests wait.
+            Overdue: if the time limit passed.
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._limits.queue:
-            while self._waiting and self._waiting[0].answer.done():  # over their time limit
+            while self._waiting and self._waiting[0].answer.done():  # these are over their time limit
                 self._waiting.popleft()
             if len(self._waiting) >= self._limits.queue:
                 raise Refused
@@ -91,7 +95,7 @@ class Batcher:
         if self.on_loop and len(rows) <= self._rows_on_loop:
             if not self._scheduled:
                 self._scheduled = True
-                # Two turns: the sockets that are readable now are read in the first.
+                # Two turns: in the first one the loop reads the sockets that are readable now.
                 loop.call_soon(loop.call_soon, self._flush)
             return await request.answer
         self._start()
@@ -118,7 +122,10 @@ class Batcher:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _take(self) -> list[Waiting]:
-        """The next batch: requests of one row together, one of several rows by itself."""
+        """Take the next batch from the queue.
+
+        Requests of one row are taken together. A request of several rows is a batch of its own.
+        """
         batch = [self._waiting.popleft()]
         if len(batch[0].rows) != 1:
             return batch
@@ -127,7 +134,7 @@ class Batcher:
         return batch
 
     def _start(self) -> None:
-        """Gives batches to threads that are free."""
+        """Submit batches to the threads that are free."""
         loop = asyncio.get_running_loop()
         while self._waiting and self._running < self._parallel:
             batch = [each for each in self._take() if not each.answer.done()]
@@ -159,7 +166,7 @@ class Batcher:
         self._start()
 
     def _predict(self, batch: list[Waiting]) -> list[bytes | None]:
-        """Each request's answer, or None where the path fails on it."""
+        """Return the response body of each request, or None if the fast path fails on it."""
         if len(batch) > 1:
             rows = [each.rows[0] for each in batch]
             try:
@@ -179,7 +186,7 @@ class Batcher:
             return None
 
     def _watch(self, took: float) -> None:
-        """Moves the work off the event loop when it has become slow, and back."""
+        """Move the work off the event loop when it becomes slow, and back."""
         self._batch_seconds += _WEIGHT * (took - self._batch_seconds)
         if self.on_loop and (self._batch_seconds > ON_LOOP or took > 10 * ON_LOOP):
             self.on_loop = False

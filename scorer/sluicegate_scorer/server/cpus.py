@@ -1,4 +1,4 @@
-"""How many CPUs this container really has, and telling numeric libraries so before they are imported."""
+"""The number of CPUs of this container, and thread counts of numeric libraries."""
 
 import math
 import os
@@ -9,9 +9,10 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEX
 
 
 def available(root: Path = _CGROUP, membership: Path = Path("/proc/self/cgroup")) -> int:
-    """CPUs by the cgroup's quota, rounded up, and by this process's affinity; at least one.
+    """Return the number of CPUs that this process may use, at least one.
 
-    A container of a node with 64 cores and a limit of 2 would otherwise run 64 threads on 2 CPUs.
+    It is the smaller of the cgroup's quota, rounded up, and the CPU affinity of this process. Otherwise a container
+    with a limit of 2 on a node with 64 cores would run 64 threads on 2 CPUs.
     """
     limits = [len(os.sched_getaffinity(0))]
     for folder in _folders(root, membership):
@@ -22,13 +23,16 @@ def available(root: Path = _CGROUP, membership: Path = Path("/proc/self/cgroup")
 
 
 def limit_threads(cpus: int) -> None:
-    """Sets the thread counts of OpenMP and BLAS libraries where nobody has; only works before they are loaded."""
+    """Set the thread counts of OpenMP and BLAS libraries that are not set yet.
+
+    This has an effect only before the libraries are loaded.
+    """
     for name in _THREADS:
         os.environ.setdefault(name, str(cpus))
 
 
 def _folders(root: Path, membership: Path) -> list[Path]:
-    """The process's cgroup and those above it: a limit may be set on any of them."""
+    """Return the process's cgroup and its parents, because each may have a limit."""
     found = [root, root / "cpu", root / "cpu,cpuacct"]
     try:
         lines = membership.read_text().splitlines()

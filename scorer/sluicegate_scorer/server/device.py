@@ -1,6 +1,7 @@
-"""Where a model computes: MLflow's onnx and pytorch flavors choose CUDA by themselves where they can.
+"""The device on which a model computes.
 
-This says what they chose, and warns where a container was given a GPU that its model does not use.
+MLflow's onnx and pytorch flavors choose CUDA themselves if they can. This module logs what they chose. It warns if the
+container has a GPU that its model does not use.
 """
 
 import glob
@@ -12,14 +13,18 @@ log = logging.getLogger("sluicegate_scorer.serve")
 CPU = "cpu"
 _DEVICES = "/dev/nvidia[0-9]*"
 _ADVICE = {
-    "mlflow.onnx": "the image has onnxruntime without CUDA (onnxruntime-gpu has it), or the model was logged with other "
-    "onnx_execution_providers",
-    "mlflow.pytorch": "the image's torch has no CUDA, its driver is too old, or MLFLOW_DEFAULT_PREDICTION_DEVICE is cpu",
+    "mlflow.onnx": "the image has onnxruntime without CUDA (onnxruntime-gpu has it), or the model was logged with "
+    "other onnx_execution_providers",
+    "mlflow.pytorch": "the image's torch has no CUDA, its driver is too old, or MLFLOW_DEFAULT_PREDICTION_DEVICE is "
+    "cpu",
 }
 
 
 def of(model: Any) -> str:
-    """The device of a loaded pyfunc model: cpu, or cuda with its number, or what its flavor calls it."""
+    """Return the device of a loaded pyfunc model.
+
+    It is `cpu`, or `cuda` with its number, or the name that the flavor uses.
+    """
     inner = getattr(model, "_model_impl", None)
     if model.loader_module == "mlflow.onnx":
         first = inner.rt.get_providers()[0]
@@ -30,7 +35,7 @@ def of(model: Any) -> str:
 
 
 def describe(model: Any, devices: str = _DEVICES) -> str:
-    """The device, logged where it matters.
+    """Return the device, and log it where it matters.
 
     Args:
         model: a loaded pyfunc model.

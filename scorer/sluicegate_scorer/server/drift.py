@@ -1,4 +1,4 @@
-"""Counts served features and predictions into the bins of the model's reference profile."""
+"""Counts of served features and predictions in the bins of the reference profile."""
 
 import json
 import logging
@@ -16,16 +16,16 @@ from sluicegate_scorer.server.metrics import Metrics, Sample
 log = logging.getLogger("sluicegate_scorer.serve")
 
 _ROWS_A_SECOND = 2000
-"""Sampled rows: counting them costs a hundredth of a CPU or so, however many are served."""
+"""Rows that are sampled each second. Counting them costs about a hundredth of a CPU, however many rows are served."""
 
 
 class Drift:
     """Counters of one profile.
 
-    The fast path only leaves rows here; a thread of its own counts them once a second, many at a time.
+    The fast path only stores rows here. A separate thread counts them once a second, many at a time.
 
     Args:
-        profile: what `make_profile` made.
+        profile: the result of `make_profile`.
         columns: the columns of the fast path's rows, and their element types.
     """
 
@@ -45,18 +45,25 @@ class Drift:
         self.rows = 0
 
     def start(self) -> None:
-        """Starts the counting thread."""
+        """Start the counting thread."""
         threading.Thread(target=self._forever, name="drift", daemon=True).start()
 
     def fast(self, rows: list[Any], answer: bytes) -> None:
-        """Leaves an answered request of the fast path; called on the event loop, so it does nearly nothing."""
+        """Store a request of the fast path, and the body of its response.
+
+        The event loop calls this method, so it does almost nothing.
+        """
         if self._left >= len(rows):
             self._left -= len(rows)
             self._rows.extend(rows)
             self._answers.append(answer)
 
     def frame(self, data: Any) -> bool:
-        """Counts a DataFrame's features before the model sees it, and says whether its predictions count too."""
+        """Count the features of a DataFrame before the model sees it.
+
+        Returns:
+            Whether to count the predictions too.
+        """
         if not hasattr(data, "columns") or self._left < len(data):
             return False
         self._left -= len(data)
@@ -65,14 +72,14 @@ class Drift:
         return True
 
     def predicted(self, predictions: Any) -> None:
-        """Counts predictions."""
+        """Count predictions."""
         try:
             self._add("prediction", self._predictions, prediction_columns(predictions).items())
-        except Exception:  # whatever a model may answer: counting must never fail a request
+        except Exception:  # a model may return anything, and counting must never fail a request
             log.debug("predictions could not be counted", exc_info=True)
 
     def flush(self) -> None:
-        """Counts what the fast path left."""
+        """Count the rows that the fast path stored."""
         rows, self._rows = self._rows, []
         answers, self._answers = self._answers, []
         self._left = _ROWS_A_SECOND
@@ -81,7 +88,7 @@ class Drift:
         self.rows += len(rows)
         if self._columns and len(rows[0]) == len(self._columns):
             values = zip(self._columns.items(), zip(*rows, strict=True), strict=True)
-            # A float32 column is counted as the model sees it, because the edges are those of such a column.
+            # A float32 column is counted as the model sees it, because the edges come from such a column.
             made = ((name, np.array(column, dtype=kind)) for (name, kind), column in values)
             self._add("feature", self._features, made)
         predictions: list[Any] = []
@@ -93,7 +100,7 @@ class Drift:
         self.predicted(predictions)
 
     def samples(self) -> Iterator[Sample]:
-        """Each bin's count."""
+        """Yield the count of each bin."""
         self.flush()
         for (kind, name), counts in self._counts.items():
             described = (self._features if kind == "feature" else self._predictions)[name]
@@ -122,7 +129,7 @@ class Drift:
 
 
 def load(directory: Path, columns: dict[str, str], metrics: Metrics) -> Drift | None:
-    """The counters for a model folder, where it has a profile."""
+    """Return the counters for a model folder, or None if it has no usable profile."""
     path = directory / FILE
     if not path.is_file():
         return None

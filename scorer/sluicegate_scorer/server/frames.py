@@ -1,8 +1,9 @@
-"""DataFrames of request bodies without pandas' parsing, for models that want a DataFrame.
+"""DataFrames made from request bodies without pandas' parsing.
 
-MLflow makes a frame of JSON by guessing each column's type and casting it again, which takes longer than many models do. Where the
-signature has the columns' names and all are numbers, the frame can be made at once. Only the parsing is replaced: enforcing the
-signature, predicting and answering stay MLflow's own code.
+They serve models that need a DataFrame. MLflow guesses the type of each column of the JSON and then casts it again. For
+many models this takes longer than the prediction. If the signature has the names of the columns and all columns are
+numbers, the DataFrame can be made in one step. Only the parsing is replaced. MLflow's own code still enforces the
+signature, predicts, and makes the response.
 """
 
 import logging
@@ -23,19 +24,20 @@ _ROWS = (1, 2, 7)
 
 
 class Frames:
-    """Makes the frame that MLflow would make of a body, or leaves the body to it.
+    """Makes the DataFrame that MLflow would make of a body.
 
-    The columns are in the signature's order already, into which MLflow brings them before the model sees them.
+    MLflow reads the bodies that it does not take. The columns are already in the order of the signature. MLflow brings
+    them into that order before the model sees them.
 
     Attributes:
-        forms: the keys of bodies that are taken; `verify` takes away what differs.
+        forms: the keys of bodies that it takes. `verify` removes those whose DataFrame differs.
     """
 
     def __init__(self, model: Any) -> None:
-        """Builds the decoder of `model`, a loaded pyfunc model.
+        """Build the decoder of `model`, a loaded pyfunc model.
 
         Raises:
-            NotFast: its bodies are MLflow's to read.
+            NotFast: if MLflow has to read the bodies.
         """
         metadata = model.metadata
         if metadata._is_signature_from_type_hint():
@@ -56,7 +58,7 @@ class Frames:
         self._decode = msgspec.json.Decoder(body).decode
 
     def parse(self, body: bytes) -> pd.DataFrame | None:
-        """The frame of a body, or None where MLflow's own code has to look at it."""
+        """Return the DataFrame of a body, or None if MLflow's own code has to read it."""
         try:
             found = self._decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -83,10 +85,12 @@ class Frames:
         return pd.DataFrame(made, columns=self._names, index=index)
 
     def verify(self) -> None:
-        """Compares with what MLflow makes of the same bodies; the model is not asked.
+        """Compare with the DataFrames that MLflow makes of the same bodies.
+
+        The model is not called.
 
         Raises:
-            NotFast: nothing is left to take.
+            NotFast: if no form is left.
         """
         random = np.random.default_rng(20240607)
         for count in _ROWS:
@@ -98,7 +102,10 @@ class Frames:
             raise NotFast("its frames differ from MLflow's own")
 
     def _row(self, random: np.random.Generator) -> tuple[Any, ...]:
-        """Whole numbers too: they are what MLflow has to cast."""
+        """Make a row of random numbers.
+
+        Some are whole numbers even in columns of fractions, because MLflow has to cast those.
+        """
         values = (random.normal(size=len(self.shape.names)) * 10.0 ** random.integers(-2, 6)).tolist()
         whole = random.random(len(values)) < 0.3
         return tuple(
@@ -122,7 +129,10 @@ class Frames:
 
 
 def _equal(ours: pd.DataFrame, theirs: Any) -> bool:
-    """Whether the frames are the same to a model: types, labels, and values to the last bit."""
+    """Tell whether two DataFrames are the same to a model.
+
+    They have the same types and labels, and the same values to the last bit.
+    """
     return (
         type(theirs) is pd.DataFrame
         and list(ours.dtypes) == list(theirs.dtypes)
@@ -136,14 +146,17 @@ def _same_labels(ours: pd.Index, theirs: pd.Index) -> bool:
 
 
 def frames(model: Any) -> Frames | None:
-    """The frames of a model's bodies, checked against MLflow's; None, with the reason in the log, where it has none."""
+    """Return the `Frames` of a model, checked against MLflow's.
+
+    It is None if the model cannot have it. The log then has the reason.
+    """
     try:
         found = Frames(model)
         found.verify()
     except NotFast as reason:
         log.info("bodies are read by MLflow's own code: %s", reason)
         return None
-    except Exception as error:  # a library's internals differ from what was expected: never worse than without
+    except Exception as error:  # a library's internals differ from what this code expects: do without the shortcut
         log.info("bodies are read by MLflow's own code: %r", error)
         return None
     return found

@@ -1,7 +1,8 @@
-"""The general path: MLflow's own code parses, enforces the signature, predicts and serialises.
+"""The general path, which is MLflow's own code.
 
-What a client sees is therefore MLflow's by construction. This module adds only the class of an error, and
-keeps stack traces inside.
+MLflow's code parses the body, enforces the signature, predicts, and serializes the predictions. Responses are therefore
+those of MLflow's server by construction. This module adds only the class of an error, and removes stack traces from
+responses.
 """
 
 import functools
@@ -27,10 +28,10 @@ MODEL_ERROR = "INTERNAL_ERROR"
 
 
 class ModelWatch:
-    """Knows whether this thread's request has entered the model, and whether it left it by an exception.
+    """Records whether this thread's request has reached the model, and how it ended.
 
-    MLflow reports a request that does not fit the signature and a model that raises in the same way; a canary
-    has to tell them apart.
+    MLflow reports a request that does not fit the signature in the same way as a model that raises an exception. The
+    analysis of a canary has to tell them apart.
     """
 
     def __init__(self) -> None:
@@ -38,22 +39,25 @@ class ModelWatch:
         self.drift: Drift | None = None
 
     def reset(self) -> None:
-        """Begins a request."""
+        """Begin a request."""
         self._thread.failed = False
         self._thread.done = False
 
     @property
     def failed(self) -> bool:
-        """Whether the model raised an exception of its own."""
+        """Tell whether the model raised an exception of its own."""
         return bool(self._thread.failed)
 
     @property
     def done(self) -> bool:
-        """Whether the model has answered."""
+        """Tell whether the model has returned its predictions."""
         return bool(self._thread.done)
 
     def wrap(self, predict: Callable[..., Any]) -> Callable[..., Any]:
-        """Watches a model's predict function; MLflow still finds the original's signature."""
+        """Return a function that watches a model's predict function.
+
+        MLflow still finds the signature of the original function.
+        """
 
         @functools.wraps(predict)
         def watched(*args: Any, **kwargs: Any) -> Any:
@@ -61,12 +65,12 @@ class ModelWatch:
             counted = drift is not None and bool(args) and drift.frame(args[0])
             try:
                 result = predict(*args, **kwargs)
-            except MlflowException:  # says its own status
+            except MlflowException:  # it carries its own status
                 raise
             except Exception:
                 self._thread.failed = True
                 raise
-            except SystemExit as error:  # would otherwise take the thread, and its answer, with it
+            except SystemExit as error:  # it would otherwise end the thread, and the client would get no response
                 self._thread.failed = True
                 raise RuntimeError("the model called sys.exit") from error
             self._thread.done = True
@@ -78,11 +82,11 @@ class ModelWatch:
 
 
 class General:
-    """Answers a request as MLflow's server does.
+    """Responds to requests as MLflow's server does.
 
     Args:
         model: a loaded pyfunc model.
-        policy: what clients are told of errors.
+        policy: what responses say about errors.
     """
 
     def __init__(self, model: Any, policy: Policy) -> None:
@@ -91,16 +95,21 @@ class General:
         self._policy = policy
         self._watch = ModelWatch()
         self.frames: Frames | None = None
-        """Makes the frames of bodies of type application/json; what it does not take, MLflow's code parses."""
+        """Makes the DataFrames of bodies of type application/json. MLflow's code parses the bodies that it does not
+        take.
+        """
         if hasattr(model, "_predict_fn"):
             model._predict_fn = self._watch.wrap(model._predict_fn)
 
     def count_into(self, drift: Drift) -> None:
-        """From now on, what the model sees and answers is counted."""
+        """Count the features and predictions of each later request in `drift`."""
         self._watch.drift = drift
 
     def answer(self, body: bytes, content_type: str | None) -> Answer:
-        """Answers one request; runs in a thread and takes as long as the model does."""
+        """Respond to one request.
+
+        The call runs in a thread, and takes as long as the model does.
+        """
         self._watch.reset()
         try:
             result = self._invocations(body, content_type)
@@ -114,7 +123,10 @@ class General:
         return Answer(result.status, result.response.encode(), media, failed)
 
     def _invocations(self, body: bytes, content_type: str | None) -> Any:
-        """MLflow's function of this name; of a frame that is made here, what it does once it has parsed."""
+        """Run MLflow's function of the same name.
+
+        If `frames` parses the body, do the steps of that function that follow its parsing.
+        """
         model = self.model
         frame = self.frames.parse(body) if self.frames is not None and content_type == "application/json" else None
         if frame is not None:
@@ -129,12 +141,15 @@ class General:
         return scoring_server.invocations(body, content_type, model, self.schema)  # type: ignore[no-untyped-call]
 
     def predict(self, data: Any, params: dict[str, Any] | None) -> Any:
-        """Predicts what another protocol has parsed; an exception is for `failure`."""
+        """Predict for data that another protocol has parsed.
+
+        The caller passes an exception to `failure`.
+        """
         self._watch.reset()
         return self.model.predict(data, params=params)
 
     def failure(self, error: Exception) -> Answer:
-        """The answer for an exception of `predict`."""
+        """Return the response for an exception of `predict`."""
         if isinstance(error, MlflowException):
             return self.mlflow_error(error)
         if not self._watch.failed:
@@ -145,7 +160,10 @@ class General:
         return Answer(self._policy.model_error_status, body, JSON, "model")
 
     def mlflow_error(self, error: MlflowException) -> Answer:
-        """MLflow's error body, less the stack trace, with the class that a canary counts."""
+        """Return MLflow's error body with the error class for the canary analysis.
+
+        The stack trace is removed, unless the policy allows it.
+        """
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
         if self._watch.failed:
             log.error("the model raised an exception%s", trace.said(), exc_info=error.__context__ or error)
@@ -159,10 +177,10 @@ class General:
         return Answer(status, json.dumps(fields).encode(), JSON, failed)
 
     def _bare_error(self, error: Exception) -> Answer:
-        """What MLflow's server does not catch: a bare 500.
+        """Return a bare 500 for an exception that MLflow's server does not catch.
 
-        Before the model was reached that is a request which its parsers cannot take (no content type, nesting
-        without end); after it, an answer that is not JSON.
+        Before the model is reached, the cause is a request that MLflow's parsers cannot handle: it has no content type,
+        or its nesting is too deep. After that, the cause is a prediction that JSON cannot represent.
         """
         failed = "model" if self._watch.failed or self._watch.done else "client"
         if failed == "model":
@@ -173,7 +191,10 @@ class General:
 
 
 class _Failed:
-    """A model that has failed already: asked again by MLflow's code, whose words the answer has, it fails in the same way."""
+    """A model that has already failed.
+
+    MLflow's code calls it again to build the error body with MLflow's own message, and it fails in the same way.
+    """
 
     def __init__(self, model: Any, error: Exception) -> None:
         self.metadata = model.metadata

@@ -1,13 +1,14 @@
 """HTTP/1.1 on one connection: uvicorn's protocol, and the limits that it lacks.
 
-- The server takes no `Upgrade`. uvicorn drops the body of a request that offers one, or reads the body as the next
-  request.
+- The server does not accept `Upgrade`. uvicorn drops the body of a request that offers an upgrade, or reads the body as
+  the next request.
 - Heads, trailers and chunk extensions have a limit in bytes. httptools joins a long field piece by piece, which takes
   quadratic time.
 - Each wait for the client has a limit in time.
 - Requests that a client sends without waiting for responses are parsed a few at a time.
 
-It depends on internals of uvicorn's class. scorer/tests/test_server_http.py pins what it relies on.
+The module depends on internals of uvicorn's class. scorer/tests/test_server_http.py tests the behavior that it relies
+on.
 """
 
 import asyncio
@@ -26,14 +27,17 @@ from sluicegate_scorer.server.asgi import ERROR_HEADER, JSON, json_error
 HEAD_BYTES = 64 << 10
 """Limit on a request line with its header fields, and on each run of chunk extensions or trailers."""
 HEAD_FIELDS = 100
-"""Limit on the number of header fields: that of Envoy."""
+"""Limit on the number of header fields, which is the limit of Envoy."""
 SLICE = 16 << 10
-"""Bytes that are parsed at once: what one client may queue, and how far HEAD_BYTES can be exceeded by a head that
-begins in the middle of a segment.
+"""Bytes that are parsed at a time.
+
+This limits how much one client may queue, and how far a head that begins in the middle of a segment can exceed
+HEAD_BYTES.
 """
 LINGER = 2.0
-"""Seconds for which input is dropped after an error response. A connection that is closed with unread input is reset,
-and the client may lose the response.
+"""Seconds for which the server drops input after an error response.
+
+A connection that is closed with unread input is reset, and the client may lose the response.
 """
 
 _MESSAGES = {
@@ -45,11 +49,11 @@ _MESSAGES = {
 
 
 class _Refused(Exception):
-    """Stops the parser; the connection's `_status` says why."""
+    """Stops the parser. The connection's `_status` holds the reason."""
 
 
 class _Flow(FlowControl):
-    """Keeps reading paused for as long as the connection has requests that wait."""
+    """Flow control that keeps reading paused while requests of the connection wait."""
 
     def __init__(self, transport: asyncio.Transport, connection: "Connection") -> None:
         super().__init__(transport)
@@ -61,14 +65,15 @@ class _Flow(FlowControl):
 
 
 class Connection(HttpToolsProtocol):
-    """Serves one connection.
+    """The protocol of one connection.
 
-    Methods that run for each request repeat uvicorn's instead of calling them: calls would cost a tenth of the speed.
+    Methods that run for each request repeat the code of uvicorn's methods instead of calling them. The calls would cost
+    a tenth of the speed.
 
     Attributes:
-        head_seconds: time for a request's head, from its first byte.
-        body_seconds: time for a request's body, from the end of its head.
-        stall_seconds: time for which a client may take no byte of its responses.
+        head_seconds: time limit for a request's head, from its first byte.
+        body_seconds: time limit for a request's body, from the end of its head.
+        stall_seconds: time limit for a client that does not take any byte of its responses.
     """
 
     # With more than 30 attributes in the instance's dictionary, Python 3.11 no longer optimizes access to them.
@@ -100,33 +105,33 @@ class Connection(HttpToolsProtocol):
 
     @property
     def behind(self) -> bool:
-        """Whether requests wait for the response to an earlier one."""
+        """Tell whether requests wait for the response to an earlier one."""
         return bool(self.pipeline or self._rest)
 
     @property
     def _in_head(self) -> bool:
-        """Whether a request has begun whose head is not complete."""
+        """Tell whether a request has begun whose head is not complete."""
         return self.headers is not self._trailers
 
     @property
     def _in_body(self) -> bool:
-        """Whether the last request whose head is complete lacks a part of its body."""
+        """Tell whether the body of the last request with a complete head is incomplete."""
         return not self._whole and not self._in_head
 
     @property
     def _answering(self) -> bool:
-        """Whether the application has not finished the last request that was begun."""
+        """Tell whether the application has yet to finish the last request that it began."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin with the limits on idle time and on clients that do not read."""
+        """Start the limits on idle time and on clients that do not read."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self)
         connected = transport.get_extra_info("socket")
         if connected is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
             with contextlib.suppress(OSError):
                 connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.stall_seconds * 1000))
-        # A pool may open a connection and use it later: before the first request the limit is that between requests.
+        # A pool may open a connection and use it later. Before the first request, the limit between requests applies.
         self._watch_idle(self.timeout_keep_alive)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -137,14 +142,17 @@ class Connection(HttpToolsProtocol):
         self._rest = memoryview(b"")
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keep a connection whose client has only finished sending until it has its responses."""
+        """Keep the connection open until the client has its responses.
+
+        A client that ends its sending side may still read.
+        """
         if self._refused or self._in_body or not self._answering:
             return False
         self.cycle.keep_alive = False
         return True
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come."""
+        """Parse the bytes that arrived."""
         if self._refused:
             return
         if self.pipeline or self._rest or self._stalled or len(data) > SLICE:
@@ -183,7 +191,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(431)
 
     def _without_upgrade(self) -> bytes:
-        """The head that was parsed last, as that of a plain request."""
+        """Return the head that was parsed last, without its `Upgrade` field."""
         parser = self.parser
         lines = [b"%s %s HTTP/%s" % (parser.get_method(), self.url, parser.get_http_version().encode())]
         lines += [b"%s: %s" % field for field in self.headers if field[0] != b"upgrade"]
@@ -207,7 +215,7 @@ class Connection(HttpToolsProtocol):
             self._stop_timer()
 
     def on_body(self, body: bytes) -> None:
-        """Hand a part of the body to the application."""
+        """Pass a part of the body to the application."""
         self._moved = True
         cycle = self.cycle
         if cycle.response_complete:
@@ -219,7 +227,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Tell the application that the request is complete."""
-        if self.headers is not self._trailers:  # a head that will be parsed again
+        if self.headers is not self._trailers:  # the head will be parsed again
             return
         self._whole = True
         self._moved = True
@@ -231,7 +239,7 @@ class Connection(HttpToolsProtocol):
             cycle.message_event.set()
 
     def on_response_complete(self) -> None:
-        """Go on with what the client has sent meanwhile."""
+        """Continue with the bytes that the client has sent in the meantime."""
         self._quiet = self.loop.time()
         if self.pipeline:
             super().on_response_complete()
@@ -246,7 +254,7 @@ class Connection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _check_idle(self) -> None:
-        """End an idle connection, even one whose client has not read its last response."""
+        """End an idle connection, even if its client has not read its last response."""
         busy = self._in_head or self._in_body or self._answering
         left = self.timeout_keep_alive - (0 if busy else self.loop.time() - self._quiet)
         if left > 0:
@@ -255,7 +263,10 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
 
     def _watch_idle(self, seconds: float) -> None:
-        """One timer that is set again when it is due is cheaper than one for each request, as uvicorn has."""
+        """Set the timer for idle connections.
+
+        It is one timer that is set again when it is due. uvicorn sets one for each request, which costs more.
+        """
         self._idle_timer = self.loop.call_later(seconds, self._check_idle)
 
     def _wait(self) -> None:
@@ -267,7 +278,7 @@ class Connection(HttpToolsProtocol):
     def _late(self) -> None:
         self._timer = None
         if self.behind or (self._in_head and self._answering):
-            self._wait()  # the server does not read, or owes a response first
+            self._wait()  # the server does not read, or has to send a response first
         else:
             self._refuse(408)
 
@@ -277,18 +288,19 @@ class Connection(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, status: int) -> None:
-        """Answer with an error and close; all further input is dropped."""
+        """Respond with an error and close the connection. Drop all further input."""
         self._refused = True
         self._rest = memoryview(b"")
         self._stop_timer()
-        if self.transport.is_closing():  # it waits for a client that does not read
+        if self.transport.is_closing():  # the transport waits for a client that does not read
             self.transport.abort()
             return
         self.logger.warning("refused a request with %d: %s", status, _MESSAGES[status])
         cycle = self.cycle
         if self._answering:
             if not self._in_body:
-                cycle.keep_alive = False  # earlier requests come first, and their end closes the connection
+                # earlier requests are served first, and the end of their responses closes the connection
+                cycle.keep_alive = False
                 return
             cycle.disconnected = True
             cycle.message_event.set()
@@ -312,5 +324,5 @@ class Connection(HttpToolsProtocol):
 
 
 def connection(body_seconds: float) -> type[Connection]:
-    """The class for uvicorn, with the server's own time limit for bodies."""
+    """Return the class for uvicorn, with the given time limit for bodies."""
     return type("Connection", (Connection,), {"__slots__": (), "body_seconds": body_seconds})

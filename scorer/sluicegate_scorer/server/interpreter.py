@@ -1,4 +1,4 @@
-"""How Python itself is set for serving: when it looks for garbage, and how soon a thread gives way to another."""
+"""Settings of the Python interpreter: garbage collection and thread switching."""
 
 import contextlib
 import gc
@@ -6,20 +6,25 @@ import sys
 from collections.abc import Iterator
 
 _SWITCH = 0.0005
-"""Seconds after which a thread that computes in Python has to let another one go on. The event loop waits that long
-for each thread of a slow model, several times a request: with Python's own 5 ms and six threads that is 100 ms for
-/health. Throughput is the same."""
+"""Seconds after which a thread that runs Python code has to let another one run.
+
+The event loop waits this long for each thread of a slow model, several times a request. With Python's own 5 ms and six
+threads that adds 100 ms to /health. The throughput is the same.
+"""
 _LOADING = (20_000, 10, 10)
 
 
 def give_way() -> None:
-    """Lets the event loop have its turn soon, however many threads compute."""
+    """Let the event loop run soon, however many threads compute."""
     sys.setswitchinterval(_SWITCH)
 
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Imports without a look for garbage: there is none to speak of, and looking takes a fifth of the time."""
+    """Import without garbage collection.
+
+    Imports leave almost no garbage, and collecting it takes a fifth of the time.
+    """
     gc.disable()
     try:
         yield
@@ -30,10 +35,10 @@ def importing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def loading() -> Iterator[None]:
-    """Loads a model with fewer looks, and sets apart for ever what is there afterwards.
+    """Load a model with fewer collections, then exclude its objects from later ones.
 
-    MLflow and its libraries are half a million objects; to look through them all, which Python would do now and then,
-    stops the event loop for a tenth of a second.
+    MLflow and its libraries hold half a million objects. A full collection, which Python would run now and then, stops
+    the event loop for a tenth of a second.
     """
     usual = gc.get_threshold()
     gc.set_threshold(*_LOADING)

@@ -1,4 +1,4 @@
-"""From a model folder to an application that has answered once."""
+"""From a model folder to an application that has responded once."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ _NUMBERS = {"double", "float", "long", "integer"}
 
 
 def build(directory: Path, model: Any, settings: ServerSettings, began: float) -> Application:
-    """Makes the application of a loaded model, and lets it answer its own example first.
+    """Make the application of a loaded model, after the smoke test if it is enabled.
 
     Args:
         directory: the model's folder.
@@ -41,11 +41,11 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
         began: when loading began, by the monotonic clock.
 
     Raises:
-        ScorerError: where the model does not answer its own input example.
+        ScorerError: if the smoke test fails.
     """
     from mlflow.pyfunc import scoring_server
 
-    # It also sets the variable that tells models they are being served, so it comes before the first prediction.
+    # init also sets the variable that tells models that they are being served, so it comes before the first prediction.
     other = scoring_server.init(model)
     general = General(model, settings.policy)
     example = _example(directory)
@@ -84,7 +84,7 @@ def _batcher(
     except NotFast as reason:
         log.info("no fast path: %s", reason)
         return None
-    except Exception as error:  # a library's internals differ from what was expected: never worse than without
+    except Exception as error:  # a library's internals differ from what this code expects: do without the fast path
         log.info("no fast path: %s", one_line(repr(error)))
         return None
     log.info("fast path for %s, at most %d requests a batch", ", ".join(sorted(path.forms)), path.batch)
@@ -92,7 +92,10 @@ def _batcher(
 
 
 class _quiet:
-    """MLflow warns of made-up requests as of any; nobody can act on that."""
+    """Turns off MLflow's warnings about made-up requests.
+
+    No user can act on them.
+    """
 
     def __enter__(self) -> None:
         self._levels = {name: logging.getLogger(name).level for name in ("mlflow",)}
@@ -112,10 +115,11 @@ def _example(directory: Path) -> bytes | None:
 
 
 def _smoke_test(general: General, example: bytes | None) -> None:
-    """A model that cannot answer its own example would fail its first real request; better never become ready.
+    """Predict the input example, or a row made from the signature.
 
-    A row made from the signature may be nonsense to a sound model: an encoder that has never seen the category ""
-    raises. So without an example only a row of numbers decides.
+    A model that cannot predict its own example would fail its first real request, so it must not become ready. A row
+    made from the signature may be invalid for a model that works: an encoder that was not fitted with the category ""
+    raises an exception. Without an example the test therefore refuses the model only if all columns are numbers.
     """
     body = example or _from_signature(general.schema)
     if body is None:

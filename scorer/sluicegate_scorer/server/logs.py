@@ -1,4 +1,4 @@
-"""Access and payload logs: JSON lines on standard output, where a collector expects them."""
+"""Access and payload logs: JSON lines on standard output, for a log collector."""
 
 import json
 import random
@@ -15,17 +15,17 @@ _LONGEST = 16 << 10
 
 
 class RequestLog:
-    """Writes a line for each request, or for a sample.
+    """A log with a line for each request, or for a sample of them.
 
     Args:
-        settings: what to write.
+        settings: what to log.
     """
 
     def __init__(self, settings: Logs) -> None:
         self._settings = settings
 
     def write(self, scope: Message, body: bytes, answer: Answer, took: float) -> None:
-        """Logs one answered request."""
+        """Log one request and its response."""
         entry: dict[str, Any] = {
             "time": time.time(),
             "method": scope["method"],

@@ -1,4 +1,7 @@
-"""Counters in Prometheus' text format. The hot path adds to plain integers; text is made when it is asked for."""
+"""Counters in Prometheus' text format.
+
+The fast path only adds to plain integers. The text is made when it is scraped.
+"""
 
 import bisect
 import os
@@ -6,7 +9,8 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-# Two neighbours are never more than half apart (a third, mostly): what a rollout can tell of a new version's latency.
+# Two neighboring bounds are at most half apart, and mostly a third. This limits how exactly a rollout can compare the
+# latency of two revisions.
 _SECONDS = (
     *(0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),
     *(0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0),
@@ -15,8 +19,8 @@ _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "sluicegate_scorer_"
 _REQUESTS = (
-    "Requests by endpoint, HTTP status and error class: client (the request is wrong), model (it failed), server (a bug "
-    "of this server), timeout (over the time limit), overload (refused for want of room), empty (none)."
+    "Requests by endpoint, HTTP status and error class: client (the request is wrong), model (it failed), server (a "
+    "bug of this server), timeout (over the time limit), overload (refused for want of room), empty (none)."
 )
 Sample = tuple[Mapping[str, str], float]
 
@@ -32,18 +36,18 @@ class Histogram:
         self.total = 0.0
 
     def add(self, value: float) -> None:
-        """Counts one value."""
+        """Count one value."""
         self.counts[bisect.bisect_left(self.bounds, value)] += 1
         self.total += value
 
 
 class Metrics:
-    """What this process has counted.
+    """The counters of this process.
 
     Attributes:
-        requests: by endpoint, HTTP status and error class.
-        gauges: functions that give a value when asked, by metric name and help.
-        families: functions that give whole families of samples, by metric name, type and help.
+        requests: counts by endpoint, HTTP status and error class.
+        gauges: functions that return the current value, with the help text, by metric name.
+        families: functions that return the samples of a metric, with its name, type and help text.
     """
 
     def __init__(self) -> None:
@@ -54,23 +58,23 @@ class Metrics:
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.families: list[tuple[str, str, str, Callable[[], Iterable[Sample]]]] = []
         self._began = time.time()
-        # Every revision has a series at zero, so that a rate exists from the first failure on.
+        # Every revision starts with a series at zero, so that a rate exists from the first failure on.
         for failed, code in (("client", 400), ("model", 500), ("server", 500), ("timeout", 504), ("overload", 429)):
             self.requests["invocations", code, failed] = 0
         self.requests["invocations", 200, ""] = 0
 
     def request(self, endpoint: str, status: int, failed: str | None, seconds: float) -> None:
-        """Counts one answered request."""
+        """Count one request that got a response."""
         key = (endpoint, status, failed or "")
         self.requests[key] = self.requests.get(key, 0) + 1
         self.seconds.add(seconds)
 
     def batch(self, rows: int) -> None:
-        """Counts one prediction of the fast path."""
+        """Count one prediction of the fast path."""
         self.rows.add(rows)
 
     def text(self) -> bytes:
-        """All of it, for a scrape."""
+        """Return all metrics, for a scrape."""
         lines: list[str] = []
         _family(
             lines,

@@ -1,18 +1,18 @@
-"""How to serve. Each value is a flag of `sluicegate-scorer serve`."""
+"""Settings of the server. Each value is a flag of `sluicegate-scorer serve`."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a request may take.
+    """Limits on requests.
 
     Attributes:
         body: bytes of a request's body.
-        seconds: time until 504.
-        workers: threads that may run the model; 0 for four more than there are CPUs. More than there are CPUs are used
+        seconds: time until the server responds with 504.
+        workers: threads that may run the model; 0 means the number of CPUs plus four. More threads than CPUs are used
             only while the model waits for something, see `slots`.
-        queue: requests that may wait for a thread or a batch; above it 429.
+        queue: requests that may wait for a thread or a batch. Above it the server responds with 429.
         cpus: CPUs of this container.
     """
 
@@ -25,11 +25,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Fast:
-    """The path that skips pandas.
+    """The fast path, which does not use pandas.
 
     Attributes:
-        enabled: whether to look for one at all.
-        batch: rows that are predicted at once; 1 turns batching off.
+        enabled: whether to look for a fast path at all.
+        batch: rows that are predicted together; 1 turns batching off.
     """
 
     enabled: bool = True
@@ -38,11 +38,11 @@ class Fast:
 
 @dataclass(frozen=True)
 class Policy:
-    """What a client is told.
+    """What responses say about errors.
 
     Attributes:
-        model_error_status: HTTP status of an exception inside the model; MLflow's own server says 400.
-        stack_traces: whether error bodies carry stack traces, as MLflow's own do.
+        model_error_status: HTTP status of an exception inside the model. MLflow's own server uses 400.
+        stack_traces: whether error bodies contain stack traces, as those of MLflow's own server do.
     """
 
     model_error_status: int = 500
@@ -51,10 +51,10 @@ class Policy:
 
 @dataclass(frozen=True)
 class Logs:
-    """What is logged of requests.
+    """What the server logs about requests.
 
     Attributes:
-        access: one JSON line a request.
+        access: whether to log one JSON line for each request.
         payloads: share of requests, 0 to 1, whose bodies are logged.
     """
 
@@ -64,14 +64,15 @@ class Logs:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """All of them.
+    """All settings of the server.
 
     Attributes:
-        smoke_test: whether the model has to answer its own input example before the port opens.
-        name: the model's name for metrics and V2.
-        version: its version, empty where unknown.
-        run_id: the run that made it, empty where unknown.
-        pod_uid: the pod's UID, which who reads recent answers has to know; where it is empty nobody can.
+        smoke_test: whether the model has to predict its own input example before the port opens.
+        name: the model's name, for metrics and for version 2 of the Open Inference Protocol.
+        version: the model version, empty if unknown.
+        run_id: the run that made the model, empty if unknown.
+        pod_uid: the pod's UID, which a client has to know to read recent responses. If it is empty, no client can read
+            them.
     """
 
     limits: Limits = field(default_factory=Limits)

@@ -1,9 +1,10 @@
-"""How many threads may run the model at once: one a CPU, and more only while the model waits for something.
+"""The number of threads that may run the model at once.
 
-More threads than CPUs gain nothing for a model that computes: they share the same CPUs (and, in Python, one
-interpreter), so that each prediction takes longer and the event loop, with /health on it, waits for all of them. A
-model that asks a feature store or another server leaves the CPUs idle meanwhile, and only more threads use them.
-Which of the two a model is shows in the processor time that the process wants while requests wait.
+It is one a CPU, and more only while the model waits for something. More threads than CPUs do not speed up a model that
+computes. They share the same CPUs and, in Python code, one interpreter. Each prediction then takes longer, and the
+event loop, which also serves /health, waits for all of them. A model that calls a feature store or another server
+leaves the CPUs idle meanwhile, and only more threads use them. The processor time that the process uses while requests
+wait shows which of the two a model is.
 """
 
 import time
@@ -12,22 +13,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 WINDOW = 0.2
-"""Seconds of one look."""
+"""Seconds of one measurement."""
 _IDLE = 0.7
 _BUSY = 0.9
 _INTERPRETER = (0.8, 1.3)
-"""CPUs that a process uses whose threads all want the interpreter, however many there are: one, and what waking up costs."""
+"""CPUs that a process uses if all its threads wait for the interpreter, however many there are: one, plus the cost of
+switching threads.
+"""
 _DELAYED = 0.2
-"""Part of the wanted time from which on the machine, not the model, is what threads wait for."""
+"""If threads waited for a CPU for more than this fraction of the processor time they wanted, the machine is the limit
+and not the model.
+"""
 _TASKS = Path("/proc/self/task")
 
 
 class Used(NamedTuple):
-    """Processor seconds."""
+    """Processor time in seconds."""
 
     had: float
     delayed: float
-    """For so long threads were ready to go on, but had no CPU: the node is busy, or the container is at its limit."""
+    """Seconds for which threads were ready to run but had no CPU. The node is busy, or the container is at its limit.
+    """
 
 
 Counts = Mapping[str, Used]
@@ -35,19 +41,26 @@ Counts = Mapping[str, Used]
 
 
 def used() -> Counts:
-    """What Linux counts for each thread (Documentation/scheduler/sched-stats, `/proc/PID/schedstat`); elsewhere nothing is delayed."""
+    """Return the processor time that Linux counts for each thread.
+
+    The source is `/proc/PID/schedstat` (Documentation/scheduler/sched-stats). On other systems the result has one entry
+    for the process, and `delayed` is 0.
+    """
     found = {}
     for each in _TASKS.glob("*/schedstat"):
         try:
             had, delayed, _ = each.read_text().split()
         except (OSError, ValueError):
-            continue  # it has just ended
+            continue  # the thread has just ended
         found[each.parent.name] = Used(int(had) / 1e9, int(delayed) / 1e9)
     return found or {"": Used(time.process_time(), 0.0)}
 
 
 def since(before: Counts, now: Counts) -> Used:
-    """What was used between two counts by the threads that are there: one that has ended takes its count with it."""
+    """Return the time that the running threads used between two counts.
+
+    A thread that has ended is in neither sum, because its count ended with it.
+    """
     none = Used(0.0, 0.0)
     pairs = [(count, before.get(thread, none)) for thread, count in now.items()]
     return Used(
@@ -57,13 +70,13 @@ def since(before: Counts, now: Counts) -> Used:
 
 
 class Slots:
-    """The number, adapted by looking at the processor time while all are taken and requests wait.
+    """The number of slots, adapted while all of them are taken and requests wait.
 
     Args:
-        cpus: CPUs of this container; the number is never below, so that a model that computes outside of the
-            interpreter uses all of them.
-        most: threads there are; the number is never above.
-        count: what the threads of this process have used so far.
+        cpus: CPUs of this container. The number is never below, so that a model that computes outside the interpreter
+            uses all of them.
+        most: threads in the pool. The number is never above.
+        count: returns what the threads of this process have used so far.
     """
 
     def __init__(self, cpus: int, most: int, count: Callable[[], Counts] = used) -> None:
@@ -76,11 +89,14 @@ class Slots:
         self.number = self._least
 
     def begin(self, now: float) -> None:
-        """A look begins: from `now`, in seconds, all slots are taken and requests wait."""
+        """Begin a measurement at `now`, in seconds.
+
+        From this time on, all slots are taken and requests wait.
+        """
         self._began, self._before = now, self._count()
 
     def adapt(self, now: float) -> None:
-        """A look ends at `now`, and the next begins."""
+        """End the measurement at `now`, adapt the number, and begin the next measurement."""
         seconds, before = now - self._began, self._before
         self.begin(now)
         had, delayed = since(before, self._before)

@@ -1,7 +1,7 @@
-"""Tensors of the Open Inference Protocol: from a request to arrays, and from what a model answers back.
+"""Tensors of the Open Inference Protocol: of requests, and of predictions.
 
-Both ways of the protocol: values in the JSON, and the binary extension, where they follow it as raw bytes in the
-order of the tensors (little-endian, row-major; texts each with its length before it).
+The protocol has two encodings. Values are part of the JSON, or the binary extension sends them after it as raw bytes.
+The raw bytes follow the order of the tensors, little-endian and row-major. Each text has its length before it.
 """
 
 import base64
@@ -31,15 +31,15 @@ _LENGTH = 4
 
 
 class BadRequest(Exception):
-    """What is wrong with a request, for its sender."""
+    """An error in a request. The text is the message for its client."""
 
 
 class Output(NamedTuple):
-    """One tensor of an answer.
+    """One tensor of a prediction.
 
     Attributes:
         head: its description.
-        array: its values, flat: a numpy array, or for BYTES a list of texts.
+        array: its flat values: a numpy array, or for BYTES a list of texts.
     """
 
     head: dict[str, Any]
@@ -47,14 +47,14 @@ class Output(NamedTuple):
 
 
 def parse(body: bytes, length: bytes | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A request, and its tensors by name.
+    """Return a request, and its tensors by name.
 
     Args:
         body: the body.
-        length: bytes of its JSON where raw values follow it (the header Inference-Header-Content-Length).
+        length: bytes of the JSON if raw values follow it (the header Inference-Header-Content-Length).
 
     Raises:
-        BadRequest: with what is wrong.
+        BadRequest: if the request is not valid.
     """
     if length is not None and not (length.isdigit() and int(length) <= len(body)):
         raise BadRequest("Inference-Header-Content-Length must be the number of bytes of the body that are JSON.")
@@ -101,7 +101,10 @@ def _from_json(tensor: dict[str, Any]) -> Any:
 
 
 def _check_whole(tensor: dict[str, Any], values: Any) -> None:
-    """Refuses what numpy cuts off without a word, as MLflow refuses fractions for integer columns."""
+    """Refuse fractions that numpy would cut off without a warning.
+
+    MLflow refuses fractions for integer columns too.
+    """
     sent = np.array(tensor["data"])
     if sent.dtype.kind == "f" and not np.array_equal(sent, values):
         wrong = sent.reshape(-1)[np.argmax(sent.reshape(-1) != values.reshape(-1))]
@@ -112,7 +115,7 @@ def _from_bytes(tensor: dict[str, Any], raw: memoryview) -> Any:
     kind = tensor["datatype"]
     if kind != "BYTES":
         values = np.frombuffer(raw, dtype=np.dtype(_numpy(kind)).newbyteorder("<"))
-        return values.astype(_numpy(kind)).reshape(tensor["shape"])  # a copy, which models may write to
+        return values.astype(_numpy(kind)).reshape(tensor["shape"])  # a copy, because models may write to it
     content = (tensor.get("parameters") or {}).get("content_type")
     texts = []
     where = 0
@@ -133,10 +136,10 @@ def _numpy(kind: Any) -> str:
 
 
 def outputs(raw: Any) -> tuple[list[Output], str]:
-    """What a model answered as tensors, and their content type (pd, dict or np).
+    """Return a prediction as tensors, with their content type (pd, dict or np).
 
     Raises:
-        TypeError: where it has values that are not of the protocol.
+        TypeError: if the protocol has no type for a value.
     """
     import pandas as pd
 
@@ -168,13 +171,13 @@ def _text(value: Any) -> str:
 
 
 def in_json(output: Output) -> dict[str, Any]:
-    """A tensor with its values."""
+    """Return a tensor with its values."""
     values = output.array if isinstance(output.array, list) else output.array.tolist()
     return {**output.head, "data": values}
 
 
 def in_bytes(output: Output) -> tuple[dict[str, Any], bytes]:
-    """A tensor without its values, and those as raw bytes."""
+    """Return a tensor without its values, and the values as raw bytes."""
     if isinstance(output.array, list):
         texts = [text.encode() for text in output.array]
         raw = b"".join(len(text).to_bytes(_LENGTH, "little") + text for text in texts)
@@ -185,14 +188,14 @@ def in_bytes(output: Output) -> tuple[dict[str, Any], bytes]:
 
 
 def column(array: Any) -> Any:
-    """A tensor as a column of a DataFrame."""
+    """Return a tensor as a column of a DataFrame."""
     if array.ndim == 2 and array.shape[1] == 1:
         return array[:, 0]
     return array if array.ndim < 2 else list(array.tolist())
 
 
 def described(schema: Any, prefix: str) -> list[dict[str, Any]]:
-    """A signature's side as the protocol's metadata."""
+    """Return the inputs or outputs of a signature as the protocol's metadata."""
     if schema is None:
         return []
     found = []

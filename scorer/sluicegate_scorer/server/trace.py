@@ -1,5 +1,7 @@
-"""Trace context: what a request says of the trace it belongs to comes back with the answer, is logged, and is there
-for models that call others.
+"""Trace context of requests.
+
+The response repeats the trace headers of its request, and the log contains them. Models that call other services can
+read the context.
 """
 
 import contextlib
@@ -9,15 +11,15 @@ from collections.abc import Iterator
 from sluicegate_scorer.server.asgi import Header
 
 PASSED = frozenset({b"traceparent", b"tracestate", b"x-request-id"})
-"""Request headers that are passed through (W3C Trace Context, and the id that most gateways set)."""
+"""Request headers that the response repeats: W3C Trace Context, and the ID that most gateways set."""
 _LONGEST = 512
-"""Bytes of a value that is passed: tracestate's own limit."""
+"""Bytes of a value that is passed, which is the limit of tracestate itself."""
 
 _current: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("trace", default={})  # noqa: B039 (never changed)
 
 
 def passed(headers: list[Header]) -> tuple[bytes | None, tuple[Header, ...]]:
-    """A request's content type, and its headers that go back with the answer."""
+    """Return a request's content type, and the headers that the response repeats."""
     kind = None
     found: tuple[Header, ...] = ()
     for header in headers:
@@ -31,14 +33,15 @@ def passed(headers: list[Header]) -> tuple[bytes | None, tuple[Header, ...]]:
 
 
 def said() -> str:
-    """The current request's trace headers, for a line of the log; empty where it has none."""
+    """Return the current request's trace headers for a log line, or an empty text."""
     return "".join(f" {name}={value!r}" for name, value in _current.get().items())
 
 
 @contextlib.contextmanager
 def current(headers: tuple[Header, ...]) -> Iterator[None]:
-    """Makes the request's trace the current one of this thread, for the log, for OpenTelemetry and what it has
-    instrumented.
+    """Make the request's trace the current one of this thread.
+
+    The log reads it, and so do OpenTelemetry and the libraries that it instruments.
     """
     carrier = {name.decode(): value.decode("latin-1") for name, value in headers}
     known = _current.set(carrier)

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2, over REST.
 
-A tensor a column for models whose signature has columns, tensors by name or a single one otherwise: as MLServer
-answers for MLflow models, so that its clients need no change.
+Models whose signature has columns use one tensor for each column. Other models use named tensors, or a single one.
+MLServer responds in the same way for MLflow models, so its clients need no change.
 """
 
 import json
@@ -14,7 +14,7 @@ from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.tensors import BadRequest
 
 LENGTH_HEADER = b"inference-header-content-length"
-"""Where raw values follow the JSON of a body, how long that is."""
+"""The header with the length of the JSON of a body, if raw values follow the JSON."""
 _BINARY = b"application/octet-stream"
 
 
@@ -22,9 +22,9 @@ class OpenInference:
     """The protocol's endpoints for one model.
 
     Args:
-        general: predicts.
-        name: the model's name; a path with another is 404.
-        version: its version, empty where unknown.
+        general: runs the predictions.
+        name: the model's name. The server responds with 404 to a path with another name.
+        version: the model version, empty if unknown.
     """
 
     def __init__(self, general: General, name: str, version: str) -> None:
@@ -39,7 +39,10 @@ class OpenInference:
         self._content_type = _content_type(general.schema)
 
     def route(self, method: str, path: str) -> Answer | None:
-        """The answer to anything but a request to infer, for which it is None."""
+        """Return the response to a request that does not infer.
+
+        For a request to infer the result is None.
+        """
         parts = path.strip("/").split("/")[1:]
         if method == "POST" and parts[:1] == ["models"] and parts[-1] == "infer":
             return self._model(parts[1:-1])[1]
@@ -58,11 +61,11 @@ class OpenInference:
         return _json({"name": self._name, "ready": True}) if ready else _json(self._metadata())
 
     def infer(self, body: bytes, length: bytes | None) -> Answer:
-        """Answers one request to infer; runs in a thread.
+        """Respond to one request to infer. The call runs in a thread.
 
         Args:
             body: the body.
-            length: the value of `LENGTH_HEADER`, where it was sent.
+            length: the value of `LENGTH_HEADER`, if the client sent it.
         """
         try:
             request, arrays = tensors.parse(body, length)
@@ -85,7 +88,11 @@ class OpenInference:
             return _error(500, f"The model's answer cannot be put into tensors: {error}", "model")
 
     def _model(self, parts: list[str]) -> tuple[str, Answer | None]:
-        """Whether a path names this model: NAME, or NAME/versions/VERSION."""
+        """Check whether a path names this model: NAME, or NAME/versions/VERSION.
+
+        Returns:
+            The name in the path, and the response for an unknown model or version; None if the path names this model.
+        """
         name = parts[0] if parts else ""
         known = name == self._name and (
             len(parts) == 1 or (len(parts) == 3 and parts[1] == "versions" and parts[2] == (self._version or "1"))
@@ -116,7 +123,7 @@ class OpenInference:
         return pd.DataFrame({name: tensors.column(array) for name, array in arrays.items()}), params or None
 
     def _answer(self, request: dict[str, Any], raw: Any) -> Answer:
-        """The response, with raw values after it where the client asked for them."""
+        """Return the response, followed by raw values if the client asked for them."""
         found, kind = tensors.outputs(raw)
         wanted = _wanted(request, [output.head["name"] for output in found])
         response: dict[str, Any] = {"model_name": self._name}
@@ -146,10 +153,10 @@ class OpenInference:
 
 
 def _wanted(request: dict[str, Any], names: list[str]) -> dict[str, bool]:
-    """The outputs to send, and whether as raw bytes.
+    """Return the outputs to send, and whether to send each one as raw bytes.
 
     Raises:
-        BadRequest: where there is none of a name that is asked for.
+        BadRequest: if the client asks for an output that does not exist.
     """
     everywhere = (request.get("parameters") or {}).get("binary_data_output") is True
     asked = request.get("outputs")

@@ -1,4 +1,7 @@
-"""Threads that run the model, with a bound on how many requests wait for them and for how long."""
+"""Threads that run the model, with limits on the requests that wait for them.
+
+The limits are their number and their time.
+"""
 
 import asyncio
 import logging
@@ -17,11 +20,11 @@ T = TypeVar("T")
 
 
 class Refused(Exception):
-    """There is no room for another request."""
+    """The queue has no room for another request."""
 
 
 class Stuck(Refused):
-    """There is no room because every thread is held by a request over its time limit."""
+    """Every thread is held by a request over its time limit."""
 
 
 class Overdue(Exception):
@@ -30,7 +33,7 @@ class Overdue(Exception):
 
 @dataclass(eq=False)
 class _Job:
-    """Work, and who waits for it."""
+    """Work, and the future of its result."""
 
     work: Callable[[], Any]
     result: "asyncio.Future[Any]"
@@ -38,15 +41,16 @@ class _Job:
 
 
 class Workers:
-    """A thread pool that refuses rather than queues without end.
+    """A thread pool with a bounded queue.
 
-    Python cannot stop a thread: a request over its time limit is answered, but keeps its thread. So what still
-    runs counts, and where every thread is held by such requests, new ones are refused at once instead of
-    waiting for their own time limit.
+    Python cannot stop a thread. A request over its time limit gets a response, but its call keeps the thread. The pool
+    therefore counts such calls. If they hold every thread, it refuses new requests at once. Otherwise they would wait
+    for their own time limit.
 
     Args:
         limits: threads, CPUs, waiting requests and seconds.
-        slots: how many of the threads may run the model at once; by what it waits for, unless told otherwise.
+        slots: how many of the threads may run the model at once. By default the number depends on whether the model
+            waits for other services.
     """
 
     def __init__(self, limits: Limits, slots: Slots | None = None) -> None:
@@ -60,20 +64,20 @@ class Workers:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for a thread."""
+        """Number of requests that wait for a thread."""
         return len(self._queue)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Runs a blocking function in a thread.
+        """Run a blocking function in a thread.
 
         Raises:
-            Stuck: where every thread is held by a request over its time limit.
-            Refused: where too many wait already.
-            Overdue: where the time limit passed first.
+            Stuck: if every thread is held by a request over its time limit.
+            Refused: if too many requests already wait.
+            Overdue: if the time limit passed first.
         """
         if self.overrun >= self._limits.workers:
             raise Stuck
-        while self._queue and self._queue[0].result.done():  # over their time limit
+        while self._queue and self._queue[0].result.done():  # these are over their time limit
             self._queue.popleft()
         if len(self._queue) >= self._limits.queue:
             raise Refused
@@ -89,11 +93,14 @@ class Workers:
             timer.cancel()
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Runs a function whose caller minds limits itself."""
+        """Run a function whose caller enforces the limits."""
         return self._pool.submit(work)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Gives work to the slots that are free; one whose request was answered for want of time leaves its slot to another."""
+        """Start work in the free slots.
+
+        Work whose request is over its time limit no longer counts against the number of slots.
+        """
         while self._queue and self.running < min(self._slots.number + self.overrun, self._limits.workers):
             job = self._queue.popleft()
             if job.result.done():
@@ -118,7 +125,7 @@ class Workers:
     def _expire(self, job: _Job) -> None:
         if job.result.done():
             return
-        if job.started:  # it runs, and goes on
+        if job.started:  # the call runs, and continues
             self.overrun += 1
             log.warning("a request is still running after the time limit of %g s", self._limits.seconds)
         job.result.set_exception(Overdue())
@@ -135,7 +142,7 @@ class Workers:
             return
         error = done.exception()
         if error is not None:
-            # An event loop does not survive the exceptions that are meant to end a process.
+            # An event loop does not survive exceptions that are meant to end a process.
             result.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         else:
             result.set_result(done.result())

@@ -1,4 +1,7 @@
-"""Where artifacts come from. A new scheme is a new module here and one line in `open_source`."""
+"""The artifact stores.
+
+A new scheme needs a new module here and one line in `_open`.
+"""
 
 from sluicegate_scorer.errors import ScorerError, redact
 from sluicegate_scorer.sources.base import Entry, Source
@@ -13,9 +16,12 @@ _AZURE = {"wasb", "wasbs", "abfs", "abfss", "az"}
 
 
 def open_source(uri: str) -> Source:
-    """Finds the source for a URI, refusing with a sentence what cannot be fetched.
+    """Return the artifact store for a URI, or raise an error for the user.
 
-    The clients are imported here: an MLflow proxy needs no boto3, which costs 0.3 s to import.
+    The clients are imported here. The proxy of an MLflow server does not need boto3, which takes 0.3 s to import.
+
+    Raises:
+        ScorerError: if the scheme is not supported, or its client is not installed.
     """
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     try:
@@ -27,7 +33,8 @@ def open_source(uri: str) -> Source:
         ) from error
     if scheme in {"models", "runs"}:
         raise ScorerError(
-            f"cannot fetch {redact(uri)}: the operator resolves {scheme}:/ to where the artifacts are; give that address ({FORMS})"
+            f"cannot fetch {redact(uri)}: the operator resolves {scheme}:/ to where the artifacts are; give that "
+            f"address ({FORMS})"
         )
     raise ScorerError(f"cannot fetch {redact(uri)}: the scheme {scheme or '(none)'} is not supported; use {FORMS}")
 

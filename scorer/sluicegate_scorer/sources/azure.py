@@ -1,6 +1,6 @@
-"""Artifacts in Azure Blob Storage or Data Lake Storage, by the Blob service's REST API.
+"""Artifacts in Azure Blob Storage or Data Lake Storage, over the Blob REST API.
 
-Shared keys and shared access signatures are handled here; azure-identity finds everything else.
+This module handles shared keys and shared access signatures. azure-identity finds all other credentials.
 """
 
 import base64
@@ -27,8 +27,8 @@ from sluicegate_scorer.sources.web import Web, Words, client
 _VERSION = "2021-12-02"
 _SCOPE = "https://storage.azure.com/.default"
 _CREDENTIALS = (
-    "put AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN into the registry's podSecret, or give the "
-    "pod's service account an identity (Workload Identity)"
+    "put AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN into the registry's "
+    "podSecret, or give the pod's service account an identity (Workload Identity)"
 )
 _SIGNED = (
     "Content-Encoding",
@@ -43,7 +43,10 @@ _SIGNED_LAST = ("If-Match", "If-None-Match", "If-Unmodified-Since", "Range")
 
 
 class SharedKey(httpx.Auth):
-    """Signs requests with an account's key, as "Authorize with Shared Key" of the service's documentation says."""
+    """Signs requests with an account's key.
+
+    The rules are those of "Authorize with Shared Key" in the documentation of the service.
+    """
 
     def __init__(self, account: str, key: str) -> None:
         self._account = account
@@ -53,7 +56,7 @@ class SharedKey(httpx.Auth):
             raise ScorerError("the Azure storage key is not base64; copy the account's key again") from error
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Adds the date, the version and the signature."""
+        """Add the date, the version and the signature."""
         request.headers["x-ms-date"] = formatdate(usegmt=True)
         request.headers["x-ms-version"] = _VERSION
         headers = {
@@ -88,7 +91,7 @@ class _Signature(httpx.Auth):
 
 
 class _Identity(httpx.Auth):
-    """A token of azure-identity, renewed by one thread at a time."""
+    """A token of azure-identity. One thread at a time renews it."""
 
     def __init__(self, credential: Any) -> None:
         self._credential = credential
@@ -103,7 +106,7 @@ class _Identity(httpx.Auth):
                 try:
                     found = self._credential.get_token(_SCOPE)
                 except ClientAuthenticationError as error:
-                    told = re.search(r"AADSTS\d+:[^.]*", str(error))  # else there was nobody to ask
+                    told = re.search(r"AADSTS\d+:[^.]*", str(error))  # without it, no identity provider was asked
                     why = (
                         f"Azure refused the identity ({one_line(told[0], 160)})"
                         if told
@@ -118,7 +121,10 @@ class _Identity(httpx.Auth):
 
 @dataclass(frozen=True)
 class Place:
-    """Where the folder is: the account's Blob endpoint, the container, and the path in it."""
+    """The location of the folder.
+
+    It has the account's Blob endpoint, the container, and the path in the container.
+    """
 
     endpoint: str
     account: str
@@ -127,9 +133,14 @@ class Place:
 
 
 def place(uri: str, settings: dict[str, str]) -> Place:
-    """Reads a URI; `settings` are those of the connection string.
+    """Return the location that a URI names.
 
-    wasb[s]://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, abfs[s]://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH, az://CONTAINER/PATH.
+    The forms are wasb[s]://CONTAINER@ACCOUNT.blob.core.windows.net/PATH,
+    abfs[s]://CONTAINER@ACCOUNT.dfs.core.windows.net/PATH and az://CONTAINER/PATH.
+
+    Args:
+        uri: the URI.
+        settings: the settings of the connection string.
     """
     parts = urlsplit(uri)
     container, at, host = parts.netloc.partition("@")
@@ -144,8 +155,8 @@ def place(uri: str, settings: dict[str, str]) -> Place:
     prefix = unquote(parts.path).strip("/")
     if not container or not account:
         raise ScorerError(
-            f"cannot fetch {uri}: write wasbs://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or az://CONTAINER/PATH with "
-            "AZURE_STORAGE_ACCOUNT in the registry's podSecret or env"
+            f"cannot fetch {uri}: write wasbs://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or az://CONTAINER/PATH "
+            "with AZURE_STORAGE_ACCOUNT in the registry's podSecret or env"
         )
     if settings.get("BlobEndpoint") and account == (named or account):
         endpoint = settings["BlobEndpoint"]
@@ -157,10 +168,12 @@ def place(uri: str, settings: dict[str, str]) -> Place:
 
 
 class AzureSource:
-    """A path in a container. One flat listing answers everything, so it has no sub-folders.
+    """A path in a container.
+
+    One flat listing returns all blobs, so it has no sub-folders.
 
     Args:
-        place: where.
+        place: the location of the folder.
         auth: how requests are authorized.
     """
 
@@ -178,7 +191,10 @@ class AzureSource:
 
     @classmethod
     def from_environment(cls, uri: str) -> "AzureSource":
-        """Takes the variables that MLflow and the az command take; else azure-identity finds an identity."""
+        """Return a store with the variables that MLflow and the az command use.
+
+        Without them, azure-identity finds an identity.
+        """
         env = os.environ.get
         settings = dict(
             part.partition("=")[::2] for part in env("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if part
@@ -207,7 +223,11 @@ class AzureSource:
         return cls(found, _Identity(ChainedTokenCredential(*chain, ManagedIdentityCredential())))
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
-        """All blobs under the path, page by page; `folder` is always the root."""
+        """List all blobs under the path, page by page.
+
+        Args:
+            folder: always the root.
+        """
         base = f"{self._place.prefix}/" if self._place.prefix else ""
         params = {"restype": "container", "comp": "list", "prefix": base, "include": "metadata"}
         entries: list[Entry] = []
@@ -227,22 +247,28 @@ class AzureSource:
 
     @contextmanager
     def read(self, entry: Entry, offset: int) -> Iterator[Body]:
-        """Streams one blob, as long as it is the one that was listed."""
+        """Stream one blob, if it is still the one that was listed."""
         name = "/".join(part for part in (self._place.prefix, entry.path) if part)
         headers = {"If-Match": entry.version} if entry.version else {}
         with self._web.read(f"{self._container}/{quote(name)}", offset, headers=headers) as (body, _):
             yield body
 
     def missing(self) -> ScorerError:
-        """A store of objects has no folders: a wrong path is an empty listing."""
+        """Return the error for an empty listing.
+
+        An object store has no folders, so a wrong path gives an empty listing.
+        """
         return ScorerError(
-            f"no blobs at {self._where}: nothing in container {self._place.container} has the path {self._place.prefix}/; "
-            "check it, and that the artifacts were not deleted"
+            f"no blobs at {self._where}: nothing in container {self._place.container} has the path "
+            f"{self._place.prefix}/; check it, and that the artifacts were not deleted"
         )
 
 
 def _entry(blob: ElementTree.Element, base: str) -> Entry | None:
-    """A file of the listing; None for what stands for a folder where the account has a hierarchical namespace."""
+    """Return a file of the listing.
+
+    The result is None for a blob that represents a folder, which exists if the account has a hierarchical namespace.
+    """
     folder = blob.findtext("Metadata/hdi_isfolder") == "true" or blob.findtext("Properties/ResourceType") == "directory"
     name = blob.findtext("Name") or ""
     if folder or name.endswith("/"):

@@ -1,4 +1,4 @@
-"""What the downloader asks of a source, and the check that keeps a listing inside its folder."""
+"""The interface of an artifact store, and the check of the paths in its listings."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -18,9 +18,9 @@ class Entry:
 
     Attributes:
         path: relative to the folder.
-        size: in bytes, where the listing tells.
-        md5: of the content, in base64, where the listing tells.
-        version: the store's own mark of the content, for `Source.read`.
+        size: in bytes, or None if the listing does not have it.
+        md5: of the content, in base64, or None if the listing does not have it.
+        version: the store's own identifier of the content, for `Source.read`.
     """
 
     path: str
@@ -31,33 +31,41 @@ class Entry:
 
 @dataclass(frozen=True)
 class Body:
-    """A file being read, from `offset` on (0 where the far side would not continue a broken download)."""
+    """A file that is read from `offset` on.
+
+    The offset is 0 if the store does not continue an interrupted download.
+    """
 
     offset: int
     chunks: Iterator[bytes]
 
 
 class Source(Protocol):
-    """A place that holds one artifact folder.
+    """An artifact store with one artifact folder.
 
-    Both methods raise TransientError for what is worth trying again, and ScorerError for what is not.
+    `list_folder` and `read` raise TransientError for failures that are worth another attempt, and ScorerError for all
+    others.
     """
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
-        """The files and sub-folders of a folder given relative to the root, "" being the root itself."""
+        """Return the files and sub-folders of a folder.
+
+        Args:
+            folder: the path relative to the root; "" is the root itself.
+        """
         ...
 
     def read(self, entry: Entry, offset: int) -> AbstractContextManager[Body]:
-        """Opens a file for reading from `offset`."""
+        """Open a file for reading from `offset`."""
         ...
 
     def missing(self) -> ScorerError:
-        """The error for a root that holds nothing."""
+        """Return the error for a root that is empty."""
         ...
 
 
 def bucket(uri: str, form: str) -> tuple[str, str]:
-    """The bucket and the prefix of SCHEME://BUCKET/PREFIX."""
+    """Return the bucket and the prefix of SCHEME://BUCKET/PREFIX."""
     parts = urlsplit(uri)
     found = parts.netloc.rpartition("@")[2]
     if not found:
@@ -66,7 +74,9 @@ def bucket(uri: str, form: str) -> tuple[str, str]:
 
 
 def safe_path(path: str) -> str:
-    """Refuses what could leave the target directory: the listing is another machine's word.
+    """Refuse a path that could lead outside the target directory.
+
+    The listing comes from another machine and is not trusted.
 
     Args:
         path: a path from a listing, relative to the artifact root, with forward slashes.
@@ -75,7 +85,7 @@ def safe_path(path: str) -> str:
         The same path.
 
     Raises:
-        ScorerError: where it is absolute, has `..` or an empty part, a backslash or a control character.
+        ScorerError: if it is absolute, too deep, or has `..`, an empty part, a backslash or a control character.
     """
     parts = path.split("/")
     bad = any(part in {"", ".", ".."} for part in parts) or "\\" in path or any(ord(c) < 32 for c in path)

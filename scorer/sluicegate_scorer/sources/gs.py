@@ -1,4 +1,7 @@
-"""Artifacts in Google Cloud Storage, by its JSON API; google-auth finds the credentials."""
+"""Artifacts in Google Cloud Storage, over its JSON API.
+
+google-auth finds the credentials.
+"""
 
 import json
 import os
@@ -19,13 +22,13 @@ from sluicegate_scorer.sources.web import Web, Words, client
 
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.read_only"]
 _CREDENTIALS = (
-    "give the pod's service account a role (Workload Identity), or put GOOGLE_APPLICATION_CREDENTIALS_JSON, the key file's text, into the "
-    "registry's podSecret"
+    "give the pod's service account a role (Workload Identity), or put GOOGLE_APPLICATION_CREDENTIALS_JSON, the key "
+    "file's text, into the registry's podSecret"
 )
 
 
 class _Auth(httpx.Auth):
-    """A token of google-auth, renewed by one thread at a time."""
+    """A token of google-auth. One thread at a time renews it."""
 
     def __init__(self, credentials: Any) -> None:
         self._credentials = credentials
@@ -47,12 +50,14 @@ class _Auth(httpx.Auth):
 
 
 class GsSource:
-    """A prefix in a bucket. One flat listing answers everything, so it has no sub-folders.
+    """A prefix in a bucket.
+
+    One flat listing returns all objects, so it has no sub-folders.
 
     Args:
         uri: gs://BUCKET/PREFIX.
-        endpoint: the API's address.
-        auth: how requests are authorized; None where they need not be.
+        endpoint: the URL of the API.
+        auth: how requests are authorized, or None if they need no authorization.
     """
 
     def __init__(self, uri: str, endpoint: str, auth: httpx.Auth | None) -> None:
@@ -71,7 +76,10 @@ class GsSource:
 
     @classmethod
     def from_environment(cls, uri: str) -> "GsSource":
-        """Takes the credentials that Google's own libraries take, or a key's text; public buckets need none."""
+        """Return a store with the credentials that Google's own libraries use.
+
+        The text of a key file works too. Public buckets need no credentials.
+        """
         emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
         if emulator:
             return cls(uri, emulator if "://" in emulator else f"http://{emulator}", None)
@@ -95,7 +103,11 @@ class GsSource:
         return cls(uri, endpoint, _Auth(found))
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
-        """All objects under the prefix, page by page; `folder` is always the root."""
+        """List all objects under the prefix, page by page.
+
+        Args:
+            folder: always the root.
+        """
         base = f"{self._prefix}/" if self._prefix else ""
         params = {"prefix": base, "fields": "items(name,size,md5Hash,generation),nextPageToken", "maxResults": "1000"}
         entries: list[Entry] = []
@@ -118,14 +130,17 @@ class GsSource:
 
     @contextmanager
     def read(self, entry: Entry, offset: int) -> Iterator[Body]:
-        """Streams one object, of the very generation that was listed."""
+        """Stream one object, in exactly the generation that was listed."""
         name = "/".join(part for part in (self._prefix, entry.path) if part)
         params = {"alt": "media"} | ({"generation": entry.version} if entry.version else {})
         with self._web.read(f"{self._objects}/{quote(name, safe='')}", offset, params) as (body, _):
             yield body
 
     def missing(self) -> ScorerError:
-        """A store of objects has no folders: a wrong prefix is an empty listing."""
+        """Return the error for an empty listing.
+
+        An object store has no folders, so a wrong prefix gives an empty listing.
+        """
         return ScorerError(
             f"no objects at {self._uri}: nothing in bucket {self._bucket} has the prefix {self._prefix}/; "
             "check the path, and that the artifacts were not deleted"

@@ -1,6 +1,7 @@
-"""Artifacts of a plain web server: a folder that the server lists, as nginx, Apache and artifact repositories do.
+"""Artifacts of a web server: a folder that the server lists.
 
-An archive (.zip, .tar, .tar.gz, .tgz) is one file, which `sluicegate_scorer.archive` unpacks.
+nginx, Apache and artifact repositories can list folders. An archive (.zip, .tar, .tar.gz, .tgz) is one file, which
+`sluicegate_scorer.archive` unpacks.
 """
 
 import os
@@ -25,7 +26,7 @@ class HttpSource:
 
     Args:
         uri: http(s)://HOST/PATH.
-        auth: how requests are authorized; it goes to that host alone.
+        auth: how requests are authorized. The credentials are sent to that host only.
         single: whether the URI names one file.
     """
 
@@ -43,22 +44,22 @@ class HttpSource:
 
     @classmethod
     def from_environment(cls, uri: str, *, single: bool = False) -> "HttpSource":
-        """Takes a user and password, or a token, from the environment."""
+        """Return a store with a user and password, or a token, from the environment."""
         env = os.environ.get
         user, password, token = (env(f"SLUICEGATE_HTTP_{name}") for name in ("USERNAME", "PASSWORD", "TOKEN"))
         auth = httpx.BasicAuth(user, password or "") if user else _Bearer(token) if token else None
         return cls(uri, auth, single=single)
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
-        """What the server's index page of a folder links to, directly below it."""
+        """List the links of a folder's index page that lie directly below the folder."""
         if self._single:
             return [Entry(safe_path(unquote(self._root.rpartition("/")[2])), None)], []
         url = f"{self._root}/{quote(folder)}/" if folder else f"{self._root}/"
         response = self._web.get(url, {})
         if "html" not in response.headers.get("content-type", ""):
             raise ScorerError(
-                f"{self._uri} is not a folder that its server lists; turn listing on (nginx: autoindex on), or give the address of a "
-                ".zip or .tar.gz of the model's folder"
+                f"{self._uri} is not a folder that its server lists; turn listing on (nginx: autoindex on), or give "
+                "the address of a .zip or .tar.gz of the model's folder"
             )
         files, folders = [], []
         base = str(response.url)
@@ -72,18 +73,18 @@ class HttpSource:
 
     @contextmanager
     def read(self, entry: Entry, offset: int) -> Iterator[Body]:
-        """Streams one file; continued only where it is still the same one."""
+        """Stream one file. Continue at `offset` only if it is still the same file."""
         url = self._root if self._single else f"{self._root}/{quote(entry.path)}"
         etag = self._etags.get(entry.path, "")
         if offset and not etag:
-            offset = 0  # nothing says that it would be the same file
+            offset = 0  # without an ETag or a date it may be another file
         with self._web.read(url, offset, headers={"If-Range": etag} if offset else {}) as (body, headers):
             found = headers.get("etag", "") or headers.get("last-modified", "")
             self._etags[entry.path] = "" if found.startswith("W/") else found
             yield body
 
     def missing(self) -> ScorerError:
-        """An index page without links."""
+        """Return the error for an index page without links."""
         return ScorerError(f"no files at {self._uri}: the server lists none; check the path")
 
 
@@ -105,12 +106,15 @@ class _Links(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Notes an anchor."""
+        """Record the target of an anchor."""
         self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
 def _below(base: str, target: str) -> str:
-    """The name of what lies directly in the folder `base`; empty for anything else, such as the parent or a sort order."""
+    """Return the name of a link target that lies directly in the folder `base`.
+
+    The result is empty for any other target, such as the parent or a sort order.
+    """
     if urlsplit(target).query or urlsplit(target).fragment or not target.startswith(base):
         return ""
     name = unquote(target[len(base) :])

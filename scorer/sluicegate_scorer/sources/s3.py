@@ -1,4 +1,4 @@
-"""Artifacts straight from S3 or what speaks its protocol."""
+"""Artifacts in S3, or in a store with the same protocol."""
 
 import os
 from collections.abc import Iterator
@@ -34,7 +34,9 @@ _TRUE = {"1", "true", "yes"}
 
 
 class S3Source:
-    """A prefix in a bucket. One flat listing answers everything, so it has no sub-folders.
+    """A prefix in a bucket.
+
+    One flat listing returns all objects, so it has no sub-folders.
 
     Args:
         uri: the artifact URI, for messages.
@@ -52,10 +54,13 @@ class S3Source:
 
     @classmethod
     def from_environment(cls, uri: str) -> "S3Source":
-        """Takes AWS_* from the environment, and the MLFLOW_S3_* settings MLflow's own client knows."""
+        """Return a store with AWS_* from the environment.
+
+        It also uses the MLFLOW_S3_* settings of MLflow's own client.
+        """
         env = os.environ.get
         style = env("MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE", "auto")
-        # Retries are ours: boto3's own would multiply them, and say nothing meanwhile.
+        # This program retries. The retries of boto3 would multiply the attempts, and log nothing meanwhile.
         config = Config(
             connect_timeout=10,
             read_timeout=20,
@@ -78,8 +83,9 @@ class S3Source:
         return cls(uri, client)
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
-        """Lists every key below the prefix. Keys that end in a slash are folder markers of consoles,
-        not files.
+        """List every key below the prefix.
+
+        Keys that end in a slash are folder markers of consoles, not files.
         """
         base = f"{self._prefix}/" if self._prefix else ""
         entries: list[Entry] = []
@@ -97,12 +103,12 @@ class S3Source:
 
     @contextmanager
     def read(self, entry: Entry, offset: int) -> Iterator[Body]:
-        """Streams one object from `offset` on."""
+        """Stream one object from `offset` on."""
         key = "/".join(part for part in (self._prefix, entry.path) if part)
         extra = {"Range": f"bytes={offset}-"} if offset else {}
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
-            # botocore's own context manager hands out the bare stream inside, which has no iter_chunks.
+            # botocore's own context manager returns the bare stream inside, which has no iter_chunks.
             with closing(answer["Body"]) as body:
                 start = offset if "ContentRange" in answer else 0
                 yield Body(start, body.iter_chunks(_CHUNK))
@@ -110,7 +116,10 @@ class S3Source:
             raise self._failure(error) from error
 
     def missing(self) -> ScorerError:
-        """S3 has no folders: a wrong prefix is an empty listing."""
+        """Return the error for an empty listing.
+
+        S3 has no folders, so a wrong prefix gives an empty listing.
+        """
         return ScorerError(
             f"no objects at {self._uri}: nothing in bucket {self._bucket} has the prefix {self._prefix}/; "
             "check the path, and that the artifacts were not deleted"

@@ -1,4 +1,4 @@
-"""What stores that are asked over HTTP share: one client, resumed reads, and what failures are called."""
+"""The HTTP client, resumed reads and error messages that several stores share."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,13 +18,13 @@ _UNKNOWN_NAMES = ("Name or service not known", "name resolution", "No address as
 
 @dataclass(frozen=True)
 class Words:
-    """What a person may do about a store's failures, each the end of a sentence.
+    """The parts of a store's error messages that say what to do.
 
     Attributes:
-        where: the store and the folder, as messages name it.
-        credentials: where they are set.
+        where: the store and the folder, as messages name them.
+        credentials: where to set the credentials.
         denied: the permission that is needed.
-        missing: what to check where nothing is there.
+        missing: what to check if the store does not have a file.
     """
 
     where: str
@@ -34,7 +34,10 @@ class Words:
 
 
 def client(auth: httpx.Auth | None = None) -> httpx.Client:
-    """A client for parallel downloads; proxies and SSL_CERT_FILE are taken from the environment."""
+    """Return a client for parallel downloads.
+
+    It takes proxies and SSL_CERT_FILE from the environment.
+    """
     return httpx.Client(
         headers={"Accept-Encoding": "identity", "User-Agent": "sluicegate-scorer"},
         auth=auth,
@@ -45,11 +48,11 @@ def client(auth: httpx.Auth | None = None) -> httpx.Client:
 
 
 class Web:
-    """One store: requests whose failures are sentences.
+    """Requests to one artifact store. Their failures have messages for the user.
 
     Args:
-        words: what its failures are called.
-        client: credentials settled.
+        words: the parts of its error messages.
+        client: the HTTP client, with its credentials set.
     """
 
     def __init__(self, words: Words, client: httpx.Client) -> None:
@@ -57,11 +60,11 @@ class Web:
         self._client = client
 
     def get(self, url: str, params: Mapping[str, str]) -> httpx.Response:
-        """A small answer, such as a listing.
+        """Return a small response, such as a listing.
 
         Raises:
-            TransientError: worth another try.
-            ScorerError: not.
+            TransientError: if another attempt may succeed.
+            ScorerError: if it cannot.
         """
         try:
             response = self._client.get(url, params=params)
@@ -74,7 +77,7 @@ class Web:
     def read(
         self, url: str, offset: int, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[tuple[Body, httpx.Headers]]:
-        """Streams a file from `offset` on, or from where the store really begins."""
+        """Stream a file from `offset` on, or from where the store really begins."""
         wanted = dict(headers or {})
         if offset:
             wanted["Range"] = f"bytes={offset}-"
@@ -88,7 +91,16 @@ class Web:
             raise self._failure(error, url) from error
 
     def check(self, response: httpx.Response, what: str) -> None:
-        """Raises what an answer other than success means for `what`."""
+        """Raise the error for a response other than success.
+
+        Args:
+            response: the response.
+            what: the file or folder that was requested, for the message.
+
+        Raises:
+            TransientError: if another attempt may succeed.
+            ScorerError: if it cannot.
+        """
         status, words = response.status_code, self.words
         if status in {200, 206}:
             return
@@ -136,6 +148,6 @@ def _start(response: httpx.Response, offset: int) -> int:
 
 
 def _code(response: httpx.Response) -> str:
-    """The store's own name of an error, beside its number."""
+    """Return the status of a response, and the store's own name for the error."""
     found = response.headers.get("x-ms-error-code") or ""
     return f"{response.status_code} {found}".strip()

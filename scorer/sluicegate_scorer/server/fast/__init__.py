@@ -1,1 +1,4 @@
-"""The fast path: requests whose answer is provably MLflow's, without pandas and in micro-batches."""
+"""The fast path, whose responses equal MLflow's.
+
+It works without pandas and in micro-batches.
+"""

@@ -1,8 +1,8 @@
-"""Rows for the start-up comparison, of values at which two conversions of a number can differ.
+"""Rows for the start-up comparison, at which two conversions can differ.
 
-A conversion that is wrong shows at few values. A cast to float32, for example, merges integers above 2^24, and only a
-model that tells those apart answers differently. So the rows hold the neighbours of values that the model knows, from
-its example and its trees, and the limits of each element type.
+A wrong conversion of a number shows only at few values. A cast to float32, for example, merges integers above 2^24, and
+only a model that tells those apart predicts differently. The rows therefore hold the neighbors of values from the
+model's example and its trees, and the limits of each element type.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from sluicegate_scorer.server.fast.shape import Rows, Shape
 from sluicegate_scorer.server.fast.split_points import SplitPoints, evenly
 
 _CELLS = 6000
-"""Values of all rows together: MLflow's own code takes about 2 microseconds for each."""
+"""Values of all rows together. MLflow's own code takes about 2 microseconds for each."""
 _FEWEST, _MOST = 8, 200
 _EXAMPLES = 3
-"""Rows of the example whose neighbours are tried."""
+"""Rows of the example whose neighbors are tried."""
 _SINGLE, _DOUBLE = 2**24, 2**53
 """Above these, a float32 and a double no longer hold every integer."""
 _TINY, _HUGE = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
@@ -26,17 +26,20 @@ _WIDE = [*_NARROW, 2**31 + 1, _DOUBLE - 1, 1 - _DOUBLE, _DOUBLE + 1, 2**63 - 1, 
 _REAL = [*_WIDE, -0.0, 0.1, _TINY, _TINY / 2, _HUGE, -_HUGE, 5e-324, 1.7e308]
 _REAL += [float("inf"), float("-inf"), float("nan")]
 EDGES: dict[str, list[Any]] = {"int32": _NARROW, "int64": _WIDE, "float32": _REAL, "float64": _REAL}
-"""Limits of each element type. What the fast path does not read, such as NaN, is dropped by `rows`' caller."""
+"""Limits of each element type. The caller of `rows` drops rows with values that the fast path does not read, such as
+NaN.
+"""
 
 
 def rows(shape: Shape, known: list[list[float]], points: SplitPoints) -> Rows:
-    """Make the rows, the same for the same arguments.
+    """Make the rows. The same arguments always give the same rows.
 
-    The first half has values near what the model knows in every column. The others have limits of types, in every
-    column at once and in one column at a time, because a limit can hide what the other columns would show.
+    The first half has values near those of the example and the trees, in every column. The other half has limits of
+    types, in every column at once and in one column at a time. A limit in one column can hide a difference in the other
+    columns.
 
     Args:
-        shape: what the signature asks for.
+        shape: what the signature requires.
         known: flat rows of the model's example, or none.
         points: the model's split points.
     """
@@ -61,7 +64,10 @@ def rows(shape: Shape, known: list[list[float]], points: SplitPoints) -> Rows:
 
 
 def _near(kind: str, examples: list[float], points: list[float]) -> list[Any]:
-    """Values of one column beside those that the model knows, each once."""
+    """Return the values of one column and their neighbors, each once.
+
+    The values are those of the example and the split points.
+    """
     if kind.startswith("int"):
         limits = np.iinfo(kind)
         whole = {int(value) + step for value in examples for step in (-1, 0, 1)}
@@ -82,7 +88,7 @@ def _by_float32(value: float) -> Any:
 
 
 def flat(value: Any) -> Iterator[Any]:
-    """The numbers of a row, whatever its dimensions."""
+    """Yield the numbers of a row, whatever its dimensions."""
     if isinstance(value, list | tuple):
         for each in value:
             yield from flat(each)

@@ -1,8 +1,8 @@
 """The element type of the array that each flavor makes of a DataFrame.
 
-MLflow hands a model a DataFrame. The library behind the flavor converts that to one array before it predicts, by a
-rule that differs between libraries and between their versions. LightGBM 3 converts integer columns to float32,
-LightGBM 4 converts them to float64. Each function therefore asks the installed library.
+MLflow passes a DataFrame to a model. The library behind the flavor converts it to one array before it predicts. The
+rule of that conversion differs between libraries and between their versions. LightGBM 3 converts integer columns to
+float32, and LightGBM 4 converts them to float64. Each function therefore calls the installed library.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from sluicegate_scorer.server.fast.shape import NotFast, Rows, Shape
 
 
 def data_frame(shape: Shape, rows: Rows) -> pd.DataFrame:
-    """Make the DataFrame that MLflow's schema enforcement gives a model.
+    """Make the DataFrame that MLflow's schema enforcement passes to a model.
 
     Args:
         shape: the columns of the signature.
@@ -27,20 +27,20 @@ def data_frame(shape: Shape, rows: Rows) -> pd.DataFrame:
 def of_frame(shape: Shape) -> np.dtype[Any]:
     """Return the type of `DataFrame.to_numpy`.
 
-    It is the rule of scikit-learn (`sklearn.utils.validation.check_array`) and of MLflow's ONNX flavor
-    (`_OnnxModelWrapper.predict`). What an estimator converts after that, it converts for an array as well.
+    scikit-learn (`sklearn.utils.validation.check_array`) and MLflow's ONNX flavor (`_OnnxModelWrapper.predict`) use
+    this rule. An estimator converts an array in the same way after that.
     """
     return shape.dtype if shape.tensor else data_frame(shape, [_ones(shape)]).to_numpy().dtype
 
 
 def of_lightgbm(shape: Shape, booster: Any) -> np.dtype[Any]:
-    """Return the type of LightGBM's own conversion, `lightgbm.basic._data_from_pandas`.
+    """Return the element type of LightGBM's own conversion.
 
-    LightGBM converts an array by another rule: integers become float32. That rule applies to a tensor, which
-    MLflow hands over as an array.
+    The function is `lightgbm.basic._data_from_pandas`. LightGBM converts an array by another rule: integers become
+    float32. That rule applies to a tensor, which MLflow passes as an array.
 
     Args:
-        shape: what the signature asks for.
+        shape: what the signature requires.
         booster: a `lightgbm.Booster`.
     """
     from lightgbm.basic import _data_from_pandas
@@ -52,10 +52,11 @@ def of_lightgbm(shape: Shape, booster: Any) -> np.dtype[Any]:
 
 
 def of_xgboost(shape: Shape) -> np.dtype[Any]:
-    """Return the common type of the columns of `xgboost.data._transform_pandas_df`.
+    """Return the common type of the columns that XGBoost makes of a DataFrame.
 
-    XGBoost converts each column by itself, and then every value to float32. A value takes the same steps in an
-    array of the common type, because integers that the fast path reads are exact in a double.
+    The function is `xgboost.data._transform_pandas_df`. XGBoost converts each column by itself, and then every value to
+    float32. A value takes the same steps in an array of the common type, because integers that the fast path reads are
+    exact in a double.
     """
     from xgboost.data import _transform_pandas_df
 
@@ -70,12 +71,12 @@ def of_sklearn(shape: Shape, first: Any, further: list[Any]) -> np.dtype[Any]:
     """Return the type for a scikit-learn estimator.
 
     Args:
-        shape: what the signature asks for.
-        first: the estimator that receives the DataFrame, behind steps that pass it through.
-        further: other estimators to which it may hand the DataFrame.
+        shape: what the signature requires.
+        first: the estimator that receives the DataFrame, after steps that do not change it.
+        further: other estimators to which it may pass the DataFrame.
 
     Raises:
-        NotFast: where LightGBM may receive the DataFrame from another estimator.
+        NotFast: if LightGBM may receive the DataFrame from another estimator.
     """
     common = of_frame(shape)
     if _is_lightgbm(first):

@@ -1,4 +1,4 @@
-"""One model's fast path: from a body to the bytes of the answer."""
+"""The fast path of one model, from request body to response body."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,12 +15,12 @@ class FastPath:
     """Parses, predicts and encodes without pandas.
 
     Attributes:
-        shape: what bodies it reads.
-        several: whether requests of several rows are taken.
-        seconds: what a request of one row took at start-up.
-        batch: how many requests of one row may be predicted at once.
-        forms: the keys of bodies that are taken.
-        split_points: where the model's trees split, for the start-up check.
+        shape: the bodies that the path reads.
+        several: whether the path takes requests of several rows.
+        seconds: time that a request of one row took at start-up.
+        batch: how many requests of one row may be predicted together.
+        forms: the keys of bodies that the path takes.
+        split_points: the values at which the model's trees split, for the start-up comparison.
     """
 
     def __init__(self, model: Any) -> None:
@@ -31,31 +31,35 @@ class FastPath:
         self.seconds = 0.0
         self.batch = 1
         self.parse: Callable[[bytes], Rows | None] = self.shape.parse
-        # The same function that MLflow's encoder falls back on: floats, integers and strings are the standard
-        # library's in both.
+        # MLflow's encoder falls back on the same function. For floats, integers and strings both use the standard
+        # library.
         self._encode = json.JSONEncoder(default=NumpyEncoder().default).encode
 
     @property
     def forms(self) -> set[str]:
-        """The keys of bodies that are taken."""
+        """Return the keys of bodies that the path takes."""
         return self.shape.forms
 
     def matrix(self, rows: Rows) -> Matrix:
-        """The array that the model's library makes of a DataFrame with these rows."""
+        """Return the array that the model's library makes of a DataFrame with these rows."""
         return self.shape.matrix(rows, self.predictor.dtype)
 
     def request(self, rows: Rows) -> bytes:
-        """The answer to one request by itself."""
+        """Return the response body of a single request."""
         return self._body(self.predictor.request(self.matrix(rows)))
 
     def singles(self, rows: Rows) -> list[bytes]:
-        """The answers to requests of one row each, predicted together."""
+        """Return the response bodies of one-row requests that are predicted together.
+
+        Args:
+            rows: one row for each request.
+        """
         if self.predictor.singles is None:
             raise ValueError("rows of this model are not predicted together")
         return self.encode_all(self.predictor.singles(self.matrix(rows)))
 
     def encode_all(self, predictions: Sequence[Any]) -> list[bytes]:
-        """Each request's answer."""
+        """Return the response body of each request."""
         return [self._body(each) for each in predictions]
 
     def _body(self, predictions: Any) -> bytes:

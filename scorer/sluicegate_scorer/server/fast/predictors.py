@@ -1,4 +1,7 @@
-"""How each flavor predicts from an array, so that its answer is that of MLflow's wrapper on a DataFrame."""
+"""Predictions from an array, for each flavor.
+
+They equal those of MLflow's wrapper on a DataFrame.
+"""
 
 import sys
 import warnings
@@ -13,22 +16,22 @@ from sluicegate_scorer.server.fast.shape import Matrix, NotFast, Shape
 Jsonable = Any
 _LIBRARIES = ("sklearn.", "xgboost.", "lightgbm.")
 _BY_COLUMN = {"ColumnTransformer", "FunctionTransformer"}
-"""Take their columns by name or run code of the user's."""
+"""These select their columns by name, or run the user's code."""
 _ELEMENTWISE = {"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "Binarizer", "PolynomialFeatures"}
 _TREES = ("sklearn.tree.", "sklearn.ensemble._forest", "sklearn.ensemble._gb", "sklearn.ensemble._hist_gradient")
 
 
 class Predictor(NamedTuple):
-    """Two ways to ask a model.
+    """Two ways to call a model.
 
     Attributes:
         dtype: element type of the array that the model's library makes of a DataFrame.
-        request: the predictions of one request, ready for JSON.
-        singles: those of many requests of one row each, asked at once; None where rows could influence each
+        request: returns the predictions of one request, ready for JSON.
+        singles: returns those of many requests of one row each from one call. It is None if rows could change each
             other's last digit.
-        confidence: continuous values behind the answers for the start-up check, where the answers are labels;
-            of an array, or of a DataFrame.
-        why: why there is no batching, where there is none.
+        confidence: returns the continuous values behind the predictions, if the predictions are labels. The start-up
+            comparison uses it, with an array or a DataFrame.
+        why: the reason why there is no batching, or an empty text.
     """
 
     dtype: np.dtype[Any]
@@ -39,10 +42,10 @@ class Predictor(NamedTuple):
 
 
 def predictor(model: Any, shape: Shape) -> Predictor:
-    """Finds the way for a loaded pyfunc model.
+    """Return the predictor of a loaded pyfunc model.
 
     Raises:
-        NotFast: where there is none.
+        NotFast: if the model cannot have one.
     """
     loader = model.loader_module
     found = _FLAVORS.get(loader)
@@ -62,12 +65,12 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
     _check_names(estimator, shape)
     if shape.mixed and not _takes_one_type(estimator):
         raise NotFast("its columns have several types, which a pipeline may treat apart")
-    # A DataFrame's values are column after column in memory, and BLAS adds up in another order for that.
+    # A DataFrame's values are stored column by column, and BLAS adds them up in another order.
     order: Any = "C" if shape.tensor else "F"
     first = _first(estimator)
     dtype = conversions.of_sklearn(shape, first, [] if type(first).__name__ in _ELEMENTWISE else _parts(estimator))
     call = getattr(estimator, name)
-    # Each call on an array of a model fitted with names would warn.
+    # Otherwise each call with an array would log a warning, if the model was fitted with names.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
     def request(matrix: Matrix) -> Jsonable:
@@ -89,7 +92,11 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
 
 
 def _by_rows(estimator: Any, call: Callable[[Matrix], Any]) -> Callable[[Matrix], list[Jsonable]] | None:
-    """Trees compare and add for each row alone, in the same order whatever the other rows are."""
+    """Return a function that predicts many one-row requests, for models of trees.
+
+    Trees compare and add for each row alone, in the same order whatever the other rows are. For other models the result
+    is None.
+    """
     final = _final(estimator)
     module = type(final).__module__
     if not module.startswith((*_TREES, "xgboost.", "lightgbm.")) or not _elementwise_before(estimator):
@@ -98,7 +105,11 @@ def _by_rows(estimator: Any, call: Callable[[Matrix], Any]) -> Callable[[Matrix]
 
 
 def _linear(estimator: Any, name: str) -> Callable[[Matrix], list[Jsonable]] | None:
-    """A stack of products of one row each: BLAS sums a row of a larger product in another order."""
+    """Return a function that predicts many one-row requests, for linear models.
+
+    It stacks products of one row each, because BLAS adds up a row of a larger product in another order. For other
+    models the result is None.
+    """
     base = sys.modules.get("sklearn.linear_model._base")
     if base is None or name != "predict" or not _elementwise_before(estimator):
         return None
@@ -227,7 +238,7 @@ def _trees(dtype: np.dtype[Any], call: Callable[[Matrix], Any], confidence: Call
 
 
 def _array(raw: Any) -> list[Any]:
-    """What MLflow makes of an array of numbers or strings."""
+    """Return what MLflow makes of an array of numbers or strings."""
     if type(raw) is not np.ndarray or raw.dtype.kind not in "fiubUO":
         raise NotFast(f"its predictions are of type {type(raw).__name__}")
     found: list[Any] = raw.tolist()
@@ -239,7 +250,7 @@ def _final(estimator: Any) -> Any:
 
 
 def _first(estimator: Any) -> Any:
-    """The step of a pipeline that receives the DataFrame."""
+    """Return the step of a pipeline that receives the DataFrame."""
     steps = [step for _, step in getattr(estimator, "steps", []) if step is not None and step != "passthrough"]
     return steps[0] if steps else estimator
 
@@ -268,7 +279,10 @@ def _check_names(estimator: Any, shape: Shape) -> None:
 
 
 def _takes_one_type(estimator: Any) -> bool:
-    """Whether sklearn converts the whole DataFrame to one type first, in every step that sees it."""
+    """Tell whether every step converts the whole DataFrame to one type first.
+
+    Only the steps that receive the DataFrame count.
+    """
     first = _first(estimator)
     return type(first).__name__ in _ELEMENTWISE or type(first).__module__.startswith(
         (*_TREES[:3], "sklearn.linear_model.", "lightgbm.")

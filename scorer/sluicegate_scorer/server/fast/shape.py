@@ -1,9 +1,9 @@
-"""Reads the request bodies that the fast path takes, and refuses every other.
+"""Decoding of the request bodies that the fast path takes.
 
-A decoder is built from the model's signature. It takes a body only where each value has the very type that
-MLflow's parsing and schema enforcement would leave alone: no nulls, strings, booleans or fractions for
-integers, no column too many or too few, no key that MLflow reads in another way. What it refuses goes to
-MLflow's own code, so that refusing is always safe.
+The decoder is built from the model's signature. It takes a body only if each value has exactly the type that MLflow's
+parsing and schema enforcement would not change. It refuses nulls, strings and booleans, fractions for integers, missing
+or additional columns, and keys that MLflow reads in another way. MLflow's own code responds to a request that is
+refused, so refusing is always safe.
 """
 
 from collections.abc import Callable
@@ -18,19 +18,19 @@ Matrix = NDArray[Any]
 Rows = list[Any]
 
 _EXACT = 2**53
-"""Integers up to here are exact in a double, so that it does not matter in how many steps one is converted."""
+"""Integers up to this are exact in a double, so the number of steps of a conversion does not matter."""
 _INT32 = 2**31 - 1
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _MAX_VALUES = 4096
-"""Values of a row. Wider rows are dominated by parsing, and a decoder for each would grow."""
+"""Values of a row. Parsing dominates the time of wider rows, and the decoder of each model would grow."""
 
 
 class NotFast(Exception):
-    """Why a model cannot have the fast path; the text is logged."""
+    """The reason why a model cannot have the fast path. The text is logged."""
 
 
 LIMITS = {"float32": (-_EXACT, _EXACT), "int64": (-_EXACT, _EXACT), "int32": (-_INT32 - 1, _INT32)}
-"""The smallest and the largest value of an element type that is read."""
+"""The smallest and the largest value of an element type that the fast path reads."""
 
 
 class _Kind(NamedTuple):
@@ -55,18 +55,18 @@ _COLUMN_TYPES = {"double": "float64", "float": "float32", "long": "int64", "inte
 
 
 class Shape:
-    """What a signature asks for, and the decoder of bodies that give exactly that.
+    """What a signature requires, and the decoder of bodies that match it exactly.
 
     Attributes:
-        names: names of the columns; of a tensor, its name or nothing.
-        dtype: common element type of the columns, by numpy's rule. A model may convert them to another
+        names: names of the columns. For a tensor, its name or nothing.
+        dtype: common element type of the columns, by numpy's rule. A model may convert them to another type
             (`conversions`).
         mixed: whether the columns have several types.
-        tensor: whether the signature is a tensor's.
+        tensor: whether the signature has a tensor instead of columns.
         kinds: element type of each column.
         inner: dimensions of one row.
-        split: type of what `dataframe_split` may be, of columns; None for a tensor.
-        record: type of one of `dataframe_records`, likewise.
+        split: type of the value of `dataframe_split`, or None for a tensor.
+        record: type of one item of `dataframe_records`, or None for a tensor.
     """
 
     split: Any = None
@@ -194,7 +194,10 @@ class Shape:
         return msgspec.defstruct("Body", fields, forbid_unknown_fields=True)
 
     def parse(self, body: bytes) -> Rows | None:
-        """The rows of a body in the signature's order, or None where MLflow's own code has to look at it."""
+        """Return the rows of a body in the order of the signature.
+
+        The result is None if MLflow's own code has to read the body.
+        """
         try:
             request = self._decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -213,26 +216,26 @@ class Shape:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Names and element types of the columns; empty for a tensor."""
+        """Return the names and element types of the columns; empty for a tensor."""
         return {} if self.tensor else dict(zip(self.names, self.kinds, strict=True))
 
     def matrix(self, rows: Rows, dtype: Any = None) -> Matrix:
         """Make an array of rows.
 
         Args:
-            rows: what `parse` returned.
+            rows: the result of `parse`.
             dtype: its element type, `self.dtype` if None.
         """
         return np.array(rows, dtype=self.dtype if dtype is None else dtype)
 
 
 class _Form(NamedTuple):
-    """One key of a body: its type, and how rows are made of it."""
+    """One key of a body: its type, and the function that makes rows of it."""
 
     json: Any
     rows: Callable[[Any], Rows | None]
 
 
 def _plain(name: Any) -> bool:
-    """Whether a name means the same to every JSON parser."""
-    return isinstance(name, str) and name.isprintable()  # so it holds no lone surrogate and no control character
+    """Tell whether a name means the same to every JSON parser."""
+    return isinstance(name, str) and name.isprintable()  # so it has no lone surrogate and no control character

@@ -1,4 +1,7 @@
-"""The values at which a model's trees split, a bounded sample of them, by the position of the column."""
+"""A bounded sample of the values at which a model's trees split.
+
+The keys are the positions of the columns.
+"""
 
 import json
 import logging
@@ -14,18 +17,21 @@ log = logging.getLogger("sluicegate_scorer.serve")
 SplitPoints = dict[int, list[float]]
 
 _TREES = 24
-"""Trees to read. Reading all of a large model would take seconds."""
+"""Number of trees to read. Reading all trees of a large model would take seconds."""
 _PER_COLUMN = 16
 _LARGEST_GRAPH = 16 << 20
-"""Bytes of an ONNX file that is read for its trees; a larger one is mostly the weights of a network."""
+"""Maximum bytes of an ONNX file that is read for its trees. Larger files mostly hold the weights of a network."""
 
 
 def split_points(model: Any) -> SplitPoints:
-    """Sample the split points of a loaded pyfunc model; empty where it has none or they cannot be read."""
+    """Sample the split points of a loaded pyfunc model.
+
+    The result is empty if the model has none, or if they cannot be read.
+    """
     read = _READERS.get(model.loader_module)
     try:
         return _sample(read(model._model_impl)) if read is not None else {}
-    except Exception as error:  # the libraries' dumps differ between versions; the comparison has other values too
+    except Exception as error:  # the libraries' dumps differ between versions, and the comparison has other values too
         log.debug("the model's split points cannot be read: %r", error)
         return {}
 
@@ -39,14 +45,20 @@ def _sample(pairs: Iterable[tuple[int, float]]) -> SplitPoints:
 
 
 def evenly(values: list[Any], count: int) -> list[Any]:
-    """Return at most `count` of the values, at even distances, the first and the last among them."""
+    """Return at most `count` of the values, at even distances.
+
+    The first and the last value are among them.
+    """
     if len(values) <= count:
         return values
     return [values[number] for number in np.linspace(0, len(values) - 1, count).round().astype(int)]
 
 
 def _iterations(count: int) -> list[tuple[int, int]]:
-    """Spans of a boosted model's iterations: the first, the middle and the last, or all."""
+    """Return spans of a boosted model's iterations.
+
+    They are the first, the middle and the last ones, or all.
+    """
     size = _TREES // 3
     if count <= _TREES:
         return [(0, count)]
@@ -86,7 +98,7 @@ def _of_sklearn(model: Any) -> Iterator[tuple[int, float]]:
     if not before:
         yield from pairs
         return
-    # The trees see what the steps before them make of the columns.
+    # The trees receive the output of the steps before them.
     width = steps[-1].n_features_in_
     sample = _sample(pairs)
     points = np.zeros((max(map(len, sample.values()), default=0), width))
@@ -131,7 +143,7 @@ def _of_onnx(wrapper: Any) -> Iterator[tuple[int, float]]:
         if values is None:  # the operators of later versions have tensors
             tensor = fields.get("nodes_values_as_tensor", fields.get("nodes_splits"))
             values = onnx.numpy_helper.to_array(tensor).tolist()
-        modes = fields.get("nodes_modes", [b""] * len(values))  # which name the leaves in the older operators
+        modes = fields.get("nodes_modes", [b""] * len(values))  # the modes mark the leaves in the older operators
         for column, value, mode in zip(fields["nodes_featureids"], values, modes, strict=True):
             if mode != b"LEAF":
                 yield column, value

@@ -1,7 +1,7 @@
-"""Compares the fast path with MLflow's own at start-up, byte for byte, and takes away what differs.
+"""Compares the fast path with MLflow's own code at start-up, byte for byte.
 
-Made-up rows compare how bodies are read and answers are written.
-Rows of `boundaries` compare how numbers are converted.
+The parts of the fast path that differ are turned off. Made-up rows compare how bodies are read and responses are
+written. Rows of `boundaries` compare how numbers are converted.
 """
 
 import json
@@ -25,28 +25,30 @@ Ask = Callable[[bytes], Answer]
 _PROBES = 8
 _FEWEST = 8
 _BUDGET = 2.0
-"""Seconds of processor time that the comparison may take; a slow model gets fewer probes, or no fast path."""
+"""Seconds of processor time that the comparison may take. A slow model gets fewer made-up rows, or no fast path."""
 _SEVERAL = (2, 3, 5, 8, 17, 64)
 _FIRST = 16
-"""Rows of the first question about boundaries, whose time says how many more are asked."""
+"""Rows of the first boundary request. Its time determines how many more rows are compared."""
 _NAMED = 5
 """Values of a row that a log line shows."""
 _ANY = (-np.inf, np.inf)
 _BATCHED = 48
-"""Rows that are tried in the smallest batches: a sum in another order mostly has the same last digit."""
+"""Rows that the smallest batches are tried with. They are many, because a sum in another order mostly has the same last
+digit.
+"""
 
 
 def verify(path: FastPath, ask: Ask, example: bytes | None, batch: int) -> None:
-    """Checks a fast path and sets what of it may be used.
+    """Compare a fast path with MLflow's own code, and set which parts may be used.
 
     Args:
-        path: the candidate; its forms, `several`, `batch` and `seconds` are set.
-        ask: MLflow's own answer to a JSON body.
-        example: the model's input example as a request, where it has one.
-        batch: how many requests may be predicted at once.
+        path: the fast path. Its forms, `several`, `batch` and `seconds` are set.
+        ask: returns MLflow's own response to a JSON body.
+        example: the model's input example as a request, or None.
+        batch: how many requests may be predicted together.
 
     Raises:
-        NotFast: where nothing of it may be used.
+        NotFast: if no part of it may be used.
     """
     known = path.parse(example) if example is not None else None
     probes = _Probes(path, known)
@@ -65,7 +67,10 @@ def verify(path: FastPath, ask: Ask, example: bytes | None, batch: int) -> None:
 
 
 class _Probes:
-    """Makes rows: near those of the example where there is one, and of all sizes otherwise."""
+    """Makes rows near those of the example.
+
+    Without an example, and for a quarter of the calls, the rows are of all magnitudes.
+    """
 
     def __init__(self, path: FastPath, known: Rows | None) -> None:
         self._shape = path.shape
@@ -103,7 +108,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 def _bodies(path: FastPath, rows: Rows) -> Iterator[tuple[str, bytes]]:
-    """One set of rows in every form that the path reads."""
+    """Yield a set of rows in every form that the path reads."""
     names = path.shape.names
     if path.shape.tensor:
         for form in ("instances", "inputs"):
@@ -121,10 +126,14 @@ def _bodies(path: FastPath, rows: Rows) -> Iterator[tuple[str, bytes]]:
 
 
 def _affordable(path: FastPath, ask: Ask, rows: Rows) -> int:
-    """How many rows to try.
+    """Return the number of rows to compare.
 
-    By this thread's processor time: a pod that is throttled while it starts, or a busy node, says nothing of the model,
-    and would cost the pod its fast path for as long as it lives.
+    It depends on the processor time of this thread and not on the elapsed time. A busy node, or throttling while the
+    pod starts, says nothing about the model. With elapsed time, it would cost the pod its fast path for as long as it
+    runs.
+
+    Raises:
+        NotFast: if the model is too slow to compare enough rows.
     """
     body = next(_bodies(path, rows))[1]
     ask(body)  # the first request of a process is slower than all others
@@ -193,16 +202,16 @@ def _check_several(path: FastPath, ask: Ask, probes: _Probes) -> None:
 
 
 def _check_boundaries(path: FastPath, ask: Ask, known: Rows | None) -> Rows:
-    """Compares rows of values at which two conversions of a number can differ.
+    """Compare rows of values at which two conversions of a number can differ.
 
-    Many rows go in one question, which costs little more than one row does. Where requests of several rows are not
-    taken, a few are asked one by one.
+    Many rows go into one request, which costs little more than a request of one row. If the path does not take requests
+    of several rows, a few are compared one by one.
 
     Returns:
         The rows that were compared.
 
     Raises:
-        NotFast: names the columns and values for which the answers differ.
+        NotFast: if the responses differ. The message has the columns and values.
     """
     examples = [list(boundaries.flat(row)) for row in known or []]
     rows = [row for row in boundaries.rows(path.shape, examples, path.split_points) if _reads(path, row)]
@@ -227,7 +236,10 @@ def _reads(path: FastPath, row: Any) -> bool:
 
 
 def _answered(path: FastPath, rows: Rows) -> Rows:
-    """The rows that the fast path answers; to a request with another, MLflow's own code answers."""
+    """Return the rows for which the fast path has a response.
+
+    MLflow's own code responds to requests with the other rows.
+    """
     if not rows or _fast(path, rows) is not None:
         return rows
     middle = len(rows) // 2
@@ -241,7 +253,7 @@ def _compare(path: FastPath, ask: Ask, rows: Rows) -> None:
 
 
 def _differs(path: FastPath, ask: Ask, rows: Rows) -> bool:
-    """Whether the fast path answers some rows, and not with MLflow's bytes."""
+    """Tell whether the fast path has a response that differs from MLflow's bytes."""
     body = _body(path, rows)
     parsed = path.parse(body)
     ours = _fast(path, parsed) if parsed is not None else None
@@ -252,7 +264,10 @@ def _differs(path: FastPath, ask: Ask, rows: Rows) -> bool:
 
 
 def _compare_confidence(path: FastPath, rows: Rows) -> None:
-    """Equal labels may hide scores that differ."""
+    """Compare the scores for an array with those for a DataFrame.
+
+    Equal labels may hide scores that differ.
+    """
     ask = path.predictor.confidence
     if ask is None or path.shape.tensor or not rows:
         return
@@ -266,7 +281,7 @@ def _compare_confidence(path: FastPath, rows: Rows) -> None:
 
 
 def _narrowed(rows: Rows, differs: Callable[[Rows], bool]) -> Rows:
-    """One row for which the answers differ, or as few as still do."""
+    """Return one row for which the responses differ, or as few rows as still differ."""
     while len(rows) > 1:
         middle = len(rows) // 2
         half = next((half for half in (rows[:middle], rows[middle:]) if differs(half)), None)
@@ -277,7 +292,7 @@ def _narrowed(rows: Rows, differs: Callable[[Rows], bool]) -> Rows:
 
 
 def _named(path: FastPath, rows: Rows) -> str:
-    """Rows in a log line: the first values of a single one."""
+    """Describe rows for a log line: the first values of a single row, or the count."""
     if len(rows) != 1:
         return f"{len(rows)} rows together"
     values = list(boundaries.flat(rows[0]))
@@ -287,11 +302,11 @@ def _named(path: FastPath, rows: Rows) -> str:
 
 
 def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
-    """Find the largest batch in which the answers are those of each row alone.
+    """Find the largest batch whose responses equal those for each row alone.
 
     Args:
-        path: sets its `batch`.
-        rows: rows whose answers are MLflow's.
+        path: the fast path. Its `batch` is set.
+        rows: rows whose responses equal MLflow's.
         batch: the largest batch to try.
     """
     if batch < 2 or path.predictor.singles is None:
@@ -300,7 +315,7 @@ def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
     random = np.random.default_rng(7)
     rows = evenly(rows, _BATCHED)
     alone = [_fast(path, [row]) for row in rows]
-    # Libraries change their way of adding up at sizes of their own, so each size is tried while that is quick.
+    # Libraries change the order of a sum at sizes of their own, so each size is tried while that is quick.
     began = time.thread_time()
     for size in range(2, batch + 1):
         if size > 8 and size not in (16, 31, batch) and time.thread_time() - began > _BUDGET / 32:
@@ -319,7 +334,13 @@ def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
 
 
 def _check_confidence(path: FastPath, rows: Rows) -> None:
-    """Equal labels may hide scores that differ."""
+    """Compare the scores of rows together with those of each row alone.
+
+    Equal labels may hide scores that differ.
+
+    Raises:
+        NotFast: if the scores differ.
+    """
     ask = path.predictor.confidence
     if ask is None:
         return
