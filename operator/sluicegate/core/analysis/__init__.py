@@ -1,1 +1,1 @@
-"""How a new version is judged: from counters of both revisions over one window to Passed, Failed or Inconclusive."""
+"""Analysis of a candidate: from counters of both revisions to Passed, Failed or Inconclusive."""

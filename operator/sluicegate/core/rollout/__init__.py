@@ -1,1 +1,1 @@
-"""Progressive delivery: the state machine of a rollout, the candidate, and what keeps a revision from taking over."""
+"""Progressive delivery: the rollout's state machine, the candidate, and what keeps a revision from taking over."""
