@@ -1,1 +1,4 @@
-"""Analysis of a candidate: from counters of both revisions to Passed, Failed or Inconclusive."""
+"""The analysis of a candidate, from counters of both revisions to an outcome.
+
+The outcome is Passed, Failed or Inconclusive.
+"""

@@ -1,4 +1,4 @@
-"""The outcome of an analysis, from the outcomes of its metrics over several measurements."""
+"""The outcome of an analysis, from several measurements of its metrics."""
 
 from __future__ import annotations
 

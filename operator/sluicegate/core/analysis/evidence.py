@@ -1,6 +1,6 @@
-"""The data for one measurement: counters of both revisions, query results and pairs of responses.
+"""The data for one measurement: counters, query results and pairs of responses.
 
-It also says why parts of the data are missing.
+The counters are those of both revisions. The data also includes why a part of it is missing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from sluicegate.core.analysis.counters import Side
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What two versions responded to the same requests, since the measured part of the step began."""
+    """The responses of two versions to the same requests, compared.
+
+    They are from the measured part of the step.
+    """
 
     compared: int
     """Number of requests to which both versions responded."""

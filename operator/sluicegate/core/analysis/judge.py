@@ -5,7 +5,7 @@ it proves the value to be over the limit (Failed) or under it (Passed). Otherwis
 proves the value to be over the limit, Passed if the value is within the limit, and Inconclusive in between. More
 requests settle an Inconclusive metric.
 
-So random variation fails no version, and a lucky minute does not pass a bad one. A good version passes with the
+So random variation does not fail a version, and a lucky minute does not pass a bad one. A good version passes with the
 requests that it gets. Decision 0016 has the reasons.
 """
 

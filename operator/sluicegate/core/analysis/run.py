@@ -1,4 +1,4 @@
-"""What an analysis covers: which revision, compared with which one, since when, and with which metrics."""
+"""What an analysis covers: which step of which rollout, and with which metrics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One step of one rollout to analyze. Two equal subjects share the same measurement data."""
+    """One step of one rollout to analyze.
+
+    Two equal subjects share the same measurement data.
+    """
 
     key: tuple[str, str]
     target: str
