@@ -14,10 +14,10 @@ limit. A step has tens of measurements of several metrics, so this level has to 
 
 
 def tail(hits: float, tries: float, share: float) -> float:
-    """Return the probability of at least `hits` events in a sample of `tries`.
+    """Return the p-value of `hits` events in a sample of `tries`.
 
-    Each request in the sample is an event with probability `share`. This is the upper tail of the binomial
-    distribution.
+    It is the probability of at least `hits` events, if each request in the sample is an event with probability `share`.
+    This is the upper tail of the binomial distribution.
     """
     count, total = round(hits), round(tries)
     if count <= 0:

@@ -126,9 +126,10 @@ def psi(stable: Sequence[float], target: Sequence[float]) -> tuple[float, int]:
 
 
 def ks(stable: Sequence[float], target: Sequence[float], ordered: bool) -> float:
-    """Return the largest difference of the shares below any edge.
+    """Return the Kolmogorov-Smirnov distance of two binned distributions.
 
-    For categories, it is the largest difference of the shares of any one category.
+    It is the largest difference of the shares below any edge. For categories, it is the largest difference of the
+    shares of any one category.
     """
     before, after = sum(stable), sum(target)
     if not before or not after:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 MOST_OPEN: Final = 4096
-"""Number of responses of one side that wait for those of the other."""
+"""Maximum number of responses of one side that wait for those of the other."""
 
 
 class Told(NamedTuple):
@@ -45,7 +45,10 @@ class Difference:
     """A sentence with the place of the largest difference and the two numbers."""
 
     def beyond(self, tolerance: float) -> bool:
-        """Tell whether the responses differ by more than `tolerance`."""
+        """Tell whether the responses differ by more than `tolerance`.
+
+        A difference that is not a number is beyond any tolerance.
+        """
         return bool(self.unlike) or (self.largest or 0.0) > tolerance
 
 
