@@ -1,1 +1,4 @@
-"""How a new version is judged: from counters of both revisions over one window to Passed, Failed or Inconclusive."""
+"""The analysis of a candidate, from counters of both revisions to an outcome.
+
+The outcome is Passed, Failed or Inconclusive.
+"""

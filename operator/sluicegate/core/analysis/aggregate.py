@@ -1,4 +1,4 @@
-"""From the verdicts on single metrics, one judgement after another, to what the analysis comes to."""
+"""The outcome of an analysis, from several measurements of its metrics."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from sluicegate.core.snapshot.analysis_result import Measurement, Outcome
 
 Streaks = Mapping[str, int]
-"""By metric: how often in a row it has failed."""
+"""Number of consecutive failures, by metric."""
 
 
 def streaks(before: Streaks, measured: Sequence[Measurement]) -> Streaks:
-    """The streaks after one more judgement. A metric that is Inconclusive has neither failed again nor recovered."""
+    """Return the consecutive failures after one more measurement.
+
+    An Inconclusive metric keeps its number, because it has neither failed again nor recovered.
+    """
     return {
         each.metric: 0
         if each.outcome is Outcome.PASSED
@@ -23,9 +26,10 @@ def streaks(before: Streaks, measured: Sequence[Measurement]) -> Streaks:
 def concluded(
     failed: Streaks, measured: Sequence[Measurement], failure_limit: int
 ) -> tuple[Outcome, Measurement | None]:
-    """The outcome of all metrics together, and the one behind it.
+    """Return the outcome of all metrics, and the measurement behind it.
 
-    Failed needs a metric that fails now and has done so `failure_limit` times in a row; Passed needs every deciding metric to pass.
+    Failed needs a metric that fails now and has failed `failure_limit` times in a row. Passed needs every metric to
+    pass, except those with dryRun.
     """
     deciding = [each for each in measured if not each.dry_run]
     failing = [each for each in deciding if each.outcome is Outcome.FAILED]

@@ -1,7 +1,7 @@
-"""What chance alone does: the bounds by which a judgement tells a worse version from bad luck.
+"""Statistical tests that tell a worse version from random variation.
 
-Everything is exact or errs to the side of "not proven": a good version that is rolled back costs more trust than a bad one that
-holds a little longer.
+Each test is exact, or errs toward "not proven". To roll back a good version costs more trust than to hold a bad one a
+little longer.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 
 DOUBT = 0.001
-"""How often, at most, one judgement of a version that is just at its limit says that it is over it. A step has tens of judgements of
-several metrics, so this has to be small."""
+"""Significance level: how often, at most, one measurement of a version exactly at its limit says that it is over the
+limit. A step has tens of measurements of several metrics, so this level has to be small."""
 
 
 def tail(hits: float, tries: float, share: float) -> float:
-    """Probability of at least `hits` of `tries`, each with probability `share`: the binomial distribution's upper tail."""
+    """Return the p-value of `hits` events in a sample of `tries`.
+
+    It is the probability of at least `hits` events, if each request in the sample is an event with probability `share`.
+    This is the upper tail of the binomial distribution.
+    """
     count, total = round(hits), round(tries)
     if count <= 0:
         return 1.0
@@ -22,13 +26,13 @@ def tail(hits: float, tries: float, share: float) -> float:
         return 0.0
     if share >= 1.0:
         return 1.0
-    if count <= total * share:  # most of it: sum up the smaller rest instead
+    if count <= total * share:  # the tail is the larger part: sum the smaller rest instead
         return 1.0 - _sum_up(total - count + 1, total, 1.0 - share)
     return _sum_up(count, total, share)
 
 
 def _sum_up(count: int, total: int, share: float) -> float:
-    """The upper tail from above the mean, where terms only shrink."""
+    """Sum the upper tail, starting above the mean, where terms only shrink."""
     if count > total:
         return 0.0
     logarithm = math.lgamma(total + 1) - math.lgamma(count + 1) - math.lgamma(total - count + 1)
@@ -42,33 +46,42 @@ def _sum_up(count: int, total: int, share: float) -> float:
 
 
 def above(hits: float, tries: float, limit: float) -> bool:
-    """Whether the share behind `hits` of `tries` is proven to be over `limit`."""
+    """Tell whether the share behind `hits` of `tries` is proven to be over `limit`."""
     return hits > limit * tries and tail(hits, tries, limit) <= DOUBT
 
 
 def below(hits: float, tries: float, limit: float) -> bool:
-    """Whether it is proven to be under `limit`."""
+    """Tell whether the share behind `hits` of `tries` is proven to be under `limit`."""
     return hits < limit * tries and tail(tries - hits, tries, 1.0 - limit) <= DOUBT
 
 
 EVERYDAY = 0.2
-"""How often chance brings about what is no sign of anything. Without it, one good version in six is over a ratio of 1.5 at any time where
-failures are rare, and holds."""
+"""Significance level of an excess over a ratio. What is more probable than this counts as random variation. Without
+this level, one good version in six is over a ratio of 1.5 at any time if failures are rare, and the operator holds
+it."""
 
 
 def relative_share(tries: float, others: float, ratio: float) -> float:
-    """Of all hits of two sides, the share that falls to the first where its rate is exactly `ratio` times the other's.
+    """Return the share of all events that falls to the first side at `ratio`.
 
-    Given how many hits there were altogether, those of one side are binomial with it, whatever the rate is (exact for rare hits;
-    for frequent ones chance does less than this allows for).
+    At this share, the rate of the first side is exactly `ratio` times the rate of the other. Given the number of events
+    of both sides together, the events of one side are binomial with this share, whatever the rate is. This is exact for
+    rare events. For frequent events, the random variation is smaller than the test allows for.
+
+    Args:
+        tries: Sample size of the first side.
+        others: Sample size of the other side.
+        ratio: Rate of the first side, divided by the rate of the other.
     """
     return ratio * tries / (ratio * tries + others)
 
 
 def most_hits(tries: float, theirs: float, others: float, ratio: float) -> int:
-    """The most hits of `tries` that are within `ratio` times the rate of another side, which had `theirs` of `others`.
+    """Return the largest number of events in `tries` that is within `ratio`.
 
-    That is the ratio itself, or what chance brings about every day; and always one, since one alone is no excess.
+    The ratio is relative to the rate of another side, which had `theirs` events in `others`. The result is the number
+    by the ratio alone, or a larger one that random variation often causes. It is at least one, because a single event
+    is no excess.
     """
     fair = relative_share(tries, others, ratio)
     plain = max(1, math.floor(ratio * theirs / others * tries + 1e-9))
@@ -83,15 +96,18 @@ def most_hits(tries: float, theirs: float, others: float, ratio: float) -> int:
 
 
 def _doubt_of(tests: int) -> float:
-    """How improbable one of `tests` columns must be, as a natural logarithm."""
+    """Return the negative logarithm of the significance level of one column.
+
+    The significance level is divided among `tests` columns. The logarithm is natural.
+    """
     return math.log(max(1, tests) / DOUBT)
 
 
 def psi_above(psi: float, limit: float, freedom: int, spread: float, tests: int = 1) -> bool:
-    """Whether a population stability index is proven to be over `limit`.
+    """Tell whether a population stability index is proven to be over `limit`.
 
-    With as many samples as `spread` says (1/n + 1/m), the index is `spread` times a noncentral chi-squared variable; this is Birgé's
-    bound of its upper tail, which holds for any number of samples.
+    `spread` is 1/n + 1/m for the sample sizes n and m. The index is `spread` times a noncentral chi-squared variable.
+    The test uses Birgé's bound of the upper tail of that variable. It holds for any sample size.
     """
     if spread <= 0:
         return psi > limit
@@ -100,5 +116,8 @@ def psi_above(psi: float, limit: float, freedom: int, spread: float, tests: int 
 
 
 def ks_above(distance: float, limit: float, spread: float, tests: int = 1) -> bool:
-    """Whether a Kolmogorov-Smirnov distance is proven to be over `limit`: by the bound of Dvoretzky, Kiefer and Wolfowitz."""
+    """Tell whether a Kolmogorov-Smirnov distance is proven to be over `limit`.
+
+    The test uses the bound of Dvoretzky, Kiefer and Wolfowitz.
+    """
     return distance - math.sqrt(spread / 2.0 * (_doubt_of(tests) + math.log(2.0))) > limit

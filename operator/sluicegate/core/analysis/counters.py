@@ -1,8 +1,8 @@
-"""Counters of scoring pods, made into what happened in a span of time.
+"""Counters of scoring pods, converted to counts for a span of time.
 
-A pod's counters begin at zero when its container starts, and pods come and go. So only the growth of each pod's own counters between
-two looks counts; the growths of a side's pods add up to a total, and a span is the difference of two totals. Nothing here is ever
-negative.
+The counters of a pod begin at zero when its container starts, and pods come and go. So only the growth of each pod's
+own counters between two reads counts. The growths of a revision's pods add up to a total. The counts of a span are the
+difference of two totals. They are never negative.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ REQUESTS, LATENCY, FEATURE, PREDICTION = "requests", "latency", "feature", "pred
 
 @dataclass(frozen=True, slots=True)
 class PodCounts:
-    """One pod's counters at one moment."""
+    """The counters of one pod at one moment."""
 
     counts: Counts
     started: float = 0.0
-    """When its process started: another value is another life of the counters."""
+    """When the process of the pod started. Another value means that the counters began again."""
 
 
 def growth(before: PodCounts, after: PodCounts) -> Counts:
-    """What was counted between two looks at a pod; all of `after` where the counters began anew in between.
+    """Return what a pod counted between two reads.
 
-    What did not grow is there with 0: a bucket without requests is a bound all the same.
+    This is all of `after` if the counters began again in between. A counter that did not grow is included with 0,
+    because a bucket without requests is still a bound of the histogram.
     """
     old = before.counts
     if before.started != after.started or any(after.counts.get(each, 0.0) < value for each, value in old.items()):
@@ -42,7 +43,7 @@ def growth(before: PodCounts, after: PodCounts) -> Counts:
 
 
 def added(left: Counts, right: Counts) -> Counts:
-    """The sum of two."""
+    """Return the sum of two sets of counts."""
     total = dict(left)
     for each, value in right.items():
         total[each] = total.get(each, 0.0) + value
@@ -50,42 +51,42 @@ def added(left: Counts, right: Counts) -> Counts:
 
 
 def since(earlier: Counts, later: Counts) -> Counts:
-    """What came to a total between two moments."""
+    """Return what was added to a total between two moments."""
     return {each: value - earlier.get(each, 0.0) for each, value in later.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one revision counted, in the two spans that a judgement looks at."""
+    """Counts of one revision in the two spans that a measurement looks at."""
 
     recent: Counts = field(default_factory=dict)
-    """Within the window. Profiles are not in it: a distribution needs all the rows that there are."""
+    """Within the window. Profiles are not included, because a distribution needs all available rows."""
     step: Counts = field(default_factory=dict)
-    """Since the step's judged time began."""
+    """Since the measured part of the step began."""
 
 
 _MARKS = 16
-"""Totals kept for one window, however short the interval is."""
+"""Number of totals to keep for one window, however short the interval is."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What the pods of one revision have counted since a step's judged time began.
+    """Counts of the pods of one revision since the measured part of a step began.
 
-    It keeps each pod's last counters, and a few totals within `window` seconds: what a judgement needs, and no more.
+    It keeps the last counters of each pod, and a few totals within `window` seconds. A measurement needs no more.
     """
 
     window: float
     pods: dict[str, PodCounts] = field(default_factory=dict)
     total: Counts = field(default_factory=dict)
     marks: deque[tuple[float, Counts]] = field(default_factory=deque)
-    """(time, total without profiles); the first one is as old as the window, or the beginning."""
+    """(time, total without profiles). The first one is as old as the window, or is the first total of all."""
 
     def look(self, at: float, seen: Mapping[str, PodCounts]) -> None:
-        """Takes the counters of the pods that answered at the time `at`.
+        """Record the counters of the pods that responded at the time `at`.
 
-        A pod that is seen for the first time only says where its counters stand: what they counted before may be of another step.
-        One that did not answer keeps its place, and one that is gone loses it (see `forget`).
+        The first read of a pod only records where its counters are. What they counted before may belong to another
+        step. A pod that did not respond keeps its entry. A pod that no longer exists loses it (see `forget`).
         """
         for pod, counted in seen.items():
             before = self.pods.get(pod)
@@ -98,13 +99,13 @@ class Ledger:
             self.marks.popleft()
 
     def forget(self, there: Iterable[str]) -> None:
-        """Drops the pods that are not `there` any more; what they counted stays."""
+        """Drop the pods that are not in `there`, and keep what they counted."""
         for gone in self.pods.keys() - set(there):
             del self.pods[gone]
 
     @property
     def side(self) -> Side:
-        """The two spans."""
+        """Return the counts in the window and in the step."""
         recent = since(self.marks[0][1], _without_profiles(self.total)) if self.marks else {}
         return Side(recent, self.total)
 
@@ -114,17 +115,20 @@ def _without_profiles(counts: Counts) -> Counts:
 
 
 def requests(counts: Counts) -> float:
-    """How many requests were answered."""
+    """Return the number of requests that got a response."""
     return sum(value for each, value in counts.items() if each[0] == REQUESTS)
 
 
 def failed(counts: Counts, classes: Iterable[str]) -> float:
-    """How many of them failed, of the given error classes; a class that nobody knows is in none of them."""
+    """Return the number of requests that failed with one of `classes`.
+
+    An error class without a counter adds nothing.
+    """
     return sum(counts.get((REQUESTS, each), 0.0) for each in classes)
 
 
 def columns(counts: Counts, kind: str) -> dict[str, dict[str, float]]:
-    """The binned columns of a kind: name -> bin -> values."""
+    """Return the binned columns of a kind, as name -> bin -> number of values."""
     found: dict[str, dict[str, float]] = {}
     for each, value in counts.items():
         if each[0] == kind:
@@ -134,44 +138,57 @@ def columns(counts: Counts, kind: str) -> dict[str, dict[str, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many requests took how long."""
+    """Distribution of the request latencies."""
 
     bounds: tuple[float, ...]
-    """Upper bounds in seconds, ascending; the last one is infinite."""
+    """Upper bounds in seconds, ascending. The last one is infinite."""
     within: tuple[float, ...]
-    """Requests that took no longer than each."""
+    """Number of requests that took no longer than each bound."""
 
     @classmethod
     def of(cls, counts: Counts) -> Histogram:
-        """The histogram in `counts`, whose buckets are cumulative, as Prometheus has them."""
+        """Return the histogram in `counts`.
+
+        The buckets are cumulative, as in Prometheus.
+        """
         rising = sorted((float(each[1]), value) for each, value in counts.items() if each[0] == LATENCY)
-        # Pods that restarted are taken in whole, so a bucket is never below the one before it; Prometheus' own sums may be, by a rounding.
+        # The pods' counts never fall from one bucket to the next, because a restarted pod is counted in whole.
+        # Sums that Prometheus computes may fall, because of rounding.
         return cls(
             tuple(bound for bound, _ in rising), tuple(itertools.accumulate((value for _, value in rising), max))
         )
 
     @property
     def total(self) -> float:
-        """All requests in it."""
+        """Return the number of all requests in the histogram."""
         return self.within[-1] if self.within else 0.0
 
     def slower(self, bound: float) -> float:
-        """Requests that surely took longer than `bound`, which need not be a bound of the histogram."""
+        """Return the number of requests that certainly took longer than `bound`.
+
+        `bound` need not be one of the histogram's bounds.
+        """
         place = bisect.bisect_left(self.bounds, bound)
         return self.total - self.within[place] if place < len(self.bounds) else 0.0
 
     def next_bound(self, value: float) -> float:
-        """The smallest bound not below `value`: what the histogram can tell from other values."""
+        """Return the smallest bound that is not below `value`, or infinity.
+
+        The histogram can tell only its bounds from other values.
+        """
         place = bisect.bisect_left(self.bounds, value)
         return self.bounds[place] if place < len(self.bounds) else float("inf")
 
     def last_bound(self, value: float) -> float:
-        """The largest bound not above `value`; 0 where there is none."""
+        """Return the largest bound that is not above `value`, or 0 if there is none."""
         place = bisect.bisect_right(self.bounds, value)
         return self.bounds[place - 1] if place else 0.0
 
     def quantile(self, share: float) -> float | None:
-        """The value that `share` of the requests did not exceed, taken as even within a bucket; None where there are none."""
+        """Return the latency that `share` of the requests did not exceed.
+
+        The latencies are assumed to be evenly distributed within a bucket. The result is None if there are no requests.
+        """
         if self.total <= 0:
             return None
         wanted = share * self.total

@@ -1,8 +1,10 @@
-"""How far two binned distributions are apart: the population stability index, and the Kolmogorov-Smirnov distance of the bins.
+"""Distance between two binned distributions, as PSI or KS.
 
-Each version counts into the bins of its own reference profile, and two versions seldom have the same edges. So the new version's
-counts are carried over into stable's bins, twice: as an estimate (even within a bin), and as near to stable as its counts allow.
-What even the latter does not explain is a difference of the answers, not of the edges.
+PSI is the population stability index. KS is the Kolmogorov-Smirnov distance of the bins.
+
+Each version counts into the bins of its own reference profile, and two versions seldom have the same edges. So the
+candidate's counts are converted to stable's bins in two ways: as an estimate (even within a bin), and as near to stable
+as the counts allow. A difference that remains in the second way comes from the values, not from the edges.
 """
 
 from __future__ import annotations
@@ -21,32 +23,36 @@ _ABOVE, _MISSING, _OTHER = "+Inf", "null", "other"
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """Two versions' values in the same bins."""
+    """Counts of both versions in the same bins."""
 
     stable: tuple[float, ...]
     estimated: tuple[float, ...]
-    """The new version's."""
+    """Counts of the candidate, as an estimate."""
     nearest: tuple[float, ...]
-    """The new version's, no farther from stable than they surely are."""
+    """Counts of the candidate, as near to stable as its own bins allow."""
     ordered: bool
-    """Whether the bins follow each other, as numbers do; the last one is for missing values."""
+    """Whether the bins have an order, as numbers do. The last bin is for missing values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """What one column comes to."""
+    """The result for one column."""
 
     value: float
-    """The distance, less what chance adds to it."""
+    """The distance. For PSI, it is reduced by what random variation adds to it."""
     over: bool
-    """Whether it is proven to be over the limit."""
+    """Whether the distance is proven to be over the limit."""
 
 
 def align(stable: Bins, target: Bins) -> Aligned:
-    """Both in stable's bins; for categories, in those that both have."""
+    """Convert the counts of both versions to stable's bins.
+
+    Categories use the bins that both versions have. One more bin is for all other categories, and one for missing
+    values.
+    """
     if _ABOVE in stable and _ABOVE in target:
         return _numbers(stable, target)
-    if (_ABOVE in stable) != (_ABOVE in target):  # numbers became texts, or texts numbers: nothing is as it was
+    if (_ABOVE in stable) != (_ABOVE in target):  # numbers became text, or text became numbers: no bins match
         apart = ((sum(stable.values()), 0.0), (0.0, sum(target.values())))
         return Aligned(apart[0], apart[1], apart[1], ordered=False)
     common = sorted((stable.keys() & target.keys()) - {_OTHER, _MISSING})
@@ -89,7 +95,7 @@ def _numbers(stable: Bins, target: Bins) -> Aligned:
 
 
 def _rising(values: list[float]) -> list[float]:
-    """The same, none below the one before it."""
+    """Return the values, each raised to the one before it if it is lower."""
     found = values[:1]
     for each in values[1:]:
         found.append(max(found[-1], each))
@@ -105,9 +111,9 @@ def _edges(bins: Bins) -> list[tuple[float, str]]:
 
 
 def psi(stable: Sequence[float], target: Sequence[float]) -> tuple[float, int]:
-    """The population stability index, and its degrees of freedom.
+    """Return the population stability index and its degrees of freedom.
 
-    Half a value is added to each bin, so that an empty one is improbable rather than impossible.
+    Half a value is added to each bin, so that an empty bin is improbable and not impossible.
     """
     used = [(old, new) for old, new in zip(stable, target, strict=True) if old or new]
     size = 0.5 * len(used)
@@ -120,7 +126,11 @@ def psi(stable: Sequence[float], target: Sequence[float]) -> tuple[float, int]:
 
 
 def ks(stable: Sequence[float], target: Sequence[float], ordered: bool) -> float:
-    """The largest difference of the shares below any edge; for categories, of the shares of any one of them."""
+    """Return the Kolmogorov-Smirnov distance of two binned distributions.
+
+    It is the largest difference of the shares below any edge. For categories, it is the largest difference of the
+    shares of any one category.
+    """
     before, after = sum(stable), sum(target)
     if not before or not after:
         return 0.0
@@ -133,14 +143,14 @@ def ks(stable: Sequence[float], target: Sequence[float], ordered: bool) -> float
 
 
 def drift(stable: Bins, target: Bins, statistic: str, limit: float, columns: int = 1) -> Distance:
-    """How far a column's values have drifted, and whether that is proven to be over `limit`.
+    """Return how far a column has drifted, and whether that is proven.
 
     Args:
-        stable: Stable's bins.
-        target: The new version's.
+        stable: Bins of stable.
+        target: Bins of the candidate.
         statistic: PSI or KS.
         limit: The largest value that is allowed.
-        columns: How many columns are looked at: among many, one is far off by chance.
+        columns: Number of columns that are tested. Among many columns, random variation puts some far from stable.
     """
     both = align(stable, target)
     spread = 1.0 / max(1.0, sum(both.stable)) + 1.0 / max(1.0, sum(both.nearest))

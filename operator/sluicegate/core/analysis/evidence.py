@@ -1,4 +1,7 @@
-"""What a judgement is made from: counters of both revisions, answers of Prometheus, pairs of answers; and what is wrong with them."""
+"""The data for one measurement: counters, query results and pairs of responses.
+
+The counters are those of both revisions. The data also includes why a part of it is missing.
+"""
 
 from __future__ import annotations
 
@@ -10,46 +13,50 @@ from sluicegate.core.analysis.counters import Side
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What two versions answered to the same requests, since the step's judged time began."""
+    """The responses of two versions to the same requests, compared.
+
+    They are from the measured part of the step.
+    """
 
     compared: int
-    """Requests that both answered."""
+    """Number of requests to which both versions responded."""
     differing: int
-    """Those of them to which the answers differ, however little."""
+    """Number of these requests whose responses differ at all."""
     largest: float | None = None
-    """The largest difference between two numbers at the same place; None where no numbers were compared."""
+    """The largest difference between two numbers at the same place; None if no numbers were compared."""
     example: str = ""
-    """One difference in words, for people."""
+    """One difference as a sentence, for users."""
     unlike: int = 0
-    """Pairs whose difference no number measures: other words, another form, a request that one of the two failed."""
+    """Number of pairs whose difference is not a number: different text, another structure, or a request that failed on
+    one side."""
     beyond: Mapping[float, int] = field(default_factory=dict)
-    """By tolerance: pairs with numbers further apart than that, or unlike."""
+    """By tolerance: number of pairs whose numbers differ by more than the tolerance, or which are unlike."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a PromQL query came to."""
+    """The result of a PromQL query."""
 
     target: float | None = None
     stable: float | None = None
     trouble: str | None = None
-    """A sentence, where there is no number."""
+    """A message, if there is no number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything that one judgement knows."""
+    """All data for one measurement."""
 
     target: Side = field(default_factory=Side)
     stable: Side = field(default_factory=Side)
     trouble: str | None = None
-    """Why nothing can be said from the counters: a source that is down, pods that count nothing."""
+    """Why the counters give no outcome, such as a metrics source that is down or pods that count nothing."""
     blind: str | None = None
-    """A sentence about pods of the new version that did not answer: what they do is not known, so nothing passes."""
+    """A message about pods of the candidate that did not respond. Their requests are unknown, so no metric passes."""
     stable_trouble: str | None = None
-    """Why nothing can be said of stable; what is compared with it is then Inconclusive."""
+    """Why there is no data on stable. Metrics that compare with stable are then Inconclusive."""
     pairs: Pairs | None = None
     pairs_trouble: str | None = None
     """Why there are no pairs."""
     answers: Mapping[str, Answer] = field(default_factory=dict)
-    """By metric name, of those of type Query."""
+    """Query results by metric name, for metrics of type Query."""

@@ -1,9 +1,12 @@
-"""The verdict on one metric.
+"""Evaluation of one metric.
 
-For shares and latencies, two spans are looked at. The window decides where it proves either way: over the limit is Failed, under it is
-Passed. Otherwise the whole step has the word: Failed where it proves to be over the limit, Passed where its value is within it,
-and Inconclusive in between, which more requests will settle. So chance condemns nobody, a lucky minute does not acquit a bad
-version, and a good one passes with what requests there are. Decision 0016 has the reasons.
+For error rates and latencies, the evaluation looks at two spans: the window and the whole step. The window decides if
+it proves the value to be over the limit (Failed) or under it (Passed). Otherwise the whole step decides: Failed if it
+proves the value to be over the limit, Passed if the value is within the limit, and Inconclusive in between. More
+requests settle an Inconclusive metric.
+
+So random variation does not fail a version, and a lucky minute does not pass a bad one. A good version passes with the
+requests that it gets. Decision 0016 has the reasons.
 """
 
 from __future__ import annotations
@@ -26,24 +29,24 @@ _PROFILE = {"Drift": counters.PREDICTION, "FeatureDrift": counters.FEATURE}
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What one span shows."""
+    """The value of a metric in one span, compared with the limit."""
 
     value: float
     samples: int
     stable: float | None
     limit: float
-    """The largest value that is within."""
+    """The largest value that passes."""
     over: bool
-    """Proven to be over the limit."""
+    """Whether the value is proven to be over the limit."""
     under: bool
-    """Proven to be under it."""
+    """Whether the value is proven to be under the limit."""
     within: bool
-    """Not over it, proven or not."""
+    """Whether the value is not over the limit, proven or not."""
     message: str
 
 
 def judge(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
-    """What `metric` comes to."""
+    """Evaluate `metric` and return its measurement."""
     if metric.type == "Query":
         found = _query(metric, evidence)
     elif metric.type in ("Disagreement", "LargestDifference"):
@@ -60,7 +63,7 @@ def judge(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
 
 
 def relative(metric: AnalysisMetric) -> bool:
-    """Whether a metric needs stable's measurements."""
+    """Tell whether `metric` needs measurements of stable."""
     return metric.ratio is not None or metric.type in _PROFILE
 
 
@@ -69,7 +72,7 @@ def _inconclusive(metric: AnalysisMetric, message: str, samples: float = 0.0) ->
 
 
 def _few(metric: AnalysisMetric, target: float, stable: float, what: str = "requests") -> str | None:
-    """What is missing for a verdict, or None."""
+    """Return a message about missing samples, or None if there are enough."""
     if round(target) < metric.min_samples:
         return f"{round(target)} of the {metric.min_samples} {what} of the new version that minSamples asks for."
     if relative(metric) and round(stable) < metric.min_samples:
@@ -78,7 +81,7 @@ def _few(metric: AnalysisMetric, target: float, stable: float, what: str = "requ
 
 
 def _counted(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
-    """A share of failed requests, or a latency."""
+    """Evaluate an error rate or a latency."""
     if relative(metric) and evidence.stable_trouble is not None:
         return _inconclusive(metric, evidence.stable_trouble)
     look = _errors if metric.type == "ErrorRate" else _latency
@@ -138,14 +141,16 @@ def _errors(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found:
         over=any(over),
         under=all(under),
         within=all(within),
-        message=f"{share(hits / tries)} of {round(tries)} requests failed ({kinds}){compared}; {share(min(limits))} would pass.",
+        message=f"{share(hits / tries)} of {round(tries)} requests failed ({kinds}){compared}; "
+        f"{share(min(limits))} would pass.",
     )
 
 
 def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found | None:
-    """A quantile is over a limit where more than its share of the requests is slower than the limit: a share, again.
+    """Compare a latency quantile with its limit in one span.
 
-    A histogram knows that share at its bounds only, so each limit is taken at the next bound above it.
+    A quantile is over a limit if more than its share of the requests is slower than the limit. So this is also a test
+    of a share. A histogram has that share only at its bounds. So each limit is rounded up to the next bound.
     """
     rank = QUANTILES[metric.type]
     slow = 1.0 - rank
@@ -177,12 +182,17 @@ def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found |
         over=any(over),
         under=all(under),
         within=value <= limit,
-        message=f"{metric.type.removeprefix('Latency').lower()} is {seconds(value)} over {round(mine.total)} requests{compared}; {seconds(limit)} would pass.",
+        message=f"{metric.type.removeprefix('Latency').lower()} is {seconds(value)} over {round(mine.total)} requests"
+        f"{compared}; {seconds(limit)} would pass.",
     )
 
 
 def _range(histogram: Histogram, slow: float) -> tuple[float, float]:
-    """The bounds that a quantile is proven to be above and not above: the nearest ones on both sides of its bucket."""
+    """Return the bounds between which a quantile is proven to be.
+
+    The quantile is proven to be above the first bound and not above the second. They are the nearest such bounds on
+    both sides of its bucket.
+    """
     bounds, total = histogram.bounds, histogram.total
     place = next((each for each, bound in enumerate(bounds) if histogram.slower(bound) <= slow * total), len(bounds))
     least = next(
@@ -193,7 +203,10 @@ def _range(histogram: Histogram, slow: float) -> tuple[float, float]:
 
 
 def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
-    """How far the distributions of both versions' values are apart, over the whole step."""
+    """Evaluate the distance between the distributions of both versions' values.
+
+    The span is the whole step.
+    """
     if evidence.stable_trouble is not None:
         return _inconclusive(metric, evidence.stable_trouble)
     kind = _PROFILE[metric.type]
@@ -220,7 +233,8 @@ def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
         None,
         limit,
         round(rows),
-        f"{statistic} of {kind} {worst} is {number(value)} between {round(rows)} rows of the new version and {round(others)} of stable; {number(limit)} would pass."
+        f"{statistic} of {kind} {worst} is {number(value)} between {round(rows)} rows of the new version "
+        f"and {round(others)} of stable; {number(limit)} would pass."
         + (" So few rows do not prove it." if outcome is Outcome.INCONCLUSIVE else ""),
     )
 
@@ -240,7 +254,7 @@ def _no_profile(kind: str, mine: Mapping[str, object], theirs: Mapping[str, obje
 
 
 def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
-    """Answers of both versions to the same requests."""
+    """Evaluate the responses of both versions to the same requests."""
     pairs = evidence.pairs
     if pairs is None:
         return _inconclusive(metric, evidence.pairs_trouble or "No mirrored requests have been compared yet.")
@@ -259,7 +273,10 @@ def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
         outcome = Outcome.FAILED if pairs.largest > limit or pairs.unlike else Outcome.PASSED
         if pairs.unlike:
             example = f" {pairs.unlike} pairs differ in what is no number.{example}"
-        text = f"The largest difference in {pairs.compared} pairs of answers is {number(pairs.largest)}; {number(limit)} would pass."
+        text = (
+            f"The largest difference in {pairs.compared} pairs of answers is {number(pairs.largest)}; "
+            f"{number(limit)} would pass."
+        )
         return Measurement(metric.name, outcome, pairs.largest, None, limit, pairs.compared, text + example)
     outcome = Outcome.INCONCLUSIVE
     differing = pairs.beyond.get(metric.tolerance or 0.0, pairs.differing)
@@ -273,7 +290,10 @@ def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
 
 
 def _query(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
-    """A number that somebody else has made: taken as it is."""
+    """Evaluate a query result.
+
+    The user's query has computed the number, so there is no statistical test.
+    """
     answer = evidence.answers.get(metric.name)
     if answer is None or answer.target is None:
         return _inconclusive(metric, (answer.trouble if answer else None) or "The query has not been answered yet.")

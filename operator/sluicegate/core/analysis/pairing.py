@@ -1,8 +1,9 @@
-"""What two versions of a model answered to the same requests.
+"""Pairs of responses that two versions of a model gave to the same requests.
 
-Pods tell recent answers with a key made from the request: its id, where the gateway gives it one before it makes the copy, and its
-body. So answers with the same key are a pair; of a request that comes more than once without an id, the first of one
-side goes with the first of the other. Pods keep a sample of the requests, but all of them the same: decision 0017.
+Pods report recent responses with a key that they make from the request. The key contains the body. It also contains the
+request's id, if the gateway sets one before it makes the copy. Responses with the same key are a pair. If a request
+without an id comes more than once, the first response of one side is paired with the first of the other. Pods keep a
+sample of the requests, and all pods keep the same ones (decision 0017).
 """
 
 from __future__ import annotations
@@ -14,47 +15,54 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 MOST_OPEN: Final = 4096
-"""Answers of one side that wait for the other's."""
+"""Maximum number of responses of one side that wait for those of the other."""
 
 
 class Told(NamedTuple):
-    """One answer, as a pod tells it."""
+    """One response, as a pod reports it."""
 
     key: str
     status: int
     answer: Any
-    """The parsed body of a request that went well."""
+    """The parsed body of a response with status 200."""
 
     @property
     def well(self) -> bool:
-        """Whether the request went well."""
+        """Tell whether the request succeeded."""
         return self.status == 200
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far two answers are apart."""
+    """How far two responses are apart."""
 
     largest: float | None = None
-    """Between two numbers at the same place; None where no two numbers were there."""
+    """Largest difference between two numbers at the same place; None if no place has two numbers."""
     unlike: str = ""
-    """What no number measures, in words: other words at a place, another form, a failed request. Empty where there is nothing of it."""
+    """A sentence about a difference that is not a number: different text, another structure, or a failed request. Empty
+    if there is no such difference."""
     place: str = ""
-    """Where the largest difference is, and the two numbers."""
+    """A sentence with the place of the largest difference and the two numbers."""
 
     def beyond(self, tolerance: float) -> bool:
-        """Whether the answers are not the same."""
+        """Tell whether the responses differ by more than `tolerance`.
+
+        A difference that is not a number is beyond any tolerance.
+        """
         return bool(self.unlike) or (self.largest or 0.0) > tolerance
 
 
 def difference(mine: Told, theirs: Told) -> Difference:
-    """How far the new version's answer is from stable's; both are answers to one request."""
+    """Return how far the candidate's response is from stable's.
+
+    Both are responses to the same request.
+    """
     if not (mine.well and theirs.well):
         words = f"The new version answered {mine.status} where stable answered {theirs.status}."
         return Difference(unlike="" if mine.status == theirs.status else words)
     largest, place = None, ""
     left: list[tuple[str, Any, Any]] = [("", _predictions(mine.answer), _predictions(theirs.answer))]
-    while left:  # not by recursion: an answer may be nested deeper than a stack is high
+    while left:  # no recursion: a response may be nested deeper than the stack allows
         path, one, other = left.pop()
         if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
             left.extend((f"{path}.{name}" if path else str(name), one[name], other[name]) for name in one)
@@ -73,7 +81,11 @@ def difference(mine: Told, theirs: Told) -> Difference:
 
 
 def _predictions(answer: Any) -> Any:
-    """What is compared: all of an answer to /invocations, and the tensors of one of the Open Inference Protocol, which names its version too."""
+    """Return the part of a response body to compare.
+
+    Of /invocations, it is the whole body. Of the Open Inference Protocol, it is the tensors only, because the body also
+    names the model version.
+    """
     if isinstance(answer, dict) and isinstance(outputs := answer.get("outputs"), list) and "model_name" in answer:
         return {str(each.get("name")): each.get("data") for each in outputs if isinstance(each, dict)}
     return answer
@@ -84,7 +96,10 @@ def _number(value: Any) -> bool:
 
 
 def _apart(one: float, other: float) -> float | None:
-    """0 for what is equal, NaN and infinity too; None where the difference is no number."""
+    """Return the difference of two numbers, or None if it is not finite.
+
+    It is 0 for equal values, including NaN and infinity.
+    """
     if one == other or (one != one and other != other):
         return 0.0
     try:
@@ -96,7 +111,7 @@ def _apart(one: float, other: float) -> float | None:
 
 @dataclass(slots=True)
 class _Side:
-    """The answers of one version that wait for the other's."""
+    """Responses of one version that wait for those of the other."""
 
     seen: int = 0
     answers: dict[str, deque[Told]] = field(default_factory=dict)
@@ -109,7 +124,10 @@ class _Side:
             self.take(self.order.popleft())
 
     def take(self, key: str) -> Told | None:
-        """The first answer with this key. Its place in `order` stays, and means a later one, or nothing."""
+        """Remove and return the first response with this key, or None.
+
+        Its entry in `order` stays, and then stands for a later response or for none.
+        """
         waiting = self.answers.get(key)
         if not waiting:
             return None
@@ -121,27 +139,27 @@ class _Side:
 
 @dataclass(slots=True)
 class Pairing:
-    """Pairs answers as they come, and keeps what they add up to."""
+    """Pairs responses as they arrive, and keeps the totals."""
 
     tolerances: frozenset[float] = frozenset({0.0})
-    """What counts as different is told for each of them."""
+    """The tolerances for each of which differing pairs are counted."""
     compared: int = 0
     unlike: int = 0
-    """Pairs whose difference no number measures."""
+    """Number of pairs whose difference is not a number."""
     largest: float | None = None
     beyond: dict[float, int] = field(default_factory=dict)
-    """By tolerance: pairs that are not the same."""
+    """By tolerance: number of pairs that differ by more than it."""
     example: str = ""
-    """The largest difference in words; or else what no number measures."""
+    """A sentence about the largest difference, or else about a difference that is not a number."""
     _target: _Side = field(default_factory=_Side)
     _stable: _Side = field(default_factory=_Side)
 
     def __post_init__(self) -> None:
-        """No pair is different yet."""
+        """Set the number of differing pairs to 0 for each tolerance."""
         self.beyond = dict.fromkeys(self.tolerances, 0)
 
     def add(self, target: Iterable[Told], stable: Iterable[Told]) -> None:
-        """Takes answers of both sides."""
+        """Add responses of both sides."""
         for told in target:
             self._target.seen += 1
             other = self._stable.take(told.key)
@@ -159,12 +177,15 @@ class Pairing:
 
     @property
     def seen(self) -> tuple[int, int]:
-        """Answers of the new version and of stable, paired or not."""
+        """Return the number of responses of the candidate and of stable.
+
+        Responses without a pair count as well.
+        """
         return self._target.seen, self._stable.seen
 
     def _compare(self, mine: Told, theirs: Told) -> None:
         if not mine.well and not theirs.well:
-            return  # nothing was answered
+            return  # both requests failed
         found = difference(mine, theirs)
         self.compared += 1
         for tolerance in self.beyond:

@@ -1,4 +1,4 @@
-"""What is judged: which revision against which, since when, by what."""
+"""What an analysis covers: which step of which rollout, and with which metrics."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ _KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One step of one rollout. Two that are equal are judged from the same evidence."""
+    """One step of one rollout to analyze.
+
+    Two equal subjects share the same measurement data.
+    """
 
     key: tuple[str, str]
     target: str
-    """Hash of the revision that is judged."""
+    """Hash of the candidate."""
     stable: str | None
-    """Hash of the revision that it is compared with."""
+    """Hash of the revision that the candidate is compared with."""
     since: str
     """status.rollout.acceptedAt."""
     spec: AnalysisSpec
@@ -44,53 +47,56 @@ class Subject:
 
     @property
     def interval(self) -> float:
-        """Seconds between two judgements."""
+        """Return the seconds between two measurements."""
         return max(LEAST_INTERVAL, duration.seconds(self.spec.interval))
 
     @property
     def window(self) -> float:
-        """Seconds that a judgement looks back; an interval at least."""
+        """Return the seconds that a measurement looks back, at least one interval."""
         return max(self.interval, duration.seconds(self.spec.window))
 
     @property
     def warm_up(self) -> float:
-        """Seconds at the step's beginning that are not judged."""
+        """Return the seconds at the start of the step that are not measured."""
         return duration.seconds(self.spec.warm_up)
 
     @property
     def timeout(self) -> float:
-        """Seconds that one answer may take."""
+        """Return the seconds that one response may take."""
         told = self.spec.source.timeout
         return min(MOST_TIMEOUT, duration.seconds(told)) if told is not None else USUAL_TIMEOUT
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Which counters its metrics need; requests are always counted."""
+        """Return the kinds of counters that the metrics need.
+
+        Requests are always counted.
+        """
         return frozenset({counters.REQUESTS, *(_KINDS[each.type] for each in self.spec.metrics if each.type in _KINDS)})
 
     @property
     def counted(self) -> bool:
-        """Whether any metric is made from counters of pods."""
+        """Tell whether any metric uses counters of pods."""
         return any(each.type in _KINDS for each in self.spec.metrics)
 
     @property
     def paired(self) -> bool:
-        """Whether any metric compares answers to the same requests."""
+        """Tell whether any metric compares responses to the same requests."""
         return any(each.type in PAIRED for each in self.spec.metrics)
 
     @property
     def tolerances(self) -> frozenset[float]:
-        """Differences that metrics of type Disagreement take for none."""
+        """Return the differences that metrics of type Disagreement ignore."""
         return frozenset({0.0, *(each.tolerance or 0.0 for each in self.spec.metrics if each.type in PAIRED)})
 
     @property
     def queries(self) -> tuple[AnalysisMetric, ...]:
-        """The metrics that are PromQL."""
+        """Return the metrics that are PromQL queries."""
         return tuple(each for each in self.spec.metrics if each.type == "Query")
 
 
 def subject_of(resource: ModelDeployment) -> Subject | None:
-    """What is to be judged of `resource` now; None where nothing is."""
+    """Return what to analyze of `resource` now, or None."""
     spec, rollout = resource.spec.rollout.analysis, resource.status.rollout
     if spec is None or rollout is None or rollout.target is None or rollout.accepted_at is None:
         return None
@@ -105,7 +111,10 @@ def subject_of(resource: ModelDeployment) -> Subject | None:
 
 
 def _mirrors(resource: ModelDeployment) -> bool:
-    """Whether requests are copied at the present step: else no request has two answers, and none can be compared."""
+    """Tell whether the current step mirrors requests.
+
+    Without a mirror, no request has two responses to compare.
+    """
     rollout = resource.status.rollout
     index = rollout.step_index if rollout is not None else None
     steps = resource.spec.rollout.steps or ()
@@ -113,7 +122,10 @@ def _mirrors(resource: ModelDeployment) -> bool:
 
 
 def filled(query: str, subject: Subject, revision: str, window: float) -> str:
-    """A user's PromQL with its placeholders filled in; the values are names of Kubernetes, so they cannot end a string."""
+    """Fill in the placeholders of a user's PromQL query.
+
+    The values are names of Kubernetes objects, revision hashes and a duration. None of them can end a PromQL string.
+    """
     values = {
         "namespace": subject.key[0],
         "name": subject.key[1],
@@ -127,9 +139,9 @@ def filled(query: str, subject: Subject, revision: str, window: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is known of one step, for people and metrics."""
+    """The state of the analysis of one step, for users and metrics."""
 
     subject: Subject
     reading: Reading
     shares: dict[str, float]
-    """Percent of the requests by revision, as the pods counted them within the window."""
+    """Percentage of the requests by revision, as the pods counted them within the window."""

@@ -1,1 +1,4 @@
-"""Progressive delivery: the state machine of a rollout, the candidate, and what keeps a revision from taking over."""
+"""Progressive delivery: the state machine of a rollout, and its candidate.
+
+It also has the checks that keep a revision from taking over.
+"""

@@ -1,7 +1,8 @@
-"""The declared canary: what it is made of, and what the user lets it have.
+"""The declared canary: the spec that it is made from, and the share that it gets.
 
-`spec.canary` says what differs from the base. Everything that works on a resource (resolution, intent, pod template) works on
-the canary too, given the resource as the canary sees it: its spec with the differences laid over it.
+`spec.canary` holds what differs from the base. Every function that works on a resource (resolution, intent, pod
+template) also works on the canary. It receives the resource as the canary sees it: the base spec with the differences
+applied.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from sluicegate.core.snapshot.overrides import named, pinned
 
 
 def canary_view(resource: ModelDeployment) -> ModelDeployment | None:
-    """`resource` as if the canary were its base; None without a canary.
+    """Return `resource` as if the canary were its base, or None without a canary.
 
-    Moving the canary's content into the base gives exactly this spec, so the same revision, so the same pods.
+    If the user moves the content of spec.canary into the base, the result is exactly this spec. So it has the same
+    revision and the same pods.
     """
     spec, canary = resource.spec, resource.spec.canary
     if canary is None:
@@ -40,7 +42,7 @@ def canary_view(resource: ModelDeployment) -> ModelDeployment | None:
 
 
 def canary_scaling(spec: ModelDeploymentSpec) -> ScalingSpec:
-    """The canary's scaling: its own, or the base's."""
+    """Return the canary's own scaling, or the base's if it has none."""
     return spec.canary.scaling if spec.canary is not None and spec.canary.scaling is not None else spec.scaling
 
 
@@ -72,19 +74,27 @@ def _runtime(base: RuntimeSpec, override: RuntimeSpec | None) -> RuntimeSpec:
 
 
 def held_at_zero(snapshot: Snapshot, canary: str | None) -> bool:
-    """Whether the canary gets no request: a person has pinned a revision or aborted it, or its signature does not fit."""
+    """Tell whether the canary must get no requests.
+
+    This is the case if the user has pinned a revision, if the user has aborted the canary, or if its signature is not
+    compatible with stable's.
+    """
     if pinned(snapshot) is not None or (canary is not None and named(snapshot, names.ANNOTATION_ABORT) == canary):
         return True
     return bool(compatibility.changes(snapshot, canary))
 
 
 def candidate(snapshot: Snapshot, canary: str) -> Candidate:
-    """The declared canary with what it should have once all is as declared."""
+    """Return the declared canary as a candidate, with its declared share."""
     return Candidate(canary, declared(snapshot, canary), canary_scaling(snapshot.resource.spec))
 
 
 def declared(snapshot: Snapshot, canary: str) -> Share:
-    """What the canary should have of the requests, as far as every gateway supports it; while paused, what it has."""
+    """Return the share that the canary should have.
+
+    It leaves out a mirror that any gateway does not support. While spec.paused is true, it is the share that the canary
+    has now.
+    """
     spec = snapshot.resource.spec.canary
     if held_at_zero(snapshot, canary):
         return Share()
@@ -96,14 +106,15 @@ def declared(snapshot: Snapshot, canary: str) -> Share:
 
 
 def lacking_mirror(snapshot: Snapshot, percent: int, field: str) -> Iterator[Problem]:
-    """What keeps a mirror from being sent to a gateway: one that does not list a feature may fail every request.
+    """Yield a problem for each gateway that cannot mirror requests.
 
-    Traefik 3.7 answers 500 to each request of a rule with a mirror, while saying Accepted=True.
+    The operator does not send a mirror to a gateway whose class does not list the feature. Such a gateway may fail
+    every request: Traefik 3.7 returns 500 to each request of a rule with a mirror, while it reports Accepted=True.
 
     Args:
-        snapshot: What is known.
-        percent: Share of the requests to copy.
-        field: Where the spec asks for it.
+        snapshot: All facts on the resource.
+        percent: Percentage of the requests to copy.
+        field: Path of the spec field that asks for it.
     """
     if percent == 0:
         return
@@ -115,15 +126,18 @@ def lacking_mirror(snapshot: Snapshot, percent: int, field: str) -> Iterator[Pro
         if gateway.exists and lacks:
             yield Problem(
                 "GatewayLacksFeature",
-                f"{field}: Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, which does not "
-                f"list {' and '.join(lacks)} among its supported features, so nothing is mirrored: remove mirror, or name a "
-                "gateway of another class"
+                f"{field}: Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, "
+                f"which does not list {' and '.join(lacks)} among its supported features, so nothing is mirrored: "
+                "remove mirror, or name a gateway of another class"
                 + ("." if gateway.features else ", or have the platform set gateway.features: the class lists none."),
             )
 
 
 def problem(snapshot: Snapshot) -> Problem | None:
-    """What about spec.canary and the annotations on it cannot be done as written; the rest of it is."""
+    """Return what the operator cannot do of spec.canary and its annotations.
+
+    It does everything else as declared.
+    """
     return next(_problems(snapshot), None)
 
 
@@ -133,7 +147,8 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
         known = ", ".join(sorted(snapshot.revisions)) or "none"
         yield Problem(
             "PinnedRevisionUnknown",
-            f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which is not there (there: {known}): correct or remove it.",
+            f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which is not there (there: {known}): "
+            "correct or remove it.",
         )
     spec = snapshot.resource.spec.canary
     if spec is None or snapshot.desired_canary is None:
@@ -144,8 +159,9 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
     if revision is not None and named(snapshot, names.ANNOTATION_PROMOTE) == revision:
         yield Problem(
             "PromoteRefused",
-            f"The annotation {names.ANNOTATION_PROMOTE} cannot promote a declared canary, because the spec is yours: write what "
-            "spec.canary changes into the base and remove spec.canary; the same pods go on serving. Then remove the annotation.",
+            f"The annotation {names.ANNOTATION_PROMOTE} cannot promote a declared canary, because the spec is yours: "
+            "write what spec.canary changes into the base and remove spec.canary; the same pods go on serving. "
+            "Then remove the annotation.",
         )
     if not snapshot.routed:
         for field in ("match", "mirror", "scaling"):
@@ -153,8 +169,8 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
                 why = "its pods follow from its weight" if field == "scaling" else "it is done by a gateway"
                 yield Problem(
                     "GatewayRequired",
-                    f"spec.canary.{field} has no effect without a gateway ({why}): name one in spec.traffic.gateway.parentRefs, "
-                    f"or remove {field}.",
+                    f"spec.canary.{field} has no effect without a gateway ({why}): "
+                    f"name one in spec.traffic.gateway.parentRefs, or remove {field}.",
                 )
     if spec.mirror is not None:
         yield from lacking_mirror(snapshot, spec.mirror.percent, "spec.canary.mirror")

@@ -1,4 +1,4 @@
-"""Which revision shares the requests with the stable one, and what it should have of them."""
+"""The revision that shares the requests with stable, and its share of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from sluicegate.core.snapshot.facts import Problem, Snapshot
 
 
 def candidate_at_step(snapshot: Snapshot, target: str) -> Candidate:
-    """A target in steps, with what its step gives it; nothing while callers may not fit or a gateway cannot do it."""
+    """Return a candidate with the share that its current step gives it.
+
+    The share is empty while the signature is not compatible, or while a gateway cannot do what the step asks for.
+    """
     share = machine.share_of(snapshot, target)
     if compatibility.changes(snapshot, target) or unable(snapshot, target) is not None:
         share = Share()
@@ -19,7 +22,10 @@ def candidate_at_step(snapshot: Snapshot, target: str) -> Candidate:
 
 
 def prepared_candidate(snapshot: Snapshot, roles: RevisionRoles) -> Candidate | None:
-    """The revision beside stable with the share that its pods are to be able to carry: before the first step already that step's."""
+    """Return the candidate with the share that its pods must be able to carry.
+
+    Before the first step of a rollout, this is already the share of that step.
+    """
     found = roles.candidate
     if found is None or not found.progressive:
         return found
@@ -27,7 +33,7 @@ def prepared_candidate(snapshot: Snapshot, roles: RevisionRoles) -> Candidate | 
 
 
 def unable(snapshot: Snapshot, target: str) -> Problem | None:
-    """What about the present step cannot be done by the gateways that there are."""
+    """Return what the gateways cannot do of the current step, or None."""
     wanted = machine.coming(snapshot, target)
     if snapshot.resource.spec.paused:
         return None
@@ -35,7 +41,7 @@ def unable(snapshot: Snapshot, target: str) -> Problem | None:
         field = "match" if wanted.matches else "mirror"
         return Problem(
             "GatewayRequired",
-            f"spec.rollout.steps: {field} is done by a gateway, and none is named: name one in spec.traffic.gateway.parentRefs, or "
-            f"remove {field} from the steps.",
+            f"spec.rollout.steps: {field} is done by a gateway, and none is named: "
+            f"name one in spec.traffic.gateway.parentRefs, or remove {field} from the steps.",
         )
     return next(canary.lacking_mirror(snapshot, wanted.mirror, "spec.rollout.steps"), None)

@@ -1,7 +1,8 @@
-"""The guard before any traffic: a version that its callers may not get along with waits until somebody allows it.
+"""The signature check that a new revision must pass before it gets any traffic.
 
-A registry alias is moved by people who do not see the callers. So the signature of what a new revision has fetched is compared
-with that of the revision that serves, and while they do not fit the new one runs without a request.
+The users who move a registry alias do not see the callers of the model. So the operator compares the signature of the
+artifacts that a new revision has fetched with that of stable. While they are not compatible, the new revision runs
+without requests until the user allows the change.
 """
 
 from __future__ import annotations
@@ -12,14 +13,15 @@ from sluicegate.core.snapshot.facts import Problem, Snapshot
 from sluicegate.core.snapshot.overrides import pinned
 
 SHOWN = 5
-"""Differences that are told; of wide models there may be hundreds."""
+"""Number of differences in a message. A wide model may have hundreds."""
 
 
 def changes(snapshot: Snapshot, revision: str | None) -> tuple[str, ...]:
-    """What in the signature of `revision` keeps it from having requests; nothing where somebody allows it.
+    """Return the signature changes that keep `revision` from getting requests.
 
-    A revision that serves, that a person has pinned, or whose signature its pods do not tell (no init container fetches a volume
-    or an image's own model) is not held.
+    The result is empty if the user allows the changes. It is also empty for stable, for a revision that the user has
+    pinned, and for a revision whose pods report no signature. Pods report none for a model on a volume or in an image,
+    because no init container fetches it.
     """
     stable = snapshot.stable
     if revision is None or stable is None or revision == stable or _allowed(snapshot, revision):
@@ -29,7 +31,7 @@ def changes(snapshot: Snapshot, revision: str | None) -> tuple[str, ...]:
 
 
 def problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
-    """Why `revision` waits, and what lets it go on."""
+    """Return why `revision` gets no requests, and how the user can allow them."""
     found = changes(snapshot, revision)
     if not found:
         return None
@@ -39,12 +41,16 @@ def problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
     return Problem(
         "SignatureChanged",
         f"Revision {child} gets no requests, because its signature is not compatible with the one that serves: "
-        f"{'; '.join(found[:SHOWN])}{more}. Set {field}.allowSignatureChange: true if callers are ready for it, or go back to a version that fits.",
+        f"{'; '.join(found[:SHOWN])}{more}. Set {field}.allowSignatureChange: true if callers are ready for it, "
+        "or go back to a version that fits.",
     )
 
 
 def _allowed(snapshot: Snapshot, revision: str) -> bool:
-    """Whether the user has said that callers are ready for `revision`, or wants it whatever they are."""
+    """Tell whether the user accepts the signature of `revision`.
+
+    Either allowSignatureChange is true, or the user has pinned the revision.
+    """
     spec = snapshot.resource.spec
     by_canary = (
         spec.canary.model.allow_signature_change if spec.canary is not None and spec.canary.model is not None else None

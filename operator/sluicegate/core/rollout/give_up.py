@@ -1,8 +1,9 @@
-"""A revision that goes wrong is not tried for ever: once its time is over its pods go, and it stays Failed.
+"""Giving up a revision that fails until its progress deadline.
 
-Only for what is the version's own fault, containers that crash, and only beside a revision that serves. What passes by itself or is
-mended elsewhere (no room, an image or artifacts that cannot be had, a missing Secret) goes on being tried, as does what has nothing
-to fall back on.
+The operator removes the pods of such a revision, and it stays Failed. It gives up a revision only if the version itself
+is the cause, because its containers crash, and only if another revision serves. It keeps trying a revision if the cause
+may pass or has to be fixed elsewhere: no room, an image or artifacts that are not available, a missing Secret. It also
+keeps trying if there is no revision to fall back to.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from sluicegate.core.snapshot.overrides import pinned
 OWN_FAULTS = frozenset(
     {"ModelDependencyMissing", "ModelLoadFailed", "CrashLoopBackOff", "OOMKilled", "ContainerFailed"}
 )
-"""Reasons that condemn, as `failures` gives them."""
+"""Reasons for which a revision is given up, from core/snapshot/pod_diagnosis.py."""
 
 
 def failed(snapshot: Snapshot, revision: str | None) -> bool:
-    """Whether `revision`, which the spec asks for, is given up; the annotation `retry` that names it gives it another time."""
+    """Tell whether `revision`, which the spec asks for, is given up.
+
+    The operator tries a revision again if the annotation `retry` names it.
+    """
     asked = {each.revision for each in snapshot.all_desired}
     if revision is None or revision not in asked or machine.given_another_time(snapshot, revision):
         return False
@@ -40,18 +44,20 @@ def _condemned(snapshot: Snapshot, revision: str) -> bool:
 
 
 def record(snapshot: Snapshot, revision: str) -> RevisionStatus | None:
-    """What status has of a revision that is given up."""
+    """Return the status entry of a revision that is given up, or None."""
     entries = snapshot.resource.status.revisions
     return next((each for each in entries if each.revision == revision and each.role == Role.FAILED), None)
 
 
 def problem(snapshot: Snapshot, revision: str | None, found: Problem | None) -> Problem | None:
-    """Why `revision` is given up, and what makes it be tried again; None where it is not, or a person has pinned another.
+    """Return why `revision` is given up, and how to try it again.
+
+    The result is None if it is not given up, or if the user has pinned a revision.
 
     Args:
-        snapshot: What is known.
-        revision: One that the spec asks for.
-        found: What its pods say, while it has any.
+        snapshot: All facts on the resource.
+        revision: A revision that the spec asks for.
+        found: The problem that its pods report, while it has any.
     """
     if (
         revision is None
@@ -79,6 +85,9 @@ def problem(snapshot: Snapshot, revision: str | None, found: Problem | None) -> 
 
 
 def why_taken_back(snapshot: Snapshot, revision: str | None) -> Problem | None:
-    """The measurement or the crash for which a rollout of `revision` was taken back; None where it was not."""
+    """Return why a rollout of `revision` was rolled back, or None if it was not.
+
+    The cause is a measurement or a crash.
+    """
     state = machine.rolled_back(snapshot, revision)
     return Problem(state.reason or "RolledBack", state.message or "") if state is not None else None

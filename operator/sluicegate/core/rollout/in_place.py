@@ -1,9 +1,10 @@
-"""`whenFull: Replace`: where no node has room for a second revision, pods of the old one make way, one at a time.
+"""`whenFull: Replace`: the candidate replaces stable pod by pod.
 
-Peers leave a GPU cluster without a spare device with the choice between a rollout that never ends and `Recreate`, which takes
-all pods at once. Here one pod makes way only when the pods that already came are ready, and the traffic moves once the
-new revision has as many ready pods as the old one: with two pods or more the model serves throughout, with fewer pods. Nothing
-makes way where it would not help: the new pods must ask of a node exactly what the old ones have.
+This is for clusters where no node has room for a second revision. On a GPU cluster without a spare device, other tools
+leave a choice between a rollout that never ends and `Recreate`, which removes all pods at once. Here the operator
+removes the next pod of stable only when the candidate's existing pods are ready. It moves the traffic once the
+candidate has as many ready pods as stable. With two or more pods the model serves throughout, with fewer pods. The
+operator removes no pod where that would not help: the new pods must ask of a node exactly what the old ones have.
 """
 
 from __future__ import annotations
@@ -15,29 +16,30 @@ from sluicegate.core.snapshot.facts import PodFacts, Snapshot
 
 
 def waits_for_room(snapshot: Snapshot, revision: str | None) -> bool:
-    """Whether a pod of a revision waits for room that others take."""
+    """Tell whether a pod of `revision` waits for room that other pods occupy."""
     return any(_lacks_room(pod) for pod in snapshot.live_pods(revision))
 
 
 def replacing(snapshot: Snapshot, target: str | None, stable: str | None) -> bool:
-    """Whether stable's pods make way for the target's, or have begun to."""
+    """Tell whether the candidate replaces stable's pods, or has begun to."""
     there = snapshot.deployments.get(stable or "")
     if snapshot.resource.spec.rollout.when_full != "Replace" or target is None or there is None:
         return False
-    # Of an autoscaled revision few pods are no sign, and one that is to take the requests back needs more of them.
+    # An autoscaled stable may have few pods without a replacement. During steps it must also be able to grow,
+    # to take the requests back.
     tells = not (snapshot.resource.spec.scaling.autoscaled and machine.progressive(snapshot, stable, target))
     begun = tells and there.replicas < scaling.needed(snapshot, target, stable)
     return begun or (waits_for_room(snapshot, target) and would_help(snapshot, target, stable))
 
 
 def would_help(snapshot: Snapshot, target: str | None, stable: str | None) -> bool:
-    """Whether a pod of the target that waits for room could take the place of one of stable's."""
+    """Tell whether a waiting pod of the candidate fits in place of a pod of stable."""
     waiting = {pod.room for pod in snapshot.live_pods(target) if _lacks_room(pod)}
     return any(pod.room in waiting for pod in snapshot.live_pods(stable) if not _lacks_room(pod))
 
 
 def remaining(snapshot: Snapshot, roles: RevisionRoles) -> Fixed | None:
-    """What stable keeps while it makes way; None while it does not have to."""
+    """Return the scale of stable during a replacement, or None without one."""
     target, stable = roles.target, roles.stable
     if not replacing(snapshot, target, stable):
         return None
@@ -45,7 +47,7 @@ def remaining(snapshot: Snapshot, roles: RevisionRoles) -> Fixed | None:
     came = [pod for pod in snapshot.live_pods(target) if not _lacks_room(pod)]
     leaving = any(pod.deleting for pod in snapshot.pods.get(stable or "", ()))
     settled = there.current == there.replicas and not leaving and all(pod.ready for pod in came)
-    # It takes over as soon as it is listed; in steps it has no more pods than its step needs.
+    # Without steps, the candidate takes over as soon as its pods are listed. In steps, it has only the step's pods.
     enough = not roles.progressive and len(snapshot.ready_pods(target)) >= needed(snapshot, target or "", stable)
     wanted = not enough and not compatibility.changes(snapshot, target)
     makes_way = settled and wanted and there.replicas > 0 and would_help(snapshot, target, stable)
@@ -53,7 +55,10 @@ def remaining(snapshot: Snapshot, roles: RevisionRoles) -> Fixed | None:
 
 
 def needed(snapshot: Snapshot, target: str, stable: str | None) -> int:
-    """Ready pods that `target` needs before it may take over: while it replaces, no fewer than stable has."""
+    """Return the number of ready pods that `target` needs before it may take over.
+
+    During a replacement, it needs no more than stable has ready, and at least one.
+    """
     usual = scaling.needed(snapshot, target, stable)
     if not replacing(snapshot, target, stable):
         return usual

@@ -1,11 +1,14 @@
-"""A rollout in steps: a pure state machine whose whole state is `status.rollout`.
+"""The state machine of a rollout by steps. Its whole state is `status.rollout`.
 
-What is written in status comes first, and what it says is done comes after: a step's weight is asked for only once status says that
-the step has begun, so a crash between the two repeats nothing and skips nothing. Each call of `advance` takes at most one transition.
+The operator writes a transition to status before it acts on it. It asks for a step's weight only once status says that
+the step has begun. So after a crash between the two, the operator repeats no step and skips none. Each call of
+`advance` takes at most one transition.
 
-    Waiting -> Scaling -> Shifting -> Holding -> (next step) ... -> Promoting      and from anywhere -> RolledBack or Aborted
+    Waiting -> Scaling -> Shifting -> Holding -> (next step) ... -> Promoting
+    from any phase -> RolledBack or Aborted
 
-Time is the API server's, carried by the snapshot (see runtime/clock.py), and counts only while the gateway has what the step asks for.
+Time is the API server's time, which the snapshot carries (see runtime/clock.py). A hold counts only the time during
+which the gateway has the share of the step.
 """
 
 from __future__ import annotations
@@ -29,12 +32,15 @@ from sluicegate.core.snapshot.parse import text_of, time_of
 
 
 def steps_of(snapshot: Snapshot) -> tuple[Step, ...]:
-    """The steps of the spec; empty where a new version takes over whole."""
+    """Return the steps of the spec.
+
+    They are empty if a new version takes over all at once.
+    """
     return snapshot.resource.spec.rollout.steps or ()
 
 
 def steps_hash(snapshot: Snapshot) -> str:
-    """Names the steps that an index belongs to."""
+    """Return the hash of the steps that a step index belongs to."""
     return _hash(steps_of(snapshot))
 
 
@@ -44,7 +50,10 @@ def _hash(steps: tuple[Step, ...]) -> str:
 
 
 def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:
-    """What status has of the rollout of `target`; None where it has not begun."""
+    """Return the state that status has of the rollout of `target`, or None.
+
+    None means that the rollout has not begun its first step, or that it was rolled back or aborted.
+    """
     found = snapshot.resource.status.rollout
     if target is None or found is None or found.target != target or found.step_index is None:
         return None
@@ -52,7 +61,11 @@ def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:
 
 
 def progressive(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
-    """Whether `target` takes the traffic by steps now: not the first revision, not what a person wants whole, not what is through."""
+    """Tell whether `target` takes the traffic by steps now.
+
+    It does not if it is the first revision, if the user has pinned a revision, or if the spec asks for no pods. It also
+    does not once it has completed all steps, or once `whenFull: Replace` has removed the last pod of stable.
+    """
     if not steps_of(snapshot) or stable is None or target in (None, stable) or pinned(snapshot) is not None:
         return False
     if snapshot.resource.spec.scaling.replicas == 0 or _made_way(snapshot, stable):
@@ -62,7 +75,10 @@ def progressive(snapshot: Snapshot, stable: str | None, target: str | None) -> b
 
 
 def _made_way(snapshot: Snapshot, stable: str) -> bool:
-    """Whether `whenFull: Replace` has taken stable's last pod: then there is nothing to split the requests with."""
+    """Tell whether `whenFull: Replace` has removed the last pod of stable.
+
+    Then there is no second revision to distribute requests to.
+    """
     there = snapshot.deployments.get(stable)
     return snapshot.resource.spec.rollout.when_full == "Replace" and there is not None and there.replicas == 0
 
@@ -72,9 +88,10 @@ def _is_through(snapshot: Snapshot, state: RolloutStatus) -> bool:
 
 
 def share_of(snapshot: Snapshot, target: str) -> Share:
-    """What the step that status has gives `target`; nothing before the first one has begun.
+    """Return the share that the current step in status gives `target`.
 
-    While spec.paused is true, and while edited steps have not been seen by status, it is what it has.
+    Before the first step the share is empty. While spec.paused is true, it is the share that `target` has now. The same
+    applies to edited steps, until status has their hash.
     """
     state = state_of(snapshot, target)
     if snapshot.resource.spec.paused:
@@ -87,32 +104,35 @@ def share_of(snapshot: Snapshot, target: str) -> Share:
 
 
 def coming(snapshot: Snapshot, target: str) -> Share:
-    """What `target` is to be able to carry: the step's share, before the first one that step's."""
+    """Return the share that the pods of `target` must be able to carry.
+
+    This is the share of the current step, or of the first step before that step has begun.
+    """
     state = state_of(snapshot, target)
     return share_of(snapshot, target) if state is not None else share.after(steps_of(snapshot)[:1])
 
 
 @dataclass(frozen=True, slots=True)
 class StepObservation:
-    """What the cluster shows of the step that status has."""
+    """What the operator observes of the current step in the cluster."""
 
     able: bool
-    """Whether the target has the pods for the step, listed."""
+    """Whether the candidate has the pods for the step, ready and listed in EndpointSlices."""
     in_force: bool
-    """Whether the step's share is what requests are split by."""
+    """Whether requests are distributed by the step's share."""
     fault: str | None = None
-    """Why the target itself is to blame: a crash under requests. It is rolled back at once."""
+    """Message about a crash under requests that the candidate itself causes. The operator rolls it back at once."""
     blocked: tuple[str, str] | None = None
-    """(reason, sentence) of what keeps the step from being taken, where something else than pods does."""
+    """(reason, message) of what blocks the step, other than pods that are still starting."""
 
 
 def advance(snapshot: Snapshot, target: str, observation: StepObservation) -> RolloutStatus:
-    """The rollout's next state.
+    """Return the next state of the rollout.
 
     Args:
-        snapshot: What is known.
-        target: Hash of a revision for which `stepped` holds.
-        observation: What the cluster shows of the present step.
+        snapshot: All facts on the resource.
+        target: Hash of a revision for which `progressive` is true.
+        observation: What the cluster shows of the current step.
     """
     state = state_of(snapshot, target)
     if _promoted_whole(snapshot, target) and not snapshot.resource.spec.paused:
@@ -123,7 +143,7 @@ def advance(snapshot: Snapshot, target: str, observation: StepObservation) -> Ro
         return _resumed(snapshot, state, target)
     if (condemned := _condemned(snapshot, state, observation)) is not None:
         return condemned
-    if not observation.in_force:  # what was in force is no more: its hold begins anew
+    if not observation.in_force:  # the share is no longer in effect, so its hold starts over
         state = _not_in_force(state)
     if snapshot.resource.spec.paused:
         return _phase(state, Phase.PAUSED, "Paused", "spec.paused is true: the weights stay until it is false.")
@@ -138,7 +158,11 @@ def _begun(snapshot: Snapshot, target: str) -> RolloutStatus:
 
 
 def _waiting(snapshot: Snapshot, target: str, observation: StepObservation) -> RolloutStatus:
-    """Before the first step: the target's pods start. A target that has a weight already (a canary that was declared) keeps it."""
+    """Return the state before the first step, while the candidate's pods start.
+
+    A candidate that already has a weight, because it was a declared canary, starts at the first step whose weight is
+    not lower.
+    """
     waiting = _begun(snapshot, target)
     if snapshot.resource.spec.paused:
         return _phase(waiting, Phase.PAUSED, "Paused", "spec.paused is true: changes wait until it is false.")
@@ -150,19 +174,25 @@ def _waiting(snapshot: Snapshot, target: str, observation: StepObservation) -> R
 
 
 def _first_step(snapshot: Snapshot, weight: int) -> int:
-    """Index of the first step whose weight is not below `weight`; the last one where all are."""
+    """Return the index of the first step whose weight is at least `weight`.
+
+    If every step has a lower weight, it is the last one.
+    """
     steps = steps_of(snapshot)
     reached = (index for index in range(len(steps)) if share.after(steps[: index + 1]).weight >= weight)
     return next(reached, len(steps) - 1)
 
 
 def _resumed(snapshot: Snapshot, state: RolloutStatus, target: str) -> RolloutStatus:
-    """Edited steps keep the weight, and go on at the first step not below it."""
+    """Return the state after the user has edited the steps.
+
+    The candidate keeps its weight. The rollout continues at the first step whose weight is not lower.
+    """
     return _entered(snapshot, state, _first_step(snapshot, snapshot.split.weight(target) or state.weight or 0))
 
 
 def _entered(snapshot: Snapshot, state: RolloutStatus, index: int) -> RolloutStatus:
-    """The state at the beginning of a step, or behind the last one."""
+    """Return the state at the start of step `index`, or after the last step."""
     wanted, through = share.after(steps_of(snapshot)[: index + 1]), index >= len(steps_of(snapshot))
     entered = RolloutStatus(
         phase=Phase.SCALING,
@@ -179,7 +209,10 @@ def _entered(snapshot: Snapshot, state: RolloutStatus, index: int) -> RolloutSta
 
 
 def promoting(state: RolloutStatus) -> RolloutStatus:
-    """The state of a target that is behind its steps, or needs none while a pin names it: what a step had held so far is void."""
+    """Return the state of a candidate that needs no more steps.
+
+    Either it has completed all steps, or the user has pinned it. The time that a step has held so far no longer counts.
+    """
     words_ = "All steps are behind: it takes over once it has the pods for all requests."
     return _phase(_not_in_force(state), Phase.PROMOTING, "Promoting", words_)
 
@@ -207,13 +240,16 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, observation: StepObservat
     state = msgspec.structs.replace(state, until=text_of(until) if until is not None else None)
     if (waits := _waits(snapshot, state, step, until)) is not None:
         return waits
-    if before is None and judged(snapshot, wanted):  # what judged is about a time that status must know first
+    if before is None and judged(snapshot, wanted):  # a result counts only for an acceptedAt in status
         return _phase(state, Phase.HOLDING, "Inconclusive", "The analysis has not passed yet, so the step is held.")
     return _entered(snapshot, state, index + 1)
 
 
 def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime | None) -> RolloutStatus | None:
-    """What keeps the rollout at a step whose share is in force; None where nothing does."""
+    """Return the state that keeps the rollout at its current step, or None.
+
+    The step's share is already in effect. None means that nothing holds the rollout at the step.
+    """
     index, target = state.step_index or 0, state.target or ""
     child = snapshot.resource.metadata.name
     if named(snapshot, names.ANNOTATION_PAUSE) == target:
@@ -223,8 +259,8 @@ def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime
         return _phase(state, Phase.PAUSED, "RolloutPaused", words_)
     if not _ends_by_itself(step):
         words_ = (
-            f"Step {index + 1} waits for a person: `sluicegate promote {child}` goes on, `sluicegate abort {child}` goes back "
-            f"(or the annotation {names.ANNOTATION_PROMOTE}={target}/{index + 1})."
+            f"Step {index + 1} waits for a person: `sluicegate promote {child}` goes on, "
+            f"`sluicegate abort {child}` goes back (or the annotation {names.ANNOTATION_PROMOTE}={target}/{index + 1})."
         )
         return _phase(state, Phase.PAUSED, "RolloutPaused", words_)
     if until is not None and snapshot.now < until:
@@ -233,7 +269,7 @@ def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime
         return None
     reading = reading_of(snapshot, state)
     if reading is None or reading.outcome is not Outcome.PASSED:
-        told = state.verdict  # and not the reading's own figures, which change all the time
+        told = state.verdict  # not the values of `reading`, which change with every measurement
         why = f" {told.metric}: {told.message}" if reading is not None and told is not None and told.metric else ""
         return _phase(
             state, Phase.HOLDING, "Inconclusive", f"The analysis has not passed yet, so the step is held.{why}"
@@ -242,7 +278,7 @@ def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime
 
 
 def _rest(step: Step) -> float:
-    """Seconds that a step lasts by itself."""
+    """Return the seconds that the step's hold and pause take together."""
     paused = step.pause.duration if step.pause is not None and step.pause.duration is not None else "0s"
     return duration.seconds(step.hold or "0s") + duration.seconds(paused)
 
@@ -252,22 +288,27 @@ def _ends_by_itself(step: Step) -> bool:
 
 
 def _accepted_at(snapshot: Snapshot, state: RolloutStatus) -> datetime:
-    """Since when the share is in force. One in the future is a clock that was set back: the hold begins anew, which is never early."""
-    now = (snapshot.now + timedelta(seconds=1)).replace(
-        microsecond=0
-    )  # status has whole seconds, and a hold is never cut
+    """Return the time since which the step's share is in effect.
+
+    A time in the future means that a clock was set back. The hold then starts over, so it never ends early.
+    """
+    # Rounded up, because status has whole seconds and a hold must not end early.
+    now = (snapshot.now + timedelta(seconds=1)).replace(microsecond=0)
     before = time_of(state.accepted_at)
     return before if before is not None and before <= now else now
 
 
 def judged(snapshot: Snapshot, wanted: Share) -> bool:
-    """Whether the analysis has a say: there is one, and requests (or copies of them) reach the target."""
+    """Tell whether the analysis decides about the step.
+
+    It does if the spec has metrics, and requests or copies of them reach the candidate.
+    """
     analysis = snapshot.resource.spec.rollout.analysis
     return analysis is not None and bool(analysis.metrics) and not wanted.none
 
 
 def reading_of(snapshot: Snapshot, state: RolloutStatus) -> Reading | None:
-    """The analysis of this very revision at this very share."""
+    """Return the analysis result for exactly this revision and share, or None."""
     found = snapshot.reading
     if found is None or found.revision != state.target or found.since != state.accepted_at:
         return None
@@ -275,7 +316,10 @@ def reading_of(snapshot: Snapshot, state: RolloutStatus) -> Reading | None:
 
 
 def verdict_of(snapshot: Snapshot, state: RolloutStatus, accepted_at: str) -> RolloutVerdict | None:
-    """What status tells of the reading: a new one where the outcome or what decided it is new, so that holding writes nothing."""
+    """Return the analysis outcome to write in status.
+
+    It is new only if the outcome, or the metric behind it, has changed. So a step that is held causes no status writes.
+    """
     found, before = snapshot.reading, state.verdict
     if found is None or found.revision != state.target or found.since != accepted_at:
         return before
@@ -299,7 +343,10 @@ def verdict_of(snapshot: Snapshot, state: RolloutStatus, accepted_at: str) -> Ro
 
 
 def _condemned(snapshot: Snapshot, state: RolloutStatus, observation: StepObservation) -> RolloutStatus | None:
-    """The state after a failure, which is for good; None where there is none."""
+    """Return the state after a failure, or None if there is no failure.
+
+    A failure ends the rollout for good.
+    """
     if snapshot.resource.spec.paused:
         return None
     where = _where(snapshot, state)
@@ -318,7 +365,10 @@ def _condemned(snapshot: Snapshot, state: RolloutStatus, observation: StepObserv
 
 
 def aborted(snapshot: Snapshot, revision: str) -> RolloutStatus:
-    """The state of the rollout of `revision`, which a person ended: where it was then stays in sight."""
+    """Return the state of the rollout of `revision`, which the user aborted.
+
+    The state keeps the step that the rollout was at.
+    """
     before = snapshot.resource.status.rollout
     if before is not None and (before.phase, before.target) == (Phase.ABORTED, revision):
         return before
@@ -336,20 +386,26 @@ def _where(snapshot: Snapshot, state: RolloutStatus) -> str:
 
 
 def given_another_time(snapshot: Snapshot, revision: str) -> bool:
-    """Whether the annotation `retry` names a revision, and was not there already when it was rolled back."""
+    """Tell whether the annotation `retry` asks to try `revision` again.
+
+    An annotation that was already set when the revision was rolled back does not count.
+    """
     found = rolled_back(snapshot, revision)
     spent = found is not None and bool(found.retried)
     return named(snapshot, names.ANNOTATION_RETRY) == revision and not spent
 
 
 def unspent(snapshot: Snapshot, state: RolloutStatus) -> RolloutStatus:
-    """A rollout that was taken back, ready for another `retry` once the last one is gone."""
+    """Return the state of a rollout that was rolled back, open for a retry.
+
+    Once the user has removed the last `retry` annotation, a new one counts again.
+    """
     there = named(snapshot, names.ANNOTATION_RETRY) == state.target
     return state if there or not state.retried else msgspec.structs.replace(state, retried=None)
 
 
 def rolled_back(snapshot: Snapshot, revision: str | None) -> RolloutStatus | None:
-    """The state of a rollout that was taken back, of `revision`."""
+    """Return the state of the rollout of `revision` if it was rolled back."""
     found = snapshot.resource.status.rollout
     if found is None or revision is None or found.target != revision or found.phase is not Phase.ROLLED_BACK:
         return None
@@ -361,13 +417,16 @@ def _promoted_whole(snapshot: Snapshot, target: str) -> bool:
 
 
 def _promoted_step(snapshot: Snapshot, target: str, index: int) -> bool:
-    """Whether a person wants the rollout to go on past the step: the annotation names the revision and the step, or a later one."""
+    """Tell whether the user promotes the rollout past step `index`.
+
+    The annotation names the revision and this step or a later one, as REVISION/NUMBER. Numbers start at 1.
+    """
     revision, _, step = (named(snapshot, names.ANNOTATION_PROMOTE) or "").partition("/")
     return revision == target and step.isdecimal() and int(step) >= index + 1
 
 
 def recheck_after(snapshot: Snapshot, target: str | None) -> float | None:
-    """Seconds until time alone may move the rollout."""
+    """Return the seconds until time alone may move the rollout, or None."""
     state = state_of(snapshot, target)
     until = time_of(state.until) if state is not None else None
     if until is None or snapshot.resource.spec.paused:
@@ -376,7 +435,7 @@ def recheck_after(snapshot: Snapshot, target: str | None) -> float | None:
 
 
 def words(wanted: Share) -> str:
-    """A share, for people."""
+    """Format a share for messages."""
     parts = [f"{wanted.weight} % of the requests"]
     if wanted.matches:
         parts.append("those that match")

@@ -1,1 +1,4 @@
-"""What users read: conditions, phases, Events and notifications, composed from the snapshot and the plan."""
+"""What users read: conditions, phases, Events and notifications.
+
+All of them are composed from the snapshot and the plan.
+"""

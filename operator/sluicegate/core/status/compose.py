@@ -32,12 +32,12 @@ from sluicegate.core.status import conditions, diagnosis, step_observation
 
 
 def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> ModelDeploymentStatus:
-    """The whole status.
+    """Compose the whole status.
 
     Args:
-        snapshot: What was known when the plan was made.
-        plan: What was decided.
-        refused: What the API server said against applying the plan, if it did.
+        snapshot: The facts that the plan was made from.
+        plan: The operator's decision.
+        refused: Problem that the API server reported when the operator applied the plan, if any.
     """
     judgement = diagnosis.judge(snapshot, plan, refused)
     state = _rollout(snapshot, plan, judgement)
@@ -62,13 +62,14 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
 
 
 def internal_error(resource: ModelDeployment, error: BaseException, now: datetime) -> ModelDeploymentStatus:
-    """Return the status of a resource whose reconcile raised an exception that nobody expected.
+    """Return the status after a reconcile that raised an unexpected exception.
 
-    Ready, Reconciling and Stalled say it; everything else stays as it was. The message has the type of the exception only.
+    The conditions Ready, Reconciling and Stalled report it. Everything else stays as it was. The message has only the
+    type of the exception.
     """
     message = (
-        f"Reconciling failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it as a bug. "
-        "What serves goes on serving, and the operator tries again."
+        f"Reconciling failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: "
+        "report it as a bug. What serves goes on serving, and the operator tries again."
     )
     reason = ResolutionReason.INTERNAL_ERROR.value
     failed = conditions.stamp(
@@ -85,7 +86,11 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
 
 
 def url(snapshot: Snapshot) -> str | None:
-    """Where clients outside the cluster reach the model, as far as the gateway tells."""
+    """Return the URL at which clients outside the cluster reach the model.
+
+    The result is None without a gateway or a route, and while neither the spec, the settings nor the gateway gives a
+    host.
+    """
     gateway = next((each for each in snapshot.gateways if each.exists), None)
     if gateway is None or snapshot.route is None:
         return None
@@ -99,7 +104,7 @@ def url(snapshot: Snapshot) -> str | None:
 
 
 def _listener(gateway: GatewayFacts) -> tuple[str, str]:
-    """(scheme, port part): HTTPS where a listener has it."""
+    """Return (scheme, port suffix) of a listener, HTTPS if there is one."""
     known = [entry for entry in gateway.listeners if entry[1] in ("HTTP", "HTTPS")]
     if not known:
         return "http", ""
@@ -108,7 +113,10 @@ def _listener(gateway: GatewayFacts) -> tuple[str, str]:
 
 
 def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
-    """The weight of the canary (or of a target in steps) as accepted, for the printer column."""
+    """Return the accepted weight of the candidate, for the printer column.
+
+    The candidate is a declared canary, or the new revision of a rollout by steps.
+    """
     if plan.roles.candidate_hash is None:
         return None
     weight = _accepted(snapshot, plan, plan.roles.candidate_hash)
@@ -116,7 +124,10 @@ def _canary(snapshot: Snapshot, plan: Plan) -> str | None:
 
 
 def _base_model(snapshot: Snapshot) -> ModelStatus | None:
-    """What the base resolved to; while it does not resolve, what was pinned before stays."""
+    """Return what the base of the spec resolved to.
+
+    While it does not resolve, the model that was pinned before stays.
+    """
     return _model(snapshot, snapshot.desired, snapshot.resource.spec.model.uri, snapshot.resource.status.model)
 
 
@@ -151,7 +162,11 @@ def _model(snapshot: Snapshot, target: DesiredRevision, uri: str, before: ModelS
 
 
 def _digest(snapshot: Snapshot, revision: str | None) -> str | None:
-    """Of ready pods only: told together with their readiness, it costs no status write of its own."""
+    """Return the digest of the artifacts that the ready pods fetched.
+
+    Other pods do not count. So the digest changes together with the number of ready pods, and needs no status write of
+    its own.
+    """
     digests = {pod.digest for pod in snapshot.live_pods(revision) if pod.digest and pod.ready}
     return digests.pop() if len(digests) == 1 else None
 
@@ -180,7 +195,10 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
 
 
 def _registered_at(snapshot: Snapshot, revision: str) -> str | None:
-    """When its version was registered: told with the resolution that made it, and kept."""
+    """Return when the model version of `revision` was registered.
+
+    The time comes with the resolution that made the revision. Status keeps it from then on.
+    """
     for desired in snapshot.all_desired:
         if desired.intent is not None and desired.intent.hash == revision and desired.resolved:
             return desired.resolved.registered_at
@@ -188,14 +206,20 @@ def _registered_at(snapshot: Snapshot, revision: str) -> str | None:
 
 
 def _role(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> Role:
-    """Its role for people: what has no traffic any more is Parked, or Failed, while its pods stay for scaleDownDelay."""
+    """Return the role of a revision that users see.
+
+    A revision without traffic is Parked or Failed, although its pods stay for scaleDownDelay.
+    """
     if not parked or entry.role is Role.FAILED:
         return entry.role
     return Role.FAILED if give_up.failed(snapshot, entry.hash) else Role.PARKED
 
 
 def _why(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> tuple[str | None, str | None]:
-    """(reason, message) of what keeps a revision from being ready; one that failed keeps what its pods said last."""
+    """Return (reason, message) of what keeps a revision from being ready.
+
+    A failed revision keeps the last problem that its pods reported.
+    """
     before = give_up.record(snapshot, entry.hash)
     if entry.role is Role.FAILED and before is not None:
         return before.reason, before.message
@@ -206,7 +230,10 @@ def _why(snapshot: Snapshot, entry: RevisionPlan, parked: bool) -> tuple[str | N
 
 
 def _free_since(snapshot: Snapshot, entry: RevisionPlan) -> str | None:
-    """When the traffic left a revision: it is Parked from then on, so that removing its pods later is no news to write."""
+    """Return when the traffic left a revision, or None.
+
+    The revision is Parked from then on. So when the operator removes its pods later, status does not change.
+    """
     if entry.role is Role.RETIRING:
         since = released_at(snapshot, entry.hash)
         return text_of(since) if since is not None else None
@@ -217,7 +244,10 @@ def _free_since(snapshot: Snapshot, entry: RevisionPlan) -> str | None:
 
 
 def _replicas(snapshot: Snapshot, entry: RevisionPlan) -> int:
-    """Pods that the revision should have now: ours to say, or where an HPA says it, as its Deployment has it."""
+    """Return the number of pods that the revision should have now.
+
+    The operator decides it, unless an HPA does. Then it is the number in the revision's Deployment.
+    """
     match entry.scale:
         case Fixed(replicas):
             return replicas
@@ -228,7 +258,10 @@ def _replicas(snapshot: Snapshot, entry: RevisionPlan) -> int:
 
 
 def _unborn(snapshot: Snapshot, revision: str) -> Revision:
-    """The record that a new revision will have: it is being made in this very pass."""
+    """Return the record that a new revision will have.
+
+    The operator creates that record in the same reconcile.
+    """
     number = 1 + max((each.number for each in snapshot.revisions.values()), default=0)
     for desired in snapshot.all_desired:
         intent = desired.intent
@@ -239,7 +272,10 @@ def _unborn(snapshot: Snapshot, revision: str) -> Revision:
 
 
 def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
-    """Weight that the gateway has taken; without a gateway, the share of the Service's endpoints, which is about the weight."""
+    """Return the weight that the gateway has accepted for `revision`.
+
+    Without a gateway, it is the revision's share of the Service's endpoints, which is approximately the weight.
+    """
     if plan.stable is None:
         return None
     if snapshot.routed:
@@ -256,7 +292,7 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> 
     if plan.roles.progressive and plan.target is not None:
         return machine.advance(snapshot, plan.target, step_observation.observe_step(snapshot, plan))
     taken_back = machine.rolled_back(snapshot, snapshot.desired.revision)
-    wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # by a pin
+    wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # because of a pin
     if taken_back is not None and not wanted_all_the_same and give_up.failed(snapshot, snapshot.desired.revision):
         return machine.unspent(snapshot, taken_back)
     if plan.target is not None:
@@ -266,12 +302,15 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> 
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase=Phase.SHIFTING)
     if judgement.target is not None and (given_up := snapshot.desired.revision) in _roles(plan, Role.FAILED):
-        return RolloutStatus(phase=Phase.FAILED, target=given_up)  # without a start: a retry has its whole time
+        return RolloutStatus(phase=Phase.FAILED, target=given_up)  # no started_at, so a retry has its full deadline
     return RolloutStatus(phase=Phase.IDLE)
 
 
 def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> RolloutStatus:
-    """The state of a target that takes over whole; one that had begun by steps is known by its step as long as it is not through."""
+    """Return the state of a candidate that takes over all at once.
+
+    If it began by steps, status keeps its step until it has taken over.
+    """
     before, steps_there = machine.state_of(snapshot, target), bool(snapshot.resource.spec.rollout.steps)
     if before is not None and steps_there and not snapshot.resource.spec.paused:
         return machine.promoting(before)
@@ -289,7 +328,10 @@ def _roles(plan: Plan, role: Role) -> set[str]:
 
 
 def differs_in_words(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
-    """Whether only counts and sentences differ, which come in bursts: pods become ready one after the other."""
+    """Tell whether two statuses differ only in counts and messages.
+
+    Such changes come in bursts, because pods become ready one after the other.
+    """
 
     def without(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
         return replace(
@@ -303,7 +345,10 @@ def differs_in_words(before: ModelDeploymentStatus, after: ModelDeploymentStatus
 
 
 def differs_in_state(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
-    """Whether a status has something that the next decision builds on, so that it must not wait to be written."""
+    """Tell whether two statuses differ in what the next decision builds on.
+
+    The operator must write such a status without a delay.
+    """
 
     def state(status: ModelDeploymentStatus) -> set[tuple[str, str, str | None]]:
         known = (entry for entry in status.revisions if entry.role != Role.PARKED or entry.released_at)
@@ -313,7 +358,10 @@ def differs_in_state(before: ModelDeploymentStatus, after: ModelDeploymentStatus
 
 
 def moved(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
-    """Whether a rollout in steps has moved: what follows from that is decided anew, once it is written."""
+    """Tell whether a rollout by steps has moved.
+
+    Once the new status is written, the operator decides again what follows from it.
+    """
 
     def place(status: ModelDeploymentStatus) -> tuple[object, ...]:
         at = status.rollout

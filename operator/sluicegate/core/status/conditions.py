@@ -1,7 +1,7 @@
-"""Conditions: a chain of small rules, each `(snapshot, plan) -> verdict`.
+"""The conditions of a resource, from a chain of small rules.
 
-A verdict is a status, a reason and a sentence. Only `stamp` knows about time: it keeps lastTransitionTime where the
-status did not change, so that a resource at rest has the same status for ever.
+Each rule maps (snapshot, plan) to a status, a reason and a message. Only `stamp` knows about time. It keeps
+lastTransitionTime if the status of a condition did not change. So a resource at rest has the same status for ever.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from sluicegate.core.status.diagnosis import Judgement, making_way
 
 Truth = Literal["True", "False", "Unknown"]
 MESSAGE_LIMIT = 2000
-"""Characters of a message: enough for any sentence, far below the CRD's bound."""
+"""Maximum number of characters in a message: enough for any of the operator's own, and far below the limit of the
+CRD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Verdict:
 
 
 def wanted_pods(plan: RevisionPlan) -> int:
-    """Ready pods that a revision's own scale asks for at least."""
+    """Return the minimum number of ready pods that a revision's scale asks for."""
     match plan.scale:
         case Fixed(replicas):
             return replicas
@@ -51,7 +52,14 @@ def wanted_pods(plan: RevisionPlan) -> int:
 def verdicts(
     snapshot: Snapshot, plan: Plan, judgement: Judgement, state: RolloutStatus
 ) -> dict[ConditionType, Verdict]:
-    """Every condition of the resource, `state` being the rollout's."""
+    """Return every condition of the resource, without its time.
+
+    Args:
+        snapshot: All facts on the resource.
+        plan: The operator's decision.
+        judgement: The problems of the resource.
+        state: The state of the rollout.
+    """
     available = _available(snapshot, plan, judgement)
     ready = _ready(snapshot, plan, judgement, available)
     if ready.status == "False" and plan.roles.progressive and judgement.worst is None:
@@ -100,7 +108,10 @@ def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
         return Verdict("False", "Current", words)
     serving = snapshot.revisions[plan.stable or ""].model
     if newer is not None:
-        words = f"The newest version of {wanted.name} is {newer.version}, and since {since:%Y-%m-%dT%H:%M:%SZ} there is a higher one than {serving}, which serves"
+        words = (
+            f"The newest version of {wanted.name} is {newer.version}, and since {since:%Y-%m-%dT%H:%M:%SZ} "
+            f"there is a higher one than {serving}, which serves"
+        )
         todo = f"Make {wanted.uri} mean it, or change spec.model.uri; where that is done, Ready says what keeps it."
     else:
         words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
@@ -169,7 +180,10 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
 
 
 def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
-    """Where a rollout in steps is, and what it waits for."""
+    """Return the condition Ready during a rollout by steps.
+
+    Its message says which step the rollout is at, and what it waits for.
+    """
     steps = len(snapshot.resource.spec.rollout.steps or ())
     child = snapshot.child(state.target or "")
     if state.step_index is None:
@@ -185,14 +199,20 @@ def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
 
 
 def _stays(snapshot: Snapshot, plan: Plan, available: Verdict, judgement: Judgement) -> str:
-    """Who has the canary's share while the canary does not come up."""
+    """Return a sentence about the canary's share while the canary has no pods ready.
+
+    It is empty if the canary is not the cause, or if stable is not available.
+    """
     if plan.canary is None or judgement.worst is not judgement.canary or available.status != "True":
         return ""
     return " Its share stays with the stable revision." if not snapshot.able_pods(plan.canary) else ""
 
 
 def _ready_canary(snapshot: Snapshot, plan: Plan) -> Verdict | None:
-    """What the canary still waits for; None when it has what is declared."""
+    """Return the condition Ready while the canary waits for something, or None.
+
+    None means that the canary is as declared.
+    """
     name, revision = snapshot.resource.metadata.name, plan.roles.next_canary or plan.canary
     if revision is None:
         return None
@@ -258,12 +278,18 @@ def _routed(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
 
 
 def shortened(message: str) -> str:
-    """`message` within what the CRD lets in; others' words in it can be of any length."""
+    """Shorten `message` to what the CRD accepts.
+
+    A message may quote other programs, whose text can be of any length.
+    """
     return message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…"
 
 
 def stamp(resource: ModelDeployment, now: datetime, found: dict[ConditionType, Verdict]) -> tuple[Condition, ...]:
-    """Verdicts with times: lastTransitionTime moves only when a status changes."""
+    """Add times to conditions.
+
+    lastTransitionTime changes only when the status of a condition changes.
+    """
     before = {condition.type: condition for condition in resource.status.conditions}
     now_text = text_of(now)
     stamped = []

@@ -1,4 +1,7 @@
-"""What is wrong with a resource: each part is judged by itself, and `Judgement.worst` is what a reader should see first."""
+"""The problems of a resource, by the part that they concern.
+
+`Judgement.worst` is the one that users should see first.
+"""
 
 from __future__ import annotations
 
@@ -18,35 +21,35 @@ from sluicegate.core.snapshot.overrides import named
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """All that is wrong with a resource, by the part it concerns."""
+    """All problems of a resource, by the part that they concern."""
 
     spec: Problem | None
-    """The spec cannot be acted on: unsupported, refused, or its model is unknown."""
+    """The operator cannot act on the spec: it is unsupported or refused, or its model is unknown."""
     target: Problem | None
-    """The revision that is to serve does not come up."""
+    """The revision that should serve does not become ready."""
     traffic: Problem | None
-    """Requests from outside do not reach it as declared."""
+    """Requests from outside the cluster do not reach the revision as declared."""
     scaling: Problem | None
-    """The autoscaler is blind."""
+    """The autoscaler has no metrics."""
     canary: Problem | None = None
-    """The canary does not come up, or not as declared."""
+    """The canary does not become ready, or not as declared."""
 
     model: Problem | None = None
-    """What the spec follows is gone from the registry."""
+    """What the spec follows no longer exists in the registry."""
 
     @property
     def worst(self) -> Problem | None:
-        """The one that a reader should see first."""
+        """Return the problem that users should see first."""
         return self.spec or self.target or self.traffic or self.canary or self.scaling or self.model
 
 
 def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Judgement:
-    """Collects what is wrong.
+    """Collect the problems of a resource.
 
     Args:
-        snapshot: What is known.
-        plan: What was decided.
-        refused: What the API server said against applying the plan, if it did.
+        snapshot: All facts on the resource.
+        plan: The operator's decision.
+        refused: Problem that the API server reported when the operator applied the plan, if any.
     """
     shown = plan.target or plan.stable
     return Judgement(
@@ -63,24 +66,34 @@ def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Jud
 
 
 def given_up(snapshot: Snapshot, revision: str | None) -> Problem | None:
-    """Why a revision that the spec asks for is not tried any more."""
+    """Return why a revision that the spec asks for is given up, or None."""
     return give_up.problem(snapshot, revision, revision_problem(snapshot, revision))
 
 
 def at_fault(snapshot: Snapshot, revision: str) -> Problem | None:
-    """A crash of a revision's own making: under requests it is no reason to wait."""
+    """Return a crash that the revision itself causes, or None.
+
+    If the revision gets requests, the operator does not wait for it to recover.
+    """
     found = revision_problem(snapshot, revision)
     return found if found is not None and found.reason in give_up.OWN_FAULTS else None
 
 
 def _gone(snapshot: Snapshot) -> Problem | None:
-    """The alias, stage or model that is followed and is not there any more; a registry in trouble is no reason not to be Ready."""
+    """Return the problem of a followed alias, stage or model that no longer exists.
+
+    A registry that is unavailable is not included, because it must not make the resource not Ready.
+    """
     found = [each.trouble for each in snapshot.all_desired if each.trouble is not None]
     return next((each for each in found if each.waits_for_user), None)
 
 
 def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
-    """What keeps the canary from what is declared; without a canary of its own, what the annotations ask in vain."""
+    """Return what keeps the canary from being as declared.
+
+    During a rollout by steps, it is what the gateways cannot do of the current step. It includes what the annotations
+    ask for and the operator cannot do, even without a canary.
+    """
     if aborted(snapshot):
         child = snapshot.child(snapshot.desired.revision or "")
         return Problem(
@@ -110,7 +123,10 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
 
 
 def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
-    """Why pods of a revision do not serve: the pods' own words first, then what kept them from being made."""
+    """Return why pods of a revision do not serve, or None.
+
+    Problems that the pods report come first, then what kept the pods from being created.
+    """
     if revision is None:
         return None
     pods = sorted(snapshot.live_pods(revision), key=lambda pod: pod.name)
@@ -123,8 +139,9 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
     if len(digests) > 1:
         return Problem(
             "ArtifactsDiffer",
-            f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}): the source was overwritten "
-            "after it was registered. Register a new version, or set the annotation sluicegate.dev/roll.",
+            f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}): "
+            "the source was overwritten after it was registered. "
+            "Register a new version, or set the annotation sluicegate.dev/roll.",
         )
     if there is not None and there.replica_failure and there.current < max(1, there.replicas):
         quota = "exceeded quota" in there.replica_failure
@@ -141,7 +158,7 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
 
 
 def _in_place(snapshot: Snapshot, plan: Plan, found: Problem | None) -> Problem | None:
-    """`found`, with what `whenFull: Replace` makes of a lack of room."""
+    """Return `found`, changed to what `whenFull: Replace` does about a lack of room."""
     if found is None or not found.lacks_room or snapshot.resource.spec.rollout.when_full != "Replace":
         return found
     if plan.target is None or plan.stable is None:
@@ -153,20 +170,23 @@ def _in_place(snapshot: Snapshot, plan: Plan, found: Problem | None) -> Problem 
 
 
 def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:
-    """What `whenFull: Replace` is doing, in a sentence."""
+    """Describe what `whenFull: Replace` is doing, as a message."""
     old, new = (snapshot.child(each or "") for each in (stable, target))
     pods = f"{len(snapshot.ready_pods(target))} ready"
     down = "" if snapshot.ready_pods(stable) else " Nothing serves until one is ready."
     if snapshot.resource.spec.rollout.steps and not snapshot.live_pods(stable):
         down += " With no pod of both there is nothing to split, so spec.rollout.steps are skipped."
-    return f"No node has room for both, so pods of {old} make way for those of {new}, {pods} (spec.rollout.whenFull: Replace).{down}"
+    return (
+        f"No node has room for both, so pods of {old} make way for those of {new}, {pods} "
+        f"(spec.rollout.whenFull: Replace).{down}"
+    )
 
 
 def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
     if plan.target is None or snapshot.resource.spec.paused:
         return None
     if len(snapshot.ready_pods(plan.target)) >= max(1, _needed(snapshot, plan)):
-        return None  # it waits for something else than its pods
+        return None  # it waits for something other than its pods
     text = snapshot.resource.spec.rollout.progress_deadline
     if deadline.target_left(snapshot, plan.target) != 0:
         return None
@@ -178,7 +198,7 @@ def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
 
 
 def _needed(snapshot: Snapshot, plan: Plan) -> int:
-    """Ready pods that the target needs for what comes next."""
+    """Return the ready pods that the candidate needs for what comes next."""
     coming = prepared_candidate(snapshot, plan.roles)
     if plan.roles.progressive and coming is not None:
         return candidate_needed(snapshot, coming, plan.stable)
@@ -197,18 +217,21 @@ def _traffic_problem(snapshot: Snapshot) -> Problem | None:
         if not gateway.exists:
             return Problem(
                 "GatewayNotFound",
-                f"Gateway {gateway.namespace}/{gateway.name} does not exist: create it, or correct spec.traffic.gateway.parentRefs.",
+                f"Gateway {gateway.namespace}/{gateway.name} does not exist: "
+                "create it, or correct spec.traffic.gateway.parentRefs.",
             )
         if gateway.lacks("HTTPRoutePathRewrite"):
             return Problem(
                 "GatewayLacksFeature",
-                f"Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, which cannot rewrite paths "
-                "(HTTPRoutePathRewrite), so requests would not reach the model: name a gateway of another class.",
+                f"Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, "
+                "which cannot rewrite paths (HTTPRoutePathRewrite), so requests would not reach the model: "
+                "name a gateway of another class.",
             )
     if snapshot.rival is not None:
         return Problem(
             "RouteConflict",
-            f"ModelDeployment {snapshot.rival}, which is older, has the same host and path: change spec.traffic.gateway.pathPrefix.",
+            f"ModelDeployment {snapshot.rival}, which is older, has the same host and path: "
+            "change spec.traffic.gateway.pathPrefix.",
         )
     if snapshot.route is not None and snapshot.route.refusal:
         return Problem("RouteRefused", snapshot.route.refusal)

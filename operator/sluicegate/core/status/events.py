@@ -1,4 +1,7 @@
-"""Which changes of a status are worth an Event: what a person watching `kubectl describe` wants to see happen."""
+"""The changes of a status that are worth an Event.
+
+These are the changes that a user expects to see in `kubectl describe`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from sluicegate.core.snapshot.analysis_result import Outcome
 
 
 class Announcement(NamedTuple):
-    """One Event to be."""
+    """An Event to create."""
 
     severity: str
     """Normal or Warning."""
@@ -19,7 +22,7 @@ class Announcement(NamedTuple):
 
 
 def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Announcement]:
-    """What happened between two statuses."""
+    """Yield an Event for each change between two statuses."""
     known = {entry.revision for entry in before.revisions}
     for entry in after.revisions:
         if entry.revision not in known:
@@ -39,7 +42,10 @@ def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -
 
 
 def rollback(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> str | None:
-    """What condemned a rollout that was taken back between two statuses: a metric's name, or Crash; None where none was."""
+    """Return the cause of a rollback that happened between two statuses, or None.
+
+    The cause is the name of a metric, or Crash.
+    """
     old, new = before.rollout, after.rollout
     if (
         new is None
@@ -52,7 +58,10 @@ def rollback(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> str
 
 
 def version_changes(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[tuple[str, str, str]]:
-    """(URI, version before, version after) of each URI that has come to mean another version, while the spec stayed."""
+    """Yield (URI, version before, version after) of each URI that changed.
+
+    These are the URIs that now resolve to another version, although the spec did not change them.
+    """
     for old, new in ((before.model, after.model), (before.canary_model, after.canary_model)):
         if old is None or new is None or (old.uri, old.registry) != (new.uri, new.registry):
             continue
@@ -61,11 +70,14 @@ def version_changes(before: ModelDeploymentStatus, after: ModelDeploymentStatus)
 
 
 _TOLD = {Phase.HOLDING: "RolloutStep", Phase.PAUSED: "RolloutPaused", Phase.PROMOTING: "RolloutPromoting"}
-"""Phases that are worth an Event, each once a step: how a step comes about is in status."""
+"""Phases that are worth an Event, at most one a step. How a rollout gets to these phases is in status."""
 
 
 def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[Announcement]:
-    """The steps of a rollout. What ends it is told by others: Promoted, and what Stalled says."""
+    """Yield an Event for a phase of a rollout.
+
+    Other Events report the end of a rollout: Promoted, and the Event for the condition Stalled.
+    """
     if new is None or new.step_index is None or new.phase not in _TOLD:
         return
     if old is not None and (old.phase, old.target, old.step_index) == (new.phase, new.target, new.step_index):

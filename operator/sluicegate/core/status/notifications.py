@@ -1,4 +1,7 @@
-"""Which changes of a status are worth calling somebody: what a rollout came to while nobody watched."""
+"""The changes of a status that are worth a notification.
+
+They tell users the result of a rollout that they did not watch.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,18 @@ _TITLES = {
     "Failed": "Failed",
 }
 _SLACK_LIMIT = 3000
-"""Characters of a text: Slack takes more, some of those that are compatible do not."""
+"""Maximum number of characters in a text. Slack accepts more, but some compatible receivers do not."""
 
 
 class Notification(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is sent as format JSON, field by field; fields are only ever added."""
+    """The body of a notification in format JSON.
+
+    New fields may be added, but no field is ever removed.
+    """
 
     id: str
-    """The same in each attempt to deliver it, so that a receiver can tell a repetition."""
+    """An id that is the same for each attempt to deliver the notification, so that a receiver can detect a
+    repetition."""
     event: EventName
     time: str
     cluster: str
@@ -37,20 +44,23 @@ class Notification(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     message: str
     reason: str | None = None
     revision: str | None = None
-    """Name of the revision that it is about."""
+    """Name of the revision that the notification is about."""
     model: str | None = None
-    """What that revision serves, NAME/VERSION or the URI."""
+    """What that revision serves, as NAME/VERSION or the URI."""
     stable: str | None = None
     """Name of the revision that serves now."""
     verdict: RolloutVerdict | None = None
-    """The measurement that decided, of RolledBack."""
+    """The measurement that decided, for the event RolledBack."""
     url: str | None = None
 
 
 def notifications(
     resource: ModelDeployment, after: ModelDeploymentStatus, cluster: str, now: datetime
 ) -> Iterator[Notification]:
-    """What has happened between the status that `resource` had, and `after`, which is written."""
+    """Yield a notification for each event between two statuses.
+
+    `resource` has the status from before. `after` is the status that the operator writes.
+    """
     before, metadata = resource.status, resource.metadata
     for event, revision, reason, message in _happened(before, after):
         entry = _entry(after, revision) or _entry(before, revision)
@@ -76,7 +86,7 @@ def notifications(
 def _happened(
     before: ModelDeploymentStatus, after: ModelDeploymentStatus
 ) -> Iterator[tuple[EventName, str | None, str | None, str]]:
-    """(event, hash of the revision, reason, message) of each."""
+    """Yield (event, hash of the revision, reason, message) for each event."""
     old, new = before.stable, after.stable
     if old is not None and new is not None and old.revision != new.revision:
         yield "Promoted", new.revision, None, f"{new.model or new.name} serves now; it was {old.model or old.name}."
@@ -105,7 +115,7 @@ def _phase(status: ModelDeploymentStatus) -> tuple[Phase | None, str | None, str
 
 
 def _stalled(status: ModelDeploymentStatus) -> str | None:
-    """Why nothing goes on until somebody acts."""
+    """Return why nothing continues until a user acts, or None."""
     found = (each for each in status.conditions if each.type == ConditionType.STALLED.value)
     return next((each.reason for each in found if each.status == "True"), None)
 
@@ -119,21 +129,21 @@ def _entry(status: ModelDeploymentStatus, revision: str | None) -> RevisionStatu
 
 
 def wants(settings: NotificationSettings, notification: Notification) -> bool:
-    """Whether a destination is told of it."""
+    """Tell whether a destination gets the notification."""
     if settings.namespaces and notification.namespace not in settings.namespaces:
         return False
     return notification.event in settings.events
 
 
 def body(settings: NotificationSettings, notification: Notification) -> bytes:
-    """What a destination gets."""
+    """Return the request body for a destination."""
     if settings.format == "JSON":
         return msgspec.json.encode(notification)
     return msgspec.json.encode({"text": _text(notification)})
 
 
 def _text(told: Notification) -> str:
-    """A line for people, in what Slack, Mattermost and others read as mark-up."""
+    """Format a text in the markup that Slack, Mattermost and others read."""
     what = f" {told.model}" if told.model else ""
     head = f"*{_TITLES[told.event]}:* `{told.namespace}/{told.name}`{what} ({told.cluster})"
     lines = [told.message]
@@ -143,5 +153,8 @@ def _text(told: Notification) -> str:
 
 
 def _escape(text: str) -> str:
-    """A message may hold what a pod has said: it must mention nobody and link nowhere."""
+    """Escape markup in a text.
+
+    A message may quote the output of a pod. It must not mention users or contain links.
+    """
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""What the cluster shows of a rollout's present step: the eyes of `rollout.advance`."""
+"""What the operator observes of a rollout's current step, for `machine.advance`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from sluicegate.core.status import diagnosis
 
 
 def observe_step(snapshot: Snapshot, plan: Plan) -> machine.StepObservation:
-    """What there is of the step that status has; `plan` is of a target in steps."""
+    """Observe the step that status has.
+
+    The candidate of `plan` must take over by steps.
+    """
     roles, target = plan.roles, plan.target or ""
     coming, now = prepared_candidate(snapshot, roles), roles.candidate
     assert coming is not None and now is not None
@@ -28,7 +31,10 @@ def observe_step(snapshot: Snapshot, plan: Plan) -> machine.StepObservation:
 
 
 def _in_force(snapshot: Snapshot, plan: Plan, candidate: Candidate) -> bool:
-    """Whether requests are split as the step wants. A gateway that looks at the route anew has taken the split before."""
+    """Tell whether requests are distributed as the step wants.
+
+    While a gateway evaluates the route again, its earlier acceptance of this share counts.
+    """
     revision, wanted = candidate.revision, candidate.share
     able = snapshot.able_pods(revision)
     if not snapshot.routed:
@@ -43,7 +49,10 @@ def _in_force(snapshot: Snapshot, plan: Plan, candidate: Candidate) -> bool:
 
 
 def _selected(snapshot: Snapshot, candidate: Candidate) -> bool:
-    """Whether the Service selects what the weight wants: one revision, or the pods of both."""
+    """Tell whether the Service selects the pods that the weight needs.
+
+    These are the pods of one revision, or of both.
+    """
     if snapshot.service is None:
         return False
     if candidate.share.weight == 100:
@@ -52,7 +61,10 @@ def _selected(snapshot: Snapshot, candidate: Candidate) -> bool:
 
 
 def _room(snapshot: Snapshot, target: str) -> Problem | None:
-    """Pods that wait for room: no fault of the revision, so the rollout waits for capacity."""
+    """Return a problem if pods of the candidate wait for room on a node.
+
+    The revision is not the cause, so the rollout waits for capacity.
+    """
     found = diagnosis.revision_problem(snapshot, target)
     if found is None or not found.lacks_room:
         return None
