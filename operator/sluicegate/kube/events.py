@@ -219,7 +219,7 @@ class EventRecorder:
                 self._give_up(series, count, error)
         except KubeError as error:
             self._give_up(series, count, error)
-        except Exception as error:  # Events about other objects are written after this one.
+        except Exception as error:  # must not affect Events about other objects
             logger.exception("event %s: unexpected error", series.body["reason"])
             self._give_up(series, count, error)
         else:
