@@ -32,7 +32,7 @@ _SHORTEST: Final = 4
 class Credentials:
     """Credentials of one registry.
 
-    A comparison of two objects shows whether a Secret was rotated.
+    Comparing two objects shows whether a Secret was rotated.
 
     Attributes:
         username: User name for basic authentication, with `password`.

@@ -295,9 +295,9 @@ class MlflowRegistry:
         return max(versions, key=lambda version: int(version.version))
 
     async def _latest_versions(self, name: str, stages: list[str]) -> tuple[responses.Version, ...]:
-        """Return the highest version of each stage; no stages means all of them.
+        """Return the highest version of each stage.
 
-        This is MLflow REST `registered-models/get-latest-versions`.
+        An empty list of stages means all stages. This is MLflow REST `registered-models/get-latest-versions`.
         """
         body = {"name": name, "stages": stages}
         try:
