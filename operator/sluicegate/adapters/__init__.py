@@ -1,1 +1,4 @@
-"""What the operator asks of other systems over HTTP: the MLflow registry, and metrics."""
+"""HTTP clients of other systems.
+
+These are the MLflow registry, scoring pods, Prometheus and receivers of notifications.
+"""

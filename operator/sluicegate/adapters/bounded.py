@@ -1,8 +1,9 @@
-"""HTTP with bounds on everything that a server decides: for registries, Prometheus and notifications.
+"""HTTP with limits on everything that a server decides.
 
-A response is refused before it is decoded if it is compressed, and while it is read if it grows too large. No cookie is kept. httpx
-decompresses first and keeps every cookie, so a response of 1.3 kB could take gigabytes. The length of the headers is bounded by httpcore
-(100 KiB before they are complete). The caller bounds the time with `asyncio.timeout`, because httpx's own time limit starts anew with
+The clients of registries, Prometheus and receivers of notifications use it. A compressed response is refused before it
+is decoded, and a large response is refused while it is read. No cookie is kept. httpx decompresses first and keeps
+every cookie, so a response of 1.3 kB could take gigabytes. httpcore limits the length of the headers (100 KiB before
+they are complete). The caller limits the time with `asyncio.timeout`, because httpx's own time limit restarts with
 every byte.
 """
 
@@ -25,15 +26,16 @@ from sluicegate.core.models.uri import without_userinfo
 CONNECT_SECONDS: Final = 3.0
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
 MAX_READING: Final = 64 * 1024 * 1024
-"""Bytes of all responses that are read at the same time: many servers that answer slowly must not fill the memory together."""
+"""Maximum size in bytes of all responses that are read at the same time. Many slow servers must not fill the memory
+together."""
 SMALL: Final = 256 * 1024
-"""Bytes that every response may have, whatever others take."""
+"""Size in bytes that every response may have, whatever the size of the others."""
 MAX_CHUNKS: Final = 16_384
-"""Chunks of one response. Every chunk costs CPU time of the event loop, however small it is."""
+"""Maximum number of chunks of one response. Every chunk costs CPU time of the event loop, however small it is."""
 CHUNKS_A_TURN: Final = 128
-"""Chunks that are read before other tasks get a turn: a full buffer gives them without waiting."""
+"""Number of chunks that are read before other tasks can run. A full buffer returns chunks without a wait."""
 MAX_ADDRESS: Final = 2048
-"""Characters of an address."""
+"""Maximum length of an address in characters."""
 MAX_SHOWN: Final = 200
 _MAX_HOST: Final = 253
 _HOST: Final = re.compile(
@@ -42,15 +44,18 @@ _HOST: Final = re.compile(
 
 
 class InvalidAddress(ValueError):
-    """No request can be sent to this address. The text says why, fits behind a colon and quotes no credential."""
+    """No request can be sent to this address.
+
+    The text says why, can follow a colon and quotes no credential.
+    """
 
 
 class RequestFailed(Exception):
-    """There is no response. The text says why and fits behind a colon.
+    """There is no response. The text says why and can follow a colon.
 
     Attributes:
-        certificate: Whether the server's certificate is not trusted.
-        kind: Name of the error, which quotes nothing.
+        certificate: Whether the cause is that the server's certificate is not trusted.
+        kind: Name of the error's class, which quotes no value.
     """
 
     def __init__(self, why: str, kind: str, *, certificate: bool = False) -> None:
@@ -60,25 +65,28 @@ class RequestFailed(Exception):
 
 
 class ResponseRefused(Exception):
-    """There is a response that is not read. The text fits behind `answered with`."""
+    """The response is not read to its end. The text can follow `answered with`."""
 
 
 class Body:
-    """The body of one response while it is read: bounded itself, and together with all others of the process."""
+    """The body of one response while it is read.
+
+    Its size is limited, and so is the total size of all bodies that the process reads.
+    """
 
     reading = 0
-    """Bytes of all bodies that are read now."""
+    """Size in bytes of all bodies that are read now."""
 
     def __init__(self, limit: int) -> None:
-        """Begin with nothing."""
+        """Start with an empty body."""
         self._limit = limit
         self._content = bytearray()
 
     def add(self, chunk: bytes) -> None:
-        """Take more of it.
+        """Add a chunk to the body.
 
         Raises:
-            ResponseRefused: It is too large.
+            ResponseRefused: The body is too large.
         """
         self._content += chunk
         Body.reading += len(chunk)
@@ -98,7 +106,7 @@ class Body:
 
 
 class Response(NamedTuple):
-    """A response that was read whole."""
+    """A response that was read to its end."""
 
     status: int
     headers: httpx.Headers
@@ -114,7 +122,7 @@ class Login:
     Attributes:
         basic: User name and password.
         headers: More request headers.
-        verify: TLS settings; False where there is no TLS.
+        verify: TLS settings. False if there is no TLS.
     """
 
     basic: tuple[str, str] | None = None
@@ -123,13 +131,13 @@ class Login:
 
 
 def parse_address(address: str) -> httpx.URL:
-    """Parse an address that requests are to be sent to.
+    """Parse an address that requests are sent to.
 
-    httpx, idna, socket and the operating system refuse addresses at different times, with different exceptions. So everything that they
-    would refuse is refused here, before there is a client.
+    httpx, idna, socket and the operating system reject addresses at different times and with different exceptions. So
+    this function rejects everything that they would reject, before there is a client.
 
     Raises:
-        InvalidAddress: No request can be sent to it.
+        InvalidAddress: No request can be sent to the address.
     """
     if len(address) > MAX_ADDRESS:
         raise InvalidAddress(f"it is longer than {MAX_ADDRESS:,} characters")
@@ -156,7 +164,10 @@ def parse_address(address: str) -> httpx.URL:
 
 
 def shown(address: str) -> str:
-    """Return what messages may show of an address: one printable line without user name, password, query and fragment."""
+    """Return the part of an address that messages may show.
+
+    It is one printable line without user name, password, query and fragment.
+    """
     text = without_userinfo(address).partition("#")[0].rpartition("@")[2]
     line = "".join(char if char.isprintable() else " " for char in text).strip()
     return line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 1] + "…"
@@ -165,12 +176,14 @@ def shown(address: str) -> str:
 def make_http_client(
     url: httpx.URL, login: Login, seconds: float | None, transport: httpx.AsyncBaseTransport | None = None
 ) -> httpx.AsyncClient:
-    """Make a client for one server. Redirects are not followed, so that no credential travels to another host.
+    """Create a client for one server.
+
+    It does not follow redirects, so that no credential is sent to another host.
 
     Args:
-        url: What the paths of requests are relative to.
-        login: What it sends and trusts.
-        seconds: Time limit of each read and write. The caller bounds the whole request.
+        url: The base URL of all requests.
+        login: What the client sends and trusts.
+        seconds: Time limit of each read and write. The caller limits the time of the whole request.
         transport: Replaces the network.
     """
     return httpx.AsyncClient(
@@ -190,12 +203,12 @@ def make_http_client(
 async def fetch(
     client: httpx.AsyncClient, build: Callable[[], httpx.Request], limit: int | None = MAX_RESPONSE_BYTES
 ) -> Response:
-    """Send one request and read its response within bounds.
+    """Send one request and read its response within limits.
 
     Args:
-        client: See `make_http_client`.
-        build: Makes the request; what it raises is handled as well.
-        limit: Bytes of the body; None leaves the body unread.
+        client: A client from `make_http_client`.
+        build: Returns the request. Exceptions that it raises are handled as well.
+        limit: Maximum size of the body in bytes. With None, the body is not read.
 
     Raises:
         RequestFailed: There is no response.
@@ -213,7 +226,7 @@ async def fetch(
         limit_of = client.timeout.read
         within = f" within {limit_of:g} s" if limit_of is not None else " in time"
         raise RequestFailed(f"no answer{within}", type(error).__name__) from None
-    except httpx.LocalProtocolError as error:  # its text quotes headers
+    except httpx.LocalProtocolError as error:  # the text of this error quotes headers
         raise RequestFailed("the request holds characters that HTTP cannot carry", type(error).__name__) from None
     except (httpx.HTTPError, OSError) as error:
         name = type(error).__name__
@@ -243,7 +256,7 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
 
 
 def too_large(limit: int) -> str:
-    """Return what messages say of a body above a limit."""
+    """Return the text for a body that is larger than a limit."""
     return f"more than {limit >> 20} MiB" if limit >= 1 << 20 else f"more than {limit:,} bytes"
 
 
@@ -257,7 +270,7 @@ def _is_of_certificate(error: BaseException) -> bool:
 
 
 class _NoCookies(CookieJar):
-    """Reads no cookie, so that none is parsed, kept or sent."""
+    """A cookie jar that reads no cookie, so that none is parsed, kept or sent."""
 
     def extract_cookies(self, response: http.client.HTTPResponse, request: urllib.request.Request) -> None:
         """Do nothing."""

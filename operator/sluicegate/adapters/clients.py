@@ -1,4 +1,7 @@
-"""Clients shared by all that ask the same server, each closed when it has not been used for a while."""
+"""Clients that all users of the same server share.
+
+A client is closed after it has been unused for a while.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,8 @@ from sluicegate.adapters.unexpected import log_unexpected
 logger = logging.getLogger(__name__)
 
 MAX_CLIENTS: Final = 64
-"""Every resource may bring a server of its own. Beyond this number the clients that were unused longest are closed."""
+"""Maximum number of clients. Every resource may have a server of its own. Above this number, the clients that were
+unused longest are closed."""
 IDLE_SECONDS: Final = 300.0
 """Seconds without a request after which a client is closed, such as one whose credentials were replaced."""
 CLOSE_SECONDS: Final = 5.0
@@ -33,13 +37,19 @@ class _Entry(Generic[Client]):
 
 
 class ClientPool(Generic[Endpoint, Client]):
-    """Keeps one client for each endpoint. An endpoint holds its credentials, so new credentials make a new client.
+    """Keeps one client for each endpoint.
 
-    No client is closed while a request uses it.
+    An endpoint contains its credentials, so new credentials create a new client. No client is closed while a request
+    uses it.
     """
 
     def __init__(self, make: Callable[[Endpoint], Client], close: Callable[[Client], Awaitable[None]]) -> None:
-        """Take what makes and what closes a client."""
+        """Create an empty pool.
+
+        Args:
+            make: Returns a new client for an endpoint.
+            close: Closes a client.
+        """
         self._make = make
         self._close = close
         self._entries: OrderedDict[Endpoint, _Entry[Client]] = OrderedDict()
@@ -63,12 +73,15 @@ class ClientPool(Generic[Endpoint, Client]):
                 await self._end(entry)
 
     async def aclose(self) -> None:
-        """Close every client; requests under way end first."""
+        """Close every client, after the requests in progress end."""
         while self._entries:
             await self._retire(next(iter(self._entries)))
 
     async def _trim(self) -> None:
-        """Close what has been unused for long, and the longest unused beyond the limit."""
+        """Close idle clients, and those that exceed the limit.
+
+        The clients that were unused longest are closed first.
+        """
         long_ago = asyncio.get_running_loop().time() - IDLE_SECONDS
         for endpoint, entry in list(self._entries.items()):
             if not entry.users and (entry.used_at < long_ago or len(self._entries) > MAX_CLIENTS):
@@ -83,7 +96,10 @@ class ClientPool(Generic[Endpoint, Client]):
             await self._end(entry)
 
     async def _end(self, entry: _Entry[Client]) -> None:
-        """Close a client. Whoever happens to be here serves another server, and must not fail with this one."""
+        """Close a client, and log a failure.
+
+        The caller may use another server, and must not fail because of this one.
+        """
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._close(entry.client)

@@ -1,4 +1,8 @@
-"""One call to a receiver of notifications. Its URL is a secret (whoever knows it may post), so no word of it goes anywhere."""
+"""One call to a receiver of notifications.
+
+The URL of a receiver is a secret, because everyone who has it can post. So no message and no log line contains any part
+of it.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +26,16 @@ _AGAIN: Final = frozenset({408, 425, 429})
 
 
 class InvalidReceiver(ValueError):
-    """What was configured cannot be called; the sentence quotes no value."""
+    """The configured receiver cannot be called. The message quotes no value."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Receiver:
-    """Where to post.
+    """Where to post notifications.
 
     Attributes:
-        url: http or https.
-        authorization: Value of the header of that name.
+        url: An http or https URL.
+        authorization: Value of the Authorization header.
         ca_pem: Certificates to trust instead of the system's.
     """
 
@@ -41,14 +45,14 @@ class Receiver:
 
     @classmethod
     def from_secret(cls, data: Mapping[str, bytes], secret: str) -> Receiver:
-        """The receiver that a Secret's (decoded) data describes.
+        """Return the receiver that a Secret's (decoded) data describes.
 
         Args:
-            data: The keys `url`, and perhaps `authorization` and `ca.crt`.
-            secret: How messages call it.
+            data: The key `url`, and optionally `authorization` and `ca.crt`.
+            secret: Name of the Secret in messages.
 
         Raises:
-            InvalidReceiver: it has no url, or a value that no header can carry.
+            InvalidReceiver: The Secret has no url, or a value that no header can carry.
         """
         found: dict[str, str | None] = {}
         for key in ("url", "authorization", "ca.crt"):
@@ -64,22 +68,29 @@ class Receiver:
 
 
 class Reply(NamedTuple):
-    """What came of a call."""
+    """Result of one call."""
 
     sent: bool
     again: bool
-    """Whether another attempt may do better."""
+    """Whether another attempt may succeed."""
     words: str
-    """Why it was not sent, without the address."""
+    """Why the notification was not sent, without the address."""
     after: float | None = None
-    """Seconds that the receiver asked to wait for."""
+    """Seconds that the receiver asked the operator to wait."""
 
 
 async def post(receiver: Receiver, content: bytes, delivery: str) -> Reply:
-    """Posts JSON once. Redirects are not followed, so that nothing travels to another host, and no answer is read.
+    """Post JSON once.
+
+    It does not follow redirects, so that nothing is sent to another host. It does not read the body of the response.
+
+    Args:
+        receiver: Where to post.
+        content: The JSON.
+        delivery: Value of the header X-Sluicegate-Delivery.
 
     Raises:
-        InvalidReceiver: the URL is none, or ca.crt is no certificate.
+        InvalidReceiver: The URL is not valid, or ca.crt is not a certificate.
     """
     client = _client(receiver)
     build = functools.partial(
@@ -100,7 +111,7 @@ async def post(receiver: Receiver, content: bytes, delivery: str) -> Reply:
         if cancelled_from_outside():
             raise
         return _unexpected(error)
-    except Exception as error:  # other notifications wait behind this one
+    except Exception as error:  # must not affect other notifications
         return _unexpected(error)
 
 

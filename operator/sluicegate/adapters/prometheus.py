@@ -1,4 +1,7 @@
-"""Asking a Prometheus server, by its query API; and what went wrong in the user's words."""
+"""Client of the query API of Prometheus servers.
+
+Its errors are messages for users.
+"""
 
 from __future__ import annotations
 
@@ -21,52 +24,58 @@ from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpecte
 
 logger = logging.getLogger(__name__)
 AT_ONCE: Final = 16
-"""Queries of one server at the same time. A slow server delays no query of another."""
+"""Maximum number of concurrent queries of one server. A slow server does not delay the queries of another one."""
 _LONG: Final = 2000
-"""Characters of a query from which it goes in the body: proxies bound the length of a URL."""
+"""Maximum length of an encoded query in a URL. A longer one is sent in the body, because proxies limit the length of a
+URL."""
 
 
 class PrometheusError(Exception):
-    """There is no answer; the sentence says why and what to do, and holds no credential."""
+    """There is no query result.
+
+    The message says why and what to do about it, and has no credential.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class PrometheusEndpoint:
-    """Where a Prometheus server is and how to get in; equal endpoints share a client."""
+    """Address and credentials of a Prometheus server. Equal endpoints share a client."""
 
     address: str
     credentials: Credentials = field(default_factory=Credentials)
     where: str = "spec.rollout.analysis.source"
-    """Where its Secret is named, for messages."""
+    """The field that names its Secret, for messages."""
 
     @property
     def field(self) -> str:
-        """Where its address is named, for messages."""
+        """Return the field that has its address, for messages."""
         return self.where.replace("secretRef", "address").replace("prometheus.secret", "prometheus.address")
 
     @property
     def shown(self) -> str:
-        """Its address, for messages."""
+        """Return its address, for messages."""
         return bounded.shown(self.address)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One element of an instant vector; a scalar is one without labels."""
+    """One element of an instant vector. A scalar is one without labels."""
 
     labels: Mapping[str, str]
     value: float
 
 
 def credentials_of(data: Mapping[str, bytes], secret: str) -> Credentials:
-    """What a Secret logs in with: the keys of Kubernetes' own types of Secrets (basic-auth, tls), `token` and `ca.crt`.
+    """Return the credentials in a Secret.
+
+    The keys are those of Kubernetes' own types of Secrets (basic-auth, tls), `token` and `ca.crt`.
 
     Args:
-        data: Its (decoded) keys and values.
-        secret: How messages call it.
+        data: The Secret's (decoded) keys and values.
+        secret: Name of the Secret in messages.
 
     Raises:
-        PrometheusError: it is of no use; the sentence quotes no value.
+        PrometheusError: The Secret cannot be used. The message quotes no value.
     """
 
     def text(key: str) -> str | None:
@@ -87,7 +96,8 @@ def credentials_of(data: Mapping[str, bytes], secret: str) -> Credentials:
     )
     if found == Credentials():
         raise PrometheusError(
-            f"{secret} has none of the keys username and password, token, ca.crt, tls.crt and tls.key: put there what logs in to Prometheus."
+            f"{secret} has none of the keys username and password, token, ca.crt, tls.crt and tls.key: "
+            "put there what logs in to Prometheus."
         )
     return found
 
@@ -116,23 +126,32 @@ class _Server:
 
 
 class Prometheus:
-    """Clients of the servers that are asked, made when they are first needed."""
+    """Clients of Prometheus servers, created when they are first needed."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        """`transport` replaces the network."""
+        """Prepare without any client.
+
+        Args:
+            transport: Replaces the network.
+        """
         self._servers: ClientPool[PrometheusEndpoint, _Server] = ClientPool(
             lambda endpoint: _Server(_made(endpoint, transport)), lambda server: server.client.aclose()
         )
 
     async def aclose(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await self._servers.aclose()
 
     async def query(self, endpoint: PrometheusEndpoint, promql: str, seconds: float) -> list[Sample]:
-        """The instant vector (or scalar) that `promql` is now.
+        """Return the current value of `promql` as an instant vector or scalar.
+
+        Args:
+            endpoint: The server to query.
+            promql: The query.
+            seconds: Time limit, without the wait for other queries of this server.
 
         Raises:
-            PrometheusError: there is none.
+            PrometheusError: There is no query result.
         """
         try:
             async with self._servers.lease(endpoint) as server, server.turns, asyncio.timeout(seconds):
@@ -150,14 +169,16 @@ class Prometheus:
             if cancelled_from_outside():
                 raise
             raise _unexpected(endpoint, error) from None
-        except Exception as error:  # other rollouts are judged beside this one
+        except Exception as error:  # must not affect other rollouts
             raise _unexpected(endpoint, error) from None
 
     async def number(self, endpoint: PrometheusEndpoint, promql: str, seconds: float) -> float:
-        """The one number that `promql` is now.
+        """Return the current value of `promql` as one number.
+
+        Arguments are those of `query`.
 
         Raises:
-            PrometheusError: there is none, or more than one.
+            PrometheusError: The query result is empty, has more than one series, or is not finite.
         """
         found = await self.query(endpoint, promql, seconds)
         if not found:
@@ -172,7 +193,7 @@ class Prometheus:
 
 
 def _made(endpoint: PrometheusEndpoint, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
-    """Make the client of a server.
+    """Create the client of a server.
 
     Raises:
         PrometheusError: The address or a certificate cannot be used.
@@ -188,7 +209,7 @@ def _made(endpoint: PrometheusEndpoint, transport: httpx.AsyncBaseTransport | No
         ) from None
     try:
         verify = credentials.ssl_context() if url.scheme == "https" else False
-    except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; TypeError is for PEM that is not ASCII
+    except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; PEM that is not ASCII causes a TypeError
         raise PrometheusError(f"{endpoint.where}: a certificate or key in its Secret is not valid PEM.") from None
     basic = None
     if credentials.username is not None and credentials.password is not None:
@@ -205,21 +226,22 @@ def _request(client: httpx.AsyncClient, promql: str) -> httpx.Request:
 def _unexpected(endpoint: PrometheusEndpoint, error: BaseException) -> PrometheusError:
     log_unexpected(logger, f"Prometheus at {endpoint.shown}", error)
     return PrometheusError(
-        f"Asking Prometheus at {endpoint.shown} failed with an unexpected {type(error).__name__}. The traceback is in the "
-        "operator's log: report it as a bug."
+        f"Asking Prometheus at {endpoint.shown} failed with an unexpected {type(error).__name__}. "
+        "The traceback is in the operator's log: report it as a bug."
     )
 
 
 def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample]:
-    """What an answer says.
+    """Return the query result in a response.
 
     Raises:
-        PrometheusError: it says no, or nothing that Prometheus says.
+        PrometheusError: The response is an error, or is not one of Prometheus.
     """
     if status in (401, 403):
         said = "refuses the credentials" if endpoint.credentials.present else "asks for credentials, and none are set"
         raise PrometheusError(
-            f"Prometheus at {endpoint.shown} {said} ({status}): put username and password, or token, in the Secret that {endpoint.where} names."
+            f"Prometheus at {endpoint.shown} {said} ({status}): "
+            f"put username and password, or token, in the Secret that {endpoint.where} names."
         )
     try:
         answer = msgspec.json.decode(body, type=_Body)
@@ -251,7 +273,10 @@ def _unreachable(endpoint: PrometheusEndpoint, why: str, *, certificate: bool = 
 
 
 def _strange(endpoint: PrometheusEndpoint, what: str) -> str:
-    return f"{endpoint.shown} answers with {what}: check that it is a Prometheus server's URL, with its path where it has one."
+    return (
+        f"{endpoint.shown} answers with {what}: "
+        "check that it is a Prometheus server's URL, with its path where it has one."
+    )
 
 
 def _line(text: str) -> str:

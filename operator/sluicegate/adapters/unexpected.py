@@ -1,7 +1,7 @@
-"""Log exceptions that nobody expected, once and without their messages.
+"""Logging of unexpected exceptions, once and without their messages.
 
-The message of an exception may quote a credential: h11 quotes the value of a header that it refuses. So the log gets the types and the
-frames only. A fault that repeats with every poll is logged once.
+The message of an exception may quote a credential. For example, h11 quotes the value of a header that it refuses. So
+the log has only the types and the frames. A failure that repeats with every poll is logged once.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from typing import Final
 
 MAX_FRAMES: Final = 30
 MAX_EXCEPTIONS: Final = 8
-"""Exceptions of one chain or group that are logged."""
+"""Maximum number of exceptions of one chain or group that are logged."""
 MAX_REMEMBERED: Final = 512
 
 _logged: OrderedDict[tuple[str, str], None] = OrderedDict()
 
 
 def describe(error: BaseException) -> str:
-    """Return the types and frames of `error`, its causes and its group, without any message."""
+    """Return the types and frames of an exception, without any message.
+
+    Its causes and the members of its group are included.
+    """
     parts: list[str] = []
     pending: list[BaseException] = [error]
     seen: set[int] = set()
@@ -39,11 +42,11 @@ def describe(error: BaseException) -> str:
 
 
 def log_unexpected(logger: logging.Logger, what: str, error: BaseException) -> None:
-    """Log `error` with its traceback, unless the same fault of the same thing has been logged before.
+    """Log `error` with its traceback, unless the same failure has been logged before.
 
     Args:
         logger: The caller's logger.
-        what: What failed, such as `registry "default"`. It must hold no credential.
+        what: What failed, such as `registry "default"`. It must not contain a credential.
         error: The exception.
     """
     description = describe(error)
@@ -61,9 +64,10 @@ def log_unexpected(logger: logging.Logger, what: str, error: BaseException) -> N
 
 
 def cancelled_from_outside() -> bool:
-    """Tell whether the current task was asked to stop.
+    """Tell whether the current task was requested to stop.
 
-    A `CancelledError` without that request comes from a library or from another task. It is a failure of the call and no order to stop.
+    Without such a request, a `CancelledError` comes from a library or from another task. It is then a failure of the
+    call and not a request to stop.
     """
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,1 +1,1 @@
-"""The Kubernetes API: an async client, list-and-watch caches, leader election and events."""
+"""Async client, list-and-watch caches, leader election and Events."""

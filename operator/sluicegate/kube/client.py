@@ -1,7 +1,7 @@
-"""The client: the few verbs the operator needs, on plain dicts.
+"""The Kubernetes client: the few verbs that the operator needs, on plain dicts.
 
-Requests are built here and sent by the transport. Nothing is retried: applies are idempotent and the work
-queue repeats whole reconciles, while repeating a lost create or delete blindly would hide who did what.
+The client builds requests, and the transport sends them. It retries nothing. Applies are idempotent, and the work queue
+repeats whole reconciles. A blind retry of a lost create or delete would hide which writer made the change.
 """
 
 import math
@@ -18,14 +18,14 @@ from sluicegate.kube.wire import Object, Page, WatchEvent, decode, decode_page, 
 DEFAULT_OPTIONS = ClientOptions()
 
 PAGE_BYTES = 32 << 20
-"""Longest page of a list that is read; a longer one is asked for again in smaller pages."""
+"""Maximum size of one page of a list, in bytes. The client requests a larger one again in smaller pages."""
 
 
 class KubeClient:
-    """Talks to one API server. Make it with `connect`."""
+    """Client of one API server. Create it with `connect`."""
 
     def __init__(self, transport: Transport, options: ClientOptions = DEFAULT_OPTIONS) -> None:
-        """Use a transport that stays the caller's to close."""
+        """Use a transport. The caller closes it."""
         self._transport = transport
         self._observe = options.on_request
 
@@ -37,31 +37,39 @@ class KubeClient:
         context: str | None = None,
         options: ClientOptions = DEFAULT_OPTIONS,
     ) -> AsyncIterator[Self]:
-        """Open a client; see `transport.connect` for where the configuration comes from."""
+        """Open a client.
+
+        `transport.connect` documents where the configuration comes from.
+        """
         async with connect(kubeconfig, context, options) as transport:
             yield cls(transport, options)
 
     @property
     def date(self) -> tuple[str | None, float]:
-        """The API server's time as its last answer had it (header Date), and the monotonic time at which that came."""
+        """Return the API server's time and the monotonic time at which it arrived.
+
+        The API server's time is the header Date of its last response.
+        """
         return self._transport.date
 
     async def apply(
         self, kind: Kind, manifest: Mapping[str, Any], *, manager: str, subresource: str | None = None
     ) -> Object:
-        """Apply a manifest server-side, taking over fields others own, and return the object as stored.
+        """Apply a manifest server-side and return the object as stored.
+
+        The apply takes over fields that other managers own.
 
         Args:
-            kind: Of the object; fills in apiVersion and kind where the manifest has none.
-            manifest: Every field this manager wants, and no other: fields it applied before and now leaves
-                out are removed. A `metadata.resourceVersion` is a precondition, but does not keep a missing
-                object from being created; a `metadata.uid` does.
+            kind: Kind of the object. It fills in apiVersion and kind where the manifest has none.
+            manifest: Every field that this manager wants, and no other. The API server removes fields that the manager
+                applied before and now leaves out. A `metadata.resourceVersion` is a precondition, but a missing object
+                is created all the same. A `metadata.uid` prevents that.
             manager: The field manager.
-            subresource: `status`, for instance.
+            subresource: A subresource, such as `status`.
 
         Raises:
             Conflict: The precondition failed.
-            Invalid: The manifest is wrong; unknown and repeated fields count as wrong.
+            Invalid: The manifest is wrong. Unknown and repeated fields count as wrong.
         """
         metadata = manifest["metadata"]
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
@@ -78,7 +86,10 @@ class KubeClient:
         *,
         subresource: str | None = None,
     ) -> Object:
-        """Merge a patch into an object (RFC 7386); a `metadata.resourceVersion` in it is a precondition."""
+        """Merge a patch into an object (RFC 7386).
+
+        A `metadata.resourceVersion` in the patch is a precondition.
+        """
         path = kind.path(namespace, name, subresource)
         request = Request("PATCH", path, {"fieldValidation": "Strict"}, patch, MERGE_PATCH, kind is LEASE)
         return await self._object("patch", kind, request)
@@ -86,16 +97,16 @@ class KubeClient:
     async def annotate(
         self, kind: Kind, seen: Mapping[str, Any], annotations: Mapping[str, str | None], *, manager: str
     ) -> Object:
-        """Set annotations (None removes one) on an object that is still as it was when it was seen.
+        """Set annotations on an object, unless it changed since it was read.
 
         Args:
-            kind: Of the object.
-            seen: Its metadata: namespace, name, resourceVersion.
-            annotations: What to set.
+            kind: Kind of the object.
+            seen: Metadata of the object as it was read: namespace, name, resourceVersion.
+            annotations: Annotations to set. None as a value removes the annotation.
             manager: The field manager.
 
         Raises:
-            Conflict: Somebody has written it since.
+            Conflict: Another writer has changed the object since.
         """
         body = {"metadata": {"resourceVersion": seen["resourceVersion"], "annotations": dict(annotations)}}
         query = {"fieldValidation": "Strict", "fieldManager": manager}
@@ -103,16 +114,18 @@ class KubeClient:
         return await self._object("patch", kind, Request("PATCH", path, query, body, MERGE_PATCH))
 
     async def dry_run(self, kind: Kind, manifest: Mapping[str, Any], *, manager: str | None) -> Object:
-        """Ask what a write would leave, admission and validation included; nothing is stored.
+        """Return the object that a write would store, without storing it.
+
+        Admission and validation run as they do for a real write.
 
         Args:
-            kind: Of the object.
-            manifest: What would be written.
-            manager: As whom it would be applied server-side; None is a merge patch (RFC 7386) instead.
+            kind: Kind of the object.
+            manifest: The manifest to write.
+            manager: Field manager of a server-side apply. None sends a merge patch (RFC 7386) instead.
 
         Raises:
-            Invalid: The API server would refuse it.
-            NotFound: A merge patch of what is not there, or a namespace that is not there.
+            Invalid: The API server would reject the write.
+            NotFound: The object of a merge patch does not exist, or the namespace does not exist.
         """
         metadata = manifest["metadata"]
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
@@ -143,22 +156,23 @@ class KubeClient:
         uid: str | None = None,
         propagation: str = "Background",
     ) -> bool:
-        """Ask for the deletion of an object.
+        """Request the deletion of an object.
 
-        A true answer means the request was taken: finalizers, or a pod's grace period, may keep the object.
+        True means that the API server accepted the request. Finalizers, or a pod's grace period, may still keep the
+        object.
 
         Args:
-            kind: Of the object.
-            namespace: Of the object; None for a cluster-scoped kind.
-            name: Of the object.
-            uid: Delete only this very object, not a later one of the same name.
-            propagation: `Background`, `Foreground` or `Orphan`: what becomes of dependents.
+            kind: Kind of the object.
+            namespace: Namespace of the object. None for a cluster-scoped kind.
+            name: Name of the object.
+            uid: Delete only the object with this uid, and no later one of the same name.
+            propagation: `Background`, `Foreground` or `Orphan`: what happens to dependents.
 
         Returns:
-            False when it was gone already.
+            False if the object did not exist.
 
         Raises:
-            Conflict: Another object has the name now.
+            Conflict: The name now belongs to another object.
         """
         body: Object = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
         if uid is not None:
@@ -170,7 +184,7 @@ class KubeClient:
         return True
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
-        """Read one object; None when it is not there."""
+        """Return one object, or None if it does not exist."""
         request = Request("GET", kind.path(namespace, name), urgent=kind is LEASE)
         try:
             return await self._object("get", kind, request)
@@ -185,17 +199,18 @@ class KubeClient:
         resource_version: str = "",
         limit: int = 500,
     ) -> AsyncIterator[Page]:
-        """List a kind page by page, so that a long list never stands in memory whole.
+        """List a kind page by page, so that memory never holds a whole long list.
 
         Args:
-            kind: What to list.
-            namespace: None lists all namespaces.
-            selector: A label selector, evaluated by the server.
-            resource_version: `0` takes what the server's cache has; empty is the newest.
-            limit: Objects a page; a server answering from its cache may ignore it. Pages of large objects have fewer.
+            kind: The kind to list.
+            namespace: The namespace to list. None lists all namespaces.
+            selector: A label selector, which the server evaluates.
+            resource_version: `0` accepts what the server's cache has. An empty value requests the newest state.
+            limit: Objects per page. A server that responds from its cache may ignore it. Pages of large objects have
+                fewer.
 
         Raises:
-            Gone: The list took so long that its moment is forgotten; start again.
+            Gone: The list took so long that its resource version has expired. Start again.
             NotFound: The cluster does not have this kind.
         """
         query = {"labelSelector": selector} if selector else {}
@@ -224,7 +239,7 @@ class KubeClient:
         resource_version: str = "",
         limit: int = 500,
     ) -> Page:
-        """List a kind whole; arguments and errors as in `pages`."""
+        """List a whole kind. Arguments and errors are those of `pages`."""
         pages = [page async for page in self.pages(kind, namespace, selector, resource_version, limit)]
         return Page(tuple(raw for page in pages for raw in page.raws), pages[-1].resource_version, kind=kind)
 
@@ -237,22 +252,24 @@ class KubeClient:
         resource_version: str = "",
         timeout_seconds: float = 180.0,
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
-        """Watch a kind; entering the context means the server has accepted, leaving it hangs up.
+        """Watch a kind.
+
+        On entry to the context, the server has accepted the watch. Leaving the context closes the connection.
 
         Args:
-            kind: What to watch.
-            namespace: None watches all namespaces.
-            selector: A label selector, evaluated by the server.
-            resource_version: The moment to start after, from a list or an earlier event.
-            timeout_seconds: The server ends the stream after this; sent rounded up to whole seconds.
+            kind: The kind to watch.
+            namespace: The namespace to watch. None watches all namespaces.
+            selector: A label selector, which the server evaluates.
+            resource_version: The resource version to start after, from a list or an earlier event.
+            timeout_seconds: Seconds after which the server ends the stream. The client rounds it up to whole seconds.
 
         Yields:
             Events, bookmarks included, until the server ends the stream.
 
         Raises:
-            Gone: The moment is forgotten; list again.
-            ApiError: Any other refusal, as an answer or inside the stream.
-            Unreachable: The stream broke, or went on past its time.
+            Gone: The resource version has expired. List again.
+            ApiError: The server returned any other error, as a response or inside the stream.
+            Unreachable: The stream broke, or did not end in time.
         """
         query = {
             "watch": "true",
@@ -270,23 +287,23 @@ class KubeClient:
             yield await stack.enter_async_context(aclosing(events(chunks, kind)))
 
     async def version(self) -> Object:
-        """Read the server's version (`gitVersion`, `major`, `minor`)."""
+        """Return the server's version (`gitVersion`, `major`, `minor`)."""
         return decode(await self._send("get", "Version", Request("GET", "/version")), Object)
 
     async def logs(
         self, namespace: str, name: str, container: str, previous: bool = False, tail_lines: int = 50
     ) -> str:
-        """Read the end of a container's log, undecodable bytes replaced.
+        """Return the end of a container's log, with undecodable bytes replaced.
 
         Args:
-            namespace: Of the pod.
-            name: Of the pod.
-            container: Of the pod; init containers count.
-            previous: Of the instance before the last restart.
-            tail_lines: Lines from the end.
+            namespace: Namespace of the pod.
+            name: Name of the pod.
+            container: A container of the pod. It may be an init container.
+            previous: Whether to read the instance before the last restart.
+            tail_lines: Number of lines from the end.
 
         Raises:
-            NotFound: There is no such pod.
+            NotFound: The pod does not exist.
             Invalid: The container has not started, or has no previous instance.
         """
         query = {
@@ -298,17 +315,19 @@ class KubeClient:
         return (await self._send("logs", POD.kind, request)).decode("utf-8", "replace")
 
     async def through_pod(self, namespace: str, name: str, port: int, path: str) -> str:
-        """GET a path of a pod's own HTTP server, through the API server's proxy, undecodable bytes replaced.
+        """GET a path of a pod's own HTTP server, through the API server's proxy.
+
+        Undecodable bytes are replaced.
 
         Args:
-            namespace: Of the pod.
-            name: Of the pod.
-            port: That it listens on.
-            path: Such as `/metrics`.
+            namespace: Namespace of the pod.
+            name: Name of the pod.
+            port: Port that the HTTP server listens on.
+            path: A path, such as `/metrics`.
 
         Raises:
-            Forbidden: The right to get `pods/proxy` is missing.
-            ServerError: The pod does not answer.
+            Forbidden: The operator has no permission to get `pods/proxy`.
+            ServerError: The pod does not respond.
         """
         request = Request("GET", POD.path(namespace, f"{name}:{port}", "proxy") + path)
         return (await self._send("proxy", POD.kind, request)).decode("utf-8", "replace")
@@ -325,7 +344,7 @@ class KubeClient:
 
     @contextmanager
     def _observed(self, verb: str, kind: str) -> Iterator[None]:
-        """Report one request to the observer, however it ends."""
+        """Report one request to the observer, whether it succeeds or fails."""
         start = time.monotonic()
         outcome = "ok"
         try:

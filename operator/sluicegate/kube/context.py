@@ -1,4 +1,7 @@
-"""Where a command's requests go when it does not say: the namespace of the kubeconfig's context, as kubectl has it."""
+"""The default namespace of a command.
+
+It is that of the kubeconfig's context, as in kubectl.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,21 @@ IN_CLUSTER = Path(SERVICE_TOKEN_FILENAME).with_name("namespace")
 
 
 def namespace(kubeconfig: str | None, context: str | None) -> str:
-    """The namespace of `context` (of the current one, if None); in a pod without kubeconfig, the pod's own."""
+    """Return the default namespace of a command.
+
+    This is the namespace of a context of the kubeconfig. In a pod without kubeconfig, it is the pod's own namespace.
+
+    Args:
+        kubeconfig: A file, or several files joined as in $KUBECONFIG. None means $KUBECONFIG, then the pod, then the
+            default of kubectl.
+        context: A context of the kubeconfig. None means the current context.
+    """
     source = kubeconfig or os.environ.get("KUBECONFIG")
     if source is None and IN_CLUSTER.is_file():
         return IN_CLUSTER.read_text(encoding="utf-8").strip() or "default"
     try:
         known, current = list_kube_config_contexts(source)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError):
-        return "default"  # connecting says what is wrong with the kubeconfig
+        return "default"  # connecting reports what is wrong with the kubeconfig
     wanted = next((each for each in known if each["name"] == context), None) if context else current
     return str(((wanted or {}).get("context") or {}).get("namespace") or "default")

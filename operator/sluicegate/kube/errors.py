@@ -1,4 +1,7 @@
-"""What can go wrong in talking to the API server, as exceptions whose text may be shown to users."""
+"""Failures of requests to the API server, as exceptions.
+
+Users may see the text of these exceptions.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,31 +14,32 @@ class KubeError(Exception):
 
 
 class Unreachable(KubeError):
-    """No answer: the connection failed, broke, or took too long.
+    """No response: the connection failed, broke, or took too long.
 
     A write that raises this may or may not have taken effect.
     """
 
 
 class TooLong(KubeError):
-    """The answer is longer than the caller reads."""
+    """The response is longer than the caller reads."""
 
 
 class Undecodable(KubeError):
     """One object that is not decoded, or not used, because of its content.
 
-    Lists and watches return it in the object's place, so that it stops no other object. Reading that object alone raises it.
+    Lists and watches return it in place of the object, so that it does not affect other objects. Reading only that
+    object raises it.
 
     Attributes:
         kind: The object's kind.
-        key: Namespace and name; None where they cannot be read.
-        uid: Empty where it cannot be read.
-        version: The resourceVersion as a number; 0 where it cannot be read.
+        key: Namespace and name. None if they cannot be read.
+        uid: The object's uid. Empty if it cannot be read.
+        version: The resourceVersion as a number. 0 if it cannot be read.
         problem: What is wrong with the object, as the end of a sentence.
     """
 
     def __init__(self, kind: str, problem: str, key: tuple[str, str] | None, uid: str = "", version: int = 0) -> None:
-        """Keep the parts; the exception's text names the object and the problem."""
+        """Store the parts. The exception's text names the object and the problem."""
         name = "/".join(part for part in key if part) if key is not None else "(name unreadable)"
         super().__init__(f"{kind} {name} cannot be read: {problem}")
         self.kind = kind
@@ -46,17 +50,20 @@ class Undecodable(KubeError):
 
 
 class ApiError(KubeError):
-    """The API server answered, and the answer is an error.
+    """The API server responded with an error.
 
     Attributes:
         status: The HTTP status, or the `code` of a Status object inside a watch stream.
         reason: The machine-readable reason of the Status object (`AlreadyExists`), or the HTTP reason.
-        message: The sentence the API server gave.
+        message: The message of the API server.
         details: The Status object's `details` (causes with field paths, kind, name, retryAfterSeconds).
     """
 
     def __init__(self, status: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
-        """Keep the parts of the answer; the exception's text is the message with the status."""
+        """Store the parts of the response.
+
+        The exception's text is the message with the status.
+        """
         super().__init__(f"{message} ({status} {reason})" if reason else f"{message} ({status})")
         self.status = status
         self.reason = reason
@@ -65,11 +72,11 @@ class ApiError(KubeError):
 
 
 class NotFound(ApiError):
-    """404: the object, its namespace, or the whole kind is not there."""
+    """404: the object, its namespace, or the whole kind does not exist."""
 
 
 class Conflict(ApiError):
-    """409: somebody else wrote first, or the name is taken (reason AlreadyExists)."""
+    """409: another writer was first, or the name is taken (reason AlreadyExists)."""
 
 
 class Unauthorized(ApiError):
@@ -77,46 +84,52 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """403: no permission, a quota, or an admission refusal."""
+    """403: a missing permission, an exceeded quota, or a rejection by admission."""
 
 
 class NamespaceTerminating(Forbidden):
-    """403 to a creation in a namespace that is being deleted: nothing is wrong, and nothing is left to do."""
+    """403: an object cannot be created, because its namespace is being deleted.
+
+    This is not a fault, and there is nothing to do about it.
+    """
 
 
 class Invalid(ApiError):
-    """400, 422 and their like: sending the same again cannot succeed.
+    """400, 422 and similar: the same request cannot succeed on a retry.
 
-    The status may be 500 all the same, see `_TYPED_PATCH`.
+    The status may also be 500, see `_TYPED_PATCH`.
     """
 
 
 class Gone(ApiError):
-    """410: the resource version or continue token is too old; list again."""
+    """410: the resource version or continue token has expired. List again."""
 
 
 class TooManyRequests(ApiError):
-    """429: the API server is shedding load, or a disruption budget forbids an eviction.
+    """429: the API server sheds load, or a disruption budget forbids an eviction.
 
     Attributes:
-        retry_after: Seconds the server asks to wait.
+        retry_after: Seconds that the server asks the client to wait.
     """
 
     def __init__(self, status: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
-        """Read the wait out of the details; one second where the server names none."""
+        """Read the wait from the details.
+
+        It is one second if the server does not name one.
+        """
         super().__init__(status, reason, message, details)
         seconds = self.details.get("retryAfterSeconds")
         self.retry_after: float = float(seconds) if isinstance(seconds, int | float) and seconds > 0 else 1.0
 
 
 class ServerError(ApiError):
-    """5xx: the API server, or an admission webhook behind it, failed."""
+    """5xx: the API server, or an admission webhook that it calls, failed."""
 
 
-# Server-side apply answers 500 to an unknown field or a wrong type, though repeating cannot help.
+# Server-side apply responds with 500 to an unknown field or a wrong type, though a retry cannot help.
 _TYPED_PATCH = "failed to create typed patch object"
 
-# The cause in a 403's details, from k8s.io/api/core/v1 (NamespaceTerminatingCause).
+# The cause in the details of a 403, from k8s.io/api/core/v1 (NamespaceTerminatingCause).
 _TERMINATING = "NamespaceTerminating"
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
@@ -135,7 +148,10 @@ _BY_STATUS: Mapping[int, type[ApiError]] = {
 
 
 class _Status(msgspec.Struct):
-    """The parts of a `v1` Status object that errors are made from; nulls count as absent."""
+    """The fields of a `v1` Status object that errors are made from.
+
+    Nulls count as absent.
+    """
 
     code: int | None = None
     reason: str | None = None
@@ -144,7 +160,10 @@ class _Status(msgspec.Struct):
 
 
 def from_status(body: Mapping[str, Any], fallback_status: int = 500) -> ApiError:
-    """Make the error a decoded Status object describes, as found in an ERROR event of a watch."""
+    """Return the error that a decoded Status object describes.
+
+    The ERROR event of a watch holds such an object.
+    """
     try:
         status = msgspec.convert(body, _Status)
     except msgspec.ValidationError:
@@ -153,16 +172,16 @@ def from_status(body: Mapping[str, Any], fallback_status: int = 500) -> ApiError
 
 
 def from_response(status: int, http_reason: str, body: bytes, retry_after: str | None = None) -> ApiError:
-    """Make the error an HTTP answer describes.
+    """Return the error that an HTTP response describes.
 
-    Proxies and load balancers in front of an API server answer in HTML or not at all, so a body that is not
-    a Status object is quoted, cut to a line, instead of failing in a second way.
+    Proxies and load balancers in front of an API server may respond in HTML or with an empty body. So a body that is
+    not a Status object does not cause a second failure. The error quotes it, cut to one line.
 
     Args:
         status: HTTP status, 300 or above.
         http_reason: The reason phrase of the status line.
         body: The undecoded body.
-        retry_after: The Retry-After header, where there is one, in seconds.
+        retry_after: The Retry-After header in seconds, if the response has one.
     """
     try:
         parsed = msgspec.json.decode(body, type=_Status)
@@ -188,7 +207,7 @@ def _build(parsed: _Status, fallback_status: int, http_reason: str) -> ApiError:
 
 
 def _causes(details: Mapping[str, Any] | None) -> set[str]:
-    """The machine-readable reasons in a Status object's details."""
+    """Return the machine-readable reasons in a Status object's details."""
     causes = (details or {}).get("causes")
     return (
         {str(each.get("reason")) for each in causes if isinstance(each, Mapping)} if isinstance(causes, list) else set()

@@ -1,7 +1,7 @@
-"""Kubernetes Events about the objects users own.
+"""Kubernetes Events about the objects that users own.
 
-An event is a courtesy: recording one never waits and never fails. What repeats becomes a series, and what
-floods is dropped, as client-go does, because events share etcd with everything else.
+Events are best effort: recording one never waits and never fails. As in client-go, repeated Events become a series, and
+Events above a rate limit are dropped, because Events share etcd with everything else.
 """
 
 import asyncio
@@ -28,26 +28,26 @@ from sluicegate.kube.wire import Object
 logger = logging.getLogger(__name__)
 
 SERIES_WINDOW = 600.0
-"""Seconds within which the same event again is one more of a series."""
+"""Seconds within which a repeated Event counts as one more of a series."""
 SERIES_INTERVAL = 60.0
-"""Seconds between two writes of one series, the first repetition aside, which is news."""
+"""Seconds between two writes of one series. The first repetition is written at once, because it is new information."""
 PATIENCE = 10.0
-"""Longest time that an event waits while its writer's owner is busy, in seconds."""
+"""Maximum time in seconds that an Event waits while the operator is busy."""
 BURST = 25
-"""Events an object may have at once."""
+"""Maximum number of Events for one object in a burst."""
 REFILL = 60.0
-"""Seconds until an object may have one event more."""
+"""Seconds until an object may have one more Event."""
 MAX_SERIES = 2048
-"""Series remembered; of a forgotten one the next event is a new one."""
+"""Maximum number of series in memory. After a series is removed, its next Event starts a new one."""
 MAX_ATTEMPTS = 5
 RETRY_DELAY = 3.0
-"""Seconds after a failed write, times the attempts so far."""
+"""Seconds to wait after a failed write, multiplied by the number of attempts so far."""
 NOTE_BYTES = 1024
-"""The API's limit of a note."""
+"""The API's limit of a note, in bytes."""
 
 
 def reference(raw: Mapping[str, object]) -> Object:
-    """The object reference of a raw object, for `EventRecorder.record`."""
+    """Return the object reference of a raw object, for `EventRecorder.record`."""
     metadata = raw["metadata"]
     assert isinstance(metadata, Mapping)
     named = {key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion") if key in metadata}
@@ -55,24 +55,24 @@ def reference(raw: Mapping[str, object]) -> Object:
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Return the wall-clock time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(slots=True)
 class _Series:
-    """One event and its repetitions."""
+    """One Event and its repetitions."""
 
     body: Object
     last_at: float
-    """When it last happened, monotonic."""
+    """The monotonic time at which it last happened."""
     last_time: str
-    """The same on the wall clock."""
+    """The wall-clock time at which it last happened."""
     due_at: float
-    """When it may next be written."""
+    """The monotonic time from which it may be written again."""
     count: int = 1
     written: int = 0
-    """The count the API server has; 0 before the event exists there."""
+    """The count that the API server has. It is 0 until the Event exists there."""
     attempts: int = 0
 
 
@@ -83,7 +83,10 @@ class _Bucket:
 
 
 class EventRecorder:
-    """Records events; `run` writes them in the background, `flush` writes the rest at shutdown."""
+    """Records Events.
+
+    `run` writes them in the background. `flush` writes the rest at shutdown.
+    """
 
     def __init__(
         self,
@@ -93,14 +96,15 @@ class EventRecorder:
         clock: Callable[[], float],
         wall: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Prepare; nothing is sent before `run` or `flush`.
+        """Prepare the recorder. It sends nothing before `run` or `flush`.
 
-        `busy` may be set to a function that tells whether there is more important work: events wait for its end, but not for ever.
+        `busy` may be set to a function that tells whether there is more important work. Events wait for the end of that
+        work, up to a limit.
 
         Args:
             client: Used in the background only.
             component: The reporting controller, `sluicegate.dev/operator`.
-            instance: Which of its processes: the pod's name.
+            instance: The reporting instance: the pod's name.
             clock: Monotonic seconds.
             wall: Time of day in UTC, for readers.
         """
@@ -114,17 +118,17 @@ class EventRecorder:
         self._wake = asyncio.Event()
         self.busy: Callable[[], bool] = lambda: False
         self.dropped = 0
-        """Events given up: floods, and what could not be written."""
+        """Number of Events that were dropped, because of the rate limit or because they could not be written."""
 
     def record(self, about: Mapping[str, str], severity: str, reason: str, message: str, action: str) -> None:
-        """Note an event.
+        """Record an Event.
 
         Args:
-            about: Reference to the object: apiVersion, kind, namespace, name, uid; see `reference`.
+            about: Reference to the object: apiVersion, kind, namespace, name, uid. See `reference`.
             severity: `Normal` or `Warning`.
-            reason: CamelCase, for machines.
-            message: A sentence; cut at the API's limit.
-            action: CamelCase, what was being done.
+            reason: Machine-readable reason in CamelCase.
+            message: A sentence. It is cut at the API's limit.
+            action: What the operator was doing, in CamelCase.
         """
         now, uid = self._clock(), about.get("uid", "")
         key = (uid, reason, message)
@@ -169,15 +173,18 @@ class EventRecorder:
             await self._sleep()
 
     async def _yield(self, series: _Series) -> None:
-        """Wait while there is more important work, up to the event's patience."""
-        while self.busy() and self._clock() - series.last_at < PATIENCE:  # noqa: ASYNC110  a courtesy needs no signal of its own
+        """Wait while there is more important work, for `PATIENCE` seconds at most."""
+        # Polling is enough: best-effort work needs no signal of its own.
+        while self.busy() and self._clock() - series.last_at < PATIENCE:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
     async def flush(self, seconds: float = 5.0) -> None:
-        """Write everything outstanding, due or not; to be called after `run` has been cancelled.
+        """Write everything outstanding, due or not.
+
+        Call this after `run` has been cancelled.
 
         Args:
-            seconds: Give up after this long.
+            seconds: Time limit for all writes.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -187,7 +194,7 @@ class EventRecorder:
             logger.warning("%d events could not be written in time", len(self._unwritten))
 
     async def _sleep(self) -> None:
-        """Wait for something new, or until the next series is due."""
+        """Wait for a new Event, or until the next series is due."""
         due = min((series.due_at for series in self._unwritten.values()), default=None)
         if self._wake.is_set() or (due is not None and due <= self._clock()):
             return
@@ -198,7 +205,10 @@ class EventRecorder:
             pass
 
     async def _write(self, key: tuple[str, str, str], series: _Series) -> None:
-        """Create the event, or bring its series up to date; failures are retried a few times, later."""
+        """Create the Event, or update its series.
+
+        A failed write is retried later, a limited number of times.
+        """
         count = series.count
         try:
             await self._send(series, count)
@@ -209,7 +219,7 @@ class EventRecorder:
                 self._give_up(series, count, error)
         except KubeError as error:
             self._give_up(series, count, error)
-        except Exception as error:  # events about other objects wait behind this one
+        except Exception as error:  # must not affect Events about other objects
             logger.exception("event %s: unexpected error", series.body["reason"])
             self._give_up(series, count, error)
         else:
@@ -231,7 +241,7 @@ class EventRecorder:
         try:
             await self._client.create(EVENT, {**body, **times})
         except Conflict:
-            # An earlier attempt got through although its answer did not: nobody else makes this name.
+            # An earlier attempt succeeded although its response was lost. No other writer uses this name.
             logger.debug("event %s exists already", metadata["name"])
 
     def _give_up(self, series: _Series, count: int, error: Exception) -> None:
@@ -246,7 +256,7 @@ class EventRecorder:
         )
 
     def _allowed(self, uid: str, now: float) -> bool:
-        """Take a token out of the object's bucket, if there is one."""
+        """Take a token from the object's bucket, if there is one."""
         bucket = self._buckets.setdefault(uid, _Bucket(BURST, now))
         self._buckets.move_to_end(uid)
         while len(self._buckets) > MAX_SERIES:

@@ -1,7 +1,7 @@
-"""List-and-watch: a local, always current copy of one kind of object.
+"""List-and-watch: a local copy of one kind of object that is always current.
 
-The library's own informer is synchronous and runs on threads; this one is a coroutine, keeps only what its
-`transform` keeps, and wakes owners only when that changed.
+The informer of the library is synchronous and runs on threads. This one is a coroutine. It stores only what its
+`transform` returns, and notifies owners only when that changes.
 """
 
 import asyncio
@@ -32,59 +32,66 @@ T = TypeVar("T")
 
 
 def without_managed_fields(raw: Object) -> Object:
-    """The usual transform: the whole object but `managedFields`, half its size and no use to us."""
+    """Return the object without `managedFields`.
+
+    This is the usual transform. `managedFields` are half of an object, and the operator does not use them.
+    """
     raw["metadata"].pop("managedFields", None)
     return raw
 
 
 @dataclass(frozen=True, slots=True)
 class InformerTimings:
-    """How an informer paces itself, in seconds."""
+    """The intervals of an informer, in seconds."""
 
     watch: float = 180.0
-    """Life of one watch, give or take a quarter; bounds how long a dead connection goes unnoticed."""
+    """Duration of one watch, plus or minus a quarter. It limits how long a dead connection can go unnoticed."""
     relist: float = 600.0
-    """Between whole lists, give or take a quarter, as a safety net under the watch."""
+    """Interval between whole lists, plus or minus a quarter. They correct what a watch may have missed."""
     retry_missing: float = 30.0
-    """Between attempts at a kind the cluster does not have."""
+    """Interval between attempts to list a kind that the cluster does not have."""
     backoff_base: float = 0.5
     backoff_max: float = 30.0
 
 
-# Without slots: on Python 3.11 a frozen generic with slots cannot be made as `InformerOptions[T](...)`.
+# Without slots: on Python 3.11 a frozen generic with slots cannot be created as `InformerOptions[T](...)`.
 @dataclass(frozen=True)
 class InformerOptions(Generic[T]):
-    """What an informer watches and what it keeps."""
+    """What an informer watches and what it stores."""
 
     transform: Callable[[Object], T]
-    """Makes what is stored of a raw object, which it may change. Its `==` decides whether anybody wakes."""
+    """Returns the value to store for a raw object, which it may change. Its `==` decides whether owners are
+    notified."""
     owner_of: Callable[[T], Key | None]
-    """Namespace and name of the owner of what is stored; None for objects that concern nobody."""
+    """Returns the namespace and name of a stored value's owner, or None for objects without an owner."""
     clock: Callable[[], float]
     """Monotonic seconds."""
     namespace: str | None = None
-    """None watches all namespaces."""
+    """The namespace to watch. None watches all namespaces."""
     selector: str = ""
-    """A label selector, evaluated by the server."""
+    """A label selector, which the server evaluates."""
     timings: InformerTimings = InformerTimings()
     page_size: int = 500
-    """Objects a page of a list."""
+    """Objects per page of a list."""
     optional: bool = False
-    """Whether a refusal to list it counts as the kind being missing: one can do without it."""
+    """Whether a 403 to a list counts as a missing kind. Set it for a kind that the operator can run without."""
 
 
 class Informer(Generic[T]):
-    """Keeps a copy of one kind. Start `run` as a task; wait for `synced` before trusting an absence."""
+    """A local copy of one kind of object.
+
+    Start `run` as a task. Wait for `synced` before you rely on the absence of an object.
+    """
 
     def __init__(self, client: KubeClient, kind: Kind, options: InformerOptions[T]) -> None:
-        """Prepare; nothing is asked of the server before `run`."""
+        """Prepare the informer. It sends no request before `run`."""
         self.kind = kind
         self.synced = asyncio.Event()
-        """Set once the first list is in, or the kind is known to be missing."""
+        """Set once the first list is complete, or the kind is known to be missing."""
         self.available = True
-        """False while the cluster does not have this kind; the store is empty then."""
+        """False while the cluster does not have this kind. The store is empty then."""
         self.skipped = Skipped()
-        """Objects whose content cannot be decoded or used: for this informer they do not exist."""
+        """Objects whose content cannot be decoded or used. The informer treats them as absent."""
         self._client = client
         self._options = options
         self._store: Store[T] = Store(options.transform, options.owner_of, self._notify)
@@ -94,28 +101,29 @@ class Informer(Generic[T]):
         self._version = ""
 
     def on_change(self, subscriber: Callable[[Key], None]) -> None:
-        """Call `subscriber` with the owner's key whenever a stored object of that owner changes.
+        """Call `subscriber` with the owner's key when an object of that owner changes.
 
-        The call is synchronous and comes after the change is stored; it must be quick and must not raise.
+        The call is synchronous and comes after the change is stored. The subscriber must return quickly and must not
+        raise.
         """
         self._subscribers.append(subscriber)
 
     def get(self, namespace: str | None, name: str) -> T | None:
-        """The stored object, or None."""
+        """Return the stored object, or None."""
         return self._store.get((namespace or "", name))
 
     def owned(self, owner: Key) -> list[T]:
-        """The stored objects of an owner, ordered by name."""
+        """Return the stored objects of an owner, ordered by name."""
         return self._store.owned(owner)
 
     def items(self) -> Iterator[tuple[Key, T]]:
-        """All names and stored objects, as of the call."""
+        """Iterate over all names and stored objects, as of the time of the call."""
         return self._store.items()
 
     def put(self, raw: Object) -> None:
-        """Store the answer to our own write, if it is news, so that the next reconcile knows of it.
+        """Store the response to the operator's own write, if it is newer.
 
-        The object must match the informer's namespace and selector.
+        The next reconcile then reads the written object. The object must match the informer's namespace and selector.
 
         Raises:
             Undecodable: The transform cannot read the object.
@@ -126,22 +134,25 @@ class Informer(Generic[T]):
             raise self._skip(unusable(raw, self.kind, error)) from error
 
     def forget(self, namespace: str | None, name: str, uid: str) -> None:
-        """Drop an object we have just deleted; late events of it count only if they show it terminating."""
+        """Drop an object that the operator has just deleted.
+
+        Later events of the object count only if they show it terminating.
+        """
         self._store.forget((namespace or "", name), uid)
 
     def heartbeat_age(self) -> float:
-        """Seconds since the last sign of life.
+        """Return the seconds since the last sign of a working connection.
 
-        That is an answered list, an opened or ended watch, an event or a bookmark. Healthy values
-        stay under `timings.watch` * 1.25 + the client's slack + `timings.backoff_max`.
+        The signs are the response to a list, an opened or ended watch, an event and a bookmark. Healthy values stay
+        under `timings.watch` * 1.25 + the client's slack + `timings.backoff_max`.
         """
         return self._options.clock() - self._alive_at
 
     async def fill(self) -> None:
-        """List once and do not watch: for commands that look once and end.
+        """List once without a watch, for commands that read once and exit.
 
         Raises:
-            KubeError: It could not be listed; a kind that the cluster does not have is no error.
+            KubeError: The list failed. A kind that the cluster does not have is not an error.
         """
         try:
             await self._list()
@@ -149,7 +160,7 @@ class Informer(Generic[T]):
             self._missing()
 
     async def run(self) -> None:
-        """List and watch until cancelled; every failure is retried."""
+        """List and watch until cancelled, and retry after every failure."""
         while True:
             try:
                 await self._list_and_watch()
@@ -174,7 +185,7 @@ class Informer(Generic[T]):
                 await self._pause(0.0)
 
     async def _list_and_watch(self) -> None:
-        """One list, then watches one after another until the list is too old."""
+        """List once, then run one watch after another until the list is too old."""
         clock, timings = self._options.clock, self._options.timings
         await self._list()
         relist_at = clock() + timings.relist * random.uniform(0.75, 1.25)
@@ -182,13 +193,14 @@ class Informer(Generic[T]):
             try:
                 await self._watch(min(timings.watch * random.uniform(0.75, 1.25), relist_at - clock()))
             except (Unreachable, TooManyRequests) as error:
-                # The position is still good: going on from it spares the server a list just when it is weak.
+                # The position is still valid. A watch from there saves the server a list while it is overloaded.
                 logger.info("%s: watching again: %s", self.kind.kind, error)
                 await self._pause(error.retry_after if isinstance(error, TooManyRequests) else 0.0)
 
     async def _list(self) -> None:
         options = self._options
-        # The first list may come from the server's cache; it could be behind the copy we have later.
+        # The first list may come from the server's cache. A later one may not, because the cache could be older than
+        # the local copy.
         since = "" if self.synced.is_set() else "0"
         if not since:
             self._store.begin_list()
@@ -223,7 +235,7 @@ class Informer(Generic[T]):
                 self._event(event)
         self._alive()
         if options.clock() - opened < min(1.0, seconds / 2):
-            # Ended at once and without an error: do not spin.
+            # The watch ended at once and without an error. The pause prevents a busy loop.
             await self._pause(0.0)
         else:
             self._failures = 0
@@ -233,13 +245,16 @@ class Informer(Generic[T]):
             self._take(event.object)
         elif event.type == "DELETED":
             self._drop(event.object)
-        # An object without a readable version leaves the position where it was: the next event or bookmark moves it.
+        # An object without a readable version does not move the position. The next event or bookmark does.
         if version := _version(event.object):
             self._version = str(version)
             self._store.advance(version)
 
     def _take(self, raw: Object | Undecodable) -> Key | Undecodable:
-        """Store an object and return its name; one that cannot be decoded, or not transformed, is skipped."""
+        """Store an object and return its name.
+
+        Skip an object that cannot be decoded or transformed.
+        """
         if isinstance(raw, Undecodable):
             return self._skip(raw)
         try:
@@ -257,7 +272,7 @@ class Informer(Generic[T]):
         return undecodable
 
     def _drop(self, raw: Object | Undecodable) -> None:
-        """Take a DELETED event."""
+        """Process a DELETED event."""
         if isinstance(raw, Undecodable):
             key, uid = raw.key, raw.uid
         else:
@@ -280,7 +295,10 @@ class Informer(Generic[T]):
         self._alive_at = self._options.clock()
 
     async def _pause(self, at_least: float) -> None:
-        """Sleep with full jitter, longer after each failure in a row, until something works again."""
+        """Sleep with full jitter, longer after each consecutive failure.
+
+        The first success resets the delay.
+        """
         timings = self._options.timings
         ceiling = min(timings.backoff_max, timings.backoff_base * 2.0 ** min(self._failures, 10))
         self._failures += 1
@@ -292,7 +310,7 @@ class Informer(Generic[T]):
 
 
 def _version(raw: Object | Undecodable) -> int:
-    """Return the resource version of an event's object; 0 where it has none."""
+    """Return the resource version of an event's object, or 0 if it has none."""
     if isinstance(raw, Undecodable):
         return raw.version
     return int(raw["metadata"].get("resourceVersion") or 0)

@@ -1,7 +1,7 @@
-"""The kinds of object the operator touches.
+"""The kinds of objects that the operator uses.
 
-A static table replaces API discovery: the set is closed, discovery costs requests at every start, and a
-kind that the cluster lacks shows as a 404 of its own, which the informer understands.
+A static table replaces API discovery. The set of kinds is fixed, and discovery costs requests at every start. A kind
+that the cluster does not have causes a 404 of its own, which the informer handles.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of object and where the API server keeps it."""
+    """One kind of object and where the API server stores it."""
 
     group: str
-    """API group; empty for the core group."""
+    """API group. Empty for the core group."""
     version: str
     kind: str
     plural: str
@@ -23,21 +23,21 @@ class Kind:
 
     @property
     def api_version(self) -> str:
-        """The `apiVersion` of a manifest of this kind."""
+        """Return the `apiVersion` of a manifest of this kind."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """Build the URL path of a collection, an object or one of its subresources.
+        """Return the URL path of a collection, an object or a subresource.
 
         Args:
-            namespace: Of a namespaced kind; None there means all namespaces, for collections only.
-                Ignored for a cluster-scoped kind.
-            name: The object; None is the collection.
-            subresource: For instance `status`; needs a name.
+            namespace: Namespace of a namespaced kind. None means all namespaces, which is for collections only. It is
+                ignored for a cluster-scoped kind.
+            name: Name of the object. None means the collection.
+            subresource: A subresource, such as `status`. It requires a name.
 
         Raises:
-            ValueError: The parts do not make a path: an object of a namespaced kind without namespace, or a
-                subresource without name.
+            ValueError: The parts do not make a path: an object of a namespaced kind without namespace, or a subresource
+                without name.
         """
         if name is not None and self.namespaced and not namespace:
             raise ValueError(f"{self.kind} {name!r} needs a namespace")
@@ -95,10 +95,10 @@ ALL: tuple[Kind, ...] = (
 
 
 def by_api(api_version: str, kind: str) -> Kind:
-    """Find the kind a manifest or an owner reference names.
+    """Return the kind that a manifest or an owner reference names.
 
     Raises:
-        KeyError: The operator does not handle that kind; the message names it.
+        KeyError: The operator does not handle that kind. The message names it.
     """
     for candidate in ALL:
         if candidate.kind == kind and candidate.api_version == api_version:

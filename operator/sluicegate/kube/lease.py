@@ -1,8 +1,8 @@
 """Leader election on a Lease: at most one operator acts.
 
-Rules as client-go's: a candidate trusts only its own monotonic clock. It waits until it has seen one and the
-same record for a whole lease duration; what time the record itself claims does not matter, so skewed clocks
-do no harm. The leader gives up earlier than that (the renew deadline), so that two never overlap.
+The rules are those of client-go. A candidate for leadership trusts only its own monotonic clock. It waits until it has
+observed an unchanged record for a whole lease duration. The times in the record do not matter, so clock skew does no
+harm. The leader stops before that duration ends (the renew deadline), so two leaders never overlap.
 """
 
 import asyncio
@@ -23,23 +23,30 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LeaseTimings:
-    """The periods of an election, in seconds. API server outages shorter than `renew` cost no leadership."""
+    """The periods of an election, in seconds.
+
+    An outage of the API server that is shorter than `renew` does not end leadership.
+    """
 
     lease: float = 15.0
-    """How long a standby must see an unchanged record before it takes over."""
+    """How long a standby must observe an unchanged record before it takes over."""
     renew: float = 10.0
-    """How long a leader that fails to renew goes on trying, and calls itself leader meanwhile."""
+    """How long a leader that fails to renew retries. It remains the leader during that time."""
     retry: float = 2.0
-    """Between renewals, or a standby's looks; a leader that fails to renew tries four times as often."""
+    """Interval between renewals, or between a standby's reads. A leader that fails to renew tries four times as
+    often."""
 
     def __post_init__(self) -> None:
-        """Refuse timings under which two could lead at once."""
+        """Reject timings under which two operators could lead at the same time."""
         if not (0 < self.retry < self.renew and self.tenure < self.lease):
             raise ValueError(f"timings must satisfy 0 < retry < renew and retry + renew < lease, got {self}")
 
     @property
     def tenure(self) -> float:
-        """Seconds from the start of one renewal until leadership ends without another."""
+        """Return the seconds of leadership from the start of one renewal.
+
+        Leadership ends after that unless another renewal succeeds.
+        """
         return self.retry + self.renew
 
 
@@ -47,7 +54,10 @@ DEFAULT_TIMINGS = LeaseTimings()
 
 
 class Elector:
-    """One candidate: `acquire`, then `hold` until it returns, then stop acting; `release` on the way out."""
+    """One candidate for leadership.
+
+    Call `acquire`, then `hold`. When `hold` returns, stop acting. Call `release` on shutdown.
+    """
 
     def __init__(
         self,
@@ -57,14 +67,14 @@ class Elector:
         clock: Callable[[], float],
         timings: LeaseTimings = DEFAULT_TIMINGS,
     ) -> None:
-        """Prepare; nothing is asked of the server before `acquire`.
+        """Prepare the elector. It sends no request before `acquire`.
 
         Args:
-            client: Its requests for Leases do not wait behind others.
+            client: Its requests for Leases do not wait for other requests.
             lease: Namespace and name of the Lease.
-            identity: Unique among candidates; the pod's name and uid.
+            identity: Unique among candidates: the pod's name and uid.
             clock: Monotonic seconds.
-            timings: How fast.
+            timings: The periods of the election.
         """
         self._client = client
         self._namespace, self._name = lease
@@ -72,25 +82,29 @@ class Elector:
         self._clock = clock
         self._timings = timings
         self._seen: Object | None = None
-        """The Lease as last read or written, None when unknown."""
+        """The Lease as last read or written. None if it is unknown."""
         self._seen_at = 0.0
         self._renewed_at: float | None = None
-        """When the last successful renewal was begun; None while not leading."""
+        """When the last successful renewal started. None while this candidate does not lead."""
         self._current = False
-        """Whether `_seen` is the answer to our own last write, so that the next may go without reading."""
+        """Whether `_seen` is the response to this candidate's last write. If so, the next write needs no read before
+        it."""
 
     @property
     def leading(self) -> bool:
-        """Whether this candidate may act now. Checked before a write, it catches a process that stalled."""
+        """Tell whether this candidate may act now.
+
+        A check before a write detects that the process was stalled.
+        """
         return self._renewed_at is not None and self._clock() - self._renewed_at < self._timings.tenure
 
     @property
     def holder(self) -> str:
-        """Who held the Lease when last seen; empty for nobody."""
+        """Return the holder of the Lease as last read. Empty means none."""
         return str(_spec(self._seen).get("holderIdentity") or "")
 
     async def acquire(self) -> None:
-        """Return once this candidate leads."""
+        """Wait until this candidate leads."""
         while True:
             if await self._attempt(self._timings.renew):
                 break
@@ -98,7 +112,10 @@ class Elector:
         logger.info("leading as %s", self._identity)
 
     async def hold(self) -> None:
-        """Renew until leadership is lost, to another or by the renew deadline."""
+        """Renew the Lease until leadership is lost.
+
+        Leadership is lost to another candidate or by the renew deadline.
+        """
         pause = self._timings.retry
         while self._renewed_at is not None:
             await asyncio.sleep(min(pause, max(0.0, self._left())))
@@ -114,7 +131,10 @@ class Elector:
                 pause = self._timings.retry / 4
 
     async def release(self) -> None:
-        """Give the Lease up so that a standby takes over at once; if that fails, the Lease runs out."""
+        """Release the Lease so that a standby takes over at once.
+
+        If the release fails, the Lease expires.
+        """
         if self._renewed_at is None:
             return
         self._renewed_at = None
@@ -127,11 +147,14 @@ class Elector:
             logger.warning("could not release the lease: %s", str(error) or "no answer in time")
 
     def _left(self) -> float:
-        """Seconds until leadership ends."""
+        """Return the seconds until leadership ends."""
         return self._timings.tenure - (self._clock() - (self._renewed_at or 0.0))
 
     async def _attempt(self, limit: float) -> bool:
-        """Try once, within half of `limit` seconds: a hanging connection leaves time for another attempt."""
+        """Try once to take or renew the Lease, within half of `limit` seconds.
+
+        If the connection hangs, this leaves time for another attempt.
+        """
         started = self._clock()
         try:
             async with asyncio.timeout(limit / 2):
@@ -144,10 +167,11 @@ class Elector:
         return won
 
     async def _take_or_renew(self) -> bool:
-        """Take the Lease if it is free or ours.
+        """Take the Lease if it is free, or renew it if this candidate holds it.
 
         Raises:
-            KubeError: Somebody else wrote first, or whether we wrote is unknown: the next attempt reads.
+            KubeError: Another writer changed the Lease first, or the outcome of the write is unknown. The next attempt
+                reads the Lease.
         """
         lease = self._seen if self._current else await self._read()
         self._current = False
@@ -169,7 +193,11 @@ class Elector:
         return self._clock() - self._seen_at >= max(self._timings.lease, promised)
 
     def _claim(self, old: Object) -> Object:
-        """The spec that makes us the holder, given the one before."""
+        """Return the spec that makes this candidate the holder.
+
+        Args:
+            old: The current spec.
+        """
         claim: Object = {
             "holderIdentity": self._identity,
             "leaseDurationSeconds": math.ceil(self._timings.lease),
@@ -188,7 +216,10 @@ class Elector:
         return lease
 
     async def _write(self, lease: Object, spec: Object) -> None:
-        """Patch exactly the version we know; anyone else's write in between is a Conflict."""
+        """Patch exactly the version that was last read or written.
+
+        A write by another client in between causes a Conflict.
+        """
         patch = {
             "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
             "spec": spec | {"renewTime": _now()},
@@ -197,7 +228,7 @@ class Elector:
         self._current = True
 
     def _note(self, lease: Object) -> None:
-        """Remember the Lease, and since when its record has been what it is."""
+        """Store the Lease, and the time since when its record is unchanged."""
         if self._seen is None or _spec(self._seen) != _spec(lease):
             self._seen_at = self._clock()
         self._seen = lease
@@ -208,5 +239,8 @@ def _spec(lease: Object | None) -> Object:
 
 
 def _now() -> str:
-    """Wall-clock time for people who read the Lease; nothing is decided by it."""
+    """Return the wall-clock time for users who read the Lease.
+
+    No decision depends on it.
+    """
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,7 +1,7 @@
-"""Find parts of a JSON text without decoding it, at any nesting depth.
+"""Access to parts of a JSON text without decoding it, at any nesting depth.
 
-Decoders recurse, so they fail at a depth that a user can choose. The functions here do not recurse.
-They take valid JSON, as the API server sends it, and are only used where decoding is not safe.
+Decoders recurse, so they fail at a depth that a user can choose. The functions here do not recurse. They accept valid
+JSON, as the API server sends it, and are only used where decoding is not safe.
 """
 
 import re
@@ -23,10 +23,13 @@ _NO_MARKS = bytes(byte for byte in _NO_BRACKETS if byte not in b'"\\')
 
 
 def deeper_than(text: bytes, limit: int) -> bool:
-    """Tell whether objects and lists are nested deeper than `limit`, at the cost of decoding the text."""
+    """Tell whether objects and lists are nested deeper than `limit`.
+
+    This costs about as much as decoding the text.
+    """
     if text.count(b"{") + text.count(b"[") <= limit:
         return False
-    # Of a string without brackets and escapes, two quotes are left. If that is true of all strings, no quote is left.
+    # A string without brackets and escapes leaves two quotes. If this applies to all strings, no quote is left.
     brackets = text.translate(None, _NO_MARKS).replace(b'""', b"")
     if b'"' in brackets:
         brackets = _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS)
@@ -34,7 +37,9 @@ def deeper_than(text: bytes, limit: int) -> bool:
 
 
 def parts(text: bytes, start: int = 0) -> Iterator[Span]:
-    """Yield the span of each member of the object, or item of the list, that begins after `start`.
+    """Yield the span of each member of an object, or item of a list.
+
+    The object or list is the first one that begins at or after `start`.
 
     Raises:
         ValueError: The text ends before the object or list does.
@@ -59,7 +64,10 @@ def parts(text: bytes, start: int = 0) -> Iterator[Span]:
 
 
 def members(text: bytes, start: int = 0) -> Iterator[tuple[bytes, Span]]:
-    """Yield the name, in quotes, and the span of the value of each member of an object; errors as in `parts`."""
+    """Yield the quoted name and the span of the value of each member.
+
+    The arguments and errors are those of `parts`.
+    """
     for begin, end in parts(text, start):
         name = _MEMBER.match(text, begin, end)
         if name is not None:
@@ -67,13 +75,19 @@ def members(text: bytes, start: int = 0) -> Iterator[tuple[bytes, Span]]:
 
 
 def member(text: bytes, wanted: str) -> Span | None:
-    """Return the span of the value of a member of an object, or None; errors as in `parts`."""
+    """Return the span of the value of a member of an object, or None.
+
+    The errors are those of `parts`.
+    """
     quoted = f'"{wanted}"'.encode()
     return next((span for name, span in members(text) if name == quoted), None)
 
 
 def start_of(text: bytes, wanted: str) -> int | None:
-    """Return where the value of a member of an object starts, or None, without looking at that value."""
+    """Return where the value of a member of an object starts, or None.
+
+    The function does not read that value.
+    """
     quoted, depth = f'"{wanted}"'.encode(), 0
     for token in _TOKENS.finditer(text):
         byte = text[token.start()]

@@ -1,8 +1,8 @@
-"""The informer's memory: objects by name, an index by owner, and which version wins.
+"""The store of an informer: objects by name, and an index by owner.
 
-Three sources write here: lists, watch events and our own requests' answers. They arrive in any order, so
-each entry keeps its uid and resource version. Versions of one kind come from one counter of the API server
-and compare as integers.
+The store also decides which version of an object wins. Three sources write to it: lists, watch events and the responses
+to the operator's own requests. They arrive in any order, so each entry keeps its uid and resource version. All resource
+versions of one kind come from one counter of the API server, so they compare as integers.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
-    """One stored object and which version of which object it is."""
+    """One stored object with its uid and resource version."""
 
     uid: str
     version: int
@@ -28,18 +28,21 @@ class Entry(Generic[T]):
 
 
 def key_of(raw: Object) -> Key:
-    """The namespace and name of a raw object."""
+    """Return the namespace and name of a raw object."""
     metadata = raw["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
 
 
 def version_of(raw: Object) -> int:
-    """The resource version of a raw object as a number."""
+    """Return the resource version of a raw object as a number."""
     return int(raw["metadata"]["resourceVersion"])
 
 
 class Store(Generic[T]):
-    """What is known of one kind. Every change calls `notify` with the owner, after it has been stored."""
+    """The stored objects of one kind.
+
+    Every change calls `notify` with the owner, after the change is stored.
+    """
 
     def __init__(
         self,
@@ -47,11 +50,11 @@ class Store(Generic[T]):
         owner_of: Callable[[T], Key | None],
         notify: Callable[[Key], None],
     ) -> None:
-        """Start empty.
+        """Create an empty store.
 
         Args:
-            transform: Makes what is kept of a raw object.
-            owner_of: Names the owner of what is kept, or None.
+            transform: Returns the value to store for a raw object.
+            owner_of: Returns the owner of a stored value, or None.
             notify: Called with each owner whose objects changed.
         """
         self._transform = transform
@@ -61,30 +64,30 @@ class Store(Generic[T]):
         self._owned: dict[Key, set[Key]] = {}
         self._forgotten: set[str] = set()
         self.position = 0
-        """The version up to which the stream has told us everything; 0 before the first list."""
+        """The resource version up to which the store has received every change. It is 0 before the first list."""
 
     def __len__(self) -> int:
-        """How many objects there are."""
+        """Return the number of stored objects."""
         return len(self._entries)
 
     def get(self, key: Key) -> T | None:
-        """The object of that name, or None."""
+        """Return the object with this name, or None."""
         entry = self._entries.get(key)
         return None if entry is None else entry.value
 
     def owned(self, owner: Key) -> list[T]:
-        """The objects of an owner, ordered by name."""
+        """Return the objects of an owner, ordered by name."""
         return [self._entries[key].value for key in sorted(self._owned.get(owner, ()))]
 
     def items(self) -> Iterator[tuple[Key, T]]:
-        """Every name and object, as of the call."""
+        """Iterate over all names and objects, as they are at the time of the call."""
         return iter([(key, entry.value) for key, entry in self._entries.items()])
 
     def observe(self, raw: Object) -> None:
-        """Take an object from the watch or a list, unless what is stored is newer."""
+        """Store an object from a watch or a list, unless the stored one is newer."""
         key, version, uid = key_of(raw), version_of(raw), raw["metadata"]["uid"]
         if uid in self._forgotten:
-            # With a deletion timestamp it lingers, for a finalizer or a pod's grace period: real again.
+            # An object with a deletion timestamp still exists, because of a finalizer or a pod's grace period.
             if "deletionTimestamp" not in raw["metadata"]:
                 return
             self._forgotten.discard(uid)
@@ -95,21 +98,21 @@ class Store(Generic[T]):
         self._replace(key, Entry(uid, version, value, self._owner_of(value)))
 
     def put(self, raw: Object) -> None:
-        """Take the answer to a write of ours ahead of its watch event.
+        """Store the response to the operator's own write, ahead of its watch event.
 
-        An unknown object is taken only if the stream has not passed its version yet; otherwise the stream
-        has told of it, and of its deletion, already.
+        The store accepts an unknown object only if the stream has not passed its version yet. Otherwise the stream has
+        already reported the object, and its deletion.
         """
         if key_of(raw) in self._entries or version_of(raw) > self.position:
             self.observe(raw)
 
     def deleted(self, key: Key, uid: str, version: int) -> None:
-        """Take a DELETED event: drop that object, but not a later one of the same name.
+        """Process a DELETED event: drop that object, but no later one of its name.
 
         Args:
             key: The object's name.
-            uid: Its uid.
-            version: Its resource version at the deletion.
+            uid: The object's uid.
+            version: The object's resource version at the deletion.
         """
         self._forgotten.discard(uid)
         stored = self._entries.get(key)
@@ -117,46 +120,59 @@ class Store(Generic[T]):
             self._remove(key)
 
     def drop(self, key: Key, version: int) -> None:
-        """Drop an object that has become undecodable at this version (0 is unknown), unless what is stored is newer.
+        """Drop an object that became undecodable, unless the stored one is newer.
 
-        What is stored is out of date, and decisions must not build on it: it counts as absent, as after a restart.
+        The stored object is out of date, and no decision may depend on it. It counts as absent, as it does after a
+        restart.
+
+        Args:
+            key: The object's name.
+            version: The resource version at which the object became undecodable. 0 means unknown.
         """
         stored = self._entries.get(key)
         if stored is not None and (not version or stored.version <= version):
             self._remove(key)
 
     def forget(self, key: Key, uid: str) -> None:
-        """Drop an object we have deleted; events still on their way do not bring it back."""
+        """Drop an object that the operator deleted.
+
+        Events that arrive later do not restore the object.
+        """
         self._forgotten.add(uid)
         stored = self._entries.get(key)
         if stored is not None and stored.uid == uid:
             self._remove(key)
 
     def begin_list(self) -> None:
-        """Note that a list of the newest state is about to be asked for.
+        """Prepare for a list of the newest state, before the request is sent.
 
-        It will tell the truth about everything forgotten until now, and no older event can follow it. Not
-        for a list out of the server's cache, which may be older than our deletions.
+        The list is authoritative for every object forgotten until now, and no older event can follow it. Do not call
+        this before a list from the server's cache, which may be older than the operator's deletions.
         """
         self._forgotten.clear()
 
     def end_list(self, keys: set[Key], version: int) -> None:
-        """Finish a whole list: what it lacks was deleted unseen, unless it is newer than the list.
+        """Finish a whole list: drop the objects that it does not have.
+
+        They were deleted without an event. Objects that are newer than the list stay.
 
         Args:
-            keys: Every name the list had.
-            version: The moment of the list.
+            keys: Every name in the list.
+            version: The resource version of the list.
         """
         for key in [k for k, entry in self._entries.items() if k not in keys and entry.version <= version]:
             self._remove(key)
         self.advance(version)
 
     def advance(self, version: int) -> None:
-        """Note that the stream has told of everything up to this version."""
+        """Record that the store has received every change up to this version."""
         self.position = max(self.position, version)
 
     def clear(self) -> None:
-        """Drop everything: the kind itself is gone, and its versions start anew."""
+        """Drop everything, because the kind no longer exists.
+
+        Its resource versions start anew if it comes back.
+        """
         self._forgotten.clear()
         self.position = 0
         for key in list(self._entries):

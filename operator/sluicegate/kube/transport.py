@@ -1,7 +1,7 @@
-"""Sending requests: the thin layer over `kubernetes.aio` that the rest of the package sees.
+"""The transport: a thin layer over `kubernetes.aio` that sends requests.
 
-Authentication, TLS, proxies, kubeconfig and the refresh of in-cluster tokens are the library's. Its typed
-models and its retries are not used: a retry of a write belongs to whoever knows what the write means.
+The library handles authentication, TLS, proxies, kubeconfig and the refresh of in-cluster tokens. The transport does
+not use its typed models and its retries. Only a caller that knows what a write means can decide whether to retry it.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, built but not sent."""
+    """One HTTP request that is not sent yet."""
 
     method: str
     path: str
@@ -41,7 +41,8 @@ class Request:
     body: Mapping[str, Any] | None = None
     content_type: str = JSON
     urgent: bool = False
-    """Does not wait for a free slot: a Lease must be renewed exactly when everything else is slow."""
+    """Whether the request skips the wait for a free slot. A Lease must be renewed exactly when everything else is
+    slow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +50,44 @@ class ClientOptions:
     """How a client behaves towards the API server."""
 
     parallel: int = 32
-    """Requests in flight at once, watches and urgent ones aside; the server's fairness does the rest."""
+    """Maximum number of requests in flight, without watches and urgent requests. The API server's priority and fairness
+    limits the rest."""
     timeout: float = 10.0
-    """Seconds a request may take, waiting for a slot aside."""
+    """Seconds that a request may take, without the wait for a slot."""
     connect_timeout: float = 5.0
-    """Seconds until a connection must stand."""
+    """Seconds in which a connection must be established."""
     watch_slack: float = 10.0
-    """Seconds past its own timeout after which a watch that the server has not ended is given up."""
+    """Seconds that a watch may exceed its own timeout. After that the client ends a watch that the server has not
+    ended."""
     on_request: Callable[[str, str, str, float], None] | None = None
-    """Called after each request with verb, kind, outcome (`ok` or the error's class name) and seconds."""
+    """Called after each request with verb, kind, outcome (`ok` or the name of the error's class) and seconds."""
 
 
 class Transport:
-    """Sends requests, at most so many at a time, and turns failures into this package's errors."""
+    """Sends a limited number of requests at a time.
+
+    Failures become the errors of this package.
+    """
 
     def __init__(self, api: ApiClient, options: ClientOptions) -> None:
-        """Wrap an API client, which stays the caller's to close."""
+        """Wrap an API client. The caller closes it."""
         self._api = api
         self._options = options
         self._slots = asyncio.Semaphore(options.parallel)
         self.date: tuple[str | None, float] = (None, time.monotonic())
-        """The header Date of the last answer, and the monotonic time at which it came."""
+        """The header Date of the last response, and the monotonic time at which it arrived."""
 
     async def send(self, request: Request, at_most: int | None = None) -> bytes:
-        """Send a request and return the undecoded body of a 2xx answer.
+        """Send a request and return the undecoded body of a 2xx response.
 
         Args:
-            request: What to send.
-            at_most: Bytes of the body that are read; None is no limit.
+            request: The request to send.
+            at_most: Maximum size of the body in bytes. None means no limit.
 
         Raises:
-            ApiError: The API server refused.
+            ApiError: The API server responded with an error.
             TooLong: The body is longer than `at_most`.
-            Unreachable: No whole answer within the timeout.
+            Unreachable: No complete response arrived within the timeout.
         """
         options = self._options
         timeout = aiohttp.ClientTimeout(total=options.timeout, sock_connect=options.connect_timeout)
@@ -94,19 +100,21 @@ class Transport:
 
     @asynccontextmanager
     async def stream(self, request: Request, seconds: float) -> AsyncIterator[AsyncGenerator[bytes, None]]:
-        """Open a streaming answer; leaving the context closes the connection.
+        """Open a streaming response.
+
+        Leaving the context closes the connection.
 
         Args:
-            request: What to send.
-            seconds: Life of the stream as asked of the server; the slack of the options is added.
+            request: The request to send.
+            seconds: Duration of the stream as requested from the server. The slack of the options is added.
 
         Yields:
-            Chunks of bytes, cut anywhere; iterating raises Unreachable when the stream breaks or outlives
-            its time.
+            An iterator of chunks of bytes, split at any point. It raises Unreachable if the stream breaks or does not
+                end in time.
 
         Raises:
-            ApiError: The API server refused.
-            Unreachable: Opening failed.
+            ApiError: The API server responded with an error.
+            Unreachable: The stream could not be opened.
         """
         options = self._options
         timeout = aiohttp.ClientTimeout(total=seconds + options.watch_slack, sock_connect=options.connect_timeout)
@@ -118,9 +126,10 @@ class Transport:
 
     @asynccontextmanager
     async def _exchange(self, request: Request, limits: aiohttp.ClientTimeout) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send, and turn an answer that is an error into an exception."""
+        """Send a request, and raise an exception if the response is an error."""
         with _translated(request):
-            # The body is handed over after param_serialize: ours is plain data, and copying it costs CPU.
+            # The body is passed after param_serialize. It is plain data already, and param_serialize would copy it at a
+            # cost in CPU time.
             method, url, headers, _, _ = await self._api.param_serialize(
                 request.method,
                 request.path,
@@ -139,7 +148,8 @@ class Transport:
                 raise from_response(response.status, response.reason or "", text, retry_after)
             yield response
         finally:
-            # A response read to its end has given its connection back already; any other must not be reused.
+            # A response that was read to its end has returned its connection already. Any other connection must not be
+            # reused.
             response.close()
 
 
@@ -161,7 +171,7 @@ async def _chunks(request: Request, response: aiohttp.ClientResponse) -> AsyncGe
 
 @contextmanager
 def _translated(request: Request) -> Iterator[None]:
-    """Turn what the network and the HTTP library raise into Unreachable."""
+    """Turn exceptions of the network and the HTTP library into Unreachable."""
     try:
         yield
     except TimeoutError as error:
@@ -172,20 +182,22 @@ def _translated(request: Request) -> Iterator[None]:
 
 @asynccontextmanager
 async def connect(kubeconfig: str | None, context: str | None, options: ClientOptions) -> AsyncIterator[Transport]:
-    """Open a transport to the cluster the arguments, the environment or the pod's service account name.
+    """Open a transport to a cluster.
+
+    The arguments, the environment or the pod's service account name the cluster.
 
     Args:
-        kubeconfig: A file, or several joined as in $KUBECONFIG. None means $KUBECONFIG, then the service
-            account of this pod, then ~/.kube/config.
-        context: A context of the kubeconfig; None is its current one.
+        kubeconfig: A file, or several files joined as in $KUBECONFIG. None means $KUBECONFIG, then the service account
+            of this pod, then ~/.kube/config.
+        context: A context of the kubeconfig. None means its current context.
         options: Limits and timeouts.
 
     Raises:
-        KubeError: There is no usable configuration; the text says what was looked at.
+        KubeError: There is no usable configuration. The text names the source that was tried.
     """
     configuration = Configuration()
     configuration.retries = None
-    # Zero is no limit: the slots limit requests, and watches must never wait for one another.
+    # Zero means no limit. The slots limit requests, and watches must never wait for one another.
     configuration.connection_pool_maxsize = 0
     refresher: asyncio.Task[None] | None = None
     source = kubeconfig or os.environ.get("KUBECONFIG")
@@ -202,7 +214,8 @@ async def connect(kubeconfig: str | None, context: str | None, options: ClientOp
     except (ConfigException, OSError, ValueError, KeyError) as error:
         raise KubeError(f"cannot use the cluster configuration from {source}: {error}") from error
     configuration.proxy = configuration.proxy or _proxy(configuration.host)
-    # aiohttp's own look at the environment is one at each request, and takes ~/.netrc for credentials of the API server.
+    # With trust_env, aiohttp reads the environment for each request, and uses ~/.netrc as credentials of the API
+    # server.
     configuration.client_session_kwargs = {"trust_env": False}
     api = ApiClient(configuration)
     api.user_agent = "sluicegate"
@@ -216,13 +229,16 @@ async def connect(kubeconfig: str | None, context: str | None, options: ClientOp
 
 
 def _proxy(server: str) -> str | None:
-    """The proxy that the environment names for the API server (HTTPS_PROXY, NO_PROXY)."""
+    """Return the proxy for the API server from HTTPS_PROXY and NO_PROXY."""
     url = urlsplit(server)
     return None if proxy_bypass(url.netloc) else getproxies().get(url.scheme)
 
 
 async def _refresh(loader: object, configuration: Configuration) -> None:
-    """Keep tokens from a kubeconfig's login helper fresh; returns at once for kubeconfigs without one."""
+    """Refresh tokens from a kubeconfig's login helper.
+
+    For a kubeconfig without such a helper, this returns at once.
+    """
     while True:
         try:
             return await refresh_token(loader, configuration, interval=300)  # type: ignore[no-untyped-call, no-any-return]

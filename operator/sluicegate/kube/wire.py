@@ -1,6 +1,6 @@
-"""Reading what the API server sends: objects, list pages and watch lines.
+"""Decoding of objects, pages of lists and lines of watches.
 
-Each object is decoded on its own, within limits. One that cannot be decoded becomes an `Undecodable` in its place.
+Each object is decoded on its own, within limits. An `Undecodable` takes the place of an object that cannot be decoded.
 """
 
 import re
@@ -20,28 +20,31 @@ Object = dict[str, Any]
 Decoded = TypeVar("Decoded")
 
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for JSON that it does not decode."""
+"""Exceptions that msgspec raises for JSON that it does not decode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Largest object that is decoded.
+    """Limits of an object that is decoded.
 
-    Decoding, copying, merging and encoding recurse, in Python and in C, at up to five frames a level. Python allows 1,000
-    frames, so a few hundred levels fail at a point that depends on the caller.
+    Decoding, copying, merging and encoding recurse, in Python and in C, at up to five frames for each level. Python
+    allows 1,000 frames, so an object with a few hundred levels fails at a point that depends on the caller.
     """
 
     depth: int
     """Levels of nested objects and lists, the object itself included."""
     size: int
-    """Bytes of JSON. Decoded, they take up to 20 times as much memory."""
+    """Bytes of JSON. A decoded object takes up to 20 times as much memory."""
 
 
 CHILD = Limits(depth=128, size=4 << 20)
-"""Of every kind but ModelDeployment. etcd takes 1.5 MiB of an object unless configured otherwise. Revisions nest the values of
-their ModelDeployment a few levels deeper, so the depth leaves room for that."""
+"""Limits of every kind but ModelDeployment.
+
+etcd accepts objects of up to 1.5 MiB unless configured otherwise. Revisions nest the values of their ModelDeployment a
+few levels deeper, so the depth leaves room for that.
+"""
 USER = Limits(depth=64, size=512 << 10)
-"""Of ModelDeployments, whose content users choose. A pod template has about ten levels and a few kilobytes."""
+"""Limits of ModelDeployments, whose content users choose. A pod template has about ten levels and a few kilobytes."""
 
 
 def limits_of(kind: Kind) -> Limits:
@@ -60,7 +63,7 @@ class _Identity(msgspec.Struct, rename="camel"):
 
 
 class _Checked(_Identity, kw_only=True):
-    """The metadata that code reads without looking at its types."""
+    """The metadata that code reads without checking its types."""
 
     name: str
     resource_version: Annotated[str, msgspec.Meta(pattern=_NUMBER)] = ""
@@ -79,11 +82,13 @@ _IDENTIFYING = {f'"{field.encode_name}"'.encode() for field in msgspec.structs.f
 
 
 def read_object(raw: bytes | msgspec.Raw, kind: Kind) -> Object | Undecodable:
-    """Decode one object of a list or a watch: the only place that decides whether its bytes may be decoded.
+    """Decode one object of a list or a watch.
+
+    No other code decides whether the bytes of an object may be decoded.
 
     Args:
         raw: The JSON of the object.
-        kind: Its kind, which has the limits.
+        kind: Kind of the object, which decides the limits.
     """
     text, limits = bytes(raw), limits_of(kind)
     if len(text) > limits.size:
@@ -100,7 +105,7 @@ def read_object(raw: bytes | msgspec.Raw, kind: Kind) -> Object | Undecodable:
 
 
 def unusable(raw: Object, kind: Kind, error: Exception) -> Undecodable:
-    """Describe a decoded object whose content is not what its kind has."""
+    """Describe a decoded object whose content does not match its kind."""
     metadata = raw.get("metadata")
     try:
         identity = msgspec.convert(metadata, _Identity)
@@ -124,7 +129,10 @@ def _brief(error: Exception) -> str:
 
 
 def _identity(text: bytes) -> _Identity:
-    """Read what names an object that must not be decoded; parts that cannot be read are empty."""
+    """Return the identity of an object that must not be decoded.
+
+    Parts that cannot be read are empty.
+    """
     try:
         return msgspec.json.decode(text, type=_Named).metadata
     except UNREADABLE:
@@ -132,7 +140,7 @@ def _identity(text: bytes) -> _Identity:
 
 
 def _outlined_identity(text: bytes) -> _Identity:
-    """Read it out of an object that is nested too deep for the decoder."""
+    """Return the identity of an object that is nested too deep for the decoder."""
     found: dict[str, Any] = {}
     try:
         span = outline.member(text, "metadata")
@@ -161,27 +169,30 @@ class WatchEvent:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a list, or a whole one."""
+    """A page of a list, or a whole list."""
 
     raws: tuple[msgspec.Raw, ...]
-    """Its objects, not decoded yet: of thousands of pods that takes ten times the memory."""
+    """The objects, not decoded yet. Thousands of decoded pods take ten times the memory."""
     resource_version: str
-    """The moment the list describes, the same on every page; a watch starts here."""
+    """The resource version of the list, the same on every page. A watch starts after it."""
     continue_: str = ""
-    """The token that asks for the next page; empty on the last."""
+    """The token that requests the next page. It is empty on the last page."""
     kind: Kind = MODEL_DEPLOYMENT
 
     def read(self) -> Iterator[Object | Undecodable]:
-        """Decode its objects, each as it is reached."""
+        """Iterate over the objects, and decode each one when it is reached."""
         return (read_object(each, self.kind) for each in self.raws)
 
     def __iter__(self) -> Iterator[Object]:
-        """Its objects without the undecodable ones, each decoded as it is reached."""
+        """Iterate over the objects without the undecodable ones.
+
+        Each object is decoded when it is reached.
+        """
         return (each for each in self.read() if not isinstance(each, Undecodable))
 
     @property
     def items(self) -> list[Object]:
-        """All of its objects, without the undecodable ones."""
+        """Return all objects without the undecodable ones."""
         return list(self)
 
 
@@ -201,14 +212,14 @@ class _Line(msgspec.Struct):
 
 
 _OF_THE_SERVER = ("ERROR", "BOOKMARK")
-"""Events whose object is not a user's."""
+"""Types of events whose object does not come from a user."""
 
 
 def decode(body: bytes | msgspec.Raw, shape: type[Decoded]) -> Decoded:
-    """Decode a whole answer that holds no user's content.
+    """Decode a whole response that has no user content.
 
     Raises:
-        Unreachable: The body is not what the API server sends: something in between answered in its place.
+        Unreachable: The body is not from the API server. Another server, such as a proxy, responded in its place.
     """
     try:
         return msgspec.json.decode(body, type=shape)
@@ -218,7 +229,7 @@ def decode(body: bytes | msgspec.Raw, shape: type[Decoded]) -> Decoded:
 
 
 def decode_page(body: bytes, kind: Kind) -> Page:
-    """Cut one page of a list into its objects, whatever these contain.
+    """Split one page of a list into its objects, whatever they contain.
 
     Raises:
         Unreachable: As in `decode`.
@@ -232,7 +243,7 @@ def decode_page(body: bytes, kind: Kind) -> Page:
 
 
 def _cut_page(body: bytes) -> tuple[_List, list[msgspec.Raw]]:
-    """Cut a page that the decoder refuses because of one of its objects."""
+    """Split a page that the decoder rejects because of one of its objects."""
     start = outline.start_of(body, "items")
     if start is None or body[start : start + 1] != b"[":
         return decode(body, _List), []
@@ -246,7 +257,11 @@ def _cut_page(body: bytes) -> tuple[_List, list[msgspec.Raw]]:
 
 
 def _without(text: bytes, name: str) -> tuple[bytes, outline.Span | None]:
-    """Replace the value of a member by null; return the text and where the value was."""
+    """Replace the value of a member by null.
+
+    Returns:
+        The new text, and the span that the value had. The span is None if there is no such member.
+    """
     try:
         span = outline.member(text, name)
     except ValueError:
@@ -258,7 +273,7 @@ def read_event(line: bytes, kind: Kind) -> WatchEvent:
     """Decode one line of a watch, whatever its object contains.
 
     Raises:
-        Unreachable: The line is no event.
+        Unreachable: The line is not an event.
     """
     try:
         event = msgspec.json.decode(line, type=_Line)
@@ -273,9 +288,9 @@ def read_event(line: bytes, kind: Kind) -> WatchEvent:
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Cut a stream into lines of any length.
+    """Split a stream into lines of any length.
 
-    The standard readers give up on lines beyond their buffer, and one object may be megabytes.
+    The standard readers fail on lines longer than their buffer, and one object may have several megabytes.
 
     Raises:
         Unreachable: The stream ended inside a line.
@@ -297,12 +312,12 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def events(chunks: AsyncIterator[bytes], kind: Kind) -> AsyncGenerator[WatchEvent, None]:
-    """Decode a watch.
+    """Decode the events of a watch.
 
     Raises:
         Gone: An ERROR event with code 410.
         ApiError: Any other ERROR event.
-        Unreachable: The stream is torn, or is not a watch.
+        Unreachable: The stream broke, or is not a watch.
     """
     async for line in lines(chunks):
         event = read_event(line, kind)

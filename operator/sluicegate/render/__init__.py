@@ -1,1 +1,4 @@
-"""From a plan to manifests: one Jinja2 template an object, no policy and no arithmetic in any of them."""
+"""Manifests from a plan, with one Jinja2 template for each kind of object.
+
+The templates contain no policy and no arithmetic.
+"""

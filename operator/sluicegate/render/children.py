@@ -23,7 +23,10 @@ _REWRITE = {
 
 
 def owner_reference(metadata: Meta) -> Manifest:
-    """The reference by which children go when their ModelDeployment goes."""
+    """Return the owner reference of the children of a ModelDeployment.
+
+    Garbage collection deletes the children with their ModelDeployment.
+    """
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
@@ -35,7 +38,10 @@ def owner_reference(metadata: Meta) -> Manifest:
 
 
 def record(resource: ModelDeployment, intent: Intent, number: int, template: Manifest) -> Manifest:
-    """The ControllerRevision of a new revision: inputs and pod template, kept for good."""
+    """Return the ControllerRevision of a new revision.
+
+    It keeps the inputs and the pod template permanently.
+    """
     model: ResolvedModel = intent.model
     return engine.render(
         "controllerrevision.yaml.j2",
@@ -58,20 +64,21 @@ def record(resource: ModelDeployment, intent: Intent, number: int, template: Man
 
 
 def next_number(revisions: Mapping[str, Revision]) -> int:
-    """The number of a new revision: one more than the highest there is."""
+    """Return the number of a new revision: one more than the highest number."""
     return 1 + max((each.number for each in revisions.values()), default=0)
 
 
 def render(resource: ModelDeployment, plan: Plan, templates: Mapping[str, Manifest]) -> Iterator[Manifest]:
-    """Every child but the ControllerRevisions.
+    """Yield every child except the ControllerRevisions.
 
     Args:
         resource: The owner.
-        plan: What should be.
-        templates: Pod template by revision hash, as the ControllerRevisions keep them. A revision without one is left alone.
+        plan: The desired state.
+        templates: Pod template by revision hash, as the ControllerRevisions keep them. A revision without one is
+            skipped.
 
     Raises:
-        invariants.Broken: a manifest contradicts what all of them must fulfil: a bug, never sent.
+        invariants.Broken: A manifest violates an invariant. This is a bug, and the manifest is never sent.
     """
     for entry in plan.revisions:
         if entry.hash in templates:

@@ -1,7 +1,8 @@
-"""Whether an object in the cluster already is what a manifest asks for, and where not.
+"""Comparison of an object in the cluster with a manifest.
 
-Only fields that the manifest has are compared: what others added (defaults, a sidecar, an annotation) is theirs. Fields
-that we applied once and do not want any more show in `FINGERPRINT`, a hash of the manifest kept as an annotation.
+Only fields that the manifest has are compared. Fields that others added (defaults, a sidecar, an annotation) are
+ignored. `FINGERPRINT` is a hash of the manifest, kept as an annotation. It shows fields that the operator once applied
+and no longer wants.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ _KEPT_WHEN_ZERO = {
     "runAsUser",
     "weight",
 }
-"""Fields whose zero value is not their absence; everywhere else the API server drops "", 0 and false."""
+"""Fields whose zero value differs from their absence. In all other fields the API server drops "", 0 and false."""
 _QUANTITY_FIELDS = {"sizeLimit", "averageValue", "divisor", "storage"}
 
 
 def fingerprinted(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """`manifest` with its own hash as an annotation.
+    """Return `manifest` with its own hash as an annotation.
 
-    spec.replicas is left out of the hash: whether we apply it changes with who owns it, and that alone is no change.
+    The hash does not include spec.replicas. Whether the operator applies it depends on which controller owns it, and
+    that alone is not a change.
     """
     spec = {key: value for key, value in (manifest.get("spec") or {}).items() if key != "replicas"}
     digest = hashlib.sha256(msgspec.json.encode({**manifest, "spec": spec}, order="sorted")).hexdigest()[:16]
@@ -63,9 +65,14 @@ def fingerprinted(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def difference(wanted: Any, there: Any, path: str = "") -> str | None:
-    """The path of the first field of `wanted` that `there` does not have so, or None.
+    """Return the path of the first field that differs from the manifest, or None.
 
-    Quantities compare by value (the API server stores 1000m as 1), and an empty object or list is the same as none.
+    Quantities compare by value, because the API server stores 1000m as 1. An empty object or list equals a missing one.
+
+    Args:
+        wanted: The manifest, or a part of it.
+        there: The same part of the object in the cluster.
+        path: Path of the part.
     """
     if isinstance(wanted, dict):
         if not isinstance(there, dict):

@@ -1,9 +1,9 @@
-"""Jinja2 made safe for YAML.
+"""Jinja2 with safe YAML output.
 
-Plain Jinja2 is a trap: `0755` becomes 493, `on` True, a missing variable null, and a newline in a value adds keys. Here a
-missing variable is an error, and no `{{ value }}` is ever written: a mark stands for it, and once YAML has been read the value
-itself is put in its place. So no string from a spec can become anything but that string, and since the text is the same for
-every resource, its reading is remembered.
+Plain Jinja2 is not safe for YAML: `0755` becomes 493, `on` becomes True, a missing variable becomes null, and a newline
+in a value adds keys. Here a missing variable is an error. The text of a template never contains a value. A mark stands
+for each `{{ value }}`, and the value replaces the mark after YAML is parsed. So a string from a spec always remains
+that string. The text is the same for every resource, so its parsed form is cached.
 """
 
 from __future__ import annotations
@@ -21,23 +21,24 @@ import yaml
 
 try:
     from yaml import CSafeLoader as _Loader
-except ImportError:  # a PyYAML without libyaml: slower, the same answers
+except ImportError:  # without libyaml, PyYAML is slower but returns the same
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
 
 class TemplateError(ValueError):
-    """A template does not give an object; the sentence says which one and where."""
+    """A template produces no object. The message names the template and the cause."""
 
 
 _MARK = f"{secrets.token_hex(16)}:"
-"""In front of the number of a part. Nobody outside this process knows it, so no string of a spec is taken for one."""
+"""Prefix of a part's number in a mark. Nothing outside this process knows it, so no string of a spec is mistaken for a
+mark."""
 _INSIDE = re.compile(f'"{_MARK}([0-9]+)"')
 _PARTS = "_parts"
 
 
 @jinja2.pass_context
 def _written(context: jinja2.runtime.Context, value: Any) -> Any:
-    """What a template writes for a value."""
+    """Store a value as a part, and return the mark that a template writes for it."""
     if isinstance(value, jinja2.Undefined):
         return value
     parts: list[Any] = context[_PARTS]
@@ -46,7 +47,7 @@ def _written(context: jinja2.runtime.Context, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A copy of `value` made of what JSON has."""
+    """Return a copy of `value` with JSON types only."""
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -59,7 +60,7 @@ def _plain(value: Any) -> Any:
 
 
 def _filled(value: Any, parts: list[Any]) -> Any:
-    """`value` with the parts in place of their marks."""
+    """Return `value` with the parts in place of their marks."""
     if isinstance(value, dict):
         return {_filled(key, parts): _filled(item, parts) for key, item in value.items()}
     if isinstance(value, list):
@@ -71,7 +72,7 @@ def _filled(value: Any, parts: list[Any]) -> Any:
 
 
 def _inside(parts: list[Any], found: re.Match[str]) -> str:
-    """A value inside a text, such as a script: as JSON."""
+    """Return a value inside a text, such as a script, as JSON."""
     value = parts[int(found[1])]
     if isinstance(value, dict | list):
         raise jinja2.TemplateRuntimeError("a list or an object stands inside a text: give it a field of its own")
@@ -80,7 +81,7 @@ def _inside(parts: list[Any], found: re.Match[str]) -> str:
 
 @lru_cache(maxsize=512)
 def _read(text: str) -> Any:
-    """What YAML makes of a text; never changed by those who get it."""
+    """Return the parsed YAML of a text. Callers must not change it."""
     return yaml.load(text, Loader=_Loader)
 
 
@@ -92,7 +93,7 @@ def _environment(loader: jinja2.BaseLoader) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
-        autoescape=False,  # finalize quotes every value; HTML's rules have no place in YAML
+        autoescape=False,  # finalize quotes every value; HTML escaping does not apply to YAML
     )
 
 
@@ -107,19 +108,19 @@ def _custom(text: str) -> jinja2.Template:
 
 
 def render(template: str, context: dict[str, Any]) -> dict[str, Any]:
-    """The object that the built-in template `template` gives.
+    """Return the object that a built-in template produces.
 
     Raises:
-        TemplateError: the template misses a variable or gives no object.
+        TemplateError: The template uses a missing variable or produces no object.
     """
     return _parse(template, lambda: _built_in().get_template(template), context)
 
 
 def render_text(name: str, text: str, context: dict[str, Any]) -> dict[str, Any]:
-    """The object that a platform's own template gives.
+    """Return the object that a template of the platform team produces.
 
     Raises:
-        TemplateError: the text is not a template, misses a variable or gives no object.
+        TemplateError: The text is not a template, uses a missing variable or produces no object.
     """
     return _parse(name, lambda: _custom(text), context)
 

@@ -1,9 +1,10 @@
-"""Where a pod with accelerators may run: `spec.gpu` in the scheduler's words.
+"""Scheduling of pods with accelerators, from `spec.gpu`.
 
-The defaults are those of NVIDIA's gpu-feature-discovery, which labels a node with RESOURCE.product and RESOURCE.memory for
-each resource RESOURCE (nvidia.com/gpu; nvidia.com/mig-1g.5gb with the MIG strategy `mixed`). Its README calls the unit of
-memory "Mb"; its code divides the driver's bytes by 1024 * 1024, so it is MiB:
-https://github.com/NVIDIA/k8s-device-plugin/tree/main/docs/gpu-feature-discovery, internal/lm/resource.go, internal/resource/nvml-device.go.
+The defaults are those of NVIDIA's gpu-feature-discovery. It labels a node with RESOURCE.product and RESOURCE.memory for
+each resource RESOURCE (nvidia.com/gpu, or nvidia.com/mig-1g.5gb with the MIG strategy `mixed`). Its README calls the
+unit of memory "Mb". Its code divides the driver's bytes by 1024 * 1024, so the unit is MiB. Sources:
+https://github.com/NVIDIA/k8s-device-plugin/tree/main/docs/gpu-feature-discovery, internal/lm/resource.go,
+internal/resource/nvml-device.go.
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ _UNITS = {"M": 10**6, "G": 10**9, "T": 10**12, "Mi": 2**20, "Gi": 2**30, "Ti": 2
 _MEBIBYTE = 2**20
 _NVIDIA = "nvidia.com/"
 _SHARED = ".shared"
-"""What time-slicing appends to a resource's name where it is set to rename it; the labels keep the name without it."""
+"""Suffix that time-slicing appends to a resource's name if it is set to rename the resource. The labels keep the name
+without the suffix."""
 
 
 class InvalidGpu(ValueError):
-    """`spec.gpu` means nothing; the sentence names the field. The CRD refuses it already, unless it is an older one."""
+    """`spec.gpu` is not valid. The message names the field.
+
+    The CRD already rejects such a spec, unless the CRD is an older one.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a node's label must be, as a term of node affinity."""
+    """A requirement on a node's label, as a term of node affinity."""
 
     key: str
     operator: str
@@ -39,21 +44,25 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """What `spec.gpu` asks of the container, and of the node."""
+    """What `spec.gpu` requires from the container and from the node."""
 
     resource: str
     count: int
     requirements: tuple[Requirement, ...]
-    """All of them must hold."""
+    """Requirements that must all be met."""
     node_selector: Mapping[str, str]
     tolerations: tuple[Toleration, ...]
 
 
 def placement(gpu: GpuSpec, settings: Mapping[str, GpuSettings]) -> Placement:
-    """The placement that `gpu` means on this platform, whose `settings` are by the resource's domain.
+    """Return the placement that `gpu` requires on this platform.
+
+    Args:
+        gpu: The spec.gpu of a resource.
+        settings: GPU settings by the domain of the resource name.
 
     Raises:
-        InvalidGpu: minMemory is no amount of memory.
+        InvalidGpu: minMemory is not an amount of memory.
     """
     resource = gpu.resource or DEFAULT_RESOURCE
     known = settings.get(resource.partition("/")[0], GpuSettings())
@@ -62,7 +71,7 @@ def placement(gpu: GpuSpec, settings: Mapping[str, GpuSettings]) -> Placement:
     if gpu.products is not None:
         requirements.append(Requirement(known.product_label or f"{labelled}.product", "In", gpu.products))
     if gpu.min_memory is not None:
-        below = str(mebibytes(gpu.min_memory) - 1)  # node affinity knows Gt and no "at least"
+        below = str(mebibytes(gpu.min_memory) - 1)  # node affinity has Gt, but no "at least"
         requirements.append(Requirement(known.memory_label or f"{labelled}.memory", "Gt", (below,)))
     tolerations = gpu.tolerations if gpu.tolerations is not None else known.tolerations
     return Placement(
@@ -75,10 +84,10 @@ def placement(gpu: GpuSpec, settings: Mapping[str, GpuSettings]) -> Placement:
 
 
 def mebibytes(memory: int | str) -> int:
-    """An amount of memory in whole MiB, rounded up.
+    """Return an amount of memory in whole MiB, rounded up.
 
     Raises:
-        InvalidGpu: it has no unit, or is no amount above zero.
+        InvalidGpu: The amount has no unit, or is not above zero.
     """
     match = re.fullmatch(MEMORY_PATTERN, str(memory))
     if match is None:
@@ -87,10 +96,11 @@ def mebibytes(memory: int | str) -> int:
 
 
 def _tolerated(resource: str) -> tuple[Toleration, ...]:
-    """Taints that by custom keep everything else off the nodes of `resource`.
+    """Return tolerations for the usual taints on the nodes of `resource`.
 
-    Such a taint has the resource's own name: so the admission plugin ExtendedResourceToleration has it, and GKE's nodes. Nodes with
-    MIG slices are tainted like other NVIDIA nodes.
+    By convention these taints keep all other pods off the nodes. Such a taint has the resource's own name, as in the
+    admission plugin ExtendedResourceToleration and on GKE's nodes. Nodes with MIG slices have the same taint as other
+    NVIDIA nodes.
     """
     keys = [DEFAULT_RESOURCE] if resource.startswith(_NVIDIA) else []
     keys += [resource] if resource not in keys else []

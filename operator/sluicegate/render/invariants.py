@@ -1,4 +1,7 @@
-"""What every manifest must fulfil, whatever a template or an overlay says. A breach is a bug of ours and is never sent."""
+"""Invariants of every manifest, independent of templates and overlays.
+
+A violation is a bug in the operator, and the manifest is never sent.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from sluicegate.render import schema
 
 
 class Broken(AssertionError):
-    """A manifest that must not be applied; the sentence says which rule it breaks."""
+    """A manifest that must not be applied. The message names the violated rule."""
 
 
 def checked(manifest: dict[str, Any]) -> dict[str, Any]:
-    """`manifest`, if it keeps every rule.
+    """Return `manifest` if it meets every invariant.
 
     Raises:
-        Broken: it does not.
+        Broken: The manifest violates an invariant.
     """
     kind, metadata, spec = manifest["kind"], manifest["metadata"], manifest.get("spec") or {}
     where = f"{kind} {metadata['namespace']}/{metadata['name']}"

@@ -1,22 +1,25 @@
-"""`spec.podTemplate` laid over a pod template."""
+"""Overlay of `spec.podTemplate` on a pod template."""
 
 from __future__ import annotations
 
 from typing import Any
 
 _KEYS = ("mountPath", "devicePath", "name", "containerPort", "topologyKey", "ip")
-"""Fields by which items of a list are the same item, as in Kubernetes' strategic merge patch. One volume may be mounted twice, so a
-mount is its path before it is its name."""
+"""Fields that identify the items of a list, as in Kubernetes' strategic merge patch.
+
+One volume may be mounted twice, so the path identifies a mount before the name does.
+"""
 
 _SETS = ("tolerations",)
-"""Lists whose items have no name, and to which more is added. To be rid of what is there, `tolerations: null`."""
+"""Lists whose items have no name, and to which an overlay adds items. `tolerations: null` removes the existing
+items."""
 
 
 def overlay(base: Any, over: Any) -> Any:
-    """`over` laid over `base`.
+    """Return `over` merged into `base`.
 
-    Objects merge field by field and null removes a field; lists of items with a name (containers, volumes, env, ports) merge item by
-    item; tolerations are added; every other list, and every scalar, is replaced.
+    Objects merge field by field, and null removes a field. Lists of items with a name (containers, volumes, env, ports)
+    merge item by item. Tolerations are added. Every other list, and every scalar, is replaced.
     """
     if isinstance(base, dict) and isinstance(over, dict):
         merged = dict(base)
@@ -39,7 +42,10 @@ def _laid(field: str, base: Any, over: Any) -> Any:
 
 
 def merge_key(left: list[Any], right: list[Any]) -> str | None:
-    """The field that names the items of both lists, each once, or None when there is none."""
+    """Return the field that identifies the items of both lists, or None.
+
+    No two items of one list have the same value of that field.
+    """
     items = [*left, *right]
     if not items or not all(isinstance(item, dict) for item in items):
         return None

@@ -1,4 +1,7 @@
-"""The pod template of a new revision. Made once, kept in the ControllerRevision, and never made again for it."""
+"""The pod template of a new revision.
+
+It is rendered once and kept in the ControllerRevision. It is never rendered again for the same revision.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,16 @@ from sluicegate.render.gpu import InvalidGpu, Placement, placement
 from sluicegate.render.overlay import overlay
 
 BUILT_IN = ("mlflow", "mlserver", "custom")
-"""Runtimes with a template of ours."""
+"""Runtimes with a built-in template."""
 DRAIN_SECONDS = 5
-"""preStop sleep: the time that gateways and kube-proxies get to forget a pod before it is told to stop."""
+"""preStop sleep in seconds. It is the time in which gateways and kube-proxies remove a pod before the pod receives
+SIGTERM."""
 GRACE_SECONDS = 75
 """terminationGracePeriodSeconds: preStop, and then the longest request of the default timeout."""
 
 
 class Refused(ValueError):
-    """The spec gives no pod template; `problem` says why, naming the field."""
+    """The spec produces no pod template. `problem` says why and names the field."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
@@ -33,10 +37,11 @@ class Refused(ValueError):
 
 
 def pod_template(resource: ModelDeployment, intent: Intent, settings: Settings) -> dict[str, Any]:
-    """The pod template for `intent`.
+    """Return the pod template for `intent`.
 
     Raises:
-        Refused: the runtime is not known or has no image, spec.gpu means nothing, or spec.podTemplate has a field that pods do not have.
+        Refused: The runtime is unknown or has no image, spec.gpu is not valid, or spec.podTemplate does not produce a
+            valid pod.
     """
     context = _context(resource, intent, settings)
     try:
@@ -51,7 +56,10 @@ def pod_template(resource: ModelDeployment, intent: Intent, settings: Settings) 
 
 
 def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> dict[str, Any]:
-    """What templates may use; docs/guide/runtimes.md lists it for those who write their own."""
+    """Return the variables of templates.
+
+    docs/guide/runtimes.md lists them for platform teams that write their own templates.
+    """
     runtime = intent.runtime.name or "mlflow"
     ref = parse(intent.model.source)
     volume = {"claim": ref.claim, "path": ref.path.strip("/")} if isinstance(ref, Volume) else None
@@ -83,7 +91,10 @@ def _gpu(intent: Intent, settings: Settings) -> Placement | None:
 
 
 def _resources(intent: Intent, gpu: Placement | None) -> dict[str, Any]:
-    """The container's resources. A GPU is a limit alone: the API server makes the request equal, which no overlay can then forget."""
+    """Return the container's resources.
+
+    A GPU is only a limit. The API server sets the request to the same value, so no overlay can omit it.
+    """
     resources: dict[str, Any] = msgspec.to_builtins(intent.resources)
     return overlay(resources, {"limits": {gpu.resource: str(gpu.count)}}) if gpu is not None else resources
 
@@ -107,7 +118,11 @@ def _image(intent: Intent, settings: Settings, runtime: str) -> str:
 
 
 def _model_env(intent: Intent, settings: Settings, runtime: str) -> list[dict[str, str]]:
-    """What the scoring server may say of its model in metrics and logs, and what it runs in."""
+    """Return the environment variables of the scoring server about its model.
+
+    The scoring server may show the model in metrics and logs. Other variables select how it checks dependencies and
+    which environment it runs in.
+    """
     own = runtime == "mlflow"
     known = {
         "SLUICEGATE_MODEL_NAME": intent.model.name,
@@ -140,15 +155,18 @@ def _installs(intent: Intent) -> bool:
 
 
 def _install(intent: Intent, settings: Settings, runtime: str) -> dict[str, Any] | None:
-    """The container that installs what the model asks for: of the scoring container's image, as it is for that one's Python."""
+    """Return the context of the container that installs the model's dependencies.
+
+    The container uses the image of the scoring container, because it installs for the Python of that container.
+    """
     if not _installs(intent):
         return None
     if runtime != "mlflow":
         raise Refused(
             Problem(
                 "InvalidRuntime",
-                f'spec.runtime.dependencies: Install is for the runtime mlflow; the image of the runtime "{runtime}" has to have what the '
-                "model asks for.",
+                "spec.runtime.dependencies: Install is for the runtime mlflow; "
+                f'the image of the runtime "{runtime}" has to have what the model asks for.',
             )
         )
     chosen = settings.dependencies
@@ -166,7 +184,10 @@ def _install(intent: Intent, settings: Settings, runtime: str) -> dict[str, Any]
 
 
 def _container(intent: Intent, settings: Settings, context: dict[str, Any]) -> dict[str, Any]:
-    """The scoring container: what every runtime shares, the runtime's own part over it, the user's variables over both."""
+    """Return the scoring container.
+
+    The runtime's own template overlays the part that all runtimes share. The user's variables overlay both.
+    """
     runtime = intent.runtime.name or "mlflow"
     added = settings.runtimes.get(runtime, RuntimeSettings())
     common = engine.render("container.yaml.j2", context)
@@ -184,7 +205,10 @@ def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
     wrong = schema.complaints("PodTemplateSpec", template)
     if wrong:
         found = "; ".join(wrong)
-        message = f"spec.podTemplate does not make a pod: {found}. Correct or remove what is named; kubectl explain pod.spec lists the fields."
+        message = (
+            f"spec.podTemplate does not make a pod: {found}. "
+            "Correct or remove what is named; kubectl explain pod.spec lists the fields."
+        )
         raise Refused(Problem("InvalidPodTemplate", message))
     present = (template.get("metadata") or {}).get("labels") or {}
     if any(present.get(label) != value for label, value in labels.items()):

@@ -1,7 +1,8 @@
-"""Manifests checked against Kubernetes' own types, so that a field the API does not know is named before it is sent.
+"""Validation of manifests against Kubernetes' own types.
 
-The types are those of the official client, generated from the API's OpenAPI document. The API server checks again
-(fieldValidation=Strict); this is what makes `sluicegate validate` and `sluicegate render` tell the same offline.
+A field that the API does not know is reported before the manifest is sent. The types are those of the official client,
+generated from the API's OpenAPI document. The API server validates again (fieldValidation=Strict). This validation lets
+`sluicegate validate` and `sluicegate render` report the same offline.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ def _model(kind: str) -> Any:
 
 
 def complaints(kind: str, manifest: dict[str, Any]) -> list[str]:
-    """What is wrong with `manifest`, a sentence for each field; empty for kinds that the client has no type of."""
+    """Return what is wrong with `manifest`, one sentence for each field.
+
+    The list is empty for kinds that the client has no type for.
+    """
     from pydantic import ValidationError
 
     if kind not in _MODELS:
@@ -40,7 +44,10 @@ def complaints(kind: str, manifest: dict[str, Any]) -> list[str]:
 
 
 def _is_number_for_string(entry: Any) -> bool:
-    """A quantity or an int-or-string written as a number: the client's types want text, the API takes both."""
+    """Tell whether the error is a number for a quantity or an int-or-string.
+
+    The client's types require a string. The API accepts both.
+    """
     return bool(
         entry["type"] == "string_type"
         and isinstance(entry["input"], int | float)

@@ -1,4 +1,4 @@
-"""Where a registry says that artifacts are: which of those addresses a pod may fetch."""
+"""Addresses of artifacts from a registry, and which of them a pod may fetch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from sluicegate.core.models.uri import Artifacts, InvalidModelUri, LoggedModel, 
 
 
 def fetchable(endpoint: RegistryEndpoint, source: str, uri: str) -> str:
-    """`source`, refused where a pod could not (or must not) fetch it.
+    """Return `source`, or raise an error if a pod cannot or must not fetch it.
 
-    Only artifact stores pass: a registry that could answer pvc:// would choose which volumes of a namespace are mounted, and one that
-    could answer http:// what inside the cluster is asked.
+    Only artifact stores are accepted. A registry that could return pvc:// would choose which volumes of a namespace are
+    mounted. One that could return http:// would choose which addresses inside the cluster receive requests.
 
     Raises:
         ResolutionError: SourceUnsupported.
@@ -26,7 +26,10 @@ def fetchable(endpoint: RegistryEndpoint, source: str, uri: str) -> str:
 
 
 def inner(source: str) -> ModelRef | None:
-    """What a source refers to where it is no address yet: models:/ or runs:/."""
+    """Return the models:/ or runs:/ URI that a source refers to.
+
+    None means that the source is an address already, or not a valid URI.
+    """
     try:
         ref = parse(source)
     except InvalidModelUri:
@@ -35,11 +38,14 @@ def inner(source: str) -> ModelRef | None:
 
 
 def model_id(source: str) -> str | None:
-    """The logged model that a version was made from: MLflow's answers have it in the source only."""
+    """Return the id of the logged model that a version was created from.
+
+    MLflow's responses have it only in the source.
+    """
     ref = inner(source)
     return ref.model_id if isinstance(ref, LoggedModel) else None
 
 
 def join(root: str, path: str) -> str:
-    """The address of `path` below `root`."""
+    """Return the address of `path` below `root`."""
     return f"{root.rstrip('/')}/{path}" if path else root

@@ -1,6 +1,6 @@
-"""What logs the operator in to a registry, read from a Secret.
+"""Credentials of the operator for a registry, read from a Secret.
 
-The keys are MLflow's own environment variables, so that the same Secret serves `envFrom` in a pod.
+The keys are MLflow's own environment variables, so that the same Secret works with `envFrom` in a pod.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ _TOKEN: Final = "MLFLOW_TRACKING_TOKEN"
 _CERT: Final = "MLFLOW_TRACKING_CLIENT_CERT_PEM"
 _KEYS: Final = f"{_USERNAME} and {_PASSWORD}, {_TOKEN}, {_CERT}, tls.crt and tls.key, token, or ca.crt"
 _SERVICE_ACCOUNT: Final = frozenset({"token", "namespace", "ca.crt"})
-"""Keys of a Secret of type kubernetes.io/service-account-token. Its ca.crt is the API server's, and none of a registry."""
+"""Keys of a Secret of type kubernetes.io/service-account-token. Its ca.crt is that of the API server, not of a
+registry."""
 _SHORTEST: Final = 4
-"""Characters of a value that is looked for in others' words: a shorter one is in every sentence."""
+"""Minimum length of a value that is removed from texts of other programs. A shorter one occurs in every sentence."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Credentials:
-    """One registry's credentials; comparing two tells whether a Secret was rotated.
+    """Credentials of one registry.
+
+    Comparing two objects shows whether a Secret was rotated.
 
     Attributes:
-        username: For basic authentication, with `password`.
+        username: User name for basic authentication, with `password`.
         password: See `username`.
-        token: Bearer token; basic authentication wins where both are set (mlflow `rest_utils.http_request`).
-        client_pem: Client certificate and its key, PEM, one after the other.
+        token: Bearer token. Basic authentication takes precedence if both are set (mlflow `rest_utils.http_request`).
+        client_pem: Client certificate followed by its key, PEM.
         ca_pem: Certificates to trust instead of the system's.
     """
 
@@ -47,16 +50,17 @@ class Credentials:
 
     @classmethod
     def from_secret(cls, data: Mapping[str, bytes], secret: str = "The registry's Secret") -> Credentials:
-        """The credentials in a Secret's (decoded) data; keys that mean nothing here are left alone.
+        """Return the credentials in a Secret's (decoded) data.
 
-        Line ends after a value are dropped: `echo secret | base64` is how most of them get there.
+        Unknown keys are ignored. Line ends after a value are removed, because most values are created with `echo secret
+        | base64`.
 
         Args:
             data: The Secret's keys and values.
-            secret: How messages call it, such as `Secret "mlflow" in namespace "shop"`.
+            secret: Name of the Secret in messages, such as `Secret "mlflow" in namespace "shop"`.
 
         Raises:
-            ResolutionError: SecretInvalid, with a sentence that quotes no value.
+            ResolutionError: SecretInvalid. The message quotes no value.
         """
 
         def text(key: str) -> str | None:
@@ -82,17 +86,20 @@ class Credentials:
             raise ResolutionError(secret_invalid(secret, f"it has none of the keys {_KEYS}"))
         try:
             found.ssl_context()
-        except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; TypeError is for PEM that is not ASCII
+        except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; PEM that is not ASCII causes a TypeError
             raise ResolutionError(secret_invalid(secret, "its certificate, key or ca.crt is not valid PEM")) from None
         return found
 
     @property
     def present(self) -> bool:
-        """Whether there is anything that logs in (trust alone does not)."""
+        """Tell whether there are credentials. Trusted certificates alone do not count."""
         return bool((self.username and self.password) or self.token or self.client_pem)
 
     def hidden(self, words: str) -> str:
-        """`words`, which another program wrote, without any of these values: some servers repeat what they were sent."""
+        """Return another program's text without any of these credentials.
+
+        Some servers repeat what they received.
+        """
         pair = f"{self.username}:{self.password}".encode() if self.password else b""
         values = [self.password, self.token, base64.b64encode(pair).decode() if pair else None]
         for value in sorted((each for each in values if each and len(each) >= _SHORTEST), key=len, reverse=True):
@@ -100,16 +107,22 @@ class Credentials:
         return words
 
     def headers(self) -> dict[str, str]:
-        """Headers for a bearer token; basic authentication is httpx's own `auth`."""
+        """Return the headers for a bearer token.
+
+        Basic authentication uses httpx's own `auth`.
+        """
         if self.token is None or self.username is not None:
             return {}
         return {"Authorization": f"Bearer {self.token}"}
 
     def ssl_context(self, ca_pem: str | None = None) -> ssl.SSLContext:
-        """TLS with these credentials; `ca_pem` is used where they name no authority of their own.
+        """Return the TLS settings for these credentials.
+
+        Args:
+            ca_pem: Certificates to trust if the credentials have none of their own.
 
         Raises:
-            ssl.SSLError: a certificate or key is not valid.
+            ssl.SSLError: A certificate or key is not valid.
         """
         authority = self.ca_pem or ca_pem
         context = ssl.create_default_context(cadata=authority) if authority else httpx.create_ssl_context()
@@ -123,20 +136,21 @@ class Credentials:
 
 
 def _one_line(value: str | None, key: str, secret: str) -> str | None:
-    """`value`, refused where it could add a header or break one."""
+    """Return `value`, or raise an error if it could add or break a header."""
     if value is not None and (not value.isprintable() or (key in (_TOKEN, "token") and not value.isascii())):
         raise ResolutionError(secret_invalid(secret, f"{key} holds characters that no HTTP header can carry"))
     return value
 
 
 def _load_pair(context: ssl.SSLContext, pem: str) -> None:
-    """Load a certificate and key; the ssl module reads files only, so an anonymous one in memory: a key
-    touches no disk.
+    """Load a certificate and its key.
+
+    The ssl module reads only files. An anonymous file in memory keeps the key off the disk.
     """
     descriptor = os.memfd_create("client-certificate")
     try:
         os.write(descriptor, pem.encode())
-        # A password callback, lest OpenSSL ask the terminal for the key's.
+        # With a password callback, OpenSSL does not ask the terminal for the key's password.
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: b"")
     finally:
         os.close(descriptor)

@@ -1,5 +1,6 @@
-"""What a registry does not have, said so that the reader can mend it: the thing, what is there instead,
-and what to do.
+"""Errors for what a registry does not have.
+
+Each message names what is missing, what the registry has instead, and what the user can do.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _CHANGE: Final = "change spec.model.uri"
 
 
 def no_model(endpoint: RegistryEndpoint, name: str, models: RegisteredList) -> ResolutionError:
-    """ModelNotFound."""
+    """Return a ModelNotFound error."""
     names = [model.name for model in models.registered_models]
     there = f"Models there: {_list(names, more=bool(models.next_page_token))}" if names else "It lists no models"
     return _failure(
@@ -36,7 +37,7 @@ def no_model(endpoint: RegistryEndpoint, name: str, models: RegisteredList) -> R
 
 
 def no_version(endpoint: RegistryEndpoint, ref: RegistryVersion, model: Registered) -> ResolutionError:
-    """VersionNotFound."""
+    """Return a VersionNotFound error."""
     newest = max((int(version.version) for version in model.latest_versions), default=None)
     there = "It has no versions" if newest is None else f"The newest there is {newest}"
     return _failure(
@@ -46,7 +47,7 @@ def no_version(endpoint: RegistryEndpoint, ref: RegistryVersion, model: Register
 
 
 def no_versions(endpoint: RegistryEndpoint, name: str) -> ResolutionError:
-    """VersionNotFound, for `latest` of an empty model."""
+    """Return a VersionNotFound error, for `latest` of a model without versions."""
     return _failure(
         ResolutionReason.VERSION_NOT_FOUND,
         f"Model {_q(name)} has no versions in {endpoint}. Register one, or {_CHANGE}.",
@@ -54,7 +55,7 @@ def no_versions(endpoint: RegistryEndpoint, name: str) -> ResolutionError:
 
 
 def no_alias(endpoint: RegistryEndpoint, ref: RegistryAlias, model: Registered) -> ResolutionError:
-    """AliasNotFound."""
+    """Return an AliasNotFound error."""
     aliases = [alias.alias for alias in model.aliases]
     there = f"Aliases there: {_list(aliases)}" if aliases else "It has no aliases"
     arguments = f"{_q(ref.name)}, {_q(ref.alias)}, VERSION"
@@ -66,7 +67,7 @@ def no_alias(endpoint: RegistryEndpoint, ref: RegistryAlias, model: Registered) 
 
 
 def empty_stage(endpoint: RegistryEndpoint, ref: RegistryStage, model: Registered) -> ResolutionError:
-    """StageEmpty."""
+    """Return a StageEmpty error."""
     stages = [f"{version.current_stage} (version {version.version})" for version in model.latest_versions]
     there = f"Stages with versions: {_list(stages)}" if stages else "It has no versions"
     arguments = f'{_q(ref.name)}, VERSION, "{ref.stage}"'
@@ -79,7 +80,10 @@ def empty_stage(endpoint: RegistryEndpoint, ref: RegistryStage, model: Registere
 
 
 def version_not_ready(endpoint: RegistryEndpoint, version: Version) -> ResolutionError:
-    """VersionNotReady: registration goes on, or has failed for good."""
+    """Return a VersionNotReady error.
+
+    The registration is in progress, or has failed permanently.
+    """
     pending = version.status == "PENDING_REGISTRATION"
     said = f" ({version.status_message[:200]})" if version.status_message else ""
     todo = "It is looked at again by itself" if pending else f"Register the model again, or {_CHANGE}"
@@ -91,7 +95,10 @@ def version_not_ready(endpoint: RegistryEndpoint, version: Version) -> Resolutio
 
 
 def logged_model_not_ready(endpoint: RegistryEndpoint, info: LoggedInfo) -> ResolutionError:
-    """VersionNotReady, for a logged model whose artifacts are not (or never) all there."""
+    """Return a VersionNotReady error for a logged model with incomplete artifacts.
+
+    The upload is in progress, or has failed permanently.
+    """
     pending = info.status == "LOGGED_MODEL_PENDING"
     state = "is still being logged" if pending else "was not uploaded whole"
     todo = "It is looked at again by itself" if pending else f"Log it again, or {_CHANGE}"
@@ -103,7 +110,7 @@ def logged_model_not_ready(endpoint: RegistryEndpoint, info: LoggedInfo) -> Reso
 
 
 def no_logged_model(endpoint: RegistryEndpoint, ref: LoggedModel) -> ResolutionError:
-    """LoggedModelNotFound."""
+    """Return a LoggedModelNotFound error."""
     return _failure(
         ResolutionReason.LOGGED_MODEL_NOT_FOUND,
         f"There is no logged model {_q(ref.model_id)} in {endpoint} (or it was deleted). For a "
@@ -113,7 +120,7 @@ def no_logged_model(endpoint: RegistryEndpoint, ref: LoggedModel) -> ResolutionE
 
 
 def no_run(endpoint: RegistryEndpoint, ref: RunArtifact, *, deleted: bool = False) -> ResolutionError:
-    """RunNotFound."""
+    """Return a RunNotFound error."""
     what = (
         f"The run {_q(ref.run_id)} in {endpoint} was deleted"
         if deleted
@@ -124,7 +131,7 @@ def no_run(endpoint: RegistryEndpoint, ref: RunArtifact, *, deleted: bool = Fals
 
 
 def no_artifact(endpoint: RegistryEndpoint, ref: RunArtifact, there: Iterable[str]) -> ResolutionError:
-    """ArtifactNotFound."""
+    """Return an ArtifactNotFound error."""
     listed = _list(list(there))
     has = f"Its artifacts: {listed}" if listed else "It lists no artifacts"
     return _failure(
@@ -136,7 +143,7 @@ def no_artifact(endpoint: RegistryEndpoint, ref: RunArtifact, there: Iterable[st
 
 
 def unsupported_source(endpoint: RegistryEndpoint, uri: str, source: str) -> ResolutionError:
-    """SourceUnsupported: what the registry keeps is out of a pod's reach."""
+    """Return a SourceUnsupported error, for a source that no pod can fetch."""
     shown = without_userinfo(source)[:200]
     if not source:
         why = "has no artifacts recorded. Log the model again"
@@ -155,7 +162,7 @@ def unsupported_source(endpoint: RegistryEndpoint, uri: str, source: str) -> Res
 
 
 def too_many_hops(endpoint: RegistryEndpoint, uri: str, source: str) -> ResolutionError:
-    """SourceUnsupported: versions that point at each other."""
+    """Return a SourceUnsupported error, for versions that refer to each other."""
     return _failure(
         ResolutionReason.SOURCE_UNSUPPORTED,
         f'The model "{uri}" of {endpoint} has a source that points at a further model '
@@ -165,7 +172,10 @@ def too_many_hops(endpoint: RegistryEndpoint, uri: str, source: str) -> Resoluti
 
 
 def unexpected(endpoint: RegistryEndpoint, refusal: Refusal) -> ResolutionError:
-    """RegistryError: MLflow refused what every MLflow server accepts."""
+    """Return a RegistryError error, for an unexpected refusal.
+
+    MLflow refused a request that every MLflow server accepts.
+    """
     return server_error(endpoint, refusal.status, f"{refusal.code} {refusal.message}")
 
 
@@ -174,7 +184,7 @@ def _failure(reason: ResolutionReason, message: str, *, transient: bool = False)
 
 
 def _q(text: str) -> str:
-    """`text` in quotes, with whatever could disturb a terminal or a log escaped."""
+    """Return `text` in quotes, escaped if it could disturb a terminal or a log."""
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 

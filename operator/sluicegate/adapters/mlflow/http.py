@@ -1,8 +1,8 @@
-"""Asking an MLflow server: where it is, one call, and what went wrong in the user's words.
+"""Calls to an MLflow server, and the errors that they end in.
 
-A call ends in one of three ways: a typed answer; `Refusal`, which is MLflow's own JSON error and means
-something to the caller; or a `ResolutionError`, for everything that is wrong with the server, the way to
-it, or the credentials.
+A call ends in one of three ways. A typed response is the success. A `Refusal` is MLflow's own JSON error, which the
+caller can interpret. A `ResolutionError` means that the server, the network path to it, or the credentials have a
+problem. Its message is for users.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RegistryEndpoint:
-    """Where a registry is and how to get in; equal endpoints can share a client.
+    """Address and credentials of a registry. Equal endpoints can share a client.
 
     Attributes:
-        name: What settings and messages call it; the tracking URI where it is an inline registry.
-        tracking_uri: The MLflow server's http(s) URL, with a path where it lives under one.
+        name: The registry's name in settings and messages. For an inline registry it is the tracking URI.
+        tracking_uri: The MLflow server's http(s) URL, with its path if it has one.
         credentials: See `Credentials`.
-        ca_pem: Certificates to trust instead of the system's, where the Secret has none.
+        ca_pem: Certificates to trust instead of the system's, if the Secret has none.
         verify: False trusts any certificate.
     """
 
@@ -66,7 +66,7 @@ ClientFactory: TypeAlias = Callable[[RegistryEndpoint], httpx.AsyncClient]
 
 
 def make_client(endpoint: RegistryEndpoint, transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
-    """Make a pooling client for one endpoint.
+    """Create a pooling client for one endpoint.
 
     Raises:
         ResolutionError: The tracking URI or the certificates cannot be used.
@@ -74,7 +74,7 @@ def make_client(endpoint: RegistryEndpoint, transport: httpx.AsyncBaseTransport 
     url = _address(endpoint)
     try:
         verify = _tls(endpoint) if url.scheme == "https" else False
-    except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; TypeError is for PEM that is not ASCII
+    except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; PEM that is not ASCII causes a TypeError
         raise ResolutionError(secret_invalid(f"The CA bundle of {endpoint}", "it is not valid PEM")) from None
     login = bounded.Login(_basic(endpoint.credentials, url), endpoint.credentials.headers(), verify)
     return bounded.make_http_client(url, login, TOTAL_SECONDS, transport)
@@ -84,7 +84,7 @@ def _address(endpoint: RegistryEndpoint) -> httpx.URL:
     """Return the URL of the registry's API.
 
     Raises:
-        ResolutionError: The tracking URI cannot be one.
+        ResolutionError: The tracking URI is not valid.
     """
     try:
         url = bounded.parse_address(endpoint.tracking_uri)
@@ -98,13 +98,13 @@ def _address(endpoint: RegistryEndpoint) -> httpx.URL:
         )
         raise _error(
             ResolutionReason.REGISTRY_UNREACHABLE,
-            f"{field}: {bounded.shown(endpoint.tracking_uri)!r} cannot be used, because {error}. Set it to an http:// or "
-            "https:// URL without a query, such as http://mlflow.mlflow.svc:5000.",
+            f"{field}: {bounded.shown(endpoint.tracking_uri)!r} cannot be used, because {error}. "
+            "Set it to an http:// or https:// URL without a query, such as http://mlflow.mlflow.svc:5000.",
         ) from None
 
 
 class Refusal(Exception):
-    """MLflow understood, and said no: its `error_code` and message."""
+    """MLflow refused the request, with an `error_code` and a message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(f"{status} {code}: {message}")
@@ -112,7 +112,7 @@ class Refusal(Exception):
 
     @property
     def missing(self) -> bool:
-        """Whether what was asked for does not exist."""
+        """Tell whether the requested object does not exist."""
         return self.code == "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -124,11 +124,11 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 async def call(
     client: httpx.AsyncClient, endpoint: RegistryEndpoint, build: Callable[[], httpx.Request], answer: type[T]
 ) -> T:
-    """Send the request that `build` makes, and decode the response.
+    """Send the request that `build` returns, and decode the response.
 
     Raises:
         Refusal: MLflow's JSON error with a 4xx other than 401 and 429.
-        ResolutionError: Anything else.
+        ResolutionError: Any other failure.
     """
     try:
         response = await bounded.fetch(client, build)
@@ -144,7 +144,7 @@ async def call(
 def unreachable(
     endpoint: RegistryEndpoint, why: str = f"no answer within {TOTAL_SECONDS:g} s", *, certificate: bool = False
 ) -> ResolutionError:
-    """Return the failure for a server that cannot be talked to at all."""
+    """Return the error for a server that cannot be reached."""
     hint = "Check that the server runs, and that the operator may reach it (URL, DNS, NetworkPolicy)"
     if certificate:
         hint = "Give the certificate of its authority as ca.crt in the registry's Secret, or in the settings"
@@ -153,14 +153,14 @@ def unreachable(
 
 
 def unexpected_failure(endpoint: RegistryEndpoint, error: BaseException) -> ResolutionError:
-    """Return the failure for an exception that nobody expected, and log it."""
+    """Log an unexpected exception, and return the error for it."""
     log_unexpected(logger, str(endpoint), error)
     return ResolutionError(internal_error(f"Asking {endpoint}", error))
 
 
 def _tls(endpoint: RegistryEndpoint) -> ssl.SSLContext:
     context = endpoint.credentials.ssl_context(endpoint.ca_pem)
-    if not endpoint.verify:  # the client certificate still counts
+    if not endpoint.verify:  # the client certificate is still sent
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -175,18 +175,18 @@ def _basic(credentials: Credentials, url: httpx.URL) -> tuple[str, str] | None:
 
 
 def invalid_answer(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
-    """The failure for an answer that no MLflow server gives."""
+    """Return the error for a response that no MLflow server sends."""
     return _error(
         ResolutionReason.REGISTRY_INVALID_ANSWER,
-        f"{_capital(endpoint)} answered with {endpoint.credentials.hidden(what)} instead of MLflow's JSON. Check that the tracking "
-        "URI is that of an MLflow "
-        "server (with its path, where it has one), and that no proxy or login page stands before it.",
+        f"{_capital(endpoint)} answered with {endpoint.credentials.hidden(what)} instead of MLflow's JSON. "
+        "Check that the tracking URI is that of an MLflow server (with its path, where it has one), "
+        "and that no proxy or login page stands before it.",
         transient=True,
     )
 
 
 def endless(endpoint: RegistryEndpoint) -> ResolutionError:
-    """Return the failure for a listing that does not end."""
+    """Return the error for a listing that does not end."""
     return invalid_answer(endpoint, "a listing without an end")
 
 
@@ -200,7 +200,7 @@ def _decode(endpoint: RegistryEndpoint, body: bytes, answer: type[T]) -> T:
 
 
 def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn:
-    """Raise what an answer other than 200 means."""
+    """Raise the error for a response other than 200."""
     status, body, where = response.status, response.body, _capital(endpoint)
     if status == 401:
         said = (
@@ -241,7 +241,7 @@ def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn
 
 
 def server_error(endpoint: RegistryEndpoint, status: int, message: str) -> ResolutionError:
-    """The failure for a server that is there and broken, or says what nobody expected."""
+    """Return the error for a server that fails or responds unexpectedly."""
     said = f": {_cut(endpoint.credentials.hidden(message))}" if message else ""
     return _error(
         ResolutionReason.REGISTRY_ERROR,
@@ -271,8 +271,9 @@ def _is_html(body: bytes) -> bool:
 
 
 def _cut(text: str) -> str:
-    """One printable line of at most 200 characters of what another program said, without credentials in
-    its URLs.
+    """Return one printable line of at most 200 characters of another program's text.
+
+    Credentials in its URLs are removed.
     """
     line = "".join(char if char.isprintable() else " " for char in text).strip()
     words = [without_userinfo(word) if "://" in word else word for word in line.split()]

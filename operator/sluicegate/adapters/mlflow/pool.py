@@ -1,4 +1,4 @@
-"""One client a registry, shared by all resources that use it."""
+"""One client for each registry, which all resources share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from sluicegate.core.models.uri import ModelRef, RegistryVersion
 
 
 class RegistryPool:
-    """Keeps one `MlflowRegistry` for each endpoint. A rotated Secret makes a new one and fails no call."""
+    """Keeps one `MlflowRegistry` for each endpoint.
+
+    A rotated Secret creates a new one, and no call fails because of it.
+    """
 
     def __init__(self, client_factory: ClientFactory = make_client) -> None:
         self._clients: ClientPool[RegistryEndpoint, MlflowRegistry] = ClientPool(
@@ -21,40 +24,40 @@ class RegistryPool:
         )
 
     def lease(self, endpoint: RegistryEndpoint) -> AbstractAsyncContextManager[MlflowRegistry]:
-        """The registry at `endpoint`, open at least as long as the `async with`.
+        """Return the registry at `endpoint`, open at least as long as the `async with`.
 
         Raises:
-            ResolutionError: the tracking URI or the certificates are unusable.
+            ResolutionError: The tracking URI or the certificates cannot be used.
         """
         return self._clients.lease(endpoint)
 
     async def resolve(self, endpoint: RegistryEndpoint, ref: ModelRef) -> ResolvedModel:
-        """What `ref` means in the registry at `endpoint` now.
+        """Return what `ref` resolves to in the registry at `endpoint` now.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The URI cannot be resolved. The message says why and what to do about it.
         """
         async with self.lease(endpoint) as registry:
             return await registry.resolve(ref)
 
     async def view(self, endpoint: RegistryEndpoint, model: str) -> ModelView:
-        """What the names of a registered model point to now.
+        """Return the versions that the names of a registered model resolve to now.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The request failed. The message says why and what to do about it.
         """
         async with self.lease(endpoint) as registry:
             return await registry.view(model)
 
     async def has(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> bool:
-        """Whether a version is there (still).
+        """Tell whether a version still exists.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The request failed. The message says why and what to do about it.
         """
         async with self.lease(endpoint) as registry:
             return await registry.has(ref)
 
     async def aclose(self) -> None:
-        """Close every client; calls under way end first."""
+        """Close every client, after the calls in progress end."""
         await self._clients.aclose()

@@ -1,7 +1,7 @@
-"""Resolving a model URI by the MLflow REST API (`/api/2.0/mlflow`), over httpx.
+"""Resolution of model URIs by the MLflow REST API (`/api/2.0/mlflow`).
 
-The mlflow package is not used: it would bring 43 packages and no async client for six calls. Nothing is
-retried here: the work queue retries, and knows how long to wait.
+The client uses httpx and not the mlflow package. That package would add 43 packages and no async client, for six calls.
+The client retries nothing. The work queue retries, and decides how long to wait.
 """
 
 from __future__ import annotations
@@ -43,31 +43,32 @@ from sluicegate.core.models.uri import (
 )
 
 MAX_HOPS: Final = 4
-"""A version's source may be another models:/ URI; a chain longer than this is a mistake (or a circle)."""
+"""Maximum length of a chain of model URIs. A version's source may be another models:/ URI, and a longer chain is a
+mistake or a cycle."""
 
 MAX_VERSION_BYTES: Final = 1024
-"""Bytes of the server's version, which is one short line."""
+"""Maximum size of the response to a request for the server's version, in bytes. The version is one short line."""
 
 MAX_PAGES: Final = 100
 MAX_LISTED: Final = 50_000
-"""Pages and entries of one listing: a server that never ends one would fill the memory."""
+"""Maximum number of pages and entries of one listing. A listing without an end would fill the memory."""
 
 _UNQUOTABLE: Final = frozenset("/:.%\"'")
-"""What the name of a logged model cannot hold (mlflow utils/validation.py); so a filter on it needs no
-escaping."""
+"""Characters that the name of a logged model cannot contain (mlflow utils/validation.py). So a filter on the name needs
+no escaping."""
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 class MlflowRegistry:
-    """One registry. Safe to share between tasks of one event loop."""
+    """Client of one registry. Tasks of one event loop can share it."""
 
     def __init__(self, endpoint: RegistryEndpoint, client_factory: ClientFactory = make_client) -> None:
-        """Make the client; nothing is sent yet.
+        """Create the client. It sends no request yet.
 
         Raises:
-            ResolutionError: the tracking URI or the certificates are unusable.
+            ResolutionError: The tracking URI or the certificates cannot be used.
         """
         self.endpoint = endpoint
         try:
@@ -82,21 +83,23 @@ class MlflowRegistry:
         await self._client.aclose()
 
     async def resolve(self, ref: ModelRef) -> ResolvedModel:
-        """What `ref` means in this registry now.
+        """Return what `ref` resolves to in this registry now.
 
-        Takes one to four requests, and `TOTAL_SECONDS` at most.
+        This takes one to four requests, and `TOTAL_SECONDS` at most.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The URI cannot be resolved. The message says why and what to do about it.
         """
         async with self._failures():
             return await self._resolve(ref, MAX_HOPS)
 
     async def view(self, name: str) -> ModelView:
-        """What the names of the registered model `name` point to now: one request.
+        """Return the versions that the names of a registered model resolve to now.
+
+        This takes one request.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The request failed. The message says why and what to do about it.
         """
         async with self._failures():
             model = await self._registered(name)
@@ -108,19 +111,19 @@ class MlflowRegistry:
             )
 
     async def has(self, ref: RegistryVersion) -> bool:
-        """Whether a version is there (still): one request.
+        """Tell whether a version still exists, with one request.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The request failed. The message says why and what to do about it.
         """
         params = {"name": ref.name, "version": str(ref.version)}
         return await self._asked(self._get("model-versions/get", responses.VersionAnswer, params), None) is not None
 
     async def tagged(self, key: str) -> dict[tuple[str, str], str]:
-        """The versions that have a tag, as (name, version), and its value.
+        """Return the versions that have a tag, as (name, version), and its value.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The request failed. The message says why and what to do about it.
         """
         found: dict[tuple[str, str], str] = {}
         params = {"filter": f"tags.`{key}` LIKE '%'", "max_results": "1000"}
@@ -128,7 +131,8 @@ class MlflowRegistry:
             asking = self._get("model-versions/search", responses.TaggedVersions, params)
             page = await self._asked(asking, otherwise=responses.TaggedVersions())
             for each in page.model_versions:
-                found |= {(each.name, each.version): tag.value for tag in each.tags if tag.key == key}  # noqa: B035  one at most
+                # A version has at most one tag with this key.
+                found |= {(each.name, each.version): tag.value for tag in each.tags if tag.key == key}  # noqa: B035
             if not page.next_page_token:
                 return found
             if len(found) > MAX_LISTED:
@@ -137,10 +141,12 @@ class MlflowRegistry:
         raise endless(self.endpoint)
 
     async def tag(self, name: str, version: str, key: str, value: str | None) -> None:
-        """Sets a tag of a version, or with None removes it; of a version that is gone it is no error.
+        """Set a tag of a version, or remove it if `value` is None.
+
+        It is not an error if the version does not exist.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The request failed. The message says why and what to do about it.
         """
         about = {"name": name, "version": version, "key": key}
         if value is None:
@@ -150,19 +156,24 @@ class MlflowRegistry:
         await self._asked(writing, otherwise=responses.Nothing())
 
     async def ask(self, method: str, path: str, answer: type[T], **content: Any) -> T:
-        """One request below `/api/2.0/mlflow/`; what MLflow refuses is told with its own words.
+        """Send one request to a path below `/api/2.0/mlflow/`.
+
+        If MLflow refuses the request, the error quotes its message.
 
         Raises:
-            ResolutionError: with the reason and what to do about it.
+            ResolutionError: The request failed. The message says why and what to do about it.
         """
         async with self._failures():
             return await self._send(method, path, answer, **content)
 
     async def _asked(self, asking: Awaitable[T], otherwise: U) -> T | U:
-        """One request within its time, its failure in words; `otherwise` where what it is about is not there.
+        """Await one request within its time limit.
+
+        Returns:
+            The response, or `otherwise` if the object of the request does not exist.
 
         Raises:
-            ResolutionError: it failed.
+            ResolutionError: The request failed.
         """
         async with self._failures():
             try:
@@ -174,9 +185,9 @@ class MlflowRegistry:
 
     @asynccontextmanager
     async def _failures(self) -> AsyncIterator[None]:
-        """Bound the time of a call, and turn all that it raises into a ResolutionError.
+        """Limit the time of a call, and turn every exception into a ResolutionError.
 
-        Callers serve other registries as well, so nothing else may leave a registry.
+        Callers serve other registries as well, so a call must not raise any other exception.
         """
         try:
             async with asyncio.timeout(TOTAL_SECONDS):
@@ -215,8 +226,9 @@ class MlflowRegistry:
         return await self._pinned(ref, version, hops)
 
     async def _pinned(self, ref: ModelRef, version: responses.Version, hops: int) -> ResolvedModel:
-        """The resolution of one version: where its artifacts are, through further models:/ URIs where
-        MLflow left one.
+        """Return the resolution of one version, with the address of its artifacts.
+
+        A version may refer to another models:/ URI, which is then resolved as well.
         """
         if version.status != "READY":
             raise failures.version_not_ready(self.endpoint, version)
@@ -245,7 +257,10 @@ class MlflowRegistry:
         )
 
     async def _version(self, ref: RegistryVersion) -> responses.Version:
-        """MLflow REST `model-versions/get`: its 404 does not tell a missing model from a missing version."""
+        """Return one version (MLflow REST `model-versions/get`).
+
+        Its 404 does not tell a missing model from a missing version.
+        """
         params = {"name": ref.name, "version": str(ref.version)}
         try:
             return (await self._get("model-versions/get", responses.VersionAnswer, params)).model_version
@@ -255,8 +270,9 @@ class MlflowRegistry:
         raise failures.no_version(self.endpoint, ref, await self._registered(ref.name))
 
     async def _by_alias(self, ref: RegistryAlias) -> responses.Version:
-        """MLflow REST `registered-models/alias`: a missing model is 404, a missing alias 400
-        INVALID_PARAMETER_VALUE.
+        """Return the version of an alias (MLflow REST `registered-models/alias`).
+
+        The response to a missing model is 404. The response to a missing alias is 400 INVALID_PARAMETER_VALUE.
         """
         params = {"name": ref.name, "alias": ref.alias}
         try:
@@ -279,8 +295,9 @@ class MlflowRegistry:
         return max(versions, key=lambda version: int(version.version))
 
     async def _latest_versions(self, name: str, stages: list[str]) -> tuple[responses.Version, ...]:
-        """MLflow REST `registered-models/get-latest-versions`: the highest of each stage; no stages means
-        all of them.
+        """Return the highest version of each stage.
+
+        An empty list of stages means all stages. This is MLflow REST `registered-models/get-latest-versions`.
         """
         body = {"name": name, "stages": stages}
         try:
@@ -294,10 +311,10 @@ class MlflowRegistry:
         return answer.model_versions
 
     async def _registered(self, name: str) -> responses.Registered:
-        """The registered model, to say what it has instead of what was asked for.
+        """Return the registered model, so that an error can name what it has.
 
         Raises:
-            ResolutionError: ModelNotFound, which is then the better answer.
+            ResolutionError: ModelNotFound. It is more precise than the caller's error.
         """
         try:
             return (
@@ -309,15 +326,15 @@ class MlflowRegistry:
         raise await self._model_missing(name)
 
     async def _model_missing(self, name: str) -> ResolutionError:
-        """ModelNotFound with the names there are, where the registry lists them."""
+        """Return ModelNotFound, with the models of the registry if it lists them."""
         try:
             models = await self._get("registered-models/search", responses.RegisteredList, {"max_results": "20"})
-        except (Refusal, ResolutionError):  # the list is a courtesy: what is missing is known already
+        except (Refusal, ResolutionError):  # the list is optional: which model is missing is known already
             models = responses.RegisteredList()
         return failures.no_model(self.endpoint, name, models)
 
     async def _logged_model(self, ref: LoggedModel) -> ResolvedModel:
-        """MLflow REST `logged-models/ID` (MLflow 3)."""
+        """Return a logged model (MLflow REST `logged-models/ID`, MLflow 3)."""
         try:
             path = f"logged-models/{quote(ref.model_id, safe='')}"
             info = (await self._get(path, responses.LoggedAnswer, {})).model.info
@@ -338,11 +355,12 @@ class MlflowRegistry:
         )
 
     async def _run_artifact(self, ref: RunArtifact) -> ResolvedModel:
-        """A model that the run logged under the path's first segment, else the run's artifacts at the path.
+        """Return the logged model or the artifacts at a path of a run.
 
-        MLflow 3 keeps a logged model apart from its run's artifacts, and its client downloads both, the
-        model over the artifacts (mlflow `runs_artifact_repo.py`): so the model goes first here, the
-        newest where there are several.
+        The first segment of the path may name a model that the run logged. Otherwise the path is that of the run's
+        artifacts. MLflow 3 keeps a logged model apart from its run's artifacts. Its client downloads both, the model
+        over the artifacts (mlflow `runs_artifact_repo.py`). So the model takes precedence here. If there are several
+        models, the newest one wins.
         """
         try:
             info = (await self._get("runs/get", responses.RunAnswer, {"run_id": ref.run_id})).run.info
@@ -380,8 +398,9 @@ class MlflowRegistry:
         return found.models[0].info if found.models else None
 
     async def _is_mlflow_2(self) -> bool:
-        """Whether the server is older than logged models (its HTML 404 looks like no MLflow at all): GET
-        /version.
+        """Tell whether the server is older than logged models, by GET /version.
+
+        The HTML 404 of such a server does not look like a response of MLflow.
         """
         version = httpx.URL(self.endpoint.tracking_uri.rstrip("/") + "/version").copy_with(username=None, password=None)
         build = functools.partial(self._client.build_request, "GET", version)
@@ -392,7 +411,10 @@ class MlflowRegistry:
         return answer.status == 200 and answer.body.startswith((b"1.", b"2."))
 
     async def _top_level(self, run_id: str) -> list[str]:
-        """What the run has, for the message; empty where the registry does not say."""
+        """Return the run's top-level artifacts, for a message.
+
+        The list is empty if the registry does not return one.
+        """
         try:
             listing = await self._get("artifacts/list", responses.FilesAnswer, {"run_id": run_id})
         except (Refusal, ResolutionError):

@@ -1,7 +1,7 @@
-"""What the MLflow REST API answers, as far as it is read here (mlflow 3.17 `protos/model_registry.proto`,
-`service.proto`).
+"""Responses of the MLflow REST API, with the fields that the operator reads.
 
-Typed, so that nonsense is refused in one place; fields that MLflow leaves out when empty have defaults.
+The source is mlflow 3.17 `protos/model_registry.proto` and `service.proto`. The types make one place reject invalid
+responses. Fields that MLflow omits when they are empty have defaults.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ class Version(Struct, frozen=True):
     status_message: str = ""
     current_stage: str = "None"
     creation_timestamp: int = 0
-    """Milliseconds since 1970; 0 where the registry does not say."""
+    """Milliseconds since 1970. 0 if the registry does not return it."""
 
     @property
     def registered_at(self) -> str | None:
-        """When it was registered, as a status writes times."""
+        """Return when the version was registered, in the time format of a status."""
         if not 0 < self.creation_timestamp < _YEAR_9999:
             return None
         return datetime.fromtimestamp(self.creation_timestamp / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class VersionAnswer(Struct, frozen=True):
-    """`model-versions/get` and `registered-models/alias`."""
+    """Response of `model-versions/get` and `registered-models/alias`."""
 
     model_version: Version
 
 
 class VersionsAnswer(Struct, frozen=True):
-    """`registered-models/get-latest-versions`; empty means none."""
+    """Response of `registered-models/get-latest-versions`. Empty means none."""
 
     model_versions: tuple[Version, ...] = ()
 
@@ -60,7 +60,7 @@ class Tag(Struct, frozen=True):
 
 
 class TaggedVersion(Struct, frozen=True):
-    """A version as a search shows it, as far as its tags are asked for."""
+    """A version in a search, with the fields that its tags need."""
 
     name: str
     version: Number
@@ -68,21 +68,21 @@ class TaggedVersion(Struct, frozen=True):
 
 
 class TaggedVersions(Struct, frozen=True):
-    """`model-versions/search`."""
+    """Response of `model-versions/search`."""
 
     model_versions: tuple[TaggedVersion, ...] = ()
     next_page_token: str = ""
 
 
 class WebhookEvent(Struct, frozen=True):
-    """What a webhook tells of."""
+    """An event that a webhook reports."""
 
     entity: str = ""
     action: str = ""
 
 
 class Webhook(Struct, frozen=True):
-    """A webhook; its secret is never shown."""
+    """A webhook. MLflow never returns its secret."""
 
     webhook_id: str
     name: str = ""
@@ -92,20 +92,20 @@ class Webhook(Struct, frozen=True):
 
 
 class Webhooks(Struct, frozen=True):
-    """`webhooks`; empty means none."""
+    """Response of `webhooks`. Empty means that there are none."""
 
     webhooks: tuple[Webhook, ...] = ()
     next_page_token: str = ""
 
 
 class WebhookAnswer(Struct, frozen=True):
-    """The answer to a write of one."""
+    """Response to a write of a webhook."""
 
     webhook: Webhook
 
 
 class WebhookTest(Struct, frozen=True):
-    """What came of a trial delivery."""
+    """Result of a test delivery."""
 
     success: bool = False
     response_status: int | None = None
@@ -113,17 +113,17 @@ class WebhookTest(Struct, frozen=True):
 
 
 class WebhookTestAnswer(Struct, frozen=True):
-    """`webhooks/ID/test`."""
+    """Response of `webhooks/ID/test`."""
 
     result: WebhookTest
 
 
 class Nothing(Struct, frozen=True):
-    """The empty answer to a write."""
+    """The empty response to a write."""
 
 
 class DownloadAnswer(Struct, frozen=True):
-    """`model-versions/get-download-uri`."""
+    """Response of `model-versions/get-download-uri`."""
 
     artifact_uri: str = ""
 
@@ -144,13 +144,13 @@ class Registered(Struct, frozen=True):
 
 
 class RegisteredAnswer(Struct, frozen=True):
-    """`registered-models/get`."""
+    """Response of `registered-models/get`."""
 
     registered_model: Registered
 
 
 class RegisteredList(Struct, frozen=True):
-    """`registered-models/search`."""
+    """Response of `registered-models/search`."""
 
     registered_models: tuple[Registered, ...] = ()
     next_page_token: str = ""
@@ -173,13 +173,13 @@ class Logged(Struct, frozen=True):
 
 
 class LoggedAnswer(Struct, frozen=True):
-    """`logged-models/ID`."""
+    """Response of `logged-models/ID`."""
 
     model: Logged
 
 
 class LoggedList(Struct, frozen=True):
-    """`logged-models/search`."""
+    """Response of `logged-models/search`."""
 
     models: tuple[Logged, ...] = ()
 
@@ -200,7 +200,7 @@ class Run(Struct, frozen=True):
 
 
 class RunAnswer(Struct, frozen=True):
-    """`runs/get`."""
+    """Response of `runs/get`."""
 
     run: Run
 
@@ -212,7 +212,7 @@ class File(Struct, frozen=True):
 
 
 class FilesAnswer(Struct, frozen=True):
-    """`artifacts/list`; empty where there is nothing at the path."""
+    """Response of `artifacts/list`. It is empty if there is nothing at the path."""
 
     root_uri: str = ""
     files: tuple[File, ...] = ()

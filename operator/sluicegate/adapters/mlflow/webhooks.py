@@ -1,4 +1,7 @@
-"""Webhooks of an MLflow registry (REST `webhooks`): listing, making, changing and trying them."""
+"""List, create, change and test the webhooks of an MLflow registry.
+
+They are MLflow REST `webhooks`.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ _PAGE = "1000"
 
 
 async def listed(registry: MlflowRegistry) -> list[Hook]:
-    """All webhooks that the registry shows to this account.
+    """Return all webhooks that the registry shows to this account.
 
     Raises:
-        ResolutionError: with the reason and what to do about it.
+        ResolutionError: The request failed. The message says why and what to do about it.
     """
     found: list[Hook] = []
     params = {"max_results": _PAGE}
@@ -33,10 +36,10 @@ async def listed(registry: MlflowRegistry) -> list[Hook]:
 
 
 async def write(registry: MlflowRegistry, hook: Hook | None, name: str, url: str, secret: str) -> Hook:
-    """Makes a webhook, or with `hook` changes that one, its secret included.
+    """Create a webhook, or change `hook` and its secret.
 
     Raises:
-        ResolutionError: with the reason and what to do about it.
+        ResolutionError: The request failed. The message says why and what to do about it.
     """
     events = [{"entity": entity, "action": action} for entity, action in sorted(EVENTS)]
     body: dict[str, Any] = {"name": name, "url": url, "events": events, "status": "ACTIVE", "secret": secret}
@@ -48,10 +51,10 @@ async def write(registry: MlflowRegistry, hook: Hook | None, name: str, url: str
 
 
 async def tried(registry: MlflowRegistry, hook: Hook) -> responses.WebhookTest:
-    """What came of a delivery that MLflow made just to try.
+    """Return the result of a test delivery, which MLflow sends on request.
 
     Raises:
-        ResolutionError: with the reason and what to do about it.
+        ResolutionError: The request failed. The message says why and what to do about it.
     """
     return (await registry.ask("POST", f"{_path(hook)}/test", responses.WebhookTestAnswer, json={})).result
 

@@ -1,7 +1,7 @@
-"""The counters of a scoring pod, from the text of its /metrics.
+"""Parser for the counters of a scoring pod, from the text of its /metrics.
 
-Hundreds of pods are read every few seconds, so the labels of a series are parsed once and remembered by their text, and lines that
-nobody asked for are passed over.
+The operator reads hundreds of pods every few seconds. So the labels of a series are parsed once and cached by their
+text, and lines of other metrics are skipped.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _STARTED: Final = "process_start_time_seconds"
 _NAMES: Final = {REQUESTS: REQUESTS_TOTAL, LATENCY: SECONDS_BUCKET, FEATURE: PROFILE_BIN, PREDICTION: PROFILE_BIN}
 
 MAX_LABELS: Final = 512
-"""Characters of a series, which is remembered. The scoring server's are shorter than 200."""
+"""Maximum length in characters of a series, which is cached. Those of the scoring server are shorter than 200."""
 MAX_SERIES: Final = 32_768
-"""Series of one pod that are counted."""
+"""Maximum number of series of one pod."""
 
 
 class NotOurs(ValueError):
-    """The text has none of the scoring server's counters; the sentence says what it is instead."""
+    """The text is not that of the scoring server. The message says why."""
 
 
 def parse(text: str, kinds: Iterable[str]) -> PodCounts:
-    """The counters of the given kinds.
+    """Return the counters of the given kinds.
 
     Raises:
-        NotOurs: there is not even a counter of requests.
+        NotOurs: The text has no counter of requests, or more than `MAX_SERIES` series.
     """
     wanted = frozenset(kinds) | {REQUESTS}
     names = tuple({_NAMES[kind] + "{" for kind in wanted})
@@ -67,7 +67,10 @@ def _number(text: str) -> float:
 
 @lru_cache(maxsize=32768)
 def _series(labelled: str) -> Series | None:
-    """What a line's name and labels count; None where they are malformed, or nothing that is looked at."""
+    """Return the series that a line's name and labels describe.
+
+    None means that they are malformed, or that analysis does not use them.
+    """
     try:
         samples = [each for family in text_string_to_metric_families(f"{labelled} 0\n") for each in family.samples]
     except ValueError:
@@ -76,9 +79,10 @@ def _series(labelled: str) -> Series | None:
 
 
 def of_labels(name: str, labels: dict[str, str]) -> Series | None:
-    """The series of a sample's name and labels; None where it is nothing that is looked at.
+    """Return the series of a sample's name and labels.
 
-    A label that is not there is an empty one: Prometheus leaves out what is empty, as the class of requests that went well.
+    None means that analysis does not use the sample. A missing label counts as an empty one. Prometheus omits empty
+    labels, such as the error class of successful requests.
     """
     try:
         if name == REQUESTS_TOTAL:

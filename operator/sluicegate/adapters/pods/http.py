@@ -1,7 +1,7 @@
-"""GET from scoring pods, straight from their IPs.
+"""GET requests to scoring pods, directly at their IPs.
 
-By aiohttp, and not by httpx as registries and Prometheus are: hundreds of pods are read every few seconds, each at an address of its
-own, where httpx's pool costs eight times the CPU.
+They use aiohttp, and not httpx as the clients of registries and Prometheus do. The operator reads hundreds of pods
+every few seconds, each at an address of its own. There httpx's pool costs eight times the CPU time.
 """
 
 from __future__ import annotations
@@ -20,29 +20,33 @@ from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpecte
 logger = logging.getLogger(__name__)
 MOST_BYTES: Final = 4 * 1024 * 1024
 AT_ONCE: Final = 64
-"""Pods that are read at the same time."""
+"""Maximum number of pods that are read at the same time."""
 _HEADERS: Final = {"Accept-Encoding": "identity", "User-Agent": "sluicegate"}
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 Fetch = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
-"""Status and body of a GET of a URL with headers."""
+"""Returns status and body of a GET of a URL with headers."""
 
 
 class PodTrouble(Exception):
-    """A pod does not answer; the text says why, in words that fit behind a colon."""
+    """A pod does not respond as expected. The text says why and can follow a colon."""
 
 
 class PodHttp:
-    """Reads pods, a bounded number at a time."""
+    """Reads a limited number of pods at a time."""
 
     def __init__(self, fetch: Fetch | None = None) -> None:
-        """`fetch` replaces the network."""
+        """Prepare without any connection.
+
+        Args:
+            fetch: Replaces the network.
+        """
         self._fetch = fetch or self._get
         self._session: aiohttp.ClientSession | None = None
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def aclose(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -50,16 +54,16 @@ class PodHttp:
     async def get(
         self, address: str, path: str, seconds: float, headers: Mapping[str, str] = _NONE
     ) -> tuple[int, bytes]:
-        """Status and body of a pod's answer.
+        """Return status and body of a pod's response.
 
         Args:
             address: HOST:PORT.
-            path: With its query.
-            seconds: Longest time that it may take; waiting for a turn does not count.
-            headers: What to send besides the usual.
+            path: The path with its query.
+            seconds: Time limit, without the wait for other pods.
+            headers: Headers to send in addition to the default ones.
 
         Raises:
-            PodTrouble: There is no answer in time, or one that is compressed or larger than `MOST_BYTES`.
+            PodTrouble: There is no response in time, or it is compressed or larger than `MOST_BYTES`.
         """
         async with self._turns:
             try:
@@ -77,7 +81,7 @@ class PodHttp:
                 if cancelled_from_outside():
                     raise
                 raise _unexpected(address, error) from None
-            except Exception as error:  # other pods are read beside this one
+            except Exception as error:  # must not affect the reads of other pods
                 raise _unexpected(address, error) from None
             if len(body) > MOST_BYTES:
                 raise PodTrouble(f"its {path.partition('?')[0]} is {bounded.too_large(MOST_BYTES)}")
@@ -85,7 +89,7 @@ class PodHttp:
 
     async def _get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if self._session is None:
-            # A kept connection would be a socket a pod, for a request every quarter of a minute.
+            # Keep-alive would hold one socket for each pod, for a request every 15 seconds.
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=AT_ONCE, force_close=True),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -110,6 +114,9 @@ def _unexpected(address: str, error: BaseException) -> PodTrouble:
 
 
 def _line(text: str) -> str:
-    """Return one printable line of at most 200 characters of what a pod made aiohttp say."""
+    """Return one printable line of at most 200 characters of an aiohttp error.
+
+    A pod can influence the text of such an error.
+    """
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= 200 else line[:199] + "…"

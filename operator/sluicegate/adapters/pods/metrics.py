@@ -1,4 +1,4 @@
-"""Reading the counters of scoring pods."""
+"""Reader for the counters of scoring pods."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _HEADERS: Final = {"Accept": "text/plain"}
 
 
 class Unreadable(Exception):
-    """A pod's counters cannot be had; the sentence says why and what to do."""
+    """A pod's counters cannot be read. The message says why and what to do about it."""
 
 
 class PodScraper:
-    """Reads pods' /metrics."""
+    """Reads the /metrics of pods."""
 
     def __init__(self, http: PodHttp) -> None:
-        """How pods are reached."""
+        """Use an HTTP client for pods."""
         self._http = http
 
     async def scrape(self, pod: str, address: str, kinds: Iterable[str], seconds: float) -> PodCounts:
-        """The counters of a pod.
+        """Return the counters of a pod.
 
         Args:
-            pod: Its name, for messages.
+            pod: Name of the pod, for messages.
             address: HOST:PORT.
-            kinds: Which counters are wanted: see `parse`.
-            seconds: Longest time that it may take.
+            kinds: Kinds of counters to return, see `parse`.
+            seconds: Time limit.
 
         Raises:
-            Unreadable: it does not answer, or not with the scoring server's counters.
+            Unreadable: The pod does not respond, or its response has no counters of the scoring server.
         """
         try:
             status, body = await self._http.get(address, PATH, seconds, _HEADERS)
@@ -49,10 +49,10 @@ class PodScraper:
             return parse(body.decode("utf-8", "replace") if status == 200 else "", kinds)
         except NotOurs as error:
             raise Unreadable(
-                f"Pod {pod} does not count requests as the scoring server does ({error}): only the runtime mlflow does. "
-                "Use metrics of type Query for other runtimes."
+                f"Pod {pod} does not count requests as the scoring server does ({error}): "
+                "only the runtime mlflow does. Use metrics of type Query for other runtimes."
             ) from None
-        except Exception as error:  # other pods are read beside this one
+        except Exception as error:  # must not affect the reads of other pods
             log_unexpected(logger, f"the /metrics of pod {pod}", error)
             raise Unreadable(
                 _unreachable(pod, address, f"its /metrics makes an unexpected {type(error).__name__}")

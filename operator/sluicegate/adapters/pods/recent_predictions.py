@@ -1,4 +1,7 @@
-"""Reading what a scoring pod has answered lately: GET /sluicegate/answers, which only who knows the pod's UID may."""
+"""Reader for the recent predictions of a scoring pod.
+
+It uses GET /sluicegate/answers, which requires the pod's UID.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +21,24 @@ from sluicegate.core.analysis.pairing import Told
 logger = logging.getLogger(__name__)
 PATH: Final = "/sluicegate/answers"
 MOST_PARTS: Final = 8
-"""Parts that one reading asks a pod for; what is more comes with the next reading."""
+"""Maximum number of parts in one reading of a pod. The next reading returns the rest."""
 
 MAX_READING: Final = 8 * 1024 * 1024
-"""Bytes of all parts of a reading. The scoring server keeps 4 MiB of answers."""
+"""Maximum size in bytes of all parts of a reading. The scoring server keeps 4 MiB of predictions."""
 MAX_LINE: Final = 32 * 1024
-"""Bytes of one answer, which takes about 20 times as much memory decoded. The scoring server keeps answers of up to 16 KiB."""
+"""Maximum size in bytes of one prediction, which takes about 20 times as much memory when decoded. The scoring server
+keeps predictions of up to 16 KiB."""
 MAX_NAME: Final = 128
-"""Characters of a cursor and of a key, which are kept and sent back."""
+"""Maximum length in characters of a cursor and of a key, which are kept and sent back."""
 
 
 class Untold(Exception):
-    """A pod's answers cannot be had; the sentence says why and what to do."""
+    """A pod's predictions cannot be read. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """Whom to ask."""
+    """A pod to read."""
 
     name: str
     address: str
@@ -44,12 +48,12 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What a pod has told."""
+    """The predictions in one reading of a pod."""
 
     cursor: str
-    """Where to go on."""
+    """Where the next reading starts."""
     answers: tuple[tuple[float, Told], ...]
-    """(seconds ago, answer), the oldest first."""
+    """(seconds ago, prediction), the oldest first."""
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -69,23 +73,23 @@ _LINE = msgspec.json.Decoder(_Line)
 
 
 class AnswerReader:
-    """Reads pods' recent answers."""
+    """Reads the recent predictions of pods."""
 
     def __init__(self, http: PodHttp) -> None:
-        """How pods are reached."""
+        """Use an HTTP client for pods."""
         self._http = http
 
     async def read(self, pod: Pod, cursor: str, keep: float, seconds: float) -> Recent:
-        """What a pod has answered since `cursor`; empty for all that it has kept.
+        """Return the predictions of a pod since `cursor`.
 
         Args:
-            pod: Whom to ask.
-            cursor: Of the last reading.
-            keep: Seconds for which the pod is to go on keeping answers without being asked again.
-            seconds: Longest time that it may take.
+            pod: The pod to read.
+            cursor: The cursor of the last reading. An empty one returns all predictions that the pod keeps.
+            keep: Seconds for which the pod must keep predictions until the next request.
+            seconds: Time limit.
 
         Raises:
-            Untold: it does not answer, or keeps no answers.
+            Untold: The pod does not respond, keeps no predictions, or sends an invalid response.
         """
         answers: list[tuple[float, Told]] = []
         clock = asyncio.get_running_loop().time
@@ -130,13 +134,16 @@ def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
         raise Untold(_none(pod)) from None
     except Untold:
         raise
-    except Exception as error:  # other pods are read beside this one
+    except Exception as error:  # must not affect the reads of other pods
         log_unexpected(logger, f"the {PATH} of pod {pod.name}", error)
         raise Untold(_unreachable(pod, f"its {PATH} makes an unexpected {type(error).__name__}")) from None
 
 
 def _line(text: bytes) -> _Line:
-    """A model may answer NaN, which is no JSON, though Python's encoder writes it."""
+    """Decode one line of a response.
+
+    A model may return NaN. It is not valid JSON, but Python's encoder writes it.
+    """
     try:
         return _LINE.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -148,13 +155,13 @@ def _line(text: bytes) -> _Line:
 
 def _none(pod: Pod) -> str:
     return (
-        f"Pod {pod.name} does not tell its answers: only the scoring server of the runtime mlflow does. An older revision's pods learn it when it is "
-        "rolled (annotation sluicegate.dev/roll)."
+        f"Pod {pod.name} does not tell its answers: only the scoring server of the runtime mlflow does. "
+        "An older revision's pods learn it when it is rolled (annotation sluicegate.dev/roll)."
     )
 
 
 def _unreachable(pod: Pod, why: str) -> str:
     return (
-        f"Pod {pod.name} cannot be read at {pod.address}: {why}. Check that the operator may reach the port of the scoring pods "
-        "(NetworkPolicy)."
+        f"Pod {pod.name} cannot be read at {pod.address}: {why}. "
+        "Check that the operator may reach the port of the scoring pods (NetworkPolicy)."
     )
