@@ -1,1 +1,1 @@
-"""The command-line interface: `sluicegate`, or `kubectl sluicegate` as a kubectl plugin."""
+"""The command-line interface: `sluicegate`, or `kubectl sluicegate` as a plugin."""

@@ -66,9 +66,12 @@ def run(
 
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Cancel `work` on Ctrl-C and SIGTERM, and return the exit code for the signal.
+    """Run `work`, and cancel it on Ctrl-C and SIGTERM.
 
     The cancellation runs the cleanup of `work`, so the state of the terminal is restored.
+
+    Returns:
+        The exit code of `work`, or 128 plus the number of the signal.
     """
     task = asyncio.ensure_future(work)
     ended_by: list[int] = []

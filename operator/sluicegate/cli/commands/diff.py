@@ -1,6 +1,7 @@
 """`sluicegate diff`: what applying ModelDeployments would change.
 
-The command changes nothing. A dry run of the API server returns what the object would be. The operator's own code decides what follows from that.
+The command changes nothing. A dry run of the API server returns what the object would be.
+The operator's own code decides what follows from that.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _NOT_FROM_HERE = {
     ResolutionReason.SECRET_NOT_FOUND,
     ResolutionReason.SECRET_INVALID,
 }
-"""Reasons that may apply on the user's machine and not to the operator."""
+"""Reasons of a failed resolution that may apply on the user's machine and not to the operator."""
 
 
 def run(options: argparse.Namespace) -> int:
@@ -281,9 +282,10 @@ class _Unseen:
 
 
 class _Resolver:
-    """Resolution as the operator does it, where the registry can be reached from here.
+    """Resolution as the operator does it, or without a registry.
 
-    Where it cannot, the versions come from the records and from `--resolve`, or are guessed.
+    `--resolve` takes precedence over the registry. Where the registry cannot be reached from here, the version comes
+    from the records of the revisions, or is guessed.
     """
 
     def __init__(self, usual: Resolver, settings: Settings, look: _Look, known: list[Manifest]) -> None:

@@ -151,8 +151,8 @@ async def read(client: KubeClient, scope: Scope) -> tuple[dict[Kind, list[Raw]],
     """Read the objects of the scope.
 
     Returns:
-        The objects by kind, and notes. Where the user may not read a kind other than ModelDeployment, it is left out and
-        a note says so.
+        The objects by kind, and notes. Where the user may not read a kind other than ModelDeployment, the kind is left
+        out and a note says so.
 
     Raises:
         Failed: There is no such ModelDeployment, or the cluster does not have the CRD.

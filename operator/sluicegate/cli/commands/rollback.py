@@ -1,6 +1,7 @@
 """`sluicegate rollback` and `sluicegate unpin`: set and remove the pin.
 
-The pin holds a revision that served before. Both commands write only the annotation `pin`. They do not change the spec, so a GitOps tool has nothing to revert.
+The pin holds a revision that served before. Both commands write only the annotation `pin`.
+They do not change the spec, so a GitOps tool has nothing to revert.
 """
 
 from __future__ import annotations
