@@ -1,1 +1,1 @@
-"""The command `sluicegate` (and `kubectl sluicegate`)."""
+"""The command-line interface: `sluicegate`, or `kubectl sluicegate` as a plugin."""

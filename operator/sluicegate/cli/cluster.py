@@ -1,4 +1,7 @@
-"""Commands that talk to a cluster: kubectl's own options, and what to do when the cluster says no."""
+"""What all commands that use a cluster share.
+
+These are kubectl's options, the client, and the messages for errors of the API server.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ from sluicegate.kube.transport import ClientOptions
 
 
 class Failed(Exception):
-    """The command cannot go on; a sentence for the user."""
+    """The command cannot continue. The text is the message for the user."""
 
 
 def namespace(options: argparse.Namespace) -> str:
-    """The namespace that the options, or the context, name."""
+    """Return the namespace of the options, or else the one of the kubeconfig context."""
     from sluicegate.kube import context
 
     return options.namespace or context.namespace(options.kubeconfig, options.context)
@@ -34,13 +37,16 @@ def run(
     failure: int = 1,
     observe: Callable[[str, str, str, float], None] | None = None,
 ) -> int:
-    """Opens a client and runs `work` with it, until it ends or somebody interrupts it.
+    """Open a client and run `work` with it, until it ends or the user interrupts it.
 
     Args:
-        options: The command's, with kubeconfig and context.
-        work: Gets the client, returns the exit code.
-        failure: Exit code where the cluster does not let the command do its work.
-        observe: Told of each request, see `ClientOptions.on_request`.
+        options: The options of the command, with kubeconfig and context.
+        work: The work of the command: takes the client, and returns the exit code.
+        failure: The exit code where the command or a request fails.
+        observe: Called after each request, see `ClientOptions.on_request`.
+
+    Returns:
+        The exit code. Where the command fails, this function also prints the message to standard error.
     """
 
     async def connected() -> int:
@@ -60,7 +66,13 @@ def run(
 
 
 async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
-    """Ends `work` on Ctrl-C and SIGTERM as if it had returned, so that the terminal is left in order."""
+    """Run `work`, and cancel it on Ctrl-C and SIGTERM.
+
+    The cancellation runs the cleanup of `work`, so the state of the terminal is restored.
+
+    Returns:
+        The exit code of `work`, or 128 plus the number of the signal.
+    """
     task = asyncio.ensure_future(work)
     ended_by: list[int] = []
 
@@ -80,12 +92,15 @@ async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
 
 
 def explain(error: KubeError) -> str:
-    """What went wrong, and what to do."""
+    """Return the message for an error of the API server: what failed, and what to do."""
     match error:
         case Unreachable():
             return f"no cluster answers: {error}; check the context (kubectl config current-context) and the network"
         case Unauthorized():
-            return f"the cluster does not accept your credentials: {error.message}; log in again, or choose another --context"
+            return (
+                f"the cluster does not accept your credentials: {error.message}; "
+                "log in again, or choose another --context"
+            )
         case Forbidden():
             return f"you may not do that: {error.message}; ask for a role that allows it"
         case NotFound():
@@ -94,10 +109,10 @@ def explain(error: KubeError) -> str:
 
 
 async def require_crd(client: KubeClient, where: str | None) -> None:
-    """Returns if the cluster has ModelDeployments.
+    """Check that the cluster has the CRD ModelDeployment.
 
     Raises:
-        Failed: it has not.
+        Failed: The cluster does not have it.
     """
     try:
         await client.list(MODEL_DEPLOYMENT, where, limit=1)
@@ -106,7 +121,8 @@ async def require_crd(client: KubeClient, where: str | None) -> None:
 
 
 def no_crd() -> Failed:
-    """The failure for a cluster without Sluicegate."""
+    """Return the error for a cluster that does not have the CRD."""
     return Failed(
-        f"this cluster has no {names.PLURAL}.{names.GROUP}: install Sluicegate, or choose another cluster with --context"
+        f"this cluster has no {names.PLURAL}.{names.GROUP}: "
+        "install Sluicegate, or choose another cluster with --context"
     )

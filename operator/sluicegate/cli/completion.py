@@ -1,7 +1,7 @@
-"""`kubectl sluicegate <TAB>`: what kubectl's own completion asks its plugins for.
+"""Shell completion of `kubectl sluicegate`, as kubectl requests it.
 
-kubectl runs `kubectl_complete-sluicegate` with the words so far, the last of them unfinished, and reads candidates, one a
-line, and then a directive; 4 means: no file names.
+kubectl runs `kubectl_complete-sluicegate` with the words so far, of which the last is incomplete.
+It reads one candidate a line, and then a directive. Directive 4 means that the shell must not complete file names.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from sluicegate.kube.transport import ClientOptions
 Answer = TypeVar("Answer")
 FILES, NO_FILES = 0, 4
 _NEXT = "\0"
-"""Stands for the word that is being completed; nobody types it."""
+"""Stands for the word that is being completed. A user cannot type it."""
 PATIENCE = 2.0
-"""Seconds to wait for a cluster: who presses TAB waits no longer."""
+"""Seconds to wait for a cluster: a user who presses TAB does not wait longer."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the candidates for the last word."""
+    """Print the candidates for the last word, and the directive."""
     *words, last = (sys.argv[1:] if argv is None else argv) or [""]
     directive, found = candidates(words, last)
     for each in found:
@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def candidates(words: Sequence[str], last: str) -> tuple[int, list[str]]:
-    """The directive, and the words that may stand in place of `last`."""
-    commands = next(each for each in parser()._actions if each.choices)  # argparse tells of itself in no public way
+    """Return the directive, and the words that complete `last`."""
+    commands = next(each for each in parser()._actions if each.choices)  # argparse has no public API for this
     choices: dict[str, Any] = dict(commands.choices or {})
     if not words:
         return NO_FILES, [each for each in choices if each.startswith(last)]
@@ -63,7 +63,10 @@ def candidates(words: Sequence[str], last: str) -> tuple[int, list[str]]:
 
 
 def _arguments(words: Sequence[str], last: str) -> list[str]:
-    """What may stand in the place of the next argument: names of ModelDeployments, or revisions of the one that is named."""
+    """Return the values of the next argument.
+
+    These are names of ModelDeployments, or revisions of the ModelDeployment that is named already.
+    """
     with contextlib.suppress(SystemExit, KubeError, TimeoutError, Failed), contextlib.redirect_stderr(io.StringIO()):
         options = parsed([*words, _NEXT])
         if getattr(options, "name", None) == _NEXT:
@@ -76,7 +79,11 @@ def _arguments(words: Sequence[str], last: str) -> list[str]:
 
 
 def _revisions(known: History, last: str) -> list[str]:
-    """By number, and whatever else the word so far may become; behind each what it is."""
+    """Return the revisions, each with a description.
+
+    A candidate is the number of a revision. Once the user has typed something, its name, its hash and its model version
+    are candidates too.
+    """
     found = []
     for entry in known.entries:
         forms = [str(entry.number), *([entry.name, entry.hash, f"v{entry.version}"] if last else ())]

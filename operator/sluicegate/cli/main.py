@@ -1,4 +1,7 @@
-"""Commands and their options. Each command's work is in a module of its own, imported only when it is called."""
+"""The commands and their options.
+
+Each command has a module of its own, which is imported only when the command runs.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from sluicegate import __version__
 
 
 def program() -> str:
-    """How the user called it: `sluicegate`, or by kubectl as its plugin."""
+    """Return the command that the user typed: `sluicegate`, or the kubectl plugin."""
     return "kubectl sluicegate" if Path(sys.argv[0]).name.startswith("kubectl-") else "sluicegate"
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Return the parser of the whole command line."""
     main = argparse.ArgumentParser(
         prog=program(), description="From a model registry to production traffic on Kubernetes."
     )
@@ -87,7 +90,8 @@ def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     diff = commands.add_parser(
         "diff",
         help="what applying ModelDeployments would change: revisions, pods, weights",
-        description="Compares files with the cluster and changes nothing. Exit code 0: no change, 1: changes, 2: an error.",
+        description="Compares files with the cluster and changes nothing. "
+        "Exit code 0: no change, 1: changes, 2: an error.",
     )
     diff.add_argument(
         "-f", "--file", dest="files", action="append", required=True, metavar="FILE", help="file, directory, or -"
@@ -106,7 +110,8 @@ def _history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     history = commands.add_parser(
         "history",
         help="the revisions of a ModelDeployment, and which can be returned to",
-        description="Newest first: what each serves, its role, when it was made, when the traffic left it, and whether it is pinned.",
+        description="Newest first: what each serves, its role, when it was made, when the traffic left it, "
+        "and whether it is pinned.",
     )
     history.add_argument("name", metavar="NAME", help="the ModelDeployment")
     history.add_argument("-o", "--output", choices=["json", "yaml"], help="default: for people")
@@ -144,26 +149,29 @@ def _rollback(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _steer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """What a person tells a rollout."""
+    """Add the commands that act on a rollout."""
     told = {
         "promote": (
             "go on past the step that a rollout is at",
-            "Ends the pause or the hold of the current step, without waiting for its analysis, by the annotation sluicegate.dev/promote.",
+            "Ends the pause or the hold of the current step, without waiting for its analysis, "
+            "by the annotation sluicegate.dev/promote.",
         ),
         "abort": (
             "send all requests back to what serves",
-            "Sets the annotation sluicegate.dev/abort: the revision is not tried again until the model or the spec asks for something else, "
-            "or by `retry`. A declared canary gets no requests.",
+            "Sets the annotation sluicegate.dev/abort: the revision is not tried again until the model or the spec "
+            "asks for something else, or by `retry`. A declared canary gets no requests.",
         ),
         "pause": (
             "keep a rollout at its step",
-            "Sets the annotation sluicegate.dev/pause: the share stays as it is, and an analysis that fails still takes it back.",
+            "Sets the annotation sluicegate.dev/pause: the share stays as it is, "
+            "and an analysis that fails still takes it back.",
         ),
         "resume": ("let a paused rollout go on", "Removes the annotation sluicegate.dev/pause."),
         "retry": (
             "try a revision again that has failed, was rolled back or aborted",
-            "Sets the annotation sluicegate.dev/retry until the operator has seen it, and removes sluicegate.dev/abort. What failed for "
-            "good is not tried again by itself; a rollout begins at its first step.",
+            "Sets the annotation sluicegate.dev/retry until the operator has seen it, "
+            "and removes sluicegate.dev/abort. "
+            "What failed for good is not tried again by itself; a rollout begins at its first step.",
         ),
     }
     for verb, (help_, description) in told.items():
@@ -180,17 +188,17 @@ def _steer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _cluster_options(command: argparse.ArgumentParser) -> None:
-    """Kubectl's options that choose the cluster."""
+    """Add kubectl's options that choose the cluster."""
     command.add_argument("-n", "--namespace", metavar="NAMESPACE", help="default: the namespace of the context")
     command.add_argument("--context", metavar="NAME", help="context of the kubeconfig; default: its current one")
     command.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, then ~/.kube/config")
 
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The options of the command line; exits with a sentence where it is wrong.
+    """Parse the command line, and exit with an error message where it is invalid.
 
-    argparse takes an optional argument for left out as soon as an option comes before it (`rollback NAME -n shop 7`), so
-    what it leaves over is given to the arguments that are still open.
+    Where an option comes before an optional argument (`rollback NAME -n shop 7`), argparse treats the argument as
+    omitted. This function therefore assigns the remaining words to the arguments that have no value yet.
     """
     whole = parser()
     options, rest = whole.parse_known_args(argv)
@@ -203,10 +211,10 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Run one command and return its exit code."""
     options = parsed(argv)
     if options.command != "run":
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command, without a traceback
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command without a traceback
     match options.command:
         case "run":
             from sluicegate.cli.commands.run import run

@@ -1,4 +1,4 @@
-"""The settings of the operator that runs in the cluster, as far as somebody else may read them."""
+"""The settings of the operator in the cluster, where the user may read them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ NAMESPACE = Settings().operator_namespace
 
 
 async def settings(client: KubeClient, namespace: str, config: str | None) -> tuple[Settings | None, str | None]:
-    """The settings of the operator that serves `namespace`: from a file, else from its ConfigMap.
+    """Return the settings of the operator that watches `namespace`.
+
+    They come from the file `config`, or else from the operator's ConfigMap.
 
     Returns:
-        The settings, and None; or None, and a sentence why they are not known.
+        The settings and None, or None and a message that says why the settings are not known.
 
     Raises:
-        InvalidSettings: the file, or the ConfigMap, is wrong.
+        InvalidSettings: The file or the ConfigMap is invalid.
     """
     if config is not None:
         return build([(config, read(config))]), None
@@ -45,7 +47,7 @@ async def settings(client: KubeClient, namespace: str, config: str | None) -> tu
 
 
 async def _texts(client: KubeClient) -> list[tuple[str, str]]:
-    """(NAMESPACE/NAME, settings) of each operator that can be seen."""
+    """Return (NAMESPACE/NAME, settings) of each operator ConfigMap that is readable."""
     for where in (None, NAMESPACE):
         try:
             page = await client.list(CONFIG_MAP, where, SELECTOR)
@@ -63,11 +65,13 @@ async def _texts(client: KubeClient) -> list[tuple[str, str]]:
 
 
 def assumed(resource: ModelDeployment | None, route: dict[str, Any] | None) -> Settings:
-    """Settings that make what is there come out as it is, where the operator's own are not known.
+    """Return settings under which the live children render unchanged.
+
+    They stand in for the operator's own settings where those are not known.
 
     Args:
-        resource: The live object: its status names the registry that it was resolved by.
-        route: Its HTTPRoute: it names the gateways.
+        resource: The live object. Its status names the registry that resolved the model.
+        route: Its HTTPRoute, which names the Gateways and the hostnames.
     """
     model = resource.status.model if resource is not None else None
     registry = (model.registry if model is not None else None) or "default"

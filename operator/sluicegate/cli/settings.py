@@ -1,4 +1,7 @@
-"""Settings from flags, environment and file, in this order of strength."""
+"""The operator's settings, from flags, environment variables and a file.
+
+Flags take precedence over environment variables, and environment variables over the file.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ ENVIRONMENT = "SLUICEGATE_"
 
 
 def scalars() -> dict[str, str]:
-    """Settings that a flag or a variable can hold: field name to its description."""
+    """Return the settings that a flag or an environment variable can hold.
+
+    Returns:
+        The description of each setting, by field name.
+    """
     found = {}
     for name, hint in get_type_hints(Settings, include_extras=True).items():
         if get_origin(hint) is not Annotated:
@@ -40,7 +47,7 @@ def scalars() -> dict[str, str]:
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """One flag for each scalar setting."""
+    """Add one flag for each scalar setting."""
     command.add_argument("--config", metavar="FILE", help=f"settings file ({ENVIRONMENT}CONFIG)")
     command.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, or the pod's service account")
     for name, description in scalars().items():
@@ -51,10 +58,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def load(options: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings.
+    """Load the settings.
+
+    Args:
+        options: The options of the command line.
+        environment: The environment variables.
 
     Raises:
-        InvalidSettings: one of them is wrong; the sentence names it and where it came from.
+        InvalidSettings: A setting is invalid. The message names the setting and where it comes from.
     """
     path = options.config or environment.get(f"{ENVIRONMENT}CONFIG")
     layers = [(path, read(path))] if path else []
@@ -68,10 +79,10 @@ def load(options: argparse.Namespace, environment: Mapping[str, str] = os.enviro
 
 
 def read(path: str) -> dict[str, Any]:
-    """A settings file.
+    """Read a settings file.
 
     Raises:
-        InvalidSettings: it cannot be read, or is no YAML object.
+        InvalidSettings: The file cannot be read, or is not a YAML object.
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
-"""`sluicegate diff`: what applying ModelDeployments would change, without changing anything.
+"""`sluicegate diff`: what applying ModelDeployments would change.
 
-The API server itself says what the object would be (a dry run), the operator's own code what follows from that.
+The command changes nothing. A dry run of the API server returns what the object would be.
+The operator's own code decides what follows from that.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from sluicegate.simulation.settle import settled
 
 Manifest = dict[str, Any]
 ERROR = 2
-"""Exit code above 1, as kubectl diff has it."""
+"""Exit code for an error. It is above 1, as for `kubectl diff`."""
 _NOT_FROM_HERE = {
     ResolutionReason.REGISTRY_UNKNOWN,
     ResolutionReason.REGISTRY_UNREACHABLE,
@@ -56,11 +57,15 @@ _NOT_FROM_HERE = {
     ResolutionReason.SECRET_NOT_FOUND,
     ResolutionReason.SECRET_INVALID,
 }
-"""What a laptop may fail at and the operator not."""
+"""Reasons of a failed resolution that may apply on the user's machine and not to the operator."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints what would change; 0 for nothing, 1 for something, 2 for an error."""
+    """Print what would change.
+
+    Returns:
+        The exit code: 0 for no change, 1 for changes, 2 for an error.
+    """
     try:
         answers = dict(answer(each) for each in options.resolve)
         documents = [each for file in files(options.files) for each in read_documents(file)]
@@ -75,10 +80,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def files(named: list[str]) -> list[str]:
-    """The files themselves, and in place of a directory the YAML and JSON files in it.
+    """Return the files, with each directory replaced by its YAML and JSON files.
 
     Raises:
-        Unreadable: a directory has none.
+        Unreadable: A directory has no such file.
     """
     found = []
     for each in named:
@@ -94,11 +99,11 @@ def files(named: list[str]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the user said besides the files."""
+    """What the user gives besides the files."""
 
     namespace: str
     answers: Mapping[str, str]
-    """Version by model URI: what the registry would answer."""
+    """Model version by model URI: what the registry would return."""
 
 
 async def _all(client: KubeClient, options: argparse.Namespace, documents: list[Manifest], given: Given) -> int:
@@ -132,7 +137,10 @@ def _shown(found: diff_text.Comparison, output: str | None) -> list[str]:
 
 
 def _written(document: Manifest, namespace: str) -> Manifest:
-    """What a user's document asks for: never status, nor what the API server fills in."""
+    """Return what a user's document asks for.
+
+    This leaves out status and the metadata that the API server fills in.
+    """
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         raise Failed(f"{path_of(document)}: metadata.name is required")
@@ -142,7 +150,7 @@ def _written(document: Manifest, namespace: str) -> Manifest:
 
 @dataclass(slots=True)
 class _Look:
-    """One look at the cluster, for one document."""
+    """The reads of the cluster for one document, and the notes on what was assumed."""
 
     client: KubeClient
     config: str | None
@@ -187,17 +195,27 @@ class _Look:
         )
 
     def unnamed(self, found: diff_text.Comparison) -> list[str]:
-        """Hashes that are not those that the operator will come to, because it knows the model better."""
+        """Return the new revisions whose hash the operator will compute differently.
+
+        Their model is a guess here, while the operator resolves it at the registry.
+        """
         intents = found.after.intents
         return [each for each, intent in intents.items() if intent.model in self.guessed and each not in found.inputs]
 
     async def _dry_run(self, document: Manifest, live: Manifest | None, manager: str | None) -> Manifest:
-        """The object as it would be stored."""
+        """Return the object as the API server would store it.
+
+        Where a client-side `kubectl apply` wrote the object, and the user names no field manager, the dry run sends the
+        same merge patch. Otherwise it is a server-side apply.
+
+        Raises:
+            Failed: The API server would reject the object, or responds with NotFound.
+        """
         path = "/".join((document["metadata"]["namespace"], document["metadata"]["name"]))
         applied = ((live or {}).get("metadata") or {}).get("annotations", {}).get(diff_text.LAST_APPLIED)
         try:
             if live is not None and applied and manager is None:
-                annotated = {"annotations": {}, **document["metadata"]}  # kubectl's own annotation is always there
+                annotated = {"annotations": {}, **document["metadata"]}  # kubectl's own annotation is always set
                 patch = three_way(json.loads(applied), {**document, "metadata": annotated}, live)
                 patch["metadata"] = {**(patch.get("metadata") or {}), **_identity(document)}
                 return await self.client.dry_run(MODEL_DEPLOYMENT, patch, manager=None)
@@ -208,7 +226,13 @@ class _Look:
             raise Failed(f"{path}: {error.message}") from error
 
     async def _fill(self, caches: Caches) -> bool:
-        """Lists everything once; whether the Gateways may be read."""
+        """List the objects of all caches once.
+
+        Gateways and GatewayClasses that the user may not read become notes.
+
+        Returns:
+            Whether the user may read Gateways.
+        """
         answers = await asyncio.gather(*(each.fill() for each in caches.all), return_exceptions=True)
         readable = True
         for informer, outcome in zip(caches.all, answers, strict=True):
@@ -241,7 +265,10 @@ class _Look:
 
 
 class _Unseen:
-    """No followed model has been looked at: what status has is what counts."""
+    """Views without any poll of a followed model.
+
+    The version that status records therefore counts.
+    """
 
     def seen(self, registry: RegistryRef, model: str) -> None:
         """See `Views`."""
@@ -250,12 +277,16 @@ class _Unseen:
         """See `Views`."""
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool:
-        """See `Views`; nothing is said to be gone."""
+        """See `Views`. No version counts as missing."""
         return False
 
 
 class _Resolver:
-    """Resolution as the operator does it, and where a registry cannot be asked from here, by what is known."""
+    """Resolution as the operator does it, or without a registry.
+
+    `--resolve` takes precedence over the registry. Where the registry cannot be reached from here, the version comes
+    from the records of the revisions, or is guessed.
+    """
 
     def __init__(self, usual: Resolver, settings: Settings, look: _Look, known: list[Manifest]) -> None:
         self._usual = usual
@@ -278,14 +309,17 @@ class _Resolver:
             ref = parse(uri)
             told = str(ref.version) if isinstance(ref, RegistryVersion) else None
             found = self._known(uri, told) if told is not None else None
-            note = f"{uri} is resolved in the cluster: registry {registry} cannot be asked from here ({error.failure.reason.value})"
+            note = (
+                f"{uri} is resolved in the cluster: registry {registry} cannot be asked from here "
+                f"({error.failure.reason.value})"
+            )
             hint = "" if told is not None else f"; say what it would answer with --resolve '{uri}=VERSION'"
             if found is None and note + hint not in self._look.notes:
                 self._look.notes.append(note + hint)
             return Resolution(found or self._guess(uri, told))
 
     def _known(self, uri: str, version: str) -> ResolvedModel | None:
-        """The version as a revision that is there has it."""
+        """Return the model version as an existing revision records it."""
         for record in self._records:
             if (record.get("name"), record.get("version")) == (_name_of(uri), version):
                 ids = (record.get("runId"), record.get("modelId"))
@@ -306,7 +340,10 @@ def _name_of(uri: str) -> str | None:
 
 
 def applier_of(live: Manifest) -> str:
-    """The field manager that has applied the object so far; kubectl where nobody has."""
+    """Return the field manager that has applied the object so far.
+
+    This is `kubectl` where it is one of several, and where no field manager has applied the object.
+    """
     entries = (live.get("metadata") or {}).get("managedFields") or ()
     managers = [
         each["manager"]
@@ -317,7 +354,13 @@ def applier_of(live: Manifest) -> str:
 
 
 def three_way(original: Any, wanted: Manifest, live: Manifest) -> Manifest:
-    """The merge patch of a client-side `kubectl apply`: what was applied and is wanted no more goes, the rest is set."""
+    """Return the merge patch that a client-side `kubectl apply` would send.
+
+    Args:
+        original: The manifest that was applied last, from kubectl's annotation.
+        wanted: The manifest to apply. Its fields are set where they differ from the live object.
+        live: The live object. Its fields that `original` has and `wanted` has not are removed.
+    """
     patch: Manifest = {}
     for key, value in wanted.items():
         there = live.get(key)

@@ -30,18 +30,18 @@ Raw = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What is looked at, and how it is shown."""
+    """What the command reads, and how it shows it."""
 
     name: str | None
-    """One ModelDeployment; None is all of them."""
+    """Name of one ModelDeployment. None means all of them."""
     namespace: str | None
-    """None is all namespaces."""
+    """None means all namespaces."""
     wide: bool = False
     typed: Typed = AS_USUAL
 
     @property
     def kinds(self) -> dict[Kind, str]:
-        """What there is to read, with the selectors."""
+        """Return the kinds to read, each with its label selector."""
         if self.name is None:
             return {MODEL_DEPLOYMENT: ""}
         return {MODEL_DEPLOYMENT: "", POD: f"{names.LABEL_DEPLOYMENT}={self.name}", EVENT: ""}
@@ -49,7 +49,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What was read, without a clock; see `view`."""
+    """What was read, without a clock: see `detail_view`."""
 
     scope: Scope
     rows: tuple[detail_view.Row, ...] = ()
@@ -57,7 +57,10 @@ class Picture:
     notes: tuple[str, ...] = ()
 
     def lines(self, now: datetime, size: Size | None = None) -> Iterable[Line]:
-        """The picture as of `now`; the table is cropped to a terminal's width, sentences about one resource never are."""
+        """Yield the lines of the view at the time `now`.
+
+        Only the table is cropped to the width of the terminal. Messages about one resource are shown in full.
+        """
         scope, width = self.scope, size.width if size is not None else None
         if self.detail is not None:
             yield from detail_layout.detail(self.detail, now, wide=scope.wide, size=size)
@@ -74,7 +77,11 @@ class Picture:
 def picture(
     scope: Scope, found: dict[Kind, list[Raw]], notes: tuple[str, ...] = (), look: Look = detail_view.NO_LOOK
 ) -> Picture | None:
-    """The picture of what was read; None when the ModelDeployment that the scope names is gone."""
+    """Return the view of what was read.
+
+    Returns:
+        The view, or None where the ModelDeployment that the scope names does not exist any more.
+    """
     resources = [each for raw in found[MODEL_DEPLOYMENT] if (each := _decoded(raw)) is not None]
     if scope.name is None:
         ordered = sorted(resources, key=lambda each: each.key)
@@ -87,7 +94,10 @@ def picture(
 
 
 def measures(scope: Scope, found: dict[Kind, list[Raw]]) -> bool:
-    """Whether the operator may be measuring what the scope names: a rollout by steps is under way."""
+    """Tell whether the operator may be measuring what the scope names.
+
+    This is so while a rollout with steps is in progress.
+    """
     if scope.name is None:
         return False
     decoded = (_decoded(raw) for raw in found[MODEL_DEPLOYMENT] if raw["metadata"]["name"] == scope.name)
@@ -105,7 +115,7 @@ def _decoded(raw: Raw) -> ModelDeployment | None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Shows once, or until it is interrupted."""
+    """Show the ModelDeployments once, or with `--watch` until the user interrupts."""
     if options.all_namespaces and options.name is not None:
         print(f"{options.prog}: a name goes with one namespace: leave out -A, or the name", file=sys.stderr)
         return 1
@@ -138,10 +148,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def read(client: KubeClient, scope: Scope) -> tuple[dict[Kind, list[Raw]], tuple[str, ...]]:
-    """Reads what the scope needs; what may not be read besides the ModelDeployments is noted and missing.
+    """Read the objects of the scope.
+
+    Returns:
+        The objects by kind, and notes. Where the user may not read a kind other than ModelDeployment, the kind is left
+        out and a note says so.
 
     Raises:
-        Failed: there is no such ModelDeployment, or the cluster has none at all.
+        Failed: There is no such ModelDeployment, or the cluster does not have the CRD.
     """
     found: dict[Kind, list[Raw]] = {MODEL_DEPLOYMENT: await _resources(client, scope)}
     notes = []
@@ -177,7 +191,7 @@ def _readable(page: Page) -> Iterator[Raw]:
 
 
 def _print(raws: list[Raw], output: str, whole: bool) -> None:
-    """For programs, as kubectl prints them."""
+    """Print the objects for programs, in the formats of kubectl."""
     for raw in raws:
         raw["metadata"].pop("managedFields", None)
     named = [{"apiVersion": names.API_VERSION, "kind": names.KIND, **raw} for raw in raws]

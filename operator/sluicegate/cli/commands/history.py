@@ -1,4 +1,7 @@
-"""`sluicegate history`: the revisions of a ModelDeployment, what each serves, and which can be returned to."""
+"""`sluicegate history`: the revisions of a ModelDeployment, and what each serves.
+
+It also shows to which revisions a user can roll back.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from sluicegate.kube.client import KubeClient
 
 
 def run(options: argparse.Namespace) -> int:
-    """Shows the revisions, once."""
+    """Show the revisions once."""
     where = cluster.namespace(options)
 
     async def once(client: KubeClient) -> int:
@@ -39,7 +42,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def lines(known: History, notes: tuple[str, ...], now: datetime) -> Iterator[Line]:
-    """The table; images stand in it only where they are not all the same, and below what failed or was rolled back, why."""
+    """Yield the lines of the table.
+
+    The images are shown only where they differ. The reason and the message of a failed revision are shown below it.
+    """
     if not known.entries:
         yield [Piece(f"{known.name} has no revisions yet: `sluicegate get {known.name}` tells what it waits for.")]
     else:
@@ -76,7 +82,10 @@ def _cells(entry: Entry, now: datetime, images: bool) -> list[Cell]:
 
 
 def document(known: History) -> dict[str, Any]:
-    """For programs: every field is always there, and null where it is not known."""
+    """Return the history for programs.
+
+    Every field is always present, and null where its value is not known.
+    """
     metadata = known.resource.metadata
     return {
         "name": metadata.name,

@@ -1,4 +1,7 @@
-"""`sluicegate render`: the children of a ModelDeployment as YAML, without a cluster and without a registry."""
+"""`sluicegate render`: the children of a ModelDeployment as YAML.
+
+The command needs no cluster and no registry.
+"""
 
 from __future__ import annotations
 
@@ -31,18 +34,27 @@ Manifest = dict[str, Any]
 
 
 STAND_IN = ("stand-in", {"registries": {"default": {"trackingUri": "http://registry.invalid"}}})
-"""Settings where the user gives none: pods are rendered with a registry that is plainly not one."""
+"""Settings where the user gives none. Pods are rendered with a registry URL that is visibly a placeholder."""
 
 
 _USED = ("HTTPRoutePathRewrite", "HTTPRouteRequestTimeout")
 
 
 class CannotRender(ValueError):
-    """A sentence for the user."""
+    """A ModelDeployment cannot be rendered. The text is the message for the user."""
 
 
 def run(files: list[str], resolutions: list[str], config: str | None) -> int:
-    """Prints the children of every ModelDeployment in `files`; 1 when one could not be rendered."""
+    """Print the children of every ModelDeployment in `files`.
+
+    Args:
+        files: The files to read.
+        resolutions: The values of `--resolve`, each URI=VERSION.
+        config: The settings file, or None for stand-in settings.
+
+    Returns:
+        The exit code: 1 where a ModelDeployment cannot be rendered.
+    """
     try:
         settings = build([(config, read(config))] if config else [STAND_IN])
         answers = dict(answer(each) for each in resolutions)
@@ -58,16 +70,16 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
 
 
 def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> Iterator[Manifest]:
-    """The children of one ModelDeployment as they will be once it serves.
+    """Yield the children of one ModelDeployment as they will be once it serves.
 
     Args:
         document: The ModelDeployment.
-        settings: The operator's.
-        answers: Version by model URI: what the registry would say.
+        settings: The operator's settings.
+        answers: Model version by model URI: what the registry would return.
 
     Raises:
-        CannotRender: a version is missing.
-        Refused: the spec gives no pod template.
+        CannotRender: The model URI is invalid, or its version is not known.
+        Refused: The spec does not give a valid pod template.
     """
     resource = decode(
         {
@@ -89,7 +101,11 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
 
 
 def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel:
-    """The model, by what the URI itself says or by `answers`."""
+    """Resolve the model from its URI or from `answers`.
+
+    Raises:
+        CannotRender: The URI is invalid, or needs a registry and is not in `answers`.
+    """
     uri = resource.spec.model.uri
     try:
         ref = parse(uri)
@@ -106,7 +122,15 @@ def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel
 
 
 def serving(resource: ModelDeployment, intents: list[Intent], settings: Settings) -> Snapshot:
-    """The resource as it is once its revisions (the base's, then the canary's) serve, so that every child shows."""
+    """Return a snapshot of the resource in which its revisions serve.
+
+    In this state the operator creates every child.
+
+    Args:
+        resource: The ModelDeployment.
+        intents: The intents of the revisions: the base's, then the canary's.
+        settings: The operator's settings.
+    """
     name = resource.metadata.name
     roles = {intent.hash: role for intent, role in zip(intents, (Role.STABLE, Role.CANARY), strict=False)}
     status = ModelDeploymentStatus(
@@ -155,7 +179,11 @@ def serving(resource: ModelDeployment, intents: list[Intent], settings: Settings
 
 
 def answer(text: str) -> tuple[str, str]:
-    """URI and version of one --resolve."""
+    """Return the URI and the version of one `--resolve`.
+
+    Raises:
+        CannotRender: The text is not URI=VERSION.
+    """
     uri, separator, version = text.rpartition("=")
     if not separator or not uri or not version:
         raise CannotRender(f"--resolve {text!r}: write URI=VERSION, such as models:/recommendation-engine@champion=3")

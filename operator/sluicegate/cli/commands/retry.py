@@ -1,4 +1,7 @@
-"""`sluicegate retry`: gives a revision that failed another time, after what it stumbled over was mended elsewhere."""
+"""`sluicegate retry`: try a failed revision again.
+
+The command is for a revision whose cause of failure the user has fixed elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ from sluicegate.cli.steering.revisions import Entry, History
 from sluicegate.kube.client import KubeClient
 
 PATIENCE = 30.0
-"""Seconds in which the operator should have seen the annotation."""
+"""Seconds within which the operator should have acted on the annotation."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Sets the annotation `retry`, and removes it once the operator has acted on it: what fails again stays failed again."""
+    """Set the annotation `retry`, and remove it once the operator has acted on it.
+
+    The removal lets the operator give up the revision again where it fails again.
+    """
     where = Named(cluster.namespace(options), options.name)
 
     async def work(client: KubeClient) -> int:
@@ -48,10 +54,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def again(known: History) -> Entry:
-    """The revision that is tried again: one that failed, was rolled back, or was aborted.
+    """Return the revision to try again: one that was aborted, rolled back, or failed.
 
     Raises:
-        Failed: there is none.
+        Failed: There is no such revision.
     """
     rollout = known.resource.status.rollout
     given_up = [each for each in known.entries if gave_up(known, each)]
@@ -59,14 +65,18 @@ def again(known: History) -> Entry:
     found = aborted(known) or next(iter([*newest, *given_up]), None)
     if found is None:
         raise Failed(
-            f"no revision of {known.name} has failed for good, so there is nothing to try again: what is wrong now is tried all the "
-            f"time, and `sluicegate get {known.name}` says what it is"
+            f"no revision of {known.name} has failed for good, so there is nothing to try again: what is wrong now is "
+            f"tried all the time, and `sluicegate get {known.name}` says what it is"
         )
     return found
 
 
 def marks(known: History, chosen: Entry) -> Annotations:
-    """What is written: `retry` where the operator has given the revision up, and nothing that would stop or hasten it."""
+    """Return the annotations to write.
+
+    These are `retry` where the operator has given up the revision, and the removal of `abort`, `promote` and `pause`,
+    which would stop the rollout or skip its steps.
+    """
     values: dict[str, str | None] = {}
     if gave_up(known, chosen):
         values[names.ANNOTATION_RETRY] = chosen.hash

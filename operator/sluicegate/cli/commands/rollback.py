@@ -1,6 +1,7 @@
-"""`sluicegate rollback` and `sluicegate unpin`: hold a revision that served before, and let go of it again.
+"""`sluicegate rollback` and `sluicegate unpin`: set and remove the pin.
 
-Both write the annotation `pin` and nothing else: the spec stays its owner's, so that GitOps has nothing to undo.
+The pin holds a revision that served before. Both commands write only the annotation `pin`.
+They do not change the spec, so a GitOps tool has nothing to revert.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from sluicegate.kube.kinds import POD
 
 INTERVAL = 1.0
 SLACK = 60.0
-"""Seconds beyond progressDeadline that `--wait` waits: traffic moves once the pods are ready."""
+"""Seconds that `--wait` waits beyond progressDeadline, because traffic moves only once the pods are ready."""
 
 
 def rollback(options: argparse.Namespace) -> int:
-    """Pins a revision, and with `--wait` follows until it serves."""
+    """Pin a revision, and with `--wait` follow the rollback until it serves."""
     where = cluster.namespace(options)
     try:
         limit = duration.seconds(options.timeout) if options.timeout is not None else None
@@ -63,7 +64,7 @@ def rollback(options: argparse.Namespace) -> int:
 
 
 def unpin(options: argparse.Namespace) -> int:
-    """Removes the pin, whatever it names."""
+    """Remove the pin, whichever revision it names."""
     where = cluster.namespace(options)
 
     async def work(client: KubeClient) -> int:
@@ -82,10 +83,10 @@ def unpin(options: argparse.Namespace) -> int:
 
 
 def choose(known: History, word: str | None) -> Entry:
-    """The revision that is to be pinned.
+    """Return the revision to pin.
 
     Raises:
-        Failed: there is none, or it serves already; the sentence names the annotation and the remedy.
+        Failed: There is no such revision, or it serves already. The message names the fix.
     """
     try:
         chosen = find(known, word) if word is not None else before(known)
@@ -94,19 +95,22 @@ def choose(known: History, word: str | None) -> Entry:
     if known.serves_alone(chosen) and not chosen.pinned:
         raise Failed(
             f"{chosen.title} serves already, so there is nothing to roll back; to hold it whatever the spec says: "
-            f"kubectl -n {known.resource.metadata.namespace} annotate mdep {known.name} {names.ANNOTATION_PIN}={chosen.hash}"
+            f"kubectl -n {known.resource.metadata.namespace} annotate mdep {known.name} "
+            f"{names.ANNOTATION_PIN}={chosen.hash}"
         )
     return chosen
 
 
 def told(known: History, chosen: Entry, start_seconds: int | None) -> Iterator[str]:
-    """What the rollback does, how long that takes, and how to go back."""
+    """Yield what the rollback does, how long it takes, and how to undo it."""
     metadata, stable = known.resource.metadata, known.stable
     what = f"{metadata.namespace}/{metadata.name}"
     if known.serves_alone(chosen):
         yield f"{what}: {chosen.title} serves, and is pinned already: nothing was changed."
     elif chosen.pinned:
-        yield f"{what}: {chosen.title} is pinned already: nothing was changed. {_duration(known, chosen, start_seconds)}"
+        yield (
+            f"{what}: {chosen.title} is pinned already: nothing was changed. {_duration(known, chosen, start_seconds)}"
+        )
     else:
         instead = f" instead of {stable.title}" if stable is not None and stable is not chosen else ""
         yield f"{what}: pinned to {chosen.title}, which is to serve{instead}."
@@ -131,7 +135,7 @@ def _duration(known: History, chosen: Entry, start_seconds: int | None) -> str:
 
 
 def released(known: History) -> Iterator[str]:
-    """What the removal of the pin does."""
+    """Yield what the removal of the pin does."""
     metadata, model = known.resource.metadata, known.resource.status.model
     what = f"{metadata.namespace}/{metadata.name}"
     if known.pin is None:
@@ -145,7 +149,11 @@ def released(known: History) -> Iterator[str]:
 
 
 async def _start_seconds(client: KubeClient, known: History) -> int | None:
-    """How long the slowest pod that is ready took from its creation, if pods may be read."""
+    """Return the seconds from creation to readiness of the slowest ready pod.
+
+    Returns:
+        The seconds, or None where the pods cannot be read or none is ready.
+    """
     namespace, selector = known.resource.metadata.namespace, f"{names.LABEL_DEPLOYMENT}={known.name}"
     try:
         pods = (await client.list(POD, namespace, selector)).items
@@ -163,7 +171,14 @@ def _took(pod: Mapping[str, Any]) -> int | None:
 
 
 async def _follow(client: KubeClient, namespace: str, chosen: Entry, seconds: float) -> int:
-    """Tells what happens until the revision serves alone; 1 where it does not come to that."""
+    """Print the progress until the revision receives all requests.
+
+    Returns:
+        The exit code 0.
+
+    Raises:
+        Failed: Another user changed the pin, the revision failed, or it does not serve within `seconds`.
+    """
     begin, last = time.monotonic(), ""
     name = chosen.name.removesuffix(f"-{chosen.hash}")
     while True:
@@ -190,7 +205,7 @@ async def _follow(client: KubeClient, namespace: str, chosen: Entry, seconds: fl
 
 
 def _progress(known: History, now: Entry | None) -> str:
-    """What is waited for, in the operator's words."""
+    """Return what the rollback waits for, as status reports it."""
     if now is None or now.role in (None, "Parked"):
         return "waiting for the operator to see the pin"
     if now.reason:
@@ -201,10 +216,12 @@ def _progress(known: History, now: Entry | None) -> str:
 
 
 def _raise_if_failed(known: History, chosen: Entry, sentence: str) -> None:
-    """Nothing comes of a revision that has failed until somebody acts: then there is nothing to wait for.
+    """End the wait where the revision has failed.
+
+    A failed revision does not serve until a user acts.
 
     Raises:
-        Failed: it has.
+        Failed: The revision has failed.
     """
     rollout = known.resource.status.rollout
     stalled = any(

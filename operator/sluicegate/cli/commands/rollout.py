@@ -1,6 +1,7 @@
-"""`sluicegate promote`, `abort`, `pause` and `resume`: what a person tells a rollout, written as annotations.
+"""`sluicegate promote`, `abort`, `pause` and `resume`.
 
-The spec stays its owner's, so that GitOps has nothing to undo; what each command writes is decided in `orders`.
+These commands steer a rollout by annotations. They do not change the spec, so a GitOps tool has nothing to revert.
+`cli/steering/actions.py` decides what each command writes.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from sluicegate.kube.client import KubeClient
 
 
 def promote(options: argparse.Namespace) -> int:
-    """Goes on past the current step, with `--full` past all of them."""
+    """Promote the rollout past its current step, or with `--full` past all steps."""
     return _give(options, lambda known: actions.promote(known, full=options.full))
 
 
 def abort(options: argparse.Namespace) -> int:
-    """Goes back to what serves."""
+    """Abort the rollout, so that all traffic returns to stable."""
     return _give(options, actions.abort)
 
 
 def pause(options: argparse.Namespace) -> int:
-    """Stays at the current step."""
+    """Keep the rollout at its current step."""
     return _give(options, actions.pause)
 
 
 def resume(options: argparse.Namespace) -> int:
-    """Ends what `pause` began."""
+    """End the pause that `pause` began."""
     return _give(options, actions.resume)
 
 

@@ -1,4 +1,4 @@
-"""`sluicegate run`: the operator."""
+"""`sluicegate run`: run the operator."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from sluicegate.config.settings import InvalidSettings, Settings
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Log records as JSON, one object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line for one record."""
         entry = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(chosen: Settings) -> None:
-    """Logs to standard error, as the settings say."""
+    """Log to standard error, in the format and at the level of the settings."""
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if chosen.log_format == "json" else text)
@@ -40,7 +40,7 @@ def configure_logging(chosen: Settings) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Runs the operator until it is told to stop."""
+    """Run the operator until it receives a signal to stop."""
     try:
         chosen = settings.load(options)
     except InvalidSettings as error:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     configure_logging(chosen)
     if options.kubeconfig:
-        os.environ["KUBECONFIG"] = options.kubeconfig  # kopf logs in by itself
+        os.environ["KUBECONFIG"] = options.kubeconfig  # kopf reads its credentials from there
     import uvloop
 
     from sluicegate.app.operator import run as operate

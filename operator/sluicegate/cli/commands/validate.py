@@ -1,4 +1,7 @@
-"""`sluicegate validate`: everything that would be refused, without a cluster."""
+"""`sluicegate validate`: find what would be rejected, without a cluster.
+
+It finds what the API server would reject, and what the operator would reject.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,15 @@ from sluicegate.cli.validation.findings import Check, is_ours, validate
 
 
 def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
-    """Checks `files`, prints a line for each finding, and returns 1 where there is any."""
+    """Check `files`, and print a line for each problem.
+
+    Args:
+        files: The files to check.
+        extra: The operator's own rules.
+
+    Returns:
+        The exit code: 1 where a file has a problem or cannot be read.
+    """
     failed = False
     for file in files:
         try:

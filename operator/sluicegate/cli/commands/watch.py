@@ -1,4 +1,7 @@
-"""`sluicegate get --watch`: the picture follows what happens, by watches, and outlives the API server's restarts."""
+"""`sluicegate get --watch`: a view that watches keep current.
+
+The view continues after a restart of the API server.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,24 @@ from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
 from sluicegate.kube.store import Key
 
 SETTLE = 0.1
-"""Seconds for changes that come together to be shown together."""
+"""Seconds within which changes are shown together."""
 ANY: Key = ("", "")
 LOOK, LOOK_AGAIN = 3.0, 15.0
-"""Seconds between two looks at what the operator measures, and where it does not answer."""
+"""Seconds between two reads of the operator's metrics, and after a read that returned none."""
 
 
 class Connection:
-    """Whether the API server answers, as the client's requests have it."""
+    """Whether the API server responds, judged by the client's requests."""
 
     def __init__(self) -> None:
         self.lost = False
         self.changed: Callable[[], None] = lambda: None
 
     def noticed(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
-        """Takes the outcome of one request; what a pod behind the API server answers says nothing of it."""
+        """Record the outcome of one request.
+
+        Requests to a pod through the API server's proxy do not count: they say nothing about the API server.
+        """
         if verb == "proxy":
             return
         lost = outcome in ("Unreachable", "ServerError")
@@ -41,9 +47,9 @@ class Connection:
 
 
 async def follow(client: KubeClient, scope: Scope, connection: Connection) -> int:
-    """Shows the picture anew whenever it changes, until the ModelDeployment is gone."""
+    """Show the view again whenever it changes, until the ModelDeployment is deleted."""
     found, notes = await read(client, scope)
-    logging.getLogger("sluicegate.kube").setLevel(logging.CRITICAL)  # a lost connection is told of in the picture
+    logging.getLogger("sluicegate.kube").setLevel(logging.CRITICAL)  # the view shows a lost connection
     changed = asyncio.Event()
     connection.changed = changed.set
     informers = {kind: _informer(client, kind, scope, changed.set) for kind in found}
@@ -73,7 +79,7 @@ async def follow(client: KubeClient, scope: Scope, connection: Connection) -> in
 
 
 class _Live:
-    """Looks at what the operator measures, again and again while a rollout is under way."""
+    """Reads what the operator measures, repeatedly while a rollout is in progress."""
 
     def __init__(self, client: KubeClient, scope: Scope, wake: Callable[[], None]) -> None:
         self._source = Source(client, str(scope.namespace), str(scope.name))
@@ -83,7 +89,7 @@ class _Live:
 
     @property
     def wanted(self) -> bool:
-        """Whether there is something to look at."""
+        """Tell whether there is something to read."""
         return self._asked.is_set()
 
     @wanted.setter
@@ -95,7 +101,7 @@ class _Live:
             self.look = Look()
 
     async def run(self) -> None:
-        """Looks until it is cancelled."""
+        """Read the metrics until the task is cancelled."""
         while True:
             await self._asked.wait()
             found = await self._source.look()
@@ -110,7 +116,10 @@ def _items(informer: Informer[Any]) -> list[dict[str, Any]]:
 
 
 def _informer(client: KubeClient, kind: Kind, scope: Scope, wake: Callable[[], None]) -> Informer[Any]:
-    """A watch that keeps what concerns the scope whole, and nothing of the rest."""
+    """Return an informer that stores only the objects of the scope.
+
+    It stores None for any other object.
+    """
 
     def kept(raw: dict[str, Any]) -> dict[str, Any] | None:
         if scope.name is not None:

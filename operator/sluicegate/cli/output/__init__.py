@@ -1,1 +1,1 @@
-"""What commands show: views (data), their layout as lines, and the terminal."""
+"""The output of the commands: views (data), their layout, and the terminal."""

@@ -1,4 +1,4 @@
-"""Views as lines; what they are made of is in `lines`."""
+"""The layout of views as lines. The parts of a line are in `text`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from sluicegate.cli.output.detail_view import Detail, EventView, PodView, Revisi
 from sluicegate.cli.output.text import BAD, BUSY, GOOD, HEAD, Cell, Fit, Line, Piece, Size, age, columns, facts, truth
 
 SPARE = ("NODE", "AGE", "MODEL", "RESTARTS", "WEIGHT")
-"""Columns of the revisions that a narrow terminal does without, in this order."""
+"""Columns of the revisions that a narrow terminal leaves out, in this order."""
 
 
 def table(rows: Sequence[Row], now: datetime, *, namespaces: bool, wide: bool) -> Iterator[Line]:
-    """All ModelDeployments, one a line; what one waits for comes last, because it is long."""
+    """Yield the table of all ModelDeployments, one for each line.
+
+    What a ModelDeployment waits for is the last column, because it is long.
+    """
     titles = ["NAME", "READY", "STATUS", "MODEL", "VERSION", "CANARY", "PODS", "AGE"]
     cells: list[list[Cell]] = []
     for row in rows:
@@ -38,14 +41,16 @@ def table(rows: Sequence[Row], now: datetime, *, namespaces: bool, wide: bool) -
 
 
 def detail(view: Detail, now: datetime, *, wide: bool = False, size: Size | None = None) -> Iterator[Line]:
-    """One ModelDeployment: what it is, what it waits for, how far its rollout is, its revisions and pods, what happened.
+    """Yield the lines for one ModelDeployment.
+
+    They show what it is and waits for, its rollout, its revisions and pods, and its Events.
 
     Args:
-        view: It.
-        now: For ages.
-        wide: With all conditions.
-        size: Of the terminal; None lets lines be as long and as many as they are. One too low is given less and less of
-            what tells least.
+        view: The view to show.
+        now: The time from which ages are computed.
+        wide: Whether to show all conditions.
+        size: Size of the terminal. None does not limit the lines. Where the terminal is too low, the least important
+            parts are left out, one after the other.
     """
     lines: list[Line] = []
     for less in Less:
@@ -56,7 +61,7 @@ def detail(view: Detail, now: datetime, *, wide: bool = False, size: Size | None
 
 
 class Less(IntEnum):
-    """What a low terminal does without, each with what is before it."""
+    """What a low terminal leaves out. Each value includes the ones before it."""
 
     NOTHING = 0
     EVENTS = 1

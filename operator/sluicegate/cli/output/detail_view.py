@@ -1,7 +1,8 @@
-"""What `sluicegate get` shows: a ModelDeployment with its revisions, pods and events, as data.
+"""The view of `sluicegate get`: one ModelDeployment and what belongs to it.
 
-A view has no clock: times are kept as times and turned into ages when it is printed. So two equal views mean that nothing
-has happened, and a live view repaints only what has.
+The view has its revisions, pods and Events. It is data and has no clock: its times become ages when it is printed.
+Two views are therefore equal where nothing has happened between them.
+A live view is shown again only after a change.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from sluicegate.core.snapshot.parse import time_of
 Raw = Mapping[str, Any]
 NO_LOOK = Look()
 EVENTS = 10
-"""Events shown: the newest."""
+"""Number of Events to show: the newest ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Row:
     pods: str
     created: datetime | None
     waits: str
-    """Why it is not ready, and what to do; empty when it is."""
+    """Why it is not ready, and what to do. Empty where it is ready."""
     url: str | None
     address: str | None
 
@@ -58,7 +59,7 @@ class PodView:
     created: datetime | None
     node: str | None
     problem: str | None
-    """Why it does not serve."""
+    """Why the pod does not serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class RevisionView:
     weight: int
     accepted: int | None
     measured: float | None
-    """Percent of the requests that it really had, while the operator measures that."""
+    """Percent of the requests that the revision really received, while the operator measures that."""
     ready: int
     wanted: int
     problem: str | None
@@ -81,7 +82,7 @@ class RevisionView:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """One event of the ModelDeployment, or a warning about one of its children."""
+    """One Event of the ModelDeployment, or a Warning about one of its children."""
 
     at: datetime | None
     warning: bool
@@ -97,25 +98,25 @@ class Detail:
 
     row: Row
     since: datetime | None
-    """When Ready became what it is."""
+    """When the status of the condition Ready last changed."""
     available: str
     uri: str
     serves: str | None
-    """Name and version that the URI resolved to."""
+    """Model name and version that the URI resolved to."""
     canary: str | None
     rollout: str | None
     rollout_since: datetime | None
     progress: ProgressView | None
-    """How far a rollout by steps is."""
+    """The progress of a rollout with steps."""
     waits: tuple[str, ...]
-    """Why what is declared is not what serves, each with what to do."""
+    """Why what serves is not what the spec declares, each with what to do."""
     conditions: tuple[Condition, ...]
     revisions: tuple[RevisionView, ...]
     events: tuple[EventView, ...]
 
 
 def row(resource: ModelDeployment) -> Row:
-    """The line of `resource` in the table."""
+    """Return the line of `resource` in the table."""
     status, ready = resource.status, _condition(resource, ConditionType.READY)
     stable = status.stable
     first = stable or next(iter(status.revisions), None)
@@ -142,12 +143,12 @@ def detail(
     look: Look = NO_LOOK,
     typed: Typed = AS_USUAL,
 ) -> Detail:
-    """The view of one ModelDeployment.
+    """Return the view of one ModelDeployment.
 
     Args:
-        resource: It.
-        pods: Pods of its namespace; those of others are passed over.
-        events: Events (events.k8s.io) of its namespace; those about others are passed over.
+        resource: The ModelDeployment.
+        pods: Pods of its namespace. Pods of other ModelDeployments are ignored.
+        events: Events (events.k8s.io) of its namespace. Events about other objects are ignored.
         look: What the operator measures now.
         typed: How the user types commands.
     """
@@ -198,7 +199,10 @@ def _condition(resource: ModelDeployment, kind: ConditionType) -> Condition | No
 
 
 def _conditions_waiting(resource: ModelDeployment) -> list[str]:
-    """The sentences of the conditions that are not what a resource at rest has, the most telling first, each once."""
+    """Return the messages of the conditions that do not have their desired status.
+
+    The most important message comes first, and each message occurs once.
+    """
     status, generation = resource.status, resource.metadata.generation
     if resource.metadata.deletion_timestamp:
         return ["It is being deleted."]
@@ -225,7 +229,10 @@ def _conditions_waiting(resource: ModelDeployment) -> list[str]:
 
 
 def _waits(resource: ModelDeployment, revisions: Iterable[RevisionView]) -> list[str]:
-    """Besides the conditions', the problems of revisions and pods that none of them tells of."""
+    """Return the messages of conditions, and the problems that none of them mentions.
+
+    For each revision, this adds at most one problem of the revision or of its pods.
+    """
     found = _conditions_waiting(resource)
     for revision in revisions:
         problems = [revision.problem, *(each.problem for each in revision.pods)]
@@ -258,7 +265,7 @@ def _ready(pods: list[PodView]) -> int:
 
 
 def pod(raw: Raw) -> PodView:
-    """One pod."""
+    """Return the view of one pod."""
     facts = parse.pod(raw)
     status = raw.get("status") or {}
     containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
@@ -274,7 +281,7 @@ def pod(raw: Raw) -> PodView:
 
 
 def _state(raw: Raw, ready: bool, deleting: bool) -> str:
-    """Where a pod is on its way, in one word."""
+    """Return the state of a pod in one word."""
     status = raw.get("status") or {}
     if deleting:
         return "Terminating"
@@ -301,7 +308,7 @@ def _state(raw: Raw, ready: bool, deleting: bool) -> str:
 
 
 def _canary(canary: CanarySpec, accepted: str | None) -> str:
-    """What the canary gets, as declared and as accepted."""
+    """Describe the traffic share of the canary, as declared and as accepted."""
     parts = [f"{canary.weight}% wanted, {accepted or 'nothing'} accepted"]
     for match in canary.match or ():
         sign = "~" if match.header.type == "RegularExpression" else "="
@@ -312,7 +319,10 @@ def _canary(canary: CanarySpec, accepted: str | None) -> str:
 
 
 def _events(resource: ModelDeployment, events: Iterable[Raw]) -> tuple[EventView, ...]:
-    """The newest, oldest of them first: the resource's own, and warnings about its children."""
+    """Return the newest Events of the resource, and Warnings about its children.
+
+    The oldest of them comes first.
+    """
     child = re.compile(rf"{re.escape(resource.metadata.name)}(-[a-z0-9]{{{names.HASH_LENGTH}}}(-.*)?)?")
     found = []
     for raw in events:

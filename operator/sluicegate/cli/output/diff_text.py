@@ -1,4 +1,4 @@
-"""What an apply would change, in words: from two outcomes to sentences."""
+"""What an apply would change, as text: the difference of two simulated outcomes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _INPUTS = {
     "podTemplate": "spec.podTemplate",
     "roll": f"the annotation {names.ANNOTATION_ROLL}",
 }
-"""What a revision is made of, by the names that its record has for it."""
+"""The parts of a revision: the field of the spec, by the name in the revision's record."""
 _LIVE = (Role.STABLE.value, Role.TARGET.value, Role.CANARY.value)
 
 
@@ -39,24 +39,24 @@ class Comparison:
     """One ModelDeployment as it is, and as it would be."""
 
     live: Manifest | None
-    """The object; None when there is none yet."""
+    """The live object, or None where it does not exist yet."""
     wanted: Manifest
     snapshot: Snapshot
-    """What is there now."""
+    """The snapshot of the cluster, with the spec to apply."""
     before: Outcome | None
-    """What the live object comes to."""
+    """The outcome of the live object, or None where there is none."""
     after: Outcome
     inputs: Mapping[str, Mapping[str, Any]]
-    """What the revisions that are there are made of, by hash."""
+    """The recorded parts of the existing revisions, by hash."""
 
     @property
     def fields(self) -> list[str]:
-        """The fields of the ModelDeployment that differ, each as `PATH: OLD -> NEW`."""
+        """Return the fields of the ModelDeployment that differ, as `PATH: OLD -> NEW`."""
         return list(_fields(_own(self.live or {}), _own(self.wanted), "")) if self.live is not None else []
 
     @property
     def changed(self) -> bool:
-        """Whether the apply changes anything."""
+        """Tell whether the apply changes anything."""
         return self.live is None or bool(self.fields) or self._children(self.before) != self._children(self.after)
 
     def _children(self, outcome: Outcome | None) -> dict[Address, Manifest]:
@@ -64,7 +64,7 @@ class Comparison:
 
 
 def sentences(found: Comparison) -> Iterator[str]:
-    """What a person wants to know before applying, the causes first."""
+    """Yield what the user needs to know before the apply, the causes first."""
     yield from found.fields
     problem = found.after.problem
     if problem is not None:
@@ -82,7 +82,7 @@ def sentences(found: Comparison) -> Iterator[str]:
 
 
 def manifests(found: Comparison) -> Iterator[str]:
-    """The differences of the ModelDeployment and its children as unified diffs."""
+    """Yield the changes of the ModelDeployment and its children as unified diffs."""
     name = found.snapshot.resource.metadata.name
     before = dict(found.before.manifests) if found.before is not None else {}
     after = dict(found.after.manifests)
@@ -104,7 +104,7 @@ def _lines(manifest: Manifest | None) -> list[str]:
 
 
 def _own(raw: Mapping[str, Any]) -> Manifest:
-    """The parts of a ModelDeployment that users write."""
+    """Return the parts of a ModelDeployment that users write."""
     metadata = raw.get("metadata") or {}
     annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key != LAST_APPLIED}
     kept = {"labels": metadata.get("labels"), "annotations": annotations}
@@ -139,7 +139,7 @@ def _holder(status: ModelDeploymentStatus | None, role: str) -> RevisionStatus |
 
 
 def _revisions(found: Comparison) -> Iterator[str]:
-    """The revisions that come to serve, and why they are other ones than those that do."""
+    """Yield the revisions that begin to serve, and how they differ from their base."""
     before = _by_hash(found.before.status) if found.before is not None else {}
     for entry in found.after.status.revisions:
         old = before.get(entry.revision)
@@ -155,7 +155,10 @@ def _revisions(found: Comparison) -> Iterator[str]:
 
 
 def _steps(found: Comparison) -> Iterator[str]:
-    """By which steps a new version comes to serve; `settled` shows where they end."""
+    """Yield the steps by which a new revision begins to serve.
+
+    `settled` only shows where the steps end.
+    """
     wanted = found.snapshot.resource.spec.rollout.steps
     stable = _holder(found.snapshot.resource.status, Role.STABLE.value)
     serving = _holder(found.after.status, Role.STABLE.value)
@@ -170,12 +173,15 @@ def _steps(found: Comparison) -> Iterator[str]:
 
 
 def _steps_to_come(found: Comparison) -> Iterator[str]:
-    """What other steps mean, where nothing else changes."""
+    """Yield what changed steps mean where nothing else changes."""
     wanted = found.snapshot.resource.spec.rollout.steps
     if wanted and any(each.startswith("spec.rollout.steps") for each in found.fields):
         rollout = course(found.snapshot.resource)
         if rollout is not None and rollout.moving:
-            yield "the rollout that is under way keeps its weight, and goes on at the first of the new steps that is not below it"
+            yield (
+                "the rollout that is under way keeps its weight, and goes on at the first of the new steps that is not "
+                "below it"
+            )
         yield f"a new version will go through {_through(found, wanted)}"
 
 
@@ -199,7 +205,7 @@ def _because(found: Comparison, entry: RevisionStatus) -> str:
 
 
 def _pods(found: Comparison) -> Iterator[str]:
-    """Which pods start, end and stay."""
+    """Yield which pods start, end and stay."""
     name = found.snapshot.resource.metadata.name
     after = _by_hash(found.after.status)
     there = {revision: found.snapshot.live_pods(revision) for revision in found.snapshot.pods}
@@ -217,7 +223,10 @@ def _pods(found: Comparison) -> Iterator[str]:
             moved = True
             pods = ", ".join(sorted(pod.name for pod in there[revision]))
             kept = "the revision is kept without pods" if revision in after else "the revision is removed"
-            yield f"{_count(now)} of {child} drain{'s' if now == 1 else ''} once nothing needs {'it' if now == 1 else 'them'} ({pods}); {kept}"
+            yield (
+                f"{_count(now)} of {child} drain{'s' if now == 1 else ''} once nothing needs "
+                f"{'it' if now == 1 else 'them'} ({pods}); {kept}"
+            )
         elif then < now:
             moved = True
             yield f"{_count(now - then)} of {child} end{'s' if now - then == 1 else ''} ({now} -> {then})"
@@ -232,7 +241,7 @@ def _count(number: int) -> str:
 
 
 def _weights(found: Comparison) -> Iterator[str]:
-    """Who gets which share of the requests: as status has it now, and in the end."""
+    """Yield the changes of the revisions' weights, from status to the outcome."""
     before, after = _by_hash(found.snapshot.resource.status), _by_hash(found.after.status)
     for revision in sorted({*before, *after}):
         old = before[revision].weight if revision in before else 0
@@ -242,7 +251,10 @@ def _weights(found: Comparison) -> Iterator[str]:
 
 
 def _others(found: Comparison) -> Iterator[str]:
-    """Changes of children that are not told of as revisions, pods or weights."""
+    """Yield the changes of the HorizontalPodAutoscaler and the HTTPRoute.
+
+    The weights of the HTTPRoute are left out, because `_weights` yields them.
+    """
     before = found.before.manifests if found.before is not None else {}
     for address in sorted({*before, *found.after.manifests}):
         kind, name = address

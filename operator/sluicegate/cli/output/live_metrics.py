@@ -1,7 +1,8 @@
-"""What the operator measures now of one rollout, read from its own metrics through the API server.
+"""What the operator measures now of one rollout.
 
-Status holds verdicts, not measurements, so that a resource at rest is never written. Who may use the pods' proxy sees live values;
-who may not sees what status has.
+The values come from the operator's own metrics, read through the API server.
+Status holds outcomes, not measurements, so that a resource at rest is never written.
+A user who may use the proxy of pods sees live values. Any other user sees what status has.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ VALUE, LIMIT, SAMPLES, OUTCOME, SHARE = (
 )
 PORT = 8080
 PATIENCE = 5.0
-"""Seconds to wait for them: what status has is shown without them."""
+"""Seconds to wait for the metrics. After that, only what status has is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One metric of an analysis; None is what is not known."""
+    """The values of one metric of an analysis. None means that a value is not known."""
 
     value: float | None = None
     stable: float | None = None
@@ -43,26 +44,29 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One look at the operator's metrics, as far as they are about one ModelDeployment."""
+    """The operator's metrics about one ModelDeployment, as read once."""
 
     metrics: Mapping[str, Reading] = field(default_factory=dict)
-    """By the metric's name."""
+    """The readings, by the name of the metric."""
     shares: Mapping[str, float] = field(default_factory=dict)
-    """Percent of the requests that a revision really had, by its hash."""
+    """Percent of the requests that a revision really received, by its hash."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was measured, or why that is not known."""
+    """What the operator measured, or why that is not known."""
 
     measured: Measured | None = None
     why_not: str | None = None
 
 
 def parsed(text: str, namespace: str, name: str) -> Measured | None:
-    """What a page of metrics says of one ModelDeployment; None where it says nothing.
+    """Parse the series of one ModelDeployment from a page of metrics.
 
-    Others' series are left out before they are parsed: there may be thousands.
+    Series of other ModelDeployments are left out before the parsing, because there may be thousands.
+
+    Returns:
+        The measurements, or None where the page has none.
     """
     marks = (f'namespace="{namespace}"', f'name="{name}"')
     wanted = (VALUE, LIMIT, SAMPLES, OUTCOME, SHARE)
@@ -85,10 +89,10 @@ def parsed(text: str, namespace: str, name: str) -> Measured | None:
 
 
 def _part(name: str, labels: Mapping[str, str], value: float) -> dict[str, Any]:
-    """The field of a `Reading` that a series is."""
+    """Return the field of a `Reading` that a series gives."""
     target = labels.get("side", "target") == "target"
     match name:
-        case _ if value != value:  # not a number: nothing was measured
+        case _ if value != value:  # NaN: nothing was measured
             return {}
         case "sluicegate_analysis_value":
             return {"value" if target else "stable": value}
@@ -101,7 +105,7 @@ def _part(name: str, labels: Mapping[str, str], value: float) -> dict[str, Any]:
 
 
 class Source:
-    """The operator that leads, wherever it runs; it alone has values."""
+    """The operator that is the leader, in any namespace. Only the leader has values."""
 
     def __init__(self, client: KubeClient, namespace: str, name: str) -> None:
         """Prepare to look at the rollout of one ModelDeployment."""
@@ -109,7 +113,7 @@ class Source:
         self._about = (namespace, name)
 
     async def look(self) -> Look:
-        """Asks every operator pod that can be seen; the first that has values answers."""
+        """Read the metrics of the operator pods, up to the first one that has values."""
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self._look()
@@ -139,7 +143,10 @@ class Source:
         return Look(why_not=why)
 
     async def _pods(self) -> list[tuple[str, str, int]]:
-        """(namespace, name, port of the metrics) of every operator pod, in all namespaces or in its usual one."""
+        """Return (namespace, name, metrics port) of every operator pod.
+
+        Where the user may not list pods in all namespaces, these are the pods of the operator's default namespace.
+        """
         try:
             page = await self._client.list(POD, None, SELECTOR)
         except Forbidden:

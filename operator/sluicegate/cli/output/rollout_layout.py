@@ -1,4 +1,4 @@
-"""The rollout as lines: what its header says, its steps, and what it is measured by."""
+"""The layout of a rollout as lines: its header, its steps, and its metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ SPARE = ("SAMPLES", "STABLE")
 
 
 def header(view: ProgressView, now: datetime, known: Iterable[str] = ()) -> list[tuple[str, Line]]:
-    """What is told of the rollout in the header, each with its title; a cause that `known` sentences tell is not repeated."""
+    """Return the lines of the rollout in the header, each with its title.
+
+    A cause that one of the `known` messages contains already is not repeated.
+    """
     bad = view.phase.ended
     since = f" for {age(view.since, now)}" if view.since is not None else ""
     told: list[tuple[str, Line]] = [
@@ -45,7 +48,10 @@ def header(view: ProgressView, now: datetime, known: Iterable[str] = ()) -> list
 
 
 def sections(view: ProgressView, now: datetime, width: int | None, *, near: bool = False) -> Iterator[Iterable[Line]]:
-    """The steps, with `near` only those beside the current one, and the metrics."""
+    """Yield the table of steps and the table of metrics.
+
+    With `near`, the steps are only the current one and its neighbors.
+    """
     rows = [_step(number, each, view, now) for number, each in enumerate(view.steps)]
     here = next((number for number, each in enumerate(view.steps) if each.state in ("Now", "Failed")), 0)
     shown = rows[max(0, here - 1) : here + 2] if near else rows
@@ -67,7 +73,7 @@ def _metrics(view: ProgressView, width: int | None) -> Iterator[Line]:
 
 
 def _left(view: ProgressView, now: datetime) -> str:
-    """How long the step goes on, where time ends it."""
+    """Return how long the step still lasts, where its end is a time."""
     if view.until is None or view.phase.ended:
         return ""
     left = (view.until - now).total_seconds()
@@ -99,7 +105,7 @@ def _metric(metric: MetricView) -> list[Cell]:
 
 
 def figure(kind: str, value: float | None) -> str:
-    """A figure in its metric's unit, in three digits."""
+    """Format a value in the unit of its metric, with three significant digits."""
     if value is None:
         return "-"
     if kind in ("ErrorRate", "Disagreement"):

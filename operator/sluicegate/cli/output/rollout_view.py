@@ -1,6 +1,7 @@
-"""How far a rollout by steps is, as data: its steps, what it is measured by, and what a person may do next.
+"""The view of a rollout with steps, as data.
 
-As every view it has no clock, so two equal ones mean that nothing has happened.
+It has the steps, the metrics, and what the user can do next.
+As every view it has no clock, so two views are equal where nothing has happened between them.
 """
 
 from __future__ import annotations
@@ -23,36 +24,36 @@ class StepView:
     """One step."""
 
     state: str
-    """Past, Now, Ahead, or Failed: where it was taken back."""
+    """Past, Now, Ahead, or Failed. Failed is the step at which the rollout ended without a promotion."""
     weight: int
     does: str
 
 
 @dataclass(frozen=True, slots=True)
 class MetricView:
-    """One metric of the analysis, as far as it is known."""
+    """One metric of the analysis, with the values that are known."""
 
     name: str
     kind: str
-    """Its type, which says what its figures are."""
+    """Type of the metric, which decides the unit of its values."""
     reading: Reading
     decides: bool = True
-    """Whether the rollout goes by it; a dry run only shows what it comes to."""
+    """Whether the metric decides on the rollout. A dry run only shows its outcome."""
 
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """How the user types a command here."""
+    """How the user types a command in this shell."""
 
     program: str = "sluicegate"
-    """Or `kubectl sluicegate`, where it was called so."""
+    """`sluicegate`, or `kubectl sluicegate` where the user called the kubectl plugin."""
     where: str = ""
-    """What names the namespace, ` -n shop`; nothing where the context does."""
+    """The option for the namespace, such as ` -n shop`. Empty where the context sets the namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A command that may be typed now, and what it does."""
+    """A command that makes sense now, and what it does."""
 
     command: str
     does: str
@@ -63,38 +64,41 @@ AS_USUAL = Typed()
 
 @dataclass(frozen=True, slots=True)
 class ProgressView:
-    """The rollout."""
+    """The view of one rollout."""
 
     phase: Phase
     place: str
-    """Where it is, to go on with behind the phase."""
+    """Where the rollout is, as text that follows the phase."""
     since: datetime | None
-    """When its step began."""
+    """When the current step began."""
     until: datetime | None
-    """When the step's hold or pause is over, if time ends it."""
+    """When the hold or the pause of the step ends, if its end is a time."""
     weight: int | None
-    """Percent of the requests that the step gives."""
+    """Traffic share of the step, in percent."""
     accepted: int | None
     measured: float | None
     why: str | None
-    """Why it is where it is."""
+    """Why the rollout is in this phase."""
     verdict: str | None
     judged_at: datetime | None
     outcome: str | None
     steps: tuple[StepView, ...]
     metrics: tuple[MetricView, ...]
     not_live: str | None
-    """Why the figures are not live, where they are not."""
+    """Why the values are not live, where they are not."""
     next: tuple[Advice, ...]
 
 
 def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> ProgressView | None:
-    """The view of a rollout by steps; None where there is none to tell of.
+    """Return the view of a rollout with steps.
 
     Args:
-        resource: It.
+        resource: The ModelDeployment.
         look: What the operator measures now.
-        typed: How commands are typed.
+        typed: How the user types commands.
+
+    Returns:
+        The view, or None where no rollout with steps is in progress or has ended without a promotion.
     """
     found = step_text.course(resource)
     if found is None or not (found.moving or found.status.phase.ended):
@@ -110,7 +114,7 @@ def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> 
         weight=status.weight,
         accepted=entry.accepted_weight if entry is not None else None,
         measured=measured.shares.get(found.target),
-        why=status.message if status.reason != "Holding" else None,  # then the time says it
+        why=status.message if status.reason != "Holding" else None,  # while it holds, the remaining time says why
         verdict=verdict_words(verdict) if verdict is not None else None,
         judged_at=time_of(verdict.at) if verdict is not None else None,
         outcome=verdict.outcome if verdict is not None else None,
@@ -122,7 +126,7 @@ def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> 
 
 
 def verdict_words(verdict: RolloutVerdict) -> str:
-    """What the analysis came to, and from what."""
+    """Return the outcome of the analysis, with the metric and the message behind it."""
     about = f"{verdict.metric}: " if verdict.metric else ""
     return (
         f"{verdict.outcome}: {about}{verdict.message or 'no figures'}" if verdict.message or about else verdict.outcome
@@ -150,14 +154,17 @@ def _metrics(resource: ModelDeployment, measured: Measured, verdict: RolloutVerd
 
 
 def _told(metric: AnalysisMetric, verdict: RolloutVerdict | None) -> Reading:
-    """What status says of a metric: the one that decided last is known, of the others the limit."""
+    """Return what status says of a metric.
+
+    Status holds the values of the metric that decided last. Of any other metric only the limit is known.
+    """
     if verdict is None or verdict.metric != metric.name:
         return Reading(limit=metric.limit)
     return Reading(verdict.value, verdict.stable_value, verdict.limit, verdict.samples, verdict.outcome)
 
 
 def advice(resource: ModelDeployment, found: Course, typed: Typed) -> tuple[Advice, ...]:
-    """The commands that make sense now, the likeliest first."""
+    """Return the commands that make sense now, the most likely one first."""
     name, spec = resource.metadata.name, resource.spec
 
     def may(command: str, does: str) -> Advice:

@@ -1,4 +1,7 @@
-"""The steps of a rollout, and where it is: in words, for every command that tells of them. Pure."""
+"""The steps and the progress of a rollout as text, for all commands.
+
+All functions here are pure.
+"""
 
 from __future__ import annotations
 
@@ -10,42 +13,42 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import Phase, RolloutStatus
 
-"""Phases in which a rollout is under way."""
-"""Phases of one that ended without a take-over: where it was stays in sight."""
-
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """The rollout of one revision by steps, as status has it."""
+    """The rollout of one revision with steps, as status records it."""
 
     steps: tuple[Step, ...]
     status: RolloutStatus
     target: str
-    """Hash of the revision that takes over."""
+    """Hash of the candidate."""
 
     @property
     def index(self) -> int:
-        """Of the current step, from 0; the number of steps once all are behind."""
+        """Return the index of the current step, from 0.
+
+        Once all steps are done, this is the number of steps.
+        """
         return min(self.status.step_index or 0, len(self.steps))
 
     @property
     def begun(self) -> bool:
-        """Whether the first step has begun."""
+        """Tell whether the first step has begun."""
         return self.status.step_index is not None
 
     @property
     def through(self) -> bool:
-        """Whether all steps are behind."""
+        """Tell whether all steps are done."""
         return self.index >= len(self.steps)
 
     @property
     def moving(self) -> bool:
-        """Whether it is under way."""
+        """Tell whether the rollout is in progress."""
         return self.status.phase.moving
 
     @property
     def for_a_person(self) -> bool:
-        """Whether its step stops it until a person goes on."""
+        """Tell whether the current step waits until an approver promotes the rollout."""
         if self.through or self.status.phase is not Phase.PAUSED or self.status.until is not None:
             return False
         pause = self.steps[self.index].pause
@@ -53,14 +56,18 @@ class Course:
 
     @property
     def place(self) -> str:
-        """Where it is: `step 2 of 4 (25%, hold 10m)`."""
+        """Return where the rollout is, such as `step 2 of 4 (25%, hold 10m)`."""
         if self.through:
             return f"behind all {len(self.steps)} steps"
         return f"step {self.index + 1} of {len(self.steps)} ({described(self.steps[self.index])})"
 
 
 def course(resource: ModelDeployment) -> Course | None:
-    """The rollout by steps that is under way, or was taken back last; None where there is none."""
+    """Return the rollout with steps that status records.
+
+    Returns:
+        The rollout, in progress or ended without a promotion. None where there is none.
+    """
     steps, status = resource.spec.rollout.steps, resource.status.rollout
     if not steps or status is None or status.target is None or status.phase is Phase.IDLE:
         return None
@@ -68,7 +75,15 @@ def course(resource: ModelDeployment) -> Course | None:
 
 
 def named(resource: ModelDeployment, annotation: str) -> tuple[str, int | None] | None:
-    """(hash of a revision, step) that an annotation names, as NAME-HASH or as HASH, with /STEP; None without it."""
+    """Return the revision and the step that an annotation names.
+
+    Args:
+        resource: The ModelDeployment.
+        annotation: The annotation. Its value is NAME-HASH or HASH, optionally with /STEP.
+
+    Returns:
+        The hash, and the step or None. None where the annotation is not set.
+    """
     value = resource.metadata.annotations.get(annotation)
     if value is None:
         return None
@@ -77,18 +92,18 @@ def named(resource: ModelDeployment, annotation: str) -> tuple[str, int | None] 
 
 
 def paused_by_a_person(resource: ModelDeployment, revision: str) -> bool:
-    """Whether the annotation `pause` holds the rollout of `revision` at its step."""
+    """Tell whether the annotation `pause` holds the rollout of `revision`."""
     held = named(resource, names.ANNOTATION_PAUSE)
     return held is not None and held[0] == revision
 
 
 def described(step: Step) -> str:
-    """What a step does, such as `25%, hold 10m`."""
+    """Describe what a step does, such as `25%, hold 10m`."""
     return ", ".join([*shares(step), *waits(step)])
 
 
 def shares(step: Step) -> list[str]:
-    """What a step gives the new version."""
+    """Return the traffic shares that a step gives the candidate."""
     parts = [] if step.weight is None else [f"{step.weight}%"]
     for match in step.match or ():
         sign = "~" if match.header.type == "RegularExpression" else "="
@@ -101,7 +116,7 @@ def shares(step: Step) -> list[str]:
 
 
 def waits(step: Step) -> list[str]:
-    """What a step waits for."""
+    """Return what a step waits for."""
     parts = [] if step.hold is None else [f"hold {step.hold}"]
     if step.pause is not None:
         parts.append(f"pause {step.pause.duration}" if step.pause.duration is not None else "pause until promoted")
@@ -109,7 +124,10 @@ def waits(step: Step) -> list[str]:
 
 
 def listed(steps: Sequence[Step]) -> str:
-    """All steps in one line: `5% (hold 5m), 25% (hold 10m), pause until promoted`."""
+    """Describe all steps in one line.
+
+    An example is `5% (hold 5m), 25% (hold 10m), pause until promoted`.
+    """
     told = []
     for step in steps:
         given, then = shares(step), waits(step)

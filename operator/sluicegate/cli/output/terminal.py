@@ -1,4 +1,4 @@
-"""Showing lines: in colour on a terminal, plain in a pipe, and as a picture that follows what happens."""
+"""Showing lines: with colors on a terminal, plain in a pipe, or as a live view."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from typing import Any, Protocol
 from sluicegate.cli.output.text import Line, Size, plain
 
 Draw = Callable[[datetime, Size | None], Iterable[Line]]
-"""Makes the lines as of a moment, for a terminal of some size; None is no terminal."""
+"""Returns the lines at a time, for a terminal of some size. None means that there is no terminal."""
 
 
 class Screen(Protocol):
-    """Where a live view goes."""
+    """Where a live view is shown."""
 
     def show(self, draw: Draw) -> None:
-        """Shows what `draw` makes, from now on."""
+        """Show the lines of `draw` from now on."""
 
 
 def is_terminal() -> bool:
-    """Whether standard output is a terminal that shows colours: NO_COLOR and TERM=dumb say no."""
+    """Tell whether standard output is a terminal that shows colors.
+
+    NO_COLOR and TERM=dumb disable colors.
+    """
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def show(draw: Draw) -> None:
-    """Prints what `draw` makes, once."""
+    """Print the lines of `draw` once."""
     now = datetime.now(UTC)
     if not is_terminal():
         sys.stdout.write(_encodable(plain(draw(now, None))))
@@ -40,12 +43,15 @@ def show(draw: Draw) -> None:
 
 
 def live() -> AbstractContextManager[Screen]:
-    """A screen for a view that changes: on a terminal one picture that is painted over, else one block a change."""
+    """Return a screen for a live view.
+
+    On a terminal, the screen redraws the view in place. Otherwise it prints one block for each change.
+    """
     return _Live() if is_terminal() else nullcontext(_Blocks())
 
 
 class _Blocks:
-    """One block a change, with the time in front."""
+    """Prints one block for each change, headed by the time."""
 
     def show(self, draw: Draw) -> None:
         now = datetime.now(UTC)
@@ -54,7 +60,10 @@ class _Blocks:
 
 
 class _Live:
-    """One picture, painted again each second so that ages go on, and at once when something happens."""
+    """Redraws the view in place.
+
+    It does so each second, so that ages stay current, and at once on a change.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -96,7 +105,10 @@ def _text(lines: Iterable[Line]) -> Any:
 
 
 def _encodable(text: str) -> str:
-    """`text` in what standard output can say: the branches of a tree need more than ASCII."""
+    """Replace the characters that standard output cannot encode.
+
+    The branches of a tree are such characters where the encoding is ASCII.
+    """
     encoding = sys.stdout.encoding or "utf-8"
     try:
         text.encode(encoding)

@@ -1,7 +1,8 @@
-"""Lines of text in columns: the same words on a terminal and in a pipe; colours are only ever added.
+"""Lines of text in columns.
 
-Every column is always there and an empty one is `-`, so that what scripts cut out stays where it is. Only on a terminal that is
-too narrow are the least telling columns left out, and sentences go on below one another.
+The text is the same on a terminal and in a pipe. A terminal only adds colors.
+Every column is always present, and an empty cell is `-`, so scripts find each column in its place.
+Only on a terminal that is too narrow are the least important columns left out, and long lines wrapped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ GAP = "   "
 
 
 class Piece(NamedTuple):
-    """Some text, and how a terminal shows it."""
+    """Some text, and its style on a terminal."""
 
     text: str
     style: str = ""
@@ -26,15 +27,18 @@ Cell = Piece | str | None
 
 
 class Size(NamedTuple):
-    """Of a terminal."""
+    """The size of a terminal, in characters."""
 
     width: int
     height: int | None = None
-    """None where what is printed may be scrolled."""
+    """None where the user can scroll the output."""
 
 
 class Fit(NamedTuple):
-    """A width, and the titles of the columns that go first where there is too little of it."""
+    """A width, and the columns that do not have to fit into it.
+
+    Where the width is too small, columns are left out in this order.
+    """
 
     width: int
     spare: tuple[str, ...] = ()
@@ -46,13 +50,13 @@ def columns(
     fit: Fit | None = None,
     under: Mapping[int, Line] | None = None,
 ) -> Iterator[Line]:
-    """Lines whose columns stand under one another, the title line first.
+    """Yield lines with aligned columns, the line of titles first.
 
     Args:
-        titles: Of the columns.
-        rows: A cell a column.
-        fit: How they are brought into a narrow terminal; None leaves them as wide as they are.
-        under: What stands below a row, by its index.
+        titles: The titles of the columns.
+        rows: The rows, with one cell for each column.
+        fit: How to fit the columns into a narrow terminal. None leaves them as wide as they are.
+        under: The line to show below a row, by the index of the row.
     """
     pieces = [[each if isinstance(each, Piece) else Piece(each or "-") for each in row] for row in rows]
     lines = [[Piece(title, DIM) for title in titles], *pieces]
@@ -75,7 +79,11 @@ def _width(widths: Sequence[int]) -> int:
 
 
 def wrapped(line: Line, width: int | None, indent: int) -> Iterator[Line]:
-    """The line in as many as it takes to stay within `width`, broken between words; all but the first begin after `indent` blanks."""
+    """Wrap the line between words, so that no line is longer than `width`.
+
+    All lines but the first begin with `indent` spaces, or with 2 where that is more than half of `width`. A word that
+    is longer than a line is split.
+    """
     text = "".join(piece.text for piece in line).rstrip()
     if width is None or len(text) <= width:
         yield line
@@ -100,7 +108,7 @@ def wrapped(line: Line, width: int | None, indent: int) -> Iterator[Line]:
 
 
 def _words(line: Line) -> Iterator[tuple[str, str]]:
-    """Each word with the blanks behind it."""
+    """Yield each word with the spaces after it, and its style."""
     for piece in line:
         word = ""
         for index, letter in enumerate(piece.text):
@@ -113,7 +121,7 @@ def _words(line: Line) -> Iterator[tuple[str, str]]:
 
 
 def cropped(lines: Iterable[Line], width: int) -> Iterator[Line]:
-    """The lines without what goes beyond `width`."""
+    """Crop the lines to `width`, and mark each cropped line with an ellipsis."""
     for line in lines:
         length = len("".join(piece.text for piece in line).rstrip())
         left = width if length <= width else width - 1
@@ -125,23 +133,23 @@ def cropped(lines: Iterable[Line], width: int) -> Iterator[Line]:
 
 
 def plain(lines: Iterable[Line]) -> str:
-    """The lines without colours."""
+    """Return the lines as text without colors."""
     return "".join("".join(piece.text for piece in line).rstrip() + "\n" for line in lines)
 
 
 def facts(found: Iterable[tuple[str, Line]], width: int | None) -> Iterator[Line]:
-    """What is told of one thing, each with its title in front."""
+    """Yield the lines of a header, each with its title in front."""
     for title, value in found:
         yield from wrapped([Piece(f"{title:<11}", DIM), *value], width, 11)
 
 
 def age(since: datetime | None, now: datetime) -> str:
-    """How long ago, in at most two units, as kubectl writes it."""
+    """Return the time since `since` in at most two units, as kubectl writes it."""
     return "-" if since is None else span((now - since).total_seconds())
 
 
 def span(length: float) -> str:
-    """A length of time in at most two units, as kubectl writes it."""
+    """Format a duration in seconds in at most two units, as kubectl writes it."""
     seconds = max(0, int(length))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:
@@ -156,5 +164,5 @@ def span(length: float) -> str:
 
 
 def truth(status: str) -> Piece:
-    """The status of a condition."""
+    """Return the status of a condition, with its color."""
     return Piece(status, {"True": GOOD, "False": BAD}.get(status, BUSY))

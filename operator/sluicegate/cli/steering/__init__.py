@@ -1,1 +1,1 @@
-"""What users tell a resource by annotations, and the revisions they can name."""
+"""Annotations that steer a rollout, and the revisions that a user can name."""

@@ -1,7 +1,8 @@
-"""What a person may tell a rollout: promote, abort, pause, resume. From what is there to annotations and sentences; pure.
+"""What promote, abort, pause and resume write to a ModelDeployment.
 
-Each annotation names a revision, so an order that comes late does nothing to another rollout. Those that name revisions which nothing
-is asked of any more are removed on the way.
+All functions here are pure: they take the history, and return annotations and messages.
+Each annotation names a revision, so an annotation that is set too late has no effect on a later rollout.
+Each action also removes the annotations that name a revision other than the one that it is about.
 """
 
 from __future__ import annotations
@@ -27,17 +28,21 @@ CANARY_ROLES = (Role.CANARY, Role.NEXT_CANARY)
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is written, and what is told."""
+    """The annotations to write, and the lines to print."""
 
     annotations: Mapping[str, str | None]
     told: tuple[str, ...]
 
 
 def promote(known: History, *, full: bool) -> Order:
-    """Go on past the current step; `full` skips all that are left.
+    """Promote the rollout past its current step.
+
+    Args:
+        known: The revisions of the ModelDeployment.
+        full: Whether to skip all remaining steps.
 
     Raises:
-        Failed: there is nothing to promote; the sentence says why, and what to do instead.
+        Failed: There is nothing to promote. The message says why, and what to do instead.
     """
     found, entry = _under_way(known, "promote")
     if known.abort == found.target:
@@ -46,7 +51,8 @@ def promote(known: History, *, full: bool) -> Order:
         raise Failed(f"{entry.title} is {found.place} and takes over already, so there is nothing to promote")
     if step_text.named(known.resource, PROMOTE) == (found.target, None) and not full:
         raise Failed(
-            f"{entry.title} is promoted whole already: `sluicegate pause {known.name}` stops that, `sluicegate abort {known.name}` goes back"
+            f"{entry.title} is promoted whole already: `sluicegate pause {known.name}` stops that, "
+            f"`sluicegate abort {known.name}` goes back"
         )
     held = step_text.paused_by_a_person(known.resource, found.target)
     lifted = (f"The annotation {PAUSE}, which held it, is removed.",) if held else ()
@@ -70,7 +76,8 @@ def _whole(known: History, found: Course, entry: Entry) -> tuple[str, ...]:
     )
     drains = f" {known.stable.title} drains after that." if known.stable is not None else ""
     return (
-        f"{entry.title} skips what is left ({left}) and its analysis, and takes over whole as soon as its pods can carry it.{drains}",
+        f"{entry.title} skips what is left ({left}) and its analysis, and takes over whole as soon as its pods can "
+        f"carry it.{drains}",
         f"To go back: sluicegate abort {known.name}",
     )
 
@@ -92,10 +99,12 @@ def _past(found: Course, entry: Entry) -> tuple[str, ...]:
 
 
 def abort(known: History) -> Order:
-    """Back to what serves; a declared canary gets no requests.
+    """Abort the rollout: all traffic returns to stable.
+
+    A canary that `spec.canary` declares receives no requests from then on.
 
     Raises:
-        Failed: nothing is under way, or there is nothing to go back to.
+        Failed: No rollout is in progress, or there is no stable revision to return to.
     """
     chosen = _aborted(known)
     again = f"or by `sluicegate retry {known.name}`"
@@ -122,8 +131,8 @@ def _aborted(known: History) -> Entry:
     if chosen is None:
         serves = f": {known.stable.title} serves" if known.stable is not None else ""
         raise Failed(
-            f"nothing of {known.name} is on its way to take over, so there is nothing to abort{serves}; to go back to what served "
-            f"before: sluicegate rollback {known.name}{_unseen(known)}"
+            f"nothing of {known.name} is on its way to take over, so there is nothing to abort{serves}; to go back to "
+            f"what served before: sluicegate rollback {known.name}{_unseen(known)}"
         )
     if known.stable is None or known.stable is chosen:
         raise Failed(f"{chosen.title} is all that {known.name} has, so there is nothing to go back to: change the spec")
@@ -131,7 +140,7 @@ def _aborted(known: History) -> Entry:
 
 
 def _target(known: History) -> Entry | None:
-    """The revision that is to take over, or that was aborted already."""
+    """Return the revision that is being rolled out, or that was aborted already."""
     found = step_text.course(known.resource)
     if known.target is not None:
         return known.target
@@ -141,7 +150,11 @@ def _target(known: History) -> Entry | None:
 
 
 def aborted(known: History) -> Entry | None:
-    """The revision that the spec asks for and the annotation `abort` keeps away; None where it names another."""
+    """Return the revision that the spec asks for and the annotation `abort` stops.
+
+    Returns:
+        The revision, or None where the annotation is not set or names a revision that the spec does not ask for.
+    """
     told = any(each.reason == "Aborted" for each in known.resource.status.conditions)
     roles = (*CANARY_ROLES, Role.TARGET, Role.FAILED)
     return next(
@@ -151,10 +164,10 @@ def aborted(known: History) -> Entry | None:
 
 
 def pause(known: History) -> Order:
-    """Stay at the current step.
+    """Keep the rollout at its current step.
 
     Raises:
-        Failed: no rollout by steps is under way.
+        Failed: No rollout with steps is in progress, or its steps are all done.
     """
     found, entry = _under_way(known, "pause")
     if found.through:
@@ -170,10 +183,10 @@ def pause(known: History) -> Order:
 
 
 def resume(known: History) -> Order:
-    """Let the steps go on after `pause`.
+    """Continue the rollout after `pause`.
 
     Raises:
-        Failed: something else than the annotation holds it; the sentence says what ends that.
+        Failed: The annotation does not hold the rollout, but something else does. The message says how to end that.
     """
     found, value = step_text.course(known.resource), step_text.named(known.resource, PAUSE)
     if value is not None:
@@ -204,17 +217,18 @@ def _still_held(known: History, found: Course | None) -> Iterator[str]:
 
 
 def _under_way(known: History, verb: str) -> tuple[Course, Entry]:
-    """The rollout by steps that is under way, and the revision that it is of.
+    """Return the rollout with steps that is in progress, and its candidate.
 
     Raises:
-        Failed: there is none.
+        Failed: No such rollout is in progress, or spec.canary, the annotation `pin` or spec.paused decides instead.
     """
     spec, name = known.resource.spec, known.name
     nothing = f"so there is nothing to {verb}"
     if spec.canary is not None:
         raise Failed(
-            f"{name} declares its canary in spec.canary, and the spec is yours, {nothing}: to promote it write what spec.canary changes "
-            "into the base and remove spec.canary (the same pods go on serving); to change its share set spec.canary.weight"
+            f"{name} declares its canary in spec.canary, and the spec is yours, {nothing}: to promote it write what "
+            "spec.canary changes into the base and remove spec.canary (the same pods go on serving); to change its "
+            "share set spec.canary.weight"
         )
     if known.pin is not None:
         held = known.pinned.title if known.pinned is not None else known.pin
@@ -245,8 +259,8 @@ def _nothing(known: History, found: Course | None, nothing: str) -> str:
         return f"{given_up.title} is not tried any more{why}, {nothing}: `sluicegate retry {name}` tries it again"
     if known.target is not None and not known.resource.spec.rollout.steps:
         return (
-            f"{known.target.title} takes over whole once its pods are ready, because there is no spec.rollout.steps, {nothing}: "
-            f"`sluicegate get {name}` tells what it waits for"
+            f"{known.target.title} takes over whole once its pods are ready, because there is no spec.rollout.steps, "
+            f"{nothing}: `sluicegate get {name}` tells what it waits for"
         )
     serves = f"{known.stable.title} serves" if known.stable is not None else "nothing serves yet"
     return f"no rollout of {name} is under way ({serves}), {nothing}{_unseen(known)}"
@@ -262,14 +276,20 @@ def _unseen(known: History) -> str:
 
 
 def gave_up(known: History, entry: Entry) -> bool:
-    """Whether the operator does not try a revision any more: it failed, was rolled back or aborted."""
+    """Tell whether the operator has given up a revision.
+
+    It gives up a revision that failed or was rolled back. For an aborted revision see `aborted`.
+    """
     rollout = known.resource.status.rollout
     back = rollout is not None and rollout.phase is Phase.ROLLED_BACK and rollout.target == entry.hash
     return entry.role == Role.FAILED or back
 
 
 def _order(known: History, about: str | None, wanted: Mapping[str, str | None], told: Iterable[str]) -> Order:
-    """The order, less what is so already, and with the removal of annotations that name other revisions than `about`."""
+    """Return the order, without annotations that already have the desired value.
+
+    Where `about` is given, the order also removes the annotations that name another revision.
+    """
     there = {
         key: value.strip().removeprefix(f"{known.name}-") for key, value in known.resource.metadata.annotations.items()
     }

@@ -1,4 +1,4 @@
-"""Annotations of a ModelDeployment, written on the very object that was looked at."""
+"""Writing annotations, only if the object has not changed since it was read."""
 
 from __future__ import annotations
 
@@ -17,29 +17,32 @@ from sluicegate.kube.errors import Conflict
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 
 ATTEMPTS = 8
-"""Writes that are tried where somebody else writes first: the operator writes status while things change."""
+"""Number of attempts where another client writes first: the operator writes status while things change."""
 Annotations = Mapping[str, str | None]
-"""New values by annotation; None removes one."""
+"""New values by annotation. None removes the annotation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """One ModelDeployment."""
+    """Namespace and name of one ModelDeployment."""
 
     namespace: str
     name: str
 
 
 async def annotate(client: KubeClient, where: Named, decide: Callable[[History], Annotations]) -> None:
-    """Sets and removes annotations, all at once; if somebody wrote first, looks again.
+    """Set and remove annotations in one write.
+
+    Where another client writes first, read the ModelDeployment again and decide anew.
 
     Args:
-        client: The cluster.
-        where: What is annotated.
-        decide: From what is there to what is to be changed; nothing is written where that is nothing.
+        client: The client of the cluster.
+        where: The ModelDeployment to annotate.
+        decide: Returns the annotations to change, from the history that was read. Nothing is written where it returns
+            none.
 
     Raises:
-        Failed: others write all the time.
+        Failed: Other clients wrote first in every attempt.
     """
     for attempt in range(ATTEMPTS):
         known, notes = await fetch_history(client, where.namespace, where.name)
@@ -64,7 +67,10 @@ async def annotate(client: KubeClient, where: Named, decide: Callable[[History],
 
 
 def _owned_by_others(written: Mapping[str, Any], annotations: Iterable[str]) -> Iterator[str]:
-    """Who applies an annotation too, and so will set it again: a GitOps tool that has it in its repository."""
+    """Yield a note for each manager that also applies one of the annotations.
+
+    Such a manager will set the annotation again. An example is a GitOps tool that has the annotation in its repository.
+    """
     for entry in written["metadata"].get("managedFields") or ():
         owned = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {}
         theirs = [each for each in annotations if entry.get("operation") == "Apply" and f"f:{each}" in owned]

@@ -1,4 +1,4 @@
-"""Fetching the revisions of a ModelDeployment from the cluster."""
+"""Reading the revisions of a ModelDeployment from the cluster."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from sluicegate.kube.kinds import CONTROLLER_REVISION, MODEL_DEPLOYMENT
 
 
 async def fetch_history(client: KubeClient, namespace: str, name: str) -> tuple[History, tuple[str, ...]]:
-    """Fetch the revisions of one ModelDeployment, and notes on what could not be read.
+    """Fetch the revisions of one ModelDeployment.
+
+    Returns:
+        The revisions, and notes on what the user may not read.
 
     Raises:
-        Failed: There is no such ModelDeployment, or the cluster has none at all.
+        Failed: There is no such ModelDeployment, it cannot be decoded, or the cluster does not have the CRD.
     """
     raw = await client.get(MODEL_DEPLOYMENT, namespace, name)
     if raw is None:

@@ -1,6 +1,7 @@
-"""The revisions of a ModelDeployment as its owner knows them: from the records (ControllerRevisions) and status.
+"""The revisions of a ModelDeployment, from their records and from status.
 
-The records are what can be returned to; status says what each revision does now. All of this is pure.
+A user can roll back to the revisions that have a record, a ControllerRevision. Status says what each revision does now.
+All functions here are pure.
 """
 
 from __future__ import annotations
@@ -23,32 +24,35 @@ _UNDER_WAY = (Role.TARGET, Role.CANARY, Role.NEXT_CANARY)
 
 
 class NoSuchRevision(ValueError):
-    """No revision, or not exactly one, is what the user named; a sentence that says what to name instead."""
+    """The user did not name exactly one revision that has a record.
+
+    The message says what to name instead.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One revision: what it is by its record, and what it does by status."""
+    """One revision: what it is, from its record, and what it does, from status."""
 
     hash: str
     name: str
-    """Of its children, NAME-HASH."""
+    """Name of its children: NAME-HASH."""
     number: int | None
     model: str | None
-    """What it serves: NAME/VERSION or a URI."""
+    """The model that it serves: NAME/VERSION or a URI."""
     version: str | None
     image: str | None
     made_at: datetime | None
     recorded: bool
-    """Whether it can be returned to: it has a ControllerRevision."""
+    """Whether a user can roll back to it, because it has a ControllerRevision."""
     role: str | None
-    """None where status does not list it (yet)."""
+    """None where status does not list the revision, or not yet."""
     weight: int
     accepted: int | None
     ready: int
     wanted: int
     released_at: datetime | None
-    """When the last traffic left it."""
+    """When the revision last lost its traffic."""
     reason: str | None
     message: str | None
     pinned: bool
@@ -56,7 +60,7 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """How sentences call it: `churn-bcdfghjklm #7 (churn/7)`."""
+        """Return the name that messages use: `churn-bcdfghjklm #7 (churn/7)`."""
         number = f" #{self.number}" if self.number is not None else ""
         return f"{self.name}{number}" + (f" ({self.model})" if self.model else "")
 
@@ -68,31 +72,31 @@ class History:
     resource: ModelDeployment
     entries: tuple[Entry, ...]
     pin: str | None
-    """The hash that the annotation `pin` names, whether or not it is there."""
+    """The hash that the annotation `pin` names, whether or not such a revision exists."""
     abort: str | None
 
     @property
     def name(self) -> str:
-        """Of the ModelDeployment."""
+        """Return the name of the ModelDeployment."""
         return self.resource.metadata.name
 
     @property
     def stable(self) -> Entry | None:
-        """The revision that serves."""
+        """Return the stable revision."""
         return next((each for each in self.entries if each.role == Role.STABLE), None)
 
     @property
     def target(self) -> Entry | None:
-        """The revision that is to take over."""
+        """Return the desired revision, while it is not stable yet."""
         return next((each for each in self.entries if each.role == Role.TARGET), None)
 
     @property
     def pinned(self) -> Entry | None:
-        """The revision that is held in place."""
+        """Return the revision that the annotation `pin` holds."""
         return next((each for each in self.entries if each.pinned), None)
 
     def serves_alone(self, entry: Entry) -> bool:
-        """Whether `entry` has all requests, and nothing is on its way to change that."""
+        """Tell whether `entry` receives all requests, and no rollout will change that."""
         rollout = self.resource.status.rollout
         calm = rollout is None or rollout.phase in (Phase.IDLE, Phase.ABORTED)
         others = any(each.role in _UNDER_WAY for each in self.entries)
@@ -100,12 +104,12 @@ class History:
 
 
 def history(resource: ModelDeployment, records: Iterable[Raw] | None) -> History:
-    """The revisions of `resource`.
+    """Return the revisions of `resource`.
 
     Args:
-        resource: It.
-        records: ControllerRevisions of its namespace, others passed over; None where they may not be read: then what
-            status lists counts as recorded.
+        resource: The ModelDeployment.
+        records: ControllerRevisions of its namespace. Those of other ModelDeployments are ignored. None where the user
+            may not read them: then every revision that status lists counts as recorded.
     """
     pin, abort = (_named(resource, each) for each in (names.ANNOTATION_PIN, names.ANNOTATION_ABORT))
     listed = {each.revision: each for each in resource.status.revisions}
@@ -165,17 +169,21 @@ def _entry(
 
 
 def _image(record: Raw | None) -> str | None:
-    """The image of the container that serves."""
+    """Return the image of the model container."""
     spec = (((record or {}).get("data") or {}).get("template") or {}).get("spec") or {}
     found = [each.get("image") for each in spec.get("containers") or () if each.get("name") == names.MODEL_CONTAINER]
     return str(found[0]) if found and found[0] else None
 
 
 def find(known: History, word: str) -> Entry:
-    """The revision that `word` names: its hash, NAME-HASH, number (`7` or `#7`), or the model's version (`v7`).
+    """Return the revision that `word` names.
+
+    Args:
+        known: The revisions of the ModelDeployment.
+        word: The revision's hash, NAME-HASH, its number (`7` or `#7`), or the model version (`v7`).
 
     Raises:
-        NoSuchRevision: it names none, or more than one.
+        NoSuchRevision: The word names no revision, more than one, or one without a record.
     """
     word = word.strip()
     exact = [each for each in known.entries if word in (each.hash, each.name)]
@@ -196,8 +204,8 @@ def find(known: History, word: str) -> Entry:
         )
     if not found[0].recorded:
         raise NoSuchRevision(
-            f"{found[0].title} has no record (ControllerRevision {found[0].name}) any more, so nothing can be made from it: "
-            f"name another REVISION; spec.rollout.historyLimit is how many are kept"
+            f"{found[0].title} has no record (ControllerRevision {found[0].name}) any more, so nothing can be made "
+            f"from it: name another REVISION; spec.rollout.historyLimit is how many are kept"
         )
     return found[0]
 
@@ -207,25 +215,26 @@ def _listed(entries: Iterable[Entry]) -> str:
 
 
 def _hint(known: History, number: str) -> str:
-    """A number that is no revision's may have been meant as the model's version."""
+    """Return a hint: the user may have meant the number as a model version."""
     if any(each.version == number for each in known.entries):
         return f"; for version {number} of the model write v{number}"
     return "; `sluicegate history` shows them" if known.entries else ""
 
 
 def before(known: History) -> Entry:
-    """The revision to return to where none is named: the one that served before.
+    """Return the revision to roll back to where the user names none.
 
-    While another is to take over, or has failed to, that is the one that serves still; else the one that the traffic left last.
+    While another revision is being rolled out, or has failed, this is the stable revision. Otherwise it is the revision
+    that is losing its traffic or lost it last. Where status names none, it is the newest one older than stable.
 
     Raises:
-        NoSuchRevision: there is none, or it cannot be known which.
+        NoSuchRevision: There is no such revision, or it is not clear which one the user means.
     """
     name, stable, pinned = known.name, known.stable, known.pinned
     if pinned is not None:
         raise NoSuchRevision(
-            f"the annotation {names.ANNOTATION_PIN} holds {pinned.title} already: name a REVISION, or let the spec decide again by "
-            f"`sluicegate unpin {name}`"
+            f"the annotation {names.ANNOTATION_PIN} holds {pinned.title} already: name a REVISION, or let the spec "
+            f"decide again by `sluicegate unpin {name}`"
         )
     if stable is None:
         raise NoSuchRevision(
@@ -240,8 +249,8 @@ def before(known: History) -> Entry:
         raise NoSuchRevision(f"there is nothing to go back to: {stable.title} is the only revision of {name}")
     if (found.number or 0) > (stable.number or 0):
         raise NoSuchRevision(
-            f"the revision that had traffic last, {found.title}, is newer than {stable.title}, which serves, and may have been taken "
-            f"back for a reason: if you mean it, name it (`sluicegate rollback {name} {found.number}`)"
+            f"the revision that had traffic last, {found.title}, is newer than {stable.title}, which serves, and may "
+            f"have been taken back for a reason: if you mean it, name it (`sluicegate rollback {name} {found.number}`)"
         )
     return found
 

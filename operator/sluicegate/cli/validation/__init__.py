@@ -1,1 +1,4 @@
-"""Checking manifests offline: the CRD's schema and CEL rules, and the operator's own rules."""
+"""Offline validation of manifests.
+
+It applies the schema and the CEL rules of the CRD, and the operator's own rules.
+"""

@@ -1,7 +1,8 @@
-"""The CRD's own rules without an API server: the structural schema, and its CEL rules.
+"""The rules of the CRD, without an API server: its schema and its CEL rules.
 
-The answers are the API server's (a test compares them on one table of wrong inputs); the sentences are ours where its own
-do not tell what to write. Its libraries are imported here only, so that the operator never loads them.
+The results are the API server's: a test compares them on one table of invalid inputs.
+The messages are our own where the API server's do not say what to write.
+Only this module imports the libraries for validation, so the operator never loads them.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ class Problem(NamedTuple):
 
 
 def problems(document: Mapping[str, Any]) -> list[Problem]:
-    """What the API server would refuse about `document`, a ModelDeployment; empty where it would accept it."""
+    """Return what the API server would reject about a ModelDeployment.
+
+    The list is empty where the API server would accept `document`.
+    """
     broken: defaultdict[tuple[str | int, ...], set[Problem]] = defaultdict(set)
     for error in _validator().iter_errors(document):
         if error.absolute_path and error.absolute_path[0] == "status" and error.validator != "additionalProperties":
-            continue  # a status that users write is thrown away, but its unknown fields are refused before
+            continue  # the API server drops a status that users write, but first rejects its unknown fields
         for place, problem in _told(error):
             broken[place].add(problem)
     body = {key: value for key, value in document.items() if key != "status"}
@@ -55,7 +59,10 @@ def problems(document: Mapping[str, Any]) -> list[Problem]:
 
 @cache
 def _schema() -> dict[str, Any]:
-    """The structural schema in JSON Schema's words, refusing unknown fields as kubectl's strict validation does."""
+    """Return the structural schema as a JSON Schema.
+
+    It rejects unknown fields, as kubectl's strict validation does.
+    """
     root: dict[str, Any] = _closed(schema())
     root["properties"]["apiVersion"]["enum"] = [names.API_VERSION]
     labels = {"type": "object", "additionalProperties": {"type": "string"}}
@@ -91,7 +98,7 @@ def _closed(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(error: Any) -> Iterator[tuple[tuple[str | int, ...], Problem]]:
-    """A schema error as sentences, each with the place that it is about."""
+    """Yield the problems of one schema error, each with its place in the document."""
     place = tuple(error.absolute_path)
     limit = error.validator_value
     match error.validator:
@@ -114,7 +121,7 @@ def _told(error: Any) -> Iterator[tuple[tuple[str | int, ...], Problem]]:
 
 
 def _said(value: Any, wanted: list[str]) -> str:
-    """What was written, and a hint at what to write."""
+    """Return what the user wrote, and a hint at what to write instead."""
     if value is None:
         return "empty (null): give it a value, or remove it"
     if isinstance(value, float):
@@ -138,7 +145,7 @@ def _bound(keyword: str, limit: Any, node: Mapping[str, Any]) -> str:
 
 
 def _meant(name: str, node: Mapping[str, Any]) -> str:
-    """A hint at the field that was probably meant."""
+    """Return a hint at the field that the user probably meant."""
     from difflib import get_close_matches
 
     known = {key.lower(): key for key in node.get("properties", {})}
@@ -147,7 +154,7 @@ def _meant(name: str, node: Mapping[str, Any]) -> str:
 
 
 def _children(node: Mapping[str, Any], value: Any) -> Iterator[tuple[str | int, Any, Any]]:
-    """The parts of `value` that have a schema of their own: key, schema, part."""
+    """Yield key, schema and value of each part of `value` that has a schema."""
     if isinstance(value, dict):
         other = node.get("additionalProperties")
         for key, part in value.items():
@@ -162,7 +169,7 @@ def _children(node: Mapping[str, Any], value: Any) -> Iterator[tuple[str | int, 
 def _repeated(
     node: Mapping[str, Any], value: Any, place: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], Problem]]:
-    """Items of a list that is keyed like a map, where two have the same key."""
+    """Yield the items of lists with map keys that repeat the key of an earlier item."""
     keys = node.get("x-kubernetes-list-map-keys")
     if keys and isinstance(value, list):
         seen: list[Any] = []
@@ -179,9 +186,12 @@ def _repeated(
 def _cel(
     node: Mapping[str, Any], value: Any, place: tuple[str | int, ...], broken: tuple[tuple[str | int, ...], ...]
 ) -> Iterator[Problem]:
-    """Broken CEL rules of `value` and its parts; a value that its schema refuses already is not looked at again."""
+    """Yield the broken CEL rules of `value` and its parts.
+
+    The rules of a value that the schema rejects already are not evaluated.
+    """
     rules = node.get("x-kubernetes-validations", [])
-    within = place or ("metadata",)  # the rules of the root are about the name alone
+    within = place or ("metadata",)  # the rules of the root are only about the name
     if rules and not any(other[: len(within)] == within for other in broken):
         context = cel.Context(variables={"self": _typed(node, value)}, functions={"isQuantity": _is_quantity})
         for rule in rules:
@@ -198,7 +208,7 @@ def _holds(expression: str, context: Any) -> bool:
     try:
         return bool(_program(expression).execute(context))
     except (RuntimeError, ValueError, TypeError, KeyError):
-        return False  # as in the API server: a rule that cannot be evaluated refuses
+        return False  # as in the API server, a rule that cannot be evaluated rejects the value
 
 
 @cache
@@ -207,7 +217,10 @@ def _program(expression: str) -> Any:
 
 
 def _typed(node: Mapping[str, Any], value: Any) -> Any:
-    """`value` with CEL's types: what the schema calls a number is a double, even where 1 is written."""
+    """Convert `value` to CEL's types.
+
+    What the schema declares as a number becomes a double, even where the user writes 1.
+    """
     if node.get("type") == "number" and isinstance(value, int):
         return float(value)
     if isinstance(value, dict):
@@ -222,7 +235,7 @@ def _is_quantity(text: str) -> bool:
 
 
 def path_of(place: tuple[str | int, ...]) -> str:
-    """A place as the API server writes it: `spec.rollout.steps[1].weight`."""
+    """Return a place as the API server writes it: `spec.rollout.steps[1].weight`."""
     text = ""
     for part in place:
         text += f"[{part}]" if isinstance(part, int) else f"{'.' if text else ''}{part}"

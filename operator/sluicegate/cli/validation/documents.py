@@ -1,4 +1,7 @@
-"""Reading YAML the way kubectl does, so that what is checked offline is what the API server would have been sent."""
+"""Reading YAML as kubectl does.
+
+The offline checks therefore see what kubectl would send to the API server.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,14 @@ import yaml
 
 
 class Unreadable(ValueError):
-    """A file is missing or is not YAML; the sentence says where."""
+    """A file is missing or is not YAML. The message says which one, and where."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as kubectl reads it: booleans like `on`, octal `0755`; but times stay text, and a repeated key is an error."""
+    """YAML 1.1 as kubectl reads it.
+
+    Booleans such as `on` and octal numbers such as `0755` are valid. Times stay text, and a repeated key is an error.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -35,7 +41,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT, _TIME)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-# Without the sexagesimal numbers of YAML 1.1 (1:30), and with exponents that need no dot (1e3): both as in Go.
+# As in Go, there are no sexagesimal numbers of YAML 1.1 (1:30), and an exponent needs no dot (1e3).
 _Loader.add_implicit_resolver(
     _INT,
     re.compile(r"^[-+]?(0b[01_]+|0[0-7_]*|0x[0-9a-fA-F_]+|[1-9][0-9_]*)$"),
@@ -49,10 +55,12 @@ _Loader.add_implicit_resolver(
 
 
 def read(file: str) -> list[Any]:
-    """The documents of `file` (`-` is standard input), the items of Lists in place of the Lists, empty ones left out.
+    """Return the documents of `file`, where `-` is standard input.
+
+    Each List is replaced by its items, and empty documents are left out.
 
     Raises:
-        Unreadable: there is no such file, or it is not YAML.
+        Unreadable: The file does not exist or cannot be read, or it is not YAML.
     """
     try:
         content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
@@ -64,10 +72,14 @@ def read(file: str) -> list[Any]:
 
 
 def parse(content: str, origin: str) -> list[Any]:
-    """The documents of the YAML `content`; `origin` is named in errors.
+    """Return the documents of the YAML `content`, as `read` does.
+
+    Args:
+        content: The YAML text.
+        origin: Where the text comes from, for error messages.
 
     Raises:
-        Unreadable: it is not YAML.
+        Unreadable: The content is not YAML.
     """
     try:
         documents = [_plain(document) for document in yaml.load_all(content, Loader=_Loader)]
@@ -84,7 +96,10 @@ def _items(document: Any) -> Iterator[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """`value` as it is after the way through JSON: keys are text, and 2.0 is 2."""
+    """Convert `value` as a conversion to JSON and back would.
+
+    Keys become text, and 2.0 becomes 2.
+    """
     if isinstance(value, dict):
         return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
-"""What is wrong with a manifest: the CRD's own rules first, then the operator's.
+"""The problems of a manifest, by the rules of the CRD and by the operator's own.
 
-What passes the CRD is decoded and given to the operator's rules, which know what the API server cannot: fields that this
-release does not act on, and fields of the pod template that no pod has.
+The operator's rules check only a manifest that passes the CRD. They cover what the API server cannot check, such as
+the meaning of the model URI, and fields of the pod template that a pod does not have.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong with one resource."""
+    """One problem of one resource."""
 
     path: str
     """NAMESPACE/NAME of the resource."""
@@ -27,11 +27,11 @@ class Finding(NamedTuple):
 
 
 Check = Callable[[ModelDeployment], Iterable[Finding]]
-"""A rule of the operator's."""
+"""A rule of the operator."""
 
 
 def is_ours(document: object) -> bool:
-    """Whether `document` is a ModelDeployment of any version, right or wrong."""
+    """Tell whether `document` is a ModelDeployment of any API version, valid or not."""
     if not isinstance(document, dict):
         return False
     group = str(document.get("apiVersion", "")).partition("/")[0]
@@ -39,18 +39,18 @@ def is_ours(document: object) -> bool:
 
 
 def path_of(document: dict[str, Any]) -> str:
-    """NAMESPACE/NAME of `document`, whatever it lacks."""
+    """Return NAMESPACE/NAME of `document`, with placeholders for what it lacks."""
     metadata = document.get("metadata")
     known = metadata if isinstance(metadata, dict) else {}
     return f"{known.get('namespace') or 'default'}/{known.get('name') or '(no name)'}"
 
 
 def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Finding]:
-    """What is wrong with the ModelDeployments among `documents`.
+    """Return the problems of the ModelDeployments among `documents`.
 
     Args:
-        documents: parsed YAML; what is no ModelDeployment is passed over.
-        extra: the operator's rules, asked about the resources that keep the CRD's.
+        documents: Parsed YAML. Documents that are not ModelDeployments are ignored.
+        extra: The operator's rules, which check the resources that pass the rules of the CRD.
     """
     return [finding for document in documents if is_ours(document) for finding in _findings(document, extra)]
 

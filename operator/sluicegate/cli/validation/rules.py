@@ -1,4 +1,7 @@
-"""The operator's own rules, for `sluicegate validate`: what the API server lets pass and the operator would refuse."""
+"""The operator's own rules, for `sluicegate validate`.
+
+They find what the API server accepts and the operator would reject.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from sluicegate.render.pod import BUILT_IN, Refused, pod_template
 
 
 def model(resource: ModelDeployment) -> Iterator[Finding]:
-    """A model URI that has the right form and still means nothing."""
+    """Check the model URI, which may have the right form and still be invalid."""
     try:
         parse(resource.spec.model.uri)
     except InvalidModelUri as error:
@@ -23,7 +26,10 @@ def model(resource: ModelDeployment) -> Iterator[Finding]:
 
 
 def pod(resource: ModelDeployment) -> Iterator[Finding]:
-    """A pod template that pods do not have. The platform's own runtimes are not known here and pass."""
+    """Check the pod template against the schema of pods.
+
+    The runtimes that the platform team configures are not known here, so each of them is accepted.
+    """
     try:
         ref = parse(resource.spec.model.uri)
     except InvalidModelUri:
@@ -39,7 +45,7 @@ def pod(resource: ModelDeployment) -> Iterator[Finding]:
 
 
 def autoscaler(resource: ModelDeployment) -> Iterator[Finding]:
-    """Metrics and behavior that a HorizontalPodAutoscaler does not have."""
+    """Check metrics and behavior against the schema of HorizontalPodAutoscalers."""
     scaling = resource.spec.scaling
     spec = {"maxReplicas": 1, "scaleTargetRef": {"kind": "Deployment", "name": "x"}}
     parts = {"metrics": list(scaling.metrics or ()), "behavior": scaling.behavior}
