@@ -1,1 +1,1 @@
-"""Writes the generated files: the CRD, docs/reference and the chart's schema of values."""
+"""Generator of files: the CRD, docs/reference and the chart's schema of values."""

@@ -1,6 +1,7 @@
-"""`python -m tools.docsgen` writes every generated file; with `--check` it shows what differs and writes nothing.
+"""`python -m tools.docsgen` writes every generated file.
 
-The files are the CRD (also as the chart ships it), docs/reference, and the chart's schema of values.
+With `--check` it shows what differs and writes nothing. The files are the CRD (also as the chart ships it),
+docs/reference, and the chart's schema of values.
 """
 
 from __future__ import annotations
@@ -29,11 +30,15 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/metrics.md": reference.metrics_page,
     "docs/reference/chart.md": reference.chart_page,
 }
-"""Path below the repository's root of each generated file, and what makes its text."""
+"""The path of each generated file below the repository's root, and the function that returns its text."""
 
 
 def drift(root: Path) -> str:
-    """Compare the files below `root` with what they should be, as a unified diff; empty where nothing differs."""
+    """Compare the generated files below `root` with their expected text.
+
+    Returns:
+        A unified diff, empty if nothing differs.
+    """
     lines: list[str] = []
     for name, make in GENERATED.items():
         path = root / name

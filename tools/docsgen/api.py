@@ -1,4 +1,4 @@
-"""The API reference: one readable table a type, from the same types as the CRD."""
+"""The API reference: one table for each type, from the same types as the CRD."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ _INTRODUCTION = f"""\
 <!-- Generated from operator/sluicegate/api by `make generate`: do not edit. -->
 # API reference: `{names.KIND}`
 
-`{names.API_VERSION}`, short name `{names.SHORT_NAME}`. The same text is printed by `kubectl explain {names.SHORT_NAME}.spec`.
-Defaults are the operator's: they are never written into the object.
+The API version is `{names.API_VERSION}`, and the short name of the resource is `{names.SHORT_NAME}`.
+`kubectl explain {names.SHORT_NAME}.spec` prints the same descriptions.
+The operator applies the defaults. It never writes them into the object.
 
-- A **duration** is whole numbers with units, largest first: `90s`, `1h30m`, `7d`.
-- A **quantity** is a Kubernetes quantity: `2`, `500m`, `4Gi`. Fractions are written `500m` or `"0.5"`, in quotes.
-- An **object** in italics is another API's: kept as written and checked where it is used.
+- A **duration** consists of whole numbers with units, largest unit first: `90s`, `1h30m`, `7d`.
+- A **quantity** is a Kubernetes quantity: `2`, `500m`, `4Gi`. Write a fraction as `500m`, or in quotes as `"0.5"`.
+- An *object* belongs to another API. It is kept as written, and checked where it is used.
 """
 _DEFAULT = re.compile(r"\s*Default: (.+?)\.(?=\s|$)")
 
 
 def reference(roots: Sequence[type]) -> str:
-    """A Markdown page with a table for each of `roots` and for every type they lead to, in reading order."""
+    """Return a Markdown page with a table for each of `roots` and each type they refer to.
+
+    The tables are in reading order: a type follows the first type that refers to it.
+    """
     pages = [_INTRODUCTION]
     pages += [_section(struct) for struct in _structs(roots)]
     return "\n".join(pages)
@@ -62,7 +66,7 @@ def _section(struct: mi.StructType) -> str:
         "",
         description_of(struct.cls),
         "",
-        "| field | type | default | description |",
+        "| Field | Type | Default | Description |",
     ]
     lines.append("|---|---|---|---|")
     for field in struct.fields:
@@ -72,13 +76,13 @@ def _section(struct: mi.StructType) -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
     rules: Sequence[Rule] = getattr(struct.cls, "RULES", ())
     if rules:
-        lines += ["", "Refused, each with this sentence:", ""]
+        lines += ["", "The API server rejects an invalid object with one of these messages:", ""]
         lines += [f"- {rule.message}" for rule in rules]
     return "\n".join(lines) + "\n"
 
 
 def _split(description: str, required: bool) -> tuple[str, str]:
-    """The description without its default, and the default."""
+    """Split a description into the text without its default, and the default."""
     found = _DEFAULT.search(description)
     if found is None:
         return description, "**required**" if required else ""

@@ -1,6 +1,7 @@
-"""The values of the Helm chart as types: their schema and reference are generated, so that the chart promises nothing else.
+"""The values of the Helm chart as types.
 
-What the operator itself reads stands under `settings` and is `sluicegate.config.settings.Settings`, less what the chart decides.
+The schema of the values and their reference are generated from these types, so both match what the chart accepts. The
+operator's own settings are under `settings`: `sluicegate.config.settings.Settings` without those that the chart sets.
 """
 
 from __future__ import annotations
@@ -14,103 +15,121 @@ from sluicegate.api.fields import DnsLabel, FreeObject, ObjectName, doc
 from sluicegate.config.settings import Settings, SettingsType
 
 DECIDED = ("namespace", "operatorNamespace", "leaderElection", "healthPort", "webhookPort")
-"""Settings that follow from the rest of the chart."""
+"""Settings that follow from other values of the chart."""
 
 
 class ImageValues(SettingsType, frozen=True):
     """The operator's image."""
 
-    repository: Annotated[str, Meta(pattern=r"^[^\s@]+$"), doc("Its name, without tag.")] = (
+    repository: Annotated[str, Meta(pattern=r"^[^\s@]+$"), doc("Name of the operator's image, without the tag.")] = (
         "ghcr.io/sluicegate/operator"
     )
-    tag: Annotated[str, doc("Its tag. Default: the chart's appVersion.")] = ""
+    tag: Annotated[str, doc("Tag of the operator's image. Default: the chart's appVersion.")] = ""
     digest: Annotated[
-        str, Meta(pattern="^(sha256:[0-9a-f]{64})?$"), doc("Its digest, sha256:...; wins over the tag.")
+        str,
+        Meta(pattern="^(sha256:[0-9a-f]{64})?$"),
+        doc("Digest of the operator's image, in the form sha256:HEX. It takes precedence over the tag."),
     ] = ""
-    pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], doc("imagePullPolicy.")] = "IfNotPresent"
+    pull_policy: Annotated[
+        Literal["Always", "IfNotPresent", "Never"], doc("imagePullPolicy of the operator's pods.")
+    ] = "IfNotPresent"
 
 
 class CrdValues(SettingsType, frozen=True):
     """The CustomResourceDefinition."""
 
-    install: Annotated[bool, doc("Install and upgrade it. It stays at an uninstall: with it all models would go.")] = (
-        True
-    )
+    install: Annotated[
+        bool,
+        doc(
+            "Install and upgrade the CustomResourceDefinition. `helm uninstall` keeps it, because deleting it "
+            "deletes all ModelDeployments."
+        ),
+    ] = True
 
 
 class WorkloadSecrets(SettingsType, frozen=True):
-    """Secrets of one namespace."""
+    """Secrets of one namespace that the operator may read."""
 
-    namespace: Annotated[DnsLabel, doc("The namespace of the ModelDeployments that use them.")]
+    namespace: Annotated[DnsLabel, doc("Namespace of the Secrets, and of the ModelDeployments that use them.")]
     names: Annotated[
-        Annotated[tuple[ObjectName, ...], Meta(min_length=1)], doc("Their names; no name would mean all, so name them.")
+        Annotated[tuple[ObjectName, ...], Meta(min_length=1)],
+        doc("Names of the Secrets. An empty list would allow all Secrets, so at least one name is required."),
     ]
 
 
 class RbacValues(SettingsType, frozen=True):
-    """Who may do what."""
+    """Permissions of the operator and of users."""
 
     workload_secrets: Annotated[
         tuple[WorkloadSecrets, ...],
         doc(
-            "Secrets that spec.model.inlineRegistry.secretRef and spec.rollout.analysis.source.secretRef may name, so that the operator may read them."
+            "Secrets that the operator may read for spec.model.inlineRegistry.secretRef and "
+            "spec.rollout.analysis.source.secretRef."
         ),
     ] = ()
     gateway_classes: Annotated[
-        bool, doc("With watchNamespace: also let the operator read GatewayClasses; it needs them for mirroring alone.")
+        bool,
+        doc("Allow the operator to read GatewayClasses, even with watchNamespace. It needs them only for mirroring."),
     ] = True
     aggregate: Annotated[
         bool,
-        doc(
-            "Let everybody who may view, edit or administrate a namespace do so with its ModelDeployments. Not with watchNamespace."
-        ),
+        doc("Extend the ClusterRoles view, edit and admin to ModelDeployments. Has no effect with watchNamespace."),
     ] = True
 
 
 class ServiceAccountValues(SettingsType, frozen=True):
-    """The operator's identity."""
+    """The operator's ServiceAccount."""
 
     annotations: Annotated[dict[str, str], doc("Annotations of the ServiceAccount.")] = {}
 
 
 class ServiceMonitorValues(SettingsType, frozen=True):
-    """Scraping by the Prometheus operator."""
+    """A ServiceMonitor for the Prometheus Operator."""
 
-    enabled: Annotated[bool, doc("Make a ServiceMonitor.")] = False
-    interval: Annotated[str, Meta(pattern="^[0-9]+(ms|s|m)$"), doc("Time between two scrapes.")] = "30s"
-    labels: Annotated[dict[str, str], doc("What your Prometheus selects ServiceMonitors by.")] = {}
+    enabled: Annotated[bool, doc("Create a ServiceMonitor.")] = False
+    interval: Annotated[str, Meta(pattern="^[0-9]+(ms|s|m)$"), doc("Time between two scrapes, such as 30s.")] = "30s"
+    labels: Annotated[dict[str, str], doc("Labels by which your Prometheus selects ServiceMonitors.")] = {}
 
 
 class Values(SettingsType, frozen=True):
-    """Everything that `helm install` may be told."""
+    """All values of the Helm chart."""
 
     image: Annotated[ImageValues, doc("The operator's image.")] = ImageValues()
     image_pull_secrets: Annotated[
-        tuple[FreeObject, ...], doc("Secrets of the release's namespace that log in to the image's registry.")
+        tuple[FreeObject, ...], doc("Secrets in the release's namespace with credentials for the image's registry.")
     ] = ()
-    replicas: Annotated[int, Meta(ge=1, le=5), doc("Pods of the operator: one acts, the others stand by.")] = 2
+    replicas: Annotated[
+        int,
+        Meta(ge=1, le=5),
+        doc("Number of operator pods, from 1 to 5. One is the leader, and the others are on standby."),
+    ] = 2
     watch_namespace: Annotated[
         str,
         Meta(pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$", max_length=63),
-        doc("Serve this namespace alone, with rights in no other. Default: all namespaces."),
+        doc(
+            "Namespace to watch. The operator has no permissions in other workload namespaces. Default: all namespaces."
+        ),
     ] = ""
-    settings: Annotated[Settings, doc("The operator's [settings](settings.md). A change rolls the operator.")] = (
-        Settings()
-    )
+    settings: Annotated[
+        Settings, doc("The operator's [settings](settings.md). A change restarts the operator's pods.")
+    ] = Settings()
     crd: Annotated[CrdValues, doc("The CustomResourceDefinition.")] = CrdValues()
-    rbac: Annotated[RbacValues, doc("Who may do what.")] = RbacValues()
-    service_account: Annotated[ServiceAccountValues, doc("The operator's identity.")] = ServiceAccountValues()
-    resources: Annotated[FreeObject, doc("What the operator's container may use.")] = msgspec.field(
+    rbac: Annotated[RbacValues, doc("Permissions of the operator and of users.")] = RbacValues()
+    service_account: Annotated[ServiceAccountValues, doc("The operator's ServiceAccount.")] = ServiceAccountValues()
+    resources: Annotated[FreeObject, doc("Resource requests and limits of the operator's container.")] = msgspec.field(
         default_factory=lambda: {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}
     )
-    env: Annotated[tuple[FreeObject, ...], doc("More environment variables, such as HTTPS_PROXY.")] = ()
+    env: Annotated[
+        tuple[FreeObject, ...],
+        doc("Additional environment variables of the operator's container, such as HTTPS_PROXY."),
+    ] = ()
     pod_annotations: Annotated[dict[str, str], doc("Annotations of the operator's pods.")] = {}
     pod_labels: Annotated[dict[str, str], doc("Labels of the operator's pods.")] = {}
-    node_selector: Annotated[dict[str, str], doc("Labels of the nodes that they may run on.")] = {}
-    tolerations: Annotated[tuple[FreeObject, ...], doc("Taints that they tolerate.")] = ()
-    affinity: Annotated[FreeObject, doc("Their affinity.")] = {}
-    priority_class_name: Annotated[str, doc("Their priority class.")] = ""
-    service_monitor: Annotated[ServiceMonitorValues, doc("Scraping by the Prometheus operator.")] = (
+    node_selector: Annotated[dict[str, str], doc("Node selector of the operator's pods.")] = {}
+    tolerations: Annotated[tuple[FreeObject, ...], doc("Tolerations of the operator's pods.")] = ()
+    affinity: Annotated[FreeObject, doc("Affinity of the operator's pods.")] = {}
+    priority_class_name: Annotated[str, doc("Priority class of the operator's pods.")] = ""
+    service_monitor: Annotated[ServiceMonitorValues, doc("A ServiceMonitor for the Prometheus Operator.")] = (
         ServiceMonitorValues()
     )
     fullname_override: Annotated[
@@ -121,24 +140,30 @@ class Values(SettingsType, frozen=True):
 
 
 def schema() -> dict[str, Any]:
-    """values.schema.json: strict, so that a misspelt key is an error before anything is installed."""
+    """Return the content of values.schema.json.
+
+    The schema is strict, so Helm rejects a misspelt key before it installs anything.
+    """
     found = _plain(msgspec.json.schema(Values))
     kinds: dict[str, Any] = found["$defs"]
     values, settings = kinds.pop("Values"), kinds["Settings"]
     for key in DECIDED:
         del settings["properties"][key]
-    # Helm itself gives every subchart this key.
+    # Helm adds this key to the values of every subchart.
     values["properties"]["global"] = {"type": "object"}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **values, "$defs": kinds}
 
 
 def schema_file() -> str:
-    """The text of values.schema.json."""
+    """Return the text of values.schema.json."""
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _plain(node: Any) -> Any:
-    """A schema without what is meant for others: our own keys, titles, defaults, and null, which to Helm means absence."""
+    """Return a schema without the parts that Helm does not need.
+
+    These are the project's own keys, titles, defaults, and null, which means absence to Helm.
+    """
     if isinstance(node, list):
         return [_plain(each) for each in node]
     if not isinstance(node, dict):

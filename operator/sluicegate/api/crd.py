@@ -1,7 +1,7 @@
-"""The CustomResourceDefinition; `python -m tools.docsgen` writes it.
+"""The CustomResourceDefinition, which `python -m tools.docsgen` writes.
 
-Nothing of the spec has a schema default: a default would be written into the stored object, so a GitOps tool would see a difference, and
-`scaling` would hold a number of replicas that nobody chose.
+No field of the spec has a schema default. The API server would write a default into the stored object, and GitOps tools
+would report a difference. `scaling` would contain a number of replicas that no user set.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _HEADER = "# Generated from operator/sluicegate/api by `make generate`: do not e
 
 _NAME_RULE = Rule(
     f"size(self.metadata.name) <= {names.NAME_LIMIT} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-    f"metadata.name must be at most {names.NAME_LIMIT} characters, lower-case letters, digits and '-', beginning with a letter and "
-    "ending with a letter or digit: the names of Services are made from it",
+    f"metadata.name must be at most {names.NAME_LIMIT} characters, lower-case letters, digits and '-', beginning "
+    "with a letter and ending with a letter or digit: the names of Services are made from it",
     ".metadata.name",
 )
 
 _COLUMNS = (
-    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", "Whether what is declared is what serves."),
-    ("Status", "string", ".status.conditions[?(@.type=='Ready')].reason", "Why it is ready or not, in one word."),
-    ("Model", "string", ".spec.model.uri", "The model asked for."),
-    ("Version", "string", ".status.revisions[?(@.role=='Stable')].version", "The model version that serves."),
-    ("Canary", "string", ".status.canary", "Weight of the canary, as the gateway has accepted it."),
-    ("Replicas", "integer", ".status.replicas", "Pods of the stable revision."),
-    ("URL", "string", ".status.url", "Where clients reach the model."),
-    ("Age", "date", ".metadata.creationTimestamp", "Time since it was created."),
+    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", "Whether the desired state is reached."),
+    ("Status", "string", ".status.conditions[?(@.type=='Ready')].reason", "Reason for the Ready status."),
+    ("Model", "string", ".spec.model.uri", "URI of the model to serve."),
+    ("Version", "string", ".status.revisions[?(@.role=='Stable')].version", "Model version of the stable revision."),
+    ("Canary", "string", ".status.canary", "Weight of the canary or candidate that the gateway has accepted."),
+    ("Replicas", "integer", ".status.replicas", "Number of pods of the stable revision."),
+    ("URL", "string", ".status.url", "URL of the model for clients outside the cluster."),
+    ("Age", "date", ".metadata.creationTimestamp", "Time since the resource was created."),
 )
 
 
 def schema() -> Schema:
-    """The structural schema of a whole ModelDeployment."""
+    """Return the structural schema of a whole ModelDeployment."""
     return {
-        "description": "A machine-learning model that is kept serving: which one, with what, for whom, and how new versions take over.",
+        "description": "A machine learning model to serve, and how new versions of it are rolled out.",
         "type": "object",
         "properties": {
             "apiVersion": {"description": f"Always {names.API_VERSION}.", "type": "string", "maxLength": 64},
@@ -51,17 +51,20 @@ def schema() -> Schema:
                 "type": "object",
                 "properties": {
                     "name": {
-                        "description": f"At most {names.NAME_LIMIT} lower-case letters, digits and '-', beginning with a letter.",
+                        "description": (
+                            f"Name of the resource: at most {names.NAME_LIMIT} lower-case letters, digits and '-'. "
+                            "It must begin with a letter and end with a letter or digit."
+                        ),
                         "type": "string",
                         "maxLength": 253,
                     }
                 },
             },
-            "spec": {**schema_of(ModelDeploymentSpec), "description": "What is to be served, with what, for whom."},
+            "spec": {**schema_of(ModelDeploymentSpec), "description": "Desired state of the ModelDeployment."},
             "status": {
                 **schema_of(ModelDeploymentStatus),
-                "description": "What is true, written by the operator.",
-                "default": {"observedGeneration": 0},  # without it kstatus holds what nobody has looked at for done
+                "description": "Observed state of the ModelDeployment. The operator writes it.",
+                "default": {"observedGeneration": 0},  # otherwise kstatus reports a new object as current
             },
         },
         "required": ["spec"],
@@ -70,7 +73,7 @@ def schema() -> Schema:
 
 
 def crd() -> dict[str, Any]:
-    """The CustomResourceDefinition."""
+    """Return the CustomResourceDefinition."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -111,14 +114,17 @@ def crd() -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes every value out in full: an alias would be lost on a reader."""
+    """A dumper that writes every value in full instead of YAML aliases, which are hard to read."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
 
 
 def chart_crd() -> dict[str, Any]:
-    """The CustomResourceDefinition as the chart has it: what uninstalls the operator, or prunes, must not take all models along."""
+    """Return the CustomResourceDefinition of the chart.
+
+    Its annotations keep it when a tool uninstalls the operator or prunes. Otherwise all models would be deleted.
+    """
     found = crd()
     found["metadata"]["annotations"] = {
         "helm.sh/resource-policy": "keep",

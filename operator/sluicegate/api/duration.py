@@ -1,4 +1,7 @@
-"""Durations: from what users write (`1h30m`) to seconds, and from seconds to what the Gateway API takes."""
+"""Conversion of durations.
+
+Users write `1h30m`. The operator calculates with seconds, and writes durations in the format of the Gateway API.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,24 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 @lru_cache(maxsize=1024)
 def seconds(text: str) -> float:
-    """The length of `text` in seconds.
+    """Return the length of `text` in seconds.
 
     Raises:
-        ValueError: `text` is not a duration; the sentence says how to write one.
+        ValueError: `text` is not a duration. The message says how to write one.
     """
     if not text or not _WHOLE.fullmatch(text):
         raise ValueError(
-            f"{text!r} is not a duration: write whole numbers with the units d, h, m, s or ms, largest unit first, such as 90s or 1h30m"
+            f"{text!r} is not a duration: write whole numbers with the units d, h, m, s or ms, largest unit first, "
+            "such as 90s or 1h30m"
         )
     return sum(int(number) * _SECONDS[unit] for number, unit in _PART.findall(text))
 
 
 def gateway(length: float) -> str:
-    """`length` seconds as the Gateway API writes it (GEP-2257): no days, no fractions, at most five digits a unit.
+    """Format `length`, in seconds, as a duration of the Gateway API (GEP-2257).
 
-    What spec.traffic.timeout may be (`fields.RequestDuration`) stays within the five digits.
+    The format has no days, no fractions, and at most five digits for each unit. Valid values of spec.traffic.timeout
+    (`fields.RequestDuration`) stay within the five digits.
     """
     milliseconds = round(length * 1000)
     parts = []

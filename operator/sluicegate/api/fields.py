@@ -1,6 +1,6 @@
 """Building blocks of the typed API: constrained scalars and the base of every type.
 
-A constraint is written once, as msgspec metadata: decoding checks it, and the CRD generator turns it into schema.
+A constraint is written once, as msgspec metadata. Decoding checks it, and the CRD generator turns it into schema.
 """
 
 from __future__ import annotations
@@ -12,47 +12,50 @@ from msgspec import Meta
 
 
 class Rule(NamedTuple):
-    """A CEL validation of a type: the API server refuses an object for which `expression` is false, saying `message`."""
+    """A CEL validation of a type.
+
+    The API server rejects an object for which `expression` is false, with `message`.
+    """
 
     expression: str
     message: str
     field: str = ""
-    """Path below `self` to report, such as `.weight`; empty for the object itself."""
+    """Path below `self` to report, such as `.weight`. Empty for the object itself."""
 
 
 class ApiType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Base of all API types: immutable, camelCase on the wire, absent fields keep their defaults.
+    """Base of all API types: immutable, camelCase on the wire, with defaults for absent fields.
 
-    Unknown fields are ignored when decoding: the API server has pruned them already, and an older operator must be able to
-    read an object that a newer CRD admitted.
+    Decoding ignores unknown fields. The API server has pruned them already, and an older operator must be able to read
+    an object that a newer CRD accepted.
     """
 
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
 
 def doc(text: str) -> Meta:
-    """The description of a field, as `kubectl explain` prints it."""
+    """Return metadata with the description of a field, as `kubectl explain` prints it."""
     return Meta(description=text)
 
 
 MESSAGE = "x-message"
-"""Key of the sentence that goes with a pattern, in a Meta's extra schema; see `text`."""
+"""Key in a Meta's extra schema for the message that belongs to a pattern. See `text`."""
 
 RULES = "x-rules"
-"""Key of the CEL rules of a type that is no ApiType, in a Meta's extra schema."""
+"""Key in a Meta's extra schema for the CEL rules of a type that is not an ApiType."""
 
 
 def text(pattern: str, message: str, max_length: int, rules: tuple[Rule, ...] = ()) -> Meta:
-    r"""A string of a certain form.
+    r"""Return metadata for a string that must match `pattern`.
 
-    The CRD says `pattern` as a CEL rule rather than as a schema's pattern: the API server's error for the latter shows the
-    regular expression, which tells nobody what to write. Keep to what RE2, Rust and Python read alike: ASCII classes
-    instead of `\s` or `\d`, no look-around.
+    The CRD expresses `pattern` as a CEL rule rather than as a schema's pattern. For the latter, the API server's error
+    shows the regular expression, which does not tell users what to write. Use only what RE2, Rust and Python interpret
+    alike: ASCII classes instead of `\s` or `\d`, no look-around.
     """
     return Meta(pattern=pattern, max_length=max_length, extra_json_schema={MESSAGE: message, RULES: rules})
 
 
-# A schema of its own where JSON Schema cannot say it: see api/schema.py.
+# JSON Schema cannot express these types, so api/schema.py uses these schemas as they are.
 INT_OR_STRING = {
     "x-kubernetes-int-or-string": True,
     RULES: (
@@ -71,17 +74,17 @@ _DURATION_MESSAGE = (
 _NOT_EMPTY = Rule("size(self) > 0", _DURATION_MESSAGE)
 _NOT_ZERO = Rule("self == '' || self.matches('[1-9]')", "must be longer than zero, such as 90s")
 Duration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY,))]
-"""A length of time such as `90s`, `5m`, `1h30m` or `7d`."""
+"""A duration such as `90s`, `5m`, `1h30m` or `7d`."""
 
 PositiveDuration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY, _NOT_ZERO))]
-"""A length of time above zero."""
+"""A duration above zero."""
 
 GATEWAY_LIMIT = Rule(
     "!self.matches('[0-9]{4}d|[0-9]{5}h')",
     "must have at most 999d and 9999h: gateways take no longer ones, so write a shorter time such as 1h",
 )
 RequestDuration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY, _NOT_ZERO, GATEWAY_LIMIT))]
-"""A length of time above zero that the Gateway API can write, too: it has no days, and five digits for hours."""
+"""A duration above zero that the Gateway API can express. It has no days, and at most five digits for hours."""
 
 Quantity = Annotated[
     int | str,
@@ -90,13 +93,14 @@ Quantity = Annotated[
 """A Kubernetes quantity such as `2`, `500m` or `4Gi`."""
 
 FreeObject = Annotated[dict[str, Any], Meta(extra_json_schema=ANY_OBJECT)]
-"""An object whose fields are another API's: kept as written, checked where it is used."""
+"""An object of another API. It is kept as written, and checked where it is used."""
 
 ObjectName = Annotated[
     str,
     text(
         r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
-        "must be the name of a Kubernetes object: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
+        "must be the name of a Kubernetes object: lower-case letters, digits, '-' and '.', beginning and ending "
+        "with a letter or digit",
         253,
     ),
 ]
@@ -108,7 +112,7 @@ DnsLabel = Annotated[
         63,
     ),
 ]
-"""A name without dots: of a namespace, a registry, a runtime."""
+"""A name without dots, such as that of a namespace, a registry or a runtime."""
 
 LabelValue = Annotated[
     str,
@@ -122,7 +126,8 @@ HttpUrl = Annotated[
     str,
     text(
         r"^https?://[^ \t\r\n@/?#]+([/?#][^ \t\r\n@]*)?$",
-        "must be a URL that starts with http:// or https:// and holds no user name or password (those belong in a Secret)",
+        "must be a URL that starts with http:// or https:// and holds no user name or password (those belong in a "
+        "Secret)",
         1024,
     ),
 ]
@@ -135,6 +140,9 @@ ImageName = Annotated[
     ),
 ]
 Line = Annotated[str, Meta(max_length=4096)]
-"""Text that a status shows. The limit is far above what is written: a status that exceeds it could not be written at all."""
+"""Text in a status.
+
+The limit is far above the length of any text that the operator writes. The API server would reject a longer one.
+"""
 
 Percent = Annotated[int, Meta(ge=0, le=100)]

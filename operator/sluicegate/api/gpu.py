@@ -1,4 +1,4 @@
-"""`spec.gpu`: how many accelerators a pod gets, and which nodes have the right ones."""
+"""`spec.gpu`: how many accelerators a pod gets, and which nodes have suitable ones."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ DEFAULT_RESOURCE = "nvidia.com/gpu"
 
 _SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 RESOURCE_PATTERN = rf"^{_SUBDOMAIN}/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,53}}[A-Za-z0-9])?$"
-"""The name is short enough for `.product` behind it: a label's name has 63 characters at most."""
+"""The name is short enough to append `.product`: the name part of a label has at most 63 characters."""
 KEY_PATTERN = rf"^({_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 
 MEMORY_PATTERN = r"^0*([1-9][0-9]{0,6}([.][0-9]{1,3})?|0[.][0-9]{0,2}[1-9][0-9]{0,2})([MGT]i?)$"
-"""At most seven digits: the scheduler compares whole numbers of MiB, in 64 bits."""
+"""At most seven digits: the scheduler compares whole numbers of MiB as 64-bit integers."""
 
 _NOT_KUBERNETES = Rule(
     "!self.matches('kubernetes[.]io/|^requests[.]')",
-    "must not be in the domain kubernetes.io, nor begin with requests.: Kubernetes has no extended resources of such names",
+    "must not be in the domain kubernetes.io, nor begin with requests.: Kubernetes has no extended resources of "
+    "such names",
 )
 
 MemorySize = Annotated[
@@ -37,7 +38,7 @@ MemorySize = Annotated[
         }
     ),
 ]
-"""A quantity with a unit. The schema lets a number through to the rule, whose sentence says what to write."""
+"""A quantity with a unit. The schema accepts a number too, so that the message of the rule says what to write."""
 
 
 NodeLabels = Annotated[
@@ -98,20 +99,22 @@ class Toleration(ApiType, frozen=True):
         | None,
         doc("Taint key, such as nvidia.com/gpu. Default: all keys, with operator Exists."),
     ] = None
-    operator: Annotated[Literal["Exists", "Equal"] | None, doc("How the value compares. Default: Equal.")] = None
+    operator: Annotated[Literal["Exists", "Equal"] | None, doc("How to compare the value. Default: Equal.")] = None
     value: Annotated[LabelValue | None, doc("Taint value, for operator Equal. Default: empty.")] = None
     effect: Annotated[
-        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, doc("Which effect is tolerated. Default: all.")
+        Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None, doc("Taint effect to tolerate. Default: all.")
     ] = None
     toleration_seconds: Annotated[
-        int | None, doc("For NoExecute: how many seconds the pod stays. Default: for ever.")
+        int | None, doc("For effect NoExecute: number of seconds that the pod stays on the node. Default: forever.")
     ] = None
 
 
 class GpuSpec(ApiType, frozen=True):
-    """Accelerators of each pod, and which nodes have the right ones."""
+    """Accelerators of each pod, and the nodes that have suitable ones."""
 
-    count: Annotated[Annotated[int, Meta(ge=1, le=16)] | None, doc("How many a pod gets, 1 to 16. Default: 1.")] = None
+    count: Annotated[
+        Annotated[int, Meta(ge=1, le=16)] | None, doc("Number of GPUs for each pod, from 1 to 16. Default: 1.")
+    ] = None
     resource: Annotated[
         Annotated[
             str,
@@ -124,31 +127,33 @@ class GpuSpec(ApiType, frozen=True):
         ]
         | None,
         doc(
-            "Extended resource to ask for, MIG slices (nvidia.com/mig-1g.5gb) included; it goes into the limits of the scoring container. "
-            "Default: nvidia.com/gpu."
+            "Extended resource to request. It can be a MIG slice, such as nvidia.com/mig-1g.5gb. The operator "
+            "adds it to the limits of the scoring container. Default: nvidia.com/gpu."
         ),
     ] = None
     products: Annotated[
         Annotated[tuple[Product, ...], Meta(min_length=1, max_length=16)] | None,
         doc(
-            "Acceptable values of the node label RESOURCE.product (nvidia.com/gpu.product), such as NVIDIA-L4, 1 to 16 of them. The platform may "
-            "have set another label. Default: any."
+            "Accepted values of the node label RESOURCE.product (nvidia.com/gpu.product), such as NVIDIA-L4, 1 "
+            "to 16 of them. The platform team may have configured another label. Default: any."
         ),
     ] = None
     min_memory: Annotated[
         MemorySize | None,
         doc(
-            "Least memory of one GPU, such as 20Gi, by the node label RESOURCE.memory (nvidia.com/gpu.memory), which is what the driver reports: "
-            "somewhat less than the product's name says. Default: any."
+            "Minimum memory of one GPU, such as 20Gi. It is compared with the node label RESOURCE.memory "
+            "(nvidia.com/gpu.memory), which has the memory that the driver reports. That is somewhat less than "
+            "the product name says. Default: any."
         ),
     ] = None
     node_selector: Annotated[
         NodeLabels | None,
-        doc("Labels that a node must have besides, at most 32, such as pool: inference. Default: none."),
+        doc("Additional labels that a node must have, at most 32, such as pool: inference. Default: none."),
     ] = None
     tolerations: Annotated[
         Annotated[tuple[Toleration, ...], Meta(max_length=16)] | None,
         doc(
-            "Taints tolerated, at most 16; an empty list is none. Default: nvidia.com/gpu, Exists, NoSchedule; for another resource its own name."
+            "Taints that the pods tolerate, at most 16. An empty list means none. Default: nvidia.com/gpu, "
+            "Exists, NoSchedule; for another resource its own name."
         ),
     ] = None

@@ -1,4 +1,4 @@
-"""Names that other programs see: API group, labels, annotations, field managers, and how children are called."""
+"""Names that other programs see: API group, labels, annotations, field managers and names of children."""
 
 from __future__ import annotations
 
@@ -10,24 +10,33 @@ PLURAL = "modeldeployments"
 SHORT_NAME = "mdep"
 
 MANAGER = "sluicegate"
-"""Field manager of everything the operator applies; one name, so that dropping a field from a template removes it."""
+"""Field manager of every object that the operator applies.
+
+There is one for all of them, so that removing a field from a template removes it from the object.
+"""
 
 STATUS_MANAGER = "sluicegate-status"
-"""Field manager of the status alone, so that applying a status never lets go of a label or annotation."""
+"""Field manager of the status only, so that applying a status never removes a label or annotation."""
 
 CLI_MANAGER = "sluicegate-cli"
-"""Field manager of what a person does by a command: the operator itself writes neither spec nor annotations."""
+"""Field manager of changes that a user makes with a command.
+
+The operator itself writes neither the spec nor the annotations.
+"""
 
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_DEPLOYMENT = f"{GROUP}/deployment"
-"""On every child: the name of the ModelDeployment it belongs to."""
+"""Label of every child: the name of its ModelDeployment."""
 LABEL_REVISION = f"{GROUP}/revision"
-"""On everything that belongs to one revision: the revision's hash."""
+"""Label of every object that belongs to one revision: the revision's hash."""
 LABEL_SERVICE = f"{GROUP}/service"
-"""On Services (and so on their EndpointSlices): `stable` or `revision`."""
+"""Label of Services, and therefore of their EndpointSlices: `stable` or `revision`."""
 
 ANNOTATION_ROLL = f"{GROUP}/roll"
-"""User: any new value makes a new revision from the newest templates (it is part of the hash)."""
+"""Annotation that users set. It is part of the hash.
+
+Any new value creates a new revision from the current templates.
+"""
 ANNOTATION_PIN = f"{GROUP}/pin"
 ANNOTATION_ABORT = f"{GROUP}/abort"
 ANNOTATION_PROMOTE = f"{GROUP}/promote"
@@ -36,7 +45,10 @@ ANNOTATION_PAUSE = f"{GROUP}/pause"
 
 HASH_LENGTH = 10
 NAME_LIMIT = 63 - 1 - HASH_LENGTH
-"""Characters a ModelDeployment's name may have: children append `-` and a hash, and a DNS label has 63."""
+"""Maximum length of a ModelDeployment's name, in characters.
+
+Children append `-` and a hash, and a DNS label has at most 63 characters.
+"""
 
 MODEL_CONTAINER = "model"
 FETCH_CONTAINER = "fetch"
@@ -44,20 +56,26 @@ INSTALL_CONTAINER = "install"
 MODEL_PATH = "/mnt/model"
 ENVIRONMENTS_PATH = "/mnt/environments"
 ENVIRONMENT_LINK = "/tmp/environment"
-"""In the pod's /tmp, which its containers share: what the installing container made and the scoring server runs in."""
+"""Path in the pod's /tmp, which its containers share.
+
+The install container creates the environment there, and the scoring server runs in it.
+"""
 PORT_NAME = "http"
 
 
 def child_name(name: str, revision: str) -> str:
-    """The name of every child of one revision: `NAME-HASH`."""
+    """Return the name of every child of one revision: `NAME-HASH`."""
     return f"{name}-{revision}"
 
 
 def owner_labels(name: str) -> dict[str, str]:
-    """Labels of every child of the ModelDeployment called `name`; watches select by the first."""
+    """Return the labels of every child of the ModelDeployment `name`.
+
+    Watches select children by LABEL_MANAGED_BY.
+    """
     return {LABEL_MANAGED_BY: MANAGER, LABEL_DEPLOYMENT: name}
 
 
 def revision_labels(name: str, revision: str) -> dict[str, str]:
-    """Labels of every child that belongs to one revision."""
+    """Return the labels of every child that belongs to one revision."""
     return {**owner_labels(name), LABEL_REVISION: revision}

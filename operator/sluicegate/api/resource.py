@@ -1,4 +1,4 @@
-"""The whole resource, and how it is read from what the API server sends."""
+"""The resource ModelDeployment as a type, and the decoding of objects from the API server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sluicegate.api.status import ModelDeploymentStatus
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
-    """The part of metadata that decisions look at."""
+    """The part of the metadata that decisions use."""
 
     name: str
     namespace: str = "default"
@@ -33,23 +33,23 @@ class ModelDeployment(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> tuple[str, str]:
-        """(namespace, name): what the work queue and the caches know it by."""
+        """Return (namespace, name), the key in the work queue and the caches."""
         return (self.metadata.namespace, self.metadata.name)
 
 
 class InvalidResource(ValueError):
-    """The object is not a readable ModelDeployment; the sentence names the field."""
+    """The object is not a readable ModelDeployment. The message names the field."""
 
 
 def decode(raw: Mapping[str, Any]) -> ModelDeployment:
-    """Reads a ModelDeployment.
+    """Decode a ModelDeployment.
 
-    A status that an older or newer operator wrote and this one cannot read is dropped rather than fatal: it is rebuilt from
-    what is observed.
+    A status that another version of the operator wrote may be unreadable to this one. Such a status is dropped, and
+    rebuilt from what the operator observes.
 
     Raises:
-        InvalidResource: metadata or spec do not have the right types. The CRD refuses such objects, so this is met
-            only offline or when the CRD is older than the operator.
+        InvalidResource: The metadata or the spec do not have the right types. The CRD rejects such objects, so this
+            occurs only offline, or if the CRD is older than the operator.
     """
     try:
         status = msgspec.convert(raw.get("status") or {}, ModelDeploymentStatus)

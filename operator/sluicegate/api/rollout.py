@@ -1,4 +1,4 @@
-"""`spec.rollout`: how a new version takes over, and what it is judged by."""
+"""`spec.rollout`: how a new revision takes over, and how the analysis judges it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from sluicegate.api.traffic import HeaderMatches, MirrorSpec
 
 
 class Pause(ApiType, frozen=True):
-    """Wait for a person."""
+    """A pause of the rollout, until a promotion or for a limited time."""
 
     duration: Annotated[
         Duration | None,
         doc(
-            "Go on by itself after this time, such as 1h. Default: wait until promoted by the annotation sluicegate.dev/promote."
+            "Time after which the rollout continues by itself, such as 1h. Default: wait until the annotation "
+            "sluicegate.dev/promote promotes it."
         ),
     ] = None
 
 
 class Step(ApiType, frozen=True):
-    """One step of a rollout."""
+    """One step of a rollout. It sets at least one of weight, pause, match and mirror."""
 
     RULES: ClassVar = (
         Rule(
@@ -38,38 +39,55 @@ class Step(ApiType, frozen=True):
 
     weight: Annotated[
         Percent | None,
-        doc("Percent of the requests for the new version from this step on, 0 to 100. Default: as before the step."),
+        doc(
+            "Percent of the requests that the candidate receives from this step on, from 0 to 100. Default: as "
+            "before the step."
+        ),
     ] = None
     hold: Annotated[
-        Duration | None, doc("Time to stay at this step while the analysis judges it, such as 5m. Default: none.")
+        Duration | None,
+        doc(
+            "Minimum time at this step while the analysis judges the candidate, such as 5m. Requires weight, match "
+            "or mirror. Default: none."
+        ),
     ] = None
     pause: Annotated[
-        Pause | None, doc("Stop here until a person goes on (`pause: {}`), or for a time. Default: do not stop.")
+        Pause | None,
+        doc(
+            "Stop at this step until an approver promotes the rollout (`pause: {}`), or until pause.duration is "
+            "over. Default: do not stop."
+        ),
     ] = None
     match: Annotated[
         HeaderMatches | None,
         doc(
-            "Requests that go wholly to the new version from this step on, at most 8 matches. Default: as before the step."
+            "Requests that all go to the candidate from this step on, at most 8 matches. The weight splits the "
+            "other requests. Default: as before the step."
         ),
     ] = None
     mirror: Annotated[
-        MirrorSpec | None, doc("Copies of requests to the new version from this step on. Default: as before the step.")
+        MirrorSpec | None,
+        doc(
+            "Copies of requests that the candidate receives from this step on. Clients never see its responses to "
+            "them. Default: as before the step."
+        ),
     ] = None
 
 
 class SourceSecret(ApiType, frozen=True):
-    """A Secret in the ModelDeployment's namespace that logs the operator in to a Prometheus server."""
+    """A Secret in the ModelDeployment's namespace with credentials for a Prometheus server."""
 
     name: Annotated[
         ObjectName,
         doc(
-            "Name of the Secret: username and password, or token; ca.crt where the server's authority is not the system's; tls.crt and tls.key for a client certificate."
+            "Name of the Secret. Its keys are username and password, or token. Add ca.crt if the system does "
+            "not trust the server's certificate authority. Add tls.crt and tls.key for a client certificate."
         ),
     ]
 
 
 class AnalysisSource(ApiType, frozen=True):
-    """Where measurements come from."""
+    """The metrics source of an analysis."""
 
     RULES: ClassVar = (
         Rule(
@@ -79,7 +97,8 @@ class AnalysisSource(ApiType, frozen=True):
         ),
         Rule(
             "!has(self.secretRef) || has(self.address)",
-            "secretRef belongs to address: the platform's own Prometheus has its Secret in the settings; set address, or remove secretRef",
+            "secretRef belongs to address: the platform's own Prometheus has its Secret in the settings; set "
+            "address, or remove secretRef",
             ".secretRef",
         ),
     )
@@ -87,23 +106,32 @@ class AnalysisSource(ApiType, frozen=True):
     type: Annotated[
         Literal["Pods", "Prometheus"],
         doc(
-            "`Pods`: the scoring pods' own /metrics, read by the operator. `Prometheus`: a Prometheus server that scrapes the pods. "
-            "Metrics of type Query always ask Prometheus. Default: Pods."
+            "Metrics source. `Pods`: the operator reads /metrics of the scoring pods. `Prometheus`: the "
+            "operator queries a Prometheus server that scrapes the pods. Metrics of type Query always query "
+            "Prometheus. Default: Pods."
         ),
     ] = "Pods"
     address: Annotated[
         HttpUrl | None,
-        doc("URL of the Prometheus server, such as http://prometheus.monitoring:9090. Default: the platform's."),
+        doc(
+            "URL of the Prometheus server, such as http://prometheus.monitoring:9090. Requires type Prometheus. "
+            "Default: the platform's server."
+        ),
     ] = None
-    secret_ref: Annotated[SourceSecret | None, doc("What logs in at address. Default: no credentials.")] = None
+    secret_ref: Annotated[
+        SourceSecret | None, doc("Secret with the credentials for address. Requires address. Default: no credentials.")
+    ] = None
     timeout: Annotated[
         PositiveDuration | None,
-        doc("Longest time that one answer may take, a pod's or the server's; at most 1m counts. Default: 5s."),
+        doc(
+            "Timeout of one request to a pod or to the Prometheus server, such as 5s. Values above 1m count as 1m. "
+            "Default: 5s."
+        ),
     ] = None
 
 
 class AnalysisMetric(ApiType, frozen=True):
-    """One measurement and what it may be."""
+    """One metric of an analysis, and the values that it allows."""
 
     RULES: ClassVar = (
         Rule(
@@ -117,8 +145,10 @@ class AnalysisMetric(ApiType, frozen=True):
             ".errorClasses",
         ),
         Rule(
-            "!(self.type in ['ErrorRate', 'Disagreement']) || !has(self.limit) || (self.limit >= 0.0 && self.limit <= 1.0)",
-            "limit must be a share from 0 to 1 for types ErrorRate and Disagreement, such as 0.01 for one request in a hundred",
+            "!(self.type in ['ErrorRate', 'Disagreement']) || !has(self.limit) || (self.limit >= 0.0 && self.limit "
+            "<= 1.0)",
+            "limit must be a share from 0 to 1 for types ErrorRate and Disagreement, such as 0.01 for one request "
+            "in a hundred",
             ".limit",
         ),
         Rule(
@@ -132,7 +162,8 @@ class AnalysisMetric(ApiType, frozen=True):
             ".limit",
         ),
         Rule(
-            "!(self.type in ['Drift', 'FeatureDrift']) || !has(self.statistic) || self.statistic != 'KS' || !has(self.limit) || self.limit <= 1.0",
+            "!(self.type in ['Drift', 'FeatureDrift']) || !has(self.statistic) || self.statistic != 'KS' || "
+            "!has(self.limit) || self.limit <= 1.0",
             "limit must be from 0 to 1 for statistic KS, such as 0.1",
             ".limit",
         ),
@@ -160,7 +191,7 @@ class AnalysisMetric(ApiType, frozen=True):
     name: Annotated[
         str,
         Meta(min_length=1, max_length=63),
-        doc("Name of the metric, as status shows it, 1 to 63 characters, each name once."),
+        doc("Name of the metric in status, 1 to 63 characters. Each name must be unique."),
     ]
     type: Annotated[
         Literal[
@@ -175,81 +206,103 @@ class AnalysisMetric(ApiType, frozen=True):
             "Query",
         ],
         doc(
-            "What is measured. ErrorRate: share of failed requests. LatencyP50, LatencyP95, LatencyP99: seconds, limits being taken at the next bound of the pods' histogram. Drift, FeatureDrift: distance between the new version's "
-            "predictions (features) and stable's, the column that differs most. Disagreement, LargestDifference: share of the mirrored requests that the two versions answer differently, "
-            "and the largest difference between two numbers. Query: PromQL."
+            "What the analysis measures. ErrorRate: share of failed requests. LatencyP50, LatencyP95, "
+            "LatencyP99: latency of the requests, in seconds. A latency limit is rounded up to the next bucket "
+            "bound of the pods' histogram. Drift, FeatureDrift: distance between the predictions (features) of "
+            "the candidate and of stable, for the column that differs most. Disagreement: share of the "
+            "mirrored requests whose responses differ between the two revisions. LargestDifference: largest "
+            "difference between two numbers in those responses. Query: result of a PromQL query."
         ),
     ]
     error_classes: Annotated[
         Annotated[tuple[Literal["client", "model", "server", "timeout", "overload"], ...], Meta(max_length=5)] | None,
         doc(
-            "For ErrorRate: which failures count; overload is 429, for want of room. Default: model, server and timeout."
+            "For ErrorRate: the classes of failures that count. overload is a 429 response because the server "
+            "had no capacity. Default: model, server and timeout."
         ),
     ] = None
     statistic: Annotated[
         Literal["PSI", "KS"] | None,
         doc(
-            "For Drift and FeatureDrift: population stability index (0.1 is little, 0.25 is much), or the Kolmogorov-Smirnov distance, from 0 to 1. Default: PSI."
+            "For Drift and FeatureDrift: PSI is the population stability index (0.1 is little, 0.25 is much). "
+            "KS is the Kolmogorov-Smirnov distance, from 0 to 1. Default: PSI."
         ),
     ] = None
     limit: Annotated[
         float | None,
         doc(
-            "Largest value allowed: a share from 0 to 1, seconds, or the query's own unit. Default: no absolute limit."
+            "Largest value allowed. The unit depends on type: a share from 0 to 1, seconds, or the query's own "
+            "unit. At least one of limit and ratio is required. Default: no absolute limit."
         ),
     ] = None
     ratio: Annotated[
         Annotated[float, Meta(gt=0)] | None,
         doc(
-            "Largest multiple of stable's value over the same window, such as 1.2; above 0. With limit both must hold. Default: no relative limit."
+            "Largest multiple of stable's value over the same window, above 0, such as 1.2. If limit is set "
+            "too, both must hold. Not for Drift, FeatureDrift, Disagreement and LargestDifference, which "
+            "compare with stable already. Default: no relative limit."
         ),
     ] = None
     tolerance: Annotated[
         Annotated[float, Meta(ge=0)] | None,
         doc(
-            "For Disagreement: numbers that are no further apart than this count as the same, in the prediction's own unit; at least 0. Default: 0."
+            "For Disagreement: numbers that differ by no more than this count as equal. The unit is that of "
+            "the prediction. At least 0. Default: 0."
         ),
     ] = None
     min_samples: Annotated[
         int,
         Meta(ge=1, le=1000000),
         doc(
-            "Requests needed for a verdict (rows, for drift), of stable too where it is compared with; 1 to 1000000; with fewer the metric is Inconclusive and the rollout holds. Not for Query. Default: 100."
+            "Minimum number of requests for a Passed or Failed outcome, from 1 to 1000000. For drift, the "
+            "number of rows. For Disagreement and LargestDifference, the number of compared requests. If the "
+            "metric compares with stable, stable needs as many. With fewer samples, the metric is Inconclusive "
+            "and the rollout holds. Does not apply to Query. Default: 100."
         ),
     ] = 100
     query: Annotated[
         Annotated[str, Meta(min_length=1, max_length=4096)] | None,
         doc(
-            "PromQL for type Query, at most 4096 characters, with {{namespace}}, {{name}}, {{revision}} and {{window}} filled in; one number must come of it. Default: none."
+            "PromQL for type Query, 1 to 4096 characters. The operator fills in {{namespace}}, {{name}}, "
+            "{{revision}} and {{window}}. The result must be one number. Default: none."
         ),
     ] = None
     dry_run: Annotated[
-        bool, doc("Measure it and show what it came to, and decide nothing by it: for trying a limit. Default: false.")
+        bool,
+        doc(
+            "Measure and show the metric, but do not let it affect the rollout. Use it to try out a limit. "
+            "Default: false."
+        ),
     ] = False
 
 
 class AnalysisSpec(ApiType, frozen=True):
-    """How a new version is judged while it takes traffic."""
+    """How the analysis judges a candidate while it receives traffic."""
 
-    source: Annotated[AnalysisSource, doc("Where measurements come from. Default: the pods themselves.")] = (
-        AnalysisSource()
-    )
-    interval: Annotated[PositiveDuration, doc("Time between two judgements; at least 1s counts. Default: 15s.")] = "15s"
+    source: Annotated[AnalysisSource, doc("Metrics source. Default: the pods themselves.")] = AnalysisSource()
+    interval: Annotated[
+        PositiveDuration, doc("Time between two measurements, such as 15s. Values below 1s count as 1s. Default: 15s.")
+    ] = "15s"
     window: Annotated[
         PositiveDuration,
         doc(
-            "Time that a judgement looks back. It grows, up to the beginning of the step, while it has less than minSamples. Default: 1m."
+            "Period that a measurement covers, such as 1m, but at least interval. If its requests do not "
+            "decide the outcome, all requests of the step since warmUp count. Default: 1m."
         ),
     ] = "1m"
     warm_up: Annotated[
         Duration,
-        doc("Time at the beginning of each step whose requests are not judged: caches fill. Default: 15s."),
+        doc(
+            "Time at the start of each step whose requests are not measured, such as 15s, because caches are still "
+            "cold. Default: 15s."
+        ),
     ] = "15s"
     failure_limit: Annotated[
         int,
         Meta(ge=1, le=100),
         doc(
-            "Failed judgements of one metric in a row that roll back, 1 to 100; an Inconclusive one between them does not count. Default: 2."
+            "Number of consecutive Failed outcomes of one metric after which the operator rolls back, from 1 "
+            "to 100. Inconclusive outcomes in between neither count nor reset the count. Default: 2."
         ),
     ] = 2
     metrics: Annotated[
@@ -258,46 +311,60 @@ class AnalysisSpec(ApiType, frozen=True):
             max_length=16, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
         ),
         doc(
-            "What is measured, at most 16. One metric that fails failureLimit times in a row rolls back. Default: none."
+            "Metrics to measure, at most 16. The operator rolls back when one metric fails failureLimit times "
+            "in a row. Default: none."
         ),
     ] = ()
 
 
 class RolloutSpec(ApiType, frozen=True):
-    """How a new version takes over."""
+    """How a new revision, the candidate, replaces the stable revision."""
 
     RULES: ClassVar = (
         Rule(
-            "!has(self.analysis) || !has(self.analysis.metrics) || !self.analysis.metrics.exists(m, m.type in ['Disagreement', 'LargestDifference']) || "
-            "(has(self.steps) && self.steps.exists(s, has(s.mirror) && (!has(s.mirror.percent) || s.mirror.percent > 0)))",
-            "types Disagreement and LargestDifference compare the answers to mirrored requests, and no step mirrors any: add mirror to a step",
+            "!has(self.analysis) || !has(self.analysis.metrics) || !self.analysis.metrics.exists(m, m.type in "
+            "['Disagreement', 'LargestDifference']) || "
+            "(has(self.steps) && self.steps.exists(s, has(s.mirror) && (!has(s.mirror.percent) || s.mirror.percent "
+            "> 0)))",
+            "types Disagreement and LargestDifference compare the answers to mirrored requests, and no step "
+            "mirrors any: add mirror to a step",
             ".analysis",
         ),
     )
 
     steps: Annotated[
         Annotated[tuple[Step, ...], Meta(max_length=32)] | None,
-        doc("Steps by which the operator moves the weight, at most 32. Default: one, to 100."),
+        doc(
+            "Steps in which the operator shifts traffic to the candidate, at most 32. Excludes spec.canary. "
+            "Default: one step, to weight 100."
+        ),
     ] = None
     analysis: Annotated[
-        AnalysisSpec | None, doc("What the new version is judged by at every step. Default: only whether it is ready.")
+        AnalysisSpec | None, doc("How the candidate is judged at every step. Default: only whether it is ready.")
     ] = None
     progress_deadline: Annotated[
         PositiveDuration,
         doc(
-            "Longest time a revision may take until its pods are ready, such as 10m, loading included. Then it is reported as failed; what served serves on. Default: 10m."
+            "Maximum time until a revision's pods are ready, including the time to load the model, such as "
+            "10m. After that the operator reports the revision as failed, and the previous revision keeps "
+            "serving. Default: 10m."
         ),
     ] = "10m"
     scale_down_delay: Annotated[
         Duration,
-        doc("How long the old revision's pods stay after the traffic has left them, such as 30s. Default: 30s."),
+        doc(
+            "Time that the pods of the old revision keep running after its traffic is gone, such as 30s. Default: 30s."
+        ),
     ] = "30s"
     when_full: Annotated[
         Literal["Wait", "Replace"] | None,
         doc(
-            "When no node has room (or a free GPU) for a second revision: wait for it, or replace in place, which costs downtime. Default: Wait."
+            "What to do when no node has capacity (or a free GPU) for a second revision. `Wait`: wait for "
+            "capacity. `Replace`: replace the old pods in place, which can cause downtime. Default: Wait."
         ),
     ] = None
     history_limit: Annotated[
-        int, Meta(ge=0, le=50), doc("Old revisions kept at zero pods for an instant rollback, 0 to 50. Default: 5.")
+        int,
+        Meta(ge=0, le=50),
+        doc("Number of old revisions to keep at zero pods for an instant rollback, from 0 to 50. Default: 5."),
     ] = 5

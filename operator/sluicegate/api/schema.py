@@ -1,8 +1,8 @@
-"""The structural schema of an API type, as a CustomResourceDefinition wants it.
+"""The structural schema of an API type, as a CustomResourceDefinition requires it.
 
-It is read off the types' own constraints and descriptions, so a field is described once. What a CRD must have and a type
-may forget (a description, a bound on every string, list and map, without which the API server cannot estimate the cost of
-the CEL rules) is an error here, not a surprise at installation.
+The schema is derived from the constraints and descriptions of the types, so each field is described once. A CRD needs a
+description of every field, and an upper bound for every string, list and map. Without the bounds the API server cannot
+estimate the cost of the CEL rules. A type that lacks one of these raises an error here rather than at installation.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ Schema = dict[str, Any]
 
 
 class SchemaError(TypeError):
-    """A type lacks something that its schema must have; the sentence names the field."""
+    """A type lacks something that its schema requires. The message names the field."""
 
 
 def schema_of(kind: type) -> Schema:
-    """The structural schema of `kind`, a subclass of ApiType, with everything it refers to written out in place.
+    """Return the structural schema of `kind`, a subclass of ApiType.
+
+    Everything that it refers to is written out in place.
 
     Raises:
-        SchemaError: a field has no description, or a string, list or map has no upper bound.
+        SchemaError: A field has no description, or a string, list or map has no upper bound.
     """
     return _walk(mi.type_info(kind), kind.__name__)
 
 
 def validations(rules: Iterable[Rule]) -> list[Schema]:
-    """CEL rules as `x-kubernetes-validations`."""
+    """Convert CEL rules to `x-kubernetes-validations`."""
     return [
         {
             "rule": rule.expression,
@@ -46,12 +48,12 @@ def validations(rules: Iterable[Rule]) -> list[Schema]:
 
 
 def description_of(kind: type) -> str:
-    """The first paragraph of the docstring of `kind`, as one line."""
+    """Return the first paragraph of the docstring of `kind`, as one line."""
     return " ".join(inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0].split())
 
 
 def optional(kind: mi.Type) -> mi.Type:
-    """`kind` without None, which on the wire is simply absence."""
+    """Return `kind` without None, which is absence on the wire."""
     if not isinstance(kind, mi.UnionType):
         return kind
     present = [item for item in kind.types if not isinstance(item, mi.NoneType)]
@@ -85,10 +87,13 @@ def _walk(kind: mi.Type, path: str) -> Schema:
 
 
 def _annotated(kind: mi.Type, extra: Mapping[str, Any], path: str) -> Schema:
-    """The schema of `kind` with what its Meta adds; a Meta that says what the type is replaces the type's own schema."""
+    """Return the schema of `kind` with the additions of its Meta.
+
+    A Meta that states the type replaces the type's own schema.
+    """
     stated = extra.get("type") == "object" or "x-kubernetes-int-or-string" in extra
     schema = {} if stated else _walk(kind, path)
-    rules = [Rule(*rule) for rule in extra.get(RULES, ())]  # msgspec hands back plain lists
+    rules = [Rule(*rule) for rule in extra.get(RULES, ())]  # msgspec returns plain lists
     if MESSAGE in extra:
         pattern = schema.pop("pattern")
         rules.insert(0, Rule(f"self.matches({json.dumps(pattern)})", extra[MESSAGE]))
@@ -107,7 +112,7 @@ def _string(kind: mi.StrType, path: str) -> Schema:
 
 
 def _range(kind: mi.IntType | mi.FloatType) -> Schema:
-    """Bounds in OpenAPI 3.0's words, where `exclusiveMinimum` is a flag beside `minimum`."""
+    """Return the bounds as in OpenAPI 3.0, where `exclusiveMinimum` is a flag next to `minimum`."""
     schema: Schema = {}
     if kind.ge is not None or kind.gt is not None:
         schema["minimum"] = kind.ge if kind.ge is not None else kind.gt

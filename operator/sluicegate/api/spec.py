@@ -1,7 +1,7 @@
-"""`spec` of a ModelDeployment: what a user may ask for.
+"""`spec` of a ModelDeployment: what a user can ask for.
 
-Every description here is what `kubectl explain` prints: it says what the field does, its unit, its default and its limits.
-Defaults are the operator's and are never written into the object, so that GitOps tools see exactly what was committed.
+`kubectl explain` prints every description here. Each says what the field does, its unit, its default and its limits.
+The operator applies the defaults and never writes them into the object, so GitOps tools see exactly what was committed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,17 @@ _TEXT = r"[^\x00-\x1f\x7f]"
 _PART = r"[^/\x00-\x1f\x7f]"
 _VERSION = "[0-9]{1,10}|(?i:latest|none|staging|production|archived)"
 MODEL_URI_PATTERN = (
-    rf"^(models:/(m-[A-Za-z0-9_-]+|{_PART}+/({_VERSION})|{_PART}+@[A-Za-z0-9_-]+)|runs:/{_PART}+/{_TEXT}+|mlflow-artifacts:/{_TEXT}+"
-    rf"|(s3|gs|az)://{_PART}+/{_TEXT}+|(wasbs?|abfss?)://[a-z0-9$-]+@[A-Za-z0-9.-]+/{_TEXT}+|https?://[A-Za-z0-9.-]+(:[0-9]+)?/[^?#\x00-\x1f\x7f]+|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/{_TEXT}*)?|image:///{_TEXT}+)$"
+    rf"^(models:/(m-[A-Za-z0-9_-]+|{_PART}+/({_VERSION})|{_PART}+@[A-Za-z0-9_-]+)"
+    rf"|runs:/{_PART}+/{_TEXT}+|mlflow-artifacts:/{_TEXT}+"
+    rf"|(s3|gs|az)://{_PART}+/{_TEXT}+|(wasbs?|abfss?)://[a-z0-9$-]+@[A-Za-z0-9.-]+/{_TEXT}+"
+    rf"|https?://[A-Za-z0-9.-]+(:[0-9]+)?/[^?#\x00-\x1f\x7f]+"
+    rf"|pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/{_TEXT}*)?|image:///{_TEXT}+)$"
 )
 MODEL_URI_FORMS = (
-    "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, models:/MODEL-ID, runs:/RUN-ID/PATH, "
-    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, wasbs:// or abfss://CONTAINER@ACCOUNT-HOST/PATH, "
+    "models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest, models:/MODEL-ID, "
+    "runs:/RUN-ID/PATH, "
+    "mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, wasbs:// or "
+    "abfss://CONTAINER@ACCOUNT-HOST/PATH, "
     "https://HOST/PATH, pvc://CLAIM/PATH, or image:///PATH"
 )
 
@@ -50,16 +55,17 @@ ModelUri = Annotated[
         (Rule("!self.matches('(^|/)[.][.](/|$)')", "must not have the path segment '..': write the path without it"),),
     ),
     doc(
-        "Which model to serve: models:/NAME/VERSION, models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/latest or models:/MODEL-ID of an "
-        "MLflow registry; runs:/RUN-ID/PATH; artifacts at mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, "
-        "az://CONTAINER/PATH, wasbs:// or abfss://CONTAINER@ACCOUNT-HOST/PATH, or https://HOST/PATH (a folder that is listed, .zip or .tar.gz); "
-        "a volume, pvc://CLAIM/PATH; or image:///PATH for a model baked into the image."
+        "URI of the model to serve. From an MLflow registry: models:/NAME/VERSION, models:/NAME@ALIAS, "
+        "models:/NAME/STAGE, models:/NAME/latest, models:/MODEL-ID or runs:/RUN-ID/PATH. From an artifact "
+        "store: mlflow-artifacts:/PATH, s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH, wasbs:// or "
+        "abfss://CONTAINER@ACCOUNT-HOST/PATH, or https://HOST/PATH (a folder that the server lists, .zip or "
+        ".tar.gz). From a volume: pvc://CLAIM/PATH. From the image in spec.runtime.image: image:///PATH."
     ),
 ]
 
 
 class SecretRef(ApiType, frozen=True):
-    """A Secret of the ModelDeployment's own namespace."""
+    """A Secret in the ModelDeployment's namespace."""
 
     name: Annotated[ObjectName, doc("Name of the Secret.")]
 
@@ -69,30 +75,35 @@ class InlineRegistry(ApiType, frozen=True):
 
     tracking_uri: Annotated[
         HttpUrl,
-        doc("URL of the MLflow tracking server, such as https://mlflow.example.com, without credentials in it."),
+        doc("URL of the MLflow tracking server, such as https://mlflow.example.com. It must not contain credentials."),
     ]
     secret_ref: Annotated[
         SecretRef | None,
         doc(
-            "Secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN; for s3:// also AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. The pods that fetch the model "
-            "use it; the operator reads it too, where the platform lets it. Default: no credentials."
+            "Secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or with MLFLOW_TRACKING_TOKEN. "
+            "For s3://, also with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. The pods that fetch the model "
+            "use it. The operator also reads it, if the platform allows that. Default: no credentials."
         ),
     ] = None
 
 
 _REGISTRY = doc(
-    "Name of a registry that the platform configured. Default: the platform's default registry, called `default`."
+    "Name of a registry that the platform team configured. Excludes inlineRegistry. Default: the "
+    "platform's default registry, called `default`."
 )
-_INLINE = doc("A registry of this resource's own, instead of a configured one. Excludes `registry`. Default: none.")
+_INLINE = doc("Registry for this resource only, instead of a configured one. Excludes registry. Default: none.")
 _STALENESS = doc(
-    "How long the registry may have a newer version than the one served before the condition Stale is True, such as 24h. Default: never."
+    "Time for which the registry may have a newer version than the stable one before the condition Stale "
+    "becomes True, such as 24h. Default: never."
 )
 _AGAINST = doc(
-    "What maxStaleness and the metric of newer versions count as newer: Alias, another version that uri has come to mean; or Model, any higher "
-    "version of the registered model, whether uri means it or not. Default: Alias."
+    "Which versions maxStaleness and the newer-version metric count as newer. `Alias`: another version "
+    "that uri now resolves to. `Model`: any higher version of the registered model, even if uri does not "
+    "resolve to it. Default: Alias."
 )
 _SIGNATURE = doc(
-    "Let a version take traffic though its signature is not compatible with the served one's. Default: false."
+    "Allow a version to receive traffic even if its signature is not compatible with that of the stable "
+    "version. Default: false."
 )
 _ONE_REGISTRY = Rule(
     "!(has(self.registry) && has(self.inlineRegistry))",
@@ -116,23 +127,36 @@ class ModelSpec(ApiType, frozen=True):
 
 
 class ModelOverride(ApiType, frozen=True):
-    """What a canary changes about the model; a field that is absent is the base's."""
+    """What a canary changes about the model. An absent field has the value of spec.model."""
 
     RULES: ClassVar = (_ONE_REGISTRY,)
 
     uri: Annotated[
-        ModelUri | None, doc("Which model the canary serves, in the forms of spec.model.uri. Default: the base's.")
+        ModelUri | None,
+        doc(
+            "URI of the model that the canary serves, in the forms of spec.model.uri. Default: the value of "
+            "spec.model.uri."
+        ),
     ] = None
     registry: Annotated[
-        RegistryName | None, doc("Name of a registry that the platform configured. Default: the base's registry.")
+        RegistryName | None,
+        doc(
+            "Name of a registry that the platform team configured. Excludes inlineRegistry. Default: the registry "
+            "of spec.model."
+        ),
     ] = None
     inline_registry: Annotated[
-        InlineRegistry | None, doc("A registry of the canary's own, instead of a configured one. Default: the base's.")
+        InlineRegistry | None,
+        doc(
+            "Registry for the canary only, instead of a configured one. Excludes registry. Default: the registry "
+            "of spec.model."
+        ),
     ] = None
     allow_signature_change: Annotated[
         bool | None,
         doc(
-            "Let the canary take traffic though its signature is not compatible with the served one's. Default: the base's."
+            "Allow the canary to receive traffic even if its signature is not compatible with that of the "
+            "stable version. Default: the value of spec.model.allowSignatureChange."
         ),
     ] = None
 
@@ -148,19 +172,24 @@ class EnvVar(ApiType, frozen=True):
         str,
         text(
             r"^[-._a-zA-Z][-._a-zA-Z0-9]*$",
-            "must be the name of an environment variable: letters, digits, '_', '-' and '.', not beginning with a digit",
+            "must be the name of an environment variable: letters, digits, '_', '-' and '.', not beginning with a "
+            "digit",
             253,
         ),
-        doc("Name of the variable, each once."),
+        doc("Name of the variable. Each name must be unique."),
     ]
     value: Annotated[
         Annotated[str, Meta(max_length=32768)] | None,
-        doc("Its value, taken as text: quote numbers and booleans. At most 32768 characters. Default: empty."),
+        doc(
+            "Value of the variable, a string: quote numbers and booleans. At most 32768 characters. Excludes "
+            "valueFrom. Default: empty."
+        ),
     ] = None
     value_from: Annotated[
         FreeObject | None,
         doc(
-            "Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef. Default: none."
+            "Source of the value, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef. "
+            "Excludes value. Default: none."
         ),
     ] = None
 
@@ -172,38 +201,43 @@ Env = Annotated[
 
 
 class RuntimeSpec(ApiType, frozen=True):
-    """The program that serves the model."""
+    """The model server."""
 
     name: Annotated[
         DnsLabel | None,
         doc(
-            "`mlflow` (Sluicegate's scoring image), `mlserver`, `custom`, or a runtime that the platform added. Default: mlflow."
+            "Name of the runtime: `mlflow` (Sluicegate's scoring image), `mlserver`, `custom`, or a runtime "
+            "that the platform team added. Default: mlflow."
         ),
     ] = None
     image: Annotated[
         ImageName | None,
         doc(
-            "Container image, by tag or digest. The runtime `custom` has none, so it needs this. Default: the runtime's."
+            "Container image, with a tag or a digest. Required for the runtime `custom`, which has no default "
+            "image. Default: the runtime's image."
         ),
     ] = None
     args: Annotated[
         Annotated[tuple[Annotated[str, Meta(max_length=4096)], ...], Meta(max_length=64)] | None,
-        doc("Arguments of the scoring container, at most 64. Default: the runtime's."),
+        doc("Arguments of the scoring container, at most 64. Default: the runtime's arguments."),
     ] = None
     env: Annotated[
-        Env | None, doc("Environment variables added to the scoring container's; at most 128. Default: none.")
+        Env | None, doc("Environment variables to add to the scoring container, at most 128. Default: none.")
     ] = None
     dependencies: Annotated[
         Literal["Image", "Install"] | None,
         doc(
-            "Where the model's Python requirements come from. `Image`: the image has them, and differences are reported. `Install`: exactly "
-            "they are installed before the server starts, for the runtime mlflow. Default: Image."
+            "Where the model's Python requirements come from. `Image`: the image contains them, and the "
+            "scoring image reports differences. `Install`: an init container installs exactly these "
+            "requirements before the server starts. Install requires the runtime mlflow. Default: Image."
         ),
     ] = None
 
 
 QuantityMap = Annotated[dict[str, Quantity], Meta(max_length=12)]
-"""At most 12: the API server multiplies the cost of a rule by the size of the map, and 16 are just over its budget."""
+"""At most 12 entries: the API server multiplies the cost of a rule by the size of the map, and 16 are just over its
+budget.
+"""
 
 
 class Resources(ApiType, frozen=True):
@@ -212,22 +246,27 @@ class Resources(ApiType, frozen=True):
     requests: Annotated[
         QuantityMap | None,
         doc(
-            "What the scheduler sets aside for each pod, such as cpu: 500m (half a core) and memory: 1Gi. Fractions are written in m or in quotes. Default: the limits."
+            "Resources that the scheduler reserves for each pod, such as cpu: 500m (half a core) and memory: "
+            "1Gi. Write a fraction with the suffix m, or in quotes. Default: the limits."
         ),
     ] = None
     limits: Annotated[
         QuantityMap | None,
-        doc("What the container may use at most. More memory than this and it is OOMKilled. Default: no limit."),
+        doc(
+            "Maximum resources that the container may use. A container that uses more memory is OOMKilled. "
+            "Default: no limit."
+        ),
     ] = None
 
 
 class ScalingSpec(ApiType, frozen=True):
-    """How many pods a revision has: a fixed number, or a range that an HPA moves in."""
+    """The number of pods of a revision: a fixed number, or a range for a HorizontalPodAutoscaler."""
 
     RULES: ClassVar = (
         Rule(
             "!(has(self.replicas) && (has(self.min) || has(self.max) || has(self.metrics) || has(self.behavior)))",
-            "set replicas (a fixed number) or min, max, metrics and behavior (autoscaled), not both: remove one of them",
+            "set replicas (a fixed number) or min, max, metrics and behavior (autoscaled), not both: remove one of "
+            "them",
             ".replicas",
         ),
         Rule(
@@ -245,37 +284,48 @@ class ScalingSpec(ApiType, frozen=True):
 
     replicas: Annotated[
         Annotated[int, Meta(ge=0, le=1000)] | None,
-        doc("A fixed number of pods, 0 to 1000. `kubectl scale` writes it. Default: 1."),
+        doc(
+            "Fixed number of pods, from 0 to 1000. `kubectl scale` sets it. Excludes min, max, metrics and "
+            "behavior. Default: 1."
+        ),
     ] = None
     min: Annotated[
         Annotated[int, Meta(ge=1, le=1000)] | None,
-        doc("Fewest pods of the autoscaler, 1 to 1000. Excludes replicas. Default: 1."),
+        doc("Minimum number of pods for the autoscaler, from 1 to 1000. Requires max. Excludes replicas. Default: 1."),
     ] = None
     max: Annotated[
         Annotated[int, Meta(ge=1, le=1000)] | None,
         doc(
-            "Most pods of the autoscaler, 1 to 1000; setting it turns the autoscaler on. Excludes replicas. Default: no autoscaler."
+            "Maximum number of pods for the autoscaler, from 1 to 1000. Setting it enables the autoscaler. "
+            "Excludes replicas. Default: no autoscaler."
         ),
     ] = None
     metrics: Annotated[
         Annotated[tuple[FreeObject, ...], Meta(max_length=16)] | None,
         doc(
-            "Metrics of the HorizontalPodAutoscaler (autoscaling/v2 MetricSpec), at most 16. Default: CPU at 70 % of its request."
+            "Metrics of the HorizontalPodAutoscaler (autoscaling/v2 MetricSpec), at most 16. Requires max. "
+            "Excludes replicas. Default: CPU at 70% of its request."
         ),
     ] = None
     behavior: Annotated[
         FreeObject | None,
-        doc("Scaling behavior of the HorizontalPodAutoscaler (autoscaling/v2). Default: the cluster's."),
+        doc(
+            "Scaling behavior of the HorizontalPodAutoscaler (autoscaling/v2). Requires max. Excludes replicas. "
+            "Default: the cluster's behavior."
+        ),
     ] = None
 
     @property
     def autoscaled(self) -> bool:
-        """Whether an HPA owns the number of pods."""
+        """Tell whether an HPA controls the number of pods."""
         return self.max is not None
 
 
 def _asked_twice(gpu: str, resources: str) -> str:
-    """CEL: whether the resource that `gpu` asks for stands in the limits or requests of `resources` too."""
+    """Return CEL that tells whether `resources` repeats the resource of `gpu`.
+
+    The expression looks for the name of the GPU resource in the limits and in the requests of `resources`.
+    """
     name = f"(has({gpu}.resource) ? {gpu}.resource : '{DEFAULT_RESOURCE}')"
     maps = (f"{resources}.limits", f"{resources}.requests")
     return "(" + " || ".join(f"(has({each}) && {name} in {each})" for each in maps) + ")"
@@ -285,31 +335,46 @@ _GPU_TWICE = "resources names what gpu asks for already: remove it from resource
 
 
 class CanarySpec(ApiType, frozen=True):
-    """A second revision beside the base, with the share of traffic that the user gives it."""
+    """A second revision that receives the share of traffic that the user sets."""
 
     weight: Annotated[
         Percent,
         doc(
-            "Percent of the requests that go to the canary, 0 to 100. 0 is a dark launch: its pods run and get no traffic."
+            "Percent of the requests that go to the canary, from 0 to 100. With 0, the canary's pods run "
+            "without traffic (dark launch)."
         ),
     ]
-    model: Annotated[ModelOverride | None, doc("What differs from spec.model. Default: nothing.")] = None
-    runtime: Annotated[RuntimeSpec | None, doc("What differs from spec.runtime. Default: nothing.")] = None
-    resources: Annotated[Resources | None, doc("Instead of spec.resources. Default: the same.")] = None
-    gpu: Annotated[GpuSpec | None, doc("Instead of spec.gpu. Default: the same.")] = None
-    scaling: Annotated[ScalingSpec | None, doc("Instead of spec.scaling. Default: the same.")] = None
+    model: Annotated[ModelOverride | None, doc("Differences from spec.model. Default: none.")] = None
+    runtime: Annotated[RuntimeSpec | None, doc("Differences from spec.runtime. Default: none.")] = None
+    resources: Annotated[
+        Resources | None,
+        doc("CPU and memory of the canary, instead of spec.resources. Default: the value of spec.resources."),
+    ] = None
+    gpu: Annotated[
+        GpuSpec | None, doc("GPUs of the canary's pods, instead of spec.gpu. Default: the value of spec.gpu.")
+    ] = None
+    scaling: Annotated[
+        ScalingSpec | None,
+        doc("Number of pods of the canary, instead of spec.scaling. Default: the value of spec.scaling."),
+    ] = None
     match: Annotated[
         HeaderMatches | None,
-        doc("Requests that go wholly to the canary (A/B test); the weight splits the rest. At most 8. Default: none."),
+        doc(
+            "Requests that all go to the canary (A/B test), at most 8 matches. The weight splits the other "
+            "requests. Default: none."
+        ),
     ] = None
     mirror: Annotated[
         MirrorSpec | None,
-        doc("Copies of requests to the canary, its answers discarded (shadow traffic). Default: none."),
+        doc(
+            "Copies of requests that the canary receives (shadow traffic). Clients never see its responses to "
+            "them. Default: none."
+        ),
     ] = None
 
 
 class ModelDeploymentSpec(ApiType, frozen=True):
-    """What is to be served, with what, for whom."""
+    """The model to serve, how to serve it, and how clients reach it."""
 
     RULES: ClassVar = (
         Rule(
@@ -323,7 +388,8 @@ class ModelDeploymentSpec(ApiType, frozen=True):
             ".runtime",
         ),
         Rule(
-            "!has(self.canary) || !has(self.canary.runtime) || !has(self.canary.runtime.name) || self.canary.runtime.name != 'custom' "
+            "!has(self.canary) || !has(self.canary.runtime) || !has(self.canary.runtime.name) || "
+            "self.canary.runtime.name != 'custom' "
             "|| has(self.canary.runtime.image) || (has(self.runtime) && has(self.runtime.image))",
             "canary.runtime.image is missing: the runtime `custom` has no image of its own",
             ".canary.runtime",
@@ -354,17 +420,22 @@ class ModelDeploymentSpec(ApiType, frozen=True):
         ),
     )
 
-    model: Annotated[ModelSpec, doc("The model to serve and where it comes from.")]
-    runtime: Annotated[RuntimeSpec, doc("The program that serves it. Default: Sluicegate's MLflow scoring image.")] = (
+    model: Annotated[ModelSpec, doc("The model to serve and the registry it comes from.")]
+    runtime: Annotated[RuntimeSpec, doc("The model server. Default: Sluicegate's MLflow scoring image.")] = (
         RuntimeSpec()
     )
-    resources: Annotated[Resources, doc("CPU and memory of the scoring container. Default: none set.")] = Resources()
-    gpu: Annotated[GpuSpec | None, doc("GPUs of each pod and the nodes that have them. Default: none.")] = None
+    resources: Annotated[
+        Resources,
+        doc("CPU and memory of the scoring container. Must not contain the resource that gpu requests. Default: none."),
+    ] = Resources()
+    gpu: Annotated[GpuSpec | None, doc("GPUs of each pod, and the nodes that have them. Default: none.")] = None
     pod_template: Annotated[
         FreeObject | None,
         doc(
-            "Laid over the pod template for everything else: metadata and spec as in a Deployment's template. Objects merge; lists of named "
-            "items (containers, volumes, env) merge by name; the scoring container is called `model`. Fields the pod API does not know are refused by the operator. Default: nothing."
+            "Overlay for the pod template, for everything that no other field covers: metadata and spec as in "
+            "a Deployment's template. Objects merge. Lists of named items (containers, volumes, env) merge by "
+            "name. The scoring container is called `model`. The operator rejects fields that the pod API does "
+            "not define. Default: no overlay."
         ),
     ] = None
     scaling: Annotated[ScalingSpec, doc("Number of pods of each revision. Default: one.")] = ScalingSpec()
@@ -372,11 +443,13 @@ class ModelDeploymentSpec(ApiType, frozen=True):
         TrafficSpec, doc("How clients reach the model. Default: the platform's gateway at /NAMESPACE/NAME.")
     ] = TrafficSpec()
     canary: Annotated[
-        CanarySpec | None, doc("A second revision beside this one, by weight. Excludes rollout.steps. Default: none.")
+        CanarySpec | None,
+        doc("A second revision that receives a weight that you set. Excludes rollout.steps. Default: none."),
     ] = None
     rollout: Annotated[
-        RolloutSpec, doc("How a new version takes over. Default: as soon as it is ready, all at once.")
+        RolloutSpec, doc("How a new revision takes over. Default: all at once, as soon as it is ready.")
     ] = RolloutSpec()
-    paused: Annotated[bool, doc("Stop acting on changes of the spec: what serves goes on serving. Default: false.")] = (
-        False
-    )
+    paused: Annotated[
+        bool,
+        doc("Stop acting on changes of the spec. The traffic stays as it is. Default: false."),
+    ] = False

@@ -1,7 +1,8 @@
-"""`status` of a ModelDeployment: what is true, and why.
+"""`status` of a ModelDeployment: its observed state, and the reasons for it.
 
-Only things that change when something happens are here; live measurements are read from metrics, so that a resource at
-rest is never written.
+Status contains only what changes when something happens. Live measurements are metrics, so the operator never writes
+the
+status of a resource at rest.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from sluicegate.api.fields import ApiType, Line, doc
 
 
 class ConditionType(StrEnum):
-    """The conditions, in the order they are shown."""
+    """The types of conditions, in the order in which they are shown."""
 
     READY = "Ready"
     AVAILABLE = "Available"
@@ -28,7 +29,7 @@ class ConditionType(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far a rollout is."""
+    """The progress of a rollout."""
 
     IDLE = "Idle"
     """No rollout is in progress."""
@@ -53,171 +54,209 @@ class Phase(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Phase:
-        """Read a phase of a newer operator as Idle: the rest of the status stays readable."""
+        """Read an unknown phase as Idle.
+
+        A newer operator may have written it. The rest of the status stays readable.
+        """
         return cls.IDLE
 
     @property
     def moving(self) -> bool:
-        """Whether a rollout is in progress."""
+        """Tell whether a rollout is in progress."""
         return not self.ended and self is not Phase.IDLE
 
     @property
     def returned(self) -> bool:
-        """Whether the rollout ended with all traffic on stable again: one that is retried begins anew."""
+        """Tell whether the rollout ended with all traffic back on stable.
+
+        A rollout in such a phase starts from the first step when it is retried.
+        """
         return self in (Phase.ROLLED_BACK, Phase.ABORTED)
 
     @property
     def ended(self) -> bool:
-        """Whether the rollout ended without a promotion."""
+        """Tell whether the rollout ended without a promotion."""
         return self.returned or self is Phase.FAILED
 
 
 class Role(StrEnum):
-    """What a revision is there for."""
+    """The role of a revision."""
 
     STABLE = "Stable"
     TARGET = "Target"
     CANARY = "Canary"
     NEXT_CANARY = "NextCanary"
-    """Takes the canary's place once it is ready."""
+    """It becomes the canary once it is ready."""
     RETIRING = "Retiring"
-    """Served before, and the traffic is leaving it."""
+    """It received traffic before, and the operator is moving that traffic away from it."""
     PARKED = "Parked"
-    """Has no traffic: its pods go once scaleDownDelay is over, and it is kept for an instant rollback."""
+    """It has no traffic. Its pods are removed after scaleDownDelay.
+
+    The operator keeps the revision for an instant rollback.
+    """
     FAILED = "Failed"
-    """Its pods crashed for as long as progressDeadline allows, so they are gone; not tried again until what asks for it changes."""
+    """Its pods crashed for all of progressDeadline, so the operator removed them.
+
+    The operator does not try it again until the request for it changes.
+    """
 
 
 Time = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
 
 
 class Condition(ApiType, frozen=True):
-    """One condition, as the Kubernetes API conventions define them."""
+    """One condition, as the Kubernetes API conventions define it."""
 
-    type: Annotated[str, Meta(max_length=316), doc("Name of the condition.")]
-    status: Annotated[Literal["True", "False", "Unknown"], doc("True, False or Unknown.")]
-    reason: Annotated[str, Meta(max_length=1024), doc("The cause, in one CamelCase word.")]
-    message: Annotated[str, Meta(max_length=32768), doc("The cause in a sentence, with what to do.")] = ""
-    last_transition_time: Annotated[Time | None, doc("When status last changed.")] = None
-    observed_generation: Annotated[int | None, doc("metadata.generation that this was concluded from.")] = None
+    type: Annotated[str, Meta(max_length=316), doc("Type of the condition, such as Ready.")]
+    status: Annotated[Literal["True", "False", "Unknown"], doc("Status of the condition: True, False or Unknown.")]
+    reason: Annotated[str, Meta(max_length=1024), doc("Reason for the status, in one CamelCase word.")]
+    message: Annotated[str, Meta(max_length=32768), doc("Explanation of the reason, and how to fix it.")] = ""
+    last_transition_time: Annotated[Time | None, doc("Time when status last changed.")] = None
+    observed_generation: Annotated[
+        int | None, doc("The metadata.generation that the condition was determined from.")
+    ] = None
 
 
 class ModelStatus(ApiType, frozen=True):
     """The model version that a URI of the spec resolved to."""
 
-    uri: Annotated[Line, doc("spec.model.uri that was resolved.")]
-    registry: Annotated[Line | None, doc("The registry asked: a configured name, or a URL.")] = None
-    source: Annotated[Line | None, doc("Where the artifacts are fetched from.")] = None
-    name: Annotated[Line | None, doc("Registered model name.")] = None
+    uri: Annotated[Line, doc("The spec.model.uri that was resolved.")]
+    registry: Annotated[
+        Line | None, doc("Registry that resolved the URI: the name of a configured registry, or a URL.")
+    ] = None
+    source: Annotated[Line | None, doc("URI that the pods fetch the artifacts from.")] = None
+    name: Annotated[Line | None, doc("Name of the registered model.")] = None
     version: Annotated[Line | None, doc("Model version.")] = None
-    run_id: Annotated[Line | None, doc("MLflow run that made it.")] = None
-    model_id: Annotated[Line | None, doc("MLflow logged-model id.")] = None
-    digest: Annotated[Line | None, doc("Digest of the fetched artifacts, as the stable pods reported it.")] = None
-    resolved_at: Annotated[Time | None, doc("When the registry said so.")] = None
-    registered_at: Annotated[Time | None, doc("When the version was registered.")] = None
+    run_id: Annotated[Line | None, doc("ID of the MLflow run that logged the model.")] = None
+    model_id: Annotated[Line | None, doc("ID of the MLflow logged model.")] = None
+    digest: Annotated[Line | None, doc("Digest of the fetched artifacts, as the pods report it.")] = None
+    resolved_at: Annotated[Time | None, doc("Time when the URI was resolved to this version.")] = None
+    registered_at: Annotated[Time | None, doc("Time when the version was registered.")] = None
 
 
 class NewerStatus(ApiType, frozen=True):
-    """A version of the registered model that is higher than the one that serves."""
+    """A version of the registered model that is higher than the stable one."""
 
-    version: Annotated[Line, doc("The highest version there is.")]
-    since: Annotated[Time, doc("When the first one higher than the served one was seen, or was registered.")]
+    version: Annotated[Line, doc("Highest version of the registered model.")]
+    since: Annotated[
+        Time, doc("Time when the first version higher than the stable one was registered or first observed.")
+    ]
 
 
 class RevisionStatus(ApiType, frozen=True):
-    """One revision and what it is doing."""
+    """The state of one revision."""
 
-    name: Annotated[Line, doc("Name of the revision's children, NAME-HASH.")]
-    revision: Annotated[Line, doc("The revision's hash.")]
-    role: Annotated[Line, doc("Stable, Target, Canary, NextCanary, Retiring, Parked or Failed.")]
-    weight: Annotated[int, Meta(ge=0, le=100), doc("Percent of the traffic it should have.")]
-    replicas: Annotated[int, doc("Pods it should have now; 0 for a Parked or Failed revision.")]
-    ready_replicas: Annotated[int, doc("Pods that are ready; 0 for a Parked or Failed revision.")]
+    name: Annotated[Line, doc("Name of the revision's child objects, NAME-HASH.")]
+    revision: Annotated[Line, doc("Hash of the revision.")]
+    role: Annotated[Line, doc("Role of the revision: Stable, Target, Canary, NextCanary, Retiring, Parked or Failed.")]
+    weight: Annotated[int, Meta(ge=0, le=100), doc("Desired percent of the traffic for the revision.")]
+    replicas: Annotated[int, doc("Desired number of pods. 0 for a Parked or Failed revision.")]
+    ready_replicas: Annotated[int, doc("Number of ready pods. 0 for a Parked or Failed revision.")]
     accepted_weight: Annotated[
-        Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the traffic that the gateway has accepted for it.")
+        Annotated[int, Meta(ge=0, le=100)] | None,
+        doc("Percent of the traffic for the revision that the gateway has accepted."),
     ] = None
-    number: Annotated[int | None, doc("Counts up from 1 with each new revision.")] = None
-    model: Annotated[Line | None, doc("What it serves, NAME/VERSION or the URI.")] = None
-    version: Annotated[Line | None, doc("Model version.")] = None
-    registered_at: Annotated[Time | None, doc("When the version was registered.")] = None
+    number: Annotated[int | None, doc("Sequence number of the revision, starting from 1.")] = None
+    model: Annotated[Line | None, doc("Model that the revision serves: NAME/VERSION, or the URI.")] = None
+    version: Annotated[Line | None, doc("Model version that the revision serves.")] = None
+    registered_at: Annotated[Time | None, doc("Time when the model version was registered.")] = None
     released_at: Annotated[
         Time | None,
-        doc("When the last traffic left it, of a Parked revision; its pods stay for scaleDownDelay from here."),
+        doc(
+            "Time when the last traffic left a Parked revision. Its pods keep running for scaleDownDelay from then on."
+        ),
     ] = None
-    reason: Annotated[Line | None, doc("Why it is not ready, in one word.")] = None
-    message: Annotated[Line | None, doc("Why it is not ready, in a sentence.")] = None
+    reason: Annotated[Line | None, doc("Reason why the revision is not ready, in one CamelCase word.")] = None
+    message: Annotated[Line | None, doc("Explanation of the reason.")] = None
 
 
 class RolloutVerdict(ApiType, frozen=True):
-    """What the analysis last came to, and the measurement behind it. It changes with the outcome, not with each measurement."""
+    """Latest outcome of the analysis and its measurement, updated only when the outcome changes."""
 
-    outcome: Annotated[Line, doc("Passed, Failed or Inconclusive.")]
-    metric: Annotated[Line | None, doc("Name of the metric that decided.")] = None
-    value: Annotated[float | None, doc("What it was for the new version.")] = None
-    stable_value: Annotated[float | None, doc("What it was for the stable revision over the same window.")] = None
+    outcome: Annotated[Line, doc("Outcome of the analysis: Passed, Failed or Inconclusive.")]
+    metric: Annotated[Line | None, doc("Name of the metric that determined the outcome.")] = None
+    value: Annotated[float | None, doc("Value of the metric for the candidate.")] = None
+    stable_value: Annotated[float | None, doc("Value of the metric for the stable revision over the same window.")] = (
+        None
+    )
     limit: Annotated[float | None, doc("Largest value that would have passed.")] = None
-    samples: Annotated[int | None, doc("Requests of the new version that it is from.")] = None
-    message: Annotated[Line | None, doc("The figures in a sentence.")] = None
-    at: Annotated[Time | None, doc("When it came to that.")] = None
+    samples: Annotated[int | None, doc("Number of requests to the candidate that the value is based on.")] = None
+    message: Annotated[Line | None, doc("Explanation of the measurement, with its numbers.")] = None
+    at: Annotated[Time | None, doc("Time of the outcome.")] = None
 
 
 class RolloutStatus(ApiType, frozen=True):
-    """How far the change from the stable revision to the target is."""
+    """The progress of the rollout from the stable revision to the desired revision."""
 
     phase: Annotated[
         Phase,
         doc(
-            "Waiting (pods start), Scaling (pods for the step's weight), Shifting (the gateway takes over the weight), Holding, "
-            "Paused, Promoting; Idle without a rollout; RolledBack, Aborted (by a user) or Failed at its end."
+            "Phase of the rollout. Waiting: pods start. Scaling: pods are added for the step's weight. "
+            "Shifting: the gateway applies the step's weight. Holding: the hold or the analysis of the step is "
+            "in progress. Paused: the rollout waits for an approver, or spec.paused is true. Promoting: the "
+            "candidate becomes stable. Idle: no rollout is in progress. RolledBack: the operator returned all "
+            "traffic to stable. Aborted: a user returned all traffic to stable. Failed: the revision did not "
+            "become ready within progressDeadline."
         ),
     ]
-    target: Annotated[Line | None, doc("Hash of the revision that is to take over.")] = None
-    started_at: Annotated[Time | None, doc("When the target was first seen.")] = None
+    target: Annotated[Line | None, doc("Hash of the desired revision.")] = None
+    started_at: Annotated[Time | None, doc("Time when the desired revision was first observed.")] = None
     step_index: Annotated[
-        int | None, doc("Index of the current step, from 0; the number of steps once all are behind.")
+        int | None, doc("Index of the current step, starting from 0. After the last step, the number of steps.")
     ] = None
-    step_hash: Annotated[Line | None, doc("Hash of the steps this index belongs to.")] = None
-    step_started_at: Annotated[Time | None, doc("When the step began.")] = None
+    step_hash: Annotated[Line | None, doc("Hash of the steps that stepIndex refers to.")] = None
+    step_started_at: Annotated[Time | None, doc("Time when the step started.")] = None
     weight: Annotated[
-        Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the requests that the step gives the target.")
+        Annotated[int, Meta(ge=0, le=100)] | None, doc("Percent of the requests that the step gives the candidate.")
     ] = None
     accepted_at: Annotated[
-        Time | None, doc("Since when the gateway has the step's weight, match and mirror; its hold counts from here.")
+        Time | None,
+        doc(
+            "Time since which the gateway has applied the step's weight, match and mirror. The hold starts at this "
+            "time."
+        ),
     ] = None
-    until: Annotated[Time | None, doc("When the step's hold or pause is over, if that is known.")] = None
-    reason: Annotated[Line | None, doc("Why it waits, or why it was rolled back, in one word.")] = None
-    message: Annotated[Line | None, doc("The same in a sentence.")] = None
-    verdict: Annotated[RolloutVerdict | None, doc("What the analysis last came to at this step.")] = None
+    until: Annotated[Time | None, doc("Time when the hold or pause of the step ends, if it is known.")] = None
+    reason: Annotated[Line | None, doc("Reason why the rollout waits or was rolled back, in one CamelCase word.")] = (
+        None
+    )
+    message: Annotated[Line | None, doc("Explanation of the reason.")] = None
+    verdict: Annotated[RolloutVerdict | None, doc("Latest outcome of the analysis at this step.")] = None
     retried: Annotated[
         bool | None,
         doc(
-            "Whether the annotation sluicegate.dev/retry was there already when it was rolled back: that one is spent."
+            "True if the annotation sluicegate.dev/retry already named the revision when it was rolled back. "
+            "That annotation has no effect until it is removed and set again."
         ),
     ] = None
 
 
 class ModelDeploymentStatus(ApiType, frozen=True):
-    """What is true of a ModelDeployment."""
+    """The observed state of a ModelDeployment."""
 
-    observed_generation: Annotated[int | None, doc("metadata.generation that this status describes.")] = None
+    observed_generation: Annotated[int | None, doc("The metadata.generation that this status describes.")] = None
     conditions: Annotated[
         tuple[Condition, ...],
         Meta(
             max_length=16, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
         ),
-        doc("What is true and why; Ready and Available are the two to wait for."),
+        doc("Conditions of the resource. Wait for Ready or Available."),
     ] = ()
-    url: Annotated[Line | None, doc("Where clients reach the model from outside the cluster.")] = None
-    address: Annotated[Line | None, doc("Where clients reach the model from inside the cluster.")] = None
-    replicas: Annotated[int, doc("Pods of the stable revision.")] = 0
+    url: Annotated[Line | None, doc("URL of the model for clients outside the cluster.")] = None
+    address: Annotated[Line | None, doc("URL of the model for clients inside the cluster.")] = None
+    replicas: Annotated[int, doc("Number of pods of the stable revision.")] = 0
     selector: Annotated[Line | None, doc("Label selector of the pods, for the scale subresource.")] = None
-    canary: Annotated[Line | None, doc("Weight of the canary as accepted, such as 10%.")] = None
-    model: Annotated[ModelStatus | None, doc("The version that spec.model resolved to.")] = None
-    canary_model: Annotated[ModelStatus | None, doc("The version that the canary's model resolved to.")] = None
+    canary: Annotated[
+        Line | None,
+        doc("Weight of the canary, or of the candidate of a rollout, that the gateway has accepted, such as 10%."),
+    ] = None
+    model: Annotated[ModelStatus | None, doc("Model version that spec.model resolved to.")] = None
+    canary_model: Annotated[ModelStatus | None, doc("Model version that spec.canary.model resolved to.")] = None
     newer: Annotated[
         NewerStatus | None,
         doc(
-            "The registered model's newest version, while a lower one serves; only with spec.model.staleAgainst: Model."
+            "Highest version of the registered model, while stable serves a lower one. Only with "
+            "spec.model.staleAgainst: Model."
         ),
     ] = None
     revisions: Annotated[
@@ -226,11 +265,11 @@ class ModelDeploymentStatus(ApiType, frozen=True):
             max_length=64,
             extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["revision"]},
         ),
-        doc("The revisions, newest first."),
+        doc("Revisions, newest first."),
     ] = ()
-    rollout: Annotated[RolloutStatus | None, doc("How far the current change is.")] = None
+    rollout: Annotated[RolloutStatus | None, doc("Progress of the current rollout.")] = None
 
     @property
     def stable(self) -> RevisionStatus | None:
-        """The entry of the stable revision."""
+        """Return the entry of the stable revision, or None without one."""
         return next((entry for entry in self.revisions if entry.role == Role.STABLE), None)

@@ -1,4 +1,4 @@
-"""`spec.traffic` and what a canary does with requests: gateway, matches, mirror."""
+"""`spec.traffic`, and what a canary or a step does with requests: matches and mirrors."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from sluicegate.api.fields import ApiType, DnsLabel, ObjectName, Percent, Reques
 
 
 class ParentRef(ApiType, frozen=True):
-    """A Gateway (or one of its listeners) that the route attaches to."""
+    """A Gateway, or one of its listeners, that the route attaches to."""
 
     name: Annotated[ObjectName, doc("Name of the Gateway.")]
-    namespace: Annotated[DnsLabel | None, doc("Its namespace. Default: the ModelDeployment's.")] = None
-    section_name: Annotated[
-        ObjectName | None, doc("One listener of the Gateway. Default: every listener that lets the route in.")
+    namespace: Annotated[
+        DnsLabel | None, doc("Namespace of the Gateway. Default: the ModelDeployment's namespace.")
     ] = None
-    port: Annotated[Annotated[int, Meta(ge=1, le=65535)] | None, doc("One port of the Gateway. Default: any.")] = None
+    section_name: Annotated[
+        ObjectName | None, doc("Name of one listener of the Gateway. Default: every listener that allows the route.")
+    ] = None
+    port: Annotated[
+        Annotated[int, Meta(ge=1, le=65535)] | None, doc("Port of the Gateway, from 1 to 65535. Default: any port.")
+    ] = None
 
 
 Hostname = Annotated[
@@ -39,22 +43,24 @@ _PATH = text(
 
 
 class GatewaySpec(ApiType, frozen=True):
-    """Where requests come in from outside."""
+    """The route for requests from outside the cluster."""
 
     parent_refs: Annotated[
         Annotated[tuple[ParentRef, ...], Meta(min_length=1, max_length=8)] | None,
         doc(
-            "Gateways to attach to, at most 8. Default: the platform's. With none anywhere there is no route, only the in-cluster Service."
+            "Gateways to attach the route to, 1 to 8. Without any Gateway, here or in the platform's settings, "
+            "there is no route but only the Service in the cluster. Default: the platform's Gateways."
         ),
     ] = None
     hostnames: Annotated[
         Annotated[tuple[Hostname, ...], Meta(max_length=16)] | None,
-        doc("Host names to answer for, at most 16, such as models.example.com. Default: all that the Gateway has."),
+        doc("Host names of the route, at most 16, such as models.example.com. Default: all host names of the Gateway."),
     ] = None
     path_prefix: Annotated[
         Annotated[str, _PATH] | None,
         doc(
-            "Path in front of the model's own paths, such as /team/churn, taken off before the request reaches the pod. Default: /NAMESPACE/NAME."
+            "Path prefix of the route, such as /team/churn. The gateway removes the prefix before it forwards "
+            "a request to the pod. Default: /NAMESPACE/NAME."
         ),
     ] = None
 
@@ -63,33 +69,37 @@ class TrafficSpec(ApiType, frozen=True):
     """How clients reach the model."""
 
     gateway: Annotated[
-        GatewaySpec, doc("The route from outside, through the Gateway API. Default: the platform's gateway.")
+        GatewaySpec, doc("Route from outside the cluster, through the Gateway API. Default: the platform's gateway.")
     ] = GatewaySpec()
-    timeout: Annotated[RequestDuration, doc("Longest time one request may take, such as 60s. Default: 60s.")] = "60s"
+    timeout: Annotated[RequestDuration, doc("Maximum time for one request, such as 60s. Default: 60s.")] = "60s"
 
 
 class Header(ApiType, frozen=True):
-    """A request header and the value it must have."""
+    """A request header and the value that it must have."""
 
     name: Annotated[
         str,
         text(r"^[A-Za-z0-9!#$%&'*+.^_|~-]+$", "must be the name of a request header, such as x-cohort", 256),
-        doc("Name of the header, such as x-cohort; case does not matter."),
+        doc("Name of the header, such as x-cohort. Case-insensitive."),
     ]
-    value: Annotated[str, Meta(min_length=1, max_length=4096), doc("Value to compare with, 1 to 4096 characters.")]
-    type: Annotated[Literal["Exact", "RegularExpression"] | None, doc("How the value compares. Default: Exact.")] = None
+    value: Annotated[
+        str, Meta(min_length=1, max_length=4096), doc("Value to compare the header with, 1 to 4096 characters.")
+    ]
+    type: Annotated[Literal["Exact", "RegularExpression"] | None, doc("How to compare the value. Default: Exact.")] = (
+        None
+    )
 
 
 class HeaderMatch(ApiType, frozen=True):
-    """One condition on a request."""
+    """A condition that a request must meet."""
 
-    header: Annotated[Header, doc("The header that the request must have.")]
+    header: Annotated[Header, doc("Header that the request must have.")]
 
 
 HeaderMatches = Annotated[tuple[HeaderMatch, ...], Meta(max_length=8)]
 
 
 class MirrorSpec(ApiType, frozen=True):
-    """Copies of requests, whose answers are discarded."""
+    """Copies of requests whose responses are discarded."""
 
-    percent: Annotated[Percent, doc("Percent of the requests that are copied, 0 to 100. Default: 100.")] = 100
+    percent: Annotated[Percent, doc("Percent of the requests to copy, from 0 to 100. Default: 100.")] = 100

@@ -1,8 +1,8 @@
-"""Settings of the operator: what a platform engineer decides once for everybody.
+"""Settings of the operator, which a platform engineer configures once for all users.
 
-Scalars come from flags or environment variables (`--scorer-image` or `SLUICEGATE_SCORER_IMAGE`), the structured ones
-(registries, gateway, runtimes) from one YAML file (`--config`). Flags win over the environment, the environment over the
-file. `docs/reference/settings.md` is generated from these types.
+Flags or environment variables set scalars (`--scorer-image` or `SLUICEGATE_SCORER_IMAGE`). One YAML file (`--config`)
+sets the structured settings: registries, gateway, runtimes. Flags take precedence over the environment, and the
+environment over the file. `docs/reference/settings.md` is generated from these types.
 """
 
 from __future__ import annotations
@@ -19,64 +19,73 @@ from sluicegate.api.traffic import Hostname, ParentRef
 
 
 class SettingsType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Base of all settings: unlike in the API, an unknown key is an error, because nothing has pruned it."""
+    """Base of all settings. An unknown key is an error here, because no API server has pruned it."""
 
 
 class RegisterWebhookSettings(SettingsType, frozen=True):
-    """A webhook that the operator itself makes in a registry."""
+    """A webhook subscription that the operator creates in a registry."""
 
     url: Annotated[
         str,
         Meta(pattern=r"^https?://[^\s@]+$"),
         doc(
-            "Where the MLflow server reaches the operator's /webhooks/REGISTRY, such as https://hooks.example.com/webhooks/default."
+            "URL at which the MLflow server reaches the operator's /webhooks/REGISTRY, such as "
+            "https://hooks.example.com/webhooks/default."
         ),
     ]
 
 
 class RegistrySettings(SettingsType, frozen=True):
-    """One MLflow registry that resources may name."""
+    """One MLflow registry that resources can refer to by name."""
 
     tracking_uri: Annotated[
-        str, Meta(pattern=r"^https?://[^\s@]+$"), doc("URL of the tracking server, without credentials.")
+        str,
+        Meta(pattern=r"^https?://[^\s@]+$"),
+        doc("URL of the MLflow tracking server. It must not contain credentials."),
     ]
     secret: Annotated[
         str | None,
         doc(
-            "Secret in the operator's namespace with MLFLOW_TRACKING_USERNAME and _PASSWORD, or MLFLOW_TRACKING_TOKEN. The operator resolves with it."
+            "Secret in the operator's namespace with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "with MLFLOW_TRACKING_TOKEN. The operator uses it to resolve models."
         ),
     ] = None
     pod_secret: Annotated[
         str | None,
         doc(
-            "Name of a Secret that each workload namespace has; the pods fetch with it (registry credentials, AWS_* for s3). Never copied by the operator."
+            "Name of a Secret that exists in each workload namespace. The pods use it to fetch models "
+            "(registry credentials, AWS_* for s3). The operator never copies it."
         ),
     ] = None
     webhook_secret: Annotated[
         str | None,
         doc(
-            "Secret in the operator's namespace whose keys `secret` and, while it is being rotated, `previous` sign this registry's webhooks. Default: no webhooks are taken."
+            "Secret in the operator's namespace that signs this registry's webhooks, with its key `secret`. "
+            "While you rotate the secret, the key `previous` is accepted too. Default: the operator accepts no "
+            "webhooks."
         ),
     ] = None
     register_webhook: Annotated[
         RegisterWebhookSettings | None,
         doc(
-            "Make and keep up to date a webhook in this registry, called sluicegate.CLUSTER and signed with webhookSecret; needs the right to "
-            "manage webhooks there. Default: somebody else makes it."
+            "Create and update a webhook subscription in this registry, called sluicegate.CLUSTER and signed "
+            "with webhookSecret. The operator's account must have permission to manage webhooks there. "
+            "Default: the operator creates no webhook subscription."
         ),
     ] = None
     write_back: Annotated[
         bool,
         doc(
-            "Tag the versions that are served `sluicegate.dev/served-by.CLUSTER`, with the resources that serve them; needs the right to edit in the registry."
+            "Set the tag `sluicegate.dev/served-by.CLUSTER` on served versions, with the resources that serve "
+            "them. The operator's account must have permission to edit in the registry."
         ),
     ] = False
     env: Annotated[
-        dict[str, str], doc("More environment variables of the fetching container, such as MLFLOW_S3_ENDPOINT_URL.")
+        dict[str, str], doc("Additional environment variables of the fetch container, such as MLFLOW_S3_ENDPOINT_URL.")
     ] = {}
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work together."""
+        """Reject settings that exclude each other."""
         if self.register_webhook is not None and self.webhook_secret is None:
             raise ValueError(
                 "registerWebhook needs webhookSecret too: it names the Secret that the webhook is signed with"
@@ -84,77 +93,86 @@ class RegistrySettings(SettingsType, frozen=True):
 
 
 class GatewaySettings(SettingsType, frozen=True):
-    """The Gateway that resources attach to when they name none."""
+    """The Gateway for resources that name none."""
 
-    parent_refs: Annotated[tuple[ParentRef, ...], doc("Gateways; each needs a namespace here.")] = ()
+    parent_refs: Annotated[tuple[ParentRef, ...], doc("Gateways to attach routes to. Each needs a namespace.")] = ()
     hostnames: Annotated[
-        tuple[Hostname, ...], doc("Host names of every route. Default: all that the Gateway has.")
+        tuple[Hostname, ...], doc("Host names of every route. Default: all host names of the Gateway.")
     ] = ()
     features: Annotated[
         tuple[str, ...],
         doc(
-            "Optional features that hold for Gateways whose class lists none at all, such as HTTPRouteRequestMirror. A class that lists its own "
-            "is believed. Default: none."
+            "Optional features to assume for Gateways whose GatewayClass lists no features, such as "
+            "HTTPRouteRequestMirror. If a class lists features, that list applies instead. Default: none."
         ),
     ] = ()
 
 
 class PrometheusSettings(SettingsType, frozen=True):
-    """The Prometheus server that analyses ask where spec.rollout.analysis.source.address is absent."""
+    """The Prometheus server for analyses without spec.rollout.analysis.source.address."""
 
     address: Annotated[
         Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None,
-        doc("Its URL, such as http://prometheus.monitoring:9090, without credentials. Default: there is none."),
+        doc(
+            "URL of the Prometheus server, such as http://prometheus.monitoring:9090. It must not contain "
+            "credentials. Default: no server."
+        ),
     ] = None
     secret: Annotated[
         str | None,
         doc(
-            "Secret in the operator's namespace with username and password, or token; ca.crt, or tls.crt and tls.key. Default: no credentials."
+            "Secret in the operator's namespace with username and password, or token. It can also contain "
+            "ca.crt, and tls.crt and tls.key for a client certificate. Default: no credentials."
         ),
     ] = None
 
 
 class RuntimeSettings(SettingsType, frozen=True):
-    """A runtime that the platform adds, or a change of a built-in one."""
+    """A runtime that the platform team adds, or changes to a built-in one."""
 
-    image: Annotated[str | None, doc("Image where spec.runtime.image is absent.")] = None
+    image: Annotated[str | None, doc("Image to use when spec.runtime.image is absent.")] = None
     template: Annotated[
         str | None,
         doc(
-            "The scoring container as a Jinja2 text, with the context that docs/guide/runtimes.md lists. Default: the built-in template of that name."
+            "Jinja2 template of the scoring container. docs/guide/runtimes.md lists its variables. Default: "
+            "the built-in template of that name."
         ),
     ] = None
 
 
 class NotificationSettings(SettingsType, frozen=True):
-    """Whom to tell what rollouts came to."""
+    """A receiver of notifications about rollouts."""
 
     url: Annotated[
         Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")] | None,
-        doc("Where to post, if the address is no secret. Default: the Secret has it."),
+        doc(
+            "URL to post notifications to, if it is not secret. Excludes secret. Default: the key `url` of the Secret."
+        ),
     ] = None
     secret: Annotated[
         str | None,
         doc(
-            "Secret in the operator's namespace whose key `url` is the address (Slack's is a secret), with the keys `authorization` (that header's "
-            "value) and `ca.crt` where they are needed."
+            "Secret in the operator's namespace whose key `url` contains the URL, for receivers whose URL is "
+            "secret, such as Slack. Optional keys: `authorization` (the value of that header) and `ca.crt`. "
+            "Excludes url."
         ),
     ] = None
     format: Annotated[
         Literal["JSON", "Slack"],
         doc(
-            "`JSON`: an object, as docs/guide/notifications.md has it. `Slack`: a text that Slack, Mattermost and others show."
+            "Format of a notification. `JSON`: an object that docs/guide/notifications.md describes. `Slack`: "
+            "a text that Slack, Mattermost and others show."
         ),
     ] = "JSON"
     events: Annotated[
         tuple[Literal["RolledBack", "Promoted", "Paused", "Failed"], ...],
         Meta(min_length=1),
-        doc("What to tell."),
+        doc("Events to send."),
     ] = ("RolledBack", "Promoted", "Paused", "Failed")
-    namespaces: Annotated[tuple[str, ...], doc("Of which namespaces. Default: all.")] = ()
+    namespaces: Annotated[tuple[str, ...], doc("Namespaces whose events are sent. Default: all.")] = ()
 
     def __post_init__(self) -> None:
-        """One address, from one place."""
+        """Require exactly one of url and secret."""
         if (self.url is None) == (self.secret is None):
             raise ValueError("a notification needs either url or secret, which says where to post")
 
@@ -163,85 +181,98 @@ IndexUrl = Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")]
 
 
 class DependencySettings(SettingsType, frozen=True):
-    """How the packages that models ask for are looked at, and installed where spec.runtime.dependencies is Install."""
+    """How models' Python requirements are checked, and installed for spec.runtime.dependencies: Install."""
 
     check: Annotated[
         Literal["warn", "missing", "refuse"],
         doc(
-            "What the scoring image does where a model asks for other packages than there are: tell; refuse a model of which one is missing; "
-            "refuse any difference. SLUICEGATE_DEPENDENCIES in spec.runtime.env wins."
+            "How the scoring image treats a model whose requirements differ from the installed packages. "
+            "`warn`: log the differences. `missing`: reject a model if a package is missing. `refuse`: reject "
+            "a model on any difference. SLUICEGATE_DEPENDENCIES in spec.runtime.env takes precedence."
         ),
     ] = "missing"
     index_url: Annotated[
         IndexUrl | None,
-        doc("Package index (PEP 503) to install from, without credentials. Default: PyPI."),
+        doc("URL of the package index (PEP 503) to install from. It must not contain credentials. Default: PyPI."),
     ] = None
     extra_index_urls: Annotated[
         tuple[IndexUrl, ...],
-        doc("More package indexes; the first one that has a package is the one it is taken from."),
+        doc("URLs of additional package indexes. A package is installed from the first index that has it."),
     ] = ()
     pod_secret: Annotated[
         str | None,
         doc(
-            "Name of a Secret that each workload namespace has; its keys are environment variables of the installing container, such as "
-            "UV_DEFAULT_INDEX with a password in it. Never copied by the operator."
+            "Name of a Secret that exists in each workload namespace. Its keys are environment variables of "
+            "the install container, such as UV_DEFAULT_INDEX with a password in it. The operator never copies "
+            "it."
         ),
     ] = None
     env: Annotated[
         dict[str, str],
-        doc("More environment variables of the installing container, such as HTTPS_PROXY, NO_PROXY or UV_FIND_LINKS."),
+        doc(
+            "Additional environment variables of the install container, such as HTTPS_PROXY, NO_PROXY or UV_FIND_LINKS."
+        ),
     ] = {}
     cache_claim: Annotated[
         str | None,
         doc(
-            "Name of a PersistentVolumeClaim that each workload namespace has, where what was installed stays for all pods of the namespace "
-            "(ReadWriteMany for more than one node). Default: each pod has its own."
+            "Name of a PersistentVolumeClaim that exists in each workload namespace. All pods of the namespace "
+            "share the packages installed there. More than one node requires ReadWriteMany. Default: each pod "
+            "has its own volume."
         ),
     ] = None
-    size_limit: Annotated[str, doc("Size limit of a pod's own emptyDir, where there is no cacheClaim.")] = "20Gi"
-    timeout: Annotated[int, Meta(ge=1), doc("Seconds that installing may take.")] = 300
+    size_limit: Annotated[str, doc("Size limit of a pod's own emptyDir volume for packages, without cacheClaim.")] = (
+        "20Gi"
+    )
+    timeout: Annotated[int, Meta(ge=1), doc("Maximum time to install packages, in seconds.")] = 300
 
 
 LabelKey = Annotated[str, Meta(pattern=KEY_PATTERN, max_length=316)]
 
 
 class GpuSettings(SettingsType, frozen=True):
-    """How nodes show the accelerators of one domain, such as nvidia.com, where it is not the way of NVIDIA's own labels."""
+    """The node labels and taints of one accelerator domain, such as nvidia.com, where NVIDIA's do not apply."""
 
     product_label: Annotated[
-        LabelKey | None, doc("Node label that spec.gpu.products are values of. Default: RESOURCE.product.")
+        LabelKey | None, doc("Node label that spec.gpu.products is compared with. Default: RESOURCE.product.")
     ] = None
     memory_label: Annotated[
         LabelKey | None,
         doc(
-            "Node label with the memory of one device as a whole number of MiB, for spec.gpu.minMemory. Default: RESOURCE.memory."
+            "Node label that spec.gpu.minMemory is compared with. Its value must be the memory of one device "
+            "as a whole number of MiB. Default: RESOURCE.memory."
         ),
     ] = None
     tolerations: Annotated[
         tuple[Toleration, ...] | None,
-        doc("Taints that pods tolerate where spec.gpu.tolerations is absent. Default: as told there."),
+        doc(
+            "Taints that pods tolerate when spec.gpu.tolerations is absent. Default: the default of "
+            "spec.gpu.tolerations."
+        ),
     ] = None
 
 
 class Settings(SettingsType, frozen=True):
-    """Everything that can be set."""
+    """All settings of the operator."""
 
-    namespace: Annotated[str | None, doc("Serve only this namespace. Default: all namespaces.")] = None
-    operator_namespace: Annotated[str, doc("Namespace of the operator's own Lease and Secrets.")] = "sluicegate-system"
+    namespace: Annotated[str | None, doc("Namespace to watch. Default: all namespaces.")] = None
+    operator_namespace: Annotated[str, doc("Namespace of the operator's Lease and Secrets.")] = "sluicegate-system"
     scorer_image: Annotated[str, doc("Image that fetches models, and that the runtime `mlflow` runs.")] = (
         f"ghcr.io/sluicegate/scorer:{__version__}"
     )
     image_pull_policy: Annotated[Literal["Always", "IfNotPresent", "Never"], doc("imagePullPolicy of the pods.")] = (
         "IfNotPresent"
     )
-    model_size_limit: Annotated[str, doc("Largest size of a fetched model: the size limit of its emptyDir.")] = "20Gi"
-    default_registry: Annotated[str, doc("Registry of resources that name none.")] = "default"
+    model_size_limit: Annotated[str, doc("Maximum size of a fetched model: the size limit of its emptyDir volume.")] = (
+        "20Gi"
+    )
+    default_registry: Annotated[str, doc("Name of the registry for resources that name none.")] = "default"
     cluster_name: Annotated[
         str,
         Meta(pattern="^[a-zA-Z0-9]([-a-zA-Z0-9._]{0,61}[a-zA-Z0-9])?$"),
         doc(
-            "Name of this cluster in the tags that `writeBack` sets and the webhook that `registerWebhook` makes; another one for each cluster of a "
-            "registry."
+            "Name of this cluster in the tags that `writeBack` sets and in the webhook subscription that "
+            "`registerWebhook` creates. Clusters that share a registry need different names."
         ),
     ] = "kubernetes"
     registries: Annotated[dict[str, RegistrySettings], doc("MLflow registries by name.")] = {}
@@ -249,49 +280,57 @@ class Settings(SettingsType, frozen=True):
         float,
         Meta(ge=1),
         doc(
-            "Seconds between two looks at what an alias, a stage or `latest` points to: one request for each followed model."
+            "Seconds between two polls of the registry for changes of an alias, a stage or `latest`. Each "
+            "followed model costs one request."
         ),
     ] = 30.0
-    gateway: Annotated[GatewaySettings, doc("Gateway of resources that name none.")] = GatewaySettings()
-    prometheus: Annotated[PrometheusSettings, doc("Prometheus of analyses that name none.")] = PrometheusSettings()
-    runtimes: Annotated[dict[str, RuntimeSettings], doc("Runtimes added or changed, by name.")] = {}
-    dependencies: Annotated[
-        DependencySettings, doc("Packages that models ask for: how they are checked and installed.")
-    ] = DependencySettings()
+    gateway: Annotated[GatewaySettings, doc("Gateway for resources that name none.")] = GatewaySettings()
+    prometheus: Annotated[PrometheusSettings, doc("Prometheus server for analyses that name none.")] = (
+        PrometheusSettings()
+    )
+    runtimes: Annotated[
+        dict[str, RuntimeSettings], doc("Runtimes by name, to add one or to change a built-in one.")
+    ] = {}
+    dependencies: Annotated[DependencySettings, doc("How models' Python requirements are checked and installed.")] = (
+        DependencySettings()
+    )
     gpu: Annotated[
-        dict[str, GpuSettings], doc("Labels and taints of nodes with accelerators, by the resource's domain.")
+        dict[str, GpuSettings], doc("Node labels and taints for accelerators, by the domain of the resource.")
     ] = {}
     notifications: Annotated[
-        dict[str, NotificationSettings], doc("Whom to tell of rollbacks, promotions, pauses and failures, by name.")
+        dict[str, NotificationSettings],
+        doc("Receivers of notifications about rollbacks, promotions, pauses and failures, by name."),
     ] = {}
-    workers: Annotated[int, Meta(ge=1, le=64), doc("Resources reconciled at the same time.")] = 8
+    workers: Annotated[int, Meta(ge=1, le=64), doc("Number of resources that are reconciled concurrently.")] = 8
     resync: Annotated[
-        float, Meta(ge=10), doc("Seconds between two full relists, the safety net under the watches.")
+        float, Meta(ge=10), doc("Seconds between two full relists, which find changes that a watch missed.")
     ] = 600.0
-    leader_election: Annotated[bool, doc("Wait for the Lease before acting. Needed with more than one replica.")] = True
+    leader_election: Annotated[
+        bool, doc("Acquire the Lease before reconciling. Required with more than one replica.")
+    ] = True
     health_port: Annotated[
-        int, Meta(ge=0, le=65535), doc("Port of /healthz, /readyz and /metrics; 0 picks a free one.")
+        int, Meta(ge=0, le=65535), doc("Port of /healthz, /readyz and /metrics. 0 selects a free port.")
     ] = 8080
     webhook_port: Annotated[
         int,
         Meta(ge=0, le=65535),
-        doc("Port of /webhooks/REGISTRY, where any registry has a webhookSecret; 0 picks a free one."),
+        doc("Port of /webhooks/REGISTRY, used if any registry has a webhookSecret. 0 selects a free port."),
     ] = 8081
-    log_format: Annotated[Literal["json", "text"], doc("How log lines look.")] = "text"
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], doc("Least severe line that is logged.")] = (
-        "info"
-    )
+    log_format: Annotated[Literal["json", "text"], doc("Format of log lines.")] = "text"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], doc("Minimum severity of log lines.")] = "info"
 
 
 class InvalidSettings(ValueError):
-    """A setting is wrong; the sentence names it and says where it came from."""
+    """A setting is wrong. The message names the setting and where it came from."""
 
 
 def build(layers: list[tuple[str, dict[str, Any]]]) -> Settings:
-    """Settings from layers of `(origin, values)`, later layers winning key by key.
+    """Merge layers of `(origin, values)` into settings.
+
+    A later layer replaces the values of an earlier one key by key.
 
     Raises:
-        InvalidSettings: a key is unknown or a value has the wrong type.
+        InvalidSettings: A key is unknown or a value has the wrong type.
     """
     merged: dict[str, Any] = {}
     for origin, values in layers:
