@@ -97,7 +97,7 @@ class Notifier:
 
     async def run(self) -> None:
         """Send notifications until cancelled."""
-        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
+        async with asyncio.TaskGroup() as group:  # No child raises, see `keep`.
             for name in self._queues:
                 work = keep(f"notifications {name}", partial(self._work, name))
                 group.create_task(work, name=f"notify {name}")
