@@ -67,8 +67,8 @@ async def run(settings: Settings, kubeconfig: str | None) -> int:
         kubeconfig: How to reach the API server, see `KubeClient.connect`.
 
     Returns:
-        The process's exit code. It is 1 when the Lease or a part of the operator was lost, so that the kubelet starts
-        a new standby.
+        The process's exit code. It is 1 if the operator lost its Lease or a part of it ended, so that the kubelet
+        starts a new standby.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -81,7 +81,7 @@ class Resources:
             self._wake(key)
 
     def skip(self, undecodable: Undecodable) -> None:
-        """Store that a resource cannot be decoded. Used in place of `offer`.
+        """Note a resource that cannot be decoded, in place of `offer`.
 
         The stored resource is removed because it is out of date. Without its new status, the operator would write a
         status again and again. A restart has the same effect.

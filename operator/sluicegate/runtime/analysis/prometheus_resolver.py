@@ -30,7 +30,7 @@ class Servers:
     """
 
     def __init__(self, client: KubeClient, settings: Settings, prometheus: Prometheus) -> None:
-        """Create the queries.
+        """Create a client that queries the server of each resource.
 
         Args:
             client: Reads Secrets.

@@ -36,7 +36,7 @@ class FixedVersions:
     def __init__(
         self, resources: Resources, registries: Registries, pool: RegistryPool, wake: Callable[[Key], None]
     ) -> None:
-        """Create the checks, which ask nothing before `run`.
+        """Create the checks, which send no requests before `run`.
 
         Args:
             resources: All ModelDeployments.

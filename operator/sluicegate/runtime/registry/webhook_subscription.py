@@ -1,6 +1,6 @@
-"""Maintains the webhook subscriptions of the operator.
+"""Maintains the operator's webhook subscription in each registry.
 
-Only registries whose settings ask for it get a subscription, see `core.models.webhook_subscription`. Only the leader
+Only registries whose settings ask for it get one, see `core.models.webhook_subscription`. Only the leader
 writes subscriptions. Nothing depends on them: a registry that refuses one is still polled, and the operator retries.
 """
 
