@@ -1,3 +1,3 @@
-"""Sluicegate: from a model registry to production traffic on Kubernetes."""
+"""Sluicegate, a Kubernetes operator that rolls out models from a registry."""
 
 __version__ = "0.1.0"

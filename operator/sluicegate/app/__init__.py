@@ -1,1 +1,1 @@
-"""kopf at the edge, and the composition root: the only place that knows every part."""
+"""The composition root, and the only package that imports kopf."""

@@ -1,7 +1,7 @@
-"""The HTTP session that kopf uses: it passes ModelDeployments on only if they can be decoded.
+"""The HTTP session of kopf, which removes undecodable ModelDeployments.
 
-kopf decodes a list as a whole and a watch line by line, and stops for good at an object that it cannot decode. So the
-undecodable objects are taken out of the bytes before kopf reads them.
+kopf decodes a list as a whole and a watch line by line. It stops permanently at an object that it cannot decode. So the
+session removes undecodable objects from a response before kopf reads it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def filtered(info: kopf.ConnectionInfo, resources: Resources) -> kopf.AiohttpSes
     """Open a session for kopf.
 
     Args:
-        info: Where to connect to, and as whom.
-        resources: Where undecodable objects are noted.
+        info: The API server's address and the credentials.
+        resources: The store to which the session reports undecodable objects.
     """
 
     async def passed_on(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -51,7 +51,10 @@ def filtered(info: kopf.ConnectionInfo, resources: Resources) -> kopf.AiohttpSes
 
 
 class _Content:
-    """The parts of `aiohttp.StreamReader` that kopf and the response use; any other fails, rather than reads past the filter."""
+    """The methods of `aiohttp.StreamReader` that kopf and the response use.
+
+    Any other method fails, because it would bypass the filter.
+    """
 
     def __init__(self, content: aiohttp.StreamReader, resources: Resources) -> None:
         self._content = content
@@ -66,7 +69,7 @@ class _Content:
         return self._content.exception()
 
     def set_exception(self, *error: Any) -> None:
-        """End the reading with an error: the response is being closed."""
+        """Make further reads fail with an error, because the response is being closed."""
         self._content.set_exception(*error)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
@@ -107,7 +110,10 @@ class _List(_Content):
 
 
 class _Watch(_Content):
-    """A watch in which bookmarks stand for events of undecodable objects, so that kopf's position moves on."""
+    """A watch that replaces events of undecodable objects by bookmarks.
+
+    A bookmark advances the resourceVersion that kopf continues from.
+    """
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         try:

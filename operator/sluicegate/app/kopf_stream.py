@@ -1,8 +1,8 @@
-"""kopf's part: the stream of ModelDeployments, and nothing else.
+"""The stream of ModelDeployments, which is all that kopf is used for.
 
-`on.event` makes no write of its own (no finalizer, no progress annotation), which is what a level-triggered operator wants.
-kopf swallows the exceptions of such handlers and never retries them, so they only put facts into a store. Its session leaves out
-objects that cannot be decoded, see `session`.
+`on.event` makes no writes of its own, neither finalizers nor progress annotations. This suits a level-triggered
+operator. kopf swallows the exceptions of such handlers and never retries them, so the handlers only put objects into a
+store. kopf's session removes objects that cannot be decoded, see `kopf_session`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 def registry_for(resources: Resources) -> kopf.OperatorRegistry:
-    """The handlers that feed `resources`."""
+    """Return the kopf handlers that pass ModelDeployments to `resources`."""
     registry = kopf.OperatorRegistry()
 
-    # Coroutines, so that kopf calls them in this event loop and not in a thread.
+    # The handlers are coroutines so that kopf calls them in this event loop instead of in a thread.
     @kopf.on.login(registry=registry)
     async def login(**kwargs: Any) -> kopf.AiohttpSession | None:
         info = kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
@@ -40,7 +40,7 @@ def registry_for(resources: Resources) -> kopf.OperatorRegistry:
 
 
 def settings_for(settings: Settings) -> kopf.OperatorSettings:
-    """Kopf with everything off that writes, scans or guesses."""
+    """Return kopf settings that turn off Events, scanning and peering."""
     configured = kopf.OperatorSettings()
     configured.posting.enabled = False
     configured.scanning.disabled = True
@@ -48,13 +48,13 @@ def settings_for(settings: Settings) -> kopf.OperatorSettings:
     configured.queueing.idle_timeout = 1.0
     configured.watching.server_timeout = 240
     configured.watching.client_timeout = 250
-    configured.watching.chunk_size = 50  # a page is read whole, and etcd takes 1.5 MiB an object
+    configured.watching.chunk_size = 50  # A page is read as a whole, and etcd allows 1.5 MiB for each object.
     configured.execution.max_workers = 1
     return configured
 
 
 async def run(resources: Resources, settings: Settings, stop: asyncio.Event) -> None:
-    """Streams until `stop` is set."""
+    """Stream ModelDeployments until `stop` is set."""
     await kopf.operator(
         registry=registry_for(resources),
         settings=settings_for(settings),
@@ -62,5 +62,6 @@ async def run(resources: Resources, settings: Settings, stop: asyncio.Event) -> 
         clusterwide=settings.namespace is None,
         standalone=True,
         stop_flag=stop,
-        identity=socket.gethostname(),  # type: ignore[arg-type]  # by default kopf asks for the user, and a pod has none
+        # By default, kopf takes the name of the system user, which a pod does not have.
+        identity=socket.gethostname(),  # type: ignore[arg-type]
     )

@@ -1,4 +1,4 @@
-"""The composition root: builds every part, runs them, and stops them in order."""
+"""The composition root, which builds all parts, runs them and stops them."""
 
 from __future__ import annotations
 
@@ -54,16 +54,21 @@ Key = tuple[str, str]
 
 LEASE = "sluicegate-operator"
 FLUSH = 3.0
-"""Seconds that notifications under way get when the operator stops."""
+"""Seconds that the operator waits at its stop for notifications that are being sent."""
 SILENCE_LIMIT = 420.0
-"""Seconds without a sign of life after which a watch counts as dead; watches end by themselves within 225 s."""
+"""Seconds without activity after which the operator considers a watch dead. A healthy watch ends within 225 s."""
 
 
 async def run(settings: Settings, kubeconfig: str | None) -> int:
-    """Runs the operator until SIGTERM or SIGINT, or until it loses its Lease.
+    """Run the operator until SIGTERM or SIGINT, or until it loses its Lease.
+
+    Args:
+        settings: The operator's settings.
+        kubeconfig: How to reach the API server, see `KubeClient.connect`.
 
     Returns:
-        The process's exit code: 1 when the Lease was lost, so that the kubelet starts a fresh standby.
+        The process's exit code. It is 1 if the operator lost its Lease or a part of it ended, so that the kubelet
+        starts a new standby.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -85,7 +90,7 @@ class Operator:
     """All parts of one process."""
 
     def __init__(self, client: KubeClient, settings: Settings, metrics: Metrics) -> None:
-        """Wires the parts; nothing runs yet."""
+        """Connect the parts. Nothing runs before `run`."""
         self._client = client
         self._settings = settings
         self._metrics = metrics
@@ -132,18 +137,30 @@ class Operator:
         metrics.watch_analyses(self._analyst.judged)
 
     def live(self) -> dict[str, Callable[[], str | None]]:
-        """Checks of /healthz."""
+        """Return the checks of /healthz."""
         return {"watches": self._watches, "stream": lambda: self._watchdog.verdict}
 
     def ready(self) -> dict[str, Callable[[], str | None]]:
-        """Checks of /readyz: a standby is ready too, it only waits for the Lease."""
+        """Return the checks of /readyz.
+
+        A standby that waits for the Lease is ready too.
+        """
         return {"process": lambda: None}
 
     def _watches(self) -> str | None:
         return self.caches.silent(SILENCE_LIMIT) if self._started else None
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Leads (or waits to), works, and cleans up."""
+        """Wait for leadership, run the parts and clean up.
+
+        The parts run until `stop` is set, leadership is lost or one of them ends.
+
+        Args:
+            stop: Set when the process is asked to stop.
+
+        Returns:
+            The process's exit code: 0 after `stop`, otherwise 1.
+        """
         async with self._leadership(stop) as lost:
             if stop.is_set():
                 return 0
@@ -157,14 +174,17 @@ class Operator:
 
     @contextlib.asynccontextmanager
     async def _leadership(self, stop: asyncio.Event) -> AsyncIterator[asyncio.Task[None]]:
-        """Yields once leading, with a task that ends when leadership is lost."""
+        """Wait for leadership, and yield a task that ends when leadership is lost.
+
+        It also yields when `stop` is set before the operator leads.
+        """
         if not self._settings.leader_election:
             forever = asyncio.create_task(asyncio.Event().wait())
             yield forever  # type: ignore[misc]
             forever.cancel()
             return
         identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        # Operators of several namespaces may run side by side: each of them has a Lease.
+        # Several operators may run in one cluster, each for its own namespace. Each of them has its own Lease.
         lease = f"{LEASE}-{self._settings.namespace}" if self._settings.namespace else LEASE
         elector = Elector(self._client, (self._settings.operator_namespace, lease), identity, time.monotonic)
         await _first(elector.acquire(), stop.wait())
@@ -179,9 +199,9 @@ class Operator:
 
     @contextlib.asynccontextmanager
     async def _work(self, stop: asyncio.Event) -> AsyncIterator[list[asyncio.Task[None]]]:
-        """Runs watches, stream and workers, and yields their tasks: one that ends before `stop` is a failure.
+        """Run watches, stream and workers, and yield their tasks.
 
-        On the way out running reconciles finish.
+        A task that ends before `stop` is set has failed. On exit, the workers finish the reconciles in progress.
         """
         await self._crd(stop)
         self._clock.set(*self._client.date)
@@ -223,11 +243,14 @@ class Operator:
             await asyncio.gather(*(each.aclose() for each in clients))
 
     async def _crd(self, stop: asyncio.Event) -> None:
-        """Waits for the CRD: kopf looks for its resource once, at its start."""
+        """Wait until ModelDeployments can be listed.
+
+        kopf looks for the resource only once, at its start.
+        """
         while not stop.is_set():
             try:
                 async for _ in self._client.pages(MODEL_DEPLOYMENT, self._settings.namespace, limit=1):
-                    return  # one page tells; all of them would be a request for each resource
+                    return  # One page is enough. All pages would take a request for each resource.
             except KubeError as error:
                 logger.warning("waiting for ModelDeployments to be readable: %s", error)
                 await _first(asyncio.sleep(3.0), stop.wait())
@@ -243,7 +266,10 @@ class Operator:
 
 
 async def _first(*awaitables: Awaitable[Any]) -> None:
-    """Returns when the first of `awaitables` does; the others are cancelled, its exception is raised."""
+    """Wait for the first of `awaitables` to end, and cancel the others.
+
+    An exception of the first one is raised.
+    """
     tasks = [asyncio.ensure_future(each) for each in awaitables]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:

@@ -1,8 +1,8 @@
-"""The safety net under the stream of ModelDeployments.
+"""The watchdog of the stream of ModelDeployments.
 
-A kopf stream can die in silence, and one that does never tells of deletions it missed. So all resources are listed now and
-then: what the stream has lost is taken from the list, and a stream that loses things is reported as dead, which has the kubelet
-restart the operator.
+A kopf stream can stop without an error, and it never delivers the deletions that it missed. So the watchdog lists all
+resources periodically, and takes from the list the changes that the stream missed. It reports a stream that misses
+changes as dead, so that the kubelet restarts the operator.
 """
 
 from __future__ import annotations
@@ -20,23 +20,30 @@ from sluicegate.runtime.resources import Resources
 logger = logging.getLogger(__name__)
 
 GRACE = 15.0
-"""Seconds that the stream may be behind a list."""
+"""Seconds by which the stream may be behind a list."""
 
 
 class Watchdog:
-    """Lists, compares, remembers the verdict."""
+    """Lists all resources, compares them with the stream and stores the result."""
 
     def __init__(self, client: KubeClient, resources: Resources, namespace: str | None, interval: float) -> None:
-        """`interval` is in seconds, give or take a quarter."""
+        """Create a watchdog, which lists nothing before `run`.
+
+        Args:
+            client: The API server.
+            resources: The store that the stream feeds.
+            namespace: The only namespace to list. None lists all namespaces.
+            interval: Seconds between two lists, with up to 25% jitter.
+        """
         self._client = client
         self._resources = resources
         self._namespace = namespace
         self._interval = interval
         self.verdict: str | None = None
-        """A sentence when the stream was found dead."""
+        """The failure of the last comparison if the stream is dead, otherwise None."""
 
     async def run(self) -> None:
-        """Looks until cancelled."""
+        """Compare periodically until cancelled."""
         while True:
             await asyncio.sleep(self._interval * random.uniform(0.75, 1.25))
             try:
@@ -55,10 +62,12 @@ class Watchdog:
         return raws, version
 
     async def look(self) -> None:
-        """One comparison; takes `GRACE` seconds when something is missing.
+        """Compare the stream with a list.
+
+        If the stream is behind, the comparison is repeated after `GRACE` seconds.
 
         Raises:
-            KubeError: the list could not be had, which says nothing about the stream.
+            KubeError: The list failed, which says nothing about the stream.
         """
         listed, version = await self._everything()
         self._resources.relisted(listed, version)

@@ -1,1 +1,1 @@
-"""What drives reconciles: the work queue, the workers, health and metrics."""
+"""The running operator: reconciles, registries, analysis, servers, metrics."""

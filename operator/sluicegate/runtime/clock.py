@@ -1,8 +1,9 @@
-"""The time that decisions go by: the API server's, carried on by a monotonic clock.
+"""The API server's time, advanced by a monotonic clock, for all decisions.
 
-Holds and deadlines are counted between a time in status, which perhaps another process wrote, and now. So all leaders read one clock,
-the API server's, once, at their start; from then on seconds are counted by a clock that nobody can set. A step of this machine's
-clock moves nothing, and a leader on a machine whose clock is wrong is not early.
+A hold or a deadline runs from a time in status, which another process may have written, until now. So every leader
+reads the same clock once at its start: the API server's. From then on it counts seconds with a monotonic clock, which
+cannot be set. A jump of the machine's clock has no effect, and a leader on a machine with a wrong clock does not act
+too early.
 """
 
 from __future__ import annotations
@@ -15,30 +16,35 @@ from email.utils import parsedate_to_datetime
 logger = logging.getLogger(__name__)
 
 NOTABLE = 5.0
-"""Seconds between the two clocks that are worth a line in the log."""
+"""Seconds of difference between the two clocks from which the operator logs a warning."""
 
 
 class SteadyClock:
-    """Wall-clock time that only ever goes forward, one second a second."""
+    """Wall-clock time that only goes forward, at a constant rate."""
 
     def __init__(
         self, monotonic: Callable[[], float], wall: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        """Starts at this machine's time, until `set` knows better."""
+        """Start with the machine's time, until `set` replaces it.
+
+        Args:
+            monotonic: Returns monotonic seconds.
+            wall: Returns the machine's time.
+        """
         self._monotonic = monotonic
         self._wall = wall
         self._base, self._at = wall(), monotonic()
 
     def now(self) -> datetime:
-        """The time."""
+        """Return the current time, with time zone."""
         return self._base + timedelta(seconds=self._monotonic() - self._at)
 
     def set(self, date: str | None, heard: float) -> None:
-        """Takes over the API server's time.
+        """Set the clock to the API server's time.
 
         Args:
-            date: The header Date of an answer; without one, or with one that is none, this machine's time stays.
-            heard: Monotonic time at which the answer came.
+            date: The Date header of a response. Without a valid date, the machine's time stays in use.
+            heard: Monotonic time at which the response arrived.
         """
         try:
             server = parsedate_to_datetime(date or "")

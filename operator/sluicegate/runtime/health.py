@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP: what the kubelet and Prometheus ask."""
+"""The HTTP server for the kubelet's health checks and for Prometheus."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -9,7 +9,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 Checks = Mapping[str, Callable[[], str | None]]
-"""Named checks: each returns None when all is well, or a sentence saying what is wrong."""
+"""Checks by name. A check returns None if it passes, or a message about what is wrong."""
 
 
 class HealthServer:
@@ -18,17 +18,17 @@ class HealthServer:
     def __init__(
         self, live: Checks, ready: Checks, registry: CollectorRegistry, port: int, host: str | None = None
     ) -> None:
-        """Prepare; the port is taken when the context is entered.
+        """Create a server, which listens once its context is entered.
 
         Args:
-            live: Checks of /healthz: failing ones get the process restarted.
+            live: Checks of /healthz. If one fails, the kubelet restarts the process.
             ready: Checks of /readyz.
-            registry: What /metrics shows.
-            port: To listen on; 0 picks a free one.
-            host: Address to listen on; None is all.
+            registry: The metrics registry that /metrics exposes.
+            port: The port to listen on. 0 chooses a free port.
+            host: The address to listen on. None means all addresses.
         """
         self.port = port
-        """The port, once listening."""
+        """The port, which is the actual one once the server listens."""
         self._host = host
         self._registry = registry
         app = web.Application()
@@ -59,13 +59,17 @@ class HealthServer:
         await self._runner.cleanup()
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        # In a thread: thousands of series take long enough to hold up watches and renewals.
+        # Thousands of series would block the event loop long enough to delay watches and Lease renewals.
         body = await asyncio.to_thread(generate_latest, self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def report(checks: Checks) -> dict[str, str | None]:
-    """Run every check; one that raises is failing, with the error as its sentence."""
+    """Run every check.
+
+    Returns:
+        The result of each check by name. A check that raises fails with the error as its message.
+    """
     results: dict[str, str | None] = {}
     for name, check in checks.items():
         try:

@@ -1,4 +1,7 @@
-"""The operator's own Prometheus metrics. `docs/reference/metrics.md` is generated from these definitions."""
+"""The operator's own Prometheus metrics.
+
+`docs/reference/metrics.md` is generated from these definitions.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ WRITES = frozenset({"apply", "patch", "create", "update", "delete"})
 
 
 class Metrics:
-    """All metrics of one process, in a registry of their own."""
+    """All metrics of one process, in their own metrics registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -62,7 +65,8 @@ class Metrics:
         )
         self.webhook_registered = Gauge(
             "sluicegate_webhook_registered",
-            "1 while a registry has the webhook that `registerWebhook` asks for, 0 while it cannot be seen or made there.",
+            "1 while a registry has the webhook that `registerWebhook` asks for, "
+            "0 while it cannot be seen or made there.",
             ["registry"],
             registry=self.registry,
         )
@@ -73,8 +77,8 @@ class Metrics:
         )
         self.notifications = Counter(
             "sluicegate_notifications_total",
-            "Notifications by destination and outcome: sent, retried (after a failed attempt), refused, expired (not taken for too long), "
-            "dropped (too many waited), lost (at the operator's end).",
+            "Notifications by destination and outcome: sent, retried (after a failed attempt), refused, "
+            "expired (not taken for too long), dropped (too many waited), lost (at the operator's end).",
             ["destination", "outcome"],
             registry=self.registry,
         )
@@ -87,31 +91,31 @@ class Metrics:
         self.leading = Gauge("sluicegate_leading", "1 while this process holds the Lease.", registry=self.registry)
 
     def on_request(self, verb: str, kind: str, outcome: str, seconds: float) -> None:
-        """Counts one request; the client's observer."""
+        """Count one request to the API server. The client calls this as its observer."""
         del seconds
         self.requests.labels(verb, kind, outcome).inc()
         if verb in WRITES:
             self.writes.labels(kind, outcome).inc()
 
     def on_poll(self, registry: str, outcome: str, up: bool) -> None:
-        """Counts one poll of a registry; the follower's observer."""
+        """Count one poll of a registry. The follower calls this as its observer."""
         self.polls.labels(registry, outcome).inc()
         self.registry_up.labels(registry).set(up)
 
     def on_webhook(self, registry: str, outcome: str) -> None:
-        """Counts one delivery."""
+        """Count one webhook delivery."""
         self.webhooks.labels(registry, outcome).inc()
 
     def on_registration(self, registry: str, there: bool) -> None:
-        """Whether a registry has our webhook, as last seen."""
+        """Record whether a registry has the operator's webhook."""
         self.webhook_registered.labels(registry).set(there)
 
     def on_notification(self, destination: str, outcome: str) -> None:
-        """Counts what became of a notification, or of one attempt."""
+        """Count the outcome of a notification or of one attempt."""
         self.notifications.labels(destination, outcome).inc()
 
     def watch_queue(self, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
-        """Reads the work queue at each scrape."""
+        """Export the depth and the oldest age of the work queue at each scrape."""
         Gauge("sluicegate_queue_depth", "Resources waiting to be reconciled.", registry=self.registry).set_function(
             lambda: float(depth())
         )
@@ -120,16 +124,19 @@ class Metrics:
         ).set_function(oldest)
 
     def watch_resources(self, resources: Callable[[], Iterable[ModelDeployment]]) -> None:
-        """Counts resources by condition, and reads the age of what they serve, at each scrape."""
+        """Export resources by condition, and the age of served versions, at each scrape."""
         self.registry.register(_Conditions(resources))
         self.registry.register(_Ages(resources))
 
     def watch_undecodable(self, count: Callable[[], Mapping[str, int]]) -> None:
-        """Shows at each scrape how many objects of each kind are skipped."""
+        """Export the number of skipped objects of each kind at each scrape."""
         self.registry.register(_Undecodable(count))
 
     def watch_analyses(self, judged: Callable[[], Iterable[Judged]]) -> None:
-        """Shows at each scrape what the analyses that run have measured; a series goes with its step."""
+        """Export the measurements of the running analyses at each scrape.
+
+        The series of a step end with the step.
+        """
         self.registry.register(_Analyses(judged))
 
 
@@ -172,7 +179,8 @@ class _Analyses(Collector):
         )
         share = GaugeMetricFamily(
             "sluicegate_rollout_requests_share",
-            "Percent of the requests that a revision has answered within the analysis's window, of its own and stable's.",
+            "Percent of the requests that a revision has answered within the analysis's window, "
+            "of its own and stable's.",
             labels=["namespace", "name", "revision"],
         )
         for judged in self._judged():
@@ -225,12 +233,13 @@ class _Ages(Collector):
         )
         behind = GaugeMetricFamily(
             "sluicegate_newer_version_seconds",
-            "Time for which the registry has had a newer version (see spec.model.staleAgainst) than a ModelDeployment serves; 0 while it has none.",
+            "Time for which the registry has had a newer version (see spec.model.staleAgainst) "
+            "than a ModelDeployment serves; 0 while it has none.",
             labels=["namespace", "name"],
         )
         now = datetime.now(UTC)
         for resource in self._resources():
-            # A status may hold a time that cannot be read: its writer must not cost all others their metrics.
+            # A status may contain an invalid time. It must not prevent the metrics of all other resources.
             with contained("the age of {}/{}".format(*resource.key)):
                 for family, value in (
                     (age, staleness.age(resource.status, now)),

@@ -1,4 +1,7 @@
-"""Sends notifications: a bounded queue and a worker for each destination, so that none waits for another, nor a reconcile for any."""
+"""The sending of notifications.
+
+Each destination has a bounded queue and a worker. So no destination delays another, and none delays a reconcile.
+"""
 
 from __future__ import annotations
 
@@ -24,39 +27,40 @@ from sluicegate.runtime.supervise import contained, keep
 
 logger = logging.getLogger(__name__)
 MOST = 256
-"""Notifications that may wait for one destination."""
+"""Maximum number of notifications that wait for one destination."""
 DELAYS = (1.0, 5.0, 15.0, 60.0, 180.0, 600.0)
-"""Seconds before each further attempt."""
+"""Seconds before each retry."""
 EXPIRY = 3600.0
-"""Seconds after which it is no news: nothing older is sent when a destination comes back."""
+"""Seconds after which a notification expires. Nothing older is sent when a destination becomes available again."""
 
 Post = Callable[[Receiver, bytes, str], Awaitable[Reply]]
 
 
 class Secrets(Protocol):
-    """What reads a Secret: see `KubeClient`."""
+    """Reads a Secret, see `KubeClient`."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, object] | None:
-        """The object, or None."""
+        """Return the object, or None if it does not exist."""
 
 
 class Notifier:
-    """Tells destinations what has happened.
+    """Sends notifications to destinations.
 
-    A notification is sent at least once while this process lives and the destination takes it within an hour, and perhaps
-    twice (an answer may be lost). It is not kept over a restart of the operator: what was not sent when it stopped is lost.
+    A notification is sent at least once if the process keeps running and the destination accepts it within an hour. It
+    may be sent twice, because a response can be lost. Notifications are not stored: those that were not sent when the
+    operator stopped are lost.
     """
 
     def __init__(
         self, client: Secrets, settings: Settings, count: Callable[[str, str], None], send: Post = post
     ) -> None:
-        """Nothing is sent before `run`.
+        """Create a notifier, which sends nothing before `run`.
 
         Args:
-            client: Reads the Secrets that hold addresses.
-            settings: Which destinations there are.
+            client: Reads the Secrets that contain addresses.
+            settings: The operator's settings, which define the destinations.
             count: Called with the destination's name and an outcome: sent, retried, refused, expired, dropped or lost.
-            send: Makes one call.
+            send: Sends one notification.
         """
         self._client = client
         self._settings = settings
@@ -69,7 +73,13 @@ class Notifier:
         self._waiting: set[str] = set()
 
     def watch(self, resource: ModelDeployment, after: ModelDeploymentStatus, now: datetime) -> None:
-        """Takes what has happened since the status that `resource` has; `after` has been written. Never waits."""
+        """Enqueue a notification for each change of status, without waiting.
+
+        Args:
+            resource: The resource, with its status before the change.
+            after: The status that was written.
+            now: The current time.
+        """
         if not self._queues:
             return
         for each in notifications(resource, after, self._settings.cluster_name, now):
@@ -86,15 +96,21 @@ class Notifier:
             logger.warning("notifications %s: dropped one, %d wait already", name, MOST)
 
     async def run(self) -> None:
-        """Works until cancelled."""
-        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
+        """Send notifications until cancelled."""
+        async with asyncio.TaskGroup() as group:  # No child raises, see `keep`.
             for name in self._queues:
                 work = keep(f"notifications {name}", partial(self._work, name))
                 group.create_task(work, name=f"notify {name}")
             await asyncio.Event().wait()
 
     async def flush(self, seconds: float) -> None:
-        """Lets what is on its way arrive, and counts the rest as lost; destinations that do not answer are not waited for."""
+        """Wait for pending notifications, and count the rest as lost.
+
+        Destinations whose last attempt failed are not waited for.
+
+        Args:
+            seconds: Longest time to wait.
+        """
         idle = [
             asyncio.ensure_future(queue.join()) for name, queue in self._queues.items() if name not in self._waiting
         ]
@@ -146,14 +162,16 @@ class Notifier:
     async def _try(self, destination: NotificationSettings, content: bytes, delivery: str) -> Reply:
         try:
             return await self._send(await self._receiver(destination), content, delivery)
-        except InvalidReceiver as error:  # somebody may be correcting it
+        except InvalidReceiver as error:  # Retry, because a user may correct the Secret.
             return Reply(False, True, str(error))
 
     async def _receiver(self, destination: NotificationSettings) -> Receiver:
-        """Where to, read afresh, so that a rotated Secret needs no restart.
+        """Return the receiver of a destination.
+
+        The Secret is read each time, so that a rotated Secret needs no restart.
 
         Raises:
-            InvalidReceiver: the Secret is missing or of no use.
+            InvalidReceiver: The Secret is missing or invalid.
         """
         if destination.url is not None:
             return Receiver(destination.url)

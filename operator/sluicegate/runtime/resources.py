@@ -1,4 +1,7 @@
-"""The ModelDeployments, as the stream delivers them and as our own status writes leave them."""
+"""The store of ModelDeployments.
+
+The stream delivers them, and the operator adds the responses to its own status writes.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +19,20 @@ Key = tuple[str, str]
 
 
 class Resources:
-    """A store of resources by (namespace, name); wakes whoever subscribed when one that matters changed."""
+    """A store of resources by (namespace, name), which reports relevant changes."""
 
     def __init__(
         self, wake: Callable[[Key], None], report: Callable[[Undecodable], None] = lambda undecodable: None
     ) -> None:
-        """Start empty.
+        """Create an empty store.
 
         Args:
-            wake: Called with the key of each resource whose spec, annotations or life changed.
+            wake: Called with the key of each resource that is created or deleted, or whose spec or annotations change.
             report: Called once with each resource that cannot be decoded.
         """
         self._wake = wake
         self.skipped = Skipped(report)
-        """Resources that cannot be decoded. The operator does nothing to them, and what serves goes on."""
+        """Resources that cannot be decoded. The operator leaves them and their children unchanged."""
         self._known: dict[Key, ModelDeployment] = {}
         self._streamed: dict[Key, int] = {}
 
@@ -37,15 +40,15 @@ class Resources:
         return len(self._known)
 
     def get(self, key: Key) -> ModelDeployment | None:
-        """The resource, or None when it is gone."""
+        """Return the resource, or None if it does not exist or cannot be decoded."""
         return self._known.get(key)
 
     def items(self) -> Iterator[ModelDeployment]:
-        """All resources, as of the call."""
+        """Return an iterator over all resources at the time of the call."""
         return iter(list(self._known.values()))
 
     def streamed(self, raw: Object, deleted: bool) -> None:
-        """Takes one event of the stream."""
+        """Process one event of the stream."""
         key = _key(raw)
         if deleted:
             self.remove(key)
@@ -54,7 +57,10 @@ class Resources:
         self.offer(raw)
 
     def offer(self, raw: Object) -> None:
-        """Takes an object from anywhere (stream, relist, answer to a write), unless a newer one is known."""
+        """Store an object unless a newer one is stored.
+
+        The object may come from the stream, a relist or the response to a write.
+        """
         key = _key(raw)
         old = self._known.get(key)
         if old is not None and old.metadata.uid == raw["metadata"].get("uid") and _number(old) >= _version(raw):
@@ -75,10 +81,10 @@ class Resources:
             self._wake(key)
 
     def skip(self, undecodable: Undecodable) -> None:
-        """Take a resource that cannot be decoded, in the place of `offer`.
+        """Note a resource that cannot be decoded, in place of `offer`.
 
-        What was known of it goes: it is out of date, and without its new status the operator would write a status again and again.
-        A restart has the same effect.
+        The stored resource is removed because it is out of date. Without its new status, the operator would write a
+        status again and again. A restart has the same effect.
         """
         key = undecodable.key
         old = self._known.get(key) if key is not None else None
@@ -90,18 +96,20 @@ class Resources:
             self._wake(key)
 
     def remove(self, key: Key) -> None:
-        """Forgets a resource that is gone, and what the stream has said of it."""
+        """Remove a deleted resource and its position in the stream."""
         self.skipped.discard(key)
         self._streamed.pop(key, None)
         if self._known.pop(key, None) is not None:
             self._wake(key)
 
     def relisted(self, listed: Sequence[Object | Undecodable], version: int) -> None:
-        """Takes a whole list: what the stream has lost is added, what is gone is removed.
+        """Bring the store up to date with a full list.
+
+        Changes that the stream missed are stored, and resources that no longer exist are removed.
 
         Args:
-            listed: The objects.
-            version: resourceVersion of the list: what is newer than it is not missed for being absent.
+            listed: The objects of the list.
+            version: The resourceVersion of the list. A newer resource stays although the list does not have it.
         """
         keys: set[Key | None] = set()
         for each in listed:
@@ -117,20 +125,24 @@ class Resources:
                 self.remove(key)
 
     def behind(self, raws: Sequence[Object]) -> list[Key]:
-        """Keys of a list's objects that the stream has not delivered in that version or a newer one."""
+        """Return the keys of listed objects for which the stream is behind.
+
+        The stream is behind if it has delivered neither the listed version nor a newer one.
+        """
         return [
             _key(raw) for raw in raws if _key(raw) in self._known and self._streamed.get(_key(raw), 0) < _version(raw)
         ]
 
 
 def record_undecodable(events: EventRecorder, undecodable: Undecodable) -> None:
-    """Tell the user, by an Event, of a resource that the operator cannot decode."""
+    """Record an Event about a resource that the operator cannot decode."""
     if undecodable.key is None:
         return
     namespace, name = undecodable.key
     about = {"apiVersion": names.API_VERSION, "kind": names.KIND, "namespace": namespace, "name": name}
     message = (
-        f"The operator cannot read this ModelDeployment: {undecodable.problem}. It leaves all pods and routes as they are. "
+        f"The operator cannot read this ModelDeployment: {undecodable.problem}. "
+        "It leaves all pods and routes as they are. "
         "Remove the value from the object; free-form values are in spec.podTemplate."
     )
     events.record({**about, "uid": undecodable.uid}, "Warning", "Undecodable", message, "Read")

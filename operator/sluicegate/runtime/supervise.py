@@ -1,8 +1,8 @@
 """Keep one unit of work from ending the work of others.
 
-A loop that serves many resources or registries runs the work of each one by these helpers. An exception that nobody expected is logged
-once with its traceback, and the work starts again after a delay. What a registry or a server can raise is turned into a typed error in
-`adapters/`; this is the second line of defence.
+A loop that serves many resources or registries runs the work of each one with these helpers. They log an unexpected
+exception once with its traceback, and start the work again after a delay. The adapters turn the errors that a registry
+or a server can cause into typed errors. These helpers handle the exceptions that remain.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpecte
 from sluicegate.core.models.resolution import ResolutionError, internal_error
 
 FIRST_DELAY: Final = 1.0
-"""Seconds before the first restart; doubled with each one."""
+"""Seconds before the first restart. The delay doubles with each restart."""
 LONGEST_DELAY: Final = 60.0
 STEADY: Final = 120.0
-"""Seconds of work after which the next failure counts as the first one."""
+"""Seconds of work without a failure that reset the delay."""
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,10 +29,10 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def contained(what: str, failed: Callable[[BaseException], None] | None = None) -> Iterator[None]:
-    """Log an unexpected exception of the block, and go on behind it.
+    """Log an unexpected exception of the block, and continue after the block.
 
     Args:
-        what: What the block does, for the log, such as `following registry "default"`. It must hold no credential.
+        what: What the block does, for the log, such as `following registry "default"`. It must contain no credential.
         failed: Called with the exception.
     """
     try:
@@ -51,14 +51,14 @@ def contained(what: str, failed: Callable[[BaseException], None] | None = None) 
 
 
 async def resolved(what: str, call: Awaitable[T]) -> T:
-    """Await a call of a registry.
+    """Await a call of a registry, and turn unexpected exceptions into typed errors.
 
     Args:
         what: What the call does, as the subject of a sentence, such as `Asking registry "default"`.
         call: The call.
 
     Raises:
-        ResolutionError: The call failed. An exception that nobody expected becomes an InternalError.
+        ResolutionError: The call failed. An unexpected exception gets the reason InternalError.
     """
     try:
         return await call
@@ -78,8 +78,8 @@ async def keep(what: str, work: Callable[[], Awaitable[None]]) -> None:
     """Run `work` until it returns, and start it again after an unexpected exception.
 
     Args:
-        what: What it does, for the log. It must hold no credential.
-        work: Makes the coroutine; called once for each start.
+        what: What the work does, for the log. It must contain no credential.
+        work: Creates the coroutine. Called once for each start.
     """
     loop = asyncio.get_running_loop()
     delay = FIRST_DELAY
@@ -95,7 +95,7 @@ async def keep(what: str, work: Callable[[], Awaitable[None]]) -> None:
 
 
 async def forever(what: str, interval: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` once each `interval` seconds until cancelled, whatever it raises."""
+    """Run `work` every `interval` seconds until cancelled, even after exceptions."""
     while True:
         with contained(what):
             await work()
@@ -103,12 +103,13 @@ async def forever(what: str, interval: float, work: Callable[[], Awaitable[None]
 
 
 async def first_failure(*work: Coroutine[Any, Any, None]) -> Exception | None:
-    """Run all of `work` at once until it is done or one raises, which ends the others.
+    """Run coroutines concurrently until all are done or one raises.
 
-    A TaskGroup would raise the exception. If the task is told to stop in the same turn, a TaskGroup forgets that order.
+    The first exception cancels the other coroutines. A TaskGroup would raise the exception. A TaskGroup also loses a
+    cancellation that arrives in the same turn of the event loop.
 
     Returns:
-        The first exception, None where there was none.
+        The first exception, or None.
     """
     tasks = [asyncio.create_task(each) for each in work]
     try:

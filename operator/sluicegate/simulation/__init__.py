@@ -1,1 +1,1 @@
-"""An in-memory cluster: the operator's decisions, played until nothing changes."""
+"""An in-memory cluster that simulates the operator's decisions."""

@@ -1,7 +1,8 @@
-"""Where a change ends: the operator decides one step at a time, and this plays the cluster's part until nothing changes any more.
+"""Simulate reconciles against an in-memory cluster until nothing changes.
 
-Pods become ready at once, EndpointSlices list them, gateways accept, and a rollout's steps are all behind: nobody is asked to promote
-it, and nothing is measured. So the result is what will be if nothing fails.
+The operator decides one step at a time, and the simulation applies each step to the facts. Pods become ready at once,
+EndpointSlices list them, and gateways accept routes. Rollouts have no steps, so no user has to promote and no analysis
+runs. The result is the final state if nothing fails.
 """
 
 from __future__ import annotations
@@ -30,26 +31,26 @@ Manifest = dict[str, Any]
 Address = tuple[str, str]
 """Kind and name."""
 STEPS = 60
-"""More than any change takes; a bound, should one never end."""
+"""Maximum number of reconciles. No change needs as many, so it only limits a change that never ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a ModelDeployment comes to."""
+    """The final state of a ModelDeployment."""
 
     manifests: dict[Address, Manifest] = field(default_factory=dict)
-    """The children; of ControllerRevisions only the new ones."""
+    """The children. Of the ControllerRevisions, only the new ones."""
     status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
     pods: dict[str, int] = field(default_factory=dict)
-    """Number of pods by revision."""
+    """Number of pods by revision hash."""
     intents: dict[str, Intent] = field(default_factory=dict)
-    """What each revision that the spec asks for is made of."""
+    """Intent by revision hash of each desired revision."""
     problem: Problem | None = None
-    """What stops it from becoming so."""
+    """The problem that prevents this state."""
 
 
 def settled(gathered: Gathered) -> Outcome:
-    """The outcome of what was gathered."""
+    """Return the final state of a gathered resource."""
     snapshot = replace(gathered.snapshot, resource=_without_steps(gathered.snapshot.resource))
     intents = _intents(snapshot)
     first = judge(snapshot, decide(snapshot))
@@ -106,7 +107,7 @@ def _address(manifest: Manifest) -> Address:
 
 
 def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest]) -> Snapshot:
-    """The facts once the cluster has done what the manifests ask for."""
+    """Return the facts after the cluster has acted on the manifests."""
     resource, name = snapshot.resource, snapshot.resource.metadata.name
     counts = {entry.hash: _count(snapshot, entry) for entry in plan.revisions}
     pods = {revision: _pods(snapshot, revision, count) for revision, count in counts.items()}
@@ -136,7 +137,10 @@ def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest
 
 
 def _count(snapshot: Snapshot, entry: RevisionPlan) -> int:
-    """Pods that a revision has, once its plan is true: an autoscaler keeps what is there, within its bounds."""
+    """Return the number of pods that a revision has after its plan is applied.
+
+    An autoscaler keeps the existing number, within its bounds.
+    """
     if isinstance(entry.scale, Fixed):
         return entry.scale.replicas
     there = snapshot.deployments.get(entry.hash)
@@ -158,7 +162,7 @@ def _deployment(snapshot: Snapshot, revision: str, count: int) -> DeploymentFact
 
 
 def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFacts | None:
-    """The route as accepted by every gateway that it names."""
+    """Return the facts of the route as if all its Gateways had accepted it."""
     if manifest is None:
         return None if plan.drop_route else snapshot.route
     verdicts = [{"type": kind, "status": "True", "observedGeneration": 0} for kind in ("Accepted", "ResolvedRefs")]

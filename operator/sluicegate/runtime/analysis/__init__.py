@@ -1,1 +1,1 @@
-"""Analysis at run time: when an analysis runs, and where its measurements come from."""
+"""Analysis at run time: when an analysis runs, and what its metrics sources are."""

@@ -1,7 +1,8 @@
-"""The analyst: judges every step that is under way, once an interval, and wakes the resources for which that changes something.
+"""The analyst, which judges every step in progress, once an interval.
 
-It knows what is to be judged by looking at the resources, as the follower does. Nothing of it is kept anywhere else: after a
-restart a step's evidence begins anew, and the rollout holds until there is enough of it.
+It enqueues the resources whose analysis result changes. Like the follower, it finds its work by going through the
+resources. Its state is in memory only. After a restart, a step's measurements start again, and the rollout holds until
+there are enough of them.
 """
 
 from __future__ import annotations
@@ -33,24 +34,24 @@ Key = tuple[str, str]
 T = TypeVar("T")
 
 LOOK = 1.0
-"""Seconds between two looks for steps that have begun."""
+"""Seconds between two searches for steps that have started."""
 _NO_PAIRS = "Answers to mirrored requests are not compared by this version of Sluicegate: use other metrics."
 
 
 def utc_now() -> datetime:
-    """The wall clock."""
+    """Return the time of the wall clock, in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What measurements are made from."""
+    """The metrics sources of analyses."""
 
     pods: Pods
     scraper: PodScraper
     servers: Servers
     pairs: Callable[[Subject], PairReader] | None = None
-    """Makes what compares the two versions' answers to the same requests."""
+    """Creates a reader that compares the predictions of the two revisions for the same requests."""
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class _Readers:
 
 
 class Analyst:
-    """Judges; see the module."""
+    """Runs the analyses, see the module."""
 
     def __init__(
         self,
@@ -78,7 +79,14 @@ class Analyst:
         wake: Callable[[Key], None],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
-        """`wake` is called with the key of a resource whose outcome, or the metric behind it, has changed; `now` is the wall clock."""
+        """Create an analyst, which measures nothing before `run`.
+
+        Args:
+            resources: All ModelDeployments.
+            sources: The metrics sources.
+            wake: Called with the key of a resource whose outcome, or the metric that decides it, has changed.
+            now: Returns the current time.
+        """
         self._resources = resources
         self._sources = sources
         self._wake = wake
@@ -86,24 +94,30 @@ class Analyst:
         self._cases: dict[Key, _Case] = {}
 
     def reading(self, key: Key) -> Reading | None:
-        """What the analysis of a resource's present step has come to; None where nothing is known yet."""
+        """Return the analysis result of a resource's current step, or None.
+
+        There is no result before the first interval ends, and after an unexpected exception.
+        """
         case = self._cases.get(key)
         return case.judged.reading if case is not None and case.judged is not None else None
 
     def judged(self) -> Iterator[Judged]:
-        """Everything that is judged now; may be called from another thread."""
+        """Return the latest results of all running analyses.
+
+        It may be called from another thread.
+        """
         return (each.judged for each in list(self._cases.values()) if each.judged is not None)
 
     async def run(self) -> None:
-        """Judges until cancelled."""
-        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
+        """Run analyses until cancelled."""
+        async with asyncio.TaskGroup() as group:  # No child raises, see `keep`.
             while True:
                 with contained("looking for steps to judge"):
                     self._look(group)
                 await asyncio.sleep(LOOK)
 
     def _look(self, group: asyncio.TaskGroup) -> None:
-        """Begins with what is new, and ends what is over."""
+        """Start the analyses of new steps, and stop those of steps that have ended."""
         wanted: dict[Key, Subject] = {}
         for resource in self._resources.items():
             with contained("the analysis of {}/{}".format(*resource.key)):
@@ -121,7 +135,7 @@ class Analyst:
                 case.task = group.create_task(judging, name=f"judge {key[0]}/{key[1]}")
 
     async def _follow(self, case: _Case) -> None:
-        """Judges one step until it is over."""
+        """Run the analysis of one step until it is cancelled."""
         subject = case.subject
         readers = self._readers(subject)
         await asyncio.sleep(self._left_of_warm_up(subject))
@@ -141,24 +155,33 @@ class Analyst:
         return "the analysis of {}/{}".format(*case.subject.key)
 
     def _forget(self, case: _Case, error: BaseException) -> None:
-        """Nothing is known after an unexpected error of a judgement, so the rollout holds."""
+        """Discard the result after an unexpected exception, so that the rollout holds."""
         del error
         if case.judged is not None:
             case.judged = None
             self._wake(case.subject.key)
 
     async def _read(self, case: _Case, reading: Awaitable[T], otherwise: Callable[[str], T]) -> T:
-        """Await a reader; `otherwise` makes its result from a sentence where it raises what nobody expected."""
+        """Await a reader.
+
+        Args:
+            case: The analysis.
+            reading: The reader's call.
+            otherwise: Makes the result from a message if the reader raises an unexpected exception.
+        """
         failures: list[BaseException] = []
         with contained(self._what(case), failures.append):
             return await reading
         return otherwise(
-            f"Measuring failed with an unexpected {type(failures[0]).__name__}. The traceback is in the operator's log: "
-            "report it as a bug."
+            f"Measuring failed with an unexpected {type(failures[0]).__name__}. "
+            "The traceback is in the operator's log: report it as a bug."
         )
 
     def _left_of_warm_up(self, subject: Subject) -> float:
-        """Seconds; never more than the warm-up is long, whatever the clocks say."""
+        """Return the remaining seconds of the warm-up.
+
+        The result is never more than the whole warm-up, even if the clocks differ.
+        """
         since = time_of(subject.since)
         passed = (self._now() - since).total_seconds() if since is not None else 0.0
         return min(subject.warm_up, max(0.0, subject.warm_up - passed))

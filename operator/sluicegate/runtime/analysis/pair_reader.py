@@ -1,4 +1,7 @@
-"""What two versions answered to the same requests: asks the pods of both for what they have answered, and pairs it."""
+"""The pairing of the predictions of two revisions for the same requests.
+
+It asks the pods of both revisions for their recent predictions, and pairs them.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,23 @@ from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.readers import Pods, alive
 
 GRACE = 30.0
-"""Seconds, beyond two intervals, for which pods go on keeping answers: one late or failed reading loses none."""
+"""Seconds, in addition to two intervals, for which pods keep predictions.
+
+So one late or failed reading loses no prediction.
+"""
 
 
 class PodPairs:
-    """Pairs of one step of a rollout, since its judged time began."""
+    """The pairs of one step of a rollout since its warm-up."""
 
     def __init__(self, subject: Subject, pods: Pods, reader: AnswerReader) -> None:
-        """Nothing is kept by the pods before `begin`, which asks them to."""
+        """Create a reader. Pods keep no predictions before `begin`.
+
+        Args:
+            subject: The step.
+            pods: Returns the pods of a revision.
+            reader: Reads the recent predictions of a pod.
+        """
         self._subject = subject
         self._pods = pods
         self._reader = reader
@@ -29,16 +41,16 @@ class PodPairs:
         self._begun = 0.0
 
     async def begin(self) -> None:
-        """Has the pods keep answers from now on."""
+        """Make the pods keep predictions from now on."""
         self._begun = asyncio.get_running_loop().time()
         await self.read()
 
     async def read(self) -> Pairs | str:
-        """All pairs since, or a sentence on why there are none."""
+        """Return all pairs since `begin`, or a message about why there are none."""
         subject = self._subject
         if subject.stable is None:
             return "There is no stable revision whose answers could be compared."
-        # One after the other: what the new version has told by then, stable has answered long since.
+        # Read the candidate first. Stable has long answered the requests that the candidate reports by then.
         mine, troubles = await self._side(subject.target)
         theirs, more = await self._side(subject.stable)
         self._pairing.add(mine, theirs)
@@ -58,7 +70,10 @@ class PodPairs:
         if troubles:
             return troubles[0]
         mine, theirs = pairing.seen
-        told = f"No mirrored request has been answered by both yet: {mine} answers of the new version and {theirs} of stable are known."
+        told = (
+            f"No mirrored request has been answered by both yet: {mine} answers of the new version "
+            f"and {theirs} of stable are known."
+        )
         if min(mine, theirs) >= 100:
             told += (
                 " If it stays so, the gateway gives copies another x-request-id, or another body, than their originals."
@@ -66,7 +81,7 @@ class PodPairs:
         return told
 
     async def _side(self, revision: str) -> tuple[list[Told], list[str]]:
-        """New answers of one revision's pods, and what was wrong."""
+        """Return the new predictions of one revision's pods, and the errors."""
         there = alive(self._pods(self._subject.key, revision))
         if not there:
             return [], ["One of the two versions has no ready pod whose answers could be compared."]

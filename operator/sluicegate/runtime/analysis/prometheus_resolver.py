@@ -1,4 +1,4 @@
-"""Which Prometheus server an analysis asks, and with which Secret."""
+"""The Prometheus server that an analysis queries, and its credentials."""
 
 from __future__ import annotations
 
@@ -18,45 +18,54 @@ from sluicegate.kube.kinds import SECRET
 
 logger = logging.getLogger(__name__)
 MAX_SECRETS = 1024
-"""Secrets that are remembered."""
+"""Maximum number of cached Secrets."""
 SECRET_SECONDS = 60.0
-"""For how long a Secret is not read again: every rollout asks several times a minute."""
+"""Seconds for which a Secret is cached, because every rollout needs it several times a minute."""
 
 
 class Servers:
-    """Asks the Prometheus server of a resource: the one its spec names, or the platform's."""
+    """Queries the Prometheus server of a resource.
+
+    It is the server in the resource's spec, or else the one in the operator's settings.
+    """
 
     def __init__(self, client: KubeClient, settings: Settings, prometheus: Prometheus) -> None:
-        """The client reads Secrets; `prometheus` stays the caller's to close."""
+        """Create a client that queries the server of each resource.
+
+        Args:
+            client: Reads Secrets.
+            settings: The operator's settings, which may define a server.
+            prometheus: The HTTP client of Prometheus. The caller closes it.
+        """
         self._client = client
         self._settings = settings
         self._prometheus = prometheus
         self._known: dict[tuple[str, str], tuple[float, Credentials]] = {}
 
     async def query(self, subject: Subject, promql: str) -> list[Sample]:
-        """An instant vector.
+        """Run a query whose result is an instant vector.
 
         Raises:
-            PrometheusError: there is none; why, and what to do.
+            PrometheusError: The query failed. The error says why, and what to do.
         """
         return await self._prometheus.query(await self.endpoint(subject), promql, subject.timeout)
 
     async def number(self, subject: Subject, promql: str) -> float:
-        """One number.
+        """Run a query whose result is one number.
 
         Raises:
-            PrometheusError: there is none; why, and what to do.
+            PrometheusError: The query failed. The error says why, and what to do.
         """
         return await self._prometheus.number(await self.endpoint(subject), promql, subject.timeout)
 
     async def endpoint(self, subject: Subject) -> PrometheusEndpoint:
-        """The server, with what logs in to it.
+        """Return the server's address and credentials.
 
-        Credentials go only where they belong: the platform's to the platform's address, a namespace's to the one that stands beside
-        them.
+        Credentials are sent only to the address that they are configured with. Those of the settings go to the address
+        in the settings. Those of a resource's namespace go to the address in that resource's spec.
 
         Raises:
-            PrometheusError: there is none, or its Secret is of no use.
+            PrometheusError: No server is configured, or its Secret is missing or invalid.
         """
         source, platform = subject.spec.source, self._settings.prometheus
         if source.address is not None:
@@ -65,8 +74,8 @@ class Servers:
             return PrometheusEndpoint(source.address, credentials, "spec.rollout.analysis.source.secretRef")
         if platform.address is None:
             raise PrometheusError(
-                "No Prometheus is configured: set spec.rollout.analysis.source to type Prometheus with its address, or ask the "
-                "platform to set prometheus.address in the operator's settings."
+                "No Prometheus is configured: set spec.rollout.analysis.source to type Prometheus with its address, "
+                "or ask the platform to set prometheus.address in the operator's settings."
             )
         credentials = await self._credentials(self._settings.operator_namespace, platform.secret)
         return PrometheusEndpoint(platform.address, credentials, "the operator's setting prometheus.secret")
@@ -80,11 +89,12 @@ class Servers:
                 found = await self._read(namespace, secret)
             except PrometheusError:
                 raise
-            except Exception as error:  # other rollouts are judged beside this one
+            except Exception as error:  # The failure of one rollout must not stop the analysis of others.
                 what = f'the Secret "{secret}" in namespace "{namespace}"'
                 log_unexpected(logger, what, error)
                 raise PrometheusError(
-                    f"Reading {what} failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it as a bug."
+                    f"Reading {what} failed with an unexpected {type(error).__name__}. "
+                    "The traceback is in the operator's log: report it as a bug."
                 ) from None
             self._known.pop((namespace, secret), None)
             self._known[namespace, secret] = (time.monotonic(), found)
@@ -102,8 +112,8 @@ class Servers:
             raise PrometheusError(f"{words} cannot be read now: {error}") from None
         if raw is None:
             raise PrometheusError(
-                f"{words} is not there, or the operator may not read it: make it, and let the operator read it by its name "
-                "(chart value rbac.workloadSecrets)."
+                f"{words} is not there, or the operator may not read it: make it, "
+                "and let the operator read it by its name (chart value rbac.workloadSecrets)."
             )
         try:
             data = {key: base64.b64decode(value, validate=True) for key, value in (raw.get("data") or {}).items()}

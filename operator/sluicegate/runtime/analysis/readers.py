@@ -1,7 +1,7 @@
-"""Where the measurements of an analysis come from: the pods themselves, or Prometheus.
+"""The readers of an analysis, which measure pods directly or query Prometheus.
 
-A reader is made for each step of a rollout, and asked once an interval. What it cannot read it says in the evidence: nothing is
-raised, and nothing passes for want of data.
+The analyst creates a reader for each step of a rollout, and calls it once an interval. A reader reports what it cannot
+read as part of its result. It does not raise, and no metric passes because data is missing.
 """
 
 from __future__ import annotations
@@ -23,39 +23,45 @@ from sluicegate.runtime.analysis.prometheus_resolver import Servers
 
 Key = tuple[str, str]
 Pods = Callable[[Key, str], Sequence[PodFacts]]
-"""The pods of a revision of a resource, those on their way out too."""
+"""Returns the pods of a revision of a resource, including terminating ones."""
 
 
 class Reader(Protocol):
     """Reads the counters of both revisions of one step."""
 
     async def begin(self) -> None:
-        """Called once, when the step's judged time begins."""
+        """Start measuring. Called once, after the step's warm-up."""
 
     async def read(self, elapsed: float) -> Evidence:
-        """What was counted since, which was `elapsed` seconds ago."""
+        """Return what was counted since `begin`, which was `elapsed` seconds ago."""
 
 
 class PairReader(Protocol):
-    """Reads what both versions answered to the same requests."""
+    """Reads the predictions of both revisions for the same requests."""
 
     async def begin(self) -> None:
-        """Called once, when the step's judged time begins."""
+        """Start measuring. Called once, after the step's warm-up."""
 
     async def read(self) -> Pairs | str:
-        """All pairs since, or a sentence on why there are none."""
+        """Return all pairs since `begin`, or a message about why there are none."""
 
 
 def alive(pods: Sequence[PodFacts]) -> list[PodFacts]:
-    """The pods that requests may reach now."""
+    """Return the pods that may receive requests now."""
     return [each for each in pods if each.ready and not each.deleting and each.address]
 
 
 class PodReader:
-    """Adds up what the pods themselves have counted."""
+    """Adds up the counters that it scrapes from the pods."""
 
     def __init__(self, subject: Subject, pods: Pods, scraper: PodScraper) -> None:
-        """Nothing is read before `begin`."""
+        """Create a reader, which reads nothing before `begin`.
+
+        Args:
+            subject: The step.
+            pods: Returns the pods of a revision.
+            scraper: Scrapes the counters of a pod.
+        """
         self._subject = subject
         self._pods = pods
         self._scraper = scraper
@@ -66,11 +72,11 @@ class PodReader:
         }
 
     async def begin(self) -> None:
-        """Notes where the counters stand."""
+        """Record the current values of the counters."""
         await self.read(0.0)
 
     async def read(self, elapsed: float) -> Evidence:
-        """Reads every pod that serves."""
+        """Read the counters of every pod that may receive requests."""
         del elapsed
         subject = self._subject
         troubles = dict(
@@ -91,7 +97,11 @@ class PodReader:
         return ledger.side if ledger is not None else Side()
 
     async def _look(self, revision: str) -> tuple[list[str], int]:
-        """Reads one revision's pods: what was wrong, and how many answered."""
+        """Read the pods of one revision.
+
+        Returns:
+            The errors, and the number of pods that responded.
+        """
         there = self._pods(self._subject.key, revision)
         found = await asyncio.gather(*(self._scrape(each) for each in alive(there)))
         seen = {name: each for name, each in found if isinstance(each, PodCounts)}
@@ -109,19 +119,25 @@ class PodReader:
 
 
 class PrometheusReader:
-    """Lets Prometheus add up what it has scraped from the pods."""
+    """Queries Prometheus for the sums of the counters that it scraped from the pods."""
 
     def __init__(self, subject: Subject, pods: Pods, servers: Servers) -> None:
-        """Nothing is asked before `read`."""
+        """Create a reader, which queries nothing before `read`.
+
+        Args:
+            subject: The step.
+            pods: Returns the pods of a revision.
+            servers: Queries the Prometheus server of the step.
+        """
         self._subject = subject
         self._pods = pods
         self._servers = servers
 
     async def begin(self) -> None:
-        """Nothing is to be noted: Prometheus keeps it."""
+        """Do nothing, because Prometheus stores the earlier values."""
 
     async def read(self, elapsed: float) -> Evidence:
-        """Asks for the growth of the pods' counters."""
+        """Query the increase of the pods' counters."""
         subject = self._subject
         spans = [elapsed] if elapsed <= subject.window else [subject.window, elapsed]
         try:
@@ -133,7 +149,10 @@ class PrometheusReader:
             Side(recent.get(revision or "", {}), step.get(revision or "", {}))
             for revision in (subject.target, subject.stable)
         )
-        missing = "Prometheus has no sluicegate_scorer_requests_total of {} pods: it must scrape them (a PodMonitor), with the labels namespace and pod, at least twice in the window."
+        missing = (
+            "Prometheus has no sluicegate_scorer_requests_total of {} pods: it must scrape them (a PodMonitor), "
+            "with the labels namespace and pod, at least twice in the window."
+        )
         return Evidence(
             target=target,
             stable=stable,
@@ -142,7 +161,7 @@ class PrometheusReader:
         )
 
     async def _growth(self, span: float) -> Mapping[str, Counts]:
-        """By revision: what was counted in the last `span` seconds."""
+        """Return the increase of the counters in the last `span` seconds, by revision."""
         subject = self._subject
         revisions = {
             pod.name: revision
@@ -166,7 +185,7 @@ class PrometheusReader:
 
 
 def _families(kinds: frozenset[str]) -> list[tuple[str, str, str]]:
-    """(metric, labels, filters) of the counters of some kinds."""
+    """Return (metric, labels, filters) of each counter of some kinds."""
     wanted = [(REQUESTS_TOTAL, "error_class", "")]
     if counters.LATENCY in kinds:
         wanted.append((SECONDS_BUCKET, "le", ""))
@@ -179,15 +198,23 @@ def _families(kinds: frozenset[str]) -> list[tuple[str, str, str]]:
 
 
 class QueryReader:
-    """Asks the analysis's own queries."""
+    """Runs the queries of the analysis's metrics of type Query."""
 
     def __init__(self, subject: Subject, servers: Servers) -> None:
-        """Nothing is asked before `read`."""
+        """Create a reader, which queries nothing before `read`.
+
+        Args:
+            subject: The step.
+            servers: Queries the Prometheus server of the step.
+        """
         self._subject = subject
         self._servers = servers
 
     async def read(self, elapsed: float) -> Mapping[str, Answer]:
-        """The answers, by metric. `{{window}}` never reaches back beyond the step's judged time."""
+        """Return the query results by metric.
+
+        The window is limited so that `{{window}}` never includes time before the end of the warm-up.
+        """
         found = {}
         for metric in self._subject.queries:
             window = min(self._subject.window, elapsed)

@@ -1,4 +1,4 @@
-"""Making a plan true: the difference between what is rendered and what is there, written in a safe order."""
+"""The apply step of a reconcile: write what differs from the plan, in order."""
 
 from __future__ import annotations
 
@@ -32,40 +32,50 @@ logger = logging.getLogger(__name__)
 Manifest = dict[str, Any]
 
 ONLY_CREATE = "1"
-"""A resourceVersion that no object has: an apply with it creates what is missing and is refused where something is.
+"""A resourceVersion that no object has.
 
-Without it, the first apply of a child would take over an object of that name that somebody else made.
+An apply with it creates a missing object, and fails with a conflict if the object exists.
+Without it, the first apply of a child would take over an object of that name that another owner created.
 """
 
 
 @dataclass(slots=True)
 class Applied:
-    """What came of applying a plan."""
+    """The result of applying a plan."""
 
     writes: int = 0
     refused: Problem | None = None
-    """The first thing that the API server would not take."""
+    """The problem of the first object that could not be applied."""
     conflicts: int = 0
-    """Preconditions that failed: the caches were behind, so look again soon."""
+    """Number of failed preconditions. The caches were out of date, so the resource is reconciled again soon."""
 
 
 class Applier:
-    """Writes what differs, and nothing else."""
+    """Writes the objects that differ from a plan, and no others."""
 
     def __init__(self, client: KubeClient, caches: Caches) -> None:
-        """Answers to writes go straight into the caches, so that the next reconcile knows them."""
+        """Create an applier.
+
+        Args:
+            client: The API server.
+            caches: The caches to compare with. Responses to writes go into them, so the next reconcile sees them.
+        """
         self._client = client
         self._caches = caches
 
     async def apply(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Applied:
-        """Applies `plan`.
+        """Apply `plan`.
 
-        The order is part of its meaning: an HPA goes before the number of pods is set by us; a revision's record comes
-        before its pods; the Service and the route come after the pods; what is not wanted any more goes last.
+        The order of the writes matters:
+
+        1. Delete the HPAs of revisions that are not autoscaled, before the operator sets their number of replicas.
+        2. Create the ControllerRevision of each new revision, before its pods.
+        3. Apply the other children, with the Service and the route after the pods.
+        4. Delete surplus children, unless the API server or the operator refused an earlier write.
 
         Raises:
-            NamespaceTerminating: the namespace is being deleted, and the resource with it.
-            KubeError: the API server did not answer or is overloaded; what was not written is written next time.
+            NamespaceTerminating: The namespace is being deleted, and the resource with it.
+            KubeError: The API server did not respond or is overloaded. The next reconcile makes the missing writes.
         """
         done = Applied()
         for child in self._unwanted_autoscalers(resource, plan):
@@ -95,7 +105,12 @@ class Applier:
                 yield child
 
     def _surplus(self, resource: ModelDeployment, plan: Plan) -> Iterator[tuple[Kind, Child]]:
-        """Children of ours that no part of the plan wants; those of revisions the plan does not mention are left alone."""
+        """Yield the children to delete.
+
+        These are all children of forgotten revisions, the route if the plan drops it, and the children of parked
+        revisions except their ControllerRevision and Deployment. Children of revisions that the plan does not mention
+        stay.
+        """
         parked = {entry.hash for entry in plan.revisions if entry.parked}
         forgotten = set(plan.forgotten)
         for kind in CHILD_KINDS:
@@ -129,7 +144,7 @@ class Applier:
                 return
             logger.debug("%s %s/%s differs at %s", kind.kind, *key, found)
             if kind is kinds.DEPLOYMENT and "replicas" in wanted["spec"]:
-                # The number may be on its way from us to an HPA: never overwrite one that we have not seen.
+                # An HPA may be taking over the replicas. Never overwrite a number that the cache does not have yet.
                 wanted["metadata"]["resourceVersion"] = there.version
         try:
             answer = await self._client.apply(kind, wanted, manager=names.MANAGER)
@@ -148,7 +163,10 @@ class Applier:
         cache.put(answer)
 
     async def _foreign(self, kind: Kind, manifest: Manifest) -> bool:
-        """Whether an object that the caches do not know is somebody else's; one of ours is taken into them."""
+        """Tell whether an object that the caches do not have belongs to another owner.
+
+        An object of this resource is added to the caches.
+        """
         metadata = manifest["metadata"]
         found = await self._client.get(kind, metadata["namespace"], metadata["name"])
         if found is None:
@@ -174,7 +192,10 @@ class Applier:
 
 
 def _is_ours(there: Manifest, metadata: Manifest) -> bool:
-    """Whether the object that has the name belongs to this very ModelDeployment, not to another or a deleted one."""
+    """Tell whether an object belongs to this ModelDeployment or has no owner.
+
+    Owners are compared by UID, so a deleted ModelDeployment of the same name is another owner.
+    """
     owners = there["metadata"].get("ownerReferences") or ()
     return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners) or not owners
 
@@ -182,7 +203,8 @@ def _is_ours(there: Manifest, metadata: Manifest) -> bool:
 def _taken(kind: Kind, metadata: Manifest) -> Problem:
     return Problem(
         "NameTaken",
-        f"{kind.kind} {metadata['name']} exists already and belongs to something else: remove it, or rename the ModelDeployment.",
+        f"{kind.kind} {metadata['name']} exists already and belongs to something else: "
+        "remove it, or rename the ModelDeployment.",
     )
 
 

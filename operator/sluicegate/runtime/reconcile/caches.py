@@ -1,7 +1,7 @@
-"""What the operator watches besides ModelDeployments, and in which shape it keeps it.
+"""The informers of everything that the operator watches besides ModelDeployments.
 
-Children are kept as facts plus their desired part as compact JSON: facts are what decisions compare, the JSON is what a diff
-looks at, and status noise in neither wakes anybody.
+A child is stored as facts plus its desired part as compact JSON. Decisions use the facts, and the diff uses the JSON.
+Status fields that are in neither cause no reconcile.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ CHILD_KINDS = tuple(_FACTS)
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One child that we apply."""
+    """One child that the operator applies."""
 
     owner: Key | None
     name: str
@@ -49,11 +49,11 @@ class Child:
     """JSON of labels, annotations, owner references, and spec or data."""
     facts: Any
     version: str = field(compare=False)
-    """resourceVersion, for preconditions."""
+    """The resourceVersion, for preconditions."""
     created: str = ""
 
     def desired_part(self) -> Raw:
-        """The part of the object that a manifest can ask for."""
+        """Return the part of the object that a manifest can set."""
         decoded: Raw = msgspec.json.decode(self.body)
         return decoded
 
@@ -65,7 +65,8 @@ def _child(kind: Kind, raw: Raw) -> Child:
         for key in ("name", "namespace", "labels", "annotations", "ownerReferences")
         if key in metadata
     }
-    body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": kept}  # items of a list have neither
+    # The items of a list have neither apiVersion nor kind.
+    body = {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": kept}
     body.update({key: raw[key] for key in ("spec", "data", "revision") if key in raw})
     return Child(
         owner=parse.owner_key(raw),
@@ -81,7 +82,10 @@ def _child(kind: Kind, raw: Raw) -> Child:
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """Facts of an object that others make for us (a pod, an EndpointSlice), and whose it is."""
+    """Facts and owner of an object that another controller creates.
+
+    Such an object is a pod or an EndpointSlice.
+    """
 
     owner: Key | None
     facts: Any
@@ -96,18 +100,19 @@ def _gateway(raw: Raw) -> Owned:
 
 
 class Caches:
-    """All informers, started and synced together."""
+    """All informers, which start and sync together."""
 
     def __init__(
         self, client: KubeClient, namespace: str | None, resync: float, gateways_in: Iterable[str] = ()
     ) -> None:
-        """Prepare; `run` starts the watches.
+        """Create the informers. `run` starts the watches.
 
         Args:
             client: The API server.
-            namespace: Watch this one alone; None watches all.
-            resync: Seconds between two whole lists.
-            gateways_in: More namespaces whose Gateways are watched where `namespace` is given: the platform's.
+            namespace: The only namespace to watch. None watches all namespaces.
+            resync: Seconds between two full lists.
+            gateways_in: Further namespaces whose Gateways to watch if `namespace` is set: those of the platform's
+                Gateways.
         """
         self._client = client
         self._namespace = namespace
@@ -124,7 +129,7 @@ class Caches:
         self.gateways: dict[str | None, Informer[Owned]] = {
             place: Informer(client, kinds.GATEWAY, self._platform(_gateway, place)) for place in places
         }
-        # Its rights end at the namespace, and only optional features need what is cluster-wide.
+        # An operator of one namespace may not read cluster-scoped objects. Only optional features need them.
         options = self._platform(lambda raw: Owned(None, parse.supported_features(raw)), None)
         self.gateway_classes: Informer[Owned] = Informer(
             client, kinds.GATEWAY_CLASS, replace(options, optional=namespace is not None)
@@ -152,11 +157,16 @@ class Caches:
 
     @property
     def all(self) -> tuple[Informer[Any], ...]:
-        """Every informer."""
+        """All informers."""
         return (*self.children.values(), self.pods, self.slices, *self.gateways.values(), self.gateway_classes)
 
     def subscribe(self, wake: Callable[[Key], None], wake_gateway: Callable[[Key], None]) -> None:
-        """Calls `wake` with the owner of what changed, and `wake_gateway` with a Gateway that changed."""
+        """Register callbacks for changes.
+
+        Args:
+            wake: Called with the owner of a child, pod or EndpointSlice that changed.
+            wake_gateway: Called with the key of a Gateway that changed.
+        """
         watched: tuple[Informer[Any], ...] = (*self.children.values(), self.pods, self.slices)
         for informer in watched:
             informer.on_change(wake)
@@ -164,41 +174,44 @@ class Caches:
             gateways.on_change(wake_gateway)
 
     async def run(self) -> None:
-        """Watches until cancelled."""
+        """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             for informer in self.all:
                 group.create_task(informer.run(), name=f"watch {informer.kind.kind}")
 
     async def synced(self) -> None:
-        """Returns once an absence in any cache means an absence in the cluster."""
+        """Wait until every cache is synced.
+
+        From then on, an object that is in no cache does not exist in the cluster.
+        """
         await asyncio.gather(*(informer.synced.wait() for informer in self.all))
 
     def silent(self, limit: float) -> str | None:
-        """A sentence about a watch that has shown no sign of life for `limit` seconds, or None."""
+        """Return a message about watches without activity for `limit` seconds, or None."""
         dead = [informer.kind.kind for informer in self.all if informer.heartbeat_age() > limit]
         return f"no sign of life from the watch of {', '.join(dead)} for {limit:.0f} s" if dead else None
 
     def skipped(self) -> dict[str, int]:
-        """How many objects of each kind cannot be decoded."""
+        """Return the number of undecodable objects of each kind."""
         counts: dict[str, int] = {}
         for informer in self.all:
             counts[informer.kind.kind] = counts.get(informer.kind.kind, 0) + len(informer.skipped)
         return counts
 
     def owned(self, kind: Kind, owner: Key) -> list[Child]:
-        """Children of one kind."""
+        """Return the children of one kind that a resource owns."""
         return self.children[kind].owned(owner)
 
     def facts(self, kind: Kind, owner: Key) -> Iterable[Any]:
-        """Facts of the children of one kind that belong to a revision."""
+        """Return the facts of the children of one kind that belong to a revision."""
         return (child.facts for child in self.owned(kind, owner) if child.revision)
 
     def pods_of(self, owner: Key, revision: str) -> list[PodFacts]:
-        """The pods of a revision, those on their way out too."""
+        """Return the pods of a revision, including terminating ones."""
         return [each.facts for each in self.pods.owned(owner) if each.facts.revision == revision]
 
     def gateway(self, namespace: str, name: str) -> GatewayFacts:
-        """A Gateway, or the fact that it does not exist."""
+        """Return the facts of a Gateway, with `exists=False` if it is not cached."""
         watched = self.gateways.get(None) or self.gateways.get(namespace)
         found = watched.get(namespace, name) if watched is not None else None
         if found is None:

@@ -1,4 +1,7 @@
-"""Gathering: from the caches (and, for a model not yet pinned, the registry) to one snapshot."""
+"""The gather step of a reconcile: build one snapshot of a resource.
+
+The facts come from the caches. The registry is asked only for a model that status does not pin.
+"""
 
 from __future__ import annotations
 
@@ -28,23 +31,27 @@ _OF_CANARY = "spec.canary: "
 
 
 class Resolves(Protocol):
-    """What says what a URI means: see `Resolver`."""
+    """Resolves the model URI of a resource, see `Resolver`."""
 
     async def resolve(self, resource: ModelDeployment) -> Resolution:
-        """What spec.model.uri means; ResolutionError where it cannot be told."""
+        """Return what spec.model.uri resolves to.
+
+        Raises:
+            ResolutionError: The URI cannot be resolved.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """A snapshot, and the pod templates that go with it."""
+    """A snapshot and the pod templates of its revisions."""
 
     snapshot: Snapshot
     templates: dict[str, Manifest]
-    """Pod template by revision: as stored, and the target's as it would be made now."""
+    """Pod template by revision hash: as stored, and for a new desired revision as rendered now."""
 
 
 class Gatherer:
-    """Makes snapshots."""
+    """Builds snapshots."""
 
     def __init__(
         self,
@@ -54,7 +61,15 @@ class Gatherer:
         settings: Settings,
         reading: Callable[[tuple[str, str]], Reading | None] = lambda _: None,
     ) -> None:
-        """Nothing is read before `gather`; `reading` says what the analysis of a resource has come to."""
+        """Create a gatherer, which reads nothing before `gather`.
+
+        Args:
+            caches: The informers' caches.
+            resources: All ModelDeployments.
+            resolver: Resolves model URIs.
+            settings: The operator's settings.
+            reading: Returns the analysis result of a resource, by key, or None.
+        """
         self._caches = caches
         self._resources = resources
         self._resolver = resolver
@@ -62,9 +77,10 @@ class Gatherer:
         self._reading = reading
 
     async def gather(self, resource: ModelDeployment, now: Callable[[], datetime]) -> Gathered:
-        """All that is known of `resource`.
+        """Return all facts about `resource` as one snapshot.
 
-        Resolution may wait for the registry, so the caches are read after it, all in one go.
+        Resolution may wait for the registry. The caches are read after it and all at once, so that their facts are of
+        the same moment.
         """
         view = canary_view(resource)
         target = await self._target(resource)
@@ -78,7 +94,11 @@ class Gatherer:
     def _with_template(
         self, resource: ModelDeployment, target: DesiredRevision, templates: dict[str, Manifest]
     ) -> DesiredRevision:
-        """`target`, its pod template added to `templates`; or with the problem of having none."""
+        """Add the pod template of the desired revision to `templates`.
+
+        Returns:
+            The revision, with a problem if its pod template cannot be rendered.
+        """
         if target.intent is None or target.problem is not None or target.intent.hash in templates:
             return target
         try:
@@ -137,7 +157,10 @@ class Gatherer:
         return [replace(each, vouched=vouched) for each in found]
 
     def _rival(self, resource: ModelDeployment) -> str | None:
-        """An older resource with the same explicit path and a common host; default paths never collide."""
+        """Return the `NAMESPACE/NAME` of an older resource that claims the same route.
+
+        Two resources conflict if they have the same explicit path and a host in common. Default paths never conflict.
+        """
         mine = resource.spec.traffic.gateway
         if mine.path_prefix is None or not parent_refs(resource, self._settings):
             return None
@@ -164,7 +187,7 @@ def _trouble(found: Resolution) -> Problem | None:
 
 
 def _of_canary(target: DesiredRevision) -> DesiredRevision:
-    """`target` with a problem's sentence saying that it is the canary's."""
+    """Return `target` with problem messages that name spec.canary."""
     return replace(target, problem=_prefixed(target.problem), trouble=_prefixed(target.trouble))
 
 
@@ -175,11 +198,11 @@ def _prefixed(problem: Problem | None) -> Problem | None:
 
 
 def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:
-    """The Gateways of a resource: its own, or the platform's."""
+    """Return the parentRefs of a resource: its own, or those in the settings."""
     return resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
 
 
 def names_gateway(resource: ModelDeployment, settings: Settings, gateway: tuple[str, str]) -> bool:
-    """Whether `gateway` (namespace, name) concerns `resource`."""
+    """Tell whether `resource` refers to `gateway`, given as (namespace, name)."""
     refs = parent_refs(resource, settings)
     return any((ref.namespace or resource.metadata.namespace, ref.name) == gateway for ref in refs)

@@ -1,7 +1,8 @@
-"""The work queue: which resource to reconcile next.
+"""The work queue, which decides what resource to reconcile next.
 
-As client-go's, in one event loop: a key waits at most once, is worked on by at most one worker, and an add
-while it is worked on brings it back afterwards. Nothing added is lost until shutdown.
+It has the guarantees of client-go's work queue, for one event loop. A key waits at most once, and at most one worker
+processes it. A key that is added during its processing is processed again afterwards. No added key is lost until
+shutdown.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 BACKOFF_BASE = 0.5
-"""Seconds before the first retry, jitter aside."""
+"""Seconds before the first retry, before jitter."""
 BACKOFF_MAX = 60.0
 
 
@@ -22,24 +23,27 @@ class Closed(Exception):
 
 
 class WorkQueue(Generic[K]):
-    """A deduplicating, fair, per-key serial queue with delays, for use in one event loop's thread."""
+    """A fair, deduplicating queue with delays that processes each key serially.
+
+    It may be used only in the event loop's thread.
+    """
 
     def __init__(self, clock: Callable[[], float], jitter: Callable[[], float] = random.random) -> None:
-        """Start empty.
+        """Create an empty queue.
 
         Args:
-            clock: Monotonic seconds, running as fast as the event loop's.
+            clock: Returns monotonic seconds, at the same rate as the event loop's clock.
             jitter: Returns numbers in [0, 1).
         """
         self._clock = clock
         self._jitter = jitter
         self._ready: asyncio.Queue[K | None] = asyncio.Queue()
         self._since: dict[K, float] = {}
-        """When each waiting key was added: those in `_ready`, and those to come back after processing."""
+        """Time at which each waiting key was added: keys in `_ready`, and keys to process again."""
         self._processing: set[K] = set()
         self._due: dict[K, float] = {}
         self._timers: list[tuple[float, int, K]] = []
-        """A heap of due times; an entry that `_due` disagrees with is void."""
+        """A heap of due times. An entry that differs from `_due` is obsolete."""
         self._sequence = 0
         self._timer: asyncio.TimerHandle | None = None
         self._failures: dict[K, int] = {}
@@ -47,16 +51,22 @@ class WorkQueue(Generic[K]):
 
     @property
     def depth(self) -> int:
-        """Keys waiting for a worker, or to come back after the one that has them; delayed keys aside."""
+        """Number of keys that wait for a worker.
+
+        The number includes keys to process again, and excludes delayed keys.
+        """
         return len(self._since)
 
     @property
     def oldest_age(self) -> float:
-        """Seconds the longest-waiting key has waited; 0 when none does."""
+        """Seconds that the oldest waiting key has waited, or 0 if no key waits."""
         return self._clock() - min(self._since.values()) if self._since else 0.0
 
     def add(self, key: K) -> None:
-        """Ask for the key to be worked on soon. A delay of the key that is still running keeps running."""
+        """Enqueue the key for processing as soon as possible.
+
+        A pending delay of the key stays in effect.
+        """
         if self._closed or key in self._since:
             return
         self._since[key] = self._clock()
@@ -64,7 +74,10 @@ class WorkQueue(Generic[K]):
             self._ready.put_nowait(key)
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Ask for the key in a while; of several delays of one key the one that ends first wins."""
+        """Enqueue the key after a delay.
+
+        Of several delays of one key, the one that ends first takes effect.
+        """
         if self._closed:
             return
         if seconds <= 0:
@@ -79,7 +92,7 @@ class WorkQueue(Generic[K]):
         self._arm()
 
     def retry(self, key: K) -> float:
-        """Ask for the key again after a failure, each time in a row later, up to a minute.
+        """Enqueue the key after a failure, with exponential backoff up to a minute.
 
         Returns:
             The delay in seconds.
@@ -87,24 +100,24 @@ class WorkQueue(Generic[K]):
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         ceiling = min(BACKOFF_MAX, BACKOFF_BASE * 2.0 ** min(failures, 16))
-        # Half of it fixed, so that jitter never turns a long backoff into a hot loop.
+        # Half of the delay is fixed, so that jitter never turns a long backoff into a hot loop.
         delay = ceiling * (0.5 + self._jitter() / 2)
         self.add_after(key, delay)
         return delay
 
     def forget(self, key: K) -> None:
-        """Forget the key's failures: it succeeded, or no longer exists."""
+        """Reset the backoff of a key that succeeded or no longer exists."""
         self._failures.pop(key, None)
 
     async def get(self) -> K:
-        """Wait for a key to work on; `done` must be called with it afterwards.
+        """Wait for a key to process. The caller must call `done` with it afterwards.
 
         Raises:
             Closed: The queue has been shut down.
         """
         key = await self._ready.get()
         if key is None:
-            # Pass the news on to the next waiting worker.
+            # Pass the shutdown on to the next waiting worker.
             self._ready.put_nowait(None)
             raise Closed
         del self._since[key]
@@ -112,15 +125,18 @@ class WorkQueue(Generic[K]):
         return key
 
     def done(self, key: K) -> None:
-        """Give the key back; if it was added meanwhile it queues up again, behind the others."""
+        """Mark the processing of a key as done.
+
+        A key that was added meanwhile is enqueued again, behind the others.
+        """
         self._processing.remove(key)
         if key in self._since and not self._closed:
             self._ready.put_nowait(key)
 
     def shut_down(self) -> None:
-        """Drop what waits and send every worker home.
+        """Drop the waiting keys and stop every worker.
 
-        The next process starts from a full list, so finishing the rest would only delay the handover.
+        The next process starts from a full list, so processing the rest would only delay the handover.
         """
         self._closed = True
         self._since.clear()
@@ -133,7 +149,7 @@ class WorkQueue(Generic[K]):
         self._ready.put_nowait(None)
 
     def _arm(self) -> None:
-        """Set the event loop's timer to the first delay that ends."""
+        """Set the event loop's timer to the end of the first delay."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -144,7 +160,7 @@ class WorkQueue(Generic[K]):
             self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 
     def _fire(self) -> None:
-        """Add every key whose delay has ended."""
+        """Enqueue every key whose delay has ended."""
         now = self._clock()
         while self._timers and self._timers[0][0] <= now:
             due, _, key = heapq.heappop(self._timers)

@@ -1,4 +1,7 @@
-"""One reconcile: gather, decide, render, diff, apply, status. A straight walk, run again whenever something changed."""
+"""The reconciler: gather, decide, render, diff, apply, status.
+
+Every change of a resource starts the same steps in the same order.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +38,16 @@ logger = logging.getLogger(__name__)
 Key = tuple[str, str]
 
 STATUS_INTERVAL = 1.0
-"""Seconds between two status writes of one resource: what happens in between shows in the later one.
+"""Minimum seconds between two status writes of one resource. The later write includes the changes in between.
 
-What the next decision builds on (roles, release times) is written at once; counts and sentences wait for more to come.
+The operator writes at once what the next decision reads from status, such as roles and release times.
+It delays changes that only affect counts and messages, because these come in bursts.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a reconciler works with."""
+    """The parts of the operator that a reconciler uses."""
 
     client: KubeClient
     resources: Resources
@@ -55,20 +59,26 @@ class Parts:
 
 
 class Reconciler:
-    """Works off the queue."""
+    """Takes keys from the work queue and reconciles their resources."""
 
     def __init__(self, parts: Parts, queue: WorkQueue[Key], now: Callable[[], datetime]) -> None:
-        """`now` is the time that snapshots carry: see `SteadyClock`."""
+        """Create a reconciler.
+
+        Args:
+            parts: The parts that a reconcile uses.
+            queue: The work queue of resource keys.
+            now: Returns the time that snapshots carry, see `SteadyClock`.
+        """
         self._parts = parts
         self._queue = queue
         self._now = now
         self._status_written: dict[Key, float] = {}
         self._status_differs: dict[Key, float] = {}
         self._leaving: dict[Key, str] = {}
-        """Uid of each resource whose namespace is being deleted, for good: it is left alone until it is gone too."""
+        """UID by key of the resources in terminating namespaces. The operator skips them until they are deleted."""
 
     async def work(self) -> None:
-        """One worker: returns when the queue shuts down."""
+        """Run one worker until the queue shuts down."""
         while True:
             try:
                 key = await self._queue.get()
@@ -112,7 +122,7 @@ class Reconciler:
         return self._schedule(key, snapshot, plan, applied)
 
     async def _failed(self, key: Key, error: BaseException) -> None:
-        """Log an unexpected exception of one resource, say it in its conditions and try again."""
+        """Log an unexpected exception of one reconcile, report it in status and retry."""
         delay = self._queue.retry(key)
         log_unexpected(logger, "{}/{}".format(*key), error)
         logger.warning("%s/%s: unexpected %s, again in %.1f s", *key, type(error).__name__, delay)
@@ -133,7 +143,11 @@ class Reconciler:
             self._leaving[key] = resource.metadata.uid
 
     def _schedule(self, key: Key, snapshot: Snapshot, plan: Plan, applied: Applied) -> str:
-        """Decides when to look again without being woken."""
+        """Requeue a resource that needs another reconcile even if nothing changes.
+
+        Returns:
+            The outcome of this reconcile for the metrics: `done` or `retry`.
+        """
         if plan.recheck_after is not None:
             self._queue.add_after(key, plan.recheck_after + 0.05)
         if applied.conflicts:
@@ -148,7 +162,10 @@ class Reconciler:
         return "done"
 
     async def _write_status(self, resource: ModelDeployment, status: ModelDeploymentStatus) -> None:
-        """Writes the status if it differs, at most once a second."""
+        """Write the status if it differs, at most once a second.
+
+        A change that the next decision depends on is written at once.
+        """
         key, now = resource.key, time.monotonic()
         if status == resource.status:
             self._status_differs.pop(key, None)
@@ -167,7 +184,7 @@ class Reconciler:
                 MODEL_DEPLOYMENT, manifest, manager=names.STATUS_MANAGER, subresource="status"
             )
         except (NotFound, Conflict):
-            return  # deleted (and perhaps made again) meanwhile: the stream will say so
+            return  # The resource was deleted, and possibly recreated. The stream delivers that change.
         except Undecodable as error:
             self._parts.resources.skip(error)
             return
@@ -192,5 +209,5 @@ def _identity(resource: ModelDeployment) -> dict[str, str]:
 
 
 def _about(resource: ModelDeployment) -> dict[str, str]:
-    """The reference that an Event has to the resource."""
+    """Return the object reference that an Event about the resource has."""
     return {"apiVersion": names.API_VERSION, "kind": names.KIND, **_identity(resource)}

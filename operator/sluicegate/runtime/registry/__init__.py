@@ -1,1 +1,1 @@
-"""Registries at run time: which one a resource names, following its models, webhooks and tags."""
+"""Registries at run time: resolution, following, webhooks and tags."""

@@ -1,7 +1,11 @@
-"""The follower: asks each registry, once an interval, what the followed models' names point to, and wakes who is concerned.
+"""The follower, which polls registries for the models that resources follow.
 
-A registry that is down is probed by one request at a time, less and less often, up to once an interval; nothing that serves
-depends on it. One model's trouble is not its registry's: the others are asked as ever.
+Once an interval, it asks for the versions that the aliases and stages of each model point to. It enqueues the resources
+for which a version has changed.
+
+The follower probes a registry that is down with one request at a time, and with backoff up to the interval. Serving
+pods do not depend on the registry. A failure of one model is not a failure of its registry, and does not affect the
+polls of other models.
 """
 
 from __future__ import annotations
@@ -40,53 +44,74 @@ Followers = list[tuple[Key, Followed]]
 Index = dict[RegistryRef, dict[str, Followers]]
 
 LOOK = 2.0
-"""Seconds between two looks for registries that nobody followed before."""
+"""Seconds between two searches for registries that no resource followed before."""
 TOLD_AFTER = 3
-"""Failures in a row after which trouble is told: one alone is no news. A failure that may be one model's own is the registry's
-when as many different models had it in a row."""
+"""Consecutive failures after which a failure is reported. A single failure is not reported.
+
+A failure that may concern one model only counts as the registry's after as many different models have failed in a row.
+"""
 LANES = 4
-"""Requests to one registry at a time, so that a slow one is still asked for all its models."""
+"""Concurrent requests to one registry, so that the polls of a slow registry still cover all its models."""
 CATCH_UP = 0.05
-"""Seconds between two polls after an outage: what changed meanwhile is not spread over an interval."""
+"""Seconds between two polls after an outage. Changes during the outage take effect sooner than in an interval."""
 
 
 class Observer(Protocol):
-    """Who counts polls: see `Metrics`."""
+    """Counts polls, see `Metrics`."""
 
     def on_poll(self, registry: str, outcome: str, up: bool) -> None:
-        """Called after each poll with `ok` or the reason of its failure, and whether the registry itself is well."""
+        """Count one poll.
+
+        Args:
+            registry: The registry's name.
+            outcome: `ok`, or the reason of the failure.
+            up: Whether the registry itself works.
+        """
 
 
 @dataclass(slots=True)
 class _State:
-    """What is known of one registry."""
+    """The state of following one registry."""
 
     views: dict[str, ModelView | ResolutionFailure] = field(default_factory=dict)
     trouble: ResolutionFailure | None = None
     failures: int = 0
     last: str = ""
-    """The model that was asked for last: after a failure, the next probe is another model's."""
+    """The model that was polled last. After a failure, the next probe asks for another model."""
     doubtful: set[str] = field(default_factory=set)
-    """Models whose failure may be the registry's; since the last answer."""
+    """Models whose failure may be the registry's, since its last valid response."""
     questions: int = 0
-    """Counts up with every question, and with what is learnt without one."""
+    """Sequence number of the last request. `learned` takes a number too."""
     known_by: dict[str, int] = field(default_factory=dict)
-    """The question that what is known of a model comes from: the answer to an older one, which may come later, is no news."""
+    """By model, the sequence number of the request that its view comes from.
+
+    A response to an older request may arrive later, and is then ignored.
+    """
     urgent: dict[str, None] = field(default_factory=dict)
-    """Models to be asked for at once, the first that was told of first."""
+    """Models to poll at once, in the order of the calls of `look`."""
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there are any."""
+    """Set while there are models to poll at once."""
     doubts: dict[str, int] = field(default_factory=dict)
-    """How often in a row a model had a failure that may be its own."""
+    """By model, the number of consecutive failures that may concern that model only."""
 
 
 class Follower:
-    """Knows what is followed by looking at the resources; forgets what nobody follows."""
+    """Polls the models that resources follow.
+
+    It forgets a model that no resource follows any more.
+    """
 
     def __init__(
         self, resources: Resources, registries: Registries, pool: RegistryPool, wake: Callable[[Key], None]
     ) -> None:
-        """`wake` is called with the key of each resource that something has changed for."""
+        """Create a follower, which polls nothing before `run`.
+
+        Args:
+            resources: All ModelDeployments.
+            registries: Finds the registry of a resource.
+            pool: The clients of registries. The caller closes it.
+            wake: Called with the key of each resource to reconcile.
+        """
         self._resources = resources
         self._registries = registries
         self._pool = pool
@@ -96,12 +121,18 @@ class Follower:
         self.observer: Observer | None = None
 
     def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
-        """What the last poll showed; None before the first one."""
+        """Return the result of a model's last poll, or None before the first one.
+
+        It is the registry's failure while the registry itself is down.
+        """
         state = self._states.get(registry)
         return (state.trouble or state.views.get(model)) if state is not None else None
 
     def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
-        """Takes over what the registry has said elsewhere, which is newer than the last poll and than one under way."""
+        """Store a version that the registry has returned outside of a poll.
+
+        It is newer than the last poll and than a poll in progress.
+        """
         state = self._states.get(registry)
         if state is None:
             return
@@ -112,10 +143,13 @@ class Follower:
             state.views[ref.name] = view.pointing(ref, version)
 
     def look(self, registry: RegistryRef, model: str) -> bool:
-        """Has a model asked for at once, whenever its turn is; False where nobody follows it.
+        """Poll a model as soon as possible, out of turn.
 
-        Many calls while a question waits are one question; one that comes while the answer is under way is one more, because the
-        answer may be older.
+        Several calls while a request waits lead to one request. A call during a request leads to another one, because
+        the response may be older than the call.
+
+        Returns:
+            False if no resource follows the model.
         """
         state = self._states.get(registry)
         if state is None or model not in self._index().get(registry, {}):
@@ -125,8 +159,8 @@ class Follower:
         return True
 
     async def run(self, interval: float) -> None:
-        """Polls until cancelled, each model once every `interval` seconds."""
-        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
+        """Poll each model once every `interval` seconds, until cancelled."""
+        async with asyncio.TaskGroup() as group:  # No child raises, see `keep`.
             group.create_task(self._fixed.run(interval), name="fixed versions")
             while True:
                 with contained("looking for registries to follow"):
@@ -137,7 +171,7 @@ class Follower:
                 await asyncio.sleep(LOOK)
 
     async def _keep(self, registry: RegistryRef, interval: float) -> None:
-        """Follow one registry for as long as a resource names it, whatever it does."""
+        """Follow one registry as long as a resource refers to it, even after errors."""
         try:
             await keep(f"following registry {registry.name}", partial(self._follow, registry, interval))
         finally:
@@ -169,7 +203,7 @@ class Follower:
         """Poll every model once, spread over the interval.
 
         Returns:
-            Why it ended early; a ResolutionError where the registry itself is in trouble.
+            The error that ended the sweep early, or None. It is a ResolutionError if the registry itself failed.
         """
         state = self._states[registry]
         lanes = 1 if state.failures else min(LANES, len(models))
@@ -186,7 +220,7 @@ class Follower:
     async def _lane(
         self, registry: RegistryRef, endpoint: RegistryEndpoint, turns: Iterator[tuple[str, Followers]], pause: float
     ) -> None:
-        """Polls one model after another, `pause` seconds apart."""
+        """Poll one model after another, `pause` seconds apart."""
         state, loop = self._states[registry], asyncio.get_running_loop()
         for model, followers in turns:
             due = loop.time() + _jittered(pause)
@@ -195,7 +229,10 @@ class Follower:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def _hurry(self, registry: RegistryRef) -> None:
-        """Polls what `look` was called for. Trouble of the registry is left to the sweep, which has the count of it."""
+        """Poll the models that `look` was called for.
+
+        The sweep handles failures of the registry, because it counts them.
+        """
         state = self._states[registry]
         while await state.hurry.wait():
             model = next(iter(state.urgent))
@@ -207,10 +244,10 @@ class Follower:
                 await self._ask(registry, await self._registries.endpoint(registry), model, followers)
 
     async def _ask(self, registry: RegistryRef, endpoint: RegistryEndpoint, model: str, followers: Followers) -> None:
-        """Polls one model, and wakes those for which it has changed.
+        """Poll one model, and enqueue the resources for which it has changed.
 
         Raises:
-            ResolutionError: the registry itself is in trouble.
+            ResolutionError: The registry itself failed.
         """
         state = self._states[registry]
         state.questions += 1
@@ -236,12 +273,12 @@ class Follower:
             self._see(state, model, view, followers)
 
     def _is_wide(self, state: _State, model: str, failure: ResolutionFailure) -> bool:
-        """Whether a model's failure is its registry's."""
+        """Tell whether a model's failure is a failure of its registry."""
         if concerns_registry(failure):
             return True
         if not may_concern_registry(failure):
             return False
-        if state.doubts.get(model, 0) < TOLD_AFTER:  # else it is known to be the model's own
+        if state.doubts.get(model, 0) < TOLD_AFTER:  # From then on, the failure concerns this model only.
             state.doubtful.add(model)
         if len(state.doubtful) >= min(TOLD_AFTER, len(state.views.keys() | state.doubts.keys() | {model})):
             return True
@@ -259,7 +296,7 @@ class Follower:
                 self._wake(key)
 
     def _pinned(self, key: Key, ref: Followed) -> str | None:
-        """The version that status has for `ref`."""
+        """Return the version that status has for `ref`."""
         resource = self._resources.get(key)
         for model in (resource.status.model, resource.status.canary_model) if resource is not None else ():
             if model is not None and followed(model.uri) == ref:
@@ -293,14 +330,18 @@ class Follower:
             self.observer.on_poll(registry.name, outcome, up)
 
     def _index(self) -> Index:
-        """Who follows what, as of now."""
+        """Return the current followers by registry and model."""
         index: Index = {}
         for registry, key, ref in self._registries.named(self._resources.items(), watched):
             index.setdefault(registry, {}).setdefault(ref.name, []).append((key, ref))
         return index
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
-        """Whether a fixed version was gone when it was last looked for; None before that."""
+        """Tell whether a fixed version was missing at its last check.
+
+        Returns:
+            None before the first check.
+        """
         return self._fixed.missing(registry, ref)
 
 
@@ -309,7 +350,10 @@ def _meaning(view: ModelView | ResolutionFailure, ref: Followed) -> str | None:
 
 
 def _after(last: str, models: Iterable[str]) -> list[str]:
-    """The models in an order that is always the same, beginning behind `last`: an interval lies between two looks at each."""
+    """Return the models in alphabetical order, starting after `last`.
+
+    The order is always the same, so that the polls of a model are an interval apart.
+    """
     order = sorted(models)
     start = bisect.bisect_right(order, last)
     return order[start:] + order[:start]

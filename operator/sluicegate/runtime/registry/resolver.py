@@ -1,4 +1,7 @@
-"""Model resolution at run time: which registry, with which Secret, and when to ask at all."""
+"""Model resolution at run time.
+
+It decides which registry to ask, with which Secret, and whether to ask at all.
+"""
 
 from __future__ import annotations
 
@@ -40,48 +43,56 @@ from sluicegate.runtime.supervise import contained, resolved
 
 T = TypeVar("T")
 REMEMBERED = 60.0
-"""Seconds for which a version is not asked for again: a deleted model may come back under its name, with other versions."""
+"""Seconds for which the facts of a model version are cached.
+
+The time is limited because a deleted model may be created again under its name, with other versions.
+"""
 _GONE = frozenset({ResolutionReason.VERSION_NOT_FOUND.value, ResolutionReason.MODEL_NOT_FOUND.value})
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryRef:
-    """A registry as a resource names it: which server, with which Secret."""
+    """A registry as a resource refers to it: the server and the Secret."""
 
     name: str
-    """As configured, or the URL of an inline one."""
+    """The configured name, or the URL of an inline registry."""
     tracking_uri: str
     namespace: str
-    """Of the Secret."""
+    """Namespace of the Secret."""
     secret: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a URI means, and what is wrong with finding out."""
+    """What a URI resolves to, and the failure to resolve it now, if any."""
 
     model: ResolvedModel
     trouble: ResolutionFailure | None = None
-    """Why nothing newer is known; `model` is then what was resolved before."""
+    """Why resolution failed now. `model` is then the result of an earlier resolution."""
     again: bool = False
-    """Whether nobody will say when the trouble is over, so that it has to be tried again."""
+    """Whether the resource must be retried, because nothing else reports the end of the failure."""
     newest: Newest | None = None
-    """The registered model's highest version, where spec.model.staleAgainst asks for it and it is known."""
+    """The registered model's highest version, if spec.model.staleAgainst asks for it and a poll has found it."""
 
 
 class Registries:
-    """From resources to registries that can be asked."""
+    """Finds the registry of a resource, and how to connect to it."""
 
     def __init__(self, client: KubeClient, settings: Settings) -> None:
-        """The client reads Secrets."""
+        """Create the lookup of registries.
+
+        Args:
+            client: Reads Secrets.
+            settings: The operator's settings, which define registries.
+        """
         self._client = client
         self._settings = settings
 
     def ref_of(self, resource: ModelDeployment) -> RegistryRef:
-        """The registry of `resource`.
+        """Return the registry of `resource`.
 
         Raises:
-            ResolutionError: the settings have none of that name.
+            ResolutionError: The settings define no registry of that name.
         """
         inline = resource.spec.model.inline_registry
         name = registry_of(resource.spec.model, self._settings.default_registry)
@@ -95,9 +106,17 @@ class Registries:
     def named(
         self, resources: Iterable[ModelDeployment], pick: Callable[[ModelSpec], Iterable[T]]
     ) -> Iterator[tuple[RegistryRef, tuple[str, str], T]]:
-        """What `pick` finds in the model and in the canary's model of each resource, with the registry to ask and the resource's key.
+        """Yield what `pick` returns for the models of each resource.
 
-        A resource whose registry the settings do not have, or that raises, is left out: its own reconcile says so.
+        These are the resource's model and its canary's model. A model whose registry is not in the settings is skipped,
+        and so is a resource that raises. The reconcile of the resource reports the problem.
+
+        Args:
+            resources: The resources to go through.
+            pick: Returns the items of one model.
+
+        Yields:
+            The registry to ask, the resource's key, and one item.
         """
         for resource in resources:
             found: list[tuple[RegistryRef, tuple[str, str], T]] = []
@@ -119,10 +138,12 @@ class Registries:
             yield from ((registry, resource.key, each) for each in found)
 
     async def endpoint(self, ref: RegistryRef) -> RegistryEndpoint:
-        """Where to ask, with credentials read afresh, so that a rotated Secret needs no restart.
+        """Return the address and credentials of a registry.
+
+        The Secret is read each time, so that a rotated Secret needs no restart.
 
         Raises:
-            ResolutionError: the Secret is missing or of no use.
+            ResolutionError: The Secret is missing or invalid.
         """
         credentials = Credentials()
         if ref.secret is not None:
@@ -131,14 +152,16 @@ class Registries:
         return RegistryEndpoint(name=ref.name, tracking_uri=ref.tracking_uri, credentials=credentials)
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
-        """The registries that may send webhooks, by name."""
+        """Return the registries that may send webhooks, by name."""
         return {name: self.configured(name) for name, each in self._settings.registries.items() if each.webhook_secret}
 
     async def webhook_secrets(self, name: str) -> tuple[bytes, ...]:
-        """The secrets that a registry signs its webhooks with, read afresh: one, or two while they are being exchanged.
+        """Return the secrets that a registry signs its webhooks with.
+
+        There is one secret, or two during a rotation. The Secret is read each time.
 
         Raises:
-            ResolutionError: the Secret is missing or of no use.
+            ResolutionError: The Secret is missing or invalid.
         """
         secret, namespace = self._settings.registries[name].webhook_secret or "", self._settings.operator_namespace
         try:
@@ -153,14 +176,14 @@ class Registries:
             raise ResolutionError(
                 ResolutionFailure(
                     ResolutionReason.SECRET_INVALID,
-                    f'The Secret "{secret}" in namespace "{namespace}" has no key "secret": put there what the webhooks of registry '
-                    f'"{name}" are signed with.',
+                    f'The Secret "{secret}" in namespace "{namespace}" has no key "secret": '
+                    f'put there what the webhooks of registry "{name}" are signed with.',
                 )
             )
         return found
 
     def configured(self, name: str) -> RegistryRef:
-        """A registry of the settings."""
+        """Return a registry that is in the settings."""
         configured = self._settings.registries[name]
         return RegistryRef(name, configured.tracking_uri, self._settings.operator_namespace, configured.secret)
 
@@ -181,20 +204,27 @@ class Registries:
 
 
 class Views(Protocol):
-    """What is known of followed models: see `Follower`."""
+    """What the last polls returned, see `Follower`."""
 
     def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
-        """What the last poll showed; None before the first one."""
+        """Return the result of a model's last poll, or None before the first one."""
 
     def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
-        """Called with what the registry itself has just said `ref` means."""
+        """Store a version that the registry has just returned for `ref`."""
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
-        """Whether a fixed version was gone when it was last looked for; None before that."""
+        """Tell whether a fixed version was missing at its last check.
+
+        Returns:
+            None before the first check.
+        """
 
 
 class _Versions:
-    """What registered versions are. All followers of an alias that moves share one question."""
+    """A cache of model versions.
+
+    All followers of an alias that moves share one request.
+    """
 
     def __init__(self, ask: Callable[[RegistryRef, RegistryVersion], Awaitable[ResolvedModel]]) -> None:
         self._ask = ask
@@ -203,10 +233,10 @@ class _Versions:
         )
 
     async def get(self, registry: RegistryRef, ref: RegistryVersion) -> ResolvedModel:
-        """What `ref` is.
+        """Return the resolved model of `ref`.
 
         Raises:
-            ResolutionError: it cannot be told; the next call asks again.
+            ResolutionError: The request failed. The next call makes a new one.
         """
         now, key = asyncio.get_running_loop().time(), (registry, ref)
         while self._known and next(iter(self._known.values()))[0] <= now:
@@ -224,10 +254,20 @@ class _Versions:
 
 
 class Resolver:
-    """Resolves the model of a resource. What status has pinned stays, until the registry points elsewhere."""
+    """Resolves the model of a resource.
+
+    The model that status pins stays until the alias, stage or `latest` points to another version.
+    """
 
     def __init__(self, registries: Registries, settings: Settings, pool: RegistryPool, views: Views) -> None:
-        """The pool stays the caller's to close."""
+        """Create a resolver.
+
+        Args:
+            registries: Finds the registry of a resource.
+            settings: The operator's settings.
+            pool: The clients of registries. The caller closes it.
+            views: The results of polls.
+        """
         self._registries = registries
         self._settings = settings
         self._pool = pool
@@ -235,10 +275,11 @@ class Resolver:
         self._versions = _Versions(self._ask)
 
     async def resolve(self, resource: ModelDeployment) -> Resolution:
-        """What spec.model.uri means.
+        """Return what spec.model.uri resolves to.
 
         Raises:
-            ResolutionError: it cannot be told, and never was; the reason and what to do.
+            ResolutionError: The URI cannot be resolved, and status has no earlier result. The error says why, and what
+                to do.
         """
         try:
             ref = parse(resource.spec.model.uri)
@@ -262,7 +303,7 @@ class Resolver:
         return Resolution(found, newest=newest)
 
     def _newest(self, resource: ModelDeployment, registry: RegistryRef, ref: ModelRef) -> Newest | None:
-        """The highest version of the registered model, as the last poll showed it."""
+        """Return the highest version of the registered model at its last poll."""
         if resource.spec.model.stale_against != "Model" or not isinstance(ref, Followed | RegistryVersion):
             return None
         seen = self._views.seen(registry, ref.name)
@@ -272,11 +313,15 @@ class Resolver:
     async def _fixed(
         self, resource: ModelDeployment, registry: RegistryRef, ref: ModelRef, pinned: ResolvedModel
     ) -> Resolution:
-        """`pinned`, which means the same for ever; with the trouble that the registry does not have it any more."""
+        """Resolve a URI whose meaning never changes.
+
+        Returns:
+            The pinned model, with a failure if the registry no longer has that version.
+        """
         if not isinstance(ref, RegistryVersion):
             return Resolution(pinned)
         missing = self._views.missing(registry, ref)
-        if missing is None:  # just started: it is as status has it, until it is looked for
+        if missing is None:  # The operator has just started, so status decides until the first check.
             missing = any(each.reason in _GONE for each in resource.status.conditions)
         if not missing:
             return Resolution(pinned)
@@ -284,10 +329,14 @@ class Resolver:
             await self._ask(registry, ref)
         except ResolutionError as error:
             return Resolution(pinned, error.failure, again=error.failure.transient)
-        return Resolution(pinned)  # it is there again
+        return Resolution(pinned)  # The version exists again.
 
     async def _followed(self, registry: RegistryRef, ref: Followed, pinned: ResolvedModel) -> Resolution:
-        """What `ref` means by what the registry shows; `pinned` where that is the same, or cannot be told."""
+        """Resolve a followed URI by the last poll of its registry.
+
+        Returns:
+            The model that `ref` points to now. It is `pinned` if that has not changed, or if resolution fails.
+        """
         seen = self._views.seen(registry, ref.name)
         if isinstance(seen, ResolutionFailure):
             return Resolution(pinned, seen)
@@ -295,14 +344,18 @@ class Resolver:
             return Resolution(pinned)
         try:
             if version is None:
-                return Resolution(await self._ask(registry, ref))  # which says what there is instead
+                # The registry's error says what exists instead.
+                return Resolution(await self._ask(registry, ref))
             found = await self._versions.get(registry, RegistryVersion(ref.name, int(version)))
         except ResolutionError as error:
             return Resolution(pinned, error.failure, again=error.failure.transient)
         return Resolution(replace(found, uri=pinned.uri))
 
     def _pinned(self, resource: ModelDeployment) -> ResolvedModel | None:
-        """What status has for the same URI and registry, of the base or the canary: so a promoted canary stays what it is."""
+        """Return the model that status has for the same URI and registry, if any.
+
+        It may be the model of the base or of the canary, so that a promoted canary keeps its model.
+        """
         wanted = (resource.spec.model.uri, registry_of(resource.spec.model, self._settings.default_registry))
         for pinned in (resource.status.model, resource.status.canary_model):
             if pinned is not None and pinned.source is not None and (pinned.uri, pinned.registry) == wanted:
@@ -323,7 +376,10 @@ class Resolver:
 
 
 def _decoded(data: Mapping[str, str]) -> dict[str, bytes]:
-    """Values of a Secret; the API server lets nothing but base64 in."""
+    """Decode the values of a Secret, or return {} if one is invalid.
+
+    The API server accepts only base64.
+    """
     try:
         return {key: base64.b64decode(value, validate=True) for key, value in data.items()}
     except binascii.Error:

@@ -1,4 +1,7 @@
-"""Keeps the tags of the served versions in the registries that want them: see `core.models.served_tags`."""
+"""Tags the served model versions in the registries that ask for it.
+
+See `core.models.served_tags`.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +23,26 @@ from sluicegate.runtime.supervise import contained, forever, resolved
 logger = logging.getLogger(__name__)
 INTERVAL = 60.0
 MOST = 200
-"""Writes of a round: more wait for the next one."""
+"""Maximum number of writes in a round. Further writes wait for the next round."""
 MAX_FAILURES = 5
-"""Failed writes in a row that end a round."""
+"""Number of failed writes that end a round."""
 
 
 class WriteBack:
-    """Compares and writes once a minute. What fails is tried again then, and holds up nothing."""
+    """Compares and writes tags once a minute.
+
+    A failure is retried in the next round. It delays nothing else.
+    """
 
     def __init__(self, resources: Resources, registries: Registries, pool: RegistryPool, settings: Settings) -> None:
-        """Nothing is sent before `run`."""
+        """Create the write-back, which sends nothing before `run`.
+
+        Args:
+            resources: All ModelDeployments.
+            registries: Finds the registry of a resource.
+            pool: The clients of registries. The caller closes it.
+            settings: The operator's settings, which say what registries get tags.
+        """
         self._resources = resources
         self._registries = registries
         self._pool = pool
@@ -37,12 +50,15 @@ class WriteBack:
         self._names = [name for name, each in settings.registries.items() if each.write_back]
         self._absent: dict[str, set[tuple[str, str]]] = {}
         self._refused: dict[str, set[tuple[str, str]]] = {}
-        """Versions whose tag a registry refused last: they come last, so that they keep no other version waiting."""
+        """Versions whose tag a registry refused. They are written last, so that they delay no other version."""
         self._failing: set[str] = set()
 
     async def run(self) -> None:
-        """Work until cancelled. Every registry has a task of its own, so a slow one delays no other."""
-        async with asyncio.TaskGroup() as group:  # no child raises: see `forever`
+        """Write tags until cancelled.
+
+        Every registry has its own task, so a slow registry delays no other.
+        """
+        async with asyncio.TaskGroup() as group:  # No child raises, see `forever`.
             for name in self._names:
                 group.create_task(self._rounds(name), name=f"write-back {name}")
             await asyncio.Event().wait()
@@ -62,10 +78,10 @@ class WriteBack:
             self._failing.discard(name)
 
     async def round(self, name: str) -> None:
-        """One comparison with one registry.
+        """Compare and write the tags of one registry.
 
         Raises:
-            ResolutionError: the registry cannot be asked, or refuses a tag.
+            ResolutionError: The registry cannot be reached, or refuses a tag.
         """
         registry = self._registries.configured(name)
         wanted = served([each for each in self._resources.items() if self._is_of(each, name)])
@@ -77,10 +93,10 @@ class WriteBack:
             await self._write(name, client, todo)
 
     async def _write(self, name: str, client: MlflowRegistry, todo: list[Change]) -> None:
-        """Write tags. A version whose tag is refused keeps no other version waiting.
+        """Write tags. A version whose tag is refused delays no other version.
 
         Raises:
-            ResolutionError: A tag was refused, or the registry cannot be asked.
+            ResolutionError: A tag was refused, or the registry cannot be reached.
         """
         refused = self._refused.setdefault(name, set())
         refused.intersection_update((each.model, each.version) for each in todo)

@@ -1,7 +1,8 @@
-"""Fixed versions (`models:/churn/3`): whether the registry still has them.
+"""Periodic checks of fixed versions (`models:/churn/3`).
 
-They mean the same for ever, so they are looked for far less often than what is followed, once for all resources that name them. A registry that
-does not answer says nothing about them, and is left alone until the next round.
+They find out whether the registries still have these versions. The meaning of a fixed version never changes, so it is
+checked far less often than a followed model. One check serves all resources that refer to the version. A registry that
+does not respond gives no information about its versions, and is not asked again until the next round.
 """
 
 from __future__ import annotations
@@ -23,16 +24,26 @@ from sluicegate.runtime.supervise import contained, keep, resolved
 
 Key = tuple[str, str]
 SLOWER: Final = 10
-"""Intervals of following between two looks at a fixed version."""
+"""Number of follow intervals between two checks of a fixed version."""
 
 
 class FixedVersions:
-    """Looks for the versions that resources name, and wakes who is concerned when one goes or comes back."""
+    """Checks the fixed versions that resources refer to.
+
+    It enqueues the resources of a version that is deleted, or that exists again.
+    """
 
     def __init__(
         self, resources: Resources, registries: Registries, pool: RegistryPool, wake: Callable[[Key], None]
     ) -> None:
-        """`wake` is called with the key of each resource that something has changed for."""
+        """Create the checks, which send no requests before `run`.
+
+        Args:
+            resources: All ModelDeployments.
+            registries: Finds the registry of a resource.
+            pool: The clients of registries. The caller closes it.
+            wake: Called with the key of each resource to reconcile.
+        """
         self._resources = resources
         self._registries = registries
         self._pool = pool
@@ -41,15 +52,19 @@ class FixedVersions:
         self._watched: set[RegistryRef] = set()
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
-        """Whether a version was gone when it was last looked for; None before that."""
+        """Tell whether a version was missing at its last check.
+
+        Returns:
+            None before the first check.
+        """
         return self._missing.get((registry, ref))
 
     async def run(self, interval: float) -> None:
-        """Look until cancelled, for each version once in `SLOWER` intervals.
+        """Check each version once in `SLOWER` intervals, until cancelled.
 
-        Every registry has a task of its own, so a slow one delays no other.
+        Every registry has its own task, so a slow registry delays no other.
         """
-        async with asyncio.TaskGroup() as group:  # no child raises: see `keep`
+        async with asyncio.TaskGroup() as group:  # No child raises, see `keep`.
             while True:
                 with contained("looking for fixed versions"):
                     named = self._named()
@@ -62,7 +77,10 @@ class FixedVersions:
                 await asyncio.sleep(interval)
 
     async def _keep(self, registry: RegistryRef, period: float) -> None:
-        """Look for the versions of one registry for as long as a resource names one, whatever it does."""
+        """Check the versions of one registry as long as a resource refers to one.
+
+        The checks continue after errors.
+        """
         try:
             await keep(f"looking for versions of registry {registry.name}", partial(self._rounds, registry, period))
         finally:
@@ -76,7 +94,7 @@ class FixedVersions:
             await asyncio.sleep(max(0.0, due - loop.time()))
 
     async def _round(self, registry: RegistryRef, refs: dict[RegistryVersion, list[Key]], pause: float) -> None:
-        """Look for each version of one registry; the registry's own trouble ends the round."""
+        """Check each version of one registry. A failure of the registry ends the round."""
         for ref, keys in sorted(refs.items(), key=lambda each: str(each[0])):
             await asyncio.sleep(pause * random.uniform(0.5, 0.9))
             try:
@@ -85,14 +103,14 @@ class FixedVersions:
             except ResolutionError as error:
                 if concerns_registry(error.failure):
                     return
-                continue  # one model's failure says nothing about the others
+                continue  # A failure of one model says nothing about the others.
             if missing is not self._missing.get((registry, ref), False):
                 for key in keys:
                     self._wake(key)
             self._missing[(registry, ref)] = missing
 
     def _named(self) -> dict[RegistryRef, dict[RegistryVersion, list[Key]]]:
-        """Who names which version."""
+        """Return the keys of the resources that refer to each version, by registry."""
         found: dict[RegistryRef, dict[RegistryVersion, list[Key]]] = {}
         for registry, key, ref in self._registries.named(self._resources.items(), _fixed_version):
             found.setdefault(registry, {}).setdefault(ref, []).append(key)

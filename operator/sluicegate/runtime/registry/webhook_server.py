@@ -1,4 +1,7 @@
-"""The door for MLflow's registry webhooks: POST /webhooks/REGISTRY, on a port of its own, where a registry has a webhook secret."""
+"""The HTTP server for the webhooks of MLflow registries: POST /webhooks/REGISTRY.
+
+It listens on its own port, and only if a registry has a webhook secret.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery, O
 from sluicegate.runtime.registry.resolver import RegistryRef
 
 FRESH = 5.0
-"""Seconds for which a Secret is not read again."""
+"""Seconds for which a Secret is cached."""
 DOUBTED = 1.0
-"""The same, where a signature does not fit: the secret may have been exchanged just now."""
+"""Seconds for which a Secret is cached after a bad signature, because the secret may have been rotated just now."""
 _AGAIN = {"Retry-After": "1"}
 _ANSWERS: Mapping[Outcome, tuple[int, str]] = {
     Outcome.ACCEPTED: (202, "The registry is asked now."),
@@ -31,21 +34,25 @@ _ANSWERS: Mapping[Outcome, tuple[int, str]] = {
     Outcome.STANDBY: (503, "This replica stands by; another one leads."),
     Outcome.NO_SECRET: (503, "The webhook secret of this registry cannot be read; the operator's log says why."),
 }
-"""HTTP status and text. MLflow repeats what is answered 429 or 5xx, a few times."""
+"""HTTP status and text of a response. MLflow retries a delivery a few times after 429 or 5xx."""
 
 
 class Sources(Protocol):
-    """What the door needs of the registries: see `Registries`."""
+    """The registries that send webhooks, see `Registries`."""
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
-        """The registries that may send webhooks, by name."""
+        """Return the registries that may send webhooks, by name."""
 
     async def webhook_secrets(self, name: str) -> tuple[bytes, ...]:
-        """The secrets that one of them signs with; ResolutionError where they cannot be read."""
+        """Return the secrets that a registry signs its webhooks with.
+
+        Raises:
+            ResolutionError: The secrets cannot be read.
+        """
 
 
 class Webhooks:
-    """Takes deliveries, and has the registry asked for what they are about."""
+    """Receives deliveries, and requests a poll of the model that each one is about."""
 
     def __init__(
         self,
@@ -54,12 +61,12 @@ class Webhooks:
         leads: Callable[[], bool],
         count: Callable[[str, str], None],
     ) -> None:
-        """Prepare.
+        """Create the receiver.
 
         Args:
             sources: The registries.
-            look: Asks a registry for a model soon; False where nobody follows it.
-            leads: Whether this replica acts.
+            look: Polls a model of a registry soon. Returns False if no resource follows it.
+            leads: Tells whether this replica is the leader.
             count: Called with the registry's name and the outcome of each delivery.
         """
         self._sources = sources
@@ -76,7 +83,15 @@ class Webhooks:
         return bool(self._sources.with_webhooks())
 
     async def receive(self, name: str, request: web.Request) -> Outcome:
-        """What becomes of one delivery to the registry `name`, which is known."""
+        """Process one delivery.
+
+        Args:
+            name: The name of a registry that may send webhooks.
+            request: The delivery.
+
+        Returns:
+            The outcome.
+        """
         if not self._leads():
             return Outcome.STANDBY
         if not self._buckets.setdefault(name, Bucket()).take(time.monotonic()):
@@ -112,7 +127,7 @@ class Webhooks:
         return outcome
 
     async def _known(self, name: str, longest: float) -> tuple[bytes, ...]:
-        """The secrets, read at most `longest` seconds ago."""
+        """Return the secrets of a registry, read at most `longest` seconds ago."""
         now = time.monotonic()
         read, secrets = self._secrets.get(name, (-FRESH, ()))
         if now - read >= longest:
@@ -121,7 +136,7 @@ class Webhooks:
         return secrets
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answers one request."""
+        """Respond to one request."""
         name = request.match_info["registry"]
         if name not in self._sources.with_webhooks():
             return web.Response(status=404, text=f"No registry {name!r} with a webhookSecret is in the settings.\n")
@@ -130,17 +145,24 @@ class Webhooks:
         status, text = _ANSWERS[outcome]
         answer = web.Response(status=status, text=f"{text}\n", headers=_AGAIN if status in (429, 503) else None)
         if outcome is Outcome.STANDBY:
-            answer.force_close()  # or MLflow's next try comes by this connection, and so to this replica
+            # MLflow's next attempt would otherwise use this connection, and reach this replica again.
+            answer.force_close()
         return answer
 
 
 class WebhookServer:
-    """Listens while its context is open, where any registry may send webhooks."""
+    """Listens while its context is open, if a registry may send webhooks."""
 
     def __init__(self, webhooks: Webhooks, port: int, host: str | None = None) -> None:
-        """Prepare; 0 picks a free port, and no host is all addresses."""
+        """Create a server, which listens once its context is entered.
+
+        Args:
+            webhooks: Receives the deliveries.
+            port: The port to listen on. 0 chooses a free port.
+            host: The address to listen on. None means all addresses.
+        """
         self.port = port
-        """The port, once listening."""
+        """The port, which is the actual one once the server listens."""
         self._host = host
         self._wanted = webhooks.wanted
         app = web.Application(client_max_size=LARGEST)

@@ -1,6 +1,7 @@
-"""Keeps the operator's own webhook in the registries that ask for it: see `core.models.webhook_subscription`.
+"""Maintains the operator's webhook subscription in each registry.
 
-Run by the leader alone. It depends on nothing and holds up nothing: a registry that refuses is polled as ever, and asked again.
+Only registries whose settings ask for it get one, see `core.models.webhook_subscription`. Only the leader
+writes subscriptions. Nothing depends on them: a registry that refuses one is still polled, and the operator retries.
 """
 
 from __future__ import annotations
@@ -24,15 +25,23 @@ INTERVAL = 60.0
 
 
 class Registration:
-    """Compares once a minute, and writes what differs.
+    """Compares webhook subscriptions once a minute, and writes those that differ.
 
-    A registry never shows the secret of a webhook, so what was written last is remembered; after a start it is written once.
+    A registry never returns the secret of a webhook, so the operator keeps the last written secret in memory. After a
+    start, it writes the secret once.
     """
 
     def __init__(
         self, registries: Registries, pool: RegistryPool, settings: Settings, report: Callable[[str, bool], None]
     ) -> None:
-        """Nothing is sent before `run`. `report` is called with the registry and whether it has the webhook, after each look."""
+        """Create the subscriptions, which send nothing before `run`.
+
+        Args:
+            registries: Finds registries and the secrets of their webhooks.
+            pool: The clients of registries. The caller closes it.
+            settings: The operator's settings, which say what registries get a webhook.
+            report: Called after each comparison with the registry's name and whether it has the webhook.
+        """
         self._registries = registries
         self._pool = pool
         self._report = report
@@ -40,12 +49,15 @@ class Registration:
         wanted = ((name, each.register_webhook) for name, each in settings.registries.items())
         self._urls = {name: each.url for name, each in wanted if each is not None}
         self._written: dict[str, str] = {}
-        """The secret that each registry was given last."""
+        """The secret that was last written to each registry."""
         self._failing: set[str] = set()
 
     async def run(self) -> None:
-        """Work until cancelled. Every registry has a task of its own, so a slow one delays no other."""
-        async with asyncio.TaskGroup() as group:  # no child raises: see `forever`
+        """Maintain the webhooks until cancelled.
+
+        Every registry has its own task, so a slow registry delays no other.
+        """
+        async with asyncio.TaskGroup() as group:  # No child raises, see `forever`.
             for name in self._urls:
                 work = forever(f"the webhook of registry {name}", INTERVAL, partial(self._try, name))
                 group.create_task(work, name=f"webhook of {name}")
@@ -62,21 +74,29 @@ class Registration:
         self._report(name, done)
 
     async def _attempt(self, name: str) -> bool:
-        """One comparison; False where the registry failed, which is logged once."""
+        """Compare and write the webhook of one registry.
+
+        Returns:
+            False if the registry failed. The failure is logged once.
+        """
         try:
             await self.round(name)
         except ResolutionError as error:
             if name not in self._failing:
-                words = "registry %s has no webhook of ours, and is polled alone: %s (Webhooks need MLflow 3.3 or later with a SQL store, and the operator's account the right to manage them.)"
+                words = (
+                    "registry %s has no webhook of ours, and is polled alone: %s "
+                    "(Webhooks need MLflow 3.3 or later with a SQL store, "
+                    "and the operator's account the right to manage them.)"
+                )
                 logger.warning(words, name, error.failure.message)
             return False
         return True
 
     async def round(self, name: str) -> None:
-        """One comparison with one registry.
+        """Compare and write the webhook of one registry.
 
         Raises:
-            ResolutionError: a Secret is of no use, or the registry cannot be asked, or refuses.
+            ResolutionError: A Secret is missing or invalid, or the registry cannot be reached or refuses the request.
         """
         secret, url = await self._secret(name), self._urls[name]
         async with self._pool.lease(await self._registries.endpoint(self._registries.configured(name))) as registry:
@@ -93,27 +113,39 @@ class Registration:
             await self._try_out(name, registry, written)
 
     def _tell_of_rivals(self, name: str, there: tuple[Hook, ...], known: bool) -> None:
-        """Two clusters of one name would change it to and fro."""
+        """Warn if another cluster with the same name changes the webhook.
+
+        Two such clusters would overwrite the webhook in turn.
+        """
         for hook in there if known else ():
             if hook.url != self._urls[name]:
-                words = "somebody else has sent the webhook %s of registry %s to %s: give each cluster of a registry a clusterName of its own"
+                words = (
+                    "somebody else has sent the webhook %s of registry %s to %s: "
+                    "give each cluster of a registry a clusterName of its own"
+                )
                 logger.warning(words, hook.name, name, hook.url)
 
     async def _secret(self, name: str) -> str:
         try:
             return (await self._registries.webhook_secrets(name))[0].decode()
         except UnicodeDecodeError:
-            words = f'The webhook secret of registry "{name}" is not UTF-8 text, which MLflow needs: put another one into its Secret.'
+            words = (
+                f'The webhook secret of registry "{name}" is not UTF-8 text, which MLflow needs: '
+                "put another one into its Secret."
+            )
             raise ResolutionError(ResolutionFailure(ResolutionReason.SECRET_INVALID, words)) from None
 
     async def _try_out(self, name: str, registry: MlflowRegistry, hook: Hook) -> None:
-        """Says in the log whether deliveries will arrive: MLflow tells nobody when they do not."""
+        """Send a test delivery, and log whether it arrived.
+
+        MLflow does not report failed deliveries.
+        """
         try:
             result = await webhooks.tried(registry, hook)
         except ResolutionError as error:
             logger.info("the webhook of registry %s could not be tried out: %s", name, error.failure.message)
             return
-        if result.success or result.response_status == 503:  # of a standby
+        if result.success or result.response_status == 503:  # A standby responds with 503.
             logger.info("a trial of the webhook of registry %s arrived", name)
             return
         what = f"was answered {result.response_status}" if result.response_status else "did not arrive"
