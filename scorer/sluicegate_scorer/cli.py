@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sluicegate_scorer import __version__, environment, termination
-from sluicegate_scorer.errors import ScorerError, first_line, one_line
+from sluicegate_scorer.errors import Reason, ScorerError, first_line
 
 if TYPE_CHECKING:
     from sluicegate_scorer import requirements
@@ -158,6 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code.
     """
     options = _parser().parse_args(arguments)
+    usual = _REASONS.get(options.command, Reason.SERVER_FAILED)
     _log_to_stderr()
     if options.command in {"fetch", "install"}:
         # Process 1 of a container ignores SIGTERM if it has no handler for it. A pod that is deleted would wait for the
@@ -173,10 +174,10 @@ def main(arguments: list[str] | None = None) -> int:
         environment.enter(options.environment, sys.argv[1:] if arguments is None else arguments)
         return _serve(options)
     except ScorerError as error:
-        return _fail(str(error))
+        return _fail(str(error), error.reason or usual)
     except Exception as error:  # a bug in this program: one line for the status, and the traceback for the log
         logging.getLogger("sluicegate_scorer").exception("unexpected failure")
-        return _fail(f"sluicegate-scorer {options.command} failed: {first_line(error)}; please report this")
+        return _fail(f"sluicegate-scorer {options.command} failed: {first_line(error)}; please report this", usual)
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -287,8 +288,11 @@ def _model(options: argparse.Namespace) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _fail(message: str) -> int:
-    sys.stderr.write(termination.write_failure(one_line(message)) + "\n")
+_REASONS = {"fetch": Reason.FETCH_FAILED, "install": Reason.INSTALL_FAILED}
+
+
+def _fail(message: str, reason: Reason) -> int:
+    sys.stderr.write(termination.write_failure(message, reason) + "\n")
     return 1
 
 

@@ -5,6 +5,7 @@ that leaves this package must therefore say what failed and how to fix it, witho
 """
 
 import re
+from enum import StrEnum
 
 MAX_MESSAGE = 1024
 """Characters of a message. Kubernetes itself truncates termination messages at 4,096 bytes."""
@@ -19,8 +20,29 @@ _SECRET_PARAMETER = re.compile(
 _HEADER = re.compile(r"\b(?P<kind>Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 
 
+class Reason(StrEnum):
+    """The cause of a failure as one word, which the operator acts on. It never acts on the text.
+
+    The words are reasons of the operator's conditions (`core/snapshot/termination.py`).
+    """
+
+    FETCH_FAILED = "ModelFetchFailed"
+    INSTALL_FAILED = "DependenciesNotInstalled"
+    DEPENDENCY_MISSING = "ModelDependencyMissing"
+    LOAD_FAILED = "ModelLoadFailed"
+    SERVER_FAILED = "ScoringServerFailed"
+
+
 class ScorerError(Exception):
-    """A failure whose text is the whole report."""
+    """A failure whose text is the whole report.
+
+    Attributes:
+        reason: the cause, if it is not the usual one of the command.
+    """
+
+    def __init__(self, message: str, reason: Reason | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class TransientError(ScorerError):

@@ -17,7 +17,7 @@ import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
-from sluicegate_scorer.errors import ScorerError, redact
+from sluicegate_scorer.errors import Reason, ScorerError, redact
 
 log = logging.getLogger("sluicegate_scorer.requirements")
 
@@ -85,7 +85,8 @@ def check(model: Path, policy: Check, *, installed: bool = False) -> None:
     raise ScorerError(
         f"this image does not have what the model asks for: {', '.join(map(str, refused[:_SHOWN]))}{more}; "
         "set spec.runtime.image to an image that has it, or spec.runtime.dependencies: Install, or "
-        "SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env to serve the model all the same"
+        "SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env to serve the model all the same",
+        Reason.DEPENDENCY_MISSING,
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from sluicegate_scorer.errors import ScorerError, first_line
+from sluicegate_scorer.errors import Reason, ScorerError, first_line
 from sluicegate_scorer.server import cpus, interpreter
 from sluicegate_scorer.server.http1 import connection
 from sluicegate_scorer.server.settings import ServerSettings
@@ -165,12 +165,14 @@ def check(directory: Path) -> None:
     """
     if not directory.is_dir():
         raise ScorerError(
-            f"cannot load the model: the directory {directory} does not exist; check the volume or the path"
+            f"cannot load the model: the directory {directory} does not exist; check the volume or the path",
+            Reason.LOAD_FAILED,
         )
     if not (directory / "MLmodel").is_file():
         raise ScorerError(
             f"cannot load the model: {directory} has no MLmodel file, so it is not an MLflow model; "
-            "check that the URI names the model's own folder"
+            "check that the URI names the model's own folder",
+            Reason.LOAD_FAILED,
         )
 
 
@@ -195,7 +197,9 @@ def _load(directory: Path, settings: ServerSettings) -> "Application":
             else ("try mlflow.pyfunc.load_model on it in the same image")
         )
         sys.stderr.flush()
-        raise ScorerError(f"cannot load the model in {directory}: {first_line(error, 800)}; {advice}") from error
+        raise ScorerError(
+            f"cannot load the model in {directory}: {first_line(error, 800)}; {advice}", Reason.LOAD_FAILED
+        ) from error
     log.info("loaded %s", directory)
     from sluicegate_scorer.server.loading import build
 

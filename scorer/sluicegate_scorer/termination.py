@@ -1,11 +1,13 @@
 """The termination message, which the kubelet copies into the pod's status."""
 
+import json
 import os
 from pathlib import Path
 
-from sluicegate_scorer.errors import one_line
+from sluicegate_scorer.errors import MAX_MESSAGE, Reason, one_line
 
 _LIMIT = 4096
+"""Bytes that Kubernetes keeps."""
 
 
 def write(message: str) -> None:
@@ -23,8 +25,16 @@ def write(message: str) -> None:
         return
 
 
-def write_failure(message: str) -> str:
-    """Write a failure, and return the redacted line that was written."""
-    line = one_line(message)
-    write(line)
+def write_failure(message: str, reason: Reason) -> str:
+    """Write a failure as JSON, `{"reason": ..., "message": ...}`, and return the redacted message."""
+    limit = MAX_MESSAGE
+    line = one_line(message, limit)
+    while len((text := _encoded(line, reason)).encode()) > _LIMIT:  # characters may take four bytes, escapes six
+        limit = limit * 3 // 4
+        line = one_line(message, limit)
+    write(text)
     return line
+
+
+def _encoded(message: str, reason: Reason) -> str:
+    return json.dumps({"reason": reason, "message": message}, ensure_ascii=False)

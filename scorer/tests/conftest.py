@@ -76,7 +76,7 @@ def train(registry: str) -> Callable[..., str]:
 
 @pytest.fixture
 def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs the command to its end; `.last_words` is what it left in the termination log."""
+    """Runs the command to its end; `.last_words` is its report or failure message, `.reason` why it failed."""
 
     def run(*arguments: object, **env: str) -> subprocess.CompletedProcess:
         termination = tmp_path / "termination-log"
@@ -86,7 +86,10 @@ def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         env = {**inherited, "TERMINATION_LOG": str(termination), **env}
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
-        done.last_words = termination.read_text()  # type: ignore[attr-defined]
+        written = termination.read_text()
+        failure = json.loads(written) if done.returncode == 1 and written else None
+        done.reason = failure["reason"] if failure is not None else None  # type: ignore[attr-defined]
+        done.last_words = failure["message"] if failure is not None else written  # type: ignore[attr-defined]
         return done
 
     return run

@@ -105,6 +105,7 @@ def test_the_command_refuses_before_it_loads(scorer, train, registry, tmp_path):
     done = scorer("serve", lacking)
     assert done.returncode == 1
     assert "nothing-like-it==1.0 (missing); set spec.runtime.image" in done.last_words
+    assert done.reason == "ModelDependencyMissing"
     assert done.stderr.splitlines()[-1] == done.last_words
     assert "loading" not in done.stderr
     wrong = scorer("serve", lacking, SLUICEGATE_DEPENDENCIES="perhaps")

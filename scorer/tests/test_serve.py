@@ -69,6 +69,7 @@ def test_a_model_that_cannot_be_loaded_says_why(fetched, scorer):
     assert done.returncode == 1
     assert "No module named 'a_package_that_is_not_in_the_image'" in done.last_words
     assert "MlflowException" in done.last_words
+    assert done.reason == "ModelLoadFailed"
     assert done.stderr.splitlines()[-1] == done.last_words
 
 

@@ -216,7 +216,8 @@ async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
 
 async def _crash(world: World, uri: str) -> None:
     """Reports the pods of a version as crashing, as a kubelet would."""
-    said = {"exitCode": 1, "message": "cannot load the model: no module named skops"}
+    written = {"reason": "ModelLoadFailed", "message": "cannot load the model: no module named skops"}
+    said = {"exitCode": 1, "message": json.dumps(written)}
     waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
     container = {"name": "model", "image": "i", "imageID": "", "ready": False, "restartCount": 3, "state": waiting}
     status = {"phase": "Running", "containerStatuses": [{**container, "lastState": {"terminated": said}}]}

@@ -13,6 +13,8 @@ from typing import Any
 
 from sluicegate.api import names
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot.redaction import last_line
+from sluicegate.core.snapshot.termination import parse_failure
 
 _PULL = {
     "ErrImagePull",
@@ -23,36 +25,12 @@ _PULL = {
     "ImageInspectError",
 }
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
-_SECRET = re.compile(
-    r"(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) "
-    r"""(["']?\s*[=:]\s*) (?:(?:bearer|basic)\s+)?
-    (?:"[^"]*"|'[^']*'|\S+) | \b(bearer) (\s+) [\w.~+/=-]{8,}"""
-)
-_USERINFO = re.compile(r"(?i)(?<![a-z0-9+.-])(?!(?:wasbs?|abfss?)://[a-z0-9$-]+@)([a-z][a-z0-9+.-]*://)[^/\s]+@")
 _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
 _NEVER_FITS = re.compile(r"0/\d+ nodes are available: \d+ Preemption is not helpful for scheduling\.?\s*")
-_LACKING = "this image does not have what the model asks for"
-"""How the scoring server's termination message begins where its preflight rejects a model
-(`sluicegate_scorer.requirements`)."""
-_LIMIT = 600
 
 
-def redact(text: str) -> str:
-    """Return `text` without what looks like a credential.
-
-    The text comes from the log of a container, and the operator writes it to status and Events.
-    """
-    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1\2\3\4***", text))
-
-
-def last_line(text: str) -> str:
-    """Return the last line of a termination message that is not blank.
-
-    The line is redacted and has at most 600 characters.
-    """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    line = redact(lines[-1]) if lines else ""
-    return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
+_LOAD_FAILURES = ("ModelDependencyMissing", "ModelLoadFailed")
+"""Reasons that the model container gives by itself (`sluicegate_scorer.errors.Reason`). Any other is a crash."""
 
 
 def _sentence(words: str) -> str:
@@ -207,8 +185,7 @@ def _crash_problem(
     pod: Mapping[str, Any], entry: Mapping[str, Any], ended: Mapping[str, Any], is_init: bool
 ) -> Problem:
     container, restarts = str(entry.get("name")), int(entry.get("restartCount") or 0)
-    words = last_line(str(ended.get("message") or ""))
-    if ended.get("reason") == "OOMKilled" or (ended.get("exitCode") == 137 and "oom" in words.lower()):
+    if ended.get("reason") == "OOMKilled":
         limit = _memory_limit(pod, container)
         remedy = (
             "spec.resources.limits.memory" if container == names.MODEL_CONTAINER else "the container's memory limit"
@@ -216,24 +193,21 @@ def _crash_problem(
         return Problem(
             "OOMKilled", f"Container {container} used more memory than its limit{limit} and was killed: raise {remedy}."
         )
-    code = ended.get("exitCode", "?")
-    said = f" and said: {words}" if words else " and said nothing"
+    failure = parse_failure(str(ended.get("message") or ""))
+    code, message = ended.get("exitCode", "?"), failure.message
+    cause = _sentence(message or f"exit code {code}")
     if is_init and container == names.FETCH_CONTAINER:
-        return Problem("ModelFetchFailed", f"The model could not be fetched: {_sentence(words or f'exit code {code}')}")
+        return Problem("ModelFetchFailed", f"The model could not be fetched: {cause}")
     if is_init and container == names.INSTALL_CONTAINER:
-        told = _sentence(words or f"exit code {code}")
-        return Problem("DependenciesNotInstalled", f"The model's dependencies could not be installed: {told}")
-    if container == names.MODEL_CONTAINER and words.startswith(_LACKING):
-        return Problem("ModelDependencyMissing", f"The model was not loaded: {_sentence(words)}")
-    if restarts == 0 and not words:
+        return Problem("DependenciesNotInstalled", f"The model's dependencies could not be installed: {cause}")
+    reason = failure.reason if container == names.MODEL_CONTAINER and failure.reason in _LOAD_FAILURES else None
+    if reason == "ModelDependencyMissing":
+        return Problem(reason, f"The model was not loaded: {cause}")
+    if restarts == 0 and not message:
         return Problem("ContainerFailed", f"Container {container} ended with exit code {code}.")
-    reason = (
-        "ModelLoadFailed"
-        if container == names.MODEL_CONTAINER and "cannot load the model" in words
-        else "CrashLoopBackOff"
-    )
+    said = f" and said: {message}" if message else " and said nothing"
     times = f", {restarts} restart{'s' if restarts != 1 else ''} so far"
-    return Problem(reason, f"Container {container} ended with exit code {code}{said}{times}.")
+    return Problem(reason or "CrashLoopBackOff", f"Container {container} ended with exit code {code}{said}{times}.")
 
 
 def _memory_limit(pod: Mapping[str, Any], container: str) -> str:

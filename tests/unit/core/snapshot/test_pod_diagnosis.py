@@ -1,10 +1,12 @@
 """What users read when a pod does not serve, from pods as a kubelet and a scheduler write them."""
 
+import json
 from typing import Any
 
 import pytest
 from sluicegate.core.snapshot import parse
-from sluicegate.core.snapshot.pod_diagnosis import last_line, pod_problem, redact
+from sluicegate.core.snapshot.pod_diagnosis import pod_problem
+from sluicegate.core.snapshot.redaction import last_line, redact
 
 
 def container(
@@ -24,6 +26,11 @@ def container(
 
 def waiting(reason: str, message: str | None = None) -> dict[str, Any]:
     return {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+
+
+def failure(reason: str, message: str) -> str:
+    """What the scoring image writes when it fails."""
+    return json.dumps({"reason": reason, "message": message})
 
 
 def terminated(code: int, message: str = "", reason: str = "Error") -> dict[str, Any]:
@@ -236,7 +243,7 @@ CASES = [
             container(
                 "model",
                 BACK_OFF,
-                last=terminated(1, "The model cannot load the model: No module named 'xgboost'"),
+                last=terminated(1, failure("ModelLoadFailed", "cannot load the model: No module named 'xgboost'")),
                 restarts=1,
             )
         ),
@@ -255,12 +262,12 @@ CASES = [
             container(
                 "model",
                 BACK_OFF,
-                last=terminated(1, "this image does not have what the model asks for: shop==1.0 (missing); set x"),
+                last=terminated(1, failure("ModelDependencyMissing", "it does not have shop==1.0 (missing); set x")),
                 restarts=2,
             )
         ),
         "ModelDependencyMissing",
-        ["not loaded: this image does not have what the model asks for: shop==1.0 (missing); set x."],
+        ["not loaded: it does not have shop==1.0 (missing); set x."],
     ),
     (
         "evicted",

@@ -1,0 +1,31 @@
+"""Texts of containers, made fit for status and Events: without credentials, one line, and short."""
+
+from __future__ import annotations
+
+import re
+
+_SECRET = re.compile(
+    r"(?ix) (password|passwd|token|secret|api[-_]?key|access[-_]?key|authorization) "
+    r"""(["']?\s*[=:]\s*) (?:(?:bearer|basic)\s+)?
+    (?:"[^"]*"|'[^']*'|\S+) | \b(bearer) (\s+) [\w.~+/=-]{8,}"""
+)
+_USERINFO = re.compile(r"(?i)(?<![a-z0-9+.-])(?!(?:wasbs?|abfss?)://[a-z0-9$-]+@)([a-z][a-z0-9+.-]*://)[^/\s]+@")
+_LIMIT = 600
+
+
+def redact(text: str) -> str:
+    """Return `text` without what looks like a credential.
+
+    The text comes from the log of a container, and the operator writes it to status and Events.
+    """
+    return _USERINFO.sub(r"\1***@", _SECRET.sub(r"\1\2\3\4***", text))
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a termination message that is not blank.
+
+    The line is redacted and has at most 600 characters.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = redact(lines[-1]) if lines else ""
+    return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"

@@ -1,0 +1,42 @@
+"""Termination messages of the scoring image: JSON in both directions of success and failure.
+
+The scoring image writes `{"reason": ..., "message": ...}` when it fails (`sluicegate_scorer/termination.py`). The reason is
+data, and decisions follow it. The message is for users, and no decision depends on its wording. Other images, and a
+process that was killed, leave text or nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from sluicegate.core.snapshot.redaction import last_line
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a container left when it failed."""
+
+    reason: str = ""
+    """The cause as one word; empty where the container gave none."""
+    message: str = ""
+    """The cause for users, redacted and in one line."""
+
+
+class _Written(msgspec.Struct):
+    reason: str
+    message: str
+
+
+def parse_failure(text: str) -> Failure:
+    """Read the termination message of a container that failed.
+
+    Args:
+        text: The message as the pod has it. Any process in the container can write it, so its content is not trusted.
+    """
+    try:
+        written = msgspec.json.decode(text, type=_Written)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError):
+        return Failure(message=last_line(text))
+    return Failure(written.reason, last_line(written.message))
