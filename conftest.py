@@ -1,6 +1,7 @@
-"""What holds for every test of the repository: in CI a skipped test is a failed one.
+"""Pytest hooks for every test of the repository.
 
-A test that skips itself because something is not installed would otherwise be lost without anybody noticing.
+In CI, a skipped test counts as a failed test.
+Otherwise, a test that skips itself because a program is not installed would be lost without notice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def _refuse(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that skips, by a mark or in its body."""
+    """Report a test that skips, by a mark or in its body, as failed in CI."""
     report = yield
     _refuse(report)
     return report
@@ -30,7 +31,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """A whole module that skips."""
+    """Report a module that skips as a whole as failed in CI."""
     report = yield
     _refuse(report)
     return report

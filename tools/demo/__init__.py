@@ -1,1 +1,1 @@
-"""`make demo`: a whole local cluster with MLflow and the operator."""
+"""`make demo`: a complete local cluster with MLflow and the operator."""

@@ -1,6 +1,7 @@
-"""`make demo`: from a bare machine to predictions of a real MLflow model and a bad version that is refused by itself, and `make demo-down`.
+"""Set up the demo (`make demo`) and remove it (`make demo-down`).
 
-Every step can be run again: what is there is left as it is, so a second run takes seconds.
+The demo starts on a bare machine. It shows predictions of a real MLflow model, and a bad version that the operator
+rolls back. Every step can be run again. A step keeps what exists already, so a second run takes seconds.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ IMAGES = {
 
 
 def demo_up(name: str) -> None:
-    """Brings the whole demo up, or what is missing of it."""
+    """Set up the whole demo, or the parts of it that are missing."""
     start = time.monotonic()
     cluster = installed(name)
     url = tour.shown(cluster)
@@ -39,7 +40,10 @@ def demo_up(name: str) -> None:
 
 
 def installed(name: str) -> Cluster:
-    """The cluster of that name, with the operator and a registry with two versions of the example model; the tests use it too."""
+    """Return the cluster of that name with the operator and a registry installed.
+
+    The registry has two versions of the example model. The end-to-end tests use this function too.
+    """
     say("Preparing: Debian packages, Kubernetes built from source, two images (cold: several minutes; then cached)")
     cluster, archives = _prepare(name)
     _load(cluster, archives)
@@ -50,7 +54,10 @@ def installed(name: str) -> Cluster:
 
 
 def _prepare(name: str) -> tuple[Cluster, dict[str, Path]]:
-    """Cluster, images and Helm side by side: one compiles while the other mostly downloads."""
+    """Prepare the cluster, the images and Helm in parallel.
+
+    One of them compiles while another mostly downloads.
+    """
     with ThreadPoolExecutor(max_workers=2) as pool:
         building: Future[dict[str, Path]] = pool.submit(_build_images)
         helm = pool.submit(tools.ensure_one, tools.helm)
@@ -64,7 +71,7 @@ def _build_images() -> dict[str, Path]:
 
 
 def _load(cluster: Cluster, archives: dict[str, Path]) -> None:
-    """Imports the images that the node does not have in this very content."""
+    """Import the images that the node does not have with the same content."""
     known = _loaded(cluster)
     for tag, archive in sorted(archives.items()):
         if known.get(tag) != archive.name:
@@ -74,7 +81,10 @@ def _load(cluster: Cluster, archives: dict[str, Path]) -> None:
 
 
 def _loaded(cluster: Cluster) -> dict[str, str]:
-    """The images on the node by tag: a name that changes with their content."""
+    """Return the archive name of each image on the node, by tag.
+
+    The archive name changes with the content of the image.
+    """
     note = cluster.state / "demo-images.json"
     found: dict[str, str] = json.loads(note.read_text()) if note.exists() else {}
     return found
@@ -85,11 +95,13 @@ def _apply(cluster: Cluster, *options: str) -> None:
 
 
 def install_operator(cluster: Cluster, *options: str) -> None:
-    """Installs the chart by Helm, or upgrades what is there to the chart and the image of this repository.
+    """Install the chart with Helm, or upgrade the existing release.
+
+    The release then has the chart and the image of this repository.
 
     Args:
-        cluster: with the images loaded.
-        options: of `helm upgrade`, such as `--set settings.logLevel=debug`.
+        cluster: The cluster. The images are already loaded.
+        options: Options of `helm upgrade`, such as `--set settings.logLevel=debug`.
     """
     with step("operator running"):
         cluster.helm("upgrade", "--install", *release(cluster), "--create-namespace", *options)
@@ -97,10 +109,11 @@ def install_operator(cluster: Cluster, *options: str) -> None:
 
 
 def release(cluster: Cluster) -> tuple[str, ...]:
-    """What `helm install` and `helm upgrade` are told: release, chart, namespace, values.
+    """Return the arguments of `helm install` and `helm upgrade`.
 
-    The image keeps its tag, so its content stands in an annotation of the pods: another one rolls them. What somebody
-    has changed by hand is put back.
+    The arguments are the release, the chart, the namespace and the values.
+    The tag of the image never changes, so an annotation of the pods identifies its content.
+    When the content changes, Helm replaces the pods. Helm also reverts what a user has changed by hand.
     """
     content = f"podAnnotations.image={_loaded(cluster).get(OPERATOR, 'unknown')}"
     values = ("--values", str(REPOSITORY / "e2e/values.yaml"), "--set-string", content)
@@ -117,7 +130,10 @@ def _rolled_out(cluster: Cluster, namespace: str, name: str) -> None:
 
 
 def _train(cluster: Cluster) -> None:
-    """Starts MLflow and registers the model's first versions, unless the registry knows the model already."""
+    """Start MLflow and register the first versions of the model.
+
+    If the registry has the model already, register nothing.
+    """
     with step("MLflow running"):
         _apply(cluster, "-f", str(REPOSITORY / "examples/mlflow/registry.yaml"))
         _rolled_out(cluster, "mlflow", "mlflow")
@@ -133,7 +149,7 @@ def _registered(cluster: Cluster) -> bool:
     address = cluster.kubectl("-n", "mlflow", "get", "service", "mlflow", "-o", "jsonpath={.spec.clusterIP}")
     path = f"/api/2.0/mlflow/registered-models/alias?name={tour.MODEL}&alias=champion"
     asked = urllib.request.Request(f"http://{address}:5000{path}")
-    asked.add_header("Host", "mlflow.mlflow.svc:5000")  # the server refuses names and addresses it was not told of
+    asked.add_header("Host", "mlflow.mlflow.svc:5000")  # MLflow rejects hosts that its configuration does not allow
     try:
         with urllib.request.urlopen(asked, timeout=10) as answer:
             return bool(answer.status == 200)
@@ -154,7 +170,10 @@ def _job_done(cluster: Cluster) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; what a person has to know is one sentence on standard error."""
+    """Run one command and return its exit code.
+
+    If the command fails, print one sentence on standard error that tells the user what to know or do.
+    """
     parser = argparse.ArgumentParser(prog="python3 -m tools.demo.__main__", description=__doc__)
     parser.add_argument("command", choices=("up", "down"))
     parser.add_argument("--name", default="demo", help="the cluster's name (default: demo)")

@@ -1,6 +1,7 @@
-"""What `make demo` shows once the operator and a registry are there: predictions, a canary, a followed alias, a bad version refused.
+"""The tour that `make demo` gives once the operator and a registry run.
 
-Each part can be run again, and leaves the resource as the next run expects it.
+It shows predictions, a canary, an alias that the operator follows, and a bad version that the operator rolls back.
+Each part can be run again, and leaves the resource in the state that the next run expects.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ ROLLOUT = {
         "metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 20}],
     },
 }
-"""Short times, so that the demo is: a real rollout holds for minutes."""
+"""A rollout with short times, which keep the demo short. A real rollout holds for minutes."""
 Json = dict[str, Any]
 
 
 def shown(cluster: Cluster) -> str:
-    """Shows all parts; the URL that answers."""
+    """Show all parts of the tour and return the URL that serves predictions."""
     say("Serving: examples/quickstart.yaml")
     url: str = _serve(cluster)["status"]["url"]
     _predict(url)
@@ -51,14 +52,17 @@ def shown(cluster: Cluster) -> str:
 
 
 def _serve(cluster: Cluster) -> Json:
-    """Applies the example and shows how it becomes ready."""
+    """Apply the example and show how it becomes ready."""
     cluster.kubectl("apply", "-f", str(REPOSITORY / "examples/quickstart.yaml"))
     with step("model serving"):
         return _wait_ready(cluster)
 
 
 def _wait_ready(cluster: Cluster) -> Json:
-    """Shows what the resource waits for until its present generation is ready."""
+    """Return the resource once its current generation is ready.
+
+    Until then, print what the resource waits for.
+    """
     shown = ""
     found: Json = {}
 
@@ -80,7 +84,10 @@ def _wait_ready(cluster: Cluster) -> Json:
 
 
 def _canary(cluster: Cluster, url: str) -> None:
-    """Version 2 beside version 1 at 90/10, and the split as a client measures it."""
+    """Run version 2 as a canary with 10% of the requests.
+
+    Version 1 receives the other 90%. Print the traffic shares that a client measures.
+    """
     model = {"uri": f"models:/{MODEL}/1"}
     canary = {"weight": 10, "model": {"uri": f"models:/{MODEL}/2"}}
     _patch(cluster, {"model": model, "canary": canary})
@@ -91,7 +98,7 @@ def _canary(cluster: Cluster, url: str) -> None:
 
 
 def _follow(cluster: Cluster, url: str) -> None:
-    """The alias moves from version 1 to 2, and the same URL answers with version 2."""
+    """Move the alias from version 1 to 2, and wait for version 2 at the same URL."""
     _move_alias(cluster, 1)
     _patch(cluster, {"model": {"uri": f"models:/{MODEL}@champion"}, "canary": None})
     with step("version 1 serving"):
@@ -105,7 +112,10 @@ def _follow(cluster: Cluster, url: str) -> None:
 
 
 def _refuse(cluster: Cluster, url: str) -> None:
-    """The alias moves to a version that fails requests; a rollout in steps takes it back by what it measured."""
+    """Move the alias to a version that fails requests, and show the rollback.
+
+    The version is rolled out in steps. The operator rolls it back because of what the analysis measures.
+    """
     with step("bad version registered"):
         bad = _train_bad(cluster)
     _patch(cluster, {"rollout": ROLLOUT})
@@ -116,7 +126,7 @@ def _refuse(cluster: Cluster, url: str) -> None:
             print(f"\n>>> MlflowClient().set_registered_model_alias('{MODEL}', 'champion', {bad})", flush=True)
             _move_alias(cluster, bad)
             state = _wait_taken_back(cluster)
-            time.sleep(3)  # clients go on, and only version 2 answers
+            time.sleep(3)  # the clients go on sending requests, and only version 2 answers them
         _tell_refusal(cluster, state, clients, bad)
     finally:
         _move_alias(cluster, 2)
@@ -126,7 +136,11 @@ def _refuse(cluster: Cluster, url: str) -> None:
 
 
 def _train_bad(cluster: Cluster) -> int:
-    """Registers a version that passes its own try and fails visitors, or finds the one of an earlier run; its number."""
+    """Return the number of a bad version, and register the version if necessary.
+
+    The version responds to its input example, but fails requests of clients.
+    A version that an earlier run has registered is used again.
+    """
     note = cluster.state / "demo-bad-version"
     if note.exists():
         return int(note.read_text())
@@ -149,7 +163,7 @@ def _patch(cluster: Cluster, spec: Json) -> None:
 
 
 def _wait_taken_back(cluster: Cluster) -> Json:
-    """Shows what the rollout does until it was taken back; its state then."""
+    """Show what the rollout does until it is rolled back, and return its state."""
     said = ""
     state: Json = {}
 
@@ -168,7 +182,10 @@ def _wait_taken_back(cluster: Cluster) -> Json:
 
 
 def _tell_refusal(cluster: Cluster, state: Json, clients: Load, bad: int) -> None:
-    """The measurement behind the verdict, from status, and what clients noticed."""
+    """Print the measurement behind the rollback and what the clients noticed.
+
+    The measurement comes from status.
+    """
     if clients.failures:
         raise ClusterError(f"Requests were lost on the way: {clients.failures[:3]}")
     path = "{.status.rollout.verdict}"
@@ -176,21 +193,25 @@ def _tell_refusal(cluster: Cluster, state: Json, clients: Load, bad: int) -> Non
     print("\n$ kubectl get mdep\n" + cluster.kubectl("get", "mdep"), flush=True)
     failed = len(clients.errors)
     print(
-        f"Of {clients.total + failed} requests meanwhile version 2 answered {clients.total}, and version {bad} failed {failed}. "
+        f"Of {clients.total + failed} requests meanwhile version 2 answered {clients.total}, "
+        f"and version {bad} failed {failed}. "
         f"It was taken back by itself; version 2 never stopped serving.",
         flush=True,
     )
 
 
 def _move_alias(cluster: Cluster, version: int) -> None:
-    """With the stock client, as a data scientist does."""
+    """Move the alias with the stock MLflow client, as a data scientist does."""
     moves = f"from mlflow import MlflowClient as C; C().set_registered_model_alias({MODEL!r}, 'champion', {version})"
     address = "MLFLOW_TRACKING_URI=http://localhost:5000"
     cluster.kubectl("-n", "mlflow", "exec", "deploy/mlflow", "--", "env", address, "python3", "-c", moves, timeout=120)
 
 
 def _version(answer: str) -> int:
-    """Version N adds N * 100 to each score."""
+    """Return the version that made a prediction.
+
+    Version N adds N * 100 to each score.
+    """
     score: float = json.loads(answer)["predictions"][0]
     return round(score) // 100
 
@@ -207,7 +228,10 @@ def _condition(resource: Json, kind: str) -> Json:
 
 
 def wait(what: str, done: Callable[[], bool], seconds: float) -> None:
-    """Looks twice a second; a failing look ends the wait, because it says more than a time-out."""
+    """Check twice a second until `done` returns true.
+
+    An exception from `done` ends the wait, because its message says more than a timeout.
+    """
     until = time.monotonic() + seconds
     while not done():
         if time.monotonic() > until:
@@ -243,7 +267,8 @@ Try next:
   export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))} PATH={shlex.quote(str(programs))}:$PATH
 
   # Register one more version (version N adds N * 100 to each score):
-  kubectl -n mlflow exec -i deploy/mlflow -- python3 - --tracking-uri http://localhost:5000 --alias '' < examples/mlflow/train.py
+  kubectl -n mlflow exec -i deploy/mlflow -- python3 - --tracking-uri http://localhost:5000 --alias '' \
+< examples/mlflow/train.py
 
   # Move the alias back and watch the old version return, at once and without a lost request:
   kubectl -n mlflow exec deploy/mlflow -- env MLFLOW_TRACKING_URI=http://localhost:5000 \
