@@ -1,9 +1,13 @@
 """Real Kubernetes on a bare Debian machine, without Docker.
 
-`up` makes (or finds again) a cluster, `connect` finds a running one, `down` removes every trace of it.
-Two profiles: `node` is a whole single node with pods, services, DNS, metrics and a gateway, in a network
-namespace of its own (root needed); `control-plane` is etcd, the API server and the controllers only, on
-127.0.0.1, for anyone. The package uses the standard library only, so it runs before any venv exists.
+`up` creates a cluster or finds an existing one. `connect` finds a running one. `down` removes every trace of it.
+There are two profiles:
+
+- `node` is a complete single-node cluster with pods, Services, DNS, metrics and a gateway. It runs in its own network
+  namespace and requires root.
+- `control-plane` is only etcd, the API server and the controllers, on 127.0.0.1. Any user can run it.
+
+The package uses only the standard library, so it runs before a virtual environment exists.
 """
 
 from tools.localcluster.cluster import Cluster, connect

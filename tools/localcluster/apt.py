@@ -1,4 +1,4 @@
-"""Installs the Debian packages that are missing, and only those."""
+"""Install the Debian packages that are missing, and no others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from tools.localcluster.errors import ClusterError
 from tools.localcluster.shell import locked, run, step
 
-# package -> a file or command that shows it is there (a released containerd elsewhere in PATH serves too)
+# Each package with a file or command that shows that it is installed.
+# A containerd release elsewhere in PATH is sufficient too.
 NODE = {
     "containerd": "containerd",
     "runc": "runc",
@@ -40,15 +41,16 @@ def _present(sign: str) -> bool:
 
 
 def missing(packages: dict[str, str]) -> list[str]:
-    """The packages whose sign is not on this machine."""
+    """Return the packages whose file or command is not on this machine."""
     return [name for name, sign in packages.items() if not _present(sign)]
 
 
 def ensure(packages: dict[str, str]) -> None:
-    """Installs what is missing; the package lists are only updated where the install needs that.
+    """Install the packages that are missing.
 
-    Packages bring system services along (containerd has one); a policy-rc.d keeps them from being started,
-    as the cluster runs its own.
+    The package lists are updated only if the installation fails without an update.
+    Some packages bring system services, such as that of containerd.
+    RUNLEVEL=1 is meant to keep them from starting, because the cluster runs its own.
     """
     wanted = missing(packages)
     if not wanted:

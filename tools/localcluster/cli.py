@@ -146,7 +146,10 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; what a person has to know is one sentence on standard error."""
+    """Run one command and return its exit code.
+
+    If the command fails, print one sentence on standard error that tells the user what to know or do.
+    """
     try:
         return _run(_parser().parse_args(argv))
     except ClusterError as problem:

@@ -1,4 +1,4 @@
-"""A running cluster, as tests see it."""
+"""A handle on a running cluster, for tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from tools.localcluster.tools import ensure_one, helm, kubernetes
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """A handle on a cluster; it holds nothing open and may be made again at any time by `connect`."""
+    """A handle on a cluster.
+
+    The handle keeps nothing open. `connect` can create another handle at any time.
+    """
 
     spec: specs.Spec
 
@@ -30,12 +33,12 @@ class Cluster:
 
     @property
     def state(self) -> Path:
-        """The folder with its logs, keys and data."""
+        """The folder with the cluster's logs, keys and data."""
         return self.spec.state
 
     @property
     def kubeconfig(self) -> Path:
-        """A kubeconfig whose user may do everything."""
+        """The kubeconfig of a user who may do everything."""
         return self.state / "admin.conf"
 
     @property
@@ -45,38 +48,40 @@ class Cluster:
 
     @property
     def node_ip(self) -> str:
-        """The node's address; the control-plane profile has 127.0.0.1."""
+        """The node's address, or 127.0.0.1 in the control-plane profile."""
         return self.spec.node_ip
 
     @property
     def host_ip(self) -> str:
-        """The address under which pods reach a server that a test runs on this machine."""
+        """The address at which pods reach a server that a test runs on this machine."""
         return self.spec.host_ip
 
     @property
     def gateway_url(self) -> str:
-        """The URL of the Gateway `gateway-system/default`, without a slash at the end."""
+        """The URL of the Gateway `gateway-system/default`, without a trailing slash."""
         return f"http://{self.spec.node_ip}"
 
     @property
     def components(self) -> list[str]:
-        """The daemons of this cluster, in the order of their start."""
+        """The names of the daemons of this cluster, in the order of their latest start."""
         return proc.names(self.state)
 
     def kubectl(self, *args: str, input: str | None = None, timeout: float = 120) -> str:
-        """Runs kubectl and returns its standard output.
+        """Run kubectl and return its standard output.
 
         Raises:
-            ClusterError: with kubectl's own words, where it fails.
+            ClusterError: kubectl failed. The message contains the output of kubectl.
         """
         argv = [kubernetes.bin("kubectl"), "--kubeconfig", self.kubeconfig, *args]
         return run(argv, stdin=input, timeout=timeout)
 
     def helm(self, *args: str, timeout: float = 300) -> str:
-        """Runs Helm, built first where it is not in the cache, and returns its standard output.
+        """Run Helm and return its standard output.
+
+        Helm is built first if it is not in the cache.
 
         Raises:
-            ClusterError: with Helm's own words, where it fails.
+            ClusterError: Helm failed. The message contains the output of Helm.
         """
         ensure_one(helm)
         home = {f"HELM_{part}_HOME": str(self.state / "helm" / part.lower()) for part in ("CACHE", "CONFIG", "DATA")}
@@ -84,49 +89,55 @@ class Cluster:
         return run(argv, env={**os.environ, **home}, timeout=timeout)
 
     def process(self, name: str) -> int:
-        """The pid of a running component.
+        """Return the process ID of a running component.
 
         Raises:
-            ClusterError: where there is no such component, or it does not run.
+            ClusterError: The component does not exist or does not run.
         """
         proc.check_alive(self.state, [name])
         return proc.load(self.state, name).pid
 
     def kill(self, name: str, sig: int = signal.SIGKILL) -> None:
-        """Ends a component and leaves it down, for fault tests."""
+        """Kill a component and leave it down, for fault tests."""
         record = proc.load(self.state, name)
         proc.kill({record.pid: record.started}, sig)
 
     def start(self, name: str) -> None:
-        """Starts a component that is down just as it was started before."""
+        """Start a component that is down, in the same way as before."""
         record = proc.load(self.state, name)
         if not record.alive:
             proc.start(self.state, name, record.argv, record.env)
 
     def restart(self, name: str, sig: int = signal.SIGKILL) -> None:
-        """Kills a component (-9 unless told otherwise), starts it again, and waits for the API server."""
+        """Kill a component, start it again, and wait for the API server.
+
+        The default signal is SIGKILL.
+        """
         self.kill(name, sig)
         self.start(name)
         controlplane.wait_ready(self.spec)
 
     def nsenter(self, argv: list[str], **options: object) -> subprocess.Popen[bytes]:
-        """Starts a command in the node's network; the options are those of Popen."""
+        """Start a command in the node's network namespace.
+
+        The options are those of `subprocess.Popen`.
+        """
         return subprocess.Popen([*network.enter(self.spec), *argv], **options)  # type: ignore[call-overload,no-any-return]
 
     def load_image(self, tar: Path | str) -> None:
-        """Imports an image archive (docker-archive or OCI) into the node's containerd."""
+        """Import an image archive (docker-archive or OCI) into the node's containerd."""
         if not self.spec.is_node:
             raise ClusterError("Only the node profile has images: it is the one with a kubelet.")
         address = str(socket_dir(self.name) / "containerd.sock")
         run(["ctr", "-a", address, "-n", "k8s.io", "images", "import", "--no-unpack=false", str(tar)])
 
     def get(self, kind: str, name: str, namespace: str = "default") -> dict[str, object]:
-        """An object as parsed JSON."""
+        """Return an object as parsed JSON."""
         found: dict[str, object] = json.loads(self.kubectl("-n", namespace, "get", kind, name, "-o", "json"))
         return found
 
     def broken(self) -> str:
-        """Why the cluster cannot be used as it is; empty where it can."""
+        """Return why the cluster is not usable, or an empty string if it is."""
         if not self.spec.ready:
             return "its start was never finished"
         if down := [n for n in self.components if not proc.load(self.state, n).alive]:
@@ -138,10 +149,10 @@ class Cluster:
 
 
 def connect(name: str = "dev") -> Cluster:
-    """The running cluster of that name.
+    """Return the running cluster of that name.
 
     Raises:
-        ClusterError: where there is none.
+        ClusterError: There is no such cluster.
     """
     spec = specs.load(name)
     if spec is None or not spec.ready:

@@ -1,4 +1,4 @@
-"""etcd, the API server, the controllers and the scheduler."""
+"""The control plane: etcd, the API server, the controllers and the scheduler."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.localcluster.tools import etcd, kubernetes
 
 
 def certificates(spec: Spec) -> None:
-    """Makes all certificates and kubeconfigs of the cluster."""
+    """Create all certificates and kubeconfigs of the cluster."""
     folder = spec.state / "pki"
     folder.mkdir(mode=0o700)
     pki = Pki(folder)
@@ -27,7 +27,7 @@ def certificates(spec: Spec) -> None:
     }
     if spec.is_node:
         subjects["proxy"] = "/CN=system:kube-proxy"
-        # DNS, metrics and gateway are the machine's furniture, not what is tested: they may do everything
+        # DNS, metrics and the gateway are infrastructure and not under test, so they may do everything
         subjects["addon"] = "/O=system:masters/CN=addon"
         pki.issue(
             "kubelet",
@@ -45,7 +45,7 @@ def _flags(values: dict[str, object]) -> list[str]:
 
 
 def start(spec: Spec, name: str, argv: list[str], env: dict[str, str] | None = None) -> None:
-    """Starts a daemon on the node (or plainly, where there is no node)."""
+    """Start a daemon on the node, or on this machine if there is no node."""
     proc.start(spec.state, name, [*network.enter(spec), *argv], env)
 
 
@@ -82,7 +82,7 @@ def _start_apiserver(spec: Spec) -> None:
         "enable-aggregator-routing": "true",
         "profiling": "false",
         "requestheader-client-ca-file": pki.crt("front-ca"),
-        "requestheader-allowed-names": "front-proxy",  # or a client's certificate could name any user
+        "requestheader-allowed-names": "front-proxy",  # otherwise a client's certificate could claim any user
         "requestheader-username-headers": "X-Remote-User",
         "requestheader-group-headers": "X-Remote-Group",
         "requestheader-extra-headers-prefix": "X-Remote-Extra-",
@@ -93,10 +93,10 @@ def _start_apiserver(spec: Spec) -> None:
         flags |= {
             "kubelet-client-certificate": pki.crt("admin"),
             "kubelet-client-key": pki.key("admin"),
-            "kubelet-preferred-address-types": "InternalIP",  # or `kubectl logs` looks the node up in DNS
+            "kubelet-preferred-address-types": "InternalIP",  # otherwise `kubectl logs` looks up the node in DNS
         }
     else:
-        # 127.0.0.1 cannot be an endpoint, and nothing here reaches the Service `kubernetes` anyway
+        # 127.0.0.1 cannot be an endpoint, and nothing in this profile reaches the Service `kubernetes`
         flags |= {"endpoint-reconciler-type": "none"}
     start(spec, "kube-apiserver", [kubernetes.bin("kube-apiserver"), *_flags(flags)])
 
@@ -115,9 +115,9 @@ def _start_controllers(spec: Spec, scheduler: bool) -> None:
         "service-account-private-key-file": pki.key("sa"),
         "root-ca-file": pki.crt("ca"),
         "use-service-account-credentials": "true",
-        "kube-api-qps": 100,  # the default makes 20 pods a second
+        "kube-api-qps": 100,  # with the default, the controllers create 20 pods a second
         "kube-api-burst": 200,
-        "horizontal-pod-autoscaler-sync-period": "5s",  # tests wait for it
+        "horizontal-pod-autoscaler-sync-period": "5s",  # tests wait for a sync
     }
     start(spec, "kube-controller-manager", [kubernetes.bin("kube-controller-manager"), *_flags(manager)])
     if scheduler:
@@ -126,7 +126,7 @@ def _start_controllers(spec: Spec, scheduler: bool) -> None:
 
 
 def ready(spec: Spec) -> bool:
-    """Whether the API server says that it is ready."""
+    """Tell whether the API server reports that it is ready."""
     argv = [kubernetes.bin("kubectl"), "--kubeconfig", spec.state / "admin.conf", "get", "--raw", "/readyz"]
     return run([*argv, "--request-timeout=2s"], timeout=10).startswith("ok")
 
@@ -137,7 +137,10 @@ def _has_service_account(spec: Spec) -> bool:
 
 
 def wait_ready(spec: Spec, timeout: float = 60) -> None:
-    """Waits for the API server, and says what it wrote last where it ends instead."""
+    """Wait until the API server is ready.
+
+    If etcd or the API server exits instead, the error contains the end of its log.
+    """
     parts = [n for n in ("etcd", "kube-apiserver") if n in proc.names(spec.state)]
     end_reached: list[str] = []
 
@@ -155,9 +158,9 @@ def wait_ready(spec: Spec, timeout: float = 60) -> None:
 
 
 def bring_up(spec: Spec, scheduler: bool) -> None:
-    """Starts the control plane; returns once it serves and its controllers work.
+    """Start the control plane and wait until its controllers work.
 
-    The controllers start after the API server is ready: earlier they would exit on an RBAC refusal.
+    The controllers start after the API server is ready. Before that, RBAC denies their requests and they exit.
     """
     certificates(spec)
     _start_etcd(spec)

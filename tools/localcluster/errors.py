@@ -1,5 +1,5 @@
-"""The one exception of this package."""
+"""The exception of this package."""
 
 
 class ClusterError(Exception):
-    """Something a person has to know or do; its text is a whole sentence that says what."""
+    """A problem that the user has to know or solve, described in a full sentence."""

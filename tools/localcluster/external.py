@@ -1,4 +1,4 @@
-"""Clusters that someone else made: an existing kubeconfig, or kind."""
+"""Clusters that this package does not build: an existing one, or one of kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from tools.localcluster.shell import run, step
 
 
 def existing() -> str:
-    """Installs what can be installed into the cluster of $KUBECONFIG, and returns its path."""
+    """Install the Gateway API CRDs into the cluster of $KUBECONFIG.
+
+    Returns:
+        The path of the kubeconfig.
+    """
     kubeconfig = os.environ.get("KUBECONFIG")
     if not kubeconfig:
         raise ClusterError("--use existing works on the cluster that KUBECONFIG names: set it first.")
@@ -22,7 +26,7 @@ def existing() -> str:
 
 
 def kind(name: str) -> str:
-    """Makes (or finds) a kind cluster, and returns the path of its kubeconfig."""
+    """Create or find a kind cluster, and return the path of its kubeconfig."""
     check_name(name)
     if shutil.which("kind") is None or images.engine() is None:
         raise ClusterError("--use kind needs the command `kind` and a running Docker or Podman engine.")

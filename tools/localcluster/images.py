@@ -1,7 +1,8 @@
-"""Container images without Docker: a base image of Debian's packages, and our Dockerfiles built on it.
+"""Container images without Docker.
 
-Where a Docker or Podman engine runs (a developer's laptop) that builds them instead. Everything is an archive
-file in the cache, named by a hash of what went into it.
+The module builds a base image from Debian packages, and our Dockerfiles on top of it.
+If a Docker or Podman engine runs, as on a developer's laptop, the engine builds the Dockerfiles instead.
+Each image is an archive file in the cache, named after a hash of its inputs.
 """
 
 from __future__ import annotations
@@ -36,14 +37,17 @@ def _cache() -> Path:
 
 
 def _buildah(*args: str | Path, timeout: float = 1800) -> str:
-    """Runs buildah with a storage of its own, so that it meets no image of anyone else."""
+    """Run buildah with its own storage, separate from all other images."""
     storage = cache_root() / "buildah"
     places = ["--root", storage / "root", "--runroot", storage / "run", "--storage-driver", _driver(storage)]
     return run(["buildah", *places, *args], timeout=timeout)
 
 
 def _driver(storage: Path) -> str:
-    """Overlay where the kernel has it: vfs copies the whole base image for every layer."""
+    """Return the storage driver: overlay if the kernel supports it, otherwise vfs.
+
+    vfs copies the whole base image for every layer.
+    """
     storage.mkdir(parents=True, exist_ok=True)
     return "overlay" if "\toverlay\n" in Path("/proc/filesystems").read_text() or _loads_overlay() else "vfs"
 
@@ -55,7 +59,7 @@ def _loads_overlay() -> bool:
 
 
 def engine() -> str | None:
-    """The Docker or Podman command, where its engine answers."""
+    """Return the Docker or Podman command if its engine responds."""
     for name in ("docker", "podman"):
         if shutil.which(name) is None:
             continue
@@ -69,7 +73,10 @@ def engine() -> str | None:
 
 
 def pause_image() -> Path:
-    """The archive of the image that holds a pod's namespaces open; made by hand, it is one static file."""
+    """Return the archive of the image that keeps a pod's namespaces open.
+
+    The image consists of one static file, so this function assembles the archive itself.
+    """
     tools.ensure([tools.pause])
     path = _cache() / f"pause-{tools.pause.key}.tar"
     if path.exists():
@@ -102,14 +109,17 @@ def pause_image() -> Path:
 
 
 def base_image() -> Path:
-    """The archive of a root file system with Python, made of Debian's packages."""
+    """Return the archive of a root file system with Python.
+
+    The root file system consists of Debian packages.
+    """
     apt.ensure(apt.IMAGES)
     key = hashlib.sha256(f"{_SUITE} {_PACKAGES} 1".encode()).hexdigest()[:12]
     path = _cache() / f"base-{_SUITE}-{key}.tar"
     with locked(path.with_suffix(".lock")):
         if not path.exists():
             with step(f"base image (Debian {_SUITE} with Python)"):
-                temporary = path.with_name(f".{path.name}")  # the ending tells mmdebstrap the format
+                temporary = path.with_name(f".{path.name}")  # mmdebstrap takes the format from the file extension
                 options = [
                     "--variant=minbase",
                     f"--include={_PACKAGES}",
@@ -121,7 +131,7 @@ def base_image() -> Path:
 
 
 def _provide_base(name: str) -> None:
-    """Makes the base image known to buildah under the name that the Dockerfile has in its FROM line."""
+    """Import the base image into buildah, under a name from a FROM line."""
     path = base_image()
     made = f"localhost/sluicegate-base:{path.stem.rpartition('-')[2]}"
     known = _buildah("images", "--format", "{{.Name}}:{{.Tag}}").split()
@@ -143,7 +153,7 @@ def _instructions(dockerfile: Path) -> Iterator[list[str]]:
 
 
 def _base_names(dockerfile: Path) -> list[str]:
-    """What the FROM lines name, but for earlier stages of the same file."""
+    """Return the images in the FROM lines, without earlier stages of the same file."""
     stages: set[str] = set()
     found = []
     for words in _instructions(dockerfile):
@@ -157,7 +167,10 @@ def _base_names(dockerfile: Path) -> list[str]:
 
 
 def _copied(dockerfile: Path, context: Path) -> list[Path]:
-    """The files that the Dockerfile's COPY and ADD lines can read."""
+    """Return the files that the Dockerfile's COPY and ADD lines can read.
+
+    The Dockerfile itself and .dockerignore are part of the result.
+    """
     found: set[Path] = {dockerfile}
     if (context / ".dockerignore").exists():
         found.add(context / ".dockerignore")
@@ -180,7 +193,10 @@ def _content_key(dockerfile: Path, context: Path, tag: str, arguments: Sequence[
 
 
 def _pip_configuration() -> str:
-    """The PIP_* variables as a pip.conf: a mounted file cannot end up in the image as ENV would."""
+    """Return the PIP_* variables as a pip.conf.
+
+    A mounted file cannot end up in the image, unlike an ENV variable.
+    """
     names = {k.removeprefix("PIP_").lower().replace("_", "-"): v for k, v in os.environ.items() if k.startswith("PIP_")}
     names.pop("cert", None)
     lines = [f"{name} = {value}" for name, value in sorted(names.items()) if name not in {"require-virtualenv"}]
@@ -225,13 +241,15 @@ def build(
     tag: str = "localhost/image:dev",
     arguments: Sequence[str] = (),
 ) -> Path:
-    """Builds a Dockerfile and returns the image's archive; an unchanged context is found in the cache.
+    """Build a Dockerfile and return the archive of the image.
+
+    If the context is unchanged, the archive comes from the cache.
 
     Args:
-        dockerfile: its FROM line's image is replaced by the base image where no engine runs.
-        context: the folder that its COPY lines read from.
-        tag: the image's name, as pods use it.
-        arguments: values of the Dockerfile's ARG lines, as NAME=VALUE.
+        dockerfile: The Dockerfile. If no engine runs, the base image replaces the image in its FROM line.
+        context: The folder that its COPY lines read from.
+        tag: The name of the image, as pods use it.
+        arguments: Values of the Dockerfile's ARG lines, as NAME=VALUE.
     """
     dockerfile, context = Path(dockerfile).resolve(), Path(context).resolve()
     if not dockerfile.is_file():

@@ -1,6 +1,7 @@
-"""Takes down what the demo and tests left running: `make clean`, and `.ci/run` at its end.
+"""Remove the clusters that the demo and the tests left running.
 
-A test cluster carries its test run's process id in its name; while that process lives it is left alone.
+`make clean` runs this module, and `.ci/run` runs it at its end.
+The name of a test cluster contains the process ID of its test run. While that process lives, the cluster stays.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ _OURS = re.compile(r"demo|e2e|pytest-(?P<pid>\d+)")
 
 
 def left_over(name: str) -> bool:
-    """Whether the cluster is the demo's, or of a test run that has ended."""
+    """Tell whether the cluster belongs to the demo or to a test run that has ended.
+
+    The name `e2e` contains no process ID, so that cluster always counts as left over.
+    """
     found = _OURS.fullmatch(name)
     return found is not None and not (found["pid"] and Path(f"/proc/{found['pid']}").exists())
 
 
 def main() -> int:
-    """Removes them, and goes on after one that cannot be removed."""
+    """Remove the leftover clusters, and continue after one that cannot be removed."""
     parser = argparse.ArgumentParser(prog="python3 -m tools.localcluster.leftovers", description=__doc__)
     parser.add_argument("--all", action="store_true", help="every cluster of this state folder")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Brings clusters up and takes them down."""
+"""Create and remove clusters."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from tools.localcluster.shell import locked, say, step, wait_until
 
 
 def prepare(profile: str, addons: Sequence[Addon], base_image: bool = False, more: Sequence[tools.Tool] = ()) -> None:
-    """Installs and builds all that a cluster needs.
+    """Install and build everything that a cluster needs.
 
-    The Go builds take the processors for minutes, so what mostly downloads is done beside them.
+    The Go builds keep the CPUs busy for minutes, so tasks that mostly download run in parallel with them.
 
     Args:
         profile: `node` or `control-plane`.
-        addons: whose tools are needed too.
-        base_image: whether to make the base image of our own images meanwhile.
-        more: tools that no cluster needs, but what is done with it.
+        addons: Addons whose tools are needed too.
+        base_image: Whether to build the base image of our own images at the same time.
+        more: Tools that a cluster itself does not need, but that are used with it.
     """
     wanted = [tools.kubernetes, tools.etcd, *(t for a in addons for t in a.tools), *more]
     packages = apt.NODE if profile == "node" else apt.CONTROL_PLANE
@@ -89,14 +89,14 @@ def up(
     scheduler: bool = False,
     base_image: bool = False,
 ) -> Cluster:
-    """Makes a cluster, or finds the healthy one of that name and adds what it lacks.
+    """Create a cluster, or find the healthy one of that name and add what it lacks.
 
     Args:
-        name: of the cluster.
+        name: Name of the cluster.
         profile: `node` (everything, root only) or `control-plane` (API server and controllers on 127.0.0.1).
-        addons: names; None stands for the profile's default set.
-        scheduler: whether a control plane has a scheduler too (a node always has).
-        base_image: make the base image of our own images beside the other builds.
+        addons: Names of the addons. None stands for the profile's default set.
+        scheduler: Whether a control plane has a scheduler too. A node always has one.
+        base_image: Whether to build the base image of our own images in parallel with the other builds.
 
     Returns:
         The running cluster.
@@ -143,7 +143,11 @@ def _fresh(name: str, profile: str, scheduler: bool) -> Cluster:
 
 
 def down(name: str = "dev") -> None:
-    """Removes a cluster whole; one that is not there is fine."""
+    """Remove a cluster completely, if it exists.
+
+    Raises:
+        ClusterError: Parts of the cluster are left and cannot be removed.
+    """
     with locked(state_root() / f".{check_name(name)}.lock"):
         teardown.remove(name)
         if left := teardown.leftovers(name):

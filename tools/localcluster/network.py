@@ -1,7 +1,8 @@
-"""The node's network namespace: a veth pair to the host, and host routes to pods and services.
+"""The node's network namespace.
 
-There is no default route inside, so nothing in the cluster can reach beyond this machine, and whatever tries
-(an image pull, say) fails at once instead of running into a time-out.
+A veth pair connects the namespace to the host. Routes on the host lead to pods and Services.
+The namespace has no default route, so nothing in the cluster can reach beyond this machine.
+An attempt, such as an image pull, fails at once instead of after a timeout.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from tools.localcluster.spec import Spec
 
 
 def path(netns: str) -> Path:
-    """Where iproute2 keeps the namespace."""
+    """Return the path at which iproute2 keeps the namespace."""
     return Path("/run/netns") / netns
 
 
 def enter(spec: Spec) -> list[str]:
-    """The words before a command that has to run on the node.
+    """Return the prefix of a command that has to run on the node.
 
-    Not `ip netns exec`: that mounts a new /sys and so hides the cgroups from kubelet.
+    The prefix is not `ip netns exec`, which mounts a new /sys and so hides the cgroups from kubelet.
     """
     return ["nsenter", f"--net={path(spec.netns)}"] if spec.is_node else []
 
@@ -35,7 +36,7 @@ def _veth(name: str) -> str:
 
 
 def create(spec: Spec) -> None:
-    """Makes the namespace, the link and the routes."""
+    """Create the namespace, the link and the routes."""
     veth = _veth(spec.name)
     run(["ip", "netns", "add", spec.netns])
     run(["ip", "link", "add", veth, "type", "veth", "peer", "name", "eth0", "netns", spec.netns])
@@ -43,7 +44,7 @@ def create(spec: Spec) -> None:
     run(["ip", "link", "set", veth, "up"])
     inside = (
         f"ip addr add {spec.node_ip}/30 dev eth0 && ip link set eth0 up && ip link set lo up"
-        # a local client of a ClusterIP needs some route before kube-proxy's rules can rewrite the address
+        # a local client of a ClusterIP needs a route before kube-proxy's rules can rewrite the address
         f" && ip route add {spec.services} via {spec.host_ip}"
         " && echo 1 > /proc/sys/net/ipv4/ip_forward"
     )
@@ -53,12 +54,15 @@ def create(spec: Spec) -> None:
 
 
 def exists(netns: str) -> bool:
-    """Whether the namespace is there."""
+    """Tell whether the namespace exists."""
     return path(netns).exists()
 
 
 def processes(netns: str) -> list[int]:
-    """Every process in this namespace: daemons, containerd's shims, pods on the host network."""
+    """Return the IDs of all processes in this namespace.
+
+    They belong to daemons, containerd's shims and pods on the host network.
+    """
     if not exists(netns):
         return []
     try:
@@ -74,7 +78,7 @@ def processes(netns: str) -> list[int]:
 
 
 def remove(name: str, netns: str) -> None:
-    """Removes the link (its routes go with it) and the namespace."""
+    """Remove the link, which removes its routes too, and the namespace."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         return
     with contextlib.suppress(ClusterError):

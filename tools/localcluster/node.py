@@ -1,4 +1,4 @@
-"""containerd, kubelet and kube-proxy: what makes a control plane a node."""
+"""containerd, kubelet and kube-proxy, which turn a control plane into a node."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tools.localcluster.tools import kubernetes
 
 
 def containerd_socket(spec: Spec) -> str:
-    """Where containerd listens."""
+    """Return the path of the socket on which containerd listens."""
     return str(socket_dir(spec.name) / "containerd.sock")
 
 
 def _cri_plugin(spec: Spec) -> str:
-    """The CRI settings of containerd.
+    """Return the CRI settings of containerd.
 
-    restrict_oom_score_adj: machines without CAP_SYS_RESOURCE cannot lower the score (runc's words for it are
-    "can't get final child's PID from pipe: EOF"). netns_mounts_under_state_dir: the pods' network namespaces
-    are then found and removed with the state.
+    `restrict_oom_score_adj` is set because machines without CAP_SYS_RESOURCE cannot lower the score. In that case,
+    runc reports "can't get final child's PID from pipe: EOF".
+    `netns_mounts_under_state_dir` is set so that the pods' network namespaces are found and removed with the state.
     """
     return f"""
 [plugins."io.containerd.grpc.v1.cri"]
@@ -55,12 +55,12 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
 """
         + _cri_plugin(spec)
     )
-    # no registry can be reached: an image that was not imported is refused at once, whatever its name
+    # No image registry is reachable. A pull of an image that was not imported fails at once, whatever its name.
     refuse = state / "registries" / "_default"
     refuse.mkdir(parents=True)
     (refuse / "hosts.toml").write_text('server = "http://127.0.0.1:9"\n')
-    # ptp gives each pod a route of its own: unlike a bridge it does not depend on the kernel's br_netfilter
-    # for the way back from a pod to a pod through a Service
+    # ptp gives each pod its own route. Unlike a bridge, ptp does not depend on the kernel's br_netfilter for the way
+    # back from a pod to a pod through a Service.
     ipam = {
         "type": "host-local",
         "dataDir": f"{state}/ipam",
@@ -85,7 +85,7 @@ def _kubelet_config(spec: Spec) -> dict[str, object]:
         "address": spec.node_ip,
         "containerRuntimeEndpoint": f"unix://{containerd_socket(spec)}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{spec.netns}",  # of its own, so that it can be found and removed
+        "cgroupRoot": f"/{spec.netns}",  # its own cgroup, which the teardown can find and remove
         "failCgroupV1": False,
         "failSwapOn": False,
         "oomScoreAdj": 0,
@@ -106,12 +106,15 @@ def _kubelet_config(spec: Spec) -> dict[str, object]:
         "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "100Mi"},
         "volumePluginDir": f"{spec.state}/volumeplugins",
         "containerLogMaxSize": "20Mi",
-        "podLogsDir": f"{spec.state}/pod-logs",  # a kubelet removes what it does not know, so another cluster's too
+        "podLogsDir": f"{spec.state}/pod-logs",  # a kubelet removes unknown folders, even those of other clusters
     }
 
 
 def cgroup_folders(netns: str) -> list[Path]:
-    """The cluster's cgroup in each hierarchy (cgroup v1 has many, v2 one)."""
+    """Return the folder of the cluster's cgroup in each hierarchy.
+
+    cgroup v1 has many hierarchies, and cgroup v2 has one.
+    """
     top = Path("/sys/fs/cgroup")
     return [p for p in (top / netns, *(h / netns for h in top.glob("*") if h.is_dir())) if p.is_dir()]
 
@@ -122,11 +125,11 @@ def _make_cgroups(spec: Spec) -> None:
         (top / spec.netns).mkdir(exist_ok=True)
         return
     for hierarchy in top.glob("*"):
-        # "cpu,cpuacct" has links named cpu and cpuacct: one folder
+        # the folder "cpu,cpuacct" has links named cpu and cpuacct
         if (hierarchy / "cgroup.procs").exists() and not hierarchy.is_symlink() and hierarchy.name != "unified":
             (hierarchy / spec.netns).mkdir(exist_ok=True)
     cpuset, root = top / "cpuset" / spec.netns, top / "cpuset"
-    for setting in ("cpuset.cpus", "cpuset.mems"):  # empty in a new folder, and then no process may enter it
+    for setting in ("cpuset.cpus", "cpuset.mems"):  # no process may enter a new cgroup while these are empty
         if (cpuset / setting).exists():
             (cpuset / setting).write_text((root / setting).read_text())
 
@@ -153,7 +156,7 @@ def _start_proxy(spec: Spec) -> None:
         f"--hostname-override={NODE_NAME}",
         f"--cluster-cidr={spec.pods}",
         f"--bind-address={spec.node_ip}",
-        # these would be written to the whole machine's /proc/sys
+        # other values would be written to the /proc/sys of the whole machine
         "--conntrack-max-per-core=0",
         "--conntrack-tcp-timeout-established=0",
         "--conntrack-tcp-timeout-close-wait=0",
@@ -168,7 +171,10 @@ def _answers(spec: Spec) -> bool:
 
 
 def start_runtime(spec: Spec) -> None:
-    """Starts containerd; needs no API server, so it comes up beside it. kubelet exits without it."""
+    """Start containerd and import the pause image.
+
+    containerd needs no API server, so both start in parallel. kubelet exits without containerd.
+    """
     _make_cgroups(spec)
     _start_containerd(spec)
     wait_until("containerd to answer", lambda: _answers(spec), 30)
@@ -177,13 +183,13 @@ def start_runtime(spec: Spec) -> None:
 
 
 def start_node(spec: Spec) -> None:
-    """Starts kubelet and kube-proxy."""
+    """Start kubelet and kube-proxy."""
     _start_kubelet(spec)
     _start_proxy(spec)
 
 
 def ready(spec: Spec) -> bool:
-    """Whether the node says that it is ready."""
+    """Tell whether the node reports that it is ready."""
     proc.check_alive(spec.state, ["containerd", "kubelet", "kube-proxy"])
     condition = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'
     kubectl = [kubernetes.bin("kubectl"), "--kubeconfig", spec.state / "admin.conf"]

@@ -1,6 +1,6 @@
-"""Certificates, by openssl: two authorities and one certificate for each part.
+"""Certificates made with openssl: two authorities, and one for each component.
 
-Elliptic keys, because they are made in a few milliseconds where RSA takes half a second.
+The keys are elliptic curve keys, because openssl makes one in a few milliseconds. An RSA key takes half a second.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ class Pki:
     folder: Path
 
     def crt(self, name: str) -> str:
-        """Path of a certificate."""
+        """Return the path of a certificate."""
         return str(self.folder / f"{name}.crt")
 
     def key(self, name: str) -> str:
-        """Path of a private key."""
+        """Return the path of a private key."""
         return str(self.folder / f"{name}.key")
 
     def authority(self, name: str) -> None:
-        """Makes a certificate authority."""
+        """Create a certificate authority."""
         subject = ["-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,digitalSignature"]
         run(
             [
@@ -50,7 +50,10 @@ class Pki:
         )
 
     def issue(self, name: str, subject: str, *, names: str = "", authority: str = "ca") -> None:
-        """Makes a key and a certificate for clients, and for servers where `names` has addresses."""
+        """Create a key and a client certificate.
+
+        If `names` has addresses, the certificate is for servers too.
+        """
         request = run(["openssl", "req", "-new", *_KEY, "-subj", subject, "-keyout", self.key(name)])
         usage = "extendedKeyUsage=clientAuth" + (f",serverAuth\nsubjectAltName={names}" if names else "")
         extensions = self.folder / f"{name}.ext"
@@ -60,12 +63,15 @@ class Pki:
         run(["openssl", "x509", "-req", *signer, *out], stdin=request)
 
     def service_accounts(self) -> None:
-        """Makes the key pair that service account tokens are signed with."""
+        """Create the key pair that signs service account tokens."""
         run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", self.key("sa")])
         run(["openssl", "ec", "-in", self.key("sa"), "-pubout", "-out", str(self.folder / "sa.pub")])
 
     def kubeconfig(self, path: Path, user: str, server: str) -> Path:
-        """Writes a kubeconfig for a user that has a certificate; it needs no other file."""
+        """Write a kubeconfig for a user that has a certificate, and return its path.
+
+        The kubeconfig needs no other file.
+        """
 
         def data(file: str) -> str:
             return base64.b64encode(Path(file).read_bytes()).decode()

@@ -1,7 +1,8 @@
-"""Daemons that outlive the command that started them, and are found again by what they left in the state.
+"""Daemons that outlive the command that started them.
 
-A daemon's record is `run/NAME.json`: its pid with the start time from /proc (a pid alone may have been
-given to a stranger since), and its argv, so that it can be started again just as it was.
+Later commands find a daemon by its record in the state folder, `run/NAME.json`.
+The record contains the process ID and the start time from /proc. A process ID alone is not sufficient, because another
+process may have it by now. The record also contains the argv, so that the daemon can be started again in the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tools.localcluster.errors import ClusterError
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What is known of one daemon."""
+    """The record of one daemon."""
 
     name: str
     argv: list[str]
@@ -32,14 +33,16 @@ class Record:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether exactly this process still runs."""
         return self.started != 0 and start_time(self.pid) == self.started
 
 
 def start_time(pid: int) -> int:
-    """The start time of a process in clock ticks since boot; 0 where it is gone or a zombie.
+    """Return the start time of a process in clock ticks since boot.
 
-    Its first thread may be a zombie while others still end, and with them its sockets: that is not gone yet.
+    Return 0 if the process has ended or is a zombie.
+    The first thread may be a zombie while other threads still end. Such a process still has its sockets, so it has not
+    ended yet.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -51,7 +54,7 @@ def start_time(pid: int) -> int:
 
 
 def reap() -> None:
-    """Collects daemons that ended and were children of this very process."""
+    """Reap ended daemons that are children of this process."""
     with contextlib.suppress(ChildProcessError):
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -65,7 +68,7 @@ _ours: set[int] = set()
 
 
 def start(state: Path, name: str, argv: list[str], env: Mapping[str, str] | None = None) -> Record:
-    """Starts a daemon in a session of its own, its output appended to `logs/NAME.log`."""
+    """Start a daemon in its own session, and append its output to `logs/NAME.log`."""
     log = state / "logs" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     (state / "run").mkdir(exist_ok=True)
@@ -80,7 +83,7 @@ def start(state: Path, name: str, argv: list[str], env: Mapping[str, str] | None
             env={**inherited, **(env or {})},
             cwd=state,
         )
-    process.returncode = 0  # the daemon is meant to outlive us: no warning when this object goes
+    process.returncode = 0  # the daemon outlives this process, so Popen must not warn when it is deleted
     _ours.add(process.pid)
     record = Record(name, argv, dict(env or {}), str(log), process.pid, start_time(process.pid))
     save(state, record)
@@ -88,7 +91,7 @@ def start(state: Path, name: str, argv: list[str], env: Mapping[str, str] | None
 
 
 def save(state: Path, record: Record) -> None:
-    """Writes a record whole or not at all."""
+    """Write a record atomically."""
     path = state / "run" / f"{record.name}.json"
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(dataclasses.asdict(record)))
@@ -96,7 +99,7 @@ def save(state: Path, record: Record) -> None:
 
 
 def load(state: Path, name: str) -> Record:
-    """Reads the record of a daemon."""
+    """Read the record of a daemon."""
     path = state / "run" / f"{name}.json"
     if not path.exists():
         raise ClusterError(f"There is no component {name!r} in {state}; there are: {', '.join(names(state))}.")
@@ -104,20 +107,24 @@ def load(state: Path, name: str) -> Record:
 
 
 def names(state: Path) -> list[str]:
-    """The daemons of a cluster in the order they were first started."""
+    """Return the names of a cluster's daemons in the order of their latest start."""
     paths = (state / "run").glob("*.json") if state.exists() else []
     records = [Record(**json.loads(p.read_text())) for p in paths]
     return [r.name for r in sorted(records, key=lambda r: (r.started, r.pid))]
 
 
 def last_lines(record: Record, count: int = 8) -> str:
-    """The end of a daemon's log."""
+    """Return the last lines of a daemon's log."""
     path = Path(record.log)
     return "\n".join(path.read_text(errors="replace").splitlines()[-count:]) if path.exists() else ""
 
 
 def check_alive(state: Path, wanted: Iterable[str]) -> None:
-    """Says which of the daemons ended, with the end of its log."""
+    """Check that the daemons run.
+
+    Raises:
+        ClusterError: A daemon has ended. The message contains the end of its log.
+    """
     for name in wanted:
         record = load(state, name)
         if not record.alive:
@@ -125,9 +132,15 @@ def check_alive(state: Path, wanted: Iterable[str]) -> None:
 
 
 def kill(pids: Mapping[int, int], sig: int = signal.SIGKILL, timeout: float = 5.0) -> None:
-    """Signals processes given as {pid: start time} and waits until they are gone, then kills what is left.
+    """Send a signal to processes and wait until they have ended.
 
-    A pid whose start time differs is someone else's by now and is left alone.
+    Then kill the processes that are left. If the start time of a process ID differs, the ID belongs to another process
+    by now, and that process receives no signal.
+
+    Args:
+        pids: Process IDs and start times, as {process ID: start time}.
+        sig: The signal to send first.
+        timeout: Seconds to wait after each signal.
     """
     left = {p: s for p, s in pids.items() if s and start_time(p) == s}
     for wave in (sig, signal.SIGKILL):

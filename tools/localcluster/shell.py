@@ -1,4 +1,4 @@
-"""Small helpers: run a command, wait for something, tell what step is on, take a lock."""
+"""Helpers that run a command, wait for a check, print progress and take a lock."""
 
 from __future__ import annotations
 
@@ -17,14 +17,17 @@ _print_lock = threading.Lock()
 
 
 def say(text: str) -> None:
-    """One line of progress on standard error: standard output is for answers."""
+    """Print one line of progress on standard error.
+
+    Standard output is for results.
+    """
     with _print_lock:
         print(text, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
 def step(text: str) -> Iterator[None]:
-    """Prints the step with the seconds it took once it is done."""
+    """Print the step once it is done, with its duration in seconds."""
     start = time.monotonic()
     try:
         yield
@@ -42,7 +45,12 @@ def run(
     cwd: Path | None = None,
     timeout: float = 600,
 ) -> str:
-    """Runs a command and returns its standard output; a failure carries the end of what it printed."""
+    """Run a command and return its standard output.
+
+    Raises:
+        ClusterError: The command is not installed, took too long or failed. If it failed, the message contains the
+            end of its output.
+    """
     words = [str(a) for a in argv]
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
@@ -67,7 +75,10 @@ def run(
 
 
 def wait_until(what: str, check: Callable[[], bool], timeout: float = 60, every: float = 0.1) -> None:
-    """Waits until the check is true; the check may raise ClusterError or OSError for "not yet"."""
+    """Wait until the check returns true.
+
+    The check may raise ClusterError or OSError, which mean "not yet".
+    """
     end = time.monotonic() + timeout
     last: Exception | None = None
     while time.monotonic() < end:
@@ -82,7 +93,10 @@ def wait_until(what: str, check: Callable[[], bool], timeout: float = 60, every:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a file: other processes of this user wait, a killed one lets go."""
+    """Hold an exclusive lock on a file.
+
+    Other processes of this user wait for the lock. A process that is killed releases it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

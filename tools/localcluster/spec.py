@@ -1,4 +1,7 @@
-"""What one cluster is: its profile and its addresses, kept as `cluster.json` in its state."""
+"""The profile and the addresses of one cluster.
+
+They are kept as `cluster.json` in the cluster's state folder.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from tools.localcluster.shell import run
 
 PROFILES = ("node", "control-plane")
 NODE_NAME = "node1"
-_RANGE = ipaddress.ip_network("198.18.0.0/15")  # for tests of networks, routed by nobody
-_BLOCK = 18  # bits: eight clusters side by side
+_RANGE = ipaddress.ip_network("198.18.0.0/15")  # reserved for tests of networks, and not routed anywhere
+_BLOCK = 18  # prefix length in bits, for eight clusters at a time
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """The facts that every part of a cluster is configured from."""
+    """The facts from which every part of a cluster is configured."""
 
     name: str
     profile: str
@@ -37,37 +40,40 @@ class Spec:
 
     @property
     def state(self) -> Path:
-        """The folder with all of the cluster."""
+        """The folder with the cluster's state."""
         return state_dir(self.name)
 
     @property
     def server(self) -> str:
-        """The API server's address."""
+        """The API server's URL."""
         return f"https://{self.node_ip}:{self.api_port}"
 
     @property
     def netns(self) -> str:
-        """The node's network namespace; the same word names its cgroup and its CNI network."""
+        """The name of the node's network namespace, of its cgroup and of its CNI network."""
         return f"sluice-{self.name}"
 
     @property
     def is_node(self) -> bool:
-        """Whether there is a kubelet, and so a network namespace."""
+        """Whether the cluster has a kubelet, and so a network namespace."""
         return self.profile == "node"
 
     def service_ip(self, number: int) -> str:
-        """An address out of the service range: 1 is the API server, 10 is DNS."""
+        """Return an address in the Service range: 1 is the API server, 10 is DNS."""
         return str(ipaddress.ip_network(self.services)[number])
 
     def save(self) -> None:
-        """Writes `cluster.json` whole or not at all."""
+        """Write `cluster.json` atomically."""
         path = self.state / "cluster.json"
         path.with_suffix(".tmp").write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
         path.with_suffix(".tmp").rename(path)
 
 
 def load(name: str) -> Spec | None:
-    """Reads the facts of a cluster; None where there is none, or its file cannot be understood."""
+    """Read the facts of a cluster.
+
+    Return None if there is no cluster, or if its file is invalid.
+    """
     try:
         return Spec(**json.loads((state_dir(name) / "cluster.json").read_text()))
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
@@ -75,14 +81,14 @@ def load(name: str) -> Spec | None:
 
 
 def all_names() -> list[str]:
-    """The clusters that have state on this machine."""
+    """Return the names of the clusters that have state on this machine."""
     return sorted(p.parent.name for p in state_root().glob("*/cluster.json"))
 
 
 def control_plane(name: str) -> Spec:
-    """Facts for a control plane on 127.0.0.1, with ports that are free now.
+    """Return the facts for a control plane on 127.0.0.1.
 
-    The ports lie below the range that outgoing connections take theirs from, so they stay free a while.
+    The ports are free now. They are below the range that outgoing connections use, so they stay free for a while.
     """
     etcd, peer, api = _free_ports(3)
     local = "127.0.0.1"
@@ -90,7 +96,10 @@ def control_plane(name: str) -> Spec:
 
 
 def node(name: str) -> Spec:
-    """Facts for a node in the first address block that no other cluster and no route uses."""
+    """Return the facts for a node in the first free address block.
+
+    A block is free if no other cluster and no route uses it.
+    """
     taken = {s.block for n in all_names() if n != name and (s := load(n))}
     routes = run(["ip", "-4", "route", "show"]) + run(["ip", "-4", "-o", "addr", "show"])
     used = [ipaddress.ip_network(w, strict=False) for w in routes.split() if w.startswith(("198.18.", "198.19."))]

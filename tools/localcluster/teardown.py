@@ -1,8 +1,9 @@
-"""Removes all of a cluster, from what its state says and from what the kernel shows to be its own.
+"""Remove everything that belongs to a cluster.
 
-Nothing is found by a name that someone else's process could have: daemons by pid and start time, everything
-else by the cluster's network namespace, its cgroup and its folders. So this works on a half-started cluster,
-after a killed test run, and on one whose state was lost.
+The state and the kernel show what belongs to the cluster. Nothing is found by a name that another process could have.
+Daemons are found by process ID and start time. Everything else is found by the cluster's network namespace, its cgroup
+and its folders. So the teardown also works on a half-started cluster, after a killed test run, and on a cluster whose
+state is lost.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ def _cgroup_pids(netns: str) -> set[int]:
 
 
 def _kill_all(name: str, netns: str) -> None:
-    """Kills the daemons, then every process that is in the cluster's namespace or cgroup.
+    """Kill the daemons, then every process in the cluster's namespace or cgroup.
 
-    The daemons go first, or kubelet would start pods anew. Pods are killed directly: they outlive containerd
-    otherwise, and a clean stop would wait for their grace periods.
+    The daemons are killed first, because kubelet would otherwise start the pods again.
+    Pods are killed directly. Otherwise, they outlive containerd, and a clean stop would wait for their grace periods.
     """
     state = state_dir(name)
     records = [proc.load(state, n) for n in proc.names(state)]
@@ -47,7 +48,7 @@ def _kill_all(name: str, netns: str) -> None:
         if not pids:
             return
         proc.kill({p: proc.start_time(p) for p in pids})
-        time.sleep(0.02)  # zombies leave their cgroup when they are reaped
+        time.sleep(0.02)  # a zombie leaves its cgroup when it is reaped
 
 
 def _unmount(folders: list[Path]) -> None:
@@ -60,7 +61,10 @@ def _unmount(folders: list[Path]) -> None:
 
 
 def _remove_shim_sockets(runtime: Path) -> None:
-    """Removes the shims' sockets: all lie in one folder of the machine; each shim's state names its own."""
+    """Remove the sockets of the cluster's shims.
+
+    One folder has the sockets of all shims on the machine. The state of each shim names its socket.
+    """
     for address in runtime.glob("io.containerd.runtime.v2.task/*/*/address"):
         with contextlib.suppress(OSError):
             path = Path(address.read_text().strip().removeprefix("unix://"))
@@ -81,7 +85,10 @@ def _remove_cgroups(netns: str) -> None:
 
 
 def _remove_cni_results(netns: str) -> None:
-    """Removes the CNI library's notes on the cluster's pods; those on loopback name only the pod."""
+    """Remove the results that the CNI library keeps for the cluster's pods.
+
+    The file name of a loopback result contains only the pod, not the cluster.
+    """
     own = re.compile(re.escape(netns) + r"-([0-9a-f]{64})-.*")
     for path in _CNI_RESULTS.glob(f"{netns}-*"):
         if found := own.fullmatch(path.name):
@@ -97,7 +104,7 @@ def _check_owner(name: str) -> None:
 
 
 def remove(name: str) -> None:
-    """Takes a cluster down and removes all its traces; one that is not there is fine."""
+    """Remove a cluster and all its traces, if it exists."""
     state, sockets, netns = state_dir(name), socket_dir(name), f"sluice-{name}"
     _check_owner(name)
     _kill_all(name, netns)
@@ -114,7 +121,10 @@ def remove(name: str) -> None:
 
 
 def leftovers(name: str) -> list[str]:
-    """What is still there of a cluster; empty after `remove`."""
+    """Return what is left of a cluster.
+
+    The list is empty after `remove`.
+    """
     state, sockets, netns = state_dir(name), socket_dir(name), f"sluice-{name}"
     machine = (sockets, network.path(netns), *cgroup_folders(netns)) if os.geteuid() == 0 else ()
     found = [str(p) for p in (state, *machine) if p.exists()]

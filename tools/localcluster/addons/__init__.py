@@ -1,6 +1,6 @@
-"""What runs beside the control plane; one module an addon.
+"""Addons, which run beside the control plane. Each addon is one module.
 
-A new addon is a module with one `Addon` value, and a line in `ALL`.
+A new addon is a module with one `Addon` value, and an entry in `ALL`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,19 @@ from tools.localcluster.addons.s3 import s3
 from tools.localcluster.addons.traefik import traefik
 from tools.localcluster.errors import ClusterError
 
-# in the order they are started
+# in the order in which they start
 ALL: dict[str, Addon] = {a.name: a for a in (gateway_crds, dns, metrics, traefik, envoy_gateway, s3, argocd, kwok)}
 DEFAULT = {"node": ("gateway-crds", "dns", "metrics", "traefik"), "control-plane": ()}
 
 
 def choose(names: tuple[str, ...] | None, profile: str) -> list[Addon]:
-    """The addons of these names (None: the profile's default set) with those they need, in order of start."""
+    """Return the addons of these names and the addons they need, in start order.
+
+    If `names` is None, the names are the profile's default set.
+
+    Raises:
+        ClusterError: An addon does not exist, or needs a node that the profile does not have.
+    """
     wanted = set(DEFAULT[profile] if names is None else names)
     if unknown := wanted - set(ALL):
         raise ClusterError(f"There is no addon {', '.join(sorted(unknown))}; there are: {', '.join(ALL)}.")

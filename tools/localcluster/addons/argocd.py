@@ -1,8 +1,9 @@
-"""Argo CD core in the namespace `argocd`: controller, repository server, redis, and `git daemon` for repositories.
+"""Argo CD core in the namespace `argocd`.
 
-A folder `STATE/argocd/git/NAME.git` that is a bare repository is git://NODE/NAME.git for Argo CD. It looks for new
-commits every ten seconds, or at once for an Application with the annotation argocd.argoproj.io/refresh=normal. It
-writes the health of each resource into its Application, and the whole tree into redis.
+The addon runs the controller, the repository server, redis, and `git daemon` for repositories.
+A bare repository in the folder `STATE/argocd/git/NAME.git` has the URL git://NODE/NAME.git for Argo CD.
+Argo CD looks for new commits every 10s. For an Application with the annotation argocd.argoproj.io/refresh=normal, it
+looks at once. Argo CD writes the health of each resource into its Application, and the whole tree into redis.
 """
 
 from __future__ import annotations
@@ -28,17 +29,20 @@ _GIT = 9418
 
 
 def repositories(cluster: Cluster) -> Path:
-    """The folder that git daemon serves."""
+    """Return the folder that `git daemon` serves."""
     return cluster.state / "argocd" / "git"
 
 
 def url(cluster: Cluster, name: str) -> str:
-    """The address of the repository `NAME.git` in that folder."""
+    """Return the URL of the repository `NAME.git` in that folder."""
     return f"git://{cluster.node_ip}/{name}.git"
 
 
 def _settings() -> list[dict[str, object]]:
-    """What Argo CD's own install manifest has of what these parts read; health checks are what users add."""
+    """Return the objects of Argo CD's install manifest that these components read.
+
+    Health checks are absent, because users add them.
+    """
     labels = {"app.kubernetes.io/part-of": "argocd"}
 
     def named(name: str) -> dict[str, object]:
@@ -82,7 +86,7 @@ def _begin(cluster: Cluster) -> None:
         (home / folder).mkdir(parents=True, exist_ok=True)
     crds = [word for name in ("application", "appproject") for word in ("-f", str(_crds.path / f"{name}-crd.yaml"))]
     cluster.kubectl("apply", "--server-side", "--force-conflicts", *crds)
-    # `kubectl wait` fails on a definition so new that it has no conditions
+    # `kubectl wait` fails on a CRD so new that it has no conditions
     wait_until("Argo CD's resources to be served", lambda: _settle(cluster), 30)
     redis = f"{cluster.node_ip}:{REDIS}"
     listens = ["--bind", cluster.node_ip, "--port", str(REDIS), "--protected-mode", "no"]

@@ -1,4 +1,4 @@
-"""What an addon is, and what most of them need."""
+"""The type of an addon, and functions that most addons need."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tools.localcluster.tools import Tool
 
 @dataclasses.dataclass(frozen=True)
 class Addon:
-    """Something that can be added to a running cluster.
+    """A component that can be added to a running cluster.
 
     Attributes:
-        name: as in `--addons`; its daemon, where it has one, has the same name, and more of them `NAME-PART`.
-        tools: what has to be built for it.
-        begin: starts it, and does not wait: all addons come up side by side.
-        ready: whether it works; asked until it does.
-        on_node: whether it needs the node profile.
-        needs: other addons that have to be there first.
+        name: Name as in `--addons`. The addon's daemon has the same name, if it has one. More daemons are `NAME-PART`.
+        tools: Tools that have to be built for the addon.
+        begin: Starts the addon and does not wait, because all addons come up in parallel.
+        ready: Tells whether the addon works. It is called until the addon works.
+        on_node: Whether the addon needs the node profile.
+        needs: Names of the addons that have to start first.
     """
 
     name: str
@@ -33,18 +33,21 @@ class Addon:
     needs: tuple[str, ...] = ()
 
     def running(self, cluster: Cluster) -> bool:
-        """Whether it was started in this cluster."""
+        """Tell whether the addon was started in this cluster."""
         return (cluster.state / "addons" / self.name).exists()
 
     def start(self, cluster: Cluster) -> None:
-        """Starts it and notes that."""
+        """Start the addon and record that it was started."""
         self.begin(cluster)
         note = cluster.state / "addons" / self.name
         note.parent.mkdir(exist_ok=True)
         note.touch()
 
     def stop(self, cluster: Cluster) -> None:
-        """Ends its daemons; its objects stay until the cluster goes."""
+        """Stop the addon's daemons.
+
+        The addon's objects stay until the cluster is removed.
+        """
         for name in proc.names(cluster.state):
             if name == self.name or name.startswith(f"{self.name}-"):
                 cluster.kill(name)
@@ -53,12 +56,12 @@ class Addon:
 
 
 def daemon(cluster: Cluster, name: str, argv: list[str], env: dict[str, str] | None = None) -> None:
-    """Starts an addon's daemon on the node."""
+    """Start an addon's daemon on the node."""
     start_daemon(cluster.spec, name, argv, env)
 
 
 def apply(cluster: Cluster, *objects: dict[str, object]) -> None:
-    """Applies objects by server-side apply."""
+    """Apply objects with server-side apply."""
     listing = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=listing)
 
@@ -70,14 +73,16 @@ def node_service(
     ports: list[tuple[str, str, int, int]],
     cluster_ip: str | None = None,
 ) -> list[dict[str, object]]:
-    """A Service without selector and the EndpointSlice that leads to a daemon on the node.
+    """Return a Service and an EndpointSlice that lead to a daemon on the node.
+
+    The Service has no selector.
 
     Args:
-        cluster: where.
-        namespace: of both objects; it has to exist.
-        name: of both objects.
-        ports: name, protocol, port of the Service, port on the node.
-        cluster_ip: a fixed address, where others are configured with it.
+        cluster: The cluster of the node.
+        namespace: Namespace of both objects. It has to exist.
+        name: Name of both objects.
+        ports: Name, protocol, port of the Service and port on the node.
+        cluster_ip: A fixed address, if other components are configured with it.
     """
     service: dict[str, object] = {
         "ports": [{"name": n, "protocol": p, "port": port, "targetPort": at} for n, p, port, at in ports]
@@ -104,5 +109,5 @@ def node_service(
 
 
 def namespace(name: str) -> dict[str, object]:
-    """A Namespace."""
+    """Return a Namespace."""
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}

@@ -1,7 +1,7 @@
 """CoreDNS on the node's address, reached through the Service kube-dns.
 
-Names outside the cluster do not exist, and are denied at once: nothing here can be reached anyway. The one
-exception is `host.sluicegate.internal`, the machine that the cluster runs on.
+CoreDNS responds at once that names outside the cluster do not exist, because nothing outside is reachable anyway.
+The only exception is `host.sluicegate.internal`, the machine on which the cluster runs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _READY_PORT = 8181
 def _begin(cluster: Cluster) -> None:
     spec = cluster.spec
     corefile = cluster.state / "Corefile"
-    # a zone each: within one, CoreDNS asks its plugins in an order of its own, and `template` before the others
+    # `kubernetes`, `hosts` and `template` have separate zones. Within one zone, CoreDNS calls the plugins in its own
+    # order, and `template` before the others.
     corefile.write_text(f"""cluster.local in-addr.arpa {{
     bind {spec.node_ip}
     errors

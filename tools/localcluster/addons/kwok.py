@@ -1,7 +1,8 @@
-"""kwok: nodes and pods that only exist in the API server, for measurements with more pods than a machine can run.
+"""kwok: nodes and pods that exist only in the API server.
 
-It needs a scheduler beside it (`up(..., scheduler=True)` in a control plane). Nodes of real kubelets are left alone: only
-those that `add_nodes` made carry its annotation.
+It enables measurements with more pods than a machine can run.
+kwok needs a scheduler (`up(..., scheduler=True)` in a control plane).
+It ignores the nodes of real kubelets, because only the nodes that `add_nodes` creates have its annotation.
 """
 
 from __future__ import annotations
@@ -20,11 +21,17 @@ _stages = module_files(
     "h1:OTIOTwgROqPMovcTwxICx2eYQ4AwLpSx5EpjbDKF4SQ=",
 )
 _STAGES = ("node/fast/node-initialize", "pod/fast/pod-ready", "pod/fast/pod-delete")
-"""What becomes of a node and a pod: a node gets ready, a pod runs and is ready at once, a deleted one goes at once."""
+"""The stages of nodes and pods.
+
+A node becomes ready. A pod runs and is ready at once. A deleted pod disappears at once.
+"""
 
 
 def add_nodes(cluster: Cluster, count: int) -> None:
-    """Makes nodes with room for any number of pods; they are ready seconds later."""
+    """Create nodes with room for any number of pods.
+
+    The nodes are ready a few seconds later.
+    """
     apply(cluster, *(_node(f"kwok-{number}") for number in range(count)))
 
 

@@ -1,6 +1,7 @@
-"""A real S3 server: versitygw over a folder, reached in the cluster at `s3.s3-system.svc:7070`.
+"""A real S3 server: versitygw on top of a folder.
 
-From the host it is http://NODE:7070. The credentials are fixed, and stand in `s3.env` of the state.
+Its address is `s3.s3-system.svc:7070` in the cluster, and http://NODE:7070 on the host.
+The credentials are fixed. The file `s3.env` in the state folder contains them.
 """
 
 from __future__ import annotations

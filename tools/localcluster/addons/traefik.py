@@ -1,6 +1,7 @@
-"""Traefik as Gateway API controller: GatewayClass `traefik`, Gateway `default` in `gateway-system`.
+"""Traefik as a Gateway API controller.
 
-It listens on the node's address, port 80, so http://NODE/... works from the host.
+The GatewayClass is `traefik`, and the Gateway is `default` in the namespace `gateway-system`.
+Traefik listens on port 80 of the node's address, so http://NODE/... works from the host.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def _begin(cluster: Cluster) -> None:
     daemon(cluster, "traefik", argv, {"KUBECONFIG": str(cluster.state / "addon.conf")})
     listener = {
         "name": "web",
-        "port": _PORT,  # has to be the port of an entry point
+        "port": _PORT,  # must be the port of an entry point
         "protocol": "HTTP",
         "allowedRoutes": {"namespaces": {"from": "All"}},
     }
