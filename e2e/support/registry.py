@@ -46,9 +46,8 @@ class Registry:
         asked = urllib.request.Request(
             f"{self.url}/api/2.0/mlflow/{path}", None if body is None else json.dumps(body).encode(), method=method
         )
-        asked.add_header(
-            "Host", "mlflow.mlflow.svc:5000"
-        )  # the server rejects host names that are not in its configuration
+        # The server rejects host names that are not in its configuration.
+        asked.add_header("Host", "mlflow.mlflow.svc:5000")
         asked.add_header("Content-Type", "application/json")
         try:
             with urllib.request.urlopen(asked, timeout=20) as answer:
