@@ -1,6 +1,6 @@
 """The same guarantees on each Gateway API implementation, and on two at once.
 
-All other tests run on Traefik.
+Most other tests run on Traefik alone.
 """
 
 import secrets
