@@ -1,7 +1,9 @@
-"""A whole node with the operator and a registry on it, and what tests do there.
+"""Fixtures of the end-to-end tests: a node with the operator and a registry.
 
-SLUICEGATE_E2E_CLUSTER names a running cluster that has all of it; otherwise this run makes one called `e2e`, or one for each worker of
-pytest-xdist, installs everything the way the demo does, and removes it at the end. SLUICEGATE_E2E_SHARED=1 says that others use it too.
+SLUICEGATE_E2E_CLUSTER names a running cluster that has everything installed.
+Without it, this run creates a cluster called `e2e`, or one for each worker of pytest-xdist.
+It installs everything the way the demo does, and removes the cluster at the end.
+SLUICEGATE_E2E_SHARED=1 says that other users share the cluster.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # e2e is no installed package
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # e2e is not an installed package
 
 from e2e.support import rollouts
 from e2e.support.gateway import GATEWAYS, Gateway
@@ -31,13 +33,19 @@ from tools.demo import __main__
 from tools.localcluster import Cluster, ClusterError, connect, down
 
 LIMIT = 240
-"""Seconds a test may take; what ends a run that hangs."""
+"""Limit of one test in seconds. It ends a run that hangs."""
 LONG = ("test_progressive.py", "test_progressive_faults.py", "test_argocd.py")
-"""Minutes each: begun last, the other workers would wait for them."""
+"""Files whose tests take minutes.
+
+They start first. If they started last, the other workers would wait for them.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take long come first; the limit counts the test alone: the first one's setup builds a cluster."""
+    """Run the slow files first, and set a time limit on each test.
+
+    The limit covers the test function alone, because the setup of the first test builds a cluster.
+    """
     here = Path(__file__).parent
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
@@ -47,7 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """A failed test shows what its namespace looks like and what the operator says."""
+    """Add the namespace's objects and the operator's logs to a failed test's report."""
     report = yield
     space = getattr(item, "funcargs", {}).get("workspace")
     if report.when == "call" and report.failed and space is not None:
@@ -72,7 +80,7 @@ def _diagnosis(space: Workspace) -> str:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """The node, with everything installed."""
+    """Yield the node with everything installed."""
     given = os.environ.get("SLUICEGATE_E2E_CLUSTER")
     if given:
         yield connect(given)
@@ -86,7 +94,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def kube(cluster: Cluster) -> Iterator[Kube]:
-    """The API server."""
+    """Yield a client of the API server."""
     kube = Kube(cluster.kubeconfig)
     yield kube
     kube.close()
@@ -94,43 +102,58 @@ def kube(cluster: Cluster) -> Iterator[Kube]:
 
 @pytest.fixture(scope="session")
 def alone() -> bool:
-    """Whether nobody else uses the cluster, so that the operator's counters are about this run only."""
+    """Tell whether this run is the only user of the cluster.
+
+    Only then do the operator's counters describe this run alone.
+    """
     return "SLUICEGATE_E2E_SHARED" not in os.environ
 
 
 @pytest.fixture(scope="session")
 def kubectl(cluster: Cluster) -> Callable[..., str]:
-    """Runs kubectl and gives back what it prints; ClusterError, with kubectl's words, where it fails."""
+    """Return a function that runs kubectl and returns its output.
+
+    The function raises ClusterError with kubectl's message when the command fails.
+    """
     return cluster.kubectl
 
 
 @pytest.fixture(scope="session", params=GATEWAYS)
 def gateway(cluster: Cluster, request: pytest.FixtureRequest) -> Gateway:
-    """Each Gateway API implementation in turn: `apply("shop", traffic=gateway.traffic())`; a test that takes it runs on all."""
+    """Return each Gateway API implementation in turn.
+
+    A test that requests this fixture runs on all of them. Example: `apply("shop", traffic=gateway.traffic())`.
+    """
     return connect_gateway(cluster, request.param)
 
 
 @pytest.fixture(scope="session")
 def registry(cluster: Cluster) -> Registry:
-    """The MLflow registry with recommendation-engine versions 1 and 2."""
+    """Return the MLflow registry, with recommendation-engine versions 1 and 2."""
     return Registry(cluster)
 
 
 @pytest.fixture(scope="session")
 def odd_versions(registry: Registry) -> None:
-    """Versions that are good, slow, raise, leak memory, cannot be loaded: see support/rollouts.py."""
+    """Register versions that are good, are slow, raise, leak memory or fail to load.
+
+    See support/rollouts.py.
+    """
     rollouts.train(registry)
 
 
 @pytest.fixture(scope="session")
 def operator(cluster: Cluster, kube: Kube) -> Operator:
-    """The operator as a process: its metrics, its pod, how to kill it."""
+    """Return the operator as a process: its pods, its metrics, and a way to kill it."""
     return Operator(cluster, kube)
 
 
 @pytest.fixture
 def helm(cluster: Cluster, operator: Operator) -> Iterator[Callable[..., str]]:
-    """Runs Helm; whatever a test leaves, the next one finds the release as the demo installs it."""
+    """Yield a function that runs Helm, and restore the release afterwards.
+
+    Whatever a test leaves behind, the next test finds the release as the demo installs it.
+    """
     yield cluster.helm
     __main__.install_operator(cluster)
     operator.wait_leading()
@@ -138,7 +161,7 @@ def helm(cluster: Cluster, operator: Operator) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture
 def namespace(cluster: Cluster, kube: Kube, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A namespace of the test's own; its removal is not waited for."""
+    """Yield the name of a new namespace, and delete it without waiting."""
     short = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")[:40].strip("-")
     name = f"e2e-{short}-{secrets.token_hex(2)}"
     kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
@@ -150,13 +173,16 @@ def namespace(cluster: Cluster, kube: Kube, request: pytest.FixtureRequest) -> I
 
 @pytest.fixture
 def workspace(cluster: Cluster, kube: Kube, namespace: str) -> Workspace:
-    """The test's namespace and everything in it."""
+    """Return the test's namespace and everything in it."""
     return Workspace(cluster, kube, namespace)
 
 
 @pytest.fixture
 def sluicegate(cluster: Cluster, workspace: Workspace) -> Callable[..., tuple[int, str]]:
-    """Runs a command as a person does; (exit code, what it prints)."""
+    """Return a function that runs a `sluicegate` command as a user does.
+
+    The function returns the exit code and the output.
+    """
 
     def run(*words: str, given: str | None = None) -> tuple[int, str]:
         argv = [sys.executable, "-m", "sluicegate.cli.main", words[0], "--kubeconfig", str(cluster.kubeconfig)]
@@ -176,31 +202,41 @@ def sluicegate(cluster: Cluster, workspace: Workspace) -> Callable[..., tuple[in
 
 @pytest.fixture
 def apply(workspace: Workspace) -> Callable[..., Json]:
-    """Applies a ModelDeployment: `apply("shop", model=2, scaling={"replicas": 2})`, or a whole manifest."""
+    """Return the function that applies a ModelDeployment.
+
+    It takes a name and fields of the spec, as in `apply("shop", model=2, scaling={"replicas": 2})`, or a whole
+    manifest.
+    """
     return workspace.apply
 
 
 @pytest.fixture
 def wait_ready(workspace: Workspace) -> Callable[..., Json]:
-    """`wait_ready(name, timeout=120)`."""
+    """Return the function `wait_ready(name, timeout=120)`."""
     return workspace.wait_ready
 
 
 @pytest.fixture
 def wait_condition(workspace: Workspace) -> Callable[..., Json]:
-    """`wait_condition(name, type, status, reason=None, timeout=90)`."""
+    """Return the function that waits for a condition.
+
+    Its signature is `wait_condition(name, type, status, reason=None, timeout=90)`.
+    """
     return workspace.wait_condition
 
 
 @pytest.fixture
 def status(workspace: Workspace) -> Callable[[str], Json]:
-    """`status(name)`."""
+    """Return the function `status(name)`."""
     return workspace.status
 
 
 @pytest.fixture
 def load(workspace: Workspace) -> Callable[..., Load]:
-    """Two clients of every way in, one of which keeps its connection; they run inside its `with`."""
+    """Return a function that starts two clients for each endpoint of a resource.
+
+    One of the two clients keeps its connection. The clients run inside the `with` block.
+    """
 
     def steady(name: str, rate: float = 40, own: str = "") -> Load:
         return Load(workspace.urls(name), rate, own)

@@ -1,4 +1,7 @@
-"""ModelDeployments from Git by a real Argo CD: commits move the traffic, its health tells the truth, and nothing is ever out of sync by our doing."""
+"""A real Argo CD deploys ModelDeployments from Git.
+
+Commits move the traffic, and the health in Argo CD matches the resource. The operator never makes it OutOfSync.
+"""
 
 from collections import Counter
 
@@ -17,7 +20,10 @@ QUICK = {"scaleUp": {"stabilizationWindowSeconds": 0}, "scaleDown": {"stabilizat
 
 @pytest.fixture(scope="module")
 def argo(cluster):
-    """Argo CD beside the node, as long as these tests run, with the health check installed as the guide says."""
+    """Run Argo CD beside the node for these tests.
+
+    The health check is installed as the guide describes.
+    """
     lifecycle.up(cluster.name, addons=("argocd",))
     cluster.kubectl("-n", "argocd", "patch", "configmap", "argocd-cm", "--type", "merge", "--patch-file", str(PATCH))
     yield cluster
@@ -26,13 +32,13 @@ def argo(cluster):
 
 @pytest.fixture
 def app(argo, kube, namespace, tmp_path):
-    """An Application for the test's namespace, and its empty repository."""
+    """Yield an Application for the test's namespace, with an empty repository."""
     with Application(argo, kube, Git(argo, namespace, tmp_path), namespace) as app:
         yield app
 
 
 def shop(version, annotations=None, **spec):
-    """What a user commits."""
+    """Return the manifest that a user commits."""
     return {
         "apiVersion": "sluicegate.dev/v1alpha1",
         "kind": "ModelDeployment",
@@ -42,7 +48,7 @@ def shop(version, annotations=None, **spec):
 
 
 def serving(app, workspace, **spec):
-    """Version 1 serves, by a commit."""
+    """Serve version 1 from a commit."""
     app.wait(app.commit(shop(1, **spec)), "Healthy")
     workspace.wait_ready("shop")
     return workspace
@@ -118,7 +124,10 @@ def test_paused_is_suspended_and_goes_on(app, workspace):
 
 
 def test_scaling_and_a_new_operator_leave_it_in_sync(app, workspace, kube, load, operator):
-    """The autoscaler's number, status, an operator that is killed, a person's annotation: none of it is a difference."""
+    """Check that none of these changes counts as a difference.
+
+    The changes are the autoscaler's replicas, the status, a restart of the operator, and a user's annotation.
+    """
     serving(app, workspace, resources=SMALL, scaling={"min": 1, "max": 2, "behavior": QUICK})
     revision, before = workspace.stable("shop"), app.position()
     generation = workspace.mdep("shop")["metadata"]["generation"]
@@ -178,7 +187,10 @@ def test_a_later_wave_waits_until_the_model_serves(app, workspace):
 
 
 def test_a_commit_that_moves_the_weight_moves_the_traffic(app, workspace, load):
-    """Onto a canary, from 10 to 60 percent, and into the base: the same pods serve on, and no request is lost."""
+    """Move the weight to a canary, from 10% to 60%, and then promote the canary.
+
+    The same pods continue to serve, and no request is lost.
+    """
     space = serving(app, workspace)
 
     def canary(weight):
@@ -224,7 +236,10 @@ def version(pod):
 
 
 def measured(steady, requests=300):
-    """Percent of the gateway's answers that come from the canary, after some that may still follow the old weights."""
+    """Return the percentage of the gateway's responses that come from the canary.
+
+    It skips the first responses, which may still follow the old weights.
+    """
     settled = seen(steady).total() + 60
     wait_until("the gateway to have taken the weights", lambda: seen(steady).total() >= settled, 90)
     before = seen(steady)
@@ -234,5 +249,5 @@ def measured(steady, requests=300):
 
 
 def seen(steady):
-    """Answers by version, of the clients that come through the gateway."""
+    """Count the responses by version, of the clients that use the gateway."""
     return sum((lane.versions for lane in steady.lanes if lane.name.startswith("gateway/")), Counter())

@@ -1,4 +1,7 @@
-"""A declared canary under steady load: the measured share is the declared one, and no request fails."""
+"""A declared canary under steady load.
+
+The measured share is the declared weight, and no request fails.
+"""
 
 import secrets
 
@@ -11,17 +14,20 @@ from e2e.support.watch import Watch
 
 ROLLOUT = {"scaleDownDelay": "3s"}
 POINTS = 2
-"""How far the measured share may be from the weight, in percent of the requests."""
+"""The allowed difference between the measured share and the weight.
+
+The unit is percent of the requests.
+"""
 
 
 def canary(weight, version=2, **fields):
-    """`spec.canary` with a version of the example model."""
+    """Return `spec.canary` with a version of the example model."""
     return {"weight": weight, "model": {"uri": f"models:/{MODEL}/{version}"}, **fields}
 
 
 @pytest.fixture
 def shop(workspace, wait_ready, traffic):
-    """Version 1 serves, by one of the gateways."""
+    """Serve version 1 through one of the gateways."""
 
     def declare(**spec):
         workspace.apply("shop", rollout=ROLLOUT, traffic=traffic, **spec)
@@ -34,7 +40,10 @@ def shop(workspace, wait_ready, traffic):
 
 @pytest.fixture
 def traffic(request):
-    """`spec.traffic`: of the gateway in turn where a test runs on each, else the platform's, which is Traefik."""
+    """Return `spec.traffic` for each gateway in turn, or for the platform's default.
+
+    A test that requests `gateway` runs on each gateway. All others use the platform's gateway, which is Traefik.
+    """
     if "gateway" in request.fixturenames:
         return request.getfixturevalue("gateway").traffic()
     return {}
@@ -49,15 +58,16 @@ def of_role(space, role):
 
 
 def accepted(space, weight):
-    """Waits until the gateway has taken a weight, and what is declared serves."""
+    """Wait until the gateway has accepted a weight and the declared state serves."""
     space.wait_condition("shop", "Ready", "True", timeout=120)
     assert of_role(space, "Canary")["acceptedWeight"] == weight
     assert space.status("shop")["canary"] == f"{weight}%"
 
 
 def share_of_canary(url, weight, count):
-    """Percent of the answers that are version 2's, once the gateway sends about that many there.
+    """Return the percentage of the responses that come from version 2.
 
+    It first waits until the gateway routes by about that weight.
     Traefik accepts a weight up to two seconds before it routes by it (docs/guide/traffic.md).
     """
 
@@ -148,7 +158,10 @@ def test_a_canary_that_cannot_load_says_so_and_gets_nothing(shop, load, registry
 
 
 def test_mirror_is_refused_where_the_gateway_does_not_list_it(shop, load):
-    """Traefik says Accepted=True to a route with a mirror, and answers 500 to every request of it."""
+    """Refuse the mirror on Traefik, because its routes with a mirror fail.
+
+    Traefik sets Accepted=True on such a route, and returns 500 for each of its requests.
+    """
     with load("shop", rate=20) as steady:
         shop.declare(model=1, canary=canary(0, mirror={"percent": 100}))
         shop.wait_condition("shop", "Ready", "False", "GatewayLacksFeature")
@@ -175,7 +188,7 @@ def test_mirror_sends_copies_and_answers_of_stable_alone(gateway, shop, load, pe
 
 
 def served(space, revision):
-    """Requests for predictions in the access log of the revision's pods."""
+    """Count the prediction requests in the access log of the revision's pods."""
     pods = [each["metadata"]["name"] for each in space.pods("shop", revision)]
     logs = "".join(space.cluster.kubectl("-n", space.namespace, "logs", pod, "-c", "model") for pod in pods)
     return logs.count("/invocations")

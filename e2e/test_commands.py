@@ -1,4 +1,7 @@
-"""`sluicegate get` and `sluicegate diff` on the real node: what they say is what is there, and what then happens."""
+"""`sluicegate get` and `sluicegate diff` on the real node.
+
+Their output matches the state of the cluster, and what happens after the change.
+"""
 
 import json
 import re

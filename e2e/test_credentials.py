@@ -1,4 +1,7 @@
-"""A registry that wants credentials: what is wrong with them is named, while the old revision serves and no value leaks."""
+"""A registry that requires credentials.
+
+The status names every problem with the credentials, while the old revision serves. No secret value leaks.
+"""
 
 import base64
 import secrets
@@ -14,7 +17,8 @@ from e2e.support.workspace import Workspace
 
 OLD, NEW = f"models:/{MODEL}/1", f"models:/{MODEL}/2"
 KEYS = ["MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"]
-# A change of what serves with the Secret "right": (URI, Secret, path of the registry, reason, what the sentence says).
+# Changes to a resource that serves with the Secret "right".
+# name: (URI, Secret, path of the registry, reason, parts of the message)
 CHANGES = {
     "wrong-password": (NEW, "wrong", "", "RegistryUnauthorized", ["refused the credentials (401)", *KEYS]),
     "no-credentials": (NEW, None, "", "RegistryUnauthorized", ["none are configured", "inlineRegistry.secretRef"]),
@@ -23,11 +27,11 @@ CHANGES = {
     "not-readable": (NEW, "hidden", "", "SecretNotFound", ['"hidden"', "let the operator get it by a Role"]),
     "no-keys": (NEW, "empty", "", "SecretInvalid", ['"empty"', "none of the keys", *KEYS]),
     "login-page": (NEW, "right", "/portal", "RegistryInvalidAnswer", ["an HTML page", "tracking URI"]),
-    # The version is pinned, so the operator has nothing to ask: the pods are refused.
+    # The version is pinned, so the operator does not query the registry. The registry refuses the pods.
     "pods-refused": (OLD, "wrong", "", "ModelFetchFailed", ["refused the credentials (401)", *KEYS]),
 }
 IN_SPEC = {"no-credentials", "login-page"}
-"""What is mended in the spec; the others are mended in a Secret or a Role."""
+"""Cases with a fix in the spec. The other cases are fixed in a Secret or a Role."""
 
 
 def model(gate, uri, secret, path=""):
@@ -36,7 +40,7 @@ def model(gate, uri, secret, path=""):
 
 @pytest.fixture(scope="module")
 def serving(cluster, kube):
-    """Everything serves version 1; then each change is applied, under load."""
+    """Serve version 1 everywhere, then apply each change under load."""
     name = f"e2e-credentials-{secrets.token_hex(2)}"
     kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     try:
@@ -63,7 +67,7 @@ def serving(cluster, kube):
 
 
 def told(space, operator):
-    """Everything that people and programs may read without the right to read Secrets."""
+    """Return everything that users and programs can read without access to Secrets."""
     there = ("-n", space.namespace)
     logs = ("logs", "--all-containers", "--prefix", "--ignore-errors", "--tail=-1", "--max-log-requests=40", "-l")
     texts = {
@@ -79,7 +83,10 @@ def told(space, operator):
 
 
 def leaks(texts, gate):
-    """Where a password is, as it is or as a Secret or a request header writes it."""
+    """Yield where a password appears.
+
+    The password may be in plain form, or encoded as in a Secret or a request header.
+    """
     for user, password in gate.passwords.items():
         pair = f"{READER if user == 'wrong' else user}:{password}"
         for form in (password, *(base64.b64encode(each.encode()).decode() for each in (password, pair))):

@@ -1,4 +1,7 @@
-"""A model that asks for a package which its image lacks: refused by name, or installed before its server starts."""
+"""A model that requires a package which its image lacks.
+
+The scoring pod refuses the version and names the package, or an init container installs it before the server starts.
+"""
 
 import json
 import shutil
@@ -14,13 +17,17 @@ from e2e.support.packages import Index, locked_wheels, write_wheel
 
 @pytest.fixture(scope="module")
 def asking(registry):
-    """Versions of the example model that ask for more than the image has, by what that is."""
+    """Register versions of the example model that require missing packages.
+
+    Returns:
+        The versions by requirement.
+    """
     return {each: registry.train("--require", each) for each in ("shop-features==1.0", "nothing-like-it==1.0")}
 
 
 @pytest.fixture
 def index(cluster, namespace, tmp_path):
-    """An index with what the image is made of, and one package more."""
+    """Run an index with the packages of the image and one additional package."""
     folder = Path(tempfile.mkdtemp(prefix=f"{namespace}-", dir="/tmp"))
     folder.chmod(0o755)
     made = Index(cluster, namespace, folder)
@@ -33,7 +40,10 @@ def index(cluster, namespace, tmp_path):
 
 @pytest.fixture
 def shared(cluster, namespace):
-    """A claim that many pods may write, for what is installed: cacheClaim of the settings, which a pod template may name as well."""
+    """Create a claim for installed packages that many pods may write to.
+
+    The setting `cacheClaim` names such a claim. A pod template may name one as well.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"{namespace}-environments-", dir="/tmp"))
     folder.chmod(0o777)
     common = {"accessModes": ["ReadWriteMany"], "storageClassName": namespace}
@@ -105,7 +115,7 @@ def test_what_a_version_asks_for_is_installed_once_and_another_pod_needs_no_inde
 
 
 def status_of(workspace):
-    """How many pods are ready."""
+    """Return the number of ready pods."""
     return sum(
         each["type"] == "Ready" and each["status"] == "True"
         for pod in workspace.pods("shop")
@@ -114,6 +124,6 @@ def status_of(workspace):
 
 
 def last_words(pod, container):
-    """What an init container left when it ended."""
+    """Return the termination message of an init container."""
     (found,) = [each for each in pod["status"]["initContainerStatuses"] if each["name"] == container]
     return json.loads(found["state"]["terminated"]["message"])

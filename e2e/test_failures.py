@@ -1,4 +1,7 @@
-"""Each way to fail is named, with its reason and what to do, within seconds. All are applied at once, then looked at."""
+"""Each kind of failure is reported within seconds, with its reason and a fix.
+
+The tests apply all cases at once, and then check each.
+"""
 
 import secrets
 
@@ -12,7 +15,7 @@ MODEL = "models:/recommendation-engine"
 MISSING = [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "nowhere", "key": "key"}}}]
 CRASH = "import sys; sys.exit('no licence, password=hunter2')"
 COMMAND = [{"name": "model", "command": ["python3", "-c", CRASH]}]
-# name: (spec, reason, what the sentence says)
+# name: (spec, reason, parts of the message)
 CASES = {
     "image-tag": ({"runtime": {"image": "localhost/sluicegate-scorer:nope"}}, "ImagePullFailed", ["scorer:nope"]),
     "crash": ({"podTemplate": {"spec": {"containers": COMMAND}}}, "CrashLoopBackOff", ["no licence", "***"]),
@@ -68,7 +71,8 @@ def test_first_revision_that_fails_says_why(space, name):
     wait_until("Stalled", lambda: space.condition(name, "Stalled")["status"] == stalled, 10)
 
 
-# What goes wrong with a change of something that serves: (spec of the change, reason).
+# Problems with a change to a resource that serves.
+# name: (spec of the change, reason)
 CHANGES = {
     "then-image": ({"runtime": {"image": "localhost/sluicegate-scorer:nope"}}, "ImagePullFailed"),
     "then-crash": ({"podTemplate": {"spec": {"containers": COMMAND}}}, "CrashLoopBackOff"),
@@ -77,7 +81,7 @@ CHANGES = {
     "then-no-secret": ({"runtime": {"env": MISSING}}, "SecretNotFound"),
 }
 RESOLVED = {"then-no-alias"}
-"""Changes that fail before there is a revision of them."""
+"""Changes that fail before their revision exists."""
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +140,7 @@ def test_quota_and_pod_security_are_told_in_the_api_servers_words(workspace):
     workspace.apply("privileged", podTemplate={"spec": {"containers": privileged}})
     found = workspace.wait_condition("privileged", "Ready", "False", "PodRefused", timeout=60)
     assert "privileged" in found["message"]
-    workspace.wait_ready("plain", timeout=180)  # our own pods keep the strictest standard
+    workspace.wait_ready("plain", timeout=180)  # the scoring pods meet the strictest standard
 
 
 def test_model_that_cannot_be_loaded_and_autoscaler_without_metrics(workspace, registry):

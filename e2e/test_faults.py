@@ -1,4 +1,7 @@
-"""What must not hurt: an operator that dies, an API server that goes away, other people's hands."""
+"""Faults that must not affect requests.
+
+The operator dies, the API server is unavailable, and other users change the children.
+"""
 
 import signal
 
@@ -11,14 +14,14 @@ from e2e.support.watch import Watch
 
 @pytest.fixture
 def shop(apply, wait_ready, workspace):
-    """Version 1 serves."""
+    """Serve version 1."""
     apply("shop", model=1)
     wait_ready("shop")
     return workspace
 
 
 def finish(space, steady, version):
-    """Until the change is complete and the old pods are gone."""
+    """Wait until the change is complete and the old pods are gone."""
     space.wait_ready("shop")
     space.wait_only("shop", space.stable("shop"))
     wait_until(f"every client to be answered by version {version}", lambda: steady.settled_on(version), 30)
@@ -38,7 +41,10 @@ def kill_operator(operator):
 
 
 def test_operator_killed_in_the_middle_of_a_change_loses_no_request(shop, load, operator):
-    """Once while the new pods start, and once, on the way back, when the traffic has just moved."""
+    """Kill the operator twice during a change.
+
+    The first time is while the new pods start. The second time is on the way back, when the traffic has just moved.
+    """
     first = shop.stable("shop")
     with load("shop") as steady:
         shop.apply("shop", model=2)
@@ -125,7 +131,7 @@ def selector(space):
 
 
 def test_what_others_add_is_left_alone(shop, kube):
-    """An annotation and a label, a port of another's, a field that our templates do not have."""
+    """Add an annotation, a label, a port, and a field that no template has."""
     revision = shop.stable("shop")
     child = f"shop-{revision}"
     meta = {"annotations": {"example.com/note": "mine"}, "labels": {"example.com/team": "mine"}}
@@ -137,7 +143,7 @@ def test_what_others_add_is_left_alone(shop, kube):
     kube.apply("service", {**target, "spec": {"ports": [port]}}, manager="somebody-else")
 
     with Watch(kube, "service", shop.namespace) as services, Watch(kube, "deployment", shop.namespace) as seen:
-        # What follows makes the operator look at, and write, each of them.
+        # This makes the operator reconcile and write each of them.
         kube.merge("service", "shop", shop.namespace, {"spec": {"selector": {"sluicegate.dev/revision": "other"}}})
         wait_until("the selector to be put back", lambda: selector(shop) == revision)
         shop.apply("shop", scaling={"replicas": 2})
@@ -155,13 +161,16 @@ def test_what_others_add_is_left_alone(shop, kube):
 
 @pytest.fixture
 def two_operators(operator):
-    """A leader and a standby, as the chart has them."""
+    """Wait until a leader and a standby are ready, as the chart runs them."""
     wait_until("two operators", lambda: len(operator.ready_pods()) == 2)
     return operator
 
 
 def test_standby_takes_over_from_a_leader_that_hangs(two_operators, shop):
-    """Stopped, not ended, so that it wakes later and still believes that it leads: it must give up, and write nothing."""
+    """Stop the leader's process without ending it.
+
+    It wakes later and still believes that it leads. It must give up, and write nothing.
+    """
     old = two_operators.wait_leading()
     two_operators.kill(old, signal.SIGSTOP)
     try:
@@ -178,7 +187,7 @@ def test_standby_takes_over_from_a_leader_that_hangs(two_operators, shop):
 
 
 def ended(operator, pod):
-    """Whether the process is another one, or the pod is gone."""
+    """Tell whether the pod is gone or runs a different process."""
     now = [each for each in operator.pods() if each["metadata"]["name"] == pod["metadata"]["name"]]
     return not now or operator.container(now[0]) not in ("", operator.container(pod))
 

@@ -1,4 +1,7 @@
-"""The first thing anybody sees: apply, Ready, a prediction; at rest nothing is written, and nothing is left behind."""
+"""The first steps of a new user: apply, wait for Ready, and get a prediction.
+
+At rest the operator writes nothing, and a deleted resource leaves nothing behind.
+"""
 
 import time
 import urllib.error
@@ -13,7 +16,7 @@ from e2e.support.load import predict
 QUICKSTART = Path(__file__).resolve().parents[1] / "examples/quickstart.yaml"
 CHILDREN = ("deployment", "controllerrevision", "service", "hpa", "pdb", "httproute", "pod")
 REST = 20.0
-"""Seconds at rest that are watched."""
+"""How many seconds the test watches the resources at rest."""
 
 
 def test_quickstart(kubectl, workspace, wait_ready):
@@ -59,7 +62,10 @@ def code(url):
 
 @pytest.fixture
 def at_rest(apply, workspace, wait_ready):
-    """Three resources of different kinds on which nothing has to be done any more: fixed, autoscaled, and one with a past."""
+    """Create three resources on which the operator has nothing left to do.
+
+    One is fixed, one is autoscaled, and one has an old revision.
+    """
     apply("fixed", model=1)
     apply("ranged", model=2, scaling={"min": 1, "max": 2}, resources={"requests": {"cpu": "10m"}})
     apply("past", model=1, rollout={"scaleDownDelay": "0s"})
@@ -80,7 +86,10 @@ def measuring(space):
 
 
 def test_at_rest_nothing_is_written_not_even_by_a_new_operator(at_rest, operator, alone):
-    """20 s without a write; what still settles (a pod of another test that drains) may take a while before that."""
+    """Check that 20s pass without a write.
+
+    What still settles may take a while before that, such as a draining pod of another test.
+    """
     old = operator.wait_leading()
     before, objects = operator.writes(old), at_rest.applied()
     calm = time.monotonic()

@@ -1,6 +1,9 @@
-"""The other flavors of the scoring image: a model trained in it is served from it.
+"""The other flavors of the scoring image.
 
-`SLUICEGATE_FLAVORS` says which; the default is the small one. `make e2e-flavors` has all of them, several GB.
+Each serves a model that was trained in it.
+
+SLUICEGATE_FLAVORS lists the flavors to test. The default is the small one.
+`make e2e-flavors` tests all of them, which takes several GB.
 """
 
 import json
@@ -39,7 +42,7 @@ example = np.zeros((2, 2), np.float32)  # which the model is traced with
 mlflow.pytorch.log_model(made, name="model", registered_model_name=model, signature=signature, input_example=example)
 """,
 }
-"""Each makes the model 2a + 3b, and registers it."""
+"""Scripts that register the model 2a + 3b, by flavor."""
 BEGIN = """\
 import os
 import mlflow
@@ -50,7 +53,7 @@ signature = infer_signature(np.zeros((1, 2), np.float32), np.zeros((1, 1), np.fl
 """
 
 
-@pytest.mark.timeout(1500, func_only=True)  # where the image has to be built
+@pytest.mark.timeout(1500, func_only=True)  # the image may have to be built
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_a_model_of_the_flavor_is_served_by_its_image(workspace, flavor):
     image = f"localhost/sluicegate-scorer-{flavor}:dev"

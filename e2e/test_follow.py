@@ -1,4 +1,7 @@
-"""The registry is followed: an alias or a stage moves in MLflow, and what serves moves, with nobody touching the resource."""
+"""The operator follows the registry.
+
+When an alias or a stage moves in MLflow, the operator moves the traffic. No user touches the resource.
+"""
 
 import contextlib
 import re
@@ -17,7 +20,7 @@ from e2e.support.watch import Watch
 
 @pytest.fixture
 def alias(registry, workspace):
-    """An alias of the test's own, at version 1."""
+    """Yield an alias of the test's own that points to version 1."""
     name = workspace.namespace
     registry.set_alias(name, 1)
     yield name
@@ -27,20 +30,24 @@ def alias(registry, workspace):
 
 @pytest.fixture
 def shop(workspace, alias):
-    """Follows the alias."""
+    """Serve the version that the alias points to."""
     workspace.apply("shop", model=f"models:/{MODEL}@{alias}")
     workspace.wait_ready("shop")
     return workspace
 
 
 def intent(space):
-    """What people own of the resource: it has to stay as they left it."""
+    """Return what users own of the resource. The operator must leave it unchanged."""
     found = space.mdep("shop")
     return found["spec"], found["metadata"]["generation"], found["metadata"].get("annotations")
 
 
 def moved(steady, move, version):
-    """Seconds from the move to the first and to the last client that is answered by the version."""
+    """Move an alias or a stage, and measure how long the clients take to follow.
+
+    Returns:
+        Seconds until the first client and until the last client get responses from the version.
+    """
     began = time.monotonic()
     move()
     wait_until("an answer of the new version", lambda: any(lane.order[-1][1] == version for lane in steady.lanes), 90)
@@ -71,7 +78,10 @@ WEBHOOKS = "/api/v1/namespaces/sluicegate-system/secrets"
 
 @pytest.fixture(scope="module")
 def webhook(kube, registry):
-    """A webhook that the operator makes in MLflow once it has a secret for it; gives the address of the operator's door."""
+    """Yield the URL at which the operator receives webhooks.
+
+    The operator creates a webhook subscription in MLflow once it has a secret for it.
+    """
     secret = {"metadata": {"name": "mlflow-webhooks"}, "stringData": {"secret": secrets.token_hex(16)}}
     kube.call("POST", WEBHOOKS, secret)
 
@@ -87,7 +97,7 @@ def webhook(kube, registry):
 
 
 def counted(operator, outcome):
-    """Deliveries that the leading operator has counted."""
+    """Return the number of deliveries that the leading operator has counted."""
     text = operator.metrics(operator.wait_leading())
     found = re.search(rf'sluicegate_webhooks_total{{outcome="{outcome}",registry="default"}} (\S+)', text)
     return float(found.group(1)) if found else 0.0
@@ -102,7 +112,7 @@ def test_a_webhook_brings_the_new_version_at_once(shop, registry, alias, load, o
         print(f"alias moved, by webhook: first answer after {times[0]:.1f} s, every client after {times[1]:.1f} s")
     steady.check(1, 2)
 
-    def told():  # again, as one delivery in sixteen meets the standby at each of MLflow's tries
+    def told():  # set it again, because one delivery in sixteen reaches the standby at each of MLflow's attempts
         registry.set_alias(alias, 2)
         return counted(operator, "accepted") > before
 
@@ -115,7 +125,7 @@ def test_a_forged_webhook_is_refused_and_counted(webhook, operator):
         with pytest.raises(urllib.error.HTTPError) as answer:
             urllib.request.urlopen(forged, timeout=5)
         answer.value.close()
-        return answer.value.code == 401  # the standby answers 503
+        return answer.value.code == 401  # the standby returns 503
 
     wait_until("a forged one to be refused", refused, 20)
     assert counted(operator, "bad_signature") >= 1
@@ -131,7 +141,7 @@ def test_stage_is_followed_too(workspace, registry, load):
             moved(steady, lambda: registry.move_stage(2, "Staging"), 2)
         steady.check(1, 2)
     finally:
-        registry.move_stage(1, "Production")  # as the training left it
+        registry.move_stage(1, "Production")  # the stage that the training set
         registry.move_stage(2, "None")
 
 

@@ -1,4 +1,7 @@
-"""The same promises on each Gateway API implementation, and on two of them at once; all other tests run on Traefik."""
+"""The same guarantees on each Gateway API implementation, and on two at once.
+
+Most other tests run on Traefik alone.
+"""
 
 import secrets
 import urllib.error
@@ -14,7 +17,7 @@ QUICK = {"scaleDownDelay": "3s"}
 
 
 def code(url, path="ping", body=None):
-    """The gateway's or the model's answer."""
+    """Return the status code of the gateway's or the model's response."""
     asked = urllib.request.Request(f"{url}/{path}", body, HEADERS)
     try:
         with urllib.request.urlopen(asked, timeout=30) as answer:
@@ -25,7 +28,7 @@ def code(url, path="ping", body=None):
 
 
 def change(space, steady, version, traffic):
-    """To another version, until nothing of the old is left."""
+    """Change to another version, and wait until no pod of the old one is left."""
     space.apply("shop", model=version, traffic=traffic, rollout=QUICK)
     space.wait_ready("shop")
     space.wait_only("shop", space.stable("shop"))
@@ -53,7 +56,7 @@ def test_new_version_and_rollback_lose_no_request(gateway, workspace, load):
 
 @pytest.fixture(scope="module")
 def slow_model(registry):
-    """It takes three seconds for an answer."""
+    """Register a model that takes three seconds to respond, and return its URI."""
     name = f"slow-{secrets.token_hex(3)}"
     return f"models:/{name}/{registry.train('--slow=3', model=name)}"
 
@@ -84,7 +87,10 @@ def test_gateway_or_listener_that_is_missing_is_named(gateway, workspace):
 
 
 def test_two_gateways_at_once_lose_no_request(cluster, workspace):
-    """One route with two parents: nothing drains before both have taken the new weights."""
+    """Use one route with two parents.
+
+    No pod drains before both have accepted the new weights.
+    """
     both = [connect(cluster, name) for name in GATEWAYS]
     traffic = {"gateway": {"parentRefs": [each.parent for each in both]}}
     workspace.apply("shop", model=1, traffic=traffic, rollout=QUICK)

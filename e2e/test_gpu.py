@@ -1,4 +1,8 @@
-"""GPUs on the real scheduler and kubelet: which node gets a pod, what is told when none can, and that it goes on by itself."""
+"""GPUs with the real scheduler and kubelet.
+
+The tests check which node gets a pod, and what the status says when no node fits. They also check that a rollout
+continues when a GPU becomes free.
+"""
 
 import secrets
 import time
@@ -19,7 +23,11 @@ A100 = {f"{GPU}.product": "NVIDIA-A100-SXM4-40GB", f"{GPU}.memory": "40960"}
 
 @pytest.fixture(scope="module")
 def nodes(kube):
-    """The node that runs pods has two L4 and two slices; one on paper, tainted as GPU nodes are, has eight A100."""
+    """Yield two nodes with GPUs.
+
+    The node that runs pods has two L4 and two slices.
+    The node that exists only as an object has eight A100, and the taint of GPU nodes.
+    """
     with (
         real_node(kube, {GPU: 2, SLICE: 2}, {**L4, **SLICES}) as real,
         paper_node(kube, f"a100-{secrets.token_hex(2)}", {GPU: 8}, A100) as paper,
@@ -28,7 +36,7 @@ def nodes(kube):
 
 
 def node_of(space, name):
-    """The node that the scheduler gave the resource's pod."""
+    """Return the node to which the scheduler has bound the resource's pod."""
     return wait_until(
         f"a node for {name}", lambda: next((each["spec"].get("nodeName") for each in space.pods(name)), None), 60
     )
@@ -40,7 +48,7 @@ def serves(space, name, version):
 
 def test_right_node_gets_the_pod(workspace, nodes):
     real, paper = nodes
-    workspace.apply("l4", gpu={"products": ["NVIDIA-L4"], "minMemory": "23034Mi"})  # exactly what it has
+    workspace.apply("l4", gpu={"products": ["NVIDIA-L4"], "minMemory": "23034Mi"})  # exactly the memory of the GPU
     workspace.apply("slice", gpu={"resource": SLICE, "products": list(SLICES.values())[:1], "minMemory": "4Gi"})
     workspace.apply("more", gpu={"minMemory": "23035Mi"})
     assert node_of(workspace, "more") == paper
@@ -101,7 +109,7 @@ def test_none_is_free_then_one_is(workspace, nodes, load):
 
 
 def test_replacing_in_place_with_two_pods_loses_no_request(workspace, nodes, load):
-    """Both GPUs are taken, by the model itself."""
+    """Replace a model whose own pods use both GPUs."""
     gpu, rollout = {"products": ["NVIDIA-L4"]}, {"scaleDownDelay": "3s", "whenFull": "Replace"}
     workspace.apply("shop", gpu=gpu, rollout=rollout, scaling={"replicas": 2})
     workspace.wait_ready("shop", timeout=180)
@@ -143,7 +151,10 @@ def test_a_node_that_gets_a_gpu_is_taken_at_once(workspace, nodes, kube):
 
 
 def test_a_canary_on_another_kind_of_gpu(workspace, nodes, load):
-    """A new version on a slice, beside the one on whole GPUs; promoting it keeps its pod, so the slice."""
+    """Run a canary on a slice next to a stable revision on whole GPUs.
+
+    Promoting the canary keeps its pod, and so the slice.
+    """
     whole, piece = {"products": ["NVIDIA-L4"]}, {"resource": SLICE, "products": [SLICES[f"{SLICE}.product"]]}
     workspace.apply("shop", gpu=whole, rollout={"scaleDownDelay": "3s"})
     workspace.wait_ready("shop", timeout=180)

@@ -1,4 +1,7 @@
-"""An alias that is moved to a version which callers do not fit, or which cannot be loaded, is no outage and no endless loop."""
+"""An alias moves to a version with a problem.
+
+The version does not fit the callers, or it fails to load. Neither causes an outage or an endless loop.
+"""
 
 import time
 

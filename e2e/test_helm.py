@@ -1,4 +1,7 @@
-"""The chart under real Helm: an operator that comes, changes and goes costs no model a request."""
+"""The chart with real Helm.
+
+Installing, changing or removing the operator costs no model a request.
+"""
 
 import json
 
@@ -16,14 +19,14 @@ NAMESPACE = ("--namespace", "sluicegate-system")
 
 @pytest.fixture
 def shop(apply, wait_ready, workspace):
-    """Version 1 serves on two pods."""
+    """Serve version 1 with two pods."""
     apply("shop", model=1, scaling={"replicas": 2})
     wait_ready("shop")
     return workspace
 
 
 def uids(space):
-    """Everything of a model by its uid: a restarted pod is another one."""
+    """Return the UIDs of all objects of a model. A replaced pod has a different UID."""
     kinds = ("pod", "deployment", "controllerrevision", "service", "pdb", "httproute")
     return {(kind, each["metadata"]["name"], each["metadata"]["uid"]) for kind in kinds for each in space.list(kind)}
 
@@ -33,7 +36,11 @@ def restarts(space):
 
 
 def only_new_pods(operator, old):
-    """Two ready operators, none of which is one of these, and one of them leads."""
+    """Wait until two ready operators run, none of which is in `old`, and one leads.
+
+    Returns:
+        The pod that leads.
+    """
     names = {each["metadata"]["name"] for each in old}
 
     def replaced():
@@ -49,7 +56,10 @@ def revision(helm):
 
 
 def test_upgrade_and_rollback_under_load_lose_no_request_and_restart_no_model(cluster, helm, operator, shop, load):
-    """Another image, and settings that new revisions would have: what runs stays what it is."""
+    """Change the image and the settings of new revisions.
+
+    Running models stay as they are.
+    """
     image = ("--set", "image.tag=next", "--set", "settings.scorerImage=localhost/never-pulled:1")
     tag_image(cluster, "localhost/sluicegate:dev", "localhost/sluicegate:next")
     first, before, applied = revision(helm), uids(shop), shop.applied()
@@ -83,7 +93,7 @@ def answers_more(steady, number):
 
 
 def uninstall(space, helm):
-    """Until nothing of the release is left but what it keeps."""
+    """Uninstall the release, and wait until only the objects that it keeps are left."""
     helm("uninstall", "sluicegate", *NAMESPACE, "--wait")
     ours = ("-l", "app.kubernetes.io/instance=sluicegate", "-o", "name")
     kinds = "clusterrole,clusterrolebinding,all,cm,sa,role,rolebinding,pdb"
@@ -139,7 +149,10 @@ def test_wrong_values_are_refused_in_a_sentence_and_change_nothing(cluster, helm
 
 
 def test_operator_of_one_namespace_serves_it_and_touches_no_other(helm, workspace):
-    """It reads no other namespace but the platform's Gateway, and is refused nothing on its way."""
+    """Check that the operator reads only this namespace and the platform's Gateway.
+
+    The API server refuses none of its requests.
+    """
     here, other = workspace.namespace, f"{workspace.namespace[:60]}-x"
     kube = workspace.kube
     kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": other}})

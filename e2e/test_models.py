@@ -1,4 +1,7 @@
-"""Every way to name a model ends in predictions from a real pod, and what it resolved to stays pinned."""
+"""Every form of a model URI ends in predictions from a real pod.
+
+What the URI resolved to stays pinned.
+"""
 
 import secrets
 from json import dumps
@@ -36,13 +39,16 @@ ENTRYPOINT ["python3", "/opt/model/server.py"]
 
 @pytest.fixture(scope="module")
 def first(registry):
-    """Version 1 as the registry knows it."""
+    """Return version 1 as the registry describes it."""
     return registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"]
 
 
 @pytest.fixture(scope="module")
 def space(cluster, kube, registry, first):
-    """All forms that a registry or its artifact store answers, applied at once."""
+    """Apply every form of a URI that needs a registry or its artifact store.
+
+    All of them are applied at once.
+    """
     name = f"e2e-models-{secrets.token_hex(2)}"
     kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     registry.set_alias("first", 1)
@@ -93,7 +99,10 @@ def test_boosted_trees_are_served_by_the_same_image_without_pandas(workspace, re
 
 
 def test_model_on_a_volume(workspace, cluster):
-    """A Job fills the claim with the image's own command, the way a team would."""
+    """Fill the claim with a Job, as a team would.
+
+    The Job runs the image's own command.
+    """
     name = workspace.namespace
     path = f"/tmp/{name}"
     volume = {
@@ -162,7 +171,10 @@ def test_model_baked_into_an_image_of_a_runtime_of_ones_own(workspace, cluster, 
 
 
 def test_model_in_an_s3_bucket(workspace):
-    """A real S3 server; the credentials come from a Secret of the workload's namespace."""
+    """Fetch a model from a real S3 server.
+
+    The credentials come from a Secret of the workload's namespace.
+    """
     (uri,) = bucket.fill(workspace, 1)
     workspace.apply("shop", model=uri, podTemplate=bucket.POD_TEMPLATE)
     status = workspace.wait_ready("shop", timeout=120)

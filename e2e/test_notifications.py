@@ -1,4 +1,7 @@
-"""A real rollback on the node reaches whom the platform named: a service by JSON, and a chat whose address is a Secret."""
+"""A real rollback sends the notifications that the platform team configured.
+
+One goes to a service as JSON, the other to a chat whose URL is in a Secret.
+"""
 
 import http.server
 import json
@@ -19,7 +22,11 @@ ERRORS = {"name": "errors", "type": "ErrorRate", "errorClasses": ["model"], "lim
 
 @contextmanager
 def receiver(address):
-    """A web server on the host that the node's pods reach; yields its URL and the (path, body) of every call."""
+    """Run a web server on the host that the node's pods can reach.
+
+    Yields:
+        Its URL, and the list of (path, body) of every request.
+    """
     got = []
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,6 +1,7 @@
-"""The registry goes away, and pods start meanwhile: what is served is the pinned version, and nothing else, ever.
+"""Pods that start during an outage of the registry serve only the pinned version.
 
-SLUICEGATE_E2E_OUTAGE=300 makes each outage last five minutes at least; by default it ends once everything has been seen.
+SLUICEGATE_E2E_OUTAGE=300 makes each outage last at least five minutes.
+By default an outage ends once the test has checked everything.
 """
 
 import json
@@ -20,10 +21,11 @@ MOVE = """
 import json, sys, urllib.request
 name, alias = sys.argv[1:]
 body = json.dumps({"name": name, "alias": alias, "version": "2"}).encode()
-asked = urllib.request.Request("http://localhost:5000/api/2.0/mlflow/registered-models/alias", body, {"Content-Type": "application/json"})
+asked = urllib.request.Request("http://localhost:5000/api/2.0/mlflow/registered-models/alias", body, \
+{"Content-Type": "application/json"})
 urllib.request.urlopen(asked, timeout=20).close()
 """
-"""Run in the registry's own pod: the only one that reaches it during an outage."""
+"""Runs in the registry's own pod, the only pod that reaches it during an outage."""
 
 
 class Outage:
@@ -38,7 +40,7 @@ class Outage:
         self._began = time.monotonic()
 
     def end(self):
-        """Puts it back, when the outage has lasted long enough."""
+        """Reconnect the registry, once the outage has lasted long enough."""
         time.sleep(max(0.0, self._began + OUTAGE - time.monotonic()))
         self._select(None)
         print(f"the registry was away for {time.monotonic() - self._began:.0f} s")
@@ -49,14 +51,18 @@ class Outage:
 
 @pytest.fixture
 def outage(kube):
-    """The registry, to be unplugged; it is back afterwards."""
+    """Yield an outage of the registry, and reconnect the registry afterwards."""
     yield Outage(kube)
     kube.merge("service", "mlflow", "mlflow", {"spec": {"selector": {"unplugged": None}}})
 
 
 @pytest.fixture
 def model(registry, workspace):
-    """A registered model of the test's own, with the alias `live`; `model(uri, uri)` gives its versions."""
+    """Yield a function that registers versions of the test's own model.
+
+    `model(uri, uri)` registers a version for each URI, and points the alias `live` to version 1. The function returns
+    the model's name.
+    """
     name = workspace.namespace
 
     def registered(*sources):
@@ -75,7 +81,7 @@ def names(space):
 
 
 def ready(space):
-    """Names of the pods that are ready."""
+    """Return the names of the ready pods."""
     return {
         each["metadata"]["name"]
         for each in space.pods("shop")
@@ -88,7 +94,7 @@ def _condition(pod):
 
 
 def serve(space, name, **spec):
-    """Serves what the alias `live` means."""
+    """Serve the version that the alias `live` points to."""
     space.apply("shop", model=f"models:/{name}@live", **spec)
     space.wait_ready("shop")
 
@@ -103,7 +109,10 @@ def told_that_it_is_away(space):
 
 
 def test_new_pods_start_from_object_storage_and_serve_the_pinned_version(workspace, kubectl, model, outage, load):
-    """Added and replaced pods, while the alias means version 2 already: they serve version 1 until the registry says otherwise."""
+    """Add and replace pods while the alias already points to version 2.
+
+    The pods serve version 1 until the operator reaches the registry again.
+    """
     name, overlay = model(*bucket.fill(workspace, 1, 2)), {"podTemplate": bucket.POD_TEMPLATE}
     serve(workspace, name, **overlay)
     (old,) = names(workspace)
@@ -132,7 +141,11 @@ def test_new_pods_start_from_object_storage_and_serve_the_pinned_version(workspa
 def test_new_pods_wait_for_artifacts_that_come_through_the_registry_and_go_on_by_themselves(
     workspace, model, outage, load
 ):
-    """Nothing can fetch them meanwhile; what serves goes on, what waits is said, and nobody has to do anything."""
+    """Check pods whose artifacts come through the registry.
+
+    No pod can fetch them during the outage. Running pods continue to serve, and the status names the waiting pod.
+    After the outage the pod starts without any action of a user.
+    """
     name = model(f"models:/{MODEL}/1")
     serve(workspace, name)
     with load("shop", rate=10) as steady:
@@ -160,7 +173,7 @@ def _fetch(space, pod):
 
 
 def running_again(space, pod):
-    """Whether a fetch that failed is running again: that one waits for the registry."""
+    """Tell whether a failed fetch is running again and waits for the registry."""
     status = _fetch(space, pod)
     return status.get("restartCount", 0) >= 1 and "running" in status.get("state", {})
 

@@ -1,5 +1,7 @@
-"""The stock MLflow client and command line against the whole thing: predictions through the gateway, and the guide's page for data
-scientists followed to the letter, its Python and its commands in order.
+"""The stock MLflow client and command line with the plugin.
+
+One test gets predictions through the gateway. The other runs the Python code and the commands of the guide's page for
+data scientists, in order.
 """
 
 import os
@@ -24,7 +26,10 @@ pytestmark = [
 
 @pytest.fixture
 def mlflow(workspace, cluster):
-    """Runs `mlflow deployments WORD -t TARGET ...`; what it prints."""
+    """Return a function that runs `mlflow deployments WORD -t TARGET ...`.
+
+    The function returns the output.
+    """
     target = f"sluicegate:/{workspace.namespace}?kubeconfig={cluster.kubeconfig}"
 
     def run(word, *options):
@@ -52,7 +57,10 @@ def test_the_stock_client_makes_a_deployment_that_predicts_through_the_gateway(w
 
 @pytest.fixture
 def page(workspace, registry):
-    """Its blocks, (language, text), with a place and a model of the test's own."""
+    """Yield the page's code blocks as (language, text).
+
+    The target and the model in them are the test's own.
+    """
     own = workspace.namespace
     text = PAGE.read_text().replace("sluicegate:/shop", f"sluicegate:/{own}").replace('"churn"', f'"{own}"')
     text = text.replace("models:/churn@", f"models:/{own}@")
@@ -62,10 +70,10 @@ def page(workspace, registry):
 
 @pytest.fixture
 def follow(cluster, kubectl, tmp_path):
-    """Does what a block says."""
+    """Return a function for each language that runs a code block."""
 
     def python(code):
-        """In the registry's pod, as that has MLflow and scikit-learn."""
+        """Run in the registry's pod, because it has MLflow and scikit-learn."""
         script = "import mlflow\nmlflow.set_tracking_uri('http://localhost:5000')\n" + code
         return kubectl("-n", "mlflow", "exec", "-i", "deploy/mlflow", "--", "python3", "-", input=script, timeout=180)
 
@@ -107,5 +115,5 @@ def test_the_page_works_as_it_is_written(page, follow, workspace):
 
 
 def serving(space):
-    """The version that has the requests."""
+    """Return the version that serves."""
     return next((each["version"] for each in space.status("churn")["revisions"] if each["role"] == "Stable"), None)

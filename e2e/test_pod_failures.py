@@ -1,4 +1,7 @@
-"""What goes wrong with a change after its version was resolved, where only the pods meet it: named, while the old revision serves."""
+"""Problems of a change that only its pods meet, after its version was resolved.
+
+The status names each problem, while the old revision serves.
+"""
 
 import secrets
 import time
@@ -11,7 +14,8 @@ from e2e.support.workspace import Workspace
 
 URL = "http://mlflow.mlflow.svc:5000"
 NO_KEY = [{"name": "LICENCE", "valueFrom": {"secretKeyRef": {"name": "half", "key": "licence"}}}]
-# name: (spec of the change, reason, what the sentence says); {gone}, {memory} and {artifacts} are what the fixture made.
+# name: (spec of the change, reason, parts of the message)
+# The fixture `made` provides {gone}, {memory} and {artifacts}.
 CHANGES = {
     "gone": ({"model": "{gone}"}, "ModelFetchFailed", ["no artifacts at mlflow-artifacts:/", "were not deleted"]),
     "memory": (
@@ -34,7 +38,7 @@ MENDED = {"pod-secret", "no-key"}
 
 
 def artifacts(registry, uri):
-    """Where the files of a version are, in the words that pods get."""
+    """Return the URI of a version's files, in the form that pods get."""
     _, name, version = uri.replace(":", "").split("/")
     found = registry.call("GET", f"model-versions/get-download-uri?name={name}&version={version}")["artifact_uri"]
     if found.startswith("models:/"):
@@ -43,7 +47,7 @@ def artifacts(registry, uri):
 
 
 def filled(value, made):
-    """`value` with the placeholders of CHANGES replaced."""
+    """Replace the placeholders of CHANGES in `value`."""
     if isinstance(value, dict):
         return {key: filled(each, made) for key, each in value.items()}
     return made.get(value, value) if isinstance(value, str) else value
@@ -51,7 +55,10 @@ def filled(value, made):
 
 @pytest.fixture(scope="module")
 def made(registry, cluster):
-    """One version whose files were deleted after it was registered, and one that takes more memory than it may."""
+    """Register the versions that CHANGES refers to.
+
+    The files of one version are deleted after it is registered. Another version uses more memory than its limit.
+    """
     gone = f"models:/gone/{registry.train(model='gone')}"
     folder = artifacts(registry, gone).removeprefix("mlflow-artifacts:/")
     cluster.kubectl("-n", "mlflow", "exec", "deploy/mlflow", "--", "rm", "-r", f"/data/artifacts/{folder}")
@@ -61,7 +68,7 @@ def made(registry, cluster):
 
 @pytest.fixture(scope="module")
 def serving(cluster, kube, made):
-    """Everything serves version 1; then each change is applied, under load."""
+    """Serve version 1 everywhere, then apply each change under load."""
     name = f"e2e-pods-{secrets.token_hex(2)}"
     kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     try:

@@ -1,4 +1,7 @@
-"""Pods that come and go under load for reasons of their own, and no request is lost."""
+"""Pods stop and start under load for reasons of their own.
+
+No request is lost.
+"""
 
 import pytest
 
@@ -9,7 +12,7 @@ PODS = 2
 
 @pytest.fixture
 def shop(apply, wait_ready, workspace):
-    """Two pods of version 1 serve."""
+    """Serve version 1 with two pods."""
     apply("shop", model=1, scaling={"replicas": PODS})
     wait_ready("shop")
     wait_until("both pods", lambda: len(ready(workspace)) == PODS)
@@ -17,7 +20,7 @@ def shop(apply, wait_ready, workspace):
 
 
 def ready(space):
-    """Names of the pods that serve and are not about to go, by UID."""
+    """Return the names of the pods that serve and are not being deleted, by UID."""
     found = {}
     for each in space.pods("shop"):
         conditions = {one["type"]: one["status"] for one in each["status"].get("conditions", ())}
@@ -31,7 +34,10 @@ def replaced(space, old):
 
 
 def test_deleted_pods_finish_what_they_have(kubectl, shop, load):
-    """Each in turn: the kubelet waits for the preStop hook, then the server drains."""
+    """Delete each pod in turn.
+
+    The kubelet waits for the preStop hook, then the server drains.
+    """
     with load("shop") as steady:
         wait_until("some answers", lambda: steady.total > 100)
         for uid, name in ready(shop).items():
@@ -41,7 +47,10 @@ def test_deleted_pods_finish_what_they_have(kubectl, shop, load):
 
 
 def test_evictions_wait_for_another_pod(cluster, shop, load):
-    """What `kubectl drain` does to each pod of a node; the PodDisruptionBudget lets one go at a time."""
+    """Evict each pod, as `kubectl drain` does.
+
+    The PodDisruptionBudget allows one at a time.
+    """
     old = ready(shop)
     impatient = Kube(cluster.kubeconfig, patience=0)
     refused = []
@@ -73,7 +82,10 @@ def test_evictions_wait_for_another_pod(cluster, shop, load):
 
 
 def test_rolled_by_the_annotation_under_load(kubectl, shop, load):
-    """What `kubectl rollout restart` is for a Deployment: the same model in new pods."""
+    """Restart the same model in new pods.
+
+    The annotation does what `kubectl rollout restart` does for a Deployment.
+    """
     old = set(ready(shop))
     with load("shop") as steady:
         wait_until("some answers", lambda: steady.total > 100)

@@ -1,4 +1,7 @@
-"""New versions under steady load that take the traffic by steps: a good one gets through, a bad one is taken back by what was measured."""
+"""New versions take the traffic in steps, under steady load.
+
+A good version is promoted. A bad version is rolled back because of what the analysis measured.
+"""
 
 import pytest
 
@@ -55,7 +58,7 @@ BAD = {
     "drift": (GOOD, {"name": "drift", "type": "Drift", "limit": 0.25, "minSamples": 40}, ["PSI of prediction"]),
 }
 VALUES = {"slow": (SECONDS, 10), "errors": (1, 1), "drift": (0.25, 100)}
-"""What the measured value lies within."""
+"""The range of the measured value."""
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -89,7 +92,11 @@ def test_a_bad_version_is_taken_back_with_the_measurement_that_decided(workspace
 
 
 def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(workspace, kube):
-    """With a gateway the Service's callers stay with stable, so without clients of the gateway the new version has nothing to be judged by."""
+    """Hold a candidate that gets no requests.
+
+    With a gateway, in-cluster callers of the Service stay with stable. So without clients of the gateway, the analysis
+    has no requests to judge the candidate by.
+    """
     rollout = spec(ERRORS, hold="5s", weights=(10,))
     workspace.apply("shop", model=uri(FIRST), rollout=rollout)
     workspace.wait_ready("shop")

@@ -1,4 +1,7 @@
-"""Rollouts in steps under steady load when something breaks: the new version's pods, the operator; and what people order by command."""
+"""Rollouts in steps under steady load, with failures and commands.
+
+The candidate's pods or the operator fail. Users promote, abort and retry by command.
+"""
 
 import time
 
@@ -12,7 +15,10 @@ from e2e.support.watch import Watch
 pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions")]
 ERRORS = {"name": "errors", "type": "ErrorRate", "limit": 0.05, "minSamples": 60}
 NOBODY_THERE = r"50[0234] b'(Bad Gateway|no available server|Gateway Timeout|Internal Server Error)"
-"""What a gateway answers for a pod that has died with the request in its hands, and until it knows of it."""
+"""A gateway's response when a pod dies during a request.
+
+Later requests get it too, until the gateway knows that the pod is gone.
+"""
 
 
 def spec(*steps, **fields):

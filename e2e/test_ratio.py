@@ -1,4 +1,7 @@
-"""No gateway is named: the canary's share is its share of the pods, and the in-cluster Service is the only way in."""
+"""A canary without a gateway.
+
+The canary's traffic share is its share of the pods, and the in-cluster Service is the only endpoint.
+"""
 
 import collections
 
@@ -11,12 +14,18 @@ from tools.demo import __main__
 
 PODS, CALLS = 3, 800
 POINTS = 6
-"""800 calls of new connections, each to a pod by lot: three standard deviations around a quarter are 4.6 points."""
+"""The allowed difference in percent of the requests.
+
+800 new connections each reach a random pod. Three standard deviations around a quarter are 4.6 points.
+"""
 
 
 @pytest.fixture
 def shop(helm, operator, workspace):
-    """Version 1 serves on three pods, under an operator that knows no gateway."""
+    """Serve version 1 with three pods.
+
+    The operator's settings name no gateway.
+    """
     before = operator.wait_leading()["metadata"]["name"]
     helm("upgrade", *__main__.release(workspace.cluster), "--set", "settings.gateway=null", "--wait")
     wait_until("another operator to lead", lambda: operator.wait_leading()["metadata"]["name"] != before, 90)

@@ -1,4 +1,7 @@
-"""A new version takes over under steady load, and back, and no request fails."""
+"""A new version takes over under steady load, then the old one again.
+
+No request fails.
+"""
 
 import secrets
 import time
@@ -16,14 +19,18 @@ ROLLOUT = {"scaleDownDelay": f"{DELAY}s"}
 
 @pytest.fixture
 def shop(apply, wait_ready, workspace):
-    """Version 1 serves."""
+    """Serve version 1."""
     apply("shop", model=1, rollout=ROLLOUT)
     wait_ready("shop")
     return workspace
 
 
 def change(space, steady, version, **spec):
-    """To another version, until nothing of the old is left; gives back the revision."""
+    """Change to another version, and wait until no pod of the old one is left.
+
+    Returns:
+        The revision that serves now.
+    """
     space.apply("shop", model=version, rollout=ROLLOUT, **spec)
     space.wait_ready("shop")
     revision = space.stable("shop")
@@ -57,7 +64,11 @@ def test_new_version_and_rollback_lose_no_request(kube, shop, load):
 
 
 def check_order(first, second, deployments, routes, services):
-    """Old pods are kept until the route was accepted and the Service moved, and the delay after that."""
+    """Check that old pods stay until the traffic has moved, plus the delay.
+
+    Both the route and the Service must have moved.
+    The route counts as moved once the gateway has accepted it.
+    """
     parked = next(each for each in deployments.of(f"shop-{first}") if each.obj["spec"]["replicas"] == 0)
     ready = next(each for each in deployments.of(f"shop-{second}") if each.obj["status"].get("readyReplicas"))
     moved = next(each for each in routes.of("shop") if weights(each.obj) == {f"shop-{second}": 100})
@@ -87,7 +98,11 @@ def taken(route):
 
 
 def test_changes_in_quick_succession_lose_no_request(shop, load):
-    """At once one after the other, as soon as the traffic has moved, and while the old pods drain."""
+    """Change the version at short intervals, in three situations.
+
+    The first changes follow one another at once. Later ones come as soon as the traffic has moved, and while the old
+    pods drain.
+    """
     first = shop.stable("shop")
     with load("shop", rate=25) as steady:
         wait_until("some answers", lambda: steady.total > 100)
@@ -105,8 +120,8 @@ def test_changes_in_quick_succession_lose_no_request(shop, load):
         assert shop.stable("shop") == first
         shop.wait_only("shop", first)
         wait_until("every client to be answered by version 1", lambda: steady.settled_on(1), 30)
-    # Which versions a client meets on the way is chance: a kept connection to the Service stays with its pod, and that
-    # pod is never stopped where the change is taken back while it drains.
+    # Which versions a client meets on the way is random. A kept connection to the Service stays with its pod, and that
+    # pod is never stopped if the change is reverted while the pod drains.
     steady.check()
     assert {each["metadata"]["labels"]["sluicegate.dev/revision"] for each in shop.revisions("shop")} == {first, second}
 

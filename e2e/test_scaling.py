@@ -1,4 +1,7 @@
-"""How many pods: the autoscaler under real load, and every hand-over of the number, watched value by value."""
+"""The number of pods: the autoscaler under real load, and changes of the owner.
+
+The tests watch every value of the number.
+"""
 
 import threading
 
@@ -26,7 +29,7 @@ def uids(space, name="shop"):
 
 
 def ready_pods(space, name, number):
-    """Exactly so many pods, all ready."""
+    """Tell whether there are exactly this many pods, all of them ready."""
     found = space.pods(name)
     ready = [
         each
@@ -37,7 +40,7 @@ def ready_pods(space, name, number):
 
 
 def owner_of_replicas(deployment):
-    """The field manager whose number it is."""
+    """Return the field managers that own spec.replicas."""
     return {
         entry["manager"]
         for entry in deployment["metadata"]["managedFields"]
@@ -62,7 +65,7 @@ def test_autoscaler_follows_load_and_hands_over_without_a_step(apply, wait_ready
         assert "sluicegate" not in owner_of_replicas(workspace.child("deployment", "shop", revision))
         before, position = uids(workspace), len(deployments.of(child))
 
-        # From the autoscaler to a fixed number and back, at the size that it has: no pod may notice.
+        # From the autoscaler to a fixed number and back, at the current size. No pod may be affected.
         apply("shop", scaling={"replicas": 3}, resources=SMALL)
         wait_until("the autoscaler to go", lambda: not workspace.list("hpa"))
         wait_ready("shop")
@@ -93,7 +96,11 @@ def looked(space):
 
 
 def test_fixed_to_autoscaled_to_fixed_never_passes_through_fewer(apply, wait_ready, workspace, deployments):
-    """Never below the smaller of the old and the new number, never 1 in passing; pods that are in both stay."""
+    """Check that no change of owner removes a pod in passing.
+
+    The number never drops below the smaller of the old and the new number. It never passes through 1. Pods that both
+    numbers allow stay.
+    """
     apply("shop", scaling={"replicas": 3}, resources=SMALL)
     wait_ready("shop")
     wait_until("three pods", lambda: ready_pods(workspace, "shop", 3))
@@ -112,7 +119,7 @@ def test_fixed_to_autoscaled_to_fixed_never_passes_through_fewer(apply, wait_rea
     assert deployments.replicas(child)[-1] == 3
     assert set(deployments.replicas(child)) == {3}
 
-    # The autoscaler writes the number itself here: from then on it is not ours.
+    # Here the autoscaler writes the number itself. From then on the operator does not own it.
     apply("shop", scaling={"min": 4, "max": 5}, resources=SMALL)
     wait_until("four pods", lambda: ready_pods(workspace, "shop", 4), 90)
     assert before < uids(workspace)
@@ -124,7 +131,7 @@ def test_fixed_to_autoscaled_to_fixed_never_passes_through_fewer(apply, wait_rea
 
 
 def after_first_ready(versions, number):
-    """The versions of a Deployment since it first had so many ready pods."""
+    """Return the versions of a Deployment since it first had this many ready pods."""
     first = next(index for index, each in enumerate(versions) if each.obj["status"].get("readyReplicas", 0) >= number)
     return versions[first:]
 
@@ -154,7 +161,7 @@ def test_takeover_under_autoscaler_starts_at_the_size_of_the_predecessor(kube, w
     wait_ready("shop")
     wait_until("three pods", lambda: ready_pods(workspace, "shop", 3))
     first = workspace.stable("shop")
-    ranged = {"min": 1, "max": 4}  # the autoscaler keeps what it finds for five minutes before it takes any away
+    ranged = {"min": 1, "max": 4}  # the autoscaler waits five minutes before it removes pods
     apply("shop", scaling=ranged, resources=SMALL)
     wait_until("the autoscaler to have looked", lambda: workspace.list("hpa") and looked(workspace), 60, every=0.3)
     wait_ready("shop")

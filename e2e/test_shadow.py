@@ -1,4 +1,8 @@
-"""Copies of requests to a new version, judged by how its answers differ: Envoy gives each request an id before it copies it."""
+"""A candidate gets copies of requests, and the analysis compares its predictions.
+
+It judges by how much they differ from those of stable.
+Envoy gives each request an id before it copies the request.
+"""
 
 import pytest
 
@@ -8,7 +12,10 @@ pytestmark = pytest.mark.parametrize("gateway", ["envoy-gateway"], indirect=True
 
 
 def rollout(limit: float, hold: str) -> dict[str, object]:
-    """A step that only mirrors, judged every two seconds, and one that shares."""
+    """Return a rollout with a step that mirrors and a step that shares the traffic.
+
+    The analysis measures every two seconds.
+    """
     metrics = [
         {"name": "far", "type": "LargestDifference", "limit": limit, "minSamples": 40},
         {"name": "same", "type": "Disagreement", "limit": 0.01, "tolerance": limit, "minSamples": 40},
@@ -21,7 +28,7 @@ def rollout(limit: float, hold: str) -> dict[str, object]:
 
 
 def test_a_version_that_answers_too_differently_is_taken_back_before_any_client_sees_it(gateway, workspace, load):
-    """Version 2 of the example model adds 100 to every score."""
+    """Use version 2 of the example model, which adds 100 to every score."""
     traffic = gateway.traffic()
     workspace.apply("shop", model=1, traffic=traffic, rollout=rollout(50, "10m"))
     workspace.wait_ready("shop")

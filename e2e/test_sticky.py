@@ -1,4 +1,7 @@
-"""The recipe examples/rollout-sticky.yaml on every Gateway API implementation: a share of the users, each of whom keeps a version."""
+"""The recipe examples/rollout-sticky.yaml on every Gateway API implementation.
+
+A share of the users gets the candidate, and each user keeps a version.
+"""
 
 import zlib
 from pathlib import Path
@@ -20,7 +23,7 @@ ASKS = 3
 
 
 def versions(url: str) -> dict[str, set[int]]:
-    """The versions that each user is answered by."""
+    """Return the versions that each user gets responses from."""
     users = list(USERS) * ASKS
     found: dict[str, set[int]] = {user: set() for user in USERS}
     sent = ({**HEADERS, "x-user-percent": str(USERS[user])} for user in users)
@@ -30,7 +33,7 @@ def versions(url: str) -> dict[str, set[int]]:
 
 
 def expected(below: int) -> dict[str, set[int]]:
-    """Users under that percent on the new version, the others on the first."""
+    """Map users below this percentage to the new version, others to the first."""
     return {user: {GOOD if percent < below else FIRST} for user, percent in USERS.items()}
 
 

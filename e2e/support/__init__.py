@@ -1,1 +1,4 @@
-"""What the end-to-end tests share: an API client, a steady load, the registry and the operator as a process."""
+"""Helpers of the end-to-end tests.
+
+They include an API client, a steady load, the registry, and the operator as a process.
+"""

@@ -1,4 +1,4 @@
-"""A Git repository and the Application that Argo CD makes of it."""
+"""A Git repository, and the Argo CD Application that deploys from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATCH = REPOSITORY / "integrations/argocd/argocd-cm.yaml"
 
 
 class Git:
-    """A repository whose folder `models` is what is deployed."""
+    """A Git repository whose folder `models` is deployed."""
 
     def __init__(self, cluster: Cluster, name: str, folder: Path) -> None:
         self.url = url(cluster, name)
@@ -33,7 +33,7 @@ class Git:
         self._git("remote", "add", "origin", str(bare))
 
     def commit(self, *manifests: Json) -> str:
-        """Replaces all that is there by these objects, and pushes; the commit."""
+        """Replace the content with these objects, push, and return the commit."""
         models = self._folder / "models"
         models.mkdir(exist_ok=True)
         (models / "all.yaml").write_text(yaml.safe_dump_all(manifests))
@@ -49,7 +49,11 @@ class Git:
 
 
 class Application:
-    """examples/gitops/application.yaml for a repository and a namespace of the test's own; `seen` has every version of it."""
+    """The Application of examples/gitops/application.yaml, for one test.
+
+    It has the test's own repository and namespace.
+    `seen` holds every version of the Application.
+    """
 
     def __init__(self, cluster: Cluster, kube: Kube, git: Git, namespace: str) -> None:
         self.name = namespace
@@ -70,24 +74,31 @@ class Application:
         self.seen.__exit__(None, None, None)
 
     def commit(self, *manifests: Json) -> str:
-        """Pushes, and has Argo CD look at once; it looks by itself every ten seconds."""
+        """Push these objects, make Argo CD compare at once, and return the commit.
+
+        Without the request, Argo CD compares every ten seconds.
+        """
         made = self._git.commit(*manifests)
         self.look()
         return made
 
     def look(self) -> None:
-        """Has Argo CD compare now."""
+        """Make Argo CD compare now."""
         mark = {"metadata": {"annotations": {"argocd.argoproj.io/refresh": "normal"}}}
         self._kube.merge("application", self.name, NAMESPACE, mark)
 
     @property
     def status(self) -> Json:
-        """What Argo CD says now."""
+        """Return the Application's current status."""
         found = self._kube.get("application", self.name, NAMESPACE) or {}
         return dict(found.get("status") or {})
 
     def wait(self, commit: str, health: str, timeout: float = 120) -> Json:
-        """Waits until this commit is synced and has this health; the resources by kind and name."""
+        """Wait until Argo CD has synced this commit and reports this health.
+
+        Returns:
+            The Application's resources, by `KIND/NAME`.
+        """
         seen = ""
 
         def look() -> Json | None:
@@ -105,22 +116,22 @@ class Application:
             raise AssertionError(f"{late}; Argo CD says {seen}") from None
 
     def healths(self, since: int = 0) -> list[str]:
-        """The health over time, repetitions left out, from the version `since` of the watch on."""
+        """List the changes of the health since version `since` of the watch."""
         return _changes([each.get("health", {}).get("status", "") for each in self._statuses(since)])
 
     def syncs(self, since: int = 0) -> list[str]:
-        """The sync status over time, repetitions left out."""
+        """List the changes of the sync status since version `since` of the watch."""
         return _changes([each.get("sync", {}).get("status", "") for each in self._statuses(since)])
 
     def position(self) -> int:
-        """How many versions there were so far."""
+        """Return the number of versions that the watch has received."""
         return len(self.seen.of(self.name))
 
     def _statuses(self, since: int) -> list[Json]:
         return [each.obj.get("status") or {} for each in self.seen.of(self.name)[since:]]
 
     def tree(self) -> list[Json]:
-        """The nodes that Argo CD's pages show, as it left them in redis."""
+        """Return the nodes of the resource tree that Argo CD's UI shows, from its Redis."""
         with socket.create_connection((self._cluster.node_ip, REDIS), timeout=5) as connection:
             stream = connection.makefile("rwb")
             [key] = _ask(stream, "KEYS", f"app|resources-tree|{self.name}|*")
@@ -135,7 +146,7 @@ def _changes(values: list[str]) -> list[str]:
 
 
 def _ask(stream: Any, *words: str) -> Any:
-    """One command to redis in its own protocol, and the answer."""
+    """Send one command to Redis in the Redis protocol, and return the response."""
     stream.write(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(w), w.encode()) for w in words))
     stream.flush()
     return _answer(stream)

@@ -1,4 +1,7 @@
-"""Models in a real S3 bucket, put there from the registry by a Job, and the Secret that lets pods fetch them."""
+"""Models in a real S3 bucket, and the Secret that lets pods fetch them.
+
+A Job copies the models from the registry into the bucket.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ ACCESS = {
     "AWS_ENDPOINT_URL": f"http://s3.s3-system.svc:{PORT}",
 }
 POD_TEMPLATE = {"spec": {"initContainers": [{"name": "fetch", "envFrom": [{"secretRef": {"name": "s3"}}]}]}}
-"""`spec.podTemplate` of what is fetched from the bucket."""
+"""`spec.podTemplate` of a model that is fetched from the bucket."""
 UPLOAD = """\
 import os, pathlib, subprocess, boto3
 s3 = boto3.client("s3")
@@ -33,7 +36,10 @@ for number, source in enumerate(os.environ["SOURCES"].split()):
 
 
 def fill(workspace: Workspace, *versions: int) -> list[str]:
-    """Puts versions of the example model into the bucket; their URIs. The namespace has the Secret `s3` from then on."""
+    """Copy versions of the example model into the bucket, and return their URIs.
+
+    It also creates the Secret `s3` in the namespace.
+    """
     up(workspace.cluster.name, addons=("gateway-crds", "dns", "metrics", "traefik", "s3"))
     namespace = workspace.namespace
     sources = [source_of(workspace, each) for each in versions]
@@ -60,7 +66,7 @@ def fill(workspace: Workspace, *versions: int) -> list[str]:
 
 
 def source_of(workspace: Workspace, version: int) -> str:
-    """Where a version's artifacts are, as the operator resolves it."""
+    """Return the location of a version's artifacts, as the operator resolves it."""
     workspace.apply("asked", model=version, scaling={"replicas": 0})
     resolved = wait_until("a resolution", lambda: (workspace.status("asked").get("model") or {}).get("source"), 30)
     workspace.kube.delete("mdep", "asked", workspace.namespace)

@@ -1,8 +1,11 @@
-"""A registry that wants credentials: a real MLflow server behind a proxy that knows its users.
+"""A registry that requires credentials.
 
-MLflow's own `--app-name basic-auth` needs packages that the image does not have. The proxy answers what that app
-answers: 401 without a known user and password, 403 to a user without rights, and MLflow's own answer to the others.
-Below /portal it is the login page that answers every path with HTML.
+It is a real MLflow server behind a proxy that knows its users.
+MLflow's own `--app-name basic-auth` needs packages that the image does not have.
+The proxy responds as that app does. It returns 401 without a valid user and password, and 403 to a user without
+permissions.
+For all other users it returns MLflow's own response.
+Below /portal the proxy acts as a login page that returns HTML for every path.
 """
 
 from __future__ import annotations
@@ -58,16 +61,16 @@ http.server.ThreadingHTTPServer(("", 5000), Handler).serve_forever()
 
 
 class Gate:
-    """The proxy in a namespace, its users, and the Secrets that let in or do not."""
+    """The proxy in a namespace, its users, and Secrets with their credentials."""
 
     def __init__(self, space: Workspace) -> None:
         self.url = f"http://registry.{space.namespace}.svc:5000"
         self.passwords = {user: f"pw-{user}-{secrets.token_hex(12)}" for user in (READER, GUEST, "wrong")}
-        """What must be found nowhere but in Secrets."""
+        """Passwords by user. They must appear nowhere but in Secrets."""
         self._space = space
 
     def start(self) -> None:
-        """Starts it, and waits until it answers."""
+        """Start the proxy, and wait until its pod is ready."""
         self.secret("registry-users", {"users": json.dumps(self.passwords)})
         labels = {"app": "registry"}
         secret = {"secretKeyRef": {"name": "registry-users", "key": "users"}}
@@ -94,22 +97,22 @@ class Gate:
         return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())
 
     def secret(self, name: str, values: dict[str, str]) -> None:
-        """Makes a Secret, or gives an existing one other content."""
+        """Create a Secret, or replace the content of an existing one."""
         metadata = {"name": name, "namespace": self._space.namespace}
         manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values}
         self._space.kube.apply("secret", manifest)
 
     def login(self, name: str, user: str, password: str) -> None:
-        """A Secret with a user's name and password under MLflow's own keys."""
+        """Create a Secret with a user's name and a password under MLflow's own keys."""
         self.secret(name, {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": self.passwords[password]})
 
     def registry(self, secret: str | None, path: str = "") -> dict[str, Any]:
-        """`inlineRegistry` for this server."""
+        """Return `inlineRegistry` for this server."""
         reference = {"secretRef": {"name": secret}} if secret is not None else {}
         return {"trackingUri": self.url + path, **reference}
 
     def let_operator_read(self, *names: str) -> None:
-        """The Role of docs/guide/models.md: the operator may read these Secrets of the namespace."""
+        """Let the operator read these Secrets, with the Role of docs/guide/models.md."""
         metadata = {"name": "sluicegate-registry", "namespace": self._space.namespace}
         rule = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": list(names), "verbs": ["get"]}
         account = {"kind": "ServiceAccount", "name": "sluicegate", "namespace": "sluicegate-system"}

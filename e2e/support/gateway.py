@@ -10,33 +10,44 @@ from tools.localcluster import Cluster, up
 from tools.localcluster.addons.envoy_gateway import PORT as ENVOY_PORT
 
 GATEWAYS = {"traefik": ("default", 80), "envoy-gateway": ("envoy", ENVOY_PORT)}
-"""By GatewayClass, which is called like the addon: the Gateway in gateway-system, and its port."""
+"""The Gateway in gateway-system and its port, by GatewayClass.
+
+A class has the name of its addon.
+"""
 
 
 @dataclass(frozen=True)
 class Gateway:
-    """One implementation: how a resource names it, where it answers, and what it can."""
+    """One Gateway API implementation: its parentRef, its URL and its features."""
 
     name: str
     """The GatewayClass."""
     parent: Json
     """The entry in `parentRefs`."""
     url: str
-    """Where it listens, without a slash at the end."""
+    """The URL on which the Gateway listens, without a trailing slash."""
     features: frozenset[str]
-    """GatewayClass status.supportedFeatures; empty where the class says nothing."""
+    """status.supportedFeatures of the GatewayClass. Empty where the class lists none."""
 
     def can(self, feature: str) -> bool:
-        """Whether it supports an extended feature, as HTTPRouteRequestMirror: a class that lists none at all may have it."""
+        """Tell whether the class may support an extended feature.
+
+        An example of a feature is HTTPRouteRequestMirror. A class that lists no features at all may support any of
+        them.
+        """
         return not self.features or feature in self.features
 
     def traffic(self, **more: Any) -> Json:
-        """`spec.traffic` of a resource on this Gateway; `more` are other fields of it, as `timeout="2s"`."""
+        """Return `spec.traffic` of a resource on this Gateway.
+
+        Args:
+            more: other fields of `spec.traffic`, such as `timeout="2s"`.
+        """
         return {"gateway": {"parentRefs": [self.parent]}, **more}
 
 
 def connect(cluster: Cluster, name: str) -> Gateway:
-    """The Gateway of this class; it is started where the cluster does not have it yet."""
+    """Return the Gateway of this class, and start it if the cluster does not have it."""
     up(cluster.name, addons=("gateway-crds", name))
     gateway, port = GATEWAYS[name]
     status: Any = cluster.get("gatewayclass", name).get("status", {})

@@ -1,4 +1,7 @@
-"""A small client of the API server, because a kubectl a look would cost more processor time than what it looks at."""
+"""A small client of the API server.
+
+Starting kubectl for each query would take more CPU time than the query itself.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ KINDS = {
 
 
 class Refused(Exception):
-    """The API server's own words, and its code."""
+    """An error response of the API server: its message and its code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -49,10 +52,13 @@ class Refused(Exception):
 
 
 class Kube:
-    """One connection a thread; an API server that is away for a while is waited for, as a test of faults needs it."""
+    """A client with one connection per thread.
+
+    It retries while the API server is unavailable, because the fault tests make it unavailable.
+    """
 
     def __init__(self, kubeconfig: Path, patience: float = 60) -> None:
-        config = json.loads(kubeconfig.read_text())  # our clusters write JSON, which is YAML too
+        config = json.loads(kubeconfig.read_text())  # our clusters write JSON, which is also valid YAML
         server = urllib.parse.urlsplit(config["clusters"][0]["cluster"]["server"])
         self._host, self._port = server.hostname or "", server.port or 443
         self._context = _context(config)
@@ -61,10 +67,10 @@ class Kube:
         self._patience = patience
 
     def call(self, method: str, path: str, body: Any = None, content: str = "application/json") -> Json:
-        """One request.
+        """Send one request, and return the response.
 
         Raises:
-            Refused: the API server answered with an error.
+            Refused: the API server returned an error.
         """
         until = time.monotonic() + self._patience
         while True:
@@ -85,11 +91,11 @@ class Kube:
             return found
 
     def connection(self, timeout: float) -> http.client.HTTPSConnection:
-        """A connection of the caller's own."""
+        """Return a new connection that belongs to the caller."""
         return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
 
     def path(self, kind: str, namespace: str, name: str = "") -> str:
-        """Where objects of a kind are."""
+        """Return the API path of a kind's objects, or of one object."""
         base, _, plural = KINDS[kind].rpartition("/")
         return f"{base}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
 
@@ -101,7 +107,7 @@ class Kube:
         self._local.connection = None
 
     def close(self) -> None:
-        """Closes the connections of all threads."""
+        """Close the connections of all threads."""
         for connection in self._open:
             connection.close()
         self._open.clear()
@@ -117,7 +123,7 @@ class Kube:
         return answer.status, answer.read()
 
     def get(self, kind: str, name: str, namespace: str) -> Json | None:
-        """The object, or None where it is not there."""
+        """Return the object, or None if it does not exist."""
         try:
             return self.call("GET", self.path(kind, namespace, name))
         except Refused as refused:
@@ -126,28 +132,37 @@ class Kube:
             raise
 
     def leaving(self) -> list[str]:
-        """Namespaces that are on their way out: an operator tries in vain to put back what goes first in them."""
+        """Return the names of the namespaces that are being deleted.
+
+        In such a namespace the operator tries in vain to restore the objects that are deleted first.
+        """
         found = self.call("GET", "/api/v1/namespaces")["items"]
         return [each["metadata"]["name"] for each in found if each["metadata"].get("deletionTimestamp")]
 
     def list(self, kind: str, namespace: str, **labels: str) -> list[Json]:
-        """All objects of a kind in a namespace that have these labels; `__` in a name stands for `/`, `_` for `-`."""
+        """List the objects of a kind in a namespace that have these labels.
+
+        In a label's name, `__` stands for `/` and `_` for `-`.
+        """
         wanted = ",".join(f"{key.replace('__', '/').replace('_', '-')}={value}" for key, value in labels.items())
         query = f"?labelSelector={urllib.parse.quote(wanted)}" if wanted else ""
         return list(self.call("GET", self.path(kind, namespace) + query)["items"])
 
     def apply(self, kind: str, manifest: Json, manager: str = "e2e") -> Json:
-        """Server-side apply: what an earlier call had and this one has not, goes."""
+        """Apply an object with server-side apply.
+
+        The API server removes fields that an earlier call had and this call does not have.
+        """
         metadata = manifest["metadata"]
         path = self.path(kind, metadata["namespace"], metadata["name"]) + f"?fieldManager={manager}&force=true"
         return self.call("PATCH", path, manifest, "application/apply-patch+yaml")
 
     def merge(self, kind: str, name: str, namespace: str, patch: Json) -> Json:
-        """JSON merge patch."""
+        """Patch an object with a JSON merge patch."""
         return self.call("PATCH", self.path(kind, namespace, name), patch, "application/merge-patch+json")
 
     def delete(self, kind: str, name: str, namespace: str) -> None:
-        """Deletes an object, in the background; one that is not there is fine."""
+        """Delete an object in the background. Ignore an object that does not exist."""
         try:
             self.call("DELETE", self.path(kind, namespace, name) + "?propagationPolicy=Background")
         except Refused as refused:
@@ -156,9 +171,12 @@ class Kube:
 
 
 def wait_until(what: str, check: Callable[[], Any], timeout: float = 60, every: float = 0.1) -> Any:
-    """Looks again and again until the check gives something true, and gives that back; AssertionError when it never does.
+    """Call `check` until it returns a true value, and return that value.
 
-    `timeout` is generous: it ends a run that hangs, it never decides between right and wrong.
+    `timeout` is generous. It ends a run that hangs, and never decides whether a test passes.
+
+    Raises:
+        AssertionError: `check` did not return a true value in time.
     """
     until = time.monotonic() + timeout
     while True:
@@ -174,7 +192,7 @@ def _context(config: Json) -> ssl.SSLContext:
     user = config["users"][0]["user"]
     authority = base64.b64decode(config["clusters"][0]["cluster"]["certificate-authority-data"]).decode()
     context = ssl.create_default_context(cadata=authority)
-    with tempfile.NamedTemporaryFile() as file:  # made for this user alone; load_cert_chain takes no bytes
+    with tempfile.NamedTemporaryFile() as file:  # readable by this user alone; load_cert_chain takes no bytes
         file.write(
             base64.b64decode(user["client-certificate-data"]) + b"\n" + base64.b64decode(user["client-key-data"])
         )

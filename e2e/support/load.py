@@ -1,4 +1,4 @@
-"""A steady client that notices every single request that is lost."""
+"""A steady client that records every lost request."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ TIMEOUT = 30.0
 
 
 def version_of(answer: bytes) -> int:
-    """Which version of the example model gave an answer: version N adds N * 100."""
+    """Return the version of the example model that made a prediction.
+
+    Version N adds N * 100.
+    """
     return int(round(json.loads(answer)["predictions"][0]) // 100)
 
 
 def predict(url: str, timeout: float = TIMEOUT) -> int:
-    """One prediction over a connection of its own; the version that answered.
+    """Send one request over a new connection, and return the version that responds.
 
     Raises:
-        AssertionError: the answer is not 200.
+        AssertionError: the response is not 200.
     """
     target = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=timeout)
@@ -43,7 +46,10 @@ def predict(url: str, timeout: float = TIMEOUT) -> int:
 
 
 def routed(url: str) -> bool:
-    """Whether the gateway has the way to the model: its own answers for what it does not know yet are 404 and 503."""
+    """Tell whether the gateway routes to the model.
+
+    The gateway itself returns 404 or 503 for a route that it does not know yet.
+    """
     target = urllib.parse.urlsplit(url)
     connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=TIMEOUT)
     try:
@@ -62,19 +68,28 @@ class Lane:
     keep_alive: bool
     rate: float
     own: str = ""
-    """Pattern of errors that are a bad version's own answers: they are no failure of what brings the requests to it."""
+    """Pattern of the errors that a bad version itself returns.
+
+    They do not count as failures of the routing.
+    """
     versions: collections.Counter[int] = field(default_factory=collections.Counter)
     order: list[tuple[float, int]] = field(default_factory=list)
-    """When the answers changed from one version to another, and to which."""
+    """When the responses changed to another version, and to which one.
+
+    Times are in seconds of the monotonic clock.
+    """
     answers: list[tuple[float, int]] = field(default_factory=list)
-    """Every answer: when, in seconds since 1970, and by which version."""
+    """The time of every response in seconds since 1970, and its version."""
     errors: list[tuple[float, str]] = field(default_factory=list)
-    """Every error that fits `own`: when, in seconds since 1970, and its words."""
+    """The time of every error that matches `own`, and its message.
+
+    Times are in seconds since 1970.
+    """
     failures: list[str] = field(default_factory=list)
     slowest: float = 0.0
 
     def run(self, stop: threading.Event) -> None:
-        """Sends until told to stop."""
+        """Send requests until `stop` is set."""
         target = urllib.parse.urlsplit(self.url)
         path = f"{target.path.rstrip('/')}/invocations"
         connection: http.client.HTTPConnection | None = None
@@ -103,7 +118,7 @@ class Lane:
                 connection = None
             now = time.monotonic()
             self.slowest = max(self.slowest, now - begun)
-            due = max(due + 1 / self.rate, now - 1)  # after a slow answer, catch up on one second at most
+            due = max(due + 1 / self.rate, now - 1)  # after a slow response, catch up on one second at most
             stop.wait(max(0.0, due - now))
         if connection is not None:
             connection.close()
@@ -122,12 +137,17 @@ class Lane:
 
 
 class Load:
-    """Several lanes at once: `with Load({...}) as load: ...; load.check()`."""
+    """Several clients at once: `with Load({...}) as load: ...; load.check()`."""
 
     def __init__(self, urls: dict[str, str], rate: float = 40, own: str = "") -> None:
-        """`urls` by name; each gets one lane that keeps its connection and one that makes a new one each time.
+        """Create two clients for each URL.
 
-        Errors that fit the pattern `own` are counted apart: a bad version's own answers.
+        One client keeps its connection, and the other opens a new connection for each request.
+
+        Args:
+            urls: the URLs by name.
+            rate: requests per second of each client.
+            own: pattern of the errors that a bad version itself returns. They are counted separately.
         """
         self.lanes = [
             Lane(f"{name}/{'keep-alive' if keep else 'new'}", url, keep, rate, own)
@@ -148,28 +168,34 @@ class Load:
         self.stop()
 
     def stop(self) -> None:
-        """Lets every request under way finish."""
+        """Stop sending, and wait for the requests in flight."""
         self._stop.set()
         for thread in self._threads:
             thread.join(TIMEOUT + 5)
 
     @property
     def total(self) -> int:
-        """Requests answered so far."""
+        """Return the number of successful requests so far."""
         return sum(lane.versions.total() for lane in self.lanes)
 
     @property
     def failures(self) -> list[str]:
-        """Every request that was lost, in words."""
+        """Return a message for every lost request."""
         return [failure for lane in self.lanes for failure in lane.failures]
 
     @property
     def errors(self) -> list[tuple[float, str]]:
-        """Every error of the bad version's own: when, in seconds since 1970, and its words."""
+        """Return the time and message of every error that a bad version itself returned.
+
+        Times are in seconds since 1970.
+        """
         return [error for lane in self.lanes for error in lane.errors]
 
     def between(self, begin: float, end: float, way: str = "gateway") -> collections.Counter[int]:
-        """Answers by version of one way in, within a span of seconds since 1970; 0 counts the bad version's own errors."""
+        """Count the responses of one endpoint by version, within a time span.
+
+        `begin` and `end` are in seconds since 1970. Version 0 stands for the errors that a bad version itself returned.
+        """
         lanes = [lane for lane in self.lanes if lane.name.startswith(f"{way}/")]
         found = [
             *(answer for lane in lanes for answer in lane.answers),
@@ -178,11 +204,14 @@ class Load:
         return collections.Counter(version for at, version in found if begin <= at <= end)
 
     def settled_on(self, version: int) -> bool:
-        """Whether the last answer of every lane came from this version."""
+        """Tell whether the last response of every client came from this version."""
         return all(lane.order and lane.order[-1][1] == version for lane in self.lanes)
 
     def check(self, *versions: int) -> None:
-        """Asserts that nothing was lost, and that every lane saw these versions, and no others, in this order."""
+        """Assert that no request was lost and that every client saw only these versions.
+
+        Each client must see all of them, starting with the first and ending with the last.
+        """
         summary = "; ".join(
             f"{lane.name}: {dict(lane.versions)} order {[v for _, v in lane.order][:12]} slowest {lane.slowest:.2f}s"
             for lane in self.lanes

@@ -1,4 +1,7 @@
-"""Nodes with GPUs where there are none: extended resources that a node's status names, and a second node that nobody runs."""
+"""Nodes with GPUs on a machine that has none.
+
+The status of the real node lists extended resources. A second node is only an object that no kubelet runs.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,17 @@ NODES = "/api/v1/nodes"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 MERGE = "application/merge-patch+json"
 HEARTBEAT = 5
-"""Seconds between two renewals; the node controller gives up after 40 or more."""
+"""Seconds between two renewals of the node's Lease.
+
+The node controller gives up on a node after 40 or more.
+"""
 
 
 def advertise(kube: Kube, node: str, devices: Mapping[str, int | None]) -> None:
-    """Sets how many of each extended resource a node has; None is none at all. The kubelet takes it over, and admits by it."""
+    """Set the number of each extended resource of a node. None removes the resource.
+
+    The kubelet adopts these numbers and admits pods by them.
+    """
     amounts = {name: None if count is None else str(count) for name, count in devices.items()}
     kube.call("PATCH", f"{NODES}/{node}/status", {"status": {"capacity": amounts, "allocatable": amounts}}, MERGE)
 
@@ -29,13 +38,13 @@ def advertise(kube: Kube, node: str, devices: Mapping[str, int | None]) -> None:
 
 
 def label(kube: Kube, node: str, labels: Mapping[str, str | None]) -> None:
-    """Sets labels of a node, or removes them."""
+    """Set labels of a node, or remove those whose value is None."""
     kube.call("PATCH", f"{NODES}/{node}", {"metadata": {"labels": labels}}, MERGE)
 
 
 @contextlib.contextmanager
 def real_node(kube: Kube, devices: dict[str, int], labels: dict[str, str]) -> Iterator[str]:
-    """The cluster's own node with GPUs: pods run there."""
+    """Yield the cluster's own node, with GPUs added. Pods run on it."""
     node = str(kube.call("GET", NODES)["items"][0]["metadata"]["name"])
     try:
         label(kube, node, labels)
@@ -48,9 +57,10 @@ def real_node(kube: Kube, devices: dict[str, int], labels: dict[str, str]) -> It
 
 @contextlib.contextmanager
 def paper_node(kube: Kube, name: str, devices: dict[str, int], labels: dict[str, str]) -> Iterator[str]:
-    """A second node, of which there is only the object: the scheduler binds pods to it, and nobody runs them.
+    """Yield a second node that exists only as an object.
 
-    Its taint is the one that GPU nodes have, so that nothing else of the cluster goes there.
+    The scheduler binds pods to it, but no kubelet runs them.
+    It has the same taint as GPU nodes, so that no other pod of the cluster is scheduled there.
     """
     resources = {"cpu": "8", "memory": "64Gi", "pods": "20", **{key: str(count) for key, count in devices.items()}}
     stop = threading.Event()
@@ -68,7 +78,7 @@ def paper_node(kube: Kube, name: str, devices: dict[str, int], labels: dict[str,
         _delete(kube, f"{LEASES}/{name}")
         _delete(kube, f"{NODES}/{name}")
         for pod in kube.call("GET", f"/api/v1/pods?fieldSelector=spec.nodeName={name}")["items"]:
-            metadata = pod["metadata"]  # no kubelet ends them
+            metadata = pod["metadata"]  # no kubelet ends these pods
             _delete(kube, f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}?gracePeriodSeconds=0")
 
 

@@ -23,24 +23,25 @@ class Operator:
         self._kube = kube
 
     def pods(self) -> list[Json]:
-        """Its pods that are not on their way out, oldest first."""
+        """List the operator's pods that are not being deleted, oldest first."""
         found = self._kube.list("pod", NAMESPACE, **{"app.kubernetes.io__name": "sluicegate"})
         alive = [each for each in found if not each["metadata"].get("deletionTimestamp")]
         return sorted(alive, key=lambda each: str(each["metadata"]["creationTimestamp"]))
 
     def ready_pods(self) -> list[Json]:
-        """Those that are ready; a standby is."""
+        """List the operator's ready pods. A standby is ready too."""
         return [each for each in self.pods() if _ready(each)]
 
     def leader(self) -> str:
-        """Who holds the Lease, in the Lease's own words; empty where nobody does."""
+        """Return the Lease's `holderIdentity`. Empty if no operator holds the Lease."""
         lease = self._kube.get("lease", "sluicegate-operator", NAMESPACE)
         return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
 
     def leading_pod(self) -> Json | None:
-        """The pod that leads, once it is ready.
+        """Return the leading pod, once it is ready.
 
-        A killed one comes back under its name while the Lease still has its predecessor, so the process is asked too.
+        A killed pod restarts under its name while the Lease still names the old process. So this also checks the pod's
+        metrics.
         """
         holder = self.leader()
         held = [pod for pod in self.ready_pods() if holder.startswith(pod["metadata"]["name"])]
@@ -53,7 +54,12 @@ class Operator:
             return False
 
     def wait_leading(self, timeout: float = 90, other_than: str = "") -> Json:
-        """Waits until a ready pod leads (whose container is not `other_than`), and gives the pod back."""
+        """Wait until a ready pod leads, and return the pod.
+
+        Args:
+            timeout: seconds to wait.
+            other_than: id of a container that does not count.
+        """
 
         def look() -> Json | None:
             pod = self.leading_pod()
@@ -62,12 +68,15 @@ class Operator:
         return dict(wait_until("an operator that leads", look, timeout))
 
     def metrics(self, pod: Json, timeout: float = 10) -> str:
-        """What the pod's /metrics says."""
+        """Return the response of the pod's /metrics."""
         with urllib.request.urlopen(f"http://{pod['status']['podIP']}:8080/metrics", timeout=timeout) as answer:
             return str(answer.read().decode())
 
     def writes(self, pod: Json) -> Counter[str]:
-        """Writes by kind and outcome ("Service ok") since the process began; Lease renewals aside."""
+        """Count the writes since the process started, by kind and outcome ("Service ok").
+
+        Renewals of the Lease are left out.
+        """
         found: Counter[str] = Counter()
         for labels, value in re.findall(r"^sluicegate_writes_total\{(.*)\} (\S+)$", self.metrics(pod), re.MULTILINE):
             label = dict(re.findall(r'(\w+)="(\w*)"', labels))
@@ -76,18 +85,21 @@ class Operator:
         return found
 
     def reconciles(self, pod: Json) -> int:
-        """Reconciles since the process began."""
+        """Count the reconciles since the process started."""
         found = re.findall(
             r"^sluicegate_reconcile_duration_seconds_count\{.*\} (\S+)$", self.metrics(pod), re.MULTILINE
         )
         return sum(int(float(each)) for each in found)
 
     def container(self, pod: Json) -> str:
-        """The id of the pod's container: another one is another process."""
+        """Return the id of the pod's container. A different id means a different process."""
         return container_id(pod)
 
     def kill(self, pod: Json, number: signal.Signals = signal.SIGKILL) -> None:
-        """A signal to every process of the container, from outside: inside, PID 1 would not notice."""
+        """Send a signal to every process of the container, from outside the container.
+
+        From inside, PID 1 would ignore the signal.
+        """
         container = container_id(pod)
         found = [pid for pid in _pids() if container in _cgroup(pid)]
         assert found, f"no process of container {container} on this machine"
@@ -96,7 +108,7 @@ class Operator:
 
 
 def container_id(pod: Json) -> str:
-    """The id of the pod's running container."""
+    """Return the id of the pod's running container."""
     state = (pod["status"].get("containerStatuses") or [{}])[0]
     return str(state.get("containerID", "")).rpartition("/")[2]
 

@@ -1,4 +1,7 @@
-"""A package index inside the cluster: the wheels that the scoring image was built of, and what a test adds to them."""
+"""A package index inside the cluster.
+
+It holds the wheels that the scoring image was built from, and the wheels that a test adds.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _NAME = "packages"
 
 
 def locked_wheels() -> Path:
-    """A folder with every wheel of the image's lock file, fetched once."""
+    """Return a folder with every wheel of the image's lock file, downloaded once."""
     path = cache_root() / "wheels" / hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]
     path.parent.mkdir(exist_ok=True)
     with locked(path.parent / ".lock"):
@@ -34,7 +37,7 @@ def locked_wheels() -> Path:
 
 
 def write_wheel(folder: Path, name: str, version: str) -> None:
-    """A distribution with one module that knows its version."""
+    """Write the wheel of a distribution with one module that states its version."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     files = {
@@ -49,7 +52,10 @@ def write_wheel(folder: Path, name: str, version: str) -> None:
 
 
 class Index:
-    """The index as a pod of a namespace: a folder a package, listed by Python's own web server."""
+    """The index as a pod of a namespace.
+
+    It has one folder per package, and Python's own web server lists them.
+    """
 
     def __init__(self, cluster: Cluster, namespace: str, folder: Path) -> None:
         self._cluster = cluster
@@ -58,14 +64,14 @@ class Index:
         self.url = f"http://{_NAME}.{namespace}.svc:8080"
 
     def add(self, *wheels: Path) -> None:
-        """Puts wheels where the index looks."""
+        """Add wheels to the index."""
         for wheel in wheels:
             name = re.sub(r"[-_.]+", "-", wheel.name.partition("-")[0]).lower()
             (self._folder / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(wheel, self._folder / name)
 
     def start(self) -> None:
-        """Runs it, until it answers."""
+        """Start the index, and wait until its pod is ready."""
         labels = {"app": _NAME}
         container = {
             "name": "index",
@@ -92,5 +98,5 @@ class Index:
         self._cluster.kubectl("-n", self._namespace, "wait", f"pod/{_NAME}", "--for=condition=Ready", "--timeout=90s")
 
     def stop(self) -> None:
-        """From now on nobody can ask it."""
+        """Stop the index. It is unreachable from then on."""
         self._cluster.kubectl("-n", self._namespace, "delete", "pod", _NAME, timeout=90)

@@ -1,4 +1,4 @@
-"""Rollouts in steps, for tests: versions that are good and bad in known ways, and what a resource went through."""
+"""Helpers for rollouts in steps: versions, waits, and the history of a rollout."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from e2e.support.workspace import Workspace
 
 MODEL = "progressive"
 FIRST, GOOD, SLOW, RAISES, LEAKS, UNLOADABLE = range(1, 7)
-"""Versions of MODEL; version N adds N * 100 to its scores, so the predictions of GOOD are far from those of FIRST."""
+"""Versions of MODEL.
+
+Version N adds N * 100 to its scores, so the predictions of GOOD are far from those of FIRST.
+"""
 MODEL_ERROR = '500 .*"error_code": "INTERNAL_ERROR"'
-"""The scoring pod's own words where the model raised; a gateway says neither."""
+"""What a scoring pod returns when the model raises. No gateway returns this text."""
 SECONDS = 2.0
-"""What SLOW takes to answer."""
+"""Seconds that SLOW takes to respond."""
 _TRAINING = (
     ("--profile",),
     ("--profile",),
@@ -29,34 +32,40 @@ _TRAINING = (
     ("--broken=load",),
 )
 POINTS = 2
-"""How far a measured share may be from the weight, in percent of the requests."""
+"""The allowed difference between a measured share and the weight.
+
+The unit is percent of the requests.
+"""
 LAG = 5
-"""Seconds that a gateway may take to route by what it has accepted; Traefik takes two."""
+"""Seconds that a gateway may take to apply a route that it has accepted.
+
+Traefik takes two.
+"""
 
 
 def train(registry: Registry) -> None:
-    """Registers the versions of MODEL, where they are not there yet."""
+    """Register the versions of MODEL if they do not exist yet."""
     if registry.versions(MODEL) != list(range(1, 7)):
         registry.train_all(*_TRAINING, model=MODEL)
 
 
 def uri(version: int) -> str:
-    """The model URI of a version."""
+    """Return the model URI of a version."""
     return f"models:/{MODEL}/{version}"
 
 
 def analysis(*metrics: Json) -> Json:
-    """`spec.rollout.analysis` with short times."""
+    """Return `spec.rollout.analysis` with short times."""
     return {"interval": "2s", "window": "10s", "warmUp": f"{LAG}s", "failureLimit": 2, "metrics": list(metrics)}
 
 
 def state(space: Workspace, name: str = "shop") -> Json:
-    """status.rollout as it is."""
+    """Return the current status.rollout."""
     return dict(space.status(name).get("rollout") or {})
 
 
 def wait_at(space: Workspace, index: int, phase: str, timeout: float = 150) -> Json:
-    """Waits until the rollout is in a phase of a step, and gives its state back."""
+    """Wait until the rollout is in a phase of a step, and return its state."""
 
     def look() -> Json | None:
         found = state(space)
@@ -66,16 +75,18 @@ def wait_at(space: Workspace, index: int, phase: str, timeout: float = 150) -> J
 
 
 def wait_back(space: Workspace, timeout: float = 200) -> Json:
-    """Waits until the new version was taken back and says so, and gives its state back."""
+    """Wait until the candidate is rolled back, and return the rollout's state."""
     wait_until("the new version to be taken back", lambda: state(space).get("phase") == "RolledBack", timeout)
     return state(space)
 
 
 def check_left_alone(space: Workspace, steady: Load, first: str, version: int, name: str = "shop") -> int:
-    """Waits until only the revision `first` is left and answers every client with `version`, and asserts that no request fails any more.
+    """Wait until only the revision `first` is left, and assert that no request fails.
+
+    By then, every client gets responses from `version`.
 
     Returns:
-        How many had failed until then.
+        The number of requests that failed until then.
     """
     space.wait_only(name, first)
     wait_until("every client to be answered by the first", lambda: steady.settled_on(version), 60)
@@ -86,18 +97,21 @@ def check_left_alone(space: Workspace, steady: Load, first: str, version: int, n
 
 
 def seconds(time: str) -> float:
-    """A time of status as seconds since 1970."""
+    """Convert a time in status to seconds since 1970."""
     return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 
 def history(seen: Watch, target: str, name: str = "shop") -> Sequence[Json]:
-    """Every status.rollout that was about `target`, in order."""
+    """List every status.rollout that was about the revision `target`, in order."""
     states = [each.obj.get("status", {}).get("rollout") or {} for each in seen.of(name)]
     return [each for each in states if each.get("target") == target]
 
 
 def spans(states: Sequence[Json]) -> list[tuple[float, float]]:
-    """(share accepted, step left) of each step that was left, in seconds since 1970."""
+    """Return (share accepted, step ended) of each finished step.
+
+    Times are in seconds since 1970.
+    """
     found = []
     for one, following in pairwise(states):
         if one.get("stepIndex") is not None and following.get("stepIndex", 0) > one["stepIndex"]:
@@ -107,7 +121,10 @@ def spans(states: Sequence[Json]) -> list[tuple[float, float]]:
 
 
 def check_steps(states: Sequence[Json], holds: Sequence[float]) -> None:
-    """Asserts that each step came in its turn, none twice, and none was left before its hold was over."""
+    """Assert that the steps ran once each, in order, and none ended before its hold.
+
+    `holds` are in seconds.
+    """
     indices = [each["stepIndex"] for each in states if each.get("stepIndex") is not None]
     order = [one for one, following in zip(indices, [*indices[1:], None], strict=True) if one != following]
     assert order == list(range(len(holds) + 1)), order
@@ -116,7 +133,7 @@ def check_steps(states: Sequence[Json], holds: Sequence[float]) -> None:
 
 
 def check_served(seen: Watch, name: str = "shop") -> None:
-    """Asserts that the resource was Available all the time."""
+    """Assert that the resource was Available all the time."""
     told = [
         condition
         for each in seen.of(name)
@@ -127,7 +144,7 @@ def check_served(seen: Watch, name: str = "shop") -> None:
 
 
 def check_load_share(steady: Load, span: tuple[float, float], version: int, weight: int) -> None:
-    """Asserts the share that the running load measured while a step lasted."""
+    """Assert the share that the running load measured during a step."""
     found = steady.between(span[0] + LAG, span[1])
     share = 100 * found[version] / max(1, found.total())
     print(f"weight {weight}: measured {share:.2f} % of {found.total()} requests", flush=True)
@@ -136,7 +153,10 @@ def check_load_share(steady: Load, span: tuple[float, float], version: int, weig
 
 
 def check_share(url: str, version: int, weight: int, count: int = 2000) -> None:
-    """Asserts the share by requests of its own, once the gateway routes about so."""
+    """Wait until the gateway is close to the weight, and assert the share.
+
+    It measures the share with requests of its own.
+    """
 
     def percent(count: int) -> float:
         found = shares(url, count)

@@ -1,4 +1,4 @@
-"""Who answers how many of a number of requests: the measured share of each version."""
+"""The measured traffic share of each version."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from e2e.support.load import BODY, HEADERS, TIMEOUT, version_of
 
 
 def shares(url: str, count: int, **headers: str) -> collections.Counter[int]:
-    """Answers by version of `count` requests over eight kept connections; `x_cohort="beta"` sends the header x-cohort.
+    """Send `count` requests over eight kept connections, and count the versions.
+
+    Args:
+        url: the URL of the model.
+        count: the number of requests.
+        headers: additional headers. `x_cohort="beta"` sends the header x-cohort.
 
     Raises:
         AssertionError: a request fails.
@@ -29,7 +34,11 @@ def _lane(url: str, count: int, headers: dict[str, str]) -> collections.Counter[
 
 
 def answers(url: str, requests: Iterable[dict[str, str]]) -> Iterator[int]:
-    """The version that answers each request, over one kept connection; a request is its headers.
+    """Yield the version that responds to each request, over one kept connection.
+
+    Args:
+        url: the URL of the model.
+        requests: the headers of each request.
 
     Raises:
         AssertionError: a request fails.

@@ -1,4 +1,7 @@
-"""Every version of some objects, in the order in which the API server made them: what polling would miss."""
+"""Every version of some objects, in the order in which the API server wrote them.
+
+Polling would miss some of the versions.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,30 @@ class Seen:
     """One version of one object."""
 
     at: float
-    """When it arrived here, in seconds of the monotonic clock."""
+    """When the event arrived, in seconds of the monotonic clock."""
     kind: str
     """ADDED, MODIFIED or DELETED."""
     obj: Json
 
     @property
     def version(self) -> int:
-        """resourceVersion: of two versions of any objects the higher one is the later."""
+        """Return the resourceVersion.
+
+        Of two versions of any objects, the higher one is later.
+        """
         return int(self.obj["metadata"]["resourceVersion"])
 
     @property
     def name(self) -> str:
-        """The object's name."""
+        """Return the object's name."""
         return str(self.obj["metadata"]["name"])
 
 
 class Watch:
-    """`with Watch(kube, "deployment", namespace) as seen: ...; seen.events`. It outlives an API server that goes away."""
+    """A watch that continues after the API server was unavailable.
+
+    Example: `with Watch(kube, "deployment", namespace) as seen: ...; seen.events`.
+    """
 
     def __init__(self, kube: Kube, kind: str, namespace: str) -> None:
         self.events: list[Seen] = []
@@ -65,11 +74,11 @@ class Watch:
         self._thread.join(10)
 
     def of(self, name: str) -> list[Seen]:
-        """The versions of one object."""
+        """List the versions of one object."""
         return [each for each in list(self.events) if each.name == name]
 
     def replicas(self, name: str) -> list[int]:
-        """spec.replicas of a Deployment over time, repetitions left out."""
+        """List the changes of a Deployment's spec.replicas."""
         values: list[int] = []
         for each in self.of(name):
             value = each.obj["spec"].get("replicas", 1)

@@ -1,4 +1,4 @@
-"""One test's namespace, and what a test does with ModelDeployments in it."""
+"""The namespace of one test, and the actions of tests on ModelDeployments in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tools.localcluster import Cluster
 
 
 class Workspace:
-    """A namespace of one test's own."""
+    """The namespace of one test."""
 
     def __init__(self, cluster: Cluster, kube: Kube, namespace: str) -> None:
         self.cluster = cluster
@@ -20,10 +20,14 @@ class Workspace:
         self.namespace = namespace
 
     def apply(self, what: str | Json, **spec: Any) -> Json:
-        """Applies a ModelDeployment, by a whole manifest or by its name and the fields of its spec that are not the tests' defaults.
+        """Apply a ModelDeployment, and return the object.
 
-        `model` may be a URI, or a number that stands for that version of the example model. What an earlier call had
-        and this one has not, goes. The answer is the object.
+        The API server removes fields that an earlier call had and this call does not have.
+
+        Args:
+            what: a whole manifest, or a name.
+            spec: with a name, the fields of the spec that differ from the tests' defaults. `model` may be a URI, or a
+                number that stands for that version of the example model.
         """
         if isinstance(what, str):
             model = spec.pop("model", 1)
@@ -41,30 +45,30 @@ class Workspace:
         return self.kube.apply("mdep", manifest)
 
     def get(self, kind: str, name: str) -> Json | None:
-        """An object of this namespace, or None."""
+        """Return an object of this namespace, or None."""
         return self.kube.get(kind, name, self.namespace)
 
     def list(self, kind: str, **labels: str) -> list[Json]:
-        """Objects of this namespace."""
+        """List objects of this namespace."""
         return self.kube.list(kind, self.namespace, **labels)
 
     def mdep(self, name: str) -> Json:
-        """The ModelDeployment."""
+        """Return the ModelDeployment."""
         found = self.get("mdep", name)
         assert found is not None, f"ModelDeployment {name} is gone"
         return found
 
     def status(self, name: str) -> Json:
-        """Its status; empty before the operator has seen it."""
+        """Return its status. Empty until the operator has written it."""
         return dict(self.mdep(name).get("status") or {})
 
     def condition(self, name: str, kind: str) -> Json:
-        """One condition; {} where it is not there."""
+        """Return one condition, or {} if it is missing."""
         found = [each for each in self.status(name).get("conditions") or () if each["type"] == kind]
         return dict(found[0]) if found else {}
 
     def wait_condition(self, name: str, kind: str, status: str, reason: str | None = None, timeout: float = 90) -> Json:
-        """Waits for a condition that is about the present generation, and gives it back."""
+        """Wait for a condition that is about the current generation, and return it."""
         seen: Json = {}
 
         def look() -> Json | None:
@@ -84,10 +88,10 @@ class Workspace:
             raise AssertionError(f"{late}; the condition is {seen}") from None
 
     def wait_ready(self, name: str, timeout: float = 120) -> Json:
-        """Waits until what is declared serves, and gives back the status.
+        """Wait until the declared state serves, and return the status.
 
-        A gateway accepts a route a moment before it routes (Traefik gathers changes for up to two seconds), and no
-        Gateway API condition tells the one from the other. Only the very first route of a resource shows it.
+        A gateway accepts a route a moment before it routes. Traefik collects changes for up to two seconds.
+        No Gateway API condition tells the two apart. Only the first route of a resource shows the difference.
         """
         self.wait_condition(name, "Ready", "True", timeout=timeout)
         status = self.status(name)
@@ -96,38 +100,44 @@ class Workspace:
         return status
 
     def wait_answers(self, name: str, version: int, timeout: float = 20) -> None:
-        """Waits until every way in answers with a version: as in `wait_ready`, a gateway is up to two seconds behind what it accepts."""
+        """Wait until every endpoint returns predictions of this version.
+
+        As in `wait_ready`, a gateway may apply a route up to two seconds after it has accepted it.
+        """
         for way, url in self.urls(name).items():
             wait_until(f"version {version} by the {way}", lambda at=url: predict(at) == version, timeout)  # type: ignore[misc]
 
     def pods(self, name: str, revision: str | None = None) -> Sequence[Json]:
-        """Pods of a ModelDeployment that are not on their way out."""
+        """List the pods of a ModelDeployment that are not being deleted."""
         labels = {"sluicegate.dev__deployment": name} | ({"sluicegate.dev__revision": revision} if revision else {})
         return [each for each in self.list("pod", **labels) if not each["metadata"].get("deletionTimestamp")]
 
     def all_pods(self, name: str) -> Sequence[Json]:
-        """Pods of a ModelDeployment, those on their way out too."""
+        """List the pods of a ModelDeployment, including those that are being deleted."""
         return self.list("pod", **{"sluicegate.dev__deployment": name})
 
     def revisions(self, name: str) -> Sequence[Json]:
-        """Its ControllerRevisions, oldest first."""
+        """List its ControllerRevisions, oldest first."""
         found = self.list("controllerrevision", **{"sluicegate.dev__deployment": name})
         return sorted(found, key=lambda each: int(each["revision"]))
 
     def stable(self, name: str) -> str:
-        """The hash of the revision that serves; empty where none does."""
+        """Return the hash of the stable revision. Empty if there is none."""
         return next(
             (each["revision"] for each in self.status(name).get("revisions") or () if each["role"] == "Stable"), ""
         )
 
     def child(self, kind: str, name: str, revision: str) -> Json:
-        """A revision's own object."""
+        """Return an object that belongs to one revision."""
         found = self.get(kind, f"{name}-{revision}")
         assert found is not None, f"{kind} {name}-{revision} is gone"
         return found
 
     def applied(self) -> dict[tuple[str, str, str], str]:
-        """What the operator has applied, by object: other writers (the autoscaler's status) do not show in it."""
+        """Return when the operator last applied each object, and the object's generation.
+
+        The result leaves out other writers, such as the autoscaler's updates of the status.
+        """
         kinds = ("mdep", "deployment", "controllerrevision", "service", "hpa", "pdb", "httproute")
         return {
             (kind, each["metadata"]["name"], entry["manager"]): entry["time"] + str(each["metadata"].get("generation"))
@@ -138,7 +148,7 @@ class Workspace:
         }
 
     def wait_only(self, name: str, revision: str, timeout: float = 120) -> None:
-        """Waits until no pod of another revision is left, not even one that drains."""
+        """Wait until no pod of another revision is left, not even one that is draining."""
         label = "sluicegate.dev/revision"
         wait_until(
             f"the pods of other revisions than {revision} to be gone",
@@ -148,7 +158,7 @@ class Workspace:
         )
 
     def urls(self, name: str) -> dict[str, str]:
-        """Every way in: the gateway's URL, and the in-cluster Service by its address."""
+        """Return every endpoint: the gateway's URL, and the Service by its cluster IP."""
         service = self.get("service", name)
         assert service is not None
         return {"gateway": self.status(name)["url"], "service": f"http://{service['spec']['clusterIP']}"}
