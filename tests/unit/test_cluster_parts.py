@@ -12,6 +12,7 @@ import pytest
 
 from tools.localcluster import addons, images, paths, proc, spec, tools
 from tools.localcluster.errors import ClusterError
+from tools.localcluster.leftovers import left_over
 
 
 @pytest.fixture(autouse=True)
@@ -157,3 +158,8 @@ def test_process_whose_first_thread_ended_is_not_gone() -> None:
         process.kill()
         process.wait()
     assert proc.start_time(process.pid) == 0
+
+
+def test_clusters_of_ended_runs_are_left_over() -> None:
+    names = ("demo", "e2e", "e2e-gw0", f"pytest-{os.getpid()}", "pytest-999999999", "dev")
+    assert [left_over(name) for name in names] == [True, True, True, False, True, False]

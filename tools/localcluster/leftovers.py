@@ -15,7 +15,7 @@ from tools.localcluster import ClusterError, down
 from tools.localcluster.shell import say, step
 from tools.localcluster.spec import all_names
 
-_OURS = re.compile(r"demo|e2e|pytest-(?P<pid>\d+)")
+_OURS = re.compile(r"demo|e2e(-gw\d+)?|pytest-(?P<pid>\d+)")
 
 
 def left_over(name: str) -> bool:
