@@ -1,4 +1,7 @@
-"""The operator's own webhook in a real MLflow registry: made once, kept as it should be, its secret rotated, others' left alone."""
+"""The operator's webhook subscription in a real MLflow registry.
+
+The operator creates it once, keeps it up to date and rotates its secret. It leaves other webhooks alone.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ print(client.create_webhook(name="theirs", url="http://127.0.0.1:9/x", events=[W
 
 
 class Known(Registries):
-    """Registries whose webhook secrets stand here instead of in a cluster."""
+    """Registries whose webhook secrets are held here instead of in a cluster."""
 
     def __init__(self, settings: Settings, *secrets: bytes) -> None:
         super().__init__(cast(KubeClient, None), settings)
@@ -46,7 +49,7 @@ class Known(Registries):
 
 
 class Here:
-    """An operator's door and its registration, and what both have counted."""
+    """An operator's webhook server and subscription, and the reports of both."""
 
     def __init__(self, server: str, port: int, url: str | None = None) -> None:
         self.url = url or f"http://127.0.0.1:{port}/webhooks/default"
@@ -72,7 +75,7 @@ class Here:
 
 @pytest.fixture
 async def registry(endpoint: RegistryEndpoint) -> AsyncIterator[MlflowRegistry]:
-    """The real one, without the webhooks of the tests before."""
+    """Yield the real registry without the webhooks of earlier tests."""
     found = MlflowRegistry(endpoint)
     for hook in await webhooks.listed(found):
         await asyncio.to_thread(send, "DELETE", f"{endpoint.tracking_uri}/api/2.0/mlflow/webhooks/{hook.id}")

@@ -1,4 +1,7 @@
-"""A real MLflow server's webhooks, registered by the stock client: an alias that moves is known long before the next poll."""
+"""Webhooks of a real MLflow server, registered by the stock client.
+
+The operator learns that an alias moved long before the next poll.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A ModelDeployment in the middle of a rollout by steps, with a status written by hand, for tests of what people see and say."""
+"""A ModelDeployment in the middle of a rollout, with a hand-written status.
+
+It serves tests of what the CLI shows and prints.
+"""
 
 import copy
 from typing import Any
@@ -82,7 +85,10 @@ def revision(hash_: str, role: str, version: int, **more: Any) -> dict[str, Any]
 
 
 def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> dict[str, Any]:
-    """The object; `annotations`, whether it has `no_steps`, and fields of its spec."""
+    """Return the object.
+
+    `more` takes `annotations`, `no_steps` (the spec has no steps), and fields of the spec.
+    """
     annotations = more.pop("annotations", {})
     rollout_spec = {} if more.pop("no_steps", False) else {"steps": STEPS, "analysis": {"metrics": METRICS}}
     back = role == "Failed"
@@ -120,5 +126,5 @@ def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any
 
 
 def known(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> History:
-    """The same as commands know it."""
+    """Return the same object in the form that commands read."""
     return history(decode(raw(rollout, role, **more)), None)
