@@ -1,11 +1,14 @@
-"""Request bodies as text: nearly right, odd and hostile, for the columns `a` and `b` or a row of two; and what MLflow makes of them."""
+"""Request bodies as text, and what MLflow makes of them.
+
+The bodies are nearly correct, odd or hostile. They are for the columns `a` and `b`, or for a row of two values.
+"""
 
 import random
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     from mlflow.exceptions import MlflowException
     from mlflow.models.utils import _enforce_schema
@@ -102,7 +105,11 @@ def body(made: random.Random) -> bytes:
 
 
 def of_mlflow(text: bytes, metadata: Any, schema: Any) -> tuple[Any, Any] | None:
-    """What MLflow parses, and what the model would be given of it; None where the request would be refused."""
+    """Return what MLflow parses, and what it passes to the model.
+
+    Returns:
+        Both values, or None where MLflow would reject the request.
+    """
     try:
         parsed = scoring_server._parse_json_data(text, metadata, schema)
         return None if parsed.is_unified_llm_input else (parsed.data, _enforce_schema(parsed.data, schema))

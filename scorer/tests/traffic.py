@@ -1,4 +1,7 @@
-"""Requests for a signature: valid ones, odd ones and hostile ones, the same for the same seed."""
+"""Valid, odd and hostile requests for a signature.
+
+The same seed gives the same requests.
+"""
 
 import io
 import json
@@ -34,7 +37,10 @@ class Request(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What a signature says of one column: a kind, or the texts that its values are chosen from."""
+    """One column of a signature.
+
+    It has a kind, or the texts from which its values are chosen.
+    """
 
     name: str
     kind: str = "double"
@@ -42,15 +48,15 @@ class Column(NamedTuple):
 
 
 class Traffic:
-    """Makes requests for one model.
+    """A generator of requests for one model.
 
     Args:
-        columns: of the signature; of a tensor, one a place in its rows.
-        seed: decides everything.
-        tensor: None, or the name of the tensor ("" for none) where the signature is one's.
-        params: names of the model's params, each with values in JSON, of which the first two are good ones.
-        further: bodies that belong to this kind of model.
-        share: how many of the valid requests are those.
+        columns: The columns of the signature. For a tensor, one column for each place in its rows.
+        seed: Determines all requests.
+        tensor: None for columns. For a tensor, its name, or "" where it has none.
+        params: Names of the model's params. Each has values in JSON, of which the first two are valid.
+        further: Bodies that are valid for this kind of model only.
+        share: Share of the valid requests that are taken from `further`.
     """
 
     def __init__(
@@ -71,12 +77,12 @@ class Traffic:
         self.share = share
 
     def requests(self, count: int) -> list[Request]:
-        """So many: half of them valid, a third odd, the rest hostile."""
+        """Return `count` requests: half valid, a third odd, the rest hostile."""
         makes = [self.valid] * 9 + [self.odd] * 6 + [self.hostile] * 3
         return [self.random.choice(makes)() for _ in range(count)]
 
     def valid(self) -> Request:
-        """What a client that knows the model sends."""
+        """Return a request that a client sends which knows the model."""
         made = self.random
         if self.further and made.random() < self.share:
             return Request(made.choice(self.further).encode())
@@ -89,7 +95,10 @@ class Traffic:
         return Request(self._object([(form, self._content(form, self._good))]))
 
     def odd(self) -> Request:
-        """Nearly right: wrong values, columns that are missing, strange, doubled or in another order, two forms."""
+        """Return a request that is nearly correct.
+
+        Its values are wrong, its columns are missing, unknown, duplicated or in another order, or it has two forms.
+        """
         made = self.random
         kind = made.random()
         if kind < 0.08:
@@ -106,7 +115,10 @@ class Traffic:
         return Request(self._object(parts))
 
     def hostile(self) -> Request:
-        """Cut, spliced, nested without end, not text, not JSON."""
+        """Return a hostile request.
+
+        Its body is truncated, spliced, deeply nested, not text or not JSON.
+        """
         made = self.random
         text = bytearray(self.odd().body)
         kind = made.random()
