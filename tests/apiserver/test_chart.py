@@ -1,4 +1,7 @@
-"""The Helm chart as Helm sees it: lint, what it renders to, and which values it refuses. Here because Helm is built for this step."""
+"""The Helm chart: lint, rendered manifests and rejected values.
+
+The tests are in this folder because Helm is built for this CI step.
+"""
 
 import json
 from pathlib import Path
