@@ -1,4 +1,4 @@
-"""`sluicegate get`: the view, which has no clock, and its text, which scripts cut."""
+"""`sluicegate get`: the view without a clock, and its text for scripts."""
 
 import copy
 import io

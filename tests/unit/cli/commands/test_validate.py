@@ -1,4 +1,4 @@
-"""`sluicegate validate`: the rules of the CRD and of the operator, without a cluster."""
+"""`sluicegate validate`: the rules of the CRD and of the operator, offline."""
 
 import io
 import json

@@ -1,4 +1,7 @@
-"""The live view of a rollout by steps: data without a clock, and its text on terminals of any width."""
+"""The live view of a rollout: its data, and its text.
+
+The data have no clock. The text fits terminals of any width.
+"""
 
 import copy
 from datetime import UTC, datetime

@@ -1,4 +1,7 @@
-"""What promote, abort, pause, resume and retry write and say: pure, from what is there."""
+"""What promote, abort, pause, resume and retry write and print.
+
+All of them are pure functions of the current state.
+"""
 
 from typing import Any
 
@@ -66,7 +69,7 @@ def test_what_names_another_revision_is_removed_on_the_way() -> None:
     assert order.annotations == {PROMOTE: f"{NEXT}/2", ABORT: None, PAUSE: None}
     assert f"The annotation {ABORT} named {OLD}" in _told(order)
     assert actions.abort(known(annotations=stale)).annotations == {ABORT: NEXT, PROMOTE: None, PAUSE: None}
-    # An abort of what was given up stays, whatever is resumed.
+    # Resume keeps the abort annotation of a revision that was given up.
     aborted = known(ROLLED_BACK, "Failed", annotations={ABORT: NEXT, PAUSE: OLD})
     assert actions.resume(aborted).annotations == {PAUSE: None}
 

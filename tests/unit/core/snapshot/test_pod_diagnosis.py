@@ -1,4 +1,7 @@
-"""What users read when a pod does not serve, from pods as a kubelet and a scheduler write them."""
+"""The messages for pods that do not serve.
+
+The pods are as a kubelet and a scheduler write them.
+"""
 
 import json
 from typing import Any
@@ -29,7 +32,7 @@ def waiting(reason: str, message: str | None = None) -> dict[str, Any]:
 
 
 def failure(reason: str, message: str) -> str:
-    """What the scoring image writes when it fails."""
+    """Return what the scoring image writes when it fails."""
     return json.dumps({"reason": reason, "message": message})
 
 
@@ -80,7 +83,10 @@ def unscheduled(message: str) -> dict[str, Any]:
 
 
 def with_gpus(message: str, count: str = "1") -> dict[str, Any]:
-    """A pod for an L4 in the pool `inference` that the scheduler has no node for."""
+    """Return an unschedulable pod for an L4 in the pool `inference`.
+
+    The scheduler has no node for it.
+    """
     found = unscheduled(message)
     found["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = count
     term = {"matchExpressions": [{"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-L4"]}]}
