@@ -258,7 +258,10 @@ def test_the_time_limit_ends_it_and_nothing_is_left(index, model, tmp_path):
 
 
 def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp_path, monkeypatch):
-    backend = "import os, time\ndef build_wheel(*_):\n    open(os.environ['NOTE'], 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+    backend = (
+        "import os, time\ndef build_wheel(*_):\n    open(os.environ['NOTE'], 'w').write(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+    )
     project = '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n'
     project += '[project]\nname = "slow-build"\nversion = "1.0"\n'
     (packages / "slow-build").mkdir(exist_ok=True)

@@ -25,8 +25,10 @@ from uvicorn.server import ServerState
 from scorer.tests.test_server_protocol import application, models, split  # noqa: F401  # models is a fixture
 
 UPGRADES = [
-    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n",
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
     b"connection:upgrade\r\nupgrade: TLS/1.0, h2c\r\n",
     b"Upgrade: a\r\nUpgrade: b\r\nConnection: keep-alive\r\nConnection: upgrade\r\n",
 ]

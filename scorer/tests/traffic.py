@@ -17,7 +17,8 @@ NUMBERS = [
     "-2147483649", "16777217", "123456789012345678901234567890", "3.4028236e38", "1.7976931348623157e308",
 ]  # fmt: skip
 OTHERS = [
-    "null", "true", "false", '"1"', '"x"', '""', "NaN", "Infinity", "-Infinity", "[]", "[1]", "{}", '{"a": 1}', "01", "+1",
+    "null", "true", "false", '"1"', '"x"', '""', "NaN", "Infinity", "-Infinity", "[]", "[1]", "{}", '{"a": 1}', "01",
+    "+1",
     ".5", "1.", "", "nan", '"\\ud800"', '"2024-01-01T00:00:00"', '"aGVsbG8="', "[[1, 2], [3]]", '"caf\\u00e9"', "'1'",
 ]  # fmt: skip
 KINDS = [
@@ -134,15 +135,20 @@ class Traffic:
         column = self.columns[0].name
         return made.choice(
             [
-                Request(b""), Request(b" "), Request(b"null"), Request(b"[]"), Request(b"{}"), Request(b"5"), Request(b'"text"'),
-                Request(b"\xff\xfe"), Request("{}".encode("utf-16")), Request(b"[" * 100_000), Request(b'{"inputs": ' * 5000),
+                Request(b""), Request(b" "), Request(b"null"), Request(b"[]"), Request(b"{}"), Request(b"5"),
+                Request(b'"text"'),
+                Request(b"\xff\xfe"), Request("{}".encode("utf-16")), Request(b"[" * 100_000),
+                Request(b'{"inputs": ' * 5000),
                 Request(b'{"inputs": [' + b"9" * 5000 + b"]}"), Request(b"{}", None), Request(bytes(text), None),
                 Request(b"PAR1", "application/vnd.apache.parquet"), Request(b"", "application/vnd.apache.parquet"),
-                Request(bytes(text), "application/vnd.apache.parquet"), Request(b"", "text/csv"), Request(b"\xff\xfe", "text/csv"),
+                Request(bytes(text), "application/vnd.apache.parquet"), Request(b"", "text/csv"),
+                Request(b"\xff\xfe", "text/csv"),
                 Request(b'a,"b\n1,2', "text/csv"), Request(b"\x00", "text/csv"), Request(bytes(text), "text/csv"),
                 Request(json.dumps({"dataframe_split": {"data": [[1]] * 300}}).encode()),
                 Request(json.dumps({"dataframe_split": {"columns": [column] * 50, "data": [[1] * 50]}}).encode()),
-                Request(json.dumps({"dataframe_split": {"columns": [column], "data": {"0": [1]}, "index": "x"}}).encode()),
+                Request(
+                    json.dumps({"dataframe_split": {"columns": [column], "data": {"0": [1]}, "index": "x"}}).encode()
+                ),
                 Request(json.dumps({"dataframe_records": [{column: {column: [None]}}]}).encode()),
                 Request(json.dumps({"inputs": {column: "x" * 10_000}}).encode()),
                 Request(json.dumps({"instances": {"__proto__": 1, "$ref": 2}}).encode()),
@@ -208,7 +214,8 @@ class Traffic:
             return self._record(columns, value)
         uneven = strange and made.random() < 0.1
         lists = [
-            f"{json.dumps(each.name)}: [{', '.join(value(each) for _ in range(rows + (uneven and made.randint(0, 1))))}]"
+            f"{json.dumps(each.name)}: "
+            f"[{', '.join(value(each) for _ in range(rows + (uneven and made.randint(0, 1))))}]"
             for each in columns
         ]
         return "{" + ", ".join(lists) + "}"
@@ -228,7 +235,8 @@ class Traffic:
         if strange and made.random() < 0.3:
             index = json.dumps(list(range(rows)))
             parts.append(
-                f'"index": {made.choice([index, index, "[1]", "[0, 0]", "null", chr(34) + "x" + chr(34), "[true]", "[0.5]"])}'
+                f'"index": '
+                f"{made.choice([index, index, '[1]', '[0, 0]', 'null', chr(34) + 'x' + chr(34), '[true]', '[0.5]'])}"
             )
         if strange and made.random() < 0.1:
             parts.append(made.choice(['"data": [[5]]', '"other": 1', '"columns": null', '"index": [7]']))

@@ -20,7 +20,8 @@ from sklearn.linear_model import LinearRegression
 frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})
 for folder, offset in ((sys.argv[1], 0.0), (sys.argv[2], 0.5)):
     model = LinearRegression().fit(frame, frame.a + offset)
-    mlflow.sklearn.save_model(model, folder, signature=infer_signature(frame, model.predict(frame)), pip_requirements=["mlflow"])
+    mlflow.sklearn.save_model(model, folder, signature=infer_signature(frame, model.predict(frame)), \
+pip_requirements=["mlflow"])
 """
 
 VERSIONS = {"stable": "one", "same": "one", "other": "two"}

@@ -33,7 +33,8 @@ import sys
 from mlflow import MlflowClient
 from mlflow.entities.webhook import WebhookEvent
 client = MlflowClient(tracking_uri=sys.argv[1])
-print(client.create_webhook(name="theirs", url="http://127.0.0.1:9/x", events=[WebhookEvent.from_str("registered_model.created")]).webhook_id)
+print(client.create_webhook(name="theirs", url="http://127.0.0.1:9/x", \
+events=[WebhookEvent.from_str("registered_model.created")]).webhook_id)
 """
 
 

@@ -43,7 +43,9 @@ def bad(what: str, name: str, version: int, kind: Kind) -> bytes:
         return f'{{"metadata":{metadata},"value":"{"x" * limits_of(kind).size}"}}'.encode()
     if what == "managed fields":
         deep = VALUES["deep object"]
-        return f'{{"metadata":{{"managedFields":[{deep}],{metadata[1:]},"spec":{{"metadata":{{"name":"other"}}}}}}'.encode()
+        return (
+            f'{{"metadata":{{"managedFields":[{deep}],{metadata[1:]},"spec":{{"metadata":{{"name":"other"}}}}}}'
+        ).encode()
     if what == "transform":
         return f'{{"metadata":{metadata},"value":[1]}}'.encode()
     return f'{{"metadata":{metadata},"value":{VALUES[what]}}}'.encode()

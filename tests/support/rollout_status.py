@@ -55,7 +55,8 @@ ROLLED_BACK: dict[str, Any] = {
     **{key: value for key, value in HOLDING.items() if key != "until"},
     "phase": "RolledBack",
     "reason": "RolledBack",
-    "message": "It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, and at most 1 % may.",
+    "message": "It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, "
+    "and at most 1 % may.",
     "verdict": {
         "outcome": "Failed",
         "metric": "errors",

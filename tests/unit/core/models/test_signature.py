@@ -50,7 +50,11 @@ def tensor(dtype: str, *shape: int) -> dict[str, Any]:
         ([{**X, "type": "long"}], [X], []),
         ([X], [{**X, "type": "long"}], ["input x is long and was double"]),
         ([X], [{**X, "type": "any"}], []),
-        ([{"type": "double"}], [{"type": "double"}, {"type": "double"}], ["input #2 (double) is required and was not there"]),
+        (
+            [{"type": "double"}],
+            [{"type": "double"}, {"type": "double"}],
+            ["input #2 (double) is required and was not there"],
+        ),
         ([tensor("float64", -1, 4)], [tensor("float64", -1, 4)], []),
         ([tensor("float32", -1, 4)], [tensor("float64", -1, -1)], []),
         (

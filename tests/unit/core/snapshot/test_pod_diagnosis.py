@@ -95,9 +95,15 @@ def with_gpus(message: str, count: str = "1") -> dict[str, Any]:
     return found
 
 
-BUSY = " no new claims to deallocate, preemption: 0/{0} nodes are available: {0} No preemption victims found for incoming pod."
+BUSY = (
+    " no new claims to deallocate, preemption: 0/{0} nodes are available: "
+    "{0} No preemption victims found for incoming pod."
+)
 HOPELESS = " preemption: 0/{0} nodes are available: {0} Preemption is not helpful for scheduling."
-MIXED = " preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
+MIXED = (
+    " preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, "
+    "2 Preemption is not helpful for scheduling."
+)
 STARTING = container("model", waiting("PodInitializing"))
 BACK_OFF = waiting("CrashLoopBackOff", "back-off 20s restarting failed container=model pod=churn")
 TRACE = 'Traceback (most recent call last):\n  File "/app/main.py", line 3\nValueError: no such column: age\n'
@@ -330,7 +336,8 @@ def test_only_what_nobody_need_act_on_may_pass_by_itself() -> None:
         ("0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {a: b}." + MIXED, True),
         ("0/1 nodes are available: 1 Too many pods." + BUSY.format(1), True),
         (
-            "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: not eligible due to preemptionPolicy=Never.",
+            "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. "
+            "preemption: not eligible due to preemptionPolicy=Never.",
             True,
         ),
         ("0/2 nodes are available: 2 Insufficient nvidia.com/gpu." + HOPELESS.format(2), False),
