@@ -325,9 +325,9 @@ async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli
 
 
 async def test_diff_compares_with_what_kubectl_applied(world: World, cli: Cli, kubectl: Callable[..., Any]) -> None:
-    """Check which fields a change to the file removes.
+    """Check which fields `diff` reports as removed.
 
-    A field goes if the user applied it and the file no longer has it. A field that another user set stays.
+    These are the fields that the user applied and that the file no longer has. A field that another user set stays.
     """
     await asyncio.to_thread(kubectl, "apply", "-f", "-", input=manifest(cli.namespace, scaling={"replicas": 2}))
     await asyncio.to_thread(kubectl, "-n", cli.namespace, "annotate", "mdep", "demo", "theirs=yes")

@@ -125,7 +125,7 @@ def with_token(admin: str, token: str) -> dict[str, Any]:
 async def test_a_whole_life_under_the_charts_rights(guarded: Callable[..., Any]) -> None:
     """Check that the API server rejects no request in a whole life.
 
-    The life includes leader election, two revisions, an autoscaler that comes and goes, repairs, Events, and the
+    The life includes leader election, two revisions, an autoscaler that is added and removed, repairs, Events, and the
     deletion.
     """
     world, requests, settings = await guarded()

@@ -169,7 +169,7 @@ async def test_what_a_registry_refuses_or_cannot_reach_is_said_and_holds_up_noth
     here = Here(server, free_port(), url)
     running = asyncio.create_task(here.work.run())
     async with asyncio.timeout(60):
-        while not here.reports or words not in caplog.text:  # noqa: ASYNC110  it tells nobody of itself
+        while not here.reports or words not in caplog.text:  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -186,7 +186,7 @@ async def test_a_registry_that_is_down_is_asked_again_and_then_has_it(
     monkeypatch.setattr("sluicegate.runtime.registry.webhook_subscription.INTERVAL", 0.2)
     running = asyncio.create_task(away.work.run())
     async with asyncio.timeout(60):
-        while len(away.reports) < 3:  # noqa: ASYNC110  it tells nobody of itself
+        while len(away.reports) < 3:  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
