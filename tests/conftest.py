@@ -1,4 +1,4 @@
-"""What holds for all tests in this folder: no property test is decided by timing."""
+"""Settings for all tests in this folder: timing never decides a property test."""
 
 from hypothesis import HealthCheck, settings
 

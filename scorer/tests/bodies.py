@@ -1,18 +1,22 @@
-"""Request bodies as text: nearly right, odd and hostile, for the columns `a` and `b` or a row of two; and what MLflow makes of them."""
+"""Request bodies as text, and what MLflow makes of them.
+
+The bodies are nearly correct, odd or hostile. They are for the columns `a` and `b`, or for a row of two values.
+"""
 
 import random
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     from mlflow.exceptions import MlflowException
     from mlflow.models.utils import _enforce_schema
     from mlflow.pyfunc import scoring_server
 
 NUMBERS = [
-    "0", "-0", "-0.0", "1", "-1", "2.5", "1e5", "1E-5", "1e-400", "1e400", "-1e400", "4.9e-324", "2.2250738585072011e-308",
+    "0", "-0", "-0.0", "1", "-1", "2.5", "1e5", "1E-5", "1e-400", "1e400", "-1e400", "4.9e-324",
+    "2.2250738585072011e-308",
     "9007199254740992", "9007199254740993", "-9007199254740993", "9223372036854775807", "9223372036854775808",
     "18446744073709551616", "123456789012345678901234567890", "2147483647", "2147483648", "-2147483649", "16777217",
     "0.1", "0.30000000000000004", "1.7976931348623157e308", "3.4028236e38", "1.0", "3.0", "1e2", "01", "+1", ".5", "1.",
@@ -71,7 +75,12 @@ def content(made: random.Random, form: str) -> str:
     kind = made.random()
     if form == "dataframe_split" and kind < 0.9:
         parts = [
-            f'"columns": {made.choice(["[" + chr(34) + "a" + chr(34) + "," + chr(34) + "b" + chr(34) + "]"] * 8 + ["[]", "null", "[1, 2]"])}'
+            '"columns": '
+            f"""{
+                made.choice(
+                    ["[" + chr(34) + "a" + chr(34) + "," + chr(34) + "b" + chr(34) + "]"] * 8 + ["[]", "null", "[1, 2]"]
+                )
+            }"""
         ]
         parts.append(f'"data": {some(made, row)}')
         if made.random() < 0.2:
@@ -102,7 +111,11 @@ def body(made: random.Random) -> bytes:
 
 
 def of_mlflow(text: bytes, metadata: Any, schema: Any) -> tuple[Any, Any] | None:
-    """What MLflow parses, and what the model would be given of it; None where the request would be refused."""
+    """Return what MLflow parses, and what it passes to the model.
+
+    Returns:
+        Both values, or None where MLflow would reject the request.
+    """
     try:
         parsed = scoring_server._parse_json_data(text, metadata, schema)
         return None if parsed.is_unified_llm_input else (parsed.data, _enforce_schema(parsed.data, schema))

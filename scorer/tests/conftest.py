@@ -1,4 +1,7 @@
-"""One real MLflow server with one really logged model for all tests, and helpers to run the command."""
+"""One real MLflow server with one real model, and helpers that run the command.
+
+All tests share the server.
+"""
 
 import contextlib
 import json
@@ -62,7 +65,10 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def train(registry: str) -> Callable[..., str]:
-    """Registers a version with the example's own script, and gives back the address of its artifacts."""
+    """Return a function that registers a version with the example's own script.
+
+    The function returns the address of the version's artifacts.
+    """
 
     def run(name: str, *options: str) -> str:
         command = [sys.executable, str(TRAIN), "--tracking-uri", registry, "--name", name, *options]
@@ -76,7 +82,11 @@ def train(registry: str) -> Callable[..., str]:
 
 @pytest.fixture
 def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs the command to its end; `.last_words` is its report or failure message, `.reason` why it failed."""
+    """Return a function that runs the command to its end.
+
+    Its result has two more fields: `.last_words` is the report or the failure message, and `.reason` is why the command
+    failed.
+    """
 
     def run(*arguments: object, **env: str) -> subprocess.CompletedProcess:
         termination = tmp_path / "termination-log"
@@ -97,7 +107,10 @@ def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
 
 @pytest.fixture
 def serving() -> Callable[..., contextlib.AbstractContextManager]:
-    """Runs the server in its own process, its root file system's HOME being of no use to it."""
+    """Return a function that runs the server in a process of its own.
+
+    HOME is a path that does not exist, so the server cannot write there.
+    """
 
     @contextlib.contextmanager
     def serving(model, *options):
@@ -118,8 +131,9 @@ def serving() -> Callable[..., contextlib.AbstractContextManager]:
 
 
 class FaultyProxy:
-    """Stands in for the proxy where a real one cannot be made to fail: `fault` may answer a request in
-    its place.
+    """A server that replaces the proxy where a real one cannot be made to fail.
+
+    `fault` may respond to a request instead of the proxy.
     """
 
     def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
@@ -145,7 +159,8 @@ class FaultyProxy:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         if tls is not None:
-            self.server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a handshake that is refused
+            # Do not print the traceback of a rejected handshake.
+            self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
             self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()

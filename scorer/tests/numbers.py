@@ -1,7 +1,8 @@
-"""Models for which single units matter, of each library that predicts from numbers, and rows that try them.
+"""Models whose predictions change with single units, and rows that test them.
 
-The columns lie where types end: days as 20240101 are above 2^24, seconds above 2^31, identifiers near 2^53. The target
-changes with every unit, so that a conversion that rounds changes the prediction.
+There are models of each library that predicts from numbers. The columns lie where types end: days such as 20240101 are
+above 2^24, seconds are above 2^31, and identifiers are near 2^53. The target changes with every unit, so a conversion
+that rounds changes the prediction.
 """
 
 import json
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from mlflow.models import infer_signature
@@ -25,7 +26,7 @@ STARTS = {
     "float32": [2.0**24 - 16, -0.5, 2.0**31],
     "float64": [20240101.0, 2.0**53 - 40, 0.1],
 }
-"""Where the columns of one type begin in the training data; the values are consecutive."""
+"""The first value of the columns of each type in the training data. The values are consecutive."""
 SIGNATURES: dict[str, dict[str, tuple[str, float]]] = {
     kind: {f"c{number}": (kind, start) for number, start in enumerate(starts)} for kind, starts in STARTS.items()
 }
@@ -41,7 +42,10 @@ _SPECIAL = {
 
 
 def training_data(signature: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Columns of consecutive values, and a target that is 10 for odd rows and 0 for even ones."""
+    """Return columns of consecutive values, and their target.
+
+    The target is 10 for odd rows and 0 for even rows, plus a sixteenth of the row's number.
+    """
     rows = np.tile(np.arange(_ROWS), 8)
     columns = {}
     for name, (kind, start) in SIGNATURES[signature].items():
@@ -50,7 +54,7 @@ def training_data(signature: str) -> tuple[pd.DataFrame, pd.Series]:
 
 
 def save(kind: str, signature: str, folder: Path) -> Path:
-    """Fit and save one model with an example of two rows, unless that has been done."""
+    """Fit and save one model with an example of two rows, unless it exists."""
     path = folder / f"{kind}-{signature}".replace(" ", "-")
     if path.exists():
         return path
@@ -68,7 +72,10 @@ def save(kind: str, signature: str, folder: Path) -> Path:
 
 
 def rows(signature: str) -> st.SearchStrategy[list[list[Any]]]:
-    """Draw rows of a request: mostly values beside those of the training data."""
+    """Return a strategy for the rows of a request.
+
+    Most values are next to those of the training data.
+    """
     row = st.tuples(*(_values(kind, start) for kind, start in SIGNATURES[signature].values())).map(list)
     return st.lists(row, min_size=1, max_size=3)
 
@@ -192,11 +199,11 @@ _SOME = {
     "sklearn scaled lightgbm": ("int64", "float32"),
     "sklearn vote of lightgbm": ("int32", "float64"),
 }
-"""The signatures of some kinds of models: what a graph accepts, and less for kinds that are alike."""
+"""The signatures of some kinds of models: those that an ONNX graph accepts, and fewer for kinds that are alike."""
 
 
 def signatures(kind: str) -> tuple[str, ...]:
-    """The signatures with which a kind of model is tried."""
+    """Return the signatures with which to test a kind of model."""
     return _SOME.get(kind, (*STARTS, "long and double"))
 
 

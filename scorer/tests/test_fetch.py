@@ -1,5 +1,6 @@
-"""`sluicegate-scorer fetch`: against a real MLflow server, and against one that fails in every way we
-word.
+"""`sluicegate-scorer fetch` against a real MLflow server and a faulty one.
+
+The faulty server fails in every way for which there is a message.
 """
 
 import base64
@@ -79,7 +80,7 @@ def test_a_real_server_without_the_artifacts(registry, scorer, tmp_path):
 
 
 def test_a_real_server_refusing_our_host_name(registry, scorer, tmp_path):
-    # 127.0.0.2 reaches the same server, and is not among the names it allows by default.
+    # 127.0.0.2 reaches the same server, but is not among the host names that it allows by default.
     url = registry.replace("127.0.0.1", "127.0.0.2")
     done = scorer("fetch", "mlflow-artifacts:/1", tmp_path / "m", MLFLOW_TRACKING_URI=url)
     failed(done, "MLFLOW_SERVER_ALLOWED_HOSTS")
@@ -115,7 +116,10 @@ def test_unreachable_servers_are_worded(scorer, tmp_path):
 
 
 def test_a_run_after_a_failed_one_waits_for_the_server_to_come_back(scorer, tmp_path):
-    """A pod that starts while the registry is down: its first try says why, the next one goes on by itself."""
+    """Check what happens to a pod that starts while the registry is down.
+
+    The first try reports the reason. The next one waits, and continues without help once the registry is back.
+    """
     model, port = tmp_path / "model", free_port()
     where = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
     failed(scorer("fetch", URI, model, "--timeout", 1, **where), "cannot connect to")

@@ -1,4 +1,7 @@
-"""Client certificates and service-account tokens as a pod gets them: a Secret's keys as environment variables."""
+"""Client certificates and service-account tokens as a pod gets them.
+
+The keys of a Secret are environment variables.
+"""
 
 import json
 import ssl
@@ -26,7 +29,7 @@ def pki(tmp_path_factory):
 
 @pytest.fixture
 def demanding(pki):
-    """A proxy that lets in who has a certificate of `ca`; its URL."""
+    """Run a proxy that requires a certificate issued by `ca`, and yield its URL."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.crt("ca"))
     context.load_cert_chain(pki.crt("server"), pki.key("server"))
     context.verify_mode = ssl.CERT_REQUIRED

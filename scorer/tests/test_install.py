@@ -1,4 +1,7 @@
-"""`sluicegate-scorer install`, from an index that the test serves; the server's own packages come as one wheel that points at this environment."""
+"""`sluicegate-scorer install`, with a package index that the test serves.
+
+One wheel stands for the server's own packages. It points to this environment.
+"""
 
 import concurrent.futures
 import contextlib
@@ -26,7 +29,7 @@ from mlflow.models import infer_signature
 from sluicegate_scorer import environment, install
 from sluicegate_scorer.errors import ScorerError
 
-with warnings.catch_warnings():  # MLflow's own, at its import
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow.pyfunc
 
@@ -44,7 +47,7 @@ mlflow.models.set_model(Model())
 
 
 def wheel(folder: Path, name: str, version: str, files: dict[str, str], requires: str = "") -> None:
-    """A wheel as an index has it."""
+    """Write a wheel as a package index serves it."""
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     requires = f"Requires-Dist: {requires}\n" if requires else ""
@@ -61,7 +64,10 @@ def wheel(folder: Path, name: str, version: str, files: dict[str, str], requires
 
 
 class Index:
-    """A package index on the loopback: a folder a package, which Python's own server lists as PEP 503 wants it."""
+    """A package index on loopback, with one folder per package.
+
+    Python's own HTTP server lists the folders in the format of PEP 503.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.asked: list[str] = []
@@ -136,12 +142,12 @@ def model(tmp_path):
 
 
 def versions(found: install.Installed) -> set[str]:
-    """What an environment has."""
+    """Return the packages that an environment has."""
     names = Path(found.environment).glob("lib/python*/site-packages/*.dist-info")
     return {name.stem for name in names} - {"stands_for_the_server-1.0", f"mlflow-{mlflow.__version__}"}
 
 
-@pytest.mark.filterwarnings("ignore")  # of MLflow, which misses an example
+@pytest.mark.filterwarnings("ignore")  # MLflow warns that the model has no example.
 def test_a_model_is_served_with_exactly_what_it_asks_for_and_a_second_start_needs_no_index(
     index, tmp_path, scorer, serving, monkeypatch
 ):
@@ -252,7 +258,10 @@ def test_the_time_limit_ends_it_and_nothing_is_left(index, model, tmp_path):
 
 
 def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp_path, monkeypatch):
-    backend = "import os, time\ndef build_wheel(*_):\n    open(os.environ['NOTE'], 'w').write(str(os.getpid()))\n    time.sleep(600)\n"
+    backend = (
+        "import os, time\ndef build_wheel(*_):\n    open(os.environ['NOTE'], 'w').write(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+    )
     project = '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n'
     project += '[project]\nname = "slow-build"\nversion = "1.0"\n'
     (packages / "slow-build").mkdir(exist_ok=True)
@@ -271,7 +280,8 @@ def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp
         install.install(model("slow-build"), tmp_path / "environments", 25, SERVER)
     build = Path(f"/proc/{note.read_text()}/stat")
     deadline = time.monotonic() + 60
-    while build.exists() and build.read_text().rpartition(")")[2].split()[0] != "Z":  # the machine's process 1 reaps it
+    # Process 1 of the machine reaps the build.
+    while build.exists() and build.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < deadline, "the build goes on"
         time.sleep(0.1)
 
@@ -295,7 +305,10 @@ def test_the_key_is_what_is_asked_for(model, monkeypatch):
 
 
 def test_the_command_tells_what_it_made(index, model, scorer, tmp_path):
-    """With the distribution's own needs, which this index does not have but for MLflow."""
+    """Run the command with the distribution's own requirements.
+
+    Of these, the index has only MLflow.
+    """
     assert f"mlflow=={mlflow.__version__}" in environment.server_needs()
     relative = os.path.relpath(tmp_path / "environments")
     failed = scorer("install", model("shop-features"), relative, "--link", tmp_path / "link")

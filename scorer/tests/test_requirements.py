@@ -1,4 +1,4 @@
-"""What a model asks for, compared with what is here."""
+"""Comparison of a model's requirements with the installed packages."""
 
 import importlib.metadata
 import platform
@@ -96,7 +96,7 @@ def test_many_are_counted_not_listed(model):
 
 
 def test_the_command_refuses_before_it_loads(scorer, train, registry, tmp_path):
-    """A real model that asks for one package more than there is."""
+    """Check a real model that requires one package more than is installed."""
     lacking = tmp_path / "lacking"
     fetched = scorer("fetch", train("lacking"), lacking, MLFLOW_TRACKING_URI=registry)
     assert fetched.returncode == 0, fetched.stderr

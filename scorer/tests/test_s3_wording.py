@@ -1,4 +1,7 @@
-"""How S3's refusals are worded. A real S3 server is part of the e2e tests; here its answers are stubbed."""
+"""Messages for the errors that S3 returns.
+
+The responses are stubs here. The end-to-end tests use a real S3 server.
+"""
 
 import io
 
@@ -64,7 +67,10 @@ def test_listing_is_relative_to_the_prefix_and_cannot_escape(client):
 
 
 def test_a_body_is_read_in_chunks(client):
-    """Through botocore's own StreamingBody: its context manager gives something else than itself."""
+    """Check a read through botocore's own StreamingBody.
+
+    Its context manager returns another object than itself.
+    """
     with Stubber(client) as stub:
         stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(b"model"), 5)})
         with S3Source("s3://models/a/b", client).read(Entry("MLmodel", 5), 0) as body:

@@ -1,4 +1,7 @@
-"""`sluicegate-scorer serve`: real predictions, draining under SIGTERM, and models that do not load."""
+"""`sluicegate-scorer serve`: predictions, draining, and models that fail to load.
+
+The predictions are real, and SIGTERM starts the draining.
+"""
 
 import contextlib
 import threading

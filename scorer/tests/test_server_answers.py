@@ -1,4 +1,7 @@
-"""Recent answers: kept by request, bounded, told to who knows the pod's UID, and not for long."""
+"""Recent predictions: kept per request, within bounds and for a short time.
+
+The server returns them only to a client that knows the pod's UID.
+"""
 
 import concurrent.futures
 import json
@@ -10,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from mlflow.models import infer_signature
@@ -136,7 +139,7 @@ def test_what_is_much_is_told_in_parts_and_what_fell_out_is_counted():
         answers.keep(scope(str(number)), b"", large)
     head, told = lines(answers.read(b""))
     assert head["more"] and head["lost"] > 0
-    assert head["lost"] + 262 == 400  # four MiB of 16 KiB each
+    assert head["lost"] + 262 == 400  # The server keeps 4 MiB, and each prediction has 16 KiB.
     while head["more"]:
         head, more = lines(answers.read(b"since=" + head["next"].encode()))
         told += more
@@ -147,7 +150,7 @@ def test_many_requests_are_sampled_and_the_sample_of_the_busier_server_is_part_o
     clock = Clock()
     busy, calm = Answers(UID, clock), Answers(UID, clock)
     busy.read(b"keep=900"), calm.read(b"keep=900")
-    for number in range(40_000):  # 2,000 a second, and every tenth of them
+    for number in range(40_000):  # 2,000 requests per second, and every tenth of them on the calm server.
         clock.now += 0.0005
         busy.keep(scope(str(number)), b"", OK)
         if number % 10 == 0:
@@ -160,7 +163,7 @@ def test_many_requests_are_sampled_and_the_sample_of_the_busier_server_is_part_o
     threshold = (1 << 64) >> (busy.level + 1)
     common = [each["key"] for each in lines(calm.read(b""))[1] if each["age"] < 5]
     assert {each for each in common if int(each, 16) < threshold} <= both
-    for _ in range(40):  # quiet again
+    for _ in range(40):  # The load ends.
         clock.now += 1.0
         busy.keep(scope("quiet"), b"", OK)
     assert busy.level == 0
@@ -168,7 +171,7 @@ def test_many_requests_are_sampled_and_the_sample_of_the_busier_server_is_part_o
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Saved by MLflow, with a signature that has a fast path."""
+    """Save a model with MLflow, with a signature that has a fast path."""
     folder = tmp_path_factory.mktemp("answers") / "model"
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [0.5, 0.0, -0.5]})
     fitted = LinearRegression().fit(frame, frame.a)
@@ -192,7 +195,7 @@ def loaded(model):
 @pytest.fixture
 def client(model, loaded):
     app = build(model, loaded, ServerSettings(limits=Limits(workers=2), pod_uid=UID), time.monotonic())
-    assert app._batcher is not None  # else only one of the two paths would be tried
+    assert app._batcher is not None  # Without a batcher, the test would cover only one of the two paths.
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 

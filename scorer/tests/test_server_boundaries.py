@@ -1,4 +1,7 @@
-"""The rows that the start-up comparison tries: beside what a model knows, and at the limits of each type."""
+"""The rows that the start-up comparison tries.
+
+They are next to the values that a model has seen, and at the limits of each type.
+"""
 
 import json
 import warnings
@@ -9,7 +12,7 @@ import threadpoolctl
 
 from scorer.tests import numbers
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
@@ -63,7 +66,7 @@ def test_rows_of_a_tensor_have_its_dimensions():
     rows = boundaries.rows(tensor, [[0.0] * 6], {})
     assert tensor.matrix(rows).shape[1:] == (2, 3)
     taken = [row for row in rows if tensor.parse(json.dumps({"inputs": [row]}).encode()) is not None]
-    assert len(rows) / 2 < len(taken) < len(rows)  # NaN and the largest numbers are not
+    assert len(rows) / 2 < len(taken) < len(rows)  # The tensor's reader does not take NaN and the largest numbers.
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,10 @@ def test_a_model_whose_trees_cannot_be_read_has_none():
     "kind, signature", [("onnx float linear", "float64"), ("onnx float linear", "long and double")]
 )
 def test_batches_that_add_up_in_another_order_are_not_made(kind, signature, tmp_path):
-    """A graph's product of one row is computed in another way than that of several."""
+    """Check that the server makes no batches whose sums depend on their size.
+
+    An ONNX graph computes the product of one row in another order than that of several rows.
+    """
     path = FastPath(mlflow.pyfunc.load_model(str(numbers.save(kind, signature, tmp_path))))
     rows = [row for row in boundaries.rows(path.shape, [], {}) if verify._reads(path, row)]
     verify._check_batches(path, rows, 8)

@@ -1,4 +1,7 @@
-"""The fast path hands a library the numbers that a DataFrame would give it; the comparison sees where it does not."""
+"""Conversions of numbers on the fast path, compared with those of a DataFrame.
+
+The fast path must pass the same numbers to a library. Otherwise the start-up comparison must detect the difference.
+"""
 
 import json
 import warnings
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 
 from scorer.tests import numbers
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -34,7 +37,7 @@ GENERAL = {
 }
 """Models that have no fast path."""
 BODIES = 40
-"""Of each model and signature on the fast path, where most are taken."""
+"""Number of bodies for each model and signature on the fast path, where most bodies are taken."""
 DAY = b'{"dataframe_records": [{"day": 20240103}]}'
 
 
@@ -45,7 +48,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Libraries that start a thread a CPU wait for each other where the tests share the CPUs."""
+    """Limit libraries to one thread.
+
+    Libraries that start one thread per CPU wait for each other where tests share the CPUs.
+    """
     with threadpoolctl.threadpool_limits(1):
         yield
 
@@ -59,7 +65,7 @@ def load(path):
 
 
 def verify_as(kind, model, path):
-    """A fast path of the class `kind`, verified against MLflow's own code."""
+    """Return a fast path of the class `kind`, verified against MLflow's own code."""
     fast = kind(model)
     general = General(model, Policy(400, True))
     example = (path / "serving_input_example.json").read_bytes()
@@ -68,7 +74,7 @@ def verify_as(kind, model, path):
 
 
 def stock(model, body):
-    """The answer of MLflow's server with its status."""
+    """Return the status and the body of the response of MLflow's server."""
     try:
         answer = scoring_server.invocations(body, "application/json", model, model.metadata.get_input_schema())
     except MlflowException as error:
@@ -77,14 +83,17 @@ def stock(model, body):
 
 
 def bodies(names, rows):
-    """The rows in each form."""
+    """Return the rows in each form."""
     records = [dict(zip(names, row, strict=True)) for row in rows]
     forms = [{"columns": names, "data": rows}, records, records, records]
     return {form: json.dumps({form: value}).encode() for form, value in zip(FORMS, forms, strict=True)}
 
 
 def differential(count):
-    """Runs a test with so many bodies, the same in every run."""
+    """Return a decorator that runs a test with `count` bodies.
+
+    The bodies are the same in every run.
+    """
     return settings(
         max_examples=count, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
     )
@@ -92,7 +101,11 @@ def differential(count):
 
 @pytest.fixture(scope="session")
 def days(folder):
-    """The path of a LightGBM model that tells odd days from even ones, written as 20240103."""
+    """Save a LightGBM model that distinguishes odd days from even ones.
+
+    Returns:
+        The path of the model. A day is a number such as 20240103.
+    """
     import lightgbm
 
     features = pd.DataFrame({"day": [20240101 + number for number in range(28)] * 20})
@@ -153,7 +166,7 @@ def ask_fast(model, fast, signature):
             return
         try:
             ours = fast.request(parsed)
-        except Exception:  # MLflow's own code answers then
+        except Exception:  # MLflow's own code responds to such a request.
             return
         taken.append(body)
         assert ours == stock(model, body)[1], body
@@ -180,7 +193,10 @@ def single(matrix):
 
 
 def below(matrix):
-    """The next lower float32: what a cast that truncates would make of many numbers."""
+    """Return the next lower float32 of each number.
+
+    A cast that truncates would make this value of many numbers.
+    """
     return np.nextafter(matrix.astype(np.float32), np.float32(-np.inf))
 
 

@@ -1,6 +1,7 @@
-"""MLflow's own server and ours, asked the same: each flavor, hundreds of valid, odd and hostile requests.
+"""Differential tests of MLflow's own server and the scoring server.
 
-What may differ is what docs/guide/scoring.md lists, and has switches; both are set to MLflow's way here.
+Both servers get the same hundreds of valid, odd and hostile requests for each flavor. docs/guide/scoring.md lists what
+may differ. Two switches control these differences, and the tests set both to MLflow's behavior.
 """
 
 import json
@@ -13,7 +14,7 @@ import pytest
 
 from scorer.tests import zoo
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from mlflow.pyfunc import scoring_server
@@ -22,7 +23,7 @@ with warnings.catch_warnings():  # MLflow warns while it is imported
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 REQUESTS = 480
-"""To each flavor, spread over its models."""
+"""Number of requests for each flavor, spread over its models."""
 FAST = {"linear", "trees", "shares", "regressor", "classifier", "booster", "tensor", "named", "columns", "pair"}
 """Models that take the fast path."""
 FRAMED = {"frames"}
@@ -48,7 +49,10 @@ def client(app):
 
 
 def content(answer):
-    """Bytes, but for the stack trace, which names the code that it went through."""
+    """Return the content of a response without the stack trace.
+
+    A stack trace names the code that raised the error, so it differs.
+    """
     try:
         fields = answer.json()
     except ValueError:
@@ -77,7 +81,7 @@ async def test_every_answer_is_that_of_mlflows_own_server(models, flavor):
         app = ours(path)
         async with client(app) as mine, client(theirs(path)) as stock:
             statuses = [await compare(mine, stock, each) for each in traffic.requests(REQUESTS // len(kept))]
-        # So that it compares answers, not only refusals.
+        # Check that the test compares predictions, not only errors.
         assert statuses.count(200) > len(statuses) / (4 if path.name in FAST else 12), (path, statuses)
         assert len(set(statuses)) > 2, (path, statuses)
         assert (app.metrics.paths["fast"] > 10) == (path.name in FAST), (path, app.metrics.paths)
@@ -85,7 +89,10 @@ async def test_every_answer_is_that_of_mlflows_own_server(models, flavor):
 
 
 async def test_the_same_requests_together_get_the_same_answers(models):
-    """Batches of the fast path hold rows of requests that came together."""
+    """Check that concurrent requests get the same responses.
+
+    Batches of the fast path hold rows of requests that arrived together.
+    """
     import asyncio
 
     for path, traffic in models("sklearn")[:2] + models("xgboost")[:1] + models("lightgbm")[:1] + models("onnx")[:1]:
@@ -103,7 +110,7 @@ async def test_the_same_requests_together_get_the_same_answers(models):
 
 
 def test_the_traffic_is_what_it_says():
-    """Valid JSON where it says so, and the same for the same seed."""
+    """Check that JSON requests are valid, and the same for the same seed."""
     made = [zoo.Traffic(zoo.NUMBERS, "x").requests(300) for _ in range(2)]
     assert made[0] == made[1]
     assert {each.kind for each in made[0]} >= {"application/json", "text/csv", "application/vnd.apache.parquet"}

@@ -1,4 +1,7 @@
-"""The fast path's reader never takes a body whose rows MLflow's own parsing and enforcement would see otherwise."""
+"""Comparison of the fast path's reader with MLflow's parsing and enforcement.
+
+The reader must not take a body from which MLflow would make other rows.
+"""
 
 import json
 import math
@@ -12,7 +15,7 @@ import pytest
 from scorer.tests import bodies
 from scorer.tests.bodies import NUMBERS, body
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
     from sluicegate_scorer.server.fast.shape import NotFast, Shape
@@ -21,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def of_mlflow(text, schema):
-    """What the model would be given, or None where the request would be refused."""
+    """Return what MLflow passes to the model, or None for a rejected request."""
     metadata = type("Metadata", (), {"get_params_schema": lambda self: None})()
     read = bodies.of_mlflow(text, metadata, schema)
     if read is None:
@@ -54,7 +57,8 @@ def test_what_the_fast_reader_takes_is_what_mlflow_reads(name):
     schema = SCHEMAS[name]
     shape = Shape(schema)
     if name in ("float", "integer"):
-        shape.forms -= {"inputs"}  # the start-up check takes it away: MLflow widens such records and then refuses
+        # The start-up check removes this form, because MLflow widens such records and then rejects them.
+        shape.forms -= {"inputs"}
     made = random.Random(name)
     taken = 0
     for _ in range(20000):
@@ -66,7 +70,7 @@ def test_what_the_fast_reader_takes_is_what_mlflow_reads(name):
         ours, theirs = shape.matrix(rows), of_mlflow(text, schema)
         assert theirs is not None, text
         assert ours.dtype == theirs.dtype and ours.shape == theirs.shape, text
-        assert ours.tobytes() == np.ascontiguousarray(theirs).tobytes(), text  # so that -0.0 is not 0.0
+        assert ours.tobytes() == np.ascontiguousarray(theirs).tobytes(), text  # Bytes distinguish -0.0 from 0.0.
     assert taken > 50
 
 

@@ -1,4 +1,7 @@
-"""A frame that is made here is the one that MLflow's own parsing makes, to the last bit and label."""
+"""Frames that the server makes without MLflow's parsing.
+
+They must equal the frames of MLflow's own parsing, to the last bit and label.
+"""
 
 import random
 import warnings
@@ -8,7 +11,7 @@ import pytest
 
 from scorer.tests.bodies import body, of_mlflow
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     from mlflow.models.utils import _enforce_schema
     from mlflow.pyfunc import scoring_server
@@ -29,7 +32,7 @@ TYPES = [
 
 
 class Model:
-    """As much of a loaded model as is looked at."""
+    """The attributes of a loaded model that the code under test reads."""
 
     def __init__(self, *types, hinted=False):
         self.metadata = self
@@ -63,13 +66,16 @@ def test_what_is_taken_is_the_frame_that_mlflow_makes(types):
         theirs = of_mlflow(text, model, model.schema)
         assert theirs is not None, text
         parsed, enforced = theirs
-        assert frames._equal(ours, parsed[["a", "b"]]), text  # enforcing the signature brings columns in its order
+        assert frames._equal(ours, parsed[["a", "b"]]), text  # Enforcing the signature puts the columns in its order.
         assert frames._equal(_enforce_schema(ours, model.schema), enforced), text
     assert taken > 20
 
 
 def test_a_form_whose_frames_differ_is_left_to_mlflow(monkeypatch):
-    """As if another pandas made other labels of records."""
+    """Check a form for which pandas makes other labels.
+
+    Another version of pandas may label records in another way.
+    """
     parse = scoring_server._parse_json_data
 
     def other(data, metadata, schema):

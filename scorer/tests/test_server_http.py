@@ -1,4 +1,7 @@
-"""HTTP/1.1 as clients really send it, and as attackers do: on the protocol class, and over real sockets."""
+"""HTTP/1.1 as real clients send it, and as attackers do.
+
+The tests run on the protocol class, and over real sockets.
+"""
 
 import asyncio
 import contextlib
@@ -22,8 +25,10 @@ from uvicorn.server import ServerState
 from scorer.tests.test_server_protocol import application, models, split  # noqa: F401  # models is a fixture
 
 UPGRADES = [
-    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n",
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
+    b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n",
+    b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n",
     b"connection:upgrade\r\nupgrade: TLS/1.0, h2c\r\n",
     b"Upgrade: a\r\nUpgrade: b\r\nConnection: keep-alive\r\nConnection: upgrade\r\n",
 ]
@@ -33,7 +38,10 @@ INNER = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class Transport(asyncio.Transport):
-    """Keeps what is written. The loop's own transports decide how bytes are segmented; tests do so here."""
+    """A transport that keeps what is written.
+
+    The event loop's own transports decide how bytes are segmented. Here the tests do.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +71,7 @@ class Transport(asyncio.Transport):
 
 
 class Recorder:
-    """An ASGI application that notes each request, and answers with its number."""
+    """An ASGI application that records each request and responds with its number."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str, list, bytes | None]] = []
@@ -86,7 +94,7 @@ class Recorder:
 
 
 async def settle(connection):
-    """Lets the application's tasks run to where they wait for the client."""
+    """Run the application's tasks until they wait for the client."""
     for _ in range(1000):
         waiting = {task for task in connection.tasks if not task.done()}
         await asyncio.sleep(0)
@@ -111,7 +119,7 @@ def connect(app, idle=3900, **limits):
 
 
 async def converse(*segments):
-    """What the application saw of these bytes, and what the client got."""
+    """Return what the application received, and what the client received."""
     app = Recorder()
     connection, transport = connect(app)
     generator = random.Random(len(segments))
@@ -132,7 +140,11 @@ def statuses(written):
 
 
 def requests(generator):
-    """A few requests of random kinds on one connection, and the same ones without an offer to upgrade."""
+    """Return some requests of random kinds on one connection.
+
+    Returns:
+        The requests with an offer to upgrade, and the same requests without it.
+    """
     with_offer, plain = b"", b""
     for _ in range(generator.randint(1, 3)):
         body = generator.choice([b"", b"a", INNER, INNER * 3, b"x" * 5000, b"0\r\n\r\n"])
@@ -183,7 +195,7 @@ async def test_body_is_no_request_wherever_it_is_cut(upgrade):
 
 
 def head(size, name=b"X"):
-    """A request head of exactly this many bytes."""
+    """Return a request head of exactly this many bytes."""
     start = b"GET /long HTTP/1.1\r\nHost: x\r\n%s: " % name
     return start + b"a" * (size - len(start) - 4) + b"\r\n\r\n"
 
@@ -257,7 +269,10 @@ async def test_connect_opens_no_tunnel():
 
 
 async def test_pipelined_flood_waits_unparsed_and_is_answered_in_order():
-    """A request's scope and task take more than a hundred times its bytes."""
+    """Check that pipelined requests wait unparsed.
+
+    The scope and the task of a request take more than a hundred times its bytes.
+    """
     one = b"GET / HTTP/1.1\r\n\r\n"
     app = Recorder()
     connection, transport = connect(app)
@@ -315,7 +330,10 @@ async def test_body_that_comes_after_the_response_has_the_same_time():
 
 
 async def test_second_head_in_time_for_a_slow_first_response():
-    """The server must not close a connection on which it owes a response."""
+    """Check that a slow response keeps its connection open.
+
+    The server must not close a connection on which it still has to send a response.
+    """
     go = asyncio.Event()
 
     async def slow(scope, receive, send):
@@ -354,7 +372,10 @@ async def test_idle_time_begins_with_the_response():
 
 
 def test_idle_time_is_longer_than_that_of_gateways():
-    """Envoy keeps idle connections for an hour by default. Who closes first loses no request."""
+    """Check that the server keeps idle connections longer than gateways do.
+
+    Envoy keeps idle connections for an hour by default. The side that closes first loses no request.
+    """
     assert KEEP_ALIVE > 3600
 
 
@@ -398,7 +419,7 @@ async def test_half_closed_client_gets_the_response_to_a_whole_request():
     for sent in (b"", INNER[:9], b"POST /p HTTP/1.1\r\nContent-Length: 2\r\n\r\na"):
         connection, transport = connect(Recorder())
         connection.data_received(sent)
-        assert not connection.eof_received()  # the loop then closes the connection
+        assert not connection.eof_received()  # A false value makes the event loop close the connection.
 
 
 def test_half_closed_client_over_a_socket():
@@ -427,7 +448,10 @@ def test_client_that_reads_nothing_is_dropped():
 
 
 def test_java_predicts(models, tmp_path):  # noqa: F811
-    """Its default client offers h2c with each request, and sends head and body as segments of their own."""
+    """Check the default client of Java.
+
+    It offers h2c with each request, and sends head and body as separate segments.
+    """
     java = shutil.which("java")
     assert java, "java is not installed: make java"
     bodies = {"small": split((1, 2, 3)), "large": split(*((n, 2, 3) for n in range(20_000)))}

@@ -1,4 +1,7 @@
-"""Trace context, access and payload logs, where the model computes, and how the interpreter is set."""
+"""Trace context, logs, the device of the model, and interpreter settings.
+
+The logs are the access log and the payload log.
+"""
 
 import contextlib
 import gc
@@ -14,7 +17,7 @@ import pytest
 
 from scorer.tests import zoo
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from mlflow.models import infer_signature
@@ -29,7 +32,7 @@ ROW = {"dataframe_records": [{"a": 1.0, "b": 2.0, "c": 3.0}]}
 
 
 class Caller(mlflow.pyfunc.PythonModel):
-    """Would call another service: says which trace its request would belong to."""
+    """A model that returns the trace context of a request that it would send."""
 
     def predict(self, context, model_input, params=None):
         from opentelemetry.propagate import inject
@@ -147,7 +150,10 @@ async def test_the_classes_have_series_from_the_start(folder):
 
 
 def test_mlflow_gives_onnx_cuda_first_where_the_library_has_it(folder, monkeypatch):
-    """There is no GPU here: what is checked is which providers the session is asked for, in which order."""
+    """Check which providers MLflow requests for the session, and in which order.
+
+    There is no GPU here.
+    """
     import onnxruntime
 
     asked = []
@@ -170,7 +176,10 @@ def test_mlflow_gives_onnx_cuda_first_where_the_library_has_it(folder, monkeypat
 
 @pytest.mark.parametrize("cuda, forced, expected", [(True, None, "cuda"), (False, None, "cpu"), (True, "cpu", "cpu")])
 def test_mlflow_gives_torch_the_gpu_where_there_is_one(monkeypatch, cuda, forced, expected):
-    """Torch is not installed here, so a stand-in answers whether there is CUDA; the choice is MLflow's own code."""
+    """Check the device that MLflow's own code chooses.
+
+    Torch is not installed here, so a stub reports whether CUDA is available.
+    """
     import mlflow.pytorch
 
     torch = types.ModuleType("torch")
@@ -202,7 +211,7 @@ def test_a_gpu_that_is_not_used_is_told(folder, tmp_path, caplog):
 
 @pytest.fixture
 def usual():
-    """Sets the interpreter back."""
+    """Restore the settings of the interpreter after the test."""
     before = gc.get_threshold(), sys.getswitchinterval()
     with contextlib.ExitStack() as stack:
         stack.callback(gc.unfreeze)

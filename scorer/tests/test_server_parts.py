@@ -116,7 +116,7 @@ async def test_a_model_that_waits_gets_all_threads_and_one_that_computes_one_a_c
 
 
 def compute():
-    """50 ms of the interpreter."""
+    """Keep the interpreter busy for 50 ms."""
     end = time.thread_time() + 0.05
     while time.thread_time() < end:
         pass

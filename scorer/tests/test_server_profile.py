@@ -1,4 +1,4 @@
-"""The reference profile, and counting what is served into its bins."""
+"""The reference profile, and the counts of served values in its bins."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     from sluicegate_scorer.profile import count, labels, log_profile, make_profile
     from sluicegate_scorer.server.drift import Drift, load
@@ -57,7 +57,10 @@ def test_served_rows_are_counted_and_exported(tmp_path):
 
 
 def test_float_columns_count_alike_on_both_paths(tmp_path):
-    """0.1 as a float32 is above 0.1 as a double, and often an edge itself."""
+    """Check that both paths count a float32 value in the same bin.
+
+    0.1 as a float32 is above 0.1 as a double, and is often an edge of a bin itself.
+    """
     data = pd.DataFrame({"a": np.array([0.1, 0.2, 0.3, 0.7] * 50, dtype=np.float32)})
     log_profile(data, data.a, tmp_path)
     texts = []

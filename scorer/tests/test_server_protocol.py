@@ -1,4 +1,7 @@
-"""The server in this process, on tiny real models: MLflow's answers, error classes, limits, V2 and metrics."""
+"""The server in this process, on tiny real models.
+
+The tests cover MLflow's responses, error classes, limits, the V2 protocol and metrics.
+"""
 
 import asyncio
 import itertools
@@ -20,7 +23,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from mlflow.models import infer_signature
@@ -149,7 +152,8 @@ async def test_each_answer_is_that_of_mlflows_own_server(models, name):
             other = await theirs.post("/invocations", content=b"a,b,c\n1.0,2.0,3.0\n", headers={"content-type": kind})
             assert (one.status_code, one.content) == (other.status_code, other.content), kind
         for method, where in (("GET", "/ping"), ("GET", "/health"), ("GET", "/version"), ("GET", "/invocations"),
-                              ("POST", "/ping"), ("GET", "/x"), ("HEAD", "/health"), ("POST", "/invocations")):  # fmt: skip
+                              ("POST", "/ping"), ("GET", "/x"), ("HEAD", "/health"),
+                              ("POST", "/invocations")):  # fmt: skip
             one, other = await ours.request(method, where), await theirs.request(method, where)
             assert (one.status_code, one.content) == (other.status_code, other.content), where
     assert app.metrics.paths["fast"] > 5
@@ -195,7 +199,7 @@ async def test_a_slow_model_is_bounded_and_does_not_block_health(custom):
         answers = [await request for request in requests]
         assert sorted(answer.status_code for answer in answers) == [429, 429, 504, 504]
         assert {answer.headers["x-sluicegate-error"] for answer in answers} == {"overload", "timeout"}
-        stuck = await ours.post("/invocations", json=slow)  # its only thread still runs
+        stuck = await ours.post("/invocations", json=slow)  # The server's only thread still runs the previous request.
         assert (stuck.status_code, stuck.headers["x-sluicegate-error"]) == (429, "timeout")
         await asyncio.sleep(0.7)
         fine = await ours.post("/invocations", json={"dataframe_records": [{"a": 1.0}]})
@@ -218,7 +222,10 @@ def test_a_model_that_cannot_answer_its_own_example_never_becomes_ready(custom, 
 
 
 def test_without_an_example_only_a_made_up_row_of_numbers_decides(tmp_path):
-    """An encoder refuses a category that it has never seen, and is a sound model all the same."""
+    """Check that the server accepts an encoder without an example.
+
+    An encoder rejects a category that it has never seen, but the model is sound.
+    """
     frame = pd.DataFrame({"a": ["x", "y", "x", "y"], "b": [1.0, 2.0, 3.0, 4.0]})
     model = make_pipeline(
         make_column_transformer((OneHotEncoder(), ["a"]), remainder="passthrough"), LinearRegression()

@@ -1,4 +1,7 @@
-"""Nothing is kept of a request once it is answered. `make bench-soak` does the same with a million over sockets."""
+"""The server keeps nothing of a request after its response.
+
+`make bench-soak` tests the same with a million requests over sockets.
+"""
 
 import asyncio
 import gc
@@ -11,7 +14,7 @@ import pytest
 
 from scorer.tests import zoo
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from sluicegate_scorer.profile import log_profile
@@ -34,7 +37,8 @@ BODIES = {
 }
 MANY = {"fast": 5000, "several rows": 1000, "general": 1000, "wrong": 1000, "too large": 1000, "infer": 1000}
 SPARE = 1500
-"""Blocks of memory that may differ for reasons of others: caches of regular expressions, of warnings, of imports."""
+"""Number of memory blocks that may differ for other reasons: caches of regular expressions, of warnings and of imports.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,7 @@ async def ask(application, path, body, status, method="POST"):
 
 @pytest.mark.parametrize("kind", BODIES)
 async def test_memory_stays_flat(application, kind, caplog):
-    caplog.set_level("CRITICAL")  # records are kept by pytest
+    caplog.set_level("CRITICAL")  # pytest keeps log records.
     for _ in range(MANY[kind] // 10):
         await ask(application, *BODIES[kind])
     settled = await blocks(application)
@@ -74,12 +78,15 @@ async def test_memory_stays_flat(application, kind, caplog):
         grown = await blocks(application) - settled
         if grown < SPARE:
             break
-        await asyncio.sleep(0.2)  # the thread that counts into the profile's bins is at it
+        await asyncio.sleep(0.2)  # The thread that counts values in the profile's bins is still running.
     assert grown < SPARE
 
 
 async def blocks(application):
-    """Blocks of memory in use, once the rows of the last second are counted into the profile's bins."""
+    """Return the number of memory blocks in use.
+
+    The request for metrics first counts the rows of the last second in the profile's bins.
+    """
     await ask(application, "/metrics", b"", 200, "GET")
     gc.collect()
     return sys.getallocatedblocks()

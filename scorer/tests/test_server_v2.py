@@ -1,4 +1,7 @@
-"""The Open Inference Protocol by NVIDIA's own client over loopback, and what it has no word for by hand."""
+"""The Open Inference Protocol, with NVIDIA's own client over loopback.
+
+Other tests build by hand the requests that the client cannot express.
+"""
 
 import contextlib
 import functools
@@ -16,7 +19,7 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from scorer.tests import zoo
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from sluicegate_scorer.server.loading import build
@@ -27,14 +30,20 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One of each: columns, columns with texts, a tensor without a name, one with."""
+    """Save one model of each kind, and return their paths by name.
+
+    The kinds are columns, columns with texts, a tensor without a name, and a tensor with a name.
+    """
     made = tmp_path_factory.mktemp("v2")
     return {kept.path.name: kept.path for flavor in ("sklearn", "onnx", "pyfunc") for kept in zoo.make(flavor, made)}
 
 
 @pytest.fixture(scope="module")
 def server(folder):
-    """Serves a model on loopback, once, and gives its address and a client of it."""
+    """Return a function that serves a model on loopback, once.
+
+    The function returns the server's address and a client.
+    """
     with contextlib.ExitStack() as stack:
 
         @functools.cache

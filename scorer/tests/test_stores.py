@@ -1,4 +1,7 @@
-"""`sluicegate-scorer fetch` from other stores: Google's and Azure's by emulators of theirs, and a web server; a relay before them breaks things."""
+"""`sluicegate-scorer fetch` from other stores.
+
+The stores are emulators of Google's and Azure's stores, and a web server. A relay in front of them injects faults.
+"""
 
 import contextlib
 import fcntl
@@ -30,13 +33,16 @@ FILES = {
     "data/with space \u00fc+%.txt": b"x",
     "empty": b"",
 }
-ACCOUNT = "devstoreaccount1"  # Azurite's own, with the key that its documentation gives
+ACCOUNT = "devstoreaccount1"  # This is Azurite's own account, with the key from its documentation.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 AZURITE = Path(__file__).parent / "azurite"
 
 
 class Relay:
-    """Hands requests on to a store; `fault` may answer one in its place, `spoil` changes a body or cuts it off."""
+    """A relay that passes requests on to a store.
+
+    `fault` may respond to a request instead of the store. `spoil` changes a body or cuts it off.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
@@ -91,7 +97,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def program(command: list[str], log: Path, url: str):
-    """A server, from its first answer on."""
+    """Run a server, and continue after its first response."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent)
     try:
@@ -126,7 +132,10 @@ def gs(tmp_path_factory):
 
 
 def azurite() -> str:
-    """The program, installed from its lock file once for all runs."""
+    """Return the path of Azurite.
+
+    Its lock file determines what is installed, once for all runs.
+    """
     lock = (AZURITE / "package-lock.json").read_bytes()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sluicegate" / "azurite"
     cache.mkdir(parents=True, exist_ok=True)
@@ -160,7 +169,10 @@ def blobs(tmp_path_factory):
 
 
 class Web(http.server.SimpleHTTPRequestHandler):
-    """A web server that lists folders and, other than Python's own, continues files, with a user and a password."""
+    """A web server that lists folders and requires a user and a password.
+
+    Unlike Python's own server, it continues partial downloads.
+    """
 
     protocol_version = "HTTP/1.1"
 
@@ -348,7 +360,10 @@ def test_where_nothing_gives_azures_credentials_the_ways_to_have_them_are_told(s
 
 
 def test_a_shared_access_signature_is_enough(blobs, scorer, tmp_path):
-    """Made as the service's documentation says: an account SAS for reading and listing blobs."""
+    """Check an account SAS that may read and list blobs.
+
+    The test makes it as the documentation of Azure Storage describes.
+    """
     import base64
     import hmac
 

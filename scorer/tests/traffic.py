@@ -1,4 +1,7 @@
-"""Requests for a signature: valid ones, odd ones and hostile ones, the same for the same seed."""
+"""Valid, odd and hostile requests for a signature.
+
+The same seed gives the same requests.
+"""
 
 import io
 import json
@@ -14,7 +17,8 @@ NUMBERS = [
     "-2147483649", "16777217", "123456789012345678901234567890", "3.4028236e38", "1.7976931348623157e308",
 ]  # fmt: skip
 OTHERS = [
-    "null", "true", "false", '"1"', '"x"', '""', "NaN", "Infinity", "-Infinity", "[]", "[1]", "{}", '{"a": 1}', "01", "+1",
+    "null", "true", "false", '"1"', '"x"', '""', "NaN", "Infinity", "-Infinity", "[]", "[1]", "{}", '{"a": 1}', "01",
+    "+1",
     ".5", "1.", "", "nan", '"\\ud800"', '"2024-01-01T00:00:00"', '"aGVsbG8="', "[[1, 2], [3]]", '"caf\\u00e9"', "'1'",
 ]  # fmt: skip
 KINDS = [
@@ -34,7 +38,10 @@ class Request(NamedTuple):
 
 
 class Column(NamedTuple):
-    """What a signature says of one column: a kind, or the texts that its values are chosen from."""
+    """One column of a signature.
+
+    It has a kind, or the texts from which its values are chosen.
+    """
 
     name: str
     kind: str = "double"
@@ -42,15 +49,15 @@ class Column(NamedTuple):
 
 
 class Traffic:
-    """Makes requests for one model.
+    """A generator of requests for one model.
 
     Args:
-        columns: of the signature; of a tensor, one a place in its rows.
-        seed: decides everything.
-        tensor: None, or the name of the tensor ("" for none) where the signature is one's.
-        params: names of the model's params, each with values in JSON, of which the first two are good ones.
-        further: bodies that belong to this kind of model.
-        share: how many of the valid requests are those.
+        columns: The columns of the signature. For a tensor, one column for each place in its rows.
+        seed: Determines all requests.
+        tensor: None for columns. For a tensor, its name, or "" where it has none.
+        params: Names of the model's params. Each has values in JSON, of which the first two are valid.
+        further: Bodies that are valid for this kind of model only.
+        share: Share of the valid requests that are taken from `further`.
     """
 
     def __init__(
@@ -71,12 +78,12 @@ class Traffic:
         self.share = share
 
     def requests(self, count: int) -> list[Request]:
-        """So many: half of them valid, a third odd, the rest hostile."""
+        """Return `count` requests: half valid, a third odd, the rest hostile."""
         makes = [self.valid] * 9 + [self.odd] * 6 + [self.hostile] * 3
         return [self.random.choice(makes)() for _ in range(count)]
 
     def valid(self) -> Request:
-        """What a client that knows the model sends."""
+        """Return a request that a client sends which knows the model."""
         made = self.random
         if self.further and made.random() < self.share:
             return Request(made.choice(self.further).encode())
@@ -89,7 +96,10 @@ class Traffic:
         return Request(self._object([(form, self._content(form, self._good))]))
 
     def odd(self) -> Request:
-        """Nearly right: wrong values, columns that are missing, strange, doubled or in another order, two forms."""
+        """Return a request that is nearly correct.
+
+        Its values are wrong, its columns are missing, unknown, duplicated or in another order, or it has two forms.
+        """
         made = self.random
         kind = made.random()
         if kind < 0.08:
@@ -106,7 +116,10 @@ class Traffic:
         return Request(self._object(parts))
 
     def hostile(self) -> Request:
-        """Cut, spliced, nested without end, not text, not JSON."""
+        """Return a hostile request.
+
+        Its body is truncated, spliced, deeply nested, not text or not JSON.
+        """
         made = self.random
         text = bytearray(self.odd().body)
         kind = made.random()
@@ -122,15 +135,20 @@ class Traffic:
         column = self.columns[0].name
         return made.choice(
             [
-                Request(b""), Request(b" "), Request(b"null"), Request(b"[]"), Request(b"{}"), Request(b"5"), Request(b'"text"'),
-                Request(b"\xff\xfe"), Request("{}".encode("utf-16")), Request(b"[" * 100_000), Request(b'{"inputs": ' * 5000),
+                Request(b""), Request(b" "), Request(b"null"), Request(b"[]"), Request(b"{}"), Request(b"5"),
+                Request(b'"text"'),
+                Request(b"\xff\xfe"), Request("{}".encode("utf-16")), Request(b"[" * 100_000),
+                Request(b'{"inputs": ' * 5000),
                 Request(b'{"inputs": [' + b"9" * 5000 + b"]}"), Request(b"{}", None), Request(bytes(text), None),
                 Request(b"PAR1", "application/vnd.apache.parquet"), Request(b"", "application/vnd.apache.parquet"),
-                Request(bytes(text), "application/vnd.apache.parquet"), Request(b"", "text/csv"), Request(b"\xff\xfe", "text/csv"),
+                Request(bytes(text), "application/vnd.apache.parquet"), Request(b"", "text/csv"),
+                Request(b"\xff\xfe", "text/csv"),
                 Request(b'a,"b\n1,2', "text/csv"), Request(b"\x00", "text/csv"), Request(bytes(text), "text/csv"),
                 Request(json.dumps({"dataframe_split": {"data": [[1]] * 300}}).encode()),
                 Request(json.dumps({"dataframe_split": {"columns": [column] * 50, "data": [[1] * 50]}}).encode()),
-                Request(json.dumps({"dataframe_split": {"columns": [column], "data": {"0": [1]}, "index": "x"}}).encode()),
+                Request(
+                    json.dumps({"dataframe_split": {"columns": [column], "data": {"0": [1]}, "index": "x"}}).encode()
+                ),
                 Request(json.dumps({"dataframe_records": [{column: {column: [None]}}]}).encode()),
                 Request(json.dumps({"inputs": {column: "x" * 10_000}}).encode()),
                 Request(json.dumps({"instances": {"__proto__": 1, "$ref": 2}}).encode()),
@@ -196,7 +214,8 @@ class Traffic:
             return self._record(columns, value)
         uneven = strange and made.random() < 0.1
         lists = [
-            f"{json.dumps(each.name)}: [{', '.join(value(each) for _ in range(rows + (uneven and made.randint(0, 1))))}]"
+            f"{json.dumps(each.name)}: "
+            f"[{', '.join(value(each) for _ in range(rows + (uneven and made.randint(0, 1))))}]"
             for each in columns
         ]
         return "{" + ", ".join(lists) + "}"
@@ -216,7 +235,8 @@ class Traffic:
         if strange and made.random() < 0.3:
             index = json.dumps(list(range(rows)))
             parts.append(
-                f'"index": {made.choice([index, index, "[1]", "[0, 0]", "null", chr(34) + "x" + chr(34), "[true]", "[0.5]"])}'
+                f'"index": '
+                f"{made.choice([index, index, '[1]', '[0, 0]', 'null', chr(34) + 'x' + chr(34), '[true]', '[0.5]'])}"
             )
         if strange and made.random() < 0.1:
             parts.append(made.choice(['"data": [[5]]', '"other": 1', '"columns": null', '"index": [7]']))

@@ -1,4 +1,7 @@
-"""Small real models of each flavor, saved once a test session, each with the traffic that fits it."""
+"""Small real models of each flavor, each with matching requests.
+
+Each model is saved once per test session.
+"""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -10,7 +13,7 @@ import pandas as pd
 
 from scorer.tests.traffic import Column, Traffic
 
-with warnings.catch_warnings():  # MLflow warns while it is imported
+with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -19,7 +22,7 @@ with warnings.catch_warnings():  # MLflow warns while it is imported
     from mlflow.pyfunc import PythonModel
 
 NUMBERS = [Column("a"), Column("b"), Column("c")]
-"""The columns of most of them."""
+"""The columns of most models."""
 REQUIREMENTS: dict[str, Any] = {"pip_requirements": ["mlflow"]}
 CHAT = [
     '{"messages": [{"role": "user", "content": "hello"}]}',
@@ -48,9 +51,9 @@ class Kept(NamedTuple):
 
 
 class Texts(PythonModel):
-    """Params of each type."""
+    """A model with params of each type."""
 
-    def predict(self, context, model_input, params=None):  # hints would become its signature
+    def predict(self, context, model_input, params=None):  # Type hints would become the signature of the model.
         params = params or {}
         if (model_input["a"] < -2).any():
             raise RuntimeError("a secret of the model")
@@ -61,7 +64,10 @@ class Texts(PythonModel):
 
 
 class Frames(PythonModel):
-    """Says what frame it was given; fails in each way there is, by its first value."""
+    """A model that returns the frame that it was given.
+
+    It fails in every possible way, selected by its first value.
+    """
 
     def predict(self, context, model_input, params=None):
         ending = repr(float(model_input.iloc[0, 0]))[-1]
@@ -70,14 +76,14 @@ class Frames(PythonModel):
         if ending == "3":
             raise MlflowException("not that one", error_code=INVALID_PARAMETER_VALUE)
         if ending == "5":
-            return object()  # which is no JSON
+            return object()  # This is not serializable as JSON.
         kinds = [str(kind) for kind in model_input.dtypes]
         labels = [type(model_input.index).__name__, type(model_input.columns).__name__, str(model_input.columns.dtype)]
         return {"values": model_input.to_dict("list"), "kinds": kinds, "labels": labels}
 
 
 class Anything(PythonModel):
-    """No signature at all: it says what it was given."""
+    """A model without a signature, which returns what it was given."""
 
     def predict(self, context, model_input, params=None):
         if isinstance(model_input, pd.DataFrame):
@@ -86,21 +92,24 @@ class Anything(PythonModel):
 
 
 class Hinted(PythonModel):
-    """A signature from type hints."""
+    """A model whose signature comes from type hints."""
 
     def predict(self, model_input: list[dict[str, float]]) -> list[float]:
         return [sum(each.values()) for each in model_input]
 
 
 def frame() -> tuple[pd.DataFrame, pd.Series]:
-    """Features of three columns, and something to learn from them."""
+    """Return features of three columns, and a target."""
     random = np.random.default_rng(3)
     made = pd.DataFrame(random.normal(size=(160, 3)) * [1, 10, 100], columns=["a", "b", "c"])
     return made, made.a * 2 + made.b - 0.1 * made.c
 
 
 def sklearn(folder: Path) -> Iterator[tuple[str, Traffic]]:
-    """Both batching ways, strings, columns of several types, a tensor, probabilities."""
+    """Save the scikit-learn models, and yield each with its requests.
+
+    They cover both ways of batching, strings, columns of several types, a tensor, and probabilities.
+    """
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
     from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -131,7 +140,10 @@ def sklearn(folder: Path) -> Iterator[tuple[str, Traffic]]:
 
 
 def xgboost(folder: Path) -> Iterator[tuple[str, Traffic]]:
-    """The scikit-learn interface, a Booster, classes, and one column type that is narrower."""
+    """Save the XGBoost models, and yield each with its requests.
+
+    They cover the scikit-learn interface, a Booster, classes, and a narrower column type.
+    """
     import xgboost as library
 
     def save(name: str, model: Any, inputs: Any, outputs: Any) -> str:
@@ -153,7 +165,10 @@ def xgboost(folder: Path) -> Iterator[tuple[str, Traffic]]:
 
 
 def lightgbm(folder: Path) -> Iterator[tuple[str, Traffic]]:
-    """The scikit-learn interface, a Booster, classes, and columns of integers."""
+    """Save the LightGBM models, and yield each with its requests.
+
+    They cover the scikit-learn interface, a Booster, classes, and columns of integers.
+    """
     import lightgbm as library
 
     def save(name: str, model: Any, inputs: Any, outputs: Any) -> str:
@@ -174,7 +189,10 @@ def lightgbm(folder: Path) -> Iterator[tuple[str, Traffic]]:
 
 
 def onnx(folder: Path) -> Iterator[tuple[str, Traffic]]:
-    """A tensor without a name and with one, columns, and a graph with two outputs."""
+    """Save the ONNX models, and yield each with its requests.
+
+    They cover a tensor without a name and one with a name, columns, and a graph with two outputs.
+    """
     from skl2onnx import to_onnx
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPRegressor
@@ -199,7 +217,10 @@ def onnx(folder: Path) -> Iterator[tuple[str, Traffic]]:
 
 
 def pyfunc(folder: Path) -> Iterator[tuple[str, Traffic]]:
-    """Params of each type, no signature, type hints, and the bare payloads of chat models."""
+    """Save the pyfunc models, and yield each with its requests.
+
+    They cover params of each type, no signature, type hints, and the bare payloads of chat models.
+    """
 
     def save(name: str, model: Any, **options: Any) -> str:
         mlflow.pyfunc.save_model(str(folder / name), python_model=model, **REQUIREMENTS, **options)
@@ -258,5 +279,5 @@ FLAVORS: dict[str, Callable[[Path], Iterator[tuple[str, Traffic]]]] = {
 
 
 def make(flavor: str, folder: Path) -> list[Kept]:
-    """Saves all models of a flavor below a folder."""
+    """Save all models of a flavor in a folder."""
     return [Kept(folder / name, traffic) for name, traffic in FLAVORS[flavor](folder)]

@@ -1,4 +1,7 @@
-"""A real API server: the one SLUICEGATE_TEST_KUBECONFIG names, or a control plane of this test run's own."""
+"""A real API server for the tests in this folder.
+
+It is the one that SLUICEGATE_TEST_KUBECONFIG names, or a control plane that this test run creates.
+"""
 
 import json
 import os
@@ -22,7 +25,7 @@ CRD = REPOSITORY / "crds/sluicegate.dev_modeldeployments.yaml"
 
 
 class Answer(NamedTuple):
-    """What kubectl said."""
+    """The exit code and the output of kubectl."""
 
     code: int
     out: str
@@ -38,7 +41,7 @@ def kubeconfig() -> Iterator[str]:
     if given:
         yield given
         return
-    sys.path.insert(0, str(REPOSITORY))  # e2e is no installed package
+    sys.path.insert(0, str(REPOSITORY))  # tools is not an installed package.
     from tools.localcluster import down, up
 
     name = f"pytest-{os.getpid()}"
@@ -50,7 +53,10 @@ def kubeconfig() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def kubectl_program() -> str:
-    """The local cluster's own kubectl where it was built, else the one on PATH: the flavours print the same."""
+    """Return the local cluster's own kubectl if it is built, else that on PATH.
+
+    SLUICEGATE_TEST_KUBECTL overrides both. All of them print the same text.
+    """
     given = os.environ.get("SLUICEGATE_TEST_KUBECTL")
     if given:
         return given
@@ -63,7 +69,10 @@ def kubectl_program() -> str:
 
 @pytest.fixture(scope="session")
 def kubectl(kubeconfig: str, kubectl_program: str) -> Kubectl:
-    """Runs kubectl; `input` is an object or a text for its standard input."""
+    """Return a function that runs kubectl.
+
+    Its `input` is an object or a text for standard input.
+    """
 
     def run(*args: str, input: Any = None, check: bool = True) -> Answer:
         text = input if isinstance(input, str | None) else json.dumps(input)
@@ -77,9 +86,9 @@ def kubectl(kubeconfig: str, kubectl_program: str) -> Kubectl:
 
 @pytest.fixture(scope="session")
 def crd(kubectl: Kubectl) -> Path:
-    """The CRD, installed and being served."""
+    """Install the CRD, and wait until the API server serves it."""
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
-    deadline = time.monotonic() + 30  # kubectl wait fails at once where a new object has no conditions yet
+    deadline = time.monotonic() + 30  # `kubectl wait` fails at once where a new object has no conditions yet.
     while kubectl("get", "mdep", check=False).code != 0:
         assert time.monotonic() < deadline, "the CRD is not served"
         time.sleep(0.2)
@@ -104,7 +113,10 @@ async def client(kubeconfig: str) -> AsyncIterator[KubeClient]:
 async def world(
     kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[World]:
-    """An API server with the hand that plays the kubelet; `operator` starts the operator."""
+    """Yield a world whose test acts as the kubelet.
+
+    `World.operator` starts the operator.
+    """
     kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
     monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
     writes: list[tuple[str, str]] = []

@@ -1,4 +1,7 @@
-"""Objects that the API server stores and that the operator must not decode, and an operator in a process of its own."""
+"""Objects that the API server stores and the operator must not decode.
+
+This module also runs an operator in a process of its own.
+"""
 
 import asyncio
 import contextlib
@@ -24,11 +27,11 @@ RECORDS = {
     "list": '{"template":[]}',
     "type": '{"model":{"version":{"a":[]}}}',
 }
-"""`data` of ControllerRevisions."""
+"""Values of `data` for ControllerRevisions."""
 
 
 def resource(name: str, template: str) -> str:
-    """A ModelDeployment whose podTemplate is the JSON `template`."""
+    """Return a ModelDeployment whose podTemplate is the JSON `template`."""
     return (
         f'{{"apiVersion":"{names.API_VERSION}","kind":"{names.KIND}","metadata":{{"name":"{name}"}},"spec":'
         f'{{"model":{{"uri":"image:///opt/model"}},"runtime":{{"name":"custom","image":"example/model:1"}},'
@@ -37,7 +40,7 @@ def resource(name: str, template: str) -> str:
 
 
 def record(name: str, data: str) -> str:
-    """A ControllerRevision with the operator's labels."""
+    """Return a ControllerRevision with the operator's labels."""
     return (
         f'{{"apiVersion":"apps/v1","kind":"ControllerRevision","metadata":{{"name":"{name}","labels":{LABELS}}},'
         f'"revision":1,"data":{data}}}'
@@ -45,7 +48,7 @@ def record(name: str, data: str) -> str:
 
 
 class Process:
-    """An operator for all namespaces."""
+    """An operator for all namespaces, in a process of its own."""
 
     def __init__(self, kubeconfig: str, log: Path) -> None:
         self._kubeconfig = kubeconfig
@@ -74,7 +77,7 @@ class Process:
         return (sys.executable, "-m", "sluicegate.cli.main", name, "--kubeconfig", self._kubeconfig)
 
     async def shown(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """What `sluicegate get` prints."""
+        """Return the output of `sluicegate get`."""
         command = (*self._command("get"), *args)
         return await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
 
@@ -90,7 +93,7 @@ class Process:
             await asyncio.sleep(0.2)
 
     async def skipped(self) -> dict[str, int]:
-        """The metric of undecodable objects by kind, without zeros."""
+        """Return the metric of undecodable objects by kind, without zeros."""
         async with httpx.AsyncClient() as http:
             text = (await http.get(f"http://127.0.0.1:{self._port}/metrics")).text
         found = re.findall(r'^sluicegate_undecodable_objects\{kind="(\w+)"\} (\d+)', text, re.MULTILINE)

@@ -1,4 +1,7 @@
-"""A rollout that is judged, with the whole operator on a real API server; only the pods' counters are the test's."""
+"""Rollouts with analysis, with the whole operator on a real API server.
+
+Only the counters of the pods come from the test.
+"""
 
 import os
 from collections import Counter
@@ -28,7 +31,10 @@ ROLLOUT = {
 
 
 class Counted(PodScraper):
-    """The counters of all pods: each look finds a hundred requests more, and the second version's fail by a share of them."""
+    """The counters of all pods.
+
+    Each scrape finds a hundred more requests. A share of the second version's requests fails.
+    """
 
     def __init__(self, stable: list[str], errors: int) -> None:
         super().__init__(PodHttp())

@@ -1,6 +1,7 @@
-"""The control-plane benchmark with a handful of resources: it works, and the counts that it is there to watch are right.
+"""The control-plane benchmark with a few resources.
 
-It makes control planes of its own, with an audit log and fake pods. Only counts are asserted, never times.
+The tests check that it works, and that its counts are correct. The benchmark creates control planes of its own, with an
+audit log and fake pods. The tests assert counts only, never times.
 """
 
 import os

@@ -1,4 +1,7 @@
-"""The Helm chart as Helm sees it: lint, what it renders to, and which values it refuses. Here because Helm is built for this step."""
+"""The Helm chart: lint, rendered manifests and rejected values.
+
+The tests are in this folder because Helm is built for this CI step.
+"""
 
 import json
 from pathlib import Path
@@ -62,7 +65,10 @@ def test_values_file_fits_its_schema_and_has_every_key_with_its_default() -> Non
 REFUSED = {
     "a misspelt key": ("replica=3", "additional properties 'replica' not allowed"),
     "a misspelt setting": ("settings.registry.a.trackingUri=http://a", "additional properties 'registry' not allowed"),
-    "a registry without address": ("settings.registries.a.secret=b", "'/settings/registries/a': missing property 'trackingUri'"),
+    "a registry without address": (
+        "settings.registries.a.secret=b",
+        "'/settings/registries/a': missing property 'trackingUri'",
+    ),
     "a webhook to register without its secret": (
         "settings.registries.a.trackingUri=http://a,settings.registries.a.registerWebhook.url=http://b",
         "settings.registries.a.registerWebhook needs webhookSecret too",
@@ -75,7 +81,10 @@ REFUSED = {
     "no replica": ("replicas=0", "'/replicas': minimum: got 0, want 1"),
     "a level that is none": ("settings.logLevel=loud", "'/settings/logLevel': value must be one of 'debug'"),
     "what the chart decides": ("settings.leaderElection=false", "additional properties 'leaderElection' not allowed"),
-    "all Secrets of a namespace": ("rbac.workloadSecrets[0].namespace=a", "'/rbac/workloadSecrets/0': missing property 'names'"),
+    "all Secrets of a namespace": (
+        "rbac.workloadSecrets[0].namespace=a",
+        "'/rbac/workloadSecrets/0': missing property 'names'",
+    ),
     "a gateway of no namespace": (
         "settings.gateway.parentRefs[0].name=public",
         "settings.gateway.parentRefs[0] (public) needs a namespace: it holds for resources of every namespace.",

@@ -1,4 +1,7 @@
-"""The commands for people on a real API server, with the real operator at work: get, its live view, and diff."""
+"""The commands get (also with its live view) and diff on a real API server.
+
+The real operator runs at the same time.
+"""
 
 import asyncio
 import contextlib
@@ -26,7 +29,7 @@ EXEC = "client.authentication.k8s.io/v1"
 
 
 class Said(NamedTuple):
-    """What the command said."""
+    """The exit code and the output of the command."""
 
     code: int
     out: str
@@ -34,7 +37,7 @@ class Said(NamedTuple):
 
 
 class Cli:
-    """The command, as the user of a kubeconfig runs it."""
+    """The command, run by the user of a kubeconfig."""
 
     def __init__(self, kubeconfig: str, namespace: str) -> None:
         self.kubeconfig = kubeconfig
@@ -59,7 +62,7 @@ class Cli:
 
 
 def manifest(namespace: str, uri: str = FIRST, **spec: Any) -> dict[str, Any]:
-    """What `World.resource` applies, as a user writes it."""
+    """Return the manifest that `World.resource` applies, as a user writes it."""
     return {
         "apiVersion": "sluicegate.dev/v1alpha1",
         "kind": "ModelDeployment",
@@ -159,7 +162,7 @@ def _plugin(program: str, *args: str) -> Said:
 
 
 class Proxy:
-    """A way to the API server that can be cut, as when it restarts."""
+    """A proxy to the API server that can be cut off, as during a restart."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -197,7 +200,10 @@ class Proxy:
 
 
 def _config(kubeconfig: str, path: Path, server: str | None = None, token: str | None = None) -> str:
-    """A copy of the kubeconfig with another address, or with a user whom a login helper gives a token."""
+    """Write a copy of the kubeconfig, and return its path.
+
+    It has another address, or a user who gets a token from an exec credential plugin.
+    """
     content = yaml.safe_load(Path(kubeconfig).read_text())
     for entry in content["clusters"]:
         entry["cluster"]["server"] = server or entry["cluster"]["server"]
@@ -210,7 +216,7 @@ def _config(kubeconfig: str, path: Path, server: str | None = None, token: str |
 
 
 async def _until(process: asyncio.subprocess.Process, words: str, seconds: float = 40.0) -> str:
-    """What the process prints up to the line that has `words`."""
+    """Return the output of the process up to the line that contains `words`."""
     assert process.stdout is not None
     seen = ""
     try:
@@ -280,7 +286,7 @@ async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli
         await world.until_serving()
         (stable,) = (await world.status())["revisions"]
         assert f"new revision {stable['name']} " in first.out
-        # The hand that applied is "user", and diff goes on as the same.
+        # The field manager of that apply is "user", and diff uses the same name.
         same = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace))
         assert same == Said(0, f"{cli.namespace}/demo: no change\n", "")
         more = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace, scaling={"replicas": 3}))
@@ -319,7 +325,10 @@ async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli
 
 
 async def test_diff_compares_with_what_kubectl_applied(world: World, cli: Cli, kubectl: Callable[..., Any]) -> None:
-    """A field that was applied and is not in the file any more goes; one that somebody else set stays."""
+    """Check which fields `diff` reports as removed.
+
+    These are the fields that the user applied and that the file no longer has. A field that another user set stays.
+    """
     await asyncio.to_thread(kubectl, "apply", "-f", "-", input=manifest(cli.namespace, scaling={"replicas": 2}))
     await asyncio.to_thread(kubectl, "-n", cli.namespace, "annotate", "mdep", "demo", "theirs=yes")
     said = await cli.run("diff", "-f", "-", given=manifest(cli.namespace))

@@ -1,4 +1,7 @@
-"""history, rollback and unpin on a real API server, with the real operator at work."""
+"""The commands history, rollback and unpin on a real API server.
+
+The real operator runs at the same time.
+"""
 
 import asyncio
 import json
@@ -39,7 +42,7 @@ async def _live(world: World) -> dict[str, Any]:
 
 
 async def _parked(world: World) -> None:
-    """Until nothing but the stable revision has pods."""
+    """Wait until only the stable revision has pods."""
 
     async def quiet() -> bool:
         roles = [each["role"] for each in (await world.status())["revisions"]]
@@ -123,7 +126,7 @@ async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) 
         assert (await cli.run("unpin", "demo")).out == f"{cli.namespace}/demo is not pinned: nothing was changed.\n"
         await world.until_serving(SECOND)
         assert (await _live(world))["spec"] == spec
-        # What had traffic last is now the older one again.
+        # The revision that had traffic last is the older one again.
         await _parked(world)
         back = await cli.run("rollback", "demo", "#1")
         assert back.code == 0, back
@@ -187,7 +190,10 @@ async def test_what_may_not_be_written_is_named(
 
 
 async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
-    """An unknown pin is told of and removed, while somebody writes as fast as they can."""
+    """Check that unpin works while another client keeps writing.
+
+    `history` also reports a pin that names an unknown revision.
+    """
     await world.resource()
     patch = {"metadata": {"annotations": {PIN: "nothere222"}}}
     await world.client.merge_patch(kinds.MODEL_DEPLOYMENT, world.namespace, "demo", patch)
@@ -215,7 +221,7 @@ async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
 
 
 async def _crash(world: World, uri: str) -> None:
-    """Reports the pods of a version as crashing, as a kubelet would."""
+    """Report the pods of a version as crashing, as a kubelet does."""
     written = {"reason": "ModelLoadFailed", "message": "cannot load the model: no module named skops"}
     said = {"exitCode": 1, "message": json.dumps(written)}
     waiting = {"waiting": {"reason": "CrashLoopBackOff"}}

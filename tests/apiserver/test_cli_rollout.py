@@ -1,4 +1,7 @@
-"""The live view of a rollout by steps and the commands that steer it, on a real API server; the rollout's state is written by hand."""
+"""The live view of a rollout and the commands that steer it.
+
+They run on a real API server. The test writes the state of the rollout by hand.
+"""
 
 import asyncio
 import contextlib
@@ -33,7 +36,7 @@ def _time(seconds: float) -> str:
 
 
 class Rollout:
-    """A ModelDeployment with steps, and the hand that plays the operator."""
+    """A ModelDeployment with steps, for which the test acts as the operator."""
 
     def __init__(self, client: KubeClient, namespace: str) -> None:
         self.client = client
@@ -47,7 +50,7 @@ class Rollout:
         await self.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
 
     async def status(self, role: str = "Target", **rollout: Any) -> None:
-        """Writes where the rollout is."""
+        """Write the state of the rollout to status."""
         state = {"target": NEXT, "startedAt": _time(-300), "stepStartedAt": _time(-60), "weight": 25, **rollout}
         status = {
             "observedGeneration": 1,
@@ -82,7 +85,7 @@ async def rollout(client: KubeClient, namespace: str) -> Rollout:
 
 
 class Values:
-    """What the operator measures, served as it serves it."""
+    """The values that the operator measures, served as the operator serves them."""
 
     def __init__(self, namespace: str) -> None:
         self.registry = CollectorRegistry()
@@ -97,15 +100,18 @@ class Values:
 
 
 def _address() -> str:
-    """An address of this machine that the API server takes for a pod's: it refuses loopback."""
+    """Return an address of this machine that may be a pod's address.
+
+    The API server rejects loopback addresses.
+    """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # sends nothing
+        probe.connect(("192.0.2.1", 9))  # This call sends nothing.
         return str(probe.getsockname()[0])
 
 
 @contextlib.asynccontextmanager
 async def _operator_pod(client: KubeClient, namespace: str, values: Values) -> AsyncIterator[None]:
-    """A pod with the operator's labels, whose metrics this process serves."""
+    """Create a pod with the operator's labels, whose metrics this process serves."""
     async with HealthServer({}, {}, values.registry, 0, "0.0.0.0") as server:
         labels = {"app.kubernetes.io/name": "sluicegate"}
         ports = [{"name": "health", "containerPort": server.port}]
@@ -149,7 +155,7 @@ async def test_the_live_view_of_a_rollout(
             await _until(process, f"sluicegate promote churn -n {cli.namespace}   lets it go on to step 4")
             await rollout.status(role="Stable", phase="Idle")
             block = "Rollout"
-            while "Rollout" in block:  # pictures from before may come first
+            while "Rollout" in block:  # The output may still contain earlier views.
                 await _until(process, "--- ")
                 block = await _until(process, f"churn-{STABLE} #7")
         finally:
@@ -241,7 +247,7 @@ async def test_a_declared_canary_is_not_promoted_but_aborted(rollout: Rollout, c
 
 
 async def _at(world: World, phase: str, index: int | None) -> None:
-    """Until the operator says that the rollout is there."""
+    """Wait until status has the rollout in this phase at this step."""
 
     async def there() -> bool:
         found = (await world.status()).get("rollout") or {}

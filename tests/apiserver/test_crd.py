@@ -1,4 +1,7 @@
-"""The CRD on a real API server: what it takes, what it refuses and with which words, and what kubectl shows of it."""
+"""The CRD on a real API server: valid objects, errors and kubectl output.
+
+For errors, the tests check the messages too.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""What `spec.gpu` renders to, at the limits of what the CRD lets pass, is a pod template to a real API server."""
+"""`spec.gpu` renders to a pod template that a real API server accepts.
+
+The specs are at the limits of what the CRD permits.
+"""
 
 import json
 from typing import Any
@@ -10,7 +13,7 @@ from sluicegate.cli.validation.findings import validate
 from sluicegate.config.settings import RegistrySettings, Settings
 
 SETTINGS = Settings(registries={"default": RegistrySettings(tracking_uri="http://mlflow.example:5000")})
-DOMAIN = ".".join(["a" * 49] * 4)  # with a slash and the longest name 253 characters
+DOMAIN = ".".join(["a" * 49] * 4)  # With a slash and the longest name, this makes 253 characters.
 LIMITS: dict[str, dict[str, Any]] = {
     "nothing": {},
     "slices": {"count": 16, "resource": "nvidia.com/mig-1g.5gb", "products": ["NVIDIA-A100-SXM4-40GB-MIG-1g.5gb"]},
@@ -51,7 +54,7 @@ def test_the_limits_are_valid_pods(kubectl: Any, namespace: str, gpu: dict[str, 
         "spec": template["spec"],
     }
     pod["spec"] |= {"serviceAccountName": "default"}
-    kubectl("-n", namespace, "create", "serviceaccount", "default", check=False)  # no controller makes it here
+    kubectl("-n", namespace, "create", "serviceaccount", "default", check=False)  # No controller creates it here.
     made = json.loads(kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", input=pod).out)
     resource, count = gpu.get("resource", "nvidia.com/gpu"), str(gpu.get("count", 1))
     resources = made["spec"]["containers"][0]["resources"]

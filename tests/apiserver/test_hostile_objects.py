@@ -1,4 +1,7 @@
-"""No object can stop the operator: a real operator, for all namespaces, on a real API server that holds hostile objects."""
+"""A real operator for all namespaces on an API server with hostile objects.
+
+No object may stop the operator.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -17,7 +20,7 @@ Create = Callable[..., Any]
 
 @pytest.fixture
 def elsewhere(world: World) -> Iterator[str]:
-    """The namespace of a tenant who writes hostile objects."""
+    """Create the namespace of a tenant who writes hostile objects."""
     name = f"{world.namespace}-hostile"
     world.kubectl("create", "namespace", name)
     yield name
@@ -31,7 +34,7 @@ def process(kubeconfig: str, tmp_path: Path) -> Process:
 
 async def test_hostile_objects_stop_no_other_resource(world: World, elsewhere: str, process: Process) -> None:
     async def create(text: str) -> None:
-        # Raw: kubectl itself refuses some of these.
+        # This is a raw request, because kubectl itself rejects some of these objects.
         world.kubectl("create", "--raw", PATHS[json_kind(text)].format(elsewhere), "-f", "-", input=text)
 
     async def told(name: str) -> bool:
@@ -50,7 +53,7 @@ async def test_hostile_objects_stop_no_other_resource(world: World, elsewhere: s
     await create(resource("before", DEEP))
     for name, data in RECORDS.items():
         await create(record(name, data))
-    async with process.running():  # the first list
+    async with process.running():  # The operator gets the objects from its first list.
         await create(resource("good", "{}"))
         await world.resource()
         await world.until_serving()
@@ -63,7 +66,7 @@ async def test_hostile_objects_stop_no_other_resource(world: World, elsewhere: s
         shown = await process.shown("-n", elsewhere, "before")
         assert (shown.returncode, shown.stdout) == (1, "")
         assert "cannot be read" in shown.stderr
-        # The watch.
+        # The operator gets these objects from its watch.
         await create(resource("after", DEEP))
         await create(resource("wide", WIDE))
         await process.until(lambda: told("wide"))
@@ -73,7 +76,7 @@ async def test_hostile_objects_stop_no_other_resource(world: World, elsewhere: s
         await process.until(lambda: skips(4))
         await world.resource(uri=SECOND)
         await world.until_serving(SECOND)
-    async with process.running():  # a restart
+    async with process.running():  # This is a restart of the operator.
         await world.resource()
         await world.until_serving()
         await process.until(lambda: skips(4))
@@ -95,7 +98,7 @@ async def test_a_replaced_record_is_named_in_the_condition(world: World, data: A
         replaced = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": 1}
         world.kubectl("-n", world.namespace, "delete", "controllerrevision", metadata["name"])
         path = PATHS["record"].format(world.namespace)
-        for _ in range(20):  # the operator may have been first
+        for _ in range(20):  # The operator may have written first.
             text = json.dumps({**replaced, "data": data})
             if world.kubectl("create", "--raw", path, "-f", "-", input=text, check=False).code == 0:
                 break

@@ -1,4 +1,7 @@
-"""Resources of one namespace that no registry, server or reconcile can cope with, and a resource of another one, which must not notice."""
+"""Hostile resources in one namespace, and a resource in another one.
+
+No registry, server or reconcile can handle the hostile resources. They must not affect the other resource.
+"""
 
 from typing import Any
 
@@ -28,7 +31,10 @@ RUNTIME = {"name": "custom", "image": "example/model:1"}
 
 @pytest.fixture
 def others(kubectl: Kubectl, namespace: str) -> Any:
-    """A second namespace; the operator watches all of them, as is usual."""
+    """Create a second namespace.
+
+    The operator watches all namespaces, which is its usual configuration.
+    """
     name = f"{namespace}-hostile"
     kubectl("create", "namespace", name)
     yield name
@@ -39,7 +45,7 @@ EVERYWHERE = Settings(namespace=None, leader_election=False, follow_interval=1)
 
 
 async def hostile(world: World, namespace: str, uri: str) -> list[str]:
-    """Makes a resource for each hostile address, and returns their names."""
+    """Create a resource for each hostile address, and return their names."""
     taken = []
     for name, address in HOSTILE.items():
         name = f"{name}-{'alias' if '@' in uri else 'fixed'}"
@@ -48,7 +54,7 @@ async def hostile(world: World, namespace: str, uri: str) -> list[str]:
             "spec": {"model": {"uri": uri, "inlineRegistry": {"trackingUri": address}}, "runtime": RUNTIME},
         }
         await world.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
-        # Pinned by its status, as a resource whose registry was well before: so it is followed.
+        # The model is pinned in status, as that of a resource whose registry worked before. So the operator follows it.
         model = {"uri": uri, "registry": address, "source": "s3://b/m", "name": "m", "version": "1"}
         patch = {"status": {"model": model}}
         await world.client.merge_patch(kinds.MODEL_DEPLOYMENT, namespace, name, patch, subresource="status")
@@ -67,13 +73,13 @@ async def test_hostile_registries_stop_nobody_else_nor_the_next_start(world: Wor
     fresh = {"uri": "models:/m@a", "inlineRegistry": {"trackingUri": HOSTILE["idna"]}}
     manifest = {"metadata": {"name": "fresh", "namespace": others}, "spec": {"model": fresh, "runtime": RUNTIME}}
     await world.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
-    for uri in (FIRST, SECOND):  # the second one after a restart
+    for uri in (FIRST, SECOND):  # The second URI is applied after a restart.
         async with world.operator(EVERYWHERE) as operator:
             await world.resource(uri=uri)
             await world.until_serving(uri)
 
             async def followed() -> bool:
-                """Every hostile registry has failed several times."""
+                """Tell whether every hostile registry has failed several times."""
                 states = operator._follower._states
                 return {each.name for each in states} == set(HOSTILE.values()) and all(
                     state.trouble for state in states.values()

@@ -1,7 +1,9 @@
-"""What Flux and Helm read from a ModelDeployment: the real kstatus, over the statuses that the operator composes.
+"""The state that Flux and Helm read from a ModelDeployment.
 
-The rules are those of pkg/kstatus/status/generic.go in sigs.k8s.io/cli-utils, which github.com/fluxcd/cli-utils, what Flux and
-Helm 4 are built with, goes on maintaining: deletion, then observedGeneration, then Reconciling, Stalled and Ready.
+The tests run the real kstatus on the statuses that the operator composes. The rules are those of
+pkg/kstatus/status/generic.go in sigs.k8s.io/cli-utils. github.com/fluxcd/cli-utils continues that code, and Flux and
+Helm 4 are built with it. kstatus evaluates deletion first, then observedGeneration, then the conditions Reconciling,
+Stalled and Ready.
 """
 
 import json
@@ -19,8 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def program() -> str:
-    """Kstatus as a program, built once."""
-    sys.path.insert(0, str(REPOSITORY))  # e2e is no installed package
+    """Return the path of kstatus as a program, which is built once."""
+    sys.path.insert(0, str(REPOSITORY))  # tools is not an installed package.
     from tools.localcluster import tools
 
     tools.ensure([tools.kstatus])
@@ -28,7 +30,7 @@ def program() -> str:
 
 
 def judged(program: str, objects: list[dict[str, Any]]) -> list[dict[str, str]]:
-    """What kstatus says of each."""
+    """Return the result of kstatus for each object."""
     lines = "\n".join(json.dumps(each) for each in objects)
     done = subprocess.run([program], input=lines, capture_output=True, text=True, timeout=60, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]

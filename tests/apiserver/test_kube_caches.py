@@ -1,4 +1,4 @@
-"""Informer, leader election and events against a real API server."""
+"""Informer, leader election and Events against a real API server."""
 
 import asyncio
 import time

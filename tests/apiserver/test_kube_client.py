@@ -1,4 +1,4 @@
-"""The client against a real API server: what its answers look like is not ours to assume."""
+"""The client against a real API server, which defines what responses look like."""
 
 import asyncio
 from collections.abc import Callable
@@ -151,7 +151,7 @@ async def test_watch(client: KubeClient, namespace: str) -> None:
         await client.merge_patch(CONFIG_MAP, namespace, "big", {"data": {"b": "c"}})
         await client.delete(CONFIG_MAP, namespace, "big")
         seen = [event async for event in events]
-    types = [event.type for event in seen if event.type != "BOOKMARK"]  # which come when the server likes
+    types = [event.type for event in seen if event.type != "BOOKMARK"]  # The server sends bookmarks at any time.
     assert types == ["ADDED", "MODIFIED", "DELETED"]
     versions = [int(event.object["metadata"]["resourceVersion"]) for event in seen]
     assert versions == sorted(versions)

@@ -1,4 +1,7 @@
-"""The stock `mlflow deployments` command line with the plugin, on a real API server with the real operator at work."""
+"""The stock `mlflow deployments` command line with the plugin.
+
+It runs on a real API server with the real operator.
+"""
 
 import asyncio
 import os
@@ -31,7 +34,7 @@ class Said(NamedTuple):
 
 
 class Mlflow:
-    """`mlflow deployments ... -t sluicegate:/NAMESPACE`."""
+    """The command `mlflow deployments ... -t sluicegate:/NAMESPACE`."""
 
     def __init__(self, world: World, kubeconfig: str) -> None:
         self.world = world

@@ -1,7 +1,8 @@
-"""The whole operator against a real API server: what it writes, how often, and what it leaves alone.
+"""The whole operator against a real API server.
 
-There is no kubelet here, so the tests report pods as ready themselves; everything else (garbage collection, ReplicaSets,
-EndpointSlices) is real. What needs real pods and traffic is in e2e/.
+The tests check what the operator writes, how often, and what it leaves alone. There is no kubelet, so the tests report
+pods as ready themselves. Garbage collection, ReplicaSets and EndpointSlices are real. Tests that need real pods and
+traffic are in e2e/.
 """
 
 import asyncio
@@ -109,7 +110,7 @@ async def test_fixed_to_autoscaled_and_back_never_drops_the_number_of_pods(world
 
             await world.until(autoscaled)
             await asyncio.sleep(2)
-            # The HPA writes, as its controller does: through the scale subresource.
+            # The test writes as the HPA's controller does: through the scale subresource.
             await world.client.merge_patch(
                 kinds.DEPLOYMENT, world.namespace, name, {"spec": {"replicas": 5}}, subresource="scale"
             )
@@ -137,7 +138,11 @@ async def test_deletion_leaves_nothing(world: World) -> None:
 async def test_a_namespace_goes_away_with_what_it_serves_and_without_a_complaint(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its objects are deleted in any order. What the operator would put back is refused, which it tries once for each resource."""
+    """Check that the operator stays quiet while a namespace is deleted.
+
+    The API server deletes the objects in any order, and rejects what the operator would restore. The operator tries
+    that once for each resource.
+    """
     async with world.operator():
         names = [f"demo-{number}" for number in range(5)]
         for name in names:
@@ -148,7 +153,7 @@ async def test_a_namespace_goes_away_with_what_it_serves_and_without_a_complaint
         world.writes.clear()
         world.kubectl("delete", "namespace", world.namespace, "--wait=false")
         await world.until_collected(kinds.DEPLOYMENT, kinds.SERVICE)
-        await asyncio.sleep(3)  # events are written a moment after they happen
+        await asyncio.sleep(3)  # The operator writes Events with a short delay.
         assert sum(kind not in ("ModelDeployment", "Event") for _, kind in world.writes) <= len(names)
     assert not [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
 

@@ -1,4 +1,7 @@
-"""The operator under its own ServiceAccount, with the rights that the chart gives it and no others, on an API server that checks them."""
+"""The operator under its own ServiceAccount, on an API server with RBAC.
+
+It has the rights that the chart grants, and no others.
+"""
 
 import json
 import os
@@ -28,7 +31,7 @@ RIGHTS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBi
 
 
 class Place(NamedTuple):
-    """Where the operator is installed, and a namespace that is none of its business."""
+    """The operator's namespace, and a namespace to which it has no access."""
 
     own: str
     other: str
@@ -44,7 +47,10 @@ def place(namespace: str, kubectl: Callable[..., Any]) -> Iterator[Place]:
 
 @pytest.fixture
 def granted(place: Place, kubectl: Callable[..., Any]) -> Iterator[Callable[..., None]]:
-    """Applies the chart's RBAC, rendered with some values, and nothing else of it."""
+    """Return a function that applies the chart's RBAC objects.
+
+    The chart is rendered with the given values. Nothing else of it is applied.
+    """
     done: list[str] = []
 
     def grant(*values: str) -> None:
@@ -59,14 +65,17 @@ def granted(place: Place, kubectl: Callable[..., Any]) -> Iterator[Callable[...,
 
 
 class Requests(list[tuple[str, str, str]]):
-    """(verb, kind, outcome) of every request of the operator."""
+    """(verb, kind, outcome) of every request that the operator sends."""
 
     def refused(self) -> set[tuple[str, str]]:
         return {(verb, kind) for verb, kind, outcome in self if outcome == "Forbidden"}
 
 
 class Guarded(NamedTuple):
-    """A world whose operator is the ServiceAccount, what it asked for, and its settings."""
+    """A world, the requests of its operator, and the operator's settings.
+
+    The operator authenticates as its ServiceAccount.
+    """
 
     world: World
     requests: Requests
@@ -82,7 +91,10 @@ async def guarded(
     monkeypatch: pytest.MonkeyPatch,
     granted: Callable[..., None],
 ) -> AsyncIterator[Callable[..., Any]]:
-    """Call it once with the chart's values and the settings: it makes the world."""
+    """Return a function that creates the world.
+
+    Call it once, with the chart's values and the settings.
+    """
     kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
     clients: list[Any] = []
 
@@ -111,7 +123,11 @@ def with_token(admin: str, token: str) -> dict[str, Any]:
 
 
 async def test_a_whole_life_under_the_charts_rights(guarded: Callable[..., Any]) -> None:
-    """Leading, a first revision, another one, an autoscaler and back, repairs, events, and the end: nothing is refused."""
+    """Check that the API server rejects no request in a whole life.
+
+    The life includes leader election, two revisions, an autoscaler that is added and removed, repairs, Events, and the
+    deletion.
+    """
     world, requests, settings = await guarded()
     async with world.operator(settings):
         await live(world)
@@ -151,7 +167,10 @@ async def live(world: World) -> None:
 async def test_one_namespace_is_served_without_a_right_in_any_other(
     guarded: Callable[..., Any], place: Place, kubectl: Callable[..., Any]
 ) -> None:
-    """GatewayClasses are refused here, and that is no reason not to serve."""
+    """Check that an operator for one namespace needs no rights in another.
+
+    The API server rejects its requests for GatewayClasses. The operator must serve nevertheless.
+    """
     one = ("--set", f"watchNamespace={place.own},rbac.gatewayClasses=false,crd.install=false")
     world, requests, settings = await guarded(*one, namespace=place.own)
     await world.client.apply(kinds.MODEL_DEPLOYMENT, elsewhere(place.other), manager="user")
@@ -178,11 +197,11 @@ def bound(binding: dict[str, Any], namespace: str) -> bool:
 
 
 Right = tuple[str, str, str, str]
-"""Verb, resource.group/subresource, namespace, name; empty for all."""
+"""Verb, resource.group/subresource, namespace and name. An empty namespace or name means all."""
 
 
 def own_rights(namespace: str) -> list[Right]:
-    """What it has to be able to do in a namespace that it serves."""
+    """Return the rights that the operator needs in a namespace that it serves."""
     children = (
         "deployments.apps",
         "controllerrevisions.apps",
@@ -202,7 +221,7 @@ def own_rights(namespace: str) -> list[Right]:
 
 
 def in_its_own(namespace: str) -> list[Right]:
-    """What it has to be able to do where it runs."""
+    """Return the rights that the operator needs in its own namespace."""
     return [
         ("get", "secrets", namespace, "mlflow"),
         ("create", "leases.coordination.k8s.io", namespace, ""),
@@ -211,10 +230,13 @@ def in_its_own(namespace: str) -> list[Right]:
 
 
 def refusals(place: Place) -> list[Right]:
-    """What an operator that was taken over must not be able to do. Namespace and name as the API server is asked."""
+    """Return the rights that a compromised operator must not have.
+
+    Namespace and name are those of the request to the API server.
+    """
     own, other = place
     return [
-        # Secrets: the registries' own, each by its name, and no other
+        # Secrets: only those of the registries, each by its name.
         ("get", "secrets", own, "another"),
         ("list", "secrets", own, ""),
         ("watch", "secrets", own, "mlflow"),
@@ -227,7 +249,7 @@ def refusals(place: Place) -> list[Right]:
         ("get", "configmaps", own, "sluicegate"),
         ("list", "configmaps", "", ""),
         ("patch", "configmaps", own, "sluicegate"),
-        # running things by another way than a Deployment, or getting into them
+        # Other ways than a Deployment to run containers, and ways to get into a container.
         ("create", "pods", own, ""),
         ("delete", "pods", own, "a"),
         ("patch", "pods", own, "a"),
@@ -242,7 +264,7 @@ def refusals(place: Place) -> list[Right]:
         ("create", "statefulsets.apps", own, ""),
         ("create", "jobs.batch", own, ""),
         ("create", "cronjobs.batch", own, ""),
-        # more rights, or those of others
+        # More rights, or those of other users.
         ("escalate", "roles.rbac.authorization.k8s.io", own, "a"),
         ("bind", "roles.rbac.authorization.k8s.io", own, "a"),
         ("create", "roles.rbac.authorization.k8s.io", own, ""),
@@ -256,7 +278,7 @@ def refusals(place: Place) -> list[Right]:
         ("create", "serviceaccounts/token", own, "sluicegate"),
         ("create", "serviceaccounts", own, ""),
         ("create", "certificatesigningrequests.certificates.k8s.io", "", ""),
-        # the cluster itself
+        # The cluster itself.
         ("get", "nodes", "", "a"),
         ("list", "nodes", "", ""),
         ("get", "nodes/proxy", "", "a"),
@@ -267,7 +289,7 @@ def refusals(place: Place) -> list[Right]:
         ("create", "mutatingwebhookconfigurations.admissionregistration.k8s.io", "", ""),
         ("create", "persistentvolumes", "", ""),
         ("create", "persistentvolumeclaims", own, ""),
-        # what is the user's: specs, and the platform's Gateways
+        # What belongs to the user (specs) and to the platform team (Gateways).
         ("patch", "modeldeployments.sluicegate.dev", own, "demo"),
         ("update", "modeldeployments.sluicegate.dev", own, "demo"),
         ("create", "modeldeployments.sluicegate.dev", own, ""),
@@ -278,7 +300,7 @@ def refusals(place: Place) -> list[Right]:
         ("patch", "httproutes.gateway.networking.k8s.io/status", own, "a"),
         ("create", "ingresses.networking.k8s.io", own, ""),
         ("create", "networkpolicies.networking.k8s.io", own, ""),
-        # more than it needs of what it may touch
+        # More than the operator needs on objects that it may write.
         ("deletecollection", "deployments.apps", own, ""),
         ("deletecollection", "services", own, ""),
         ("patch", "leases.coordination.k8s.io", own, "of-somebody-else"),
@@ -290,7 +312,10 @@ def refusals(place: Place) -> list[Right]:
 
 
 def namespaced_refusals(place: Place) -> list[Right]:
-    """Of one namespace: all that it may do there, and the same in any other place."""
+    """Return the rights that an operator for one namespace must not have.
+
+    These include, in any other namespace, everything that it may do in its own.
+    """
     everywhere = [(verb, what, "", name) for verb, what, _, name in own_rights("")]
     return [
         *refusals(place),
@@ -301,7 +326,7 @@ def namespaced_refusals(place: Place) -> list[Right]:
 
 
 async def check(world: World, place: Place, allowed: list[Right], refused: list[Right]) -> None:
-    """Asks the API server about each right, as it decides about a request."""
+    """Ask the API server about each right, as it would decide on a request."""
     wrong = [f"may not: {' '.join(right)}" for right in allowed if not await may(world, place, right)]
     wrong += [f"may: {' '.join(right)}" for right in refused if await may(world, place, right)]
     assert wrong == []
@@ -335,7 +360,10 @@ async def test_workload_secrets_are_readable_by_name_where_the_values_say(
 
 
 async def test_refusals_are_real(guarded: Callable[..., Any], place: Place, kubectl: Callable[..., Any]) -> None:
-    """Not only by review: the requests themselves, under the operator's own token."""
+    """Send rejected requests with the operator's own token.
+
+    An access review does not send the request itself.
+    """
     world, _, _ = await guarded()
     await world.resource()
     kubectl("-n", place.own, "create", "secret", "generic", "mlflow", "--from-literal=a=b")
@@ -346,7 +374,8 @@ async def test_refusals_are_real(guarded: Callable[..., Any], place: Place, kube
         ("get", "secret", "another"),
         ("get", "secrets"),
         ("run", "pod", "--image=example/other:1"),
-        ("create", "clusterrolebinding", "more", "--clusterrole=cluster-admin", f"--serviceaccount={place.own}:sluicegate"),
+        ("create", "clusterrolebinding", "more", "--clusterrole=cluster-admin",
+         f"--serviceaccount={place.own}:sluicegate"),
         ("create", "token", "sluicegate"),
         ("delete", "namespace", place.other),
         ("patch", "mdep", "demo", "--type=merge", '-p={"spec":{"paused":true}}'),

@@ -1,7 +1,8 @@
-"""The recipes of docs/guide/rollouts.md on a real API server with the real operator: a next version waits for its pods, then takes its first step.
+"""The recipes of docs/guide/rollouts.md on a real API server.
 
-There is no registry and no kubelet here, so the examples' models are baked into images and the test reports pods as ready. All else of the
-examples is as written.
+The real operator runs them: a new version waits for its pods, then takes its first step. There is no registry and no
+kubelet. So the models of the examples are in container images, and the test reports pods as ready. The rest of the
+examples is unchanged.
 """
 
 import asyncio
@@ -31,7 +32,10 @@ RECIPES = {
 
 
 def of_an_image(spec: dict[str, Any], uri: str) -> dict[str, Any]:
-    """The same spec with a model that needs no registry and pods that need no scheduler; runtime custom reaches them alike."""
+    """Return the spec with a model that needs no registry.
+
+    Its pods need no scheduler. The runtime `custom` gets the same model and podTemplate.
+    """
     pods = {"spec": {"nodeName": NODE}}
     return {
         **spec,
@@ -77,7 +81,7 @@ async def test_the_next_version_waits_for_its_pods(world: World, name: str) -> N
         await asyncio.sleep(1)
         assert (await rollout(world, child))["phase"] == "Waiting", "no step begins before its pods are ready"
         if "gateway" in spec.get("traffic", {}):
-            return  # there is none here that could accept a share
+            return  # No gateway here can accept a share.
         await world.until(stepped)
         state = await rollout(world, child)
         assert (state["stepIndex"], state["weight"]) == (0, spec["rollout"]["steps"][0]["weight"])

@@ -1,4 +1,4 @@
-"""One API server, an operator on it, and a hand that plays the kubelet."""
+"""One API server with an operator, for tests that act as the kubelet."""
 
 import asyncio
 import contextlib
@@ -16,11 +16,11 @@ from sluicegate.runtime.metrics import Metrics
 FIRST = "image:///opt/model-1"
 SECOND = "image:///opt/model-2"
 NODE = "no-kubelet"
-"""Pods are put on a node that exists in name only: EndpointSlices list no pod without a node."""
+"""The node of all pods. It exists in name only. EndpointSlices list no pod without a node."""
 
 
 class World:
-    """One API server, an operator on it, and a hand that plays the kubelet."""
+    """One API server with an operator, for tests that act as the kubelet."""
 
     def __init__(
         self,
@@ -66,7 +66,10 @@ class World:
         return (await self.client.list(kind, self.namespace, "app.kubernetes.io/managed-by=sluicegate")).items
 
     async def ready_pods(self) -> None:
-        """Reports every pod that is not being deleted as running and ready, and lets deleted ones go, as a kubelet would."""
+        """Report every pod that is not being deleted as running and ready.
+
+        Remove the pods that are being deleted, as a kubelet does.
+        """
         for pod in (await self.client.list(kinds.POD, self.namespace)).items:
             metadata = pod["metadata"]
             if "deletionTimestamp" in metadata:
@@ -106,7 +109,10 @@ class World:
         await self.until(serving)
 
     async def until_collected(self, *children: kinds.Kind) -> None:
-        """Waits for the garbage collector, which looks for new kinds, such as a CRD just installed, every 30 s."""
+        """Wait until the garbage collector has deleted the children.
+
+        It discovers new kinds, such as those of a CRD that was just installed, every 30 s.
+        """
 
         async def gone() -> bool:
             return not any([await self.children(kind) for kind in children])

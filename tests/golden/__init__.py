@@ -1,4 +1,7 @@
-"""What every example renders to, reviewed like code: `python -m tests.golden` writes the files again."""
+"""The expected manifests of every example, which are reviewed like code.
+
+`python -m tests.golden` writes the files again.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,18 +25,21 @@ SETTINGS: dict[str, Any] = {
 
 
 def settings() -> Settings:
-    """Fixed settings: a release changes the default image, and must change no golden file."""
+    """Return fixed settings.
+
+    A release changes the default image, and must not change a golden file.
+    """
     return build([("golden", SETTINGS)])
 
 
 def cases() -> Iterator[Path]:
-    """The inputs: every example, and what no example shows."""
+    """Return the inputs: every example, and the cases that no example shows."""
     yield from sorted(EXAMPLES.glob("*.yaml"))
     yield from sorted((HERE / "cases").glob("*.yaml"))
 
 
 def rendered(case: Path) -> str:
-    """The children of the case's resources."""
+    """Return the children of the case's resources as YAML."""
     answers = {str(document["spec"]["model"]["uri"]): "3" for document in read(str(case))}
     manifests = [each for document in read(str(case)) for each in render(document, settings(), answers)]
     text: str = yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True, width=120)
@@ -41,5 +47,5 @@ def rendered(case: Path) -> str:
 
 
 def expected(case: Path) -> Path:
-    """The golden file of a case."""
+    """Return the path of a case's golden file."""
     return HERE / "expected" / case.name

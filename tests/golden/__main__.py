@@ -1,4 +1,4 @@
-"""Writes the golden files again; look at the difference before committing it."""
+"""Writes the golden files again. Review the difference before you commit it."""
 
 import tests.golden
 import tests.golden.chart

@@ -1,4 +1,7 @@
-"""A real MLflow server with real models in it, in subprocesses of this interpreter's own mlflow."""
+"""A real MLflow server with real models, in subprocesses.
+
+The subprocesses use the mlflow of this interpreter.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ WEBHOOKS = {
     "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
     "MLFLOW_WEBHOOK_CACHE_TTL": "1",
 }
-"""What lets MLflow send webhooks to loopback, and without the minute that it remembers which ones there are."""
+"""Lets MLflow send webhooks to loopback. MLflow keeps its list of webhooks for 1s, not for its default of a minute."""
 
 
 def free_port() -> int:
@@ -38,7 +41,10 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def mlflow_python() -> str:
-    """The interpreter whose mlflow serves: SLUICEGATE_MLFLOW_PYTHON, else this one."""
+    """Return the interpreter whose mlflow serves.
+
+    This is SLUICEGATE_MLFLOW_PYTHON, or this interpreter where the variable is not set.
+    """
     python = os.environ.get("SLUICEGATE_MLFLOW_PYTHON", sys.executable)
     if subprocess.run([python, "-c", "import mlflow"], capture_output=True).returncode:
         pytest.skip(f"{python} has no mlflow; set SLUICEGATE_MLFLOW_PYTHON to one that has")
@@ -46,7 +52,7 @@ def mlflow_python() -> str:
 
 
 def serve(python: str, folder: Path, *options: str) -> Iterator[str]:
-    """Run `mlflow server` until the generator is closed; yields its URL."""
+    """Run `mlflow server` until the generator is closed, and yield its URL."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -55,7 +61,7 @@ def serve(python: str, folder: Path, *options: str) -> Iterator[str]:
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", **WEBHOOKS}
     environment["PATH"] = f"{Path(python).parent}{os.pathsep}{environment.get('PATH', '')}"
     with log.open("wb") as out:
-        # Its own session: the server has children, and all of them must end.
+        # The server starts in its own session. It has child processes, and all of them must end.
         process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, cwd=folder, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -85,7 +91,7 @@ def server(mlflow_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="session")
 def seeded(mlflow_python: str, server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `seed.py` logged and registered, by the stock client."""
+    """Return what `seed.py` logged and registered with the stock client."""
     folder = tmp_path_factory.mktemp("seed")
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
     done = subprocess.run(
@@ -103,7 +109,7 @@ def endpoint(server: str) -> RegistryEndpoint:
 
 @pytest.fixture(scope="session")
 def pods(mlflow_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, PodFacts]]:
-    """Pods by UID: see `VERSIONS`."""
+    """Yield the pods by UID. `VERSIONS` lists them."""
     folder = tmp_path_factory.mktemp("versions")
     save_versions(mlflow_python, folder)
     with contextlib.ExitStack() as running:
@@ -115,7 +121,10 @@ def pods(mlflow_python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def prometheus_program() -> str:
-    """SLUICEGATE_PROMETHEUS, or what `make build/prometheus` has fetched."""
+    """Return the path of Prometheus.
+
+    This is SLUICEGATE_PROMETHEUS, or the program that `make build/prometheus` fetches.
+    """
     found = Path(os.environ.get("SLUICEGATE_PROMETHEUS", ROOT / "build/prometheus/usr/bin/prometheus"))
     if not found.is_file():
         pytest.skip(f"{found} is not there: run make build/prometheus")

@@ -1,4 +1,4 @@
-"""Real scoring servers on loopback, as pods run them."""
+"""Real scoring servers on loopback, run as pods run them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from sklearn.linear_model import LinearRegression
 frame = pd.DataFrame({"a": [1.0, 2.0, 3.0, 4.0]})
 for folder, offset in ((sys.argv[1], 0.0), (sys.argv[2], 0.5)):
     model = LinearRegression().fit(frame, frame.a + offset)
-    mlflow.sklearn.save_model(model, folder, signature=infer_signature(frame, model.predict(frame)), pip_requirements=["mlflow"])
+    mlflow.sklearn.save_model(model, folder, signature=infer_signature(frame, model.predict(frame)), \
+pip_requirements=["mlflow"])
 """
 
 VERSIONS = {"stable": "one", "same": "one", "other": "two"}
-"""By UID of a pod: a pod of each of two versions whose predictions are 0.5 apart, and one more of the first."""
+"""By UID of a pod, the folder of its model. The predictions of the two model versions are 0.5 apart. Two of the pods
+run the first version.
+"""
 
 
 @contextlib.contextmanager
 def scorer(python: str, model: Path, uid: str, port: int) -> Iterator[PodFacts]:
-    """A scoring server as a pod runs it."""
+    """Run a scoring server as a pod runs it, and yield its facts."""
     command = [python, "-m", "sluicegate_scorer", "serve", str(model), "--host", "127.0.0.1", "--port", str(port)]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "scorer"), "SLUICEGATE_POD_UID": uid}
     log = model.parent / f"{uid}.log"
@@ -50,6 +53,6 @@ def scorer(python: str, model: Path, uid: str, port: int) -> Iterator[PodFacts]:
 
 
 def save_versions(python: str, folder: Path) -> None:
-    """Both versions, as `one` and `two` in the folder."""
+    """Save both model versions as `one` and `two` in the folder."""
     made = [python, "-c", MAKE, str(folder / "one"), str(folder / "two")]
     subprocess.run(made, check=True, capture_output=True, timeout=600)

@@ -1,4 +1,7 @@
-"""Logs and registers models with the stock client, in an interpreter that has mlflow; prints JSON."""
+"""Logs and registers models with the stock client, and prints JSON.
+
+It runs in an interpreter that has mlflow.
+"""
 
 from __future__ import annotations
 

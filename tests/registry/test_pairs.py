@@ -1,4 +1,7 @@
-"""Two real scoring servers on loopback answer the same requests, and the operator compares what they answered."""
+"""The comparison of two real scoring servers that get the same requests.
+
+Both run on loopback, and the operator compares their predictions.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.pair_reader import PodPairs
 
 pytestmark = pytest.mark.timeout(900)
-"""Four processes that import MLflow, on a machine that may be busy."""
+"""The tests start four processes that import MLflow, on a machine that may be busy."""
 KEY = ("shop", "pricing")
 SHARE = AnalysisMetric(name="share", type="Disagreement", limit=0.01, tolerance=0.1, min_samples=20)
 SIZE = AnalysisMetric(name="size", type="LargestDifference", limit=0.4, min_samples=20)
 
 
 class Here:
-    """A comparison of two pods, and a gateway that copies each request with its id."""
+    """A comparison of two pods, and a gateway that mirrors each request with its ID."""
 
     def __init__(self, stable: PodFacts, target: PodFacts) -> None:
         self.pods = {"s": [stable], "t": [target]}
@@ -34,7 +37,7 @@ class Here:
         self.sent = 0
 
     async def send(self, count: int, same_id: bool = True) -> None:
-        """Requests to stable, each with a copy to the other."""
+        """Send requests to stable, and a copy of each to the candidate."""
         async with httpx.AsyncClient(timeout=30) as client:
             for _ in range(count):
                 self.sent += 1
@@ -43,7 +46,8 @@ class Here:
                     headers = {"x-request-id": f"{self.sent}{'' if same_id else side}"}
                     answer = await client.post(f"http://{pods[0].address}/invocations", json=body, headers=headers)
                     assert answer.status_code == 200
-                await asyncio.sleep(0.04)  # fewer a second than pods keep of all, so that each answer counts
+                # Pods keep every response below a certain rate. The test stays below it, so that each response counts.
+                await asyncio.sleep(0.04)
 
     async def read(self) -> Pairs:
         found = await self.pairs.read()

@@ -1,4 +1,7 @@
-"""A real Prometheus server, behind TLS and a password, scrapes two real scoring servers, and the operator judges by what it says."""
+"""Analysis by a real Prometheus server that scrapes two real scoring servers.
+
+The Prometheus server requires TLS and a password.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from tests.support.certificate import self_signed
 pytestmark = pytest.mark.timeout(900)
 PASSWORD = "only a test"
 BCRYPT = "$2b$04$abcdefghijklmnopqrstuuAdXwmky2doClZgO.6fQTGLUPynohmMG"
-"""Of PASSWORD, with the lowest cost that there is."""
+"""The bcrypt hash of PASSWORD, with the lowest cost that bcrypt allows."""
 ERRORS = AnalysisMetric(name="errors", type="ErrorRate", error_classes=("client",), limit=0.05, min_samples=20)
 SLOW = AnalysisMetric(name="slow", type="LatencyP95", limit=30, min_samples=20)
 QUERY = AnalysisMetric(
@@ -47,7 +50,7 @@ SUBJECT = Subject(("shop", "pricing"), "other", "stable", "2026-11-28T00:00:00Z"
 def served(
     prometheus_program: str, pods: dict[str, PodFacts], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PrometheusEndpoint]:
-    """The server, as a PodMonitor has it look after both pods."""
+    """Run the server, configured as a PodMonitor configures it for both pods."""
     folder = tmp_path_factory.mktemp("prometheus")
     key, certificate = self_signed(folder)
     targets = [
@@ -99,7 +102,7 @@ async def prometheus() -> AsyncIterator[Prometheus]:
 
 
 class Named(Servers):
-    """The platform's server, without a cluster to read its Secret from."""
+    """The platform team's Prometheus server, without a cluster that holds its Secret."""
 
     def __init__(self, prometheus: Prometheus, endpoint: PrometheusEndpoint) -> None:
         super().__init__(cast(KubeClient, None), build([]), prometheus)
@@ -121,7 +124,7 @@ async def test_the_pods_counters_by_way_of_prometheus_decide(
     served: PrometheusEndpoint, prometheus: Prometheus, pods: dict[str, PodFacts]
 ) -> None:
     servers = Named(prometheus, served)
-    for uid in ("stable", "other"):  # a counter that is new counts from when it was seen first
+    for uid in ("stable", "other"):  # A new counter counts from the first time that Prometheus scrapes it.
         await send(pods[uid], 2, 1)
         await _scraped(servers, pods[uid].name, 2)
     began = time.monotonic()
@@ -141,7 +144,10 @@ async def test_the_pods_counters_by_way_of_prometheus_decide(
 
 
 async def _scraped(servers: Servers, pod: str, count: int) -> None:
-    """Waits until Prometheus has seen that many requests of a pod, and once more after that."""
+    """Wait until Prometheus has scraped that many requests of a pod.
+
+    Then wait for one more scrape.
+    """
     query = f'sum(sluicegate_scorer_requests_total{{pod="{pod}"}}) or vector(0)'
     deadline = time.monotonic() + 60
     while await servers.number(SUBJECT, query) < count:

@@ -1,4 +1,7 @@
-"""The operator's own webhook in a real MLflow registry: made once, kept as it should be, its secret rotated, others' left alone."""
+"""The operator's webhook subscription in a real MLflow registry.
+
+The operator creates it once, keeps it up to date and rotates its secret. It leaves other webhooks alone.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,13 @@ import sys
 from mlflow import MlflowClient
 from mlflow.entities.webhook import WebhookEvent
 client = MlflowClient(tracking_uri=sys.argv[1])
-print(client.create_webhook(name="theirs", url="http://127.0.0.1:9/x", events=[WebhookEvent.from_str("registered_model.created")]).webhook_id)
+print(client.create_webhook(name="theirs", url="http://127.0.0.1:9/x", \
+events=[WebhookEvent.from_str("registered_model.created")]).webhook_id)
 """
 
 
 class Known(Registries):
-    """Registries whose webhook secrets stand here instead of in a cluster."""
+    """Registries whose webhook secrets are held here instead of in a cluster."""
 
     def __init__(self, settings: Settings, *secrets: bytes) -> None:
         super().__init__(cast(KubeClient, None), settings)
@@ -46,7 +50,7 @@ class Known(Registries):
 
 
 class Here:
-    """An operator's door and its registration, and what both have counted."""
+    """An operator's webhook server and subscription, and the reports of both."""
 
     def __init__(self, server: str, port: int, url: str | None = None) -> None:
         self.url = url or f"http://127.0.0.1:{port}/webhooks/default"
@@ -72,7 +76,7 @@ class Here:
 
 @pytest.fixture
 async def registry(endpoint: RegistryEndpoint) -> AsyncIterator[MlflowRegistry]:
-    """The real one, without the webhooks of the tests before."""
+    """Yield the real registry without the webhooks of earlier tests."""
     found = MlflowRegistry(endpoint)
     for hook in await webhooks.listed(found):
         await asyncio.to_thread(send, "DELETE", f"{endpoint.tracking_uri}/api/2.0/mlflow/webhooks/{hook.id}")
@@ -165,7 +169,7 @@ async def test_what_a_registry_refuses_or_cannot_reach_is_said_and_holds_up_noth
     here = Here(server, free_port(), url)
     running = asyncio.create_task(here.work.run())
     async with asyncio.timeout(60):
-        while not here.reports or words not in caplog.text:  # noqa: ASYNC110  it tells nobody of itself
+        while not here.reports or words not in caplog.text:  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -182,7 +186,7 @@ async def test_a_registry_that_is_down_is_asked_again_and_then_has_it(
     monkeypatch.setattr("sluicegate.runtime.registry.webhook_subscription.INTERVAL", 0.2)
     running = asyncio.create_task(away.work.run())
     async with asyncio.timeout(60):
-        while len(away.reports) < 3:  # noqa: ASYNC110  it tells nobody of itself
+        while len(away.reports) < 3:  # noqa: ASYNC110  no event to wait for
             await asyncio.sleep(0.05)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

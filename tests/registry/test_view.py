@@ -1,4 +1,7 @@
-"""What one request shows of a registered model, as the stock client moves its names."""
+"""What one request shows of a registered model while its names move.
+
+The stock client moves aliases and creates versions.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ async def test_it_shows_what_resolving_each_name_gives(endpoint: RegistryEndpoin
         try:
             assert seen.pointed(ref) == (await registry.resolve(ref)).version, uri
         except ResolutionError as error:
-            assert error.failure.reason == "SourceUnsupported", uri  # resolved, and then refused for where it is
+            # The URI was resolved. The operator then rejected the location of the artifacts.
+            assert error.failure.reason == "SourceUnsupported", uri
     latest = followed("models:/iris/latest")
     assert latest is not None
     assert seen.pointed(latest) == max(seeded["versions"].values(), key=int)

@@ -1,4 +1,7 @@
-"""A real MLflow server's webhooks, registered by the stock client: an alias that moves is known long before the next poll."""
+"""Webhooks of a real MLflow server, registered by the stock client.
+
+The operator learns that an alias moved long before the next poll.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ async def test_an_alias_that_moves_is_known_long_before_the_next_poll(
     following = asyncio.create_task(follower.run(HOUR))
 
     async def polled() -> None:
-        while not isinstance(follower.seen(ref, "iris"), ModelView):  # noqa: ASYNC110  a poll tells nobody of itself
+        while not isinstance(follower.seen(ref, "iris"), ModelView):  # noqa: ASYNC110  a poll sets no event
             await asyncio.sleep(0.1)
 
     hooks = Webhooks(Sources(ref), follower.look, lambda: True, lambda _, outcome: counted.update([outcome]))

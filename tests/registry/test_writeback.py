@@ -19,7 +19,7 @@ KEY = "sluicegate.dev/served-by.eu-1"
 
 
 def resource(name: str, version: str, serial: int) -> dict[str, Any]:
-    """One that serves a version of `iris`."""
+    """Return a resource that serves a version of `iris`."""
     entry = {"name": name, "revision": "r", "role": "Stable", "model": f"iris/{version}", "version": version}
     revisions = [{**entry, "weight": 100, "replicas": 1, "readyReplicas": 1}]
     metadata = {"name": name, "namespace": "shop", "uid": name, "resourceVersion": str(serial), "generation": 1}

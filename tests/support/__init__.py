@@ -1,1 +1,4 @@
-"""What tests of several folders share: clusters made of objects or of facts alone, clocks, cases."""
+"""Helpers that tests in several folders share: clusters, clocks and cases.
+
+There are two simulated clusters: one of API objects, and one of facts alone.
+"""

@@ -1,4 +1,4 @@
-"""A certificate that signs itself, for servers on loopback."""
+"""A self-signed certificate for servers on loopback."""
 
 import subprocess
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 
 class Certificate(NamedTuple):
-    """PEM files."""
+    """The paths of two PEM files."""
 
     key: Path
     certificate: Path
 
 
 def self_signed(folder: Path) -> Certificate:
-    """Makes one of 127.0.0.1 in a folder."""
+    """Create a certificate for 127.0.0.1 in a folder."""
     made = Certificate(folder / "key.pem", folder / "cert.pem")
     command = [
         "openssl",

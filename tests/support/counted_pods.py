@@ -1,4 +1,7 @@
-"""A cluster of counted pods, a Prometheus server, and the analyst that reads them, in virtual time."""
+"""A cluster of pods with counters, a Prometheus server, and their analyst.
+
+All of it runs in virtual time.
+"""
 
 import asyncio
 from collections import Counter
@@ -35,9 +38,9 @@ class Pod:
 
     revision: str
     rate: float = 20.0
-    """Requests a second."""
+    """Requests per second."""
     errors: float = 0.0
-    """Share of them that fail."""
+    """Share of the requests that fail."""
     seconds: float = 0.05
     ready: bool = True
     answers: bool = True
@@ -62,7 +65,7 @@ class Pod:
 
 @dataclass
 class Here:
-    """An analyst of some resources over some pods."""
+    """An analyst of some resources, and the pods that it reads."""
 
     settings: Settings = SETTINGS
     pods: dict[str, Pod] = field(default_factory=dict)
@@ -124,7 +127,7 @@ class Here:
         self._put(name, {"metrics": list(metrics), **analysis}, "Holding", 0)
 
     def step(self, name: str = "churn", metrics: Sequence[Any] = (ERRORS,), phase: str = "Holding") -> None:
-        """Another step begins now."""
+        """Begin another step now."""
         self._put(name, {"metrics": list(metrics)}, phase, self.at)
 
     def _put(self, name: str, analysis: Any, phase: str, since: float) -> None:

@@ -1,7 +1,7 @@
-"""A cluster of facts alone around one ModelDeployment: decisions are applied as facts, nothing is rendered.
+"""A cluster of facts alone around one ModelDeployment.
 
-It is what `World` is, without the objects: a hundred times as many lives can be lived in the same time. `World` remains what shows that
-facts and objects agree.
+Decisions are applied as facts, and nothing is rendered. It does what `World` does without API objects, so it simulates
+a hundred times as many lives in the same time. The tests with `World` still show that facts and objects agree.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Lean:
     real: float = 0.0
     """Seconds that have really passed."""
     clock: float = 0.0
-    """What the operators' clock is ahead by: an operator that takes over may be behind."""
+    """Seconds by which the operators' clock is ahead. The clock of an operator that takes over may be behind."""
     revisions: dict[str, Revision] = field(default_factory=dict)
     replicas_of: dict[str, int] = field(default_factory=dict)
     pods: dict[str, list[PodFacts]] = field(default_factory=dict)
@@ -83,18 +83,21 @@ class Lean:
     wrote: bool = False
     serial: int = 0
     forced_since: tuple[str, int, str, float] | None = None
-    """(target, step, hash of the steps, since when) of the share that is really in force."""
+    """The share that is really in force: (revision, step, hash of the steps, since when)."""
     condemned: set[str] = field(default_factory=set)
-    """Revisions that were rolled back, and nobody has asked for anew."""
+    """Revisions that were rolled back and that the user has not requested again."""
 
     def __post_init__(self) -> None:
         if self.gateway:
             self.spec["traffic"] = {"gateway": {"parentRefs": [{"name": "gate"}]}}
 
-    # The user.
+    # What the user does.
 
     def edit(self, **fields: Any) -> None:
-        """Changes fields of the spec; a failed revision may be tried anew after it."""
+        """Change fields of the spec. None removes a field.
+
+        A change of the model permits a failed revision to be tried again.
+        """
         before = dict(self.spec)
         self.spec.update({key: value for key, value in fields.items() if value is not None})
         for key in [key for key, value in fields.items() if value is None]:
@@ -128,7 +131,7 @@ class Lean:
     def state(self) -> RolloutStatus | None:
         return self.status.rollout
 
-    # What is there.
+    # What the operator observes.
 
     def snapshot(self) -> Snapshot:
         resolved, intent = _intent(self.text)
@@ -161,11 +164,11 @@ class Lean:
         return self.replicas_of[revision]
 
     def has_traffic(self, revision: str) -> bool:
-        """Whether requests really go to a revision now."""
+        """Tell whether requests really go to a revision now."""
         listed = self.endpoints.get(NAME, frozenset())
         return revision in self.programmed.revisions or bool(listed & self.ready(revision))
 
-    # The cluster's actors.
+    # What the controllers, the kubelet and the gateway do.
 
     def make_pods(self) -> None:
         for revision, wanted in self.replicas_of.items():
@@ -222,10 +225,13 @@ class Lean:
     def _each(self, change: Any) -> None:
         self.pods = {revision: [change(pod) for pod in pods] for revision, pods in self.pods.items()}
 
-    # The operator.
+    # What the operator does.
 
     def reconcile(self, lost: bool = False) -> None:
-        """One pass; `lost` says that the process dies before it has written the status."""
+        """Run one reconcile.
+
+        With `lost`, the process dies before it has written the status.
+        """
         snapshot = self.snapshot()
         self.plan = plan = decide(snapshot)
         before = self.status
@@ -242,14 +248,14 @@ class Lean:
         rollout_invariants.check_move(self, before, after_)
         self.wrote = after_ != before
         if lost:
-            self.forced_since = known  # nobody will ever know what this pass has seen
+            self.forced_since = known  # The process died, so what this reconcile observed is lost.
         else:
             self.status = after_
             if self.rolled_back() and self.state is not None and self.state.target is not None:
                 self.condemned.add(self.state.target)
 
     def _note(self) -> None:
-        """Since when the step's share is really what requests are split by."""
+        """Record since when the gateway has really applied the step's share."""
         state = self.state
         if state is None or state.step_index is None or state.target is None or state.step_index >= len(self.steps):
             self.forced_since = None
@@ -258,7 +264,7 @@ class Lean:
         there = bool(self.ready(state.target)) and (not self.gateway or self.programmed.weight(state.target) == wanted)
         place = (state.target, state.step_index, state.step_hash or "")
         if state.accepted_at is None:
-            self.reading = None  # the analyst has nothing to look at
+            self.reading = None  # No share is accepted, so the analyst has nothing to measure.
         if not there:
             self.forced_since = None
         elif self.forced_since is None or self.forced_since[:3] != place:
@@ -285,7 +291,7 @@ class Lean:
             self.route = RouteFacts(plan.route.split, accepted=False)
 
     def turn(self) -> None:
-        """Every actor once, and the operator."""
+        """Run every actor once, then the operator."""
         self.make_pods()
         self.start()
         self.list_endpoints()
@@ -294,7 +300,7 @@ class Lean:
         self.reconcile()
 
     def settle(self) -> None:
-        """Until nothing moves, time standing still."""
+        """Run every actor until nothing changes, while time stands still."""
         for _ in range(60):
             before = (self.status, dict(self.replicas_of), self.pods, dict(self.endpoints), self.service, self.route)
             self.turn()
@@ -303,7 +309,7 @@ class Lean:
         raise AssertionError("never comes to rest")
 
     def judge(self, outcome: Outcome) -> None:
-        """The analysis comes to something about the present share."""
+        """Record an outcome of the analysis of the current share."""
         state = self.state
         if state is not None and state.target is not None and state.accepted_at is not None:
             self.reading = Reading(state.target, state.accepted_at, outcome)

@@ -1,8 +1,8 @@
-"""An idealised cluster around one ModelDeployment, for tests of decisions.
+"""An idealized cluster around one ModelDeployment, for tests of decisions.
 
-`World` holds raw API objects as the API server would, and lets the test say when each of the cluster's actors gets its turn: the
-Deployment controller, the kubelet, the EndpointSlice controller, the gateway, the autoscaler. `reconcile` does what the runtime
-does, with the real renderer and the real diff, and checks at every step what must never be otherwise.
+`World` holds raw API objects as the API server would. The test decides when each actor of the cluster acts: the
+Deployment controller, the kubelet, the EndpointSlice controller, the gateway and the autoscaler. `reconcile` does what
+the runtime does, with the real renderer and the real diff. It checks every invariant at each step.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SETTINGS = build(
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod, as far as decisions see it."""
+    """The facts about a pod that decisions use."""
 
     name: str
     revision: str
@@ -50,11 +50,11 @@ class Pod:
     digest: str | None = None
     room: str = ""
     since: str = ""
-    """When it was made, or ceased to be ready."""
+    """When the pod was created, or when it stopped being ready."""
 
 
 class World:
-    """The cluster; see the module."""
+    """The simulated cluster. The module docstring describes it."""
 
     def __init__(self, version: int = 1, settings: Settings = SETTINGS, **spec: Any) -> None:
         self.settings = settings
@@ -67,7 +67,7 @@ class World:
         self.model_trouble: Problem | None = None
         self.newest: Newest | None = None
         self.points_to: str | None = None
-        """The version that the base's URI means, where not the one that it names."""
+        """The version that the URI of `spec.model` resolves to, where it is not the one that the URI names."""
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.pods: dict[str, Pod] = {}
         self.slices: dict[str, frozenset[str]] = {}
@@ -77,12 +77,13 @@ class World:
         self.refusal: str | None = None
         self.features: frozenset[str] = frozenset()
         self.programmed = Split()
-        """What the gateway really does: the split of the last route that it accepted."""
+        """The weights, matches and mirrors that the gateway really applies: those of the last route that it accepted.
+        """
         self.replica_failure: dict[str, str] = {}
         self.signatures: dict[str, Signature] = {}
-        """What the pods of a revision tell of its model."""
+        """By revision, the signature that its pods report for their model."""
         self.reading: Reading | None = None
-        """What the analysis has come to."""
+        """The latest result of the analysis."""
         self.writes: list[str] = []
         self.plan = Plan()
         self._serial = 0
@@ -92,7 +93,7 @@ class World:
     # What a user does.
 
     def edit(self, **fields: Any) -> World:
-        """Changes fields of the spec; None removes one."""
+        """Change fields of the spec. None removes a field."""
         before = copy.deepcopy(self.spec)
         for key, value in fields.items():
             if value is None:
@@ -103,19 +104,19 @@ class World:
         return self
 
     def serve(self, version: int) -> World:
-        """Asks for another version of the model."""
+        """Request another version of the model."""
         return self.edit(model={"uri": f"models:/churn/{version}"})
 
     def gateway(self, on: bool = True) -> World:
-        """Names a Gateway, or none."""
+        """Set a Gateway in the spec, or remove it."""
         return self.edit(traffic={"gateway": {"parentRefs": [{"name": "gate"}]}} if on else None)
 
     def later(self, seconds: float) -> World:
-        """Lets time pass."""
+        """Let time pass."""
         self.now += timedelta(seconds=seconds)
         return self
 
-    # What is there.
+    # What the operator observes.
 
     @property
     def resource(self) -> ModelDeployment:
@@ -130,17 +131,17 @@ class World:
         return ModelDeployment(found.metadata, found.spec, self.status)
 
     def canary(self, version: int | None, weight: int = 10, **fields: Any) -> World:
-        """Declares a canary, or none."""
+        """Declare a canary, or remove it."""
         wanted = {"weight": weight, "model": {"uri": f"models:/churn/{version}"}, **fields}
         return self.edit(canary=wanted if version is not None else None)
 
     def canary_target(self) -> DesiredRevision | None:
-        """What spec.canary resolves to."""
+        """Return the revision that spec.canary resolves to."""
         view = canary_view(self.resource)
         return self.target(view) if view is not None else None
 
     def target(self, resource: ModelDeployment | None = None) -> DesiredRevision:
-        """What the spec resolves to."""
+        """Return the revision that the spec resolves to."""
         resource = resource or self.resource
         if self.model_problem is not None:
             return DesiredRevision(problem=self.model_problem)
@@ -155,7 +156,7 @@ class World:
         )
 
     def hash_of(self, version: int) -> str:
-        """The revision hash of a version under the present spec."""
+        """Return the revision hash of a version under the current spec."""
         other = copy.deepcopy(self)
         other.model_problem = None
         revision = other.serve(version).target().revision
@@ -163,7 +164,7 @@ class World:
         return revision
 
     def snapshot(self) -> Snapshot:
-        """All facts, by the real observers."""
+        """Return all facts, gathered by the real observers."""
         resource = self.resource
         pods: dict[str, tuple[PodFacts, ...]] = {}
         for pod in self.pods.values():
@@ -227,37 +228,37 @@ class World:
         return {**deployment, "status": {"replicas": len(pods), "conditions": words}}
 
     def replicas(self, revision: str) -> int:
-        """spec.replicas of a revision's Deployment."""
+        """Return spec.replicas of a revision's Deployment."""
         return int(self.objects["Deployment", f"{NAME}-{revision}"]["spec"]["replicas"])
 
     def service_selects(self) -> str | None:
-        """The hash in the stable Service's selector."""
+        """Return the hash in the stable Service's selector."""
         selector = self.objects["Service", NAME]["spec"]["selector"]
         found: str | None = selector.get(names.LABEL_REVISION)
         return found
 
     def weights(self) -> dict[str, int]:
-        """Weights in the HTTPRoute's spec."""
+        """Return the weights in the HTTPRoute's spec."""
         return dict(self.split().weights)
 
     def split(self) -> Split:
-        """The HTTPRoute's split."""
+        """Return the weights, matches and mirrors of the HTTPRoute."""
         return parse.route(self.objects["HTTPRoute", NAME]).split
 
     def role(self, revision: str) -> str | None:
-        """A revision's role by status."""
+        """Return the role that status gives a revision."""
         return next((each.role for each in self.status.revisions if each.revision == revision), None)
 
     def entry(self, revision: str) -> RevisionStatus:
-        """A revision as status shows it."""
+        """Return the entry of a revision in status."""
         return next(each for each in self.status.revisions if each.revision == revision)
 
     def condition(self, kind: str) -> Condition:
-        """A condition of the status."""
+        """Return the condition of this type in status."""
         return next(each for each in self.status.conditions if each.type == kind)
 
     def selected(self, service: str) -> frozenset[str]:
-        """Ready pods that a Service's selector selects now."""
+        """Return the names of the ready pods that a Service's selector selects now."""
         obj = self.objects.get(("Service", service))
         if obj is None:
             return frozenset()
@@ -269,7 +270,10 @@ class World:
     # What the cluster does.
 
     def make_pods(self) -> World:
-        """The Deployment controller: as many pods as asked for, those that are not ready going first."""
+        """Act as the Deployment controller: create or delete pods up to `replicas`.
+
+        It deletes pods that are not ready first.
+        """
         for obj in self.of_kind("Deployment"):
             revision = obj["metadata"]["labels"][names.LABEL_REVISION]
             mine = [pod for pod in self.pods.values() if pod.revision == revision and not pod.deleting]
@@ -288,7 +292,7 @@ class World:
         return self
 
     def start(self, revision: str | None = None, count: int = 1000) -> World:
-        """The kubelet: pods that nothing is wrong with become ready, the oldest first."""
+        """Act as the kubelet: make pods without a problem ready, the oldest first."""
         for pod in [
             pod
             for pod in self.pods.values()
@@ -298,7 +302,7 @@ class World:
         return self
 
     def fail(self, revision: str, problem: Problem | None) -> World:
-        """All pods of a revision fail, or with None are well again."""
+        """Let all pods of a revision fail, or recover where `problem` is None."""
         for pod in list(self.pods.values()):
             if pod.revision == revision:
                 since = self.now.isoformat() if pod.ready and problem is not None else pod.since
@@ -306,12 +310,12 @@ class World:
         return self
 
     def finish(self) -> World:
-        """Pods that are on their way out are gone."""
+        """Remove the pods that are being deleted."""
         self.pods = {name: pod for name, pod in self.pods.items() if not pod.deleting}
         return self
 
     def list_endpoints(self, service: str | None = None) -> World:
-        """The EndpointSlice controller, for one Service or all."""
+        """Act as the EndpointSlice controller, for one Service or for all."""
         there = [name for kind, name in self.objects if kind == "Service"]
         for name in there if service is None else [service]:
             self.slices[name] = self.selected(name)
@@ -319,7 +323,10 @@ class World:
         return self
 
     def accept_route(self) -> World:
-        """The gateway: takes the route's present generation, or refuses it with `refusal`."""
+        """Act as the gateway: accept the route's generation, or reject it.
+
+        It rejects the route with the message `refusal`, where that is set.
+        """
         route = self.objects.get(("HTTPRoute", NAME))
         if route is None or self.missing_gateway:
             return self
@@ -337,7 +344,11 @@ class World:
         return self
 
     def autoscale(self, wanted: int | None = None) -> World:
-        """The autoscaler: moves each Deployment into its range, nearest to `wanted`, or to what it is."""
+        """Act as the autoscaler: move each Deployment into its HPA's range.
+
+        The result is the number in the range that is nearest to `wanted`. Without `wanted`, it is the one nearest to
+        the current number of replicas.
+        """
         for obj in self.of_kind("HorizontalPodAutoscaler"):
             deployment = self.objects["Deployment", obj["metadata"]["name"]]
             number = max(
@@ -351,7 +362,7 @@ class World:
     # What the operator does.
 
     def reconcile(self, write_status: bool = True) -> World:
-        """One reconcile as the runtime does it, with every safety property checked."""
+        """Run one reconcile as the runtime does, and check every safety property."""
         snapshot = self.snapshot()
         plan = decide(snapshot)
         assert plan == decide(self.snapshot()), "the same snapshot gave two plans"
@@ -401,7 +412,10 @@ class World:
                 self._delete(kind, name)
 
     def _put(self, manifest: dict[str, Any]) -> None:
-        """Server-side apply, as far as it matters here: spec.replicas, and who owns it."""
+        """Apply an object as server-side apply does, as far as decisions depend on it.
+
+        This covers spec.replicas, and which field manager owns it.
+        """
         key = (manifest["kind"], manifest["metadata"]["name"])
         there = self.objects.get(key)
         wanted = fingerprinted(copy.deepcopy(manifest))
@@ -433,7 +447,7 @@ class World:
     # Where the requests go.
 
     def has_traffic(self, revision: str) -> bool:
-        """Whether requests really go to a revision now."""
+        """Tell whether requests really go to a revision now."""
         listed = self.slices.get(NAME, frozenset())
         mine = {pod.name for pod in self.pods.values() if pod.revision == revision and pod.ready and not pod.deleting}
         return revision in self.programmed.revisions or bool(listed & mine)
@@ -443,15 +457,15 @@ class World:
             if self.has_traffic(revision):
                 self.served_at[revision] = self.now
 
-    # All of it.
+    # All actors together.
 
     def step(self) -> World:
-        """Every actor once."""
+        """Run every actor once, then the operator."""
         self.autoscale().make_pods().start().list_endpoints().finish().accept_route()
         return self.reconcile()
 
     def settle(self, limit: int = 40) -> World:
-        """Turns of everybody until nothing is written any more, time standing still."""
+        """Run all actors until nothing is written, while time stands still."""
         for _ in range(limit):
             before = (copy.deepcopy(self.objects), dict(self.pods), dict(self.slices))
             self.step()
@@ -460,13 +474,16 @@ class World:
         raise AssertionError(f"never comes to rest: {self.writes}")
 
     def rest(self) -> World:
-        """Settles, and lets every delay and deadline run out."""
+        """Settle, and let every delay and deadline expire."""
         for _ in range(6):
             self.settle().later(700)
         return self.settle()
 
 
 def _template(revision: str) -> dict[str, Any]:
-    """A pod template as small as it may be: what is in it is the renderer's business, not that of decisions."""
+    """Return a minimal pod template.
+
+    The content of a pod template matters to the renderer, not to decisions.
+    """
     container = {"name": names.MODEL_CONTAINER, "image": "scorer:1"}
     return {"metadata": {"labels": names.revision_labels(NAME, revision)}, "spec": {"containers": [container]}}

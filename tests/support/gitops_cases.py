@@ -1,6 +1,7 @@
-"""ModelDeployments in every state that a GitOps tool may meet, with the statuses that the operator itself composes.
+"""ModelDeployments in every state that a GitOps tool may meet.
 
-One table for both judges: what Argo CD's health check, and what kstatus (Flux, Helm) have to make of each.
+The operator itself composes their statuses. One table serves two health checks: that of Argo CD, and kstatus, which
+Flux and Helm use. It says what each of them must report for each state.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ AWAY = Problem("RegistryUnreachable", "The registry does not answer.", waits_for
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A state, and what it is called."""
+    """One state, and the health that each tool must report for it."""
 
     made: Callable[[], World]
     argo: str
@@ -32,54 +33,57 @@ class Case:
 
 
 def stored(world: World) -> dict[str, Any]:
-    """The object as the API server gives it out."""
+    """Return the object as the API server returns it."""
     status = msgspec.to_builtins(world.status)
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.KIND,
         "metadata": {"name": NAME, "namespace": NAMESPACE, "generation": world.generation},
         "spec": copy.deepcopy(world.spec),
-        "status": status or {"observedGeneration": 0},  # the CRD's default
+        "status": status or {"observedGeneration": 0},  # This is the default in the CRD.
     }
 
 
 def served(**spec: Any) -> World:
-    """Version 1 serves through a gateway."""
+    """Return a world in which version 1 serves through a gateway."""
     return World(**spec).gateway().rest()
 
 
 def failing(world: World, problem: Problem | None) -> World:
-    """The registry's answer for what the spec names now."""
+    """Set the problem that the registry reports for the URI in the spec."""
     world.model_problem = problem
     return world.reconcile()
 
 
 def refused(world: World) -> World:
-    """The gateway refuses the route."""
+    """Let the gateway reject the route."""
     world.refusal = "Not allowed by the listener."
     return world.rest()
 
 
 def lost_gateway(world: World) -> World:
-    """Its Gateway was deleted."""
+    """Delete the Gateway that the resource names."""
     world.missing_gateway = True
     return world.reconcile()
 
 
 def crashing(world: World, version: int) -> World:
-    """The pods of a version crash, as soon as there are any."""
+    """Let the pods of a version crash as soon as they exist."""
     world.reconcile().make_pods().fail(world.hash_of(version), CRASH)
     return world.reconcile()
 
 
 def annotated(world: World, annotation: str, version: int) -> World:
-    """A person's annotation that names a revision."""
+    """Set an annotation that names a revision, as a user does."""
     world.annotations[annotation] = world.hash_of(version)
     return world.reconcile()
 
 
 def stepping(*steps: dict[str, Any]) -> World:
-    """Version 2 takes over by steps, and is at the first that takes time."""
+    """Return a world in the middle of a rollout of version 2.
+
+    The rollout is at the first step that takes time.
+    """
     fields = {
         "steps": list(steps) or [{"weight": 10, "hold": "5m"}, {"weight": 50, "hold": "5m"}],
         "scaleDownDelay": "1s",
@@ -88,7 +92,7 @@ def stepping(*steps: dict[str, Any]) -> World:
 
 
 def taken_back() -> World:
-    """The analysis of version 2 failed at the first step."""
+    """Return a world in which the analysis failed version 2 at the first step."""
     world = stepping()
     state = world.status.rollout
     assert state is not None
@@ -158,7 +162,7 @@ CASES: dict[str, Case] = {
 
 
 def walk() -> list[dict[str, Any]]:
-    """One resource's life, looked at after every turn of every actor."""
+    """Return the object after every action of every actor in one life."""
     world = World(scaling={"replicas": 2}).gateway()
     seen: list[dict[str, Any]] = []
     turns: list[Callable[[World], World]] = [

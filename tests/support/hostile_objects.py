@@ -1,4 +1,4 @@
-"""JSON of objects that must not be decoded, or that decode to something else than the kind has."""
+"""JSON of objects that must not be decoded, or that do not fit their kind."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ VALUES = {
     "not a number": "NaN",
     "control character": '"\x01"',
 }
-"""Values of a field that no object with them is decoded for."""
+"""Field values that make an object undecodable."""
 METADATA = {
     "labels": {"labels": {"a": 1}},
     "annotations": {"annotations": {"a": ["b"]}},
@@ -33,7 +33,7 @@ def good(name: str, version: int) -> bytes:
 
 
 def bad(what: str, name: str, version: int, kind: Kind) -> bytes:
-    """An object of that name and version that is undecodable in a certain way."""
+    """Return an object of that name and version, undecodable as `what` says."""
     metadata = json.dumps(metadata_of(name, version))
     if what in METADATA:
         return json.dumps({"metadata": metadata_of(name, version, **METADATA[what]), "value": 1}).encode()
@@ -43,7 +43,9 @@ def bad(what: str, name: str, version: int, kind: Kind) -> bytes:
         return f'{{"metadata":{metadata},"value":"{"x" * limits_of(kind).size}"}}'.encode()
     if what == "managed fields":
         deep = VALUES["deep object"]
-        return f'{{"metadata":{{"managedFields":[{deep}],{metadata[1:]},"spec":{{"metadata":{{"name":"other"}}}}}}'.encode()
+        return (
+            f'{{"metadata":{{"managedFields":[{deep}],{metadata[1:]},"spec":{{"metadata":{{"name":"other"}}}}}}'
+        ).encode()
     if what == "transform":
         return f'{{"metadata":{metadata},"value":[1]}}'.encode()
     return f'{{"metadata":{metadata},"value":{VALUES[what]}}}'.encode()

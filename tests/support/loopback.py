@@ -1,4 +1,4 @@
-"""Servers on loopback whose behaviour is the test's."""
+"""Servers on loopback whose behavior the test defines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serving(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server that answers everything by `handler`; yields HOST:PORT."""
+    """Run a server that responds to everything with `handler`; yield HOST:PORT."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

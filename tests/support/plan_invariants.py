@@ -1,4 +1,4 @@
-"""What must hold at every step of every life, whatever happened before."""
+"""Invariants of every plan, whatever happened before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from tests.support.fake_cluster import World
 
 LIVE_LIMIT = 6
-"""Most revisions that may have pods at once: three that serve or will, and those that the traffic is leaving."""
+"""The maximum number of revisions with pods. Three revisions serve or will serve, and the others are those that the
+traffic is leaving.
+"""
 
 
 def check(world: World, snapshot: Snapshot, plan: Plan) -> None:
@@ -50,7 +52,10 @@ def check(world: World, snapshot: Snapshot, plan: Plan) -> None:
 
 
 def _newest_former(world: World) -> str | None:
-    """The revision that served last before the stable one: the only one whose delay is owed in full."""
+    """Return the revision that served last before the stable one.
+
+    It is the only revision whose scale-down delay must elapse in full.
+    """
     leaving = [each.revision for each in world.status.revisions if _is_leaving(world, each)]
     return leaving[0] if len(leaving) == 1 else None
 

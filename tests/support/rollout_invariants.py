@@ -1,4 +1,7 @@
-"""What must hold of a rollout in steps at every pass, whatever happened before."""
+"""Invariants of a rollout with steps at every reconcile.
+
+They hold whatever happened before.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,15 @@ if TYPE_CHECKING:
 
 
 def check(world: Lean, snapshot: Snapshot, plan: Plan) -> None:
-    """Safety of what is asked for next."""
+    """Check that what the plan requests next is safe."""
     plan_invariants.check(world, snapshot, plan)  # type: ignore[arg-type]
     spec = snapshot.resource.spec
     if plan.route is not None:
         split, now = plan.route.split, snapshot.split
         for revision in split.weights:
             if split.weight(revision) > now.weight(revision):
-                nobody = not any(snapshot.able_pods(each) for each in now.weights)  # then it is stable's, ready or not
+                # Without any able pod the weight belongs to stable, ready or not.
+                nobody = not any(snapshot.able_pods(each) for each in now.weights)
                 assert snapshot.able_pods(revision) or nobody, "a weight rises on a revision that is not ready"
                 assert revision not in world.condemned, "a revision that was rolled back came back by itself"
         if plan.roles.progressive and plan.target is not None and not spec.paused:
@@ -47,7 +51,7 @@ def _given(snapshot: Snapshot, target: str) -> int:
 
 
 def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentStatus) -> None:
-    """A step is left only for a reason."""
+    """Check that a rollout leaves a step only for a reason."""
     old, new = before.rollout, now.rollout
     if old is None or new is None or old.step_index is None or new.step_index is None or old.target != new.target:
         return

@@ -1,4 +1,7 @@
-"""A ModelDeployment in the middle of a rollout by steps, with a status written by hand, for tests of what people see and say."""
+"""A ModelDeployment in the middle of a rollout, with a hand-written status.
+
+It serves tests of what the CLI shows and prints.
+"""
 
 import copy
 from typing import Any
@@ -52,7 +55,8 @@ ROLLED_BACK: dict[str, Any] = {
     **{key: value for key, value in HOLDING.items() if key != "until"},
     "phase": "RolledBack",
     "reason": "RolledBack",
-    "message": "It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, and at most 1 % may.",
+    "message": "It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, "
+    "and at most 1 % may.",
     "verdict": {
         "outcome": "Failed",
         "metric": "errors",
@@ -82,7 +86,10 @@ def revision(hash_: str, role: str, version: int, **more: Any) -> dict[str, Any]
 
 
 def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> dict[str, Any]:
-    """The object; `annotations`, whether it has `no_steps`, and fields of its spec."""
+    """Return the object.
+
+    `more` takes `annotations`, `no_steps` (the spec has no steps), and fields of the spec.
+    """
     annotations = more.pop("annotations", {})
     rollout_spec = {} if more.pop("no_steps", False) else {"steps": STEPS, "analysis": {"metrics": METRICS}}
     back = role == "Failed"
@@ -120,5 +127,5 @@ def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any
 
 
 def known(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> History:
-    """The same as commands know it."""
+    """Return the same object in the form that commands read."""
     return history(decode(raw(rollout, role, **more)), None)

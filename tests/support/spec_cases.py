@@ -1,4 +1,7 @@
-"""The table of wrong and unusual ModelDeployments (`inputs.yaml`): shared by the offline tests and those on a real API server."""
+"""The table of invalid and unusual ModelDeployments (`inputs.yaml`).
+
+The offline tests and those on a real API server share it.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ _TABLE = yaml.safe_load(Path(__file__).with_name("inputs.yaml").read_text())
 
 
 class Case(NamedTuple):
-    """One ModelDeployment and what must be said about it."""
+    """One ModelDeployment, and the message that it must get."""
 
     document: dict[str, Any]
     field: str
     says: str
     title: str
     options: tuple[str, ...] = ()
-    """Of kubectl apply, where the API server's answer depends on them."""
+    """Options of kubectl apply, where the API server's response depends on them."""
 
 
 def _changed(changes: dict[str, Any]) -> dict[str, Any]:

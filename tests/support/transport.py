@@ -1,4 +1,7 @@
-"""A transport whose responses come from a function and are read from a stream, as those of a network are."""
+"""A transport whose responses come from a function.
+
+Clients read them from a stream, as they read responses from a network.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ class _Stream(httpx.AsyncByteStream):
 
 
 class StreamingTransport(httpx.MockTransport):
-    """`httpx.MockTransport` gives responses that were read already, which nobody can read in bounds."""
+    """A mock transport whose responses can be read in bounds.
+
+    `httpx.MockTransport` returns responses that have already been read.
+    """
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)

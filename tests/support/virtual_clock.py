@@ -1,4 +1,4 @@
-"""Virtual time: a test of delays takes none."""
+"""Virtual time: a test of delays takes no real time."""
 
 import asyncio
 import selectors
@@ -32,6 +32,6 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Runs a coroutine in virtual time."""
+    """Run a coroutine in virtual time."""
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:
         return runner.run(main)

@@ -1,4 +1,4 @@
-"""The figures of bench_rollouts.py, from writes that are known."""
+"""The figures of bench_rollouts.py, computed from known writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def wrote(pace: Pace, seconds: float, phase: str, step: int | None = None, **mor
 
 
 def lived() -> Pace:
-    """A rollout of two steps of 60 seconds, the second one late."""
+    """Return the record of a rollout of two steps of 60s, the second one late."""
     pace = Pace(2)
     wrote(pace, -50, "Idle")
     pace.start("model-0001", START)

@@ -143,9 +143,12 @@ def test_pip_settings_become_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_process_whose_first_thread_ended_is_not_gone() -> None:
-    """Its other threads still hold its sockets: a successor could not listen yet."""
+    """Check that a process exists while any of its threads does.
+
+    The other threads still hold its sockets, so a successor could not listen yet.
+    """
     code = "import ctypes, platform, threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); " + (
-        "ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)"  # exit of this thread alone
+        "ctypes.CDLL(None).syscall(60 if platform.machine() == 'x86_64' else 93, 0)"  # This ends this thread only.
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     try:

@@ -1,4 +1,4 @@
-"""What the guide promises of itself."""
+"""The rules that the guide must follow."""
 
 import re
 from pathlib import Path

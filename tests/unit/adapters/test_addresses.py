@@ -1,6 +1,7 @@
-"""Hostile addresses: whatever a resource names, an adapter raises its own error and nothing else.
+"""Hostile addresses: an adapter raises its own error and nothing else.
 
-Nothing leaves this machine: names are encoded as the C library would, and then do not exist; connections are refused.
+A resource can name any address. No request leaves this machine. Names are encoded as the C library encodes them, and
+then do not exist. Connections are refused.
 """
 
 from __future__ import annotations
@@ -128,12 +129,15 @@ ADDRESSES = st.builds(
 
 @pytest.fixture(autouse=True, scope="module")
 def offline() -> Iterator[None]:
-    """Names do not exist, and no connection is made; whatever refuses an address before that is real."""
+    """Let no name exist, and refuse every connection.
+
+    The code that rejects an address before that is real.
+    """
     patch = pytest.MonkeyPatch()
     real = socket.getaddrinfo
 
     def getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
-        real(host, port, flags=socket.AI_NUMERICHOST)  # encodes the name, reads the port, and asks nobody
+        real(host, port, flags=socket.AI_NUMERICHOST)  # This encodes the name and parses the port, and sends no query.
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     async def sock_connect(self: Any, sock: Any, address: Any) -> None:
@@ -229,7 +233,7 @@ def test_parsing_accepts_or_says_why(address: str) -> None:
     assert url.scheme in ("http", "https")
     assert url.port is None or 0 < url.port < 65536
     if ":" not in url.host:
-        url.raw_host.decode("ascii").encode("idna")  # as the socket module does
+        url.raw_host.decode("ascii").encode("idna")  # The socket module encodes names in the same way.
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Hostile responses: none is decompressed, none is read without a limit, no cookie is kept, and each is an adapter's own error.
+"""Hostile responses to the adapters.
 
-Memory is what Python allocates (tracemalloc), so the size of the process decides nothing.
+An adapter decompresses no response, reads none without a limit, keeps no cookie, and raises its own error for each. The
+tests measure the memory that Python allocates (tracemalloc), so the size of the process does not matter.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ Script = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Server:
-    """A raw server: it reads a request's headers, then a script writes what it likes."""
+    """A raw server that reads a request's headers and then runs a script.
+
+    The script writes any bytes.
+    """
 
     def __init__(self, script: Script) -> None:
         self.requests: list[bytes] = []
@@ -118,7 +122,7 @@ ALL = pytest.mark.parametrize("ask", [registry, prometheus, pod])
 
 
 async def peak(asking: Awaitable[Any]) -> tuple[Any, int]:
-    """What came of it, and the most memory that it took beyond what there was."""
+    """Return the result, and the peak of the memory that was allocated for it."""
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
@@ -130,7 +134,7 @@ async def peak(asking: Awaitable[Any]) -> tuple[Any, int]:
 
 
 def bomb() -> bytes:
-    """A few kB that are 64 MiB when they have been decompressed twice."""
+    """Return a few kB that grow to 64 MiB when decompressed twice."""
     return gzip.compress(gzip.compress(b"\0" * (64 * MIB)))
 
 
@@ -183,7 +187,7 @@ async def test_an_endless_body_is_given_up(ask: Ask, framing: str) -> None:
     async with serving(endless) as server:
         said, memory = await peak(ask(server))
     assert "4 MiB" in said and memory < 16 * MIB
-    assert sent < 32 * MIB  # what fits into the sockets' buffers, and no more
+    assert sent < 32 * MIB  # This is what fits into the buffers of the sockets.
 
 
 @ALL
@@ -211,7 +215,10 @@ async def test_a_long_header_is_given_up(ask: Ask) -> None:
 
 @pytest.mark.parametrize("ask", [registry, prometheus])
 async def test_a_body_of_tiny_chunks_is_given_up(ask: Ask) -> None:
-    """They cost the event loop far more time than their bytes; aiohttp joins those that come together."""
+    """Check that the number of chunks is limited too.
+
+    Tiny chunks cost the event loop far more time than their bytes. aiohttp joins those that arrive together.
+    """
 
     async def crumbs(_: bytes, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -224,7 +231,10 @@ async def test_a_body_of_tiny_chunks_is_given_up(ask: Ask) -> None:
 
 
 async def test_many_slow_servers_fill_no_memory_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each response is within its own limit, and not one of them ends."""
+    """Check the limit on all responses together.
+
+    Each response is within its own limit, and none of them ends.
+    """
     monkeypatch.setattr(bounded, "MAX_READING", 4 * MIB)
     goes_on = asyncio.Event()
 
@@ -318,7 +328,7 @@ async def test_no_cookie_is_kept_or_sent() -> None:
                 await client.view("churn")
             with pytest.raises(PrometheusError):
                 await asked.query(PrometheusEndpoint(address), "up", 5)
-            with pytest.raises(PodTrouble, match="header"):  # aiohttp takes 128 of them
+            with pytest.raises(PodTrouble, match="header"):  # aiohttp accepts 128 of them.
                 await pods.get(f"127.0.0.1:{server.port}", "/metrics", 5)
             assert (await post(Receiver(address), b"{}", "1")).sent
 
@@ -345,7 +355,10 @@ async def test_what_a_few_headers_cost_is_accepted() -> None:
 
 
 async def test_the_version_of_an_old_server_is_bounded_too() -> None:
-    """Asked for where a server knows no logged models."""
+    """Check the request for the server's version.
+
+    The operator sends it where a server does not know logged models.
+    """
     content = bomb()
 
     async def old(request: bytes, writer: asyncio.StreamWriter) -> None:
@@ -382,7 +395,7 @@ async def test_a_listing_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPa
 
 
 async def test_no_client_is_closed_while_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """More servers than clients are kept for, all of them slow."""
+    """Check slow servers whose number is above the limit of clients."""
     monkeypatch.setattr(clients, "MAX_CLIENTS", 2)
     arrived, goes_on = asyncio.Semaphore(0), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The Prometheus client against a server that speaks its query API."""
+"""The Prometheus client against a server with its query API."""
 
 import asyncio
 import base64

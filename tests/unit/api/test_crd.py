@@ -1,4 +1,7 @@
-"""The generated CRD and reference: complete, bounded, without defaults, and up to date in the repository."""
+"""The generated CRD and its reference.
+
+They are complete, bounded, without defaults, and up to date in the repository.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,7 +52,10 @@ def test_nothing_is_defaulted_or_nullable() -> None:
 
 
 def test_a_status_nobody_has_written_is_of_generation_zero() -> None:
-    """Or Flux and Helm hold a new object for done before the operator has looked at it."""
+    """Check the default of status.observedGeneration.
+
+    Without it, Flux and Helm treat a new object as ready before the operator has observed it.
+    """
     assert schema()["properties"]["status"]["default"] == {"observedGeneration": 0}
 
 

@@ -1,4 +1,4 @@
-"""Durations: what users may write, and what gateways take of it."""
+"""Durations: what users may write, and what gateways accept."""
 
 import re
 

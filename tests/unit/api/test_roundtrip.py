@@ -1,4 +1,7 @@
-"""Reading and writing a spec: nothing is lost, nothing is added, and the CRD takes what the types write."""
+"""Reading and writing a spec.
+
+Nothing is lost, nothing is added, and the CRD accepts what the types write.
+"""
 
 from typing import Any
 
@@ -35,7 +38,10 @@ ANYTHING = st.recursive(
 
 
 def values(schema: dict[str, Any], name: str = "") -> st.SearchStrategy[Any]:
-    """Values that the structural `schema` takes; its CEL rules are not looked at, but for the forms of strings."""
+    """Return a strategy for values that the structural `schema` accepts.
+
+    It ignores the CEL rules, except those for the format of strings.
+    """
     if "x-kubernetes-int-or-string" in schema:
         return st.integers(0, 100) | st.sampled_from(["500m", "1.5Gi"])
     if "x-kubernetes-preserve-unknown-fields" in schema:

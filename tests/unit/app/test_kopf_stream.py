@@ -1,4 +1,7 @@
-"""kopf's stream of ModelDeployments over a small API server that holds hostile ones."""
+"""kopf's stream of ModelDeployments over a small API server.
+
+The API server holds hostile objects.
+"""
 
 import asyncio
 import contextlib
@@ -44,7 +47,10 @@ def event(what: str, thing: str) -> str:
 
 
 class Server:
-    """Answers a list once and a watch once; later watches stay silent."""
+    """An API server that responds to one list and one watch.
+
+    Later watches stay silent.
+    """
 
     def __init__(self) -> None:
         self.listed: list[str] = []

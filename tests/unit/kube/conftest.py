@@ -1,4 +1,7 @@
-"""Virtual time, and a little API server for the faults a real one does not produce on demand."""
+"""Virtual time, and a small API server for faults.
+
+A real API server does not produce these faults on demand.
+"""
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -24,7 +27,10 @@ def virtual() -> Callable[[Coroutine[Any, Any, T]], T]:
 
 
 class FakeServer:
-    """Answers lists and watches from scripts, one handler a request; the last one is used over and over."""
+    """An API server that responds to lists and watches from scripts.
+
+    Each request uses one handler, and the last handler is used again.
+    """
 
     def __init__(self) -> None:
         self.lists: list[Handler] = []
@@ -41,7 +47,7 @@ class FakeServer:
         return await handler(request)
 
     def queries(self, watch: bool) -> list[dict[str, str]]:
-        """The query strings of the lists or watches so far."""
+        """Return the query strings of the lists or watches so far."""
         return [dict(r.query) for r in self.requests if ("watch" in r.query) == watch]
 
 
@@ -52,7 +58,7 @@ async def fake() -> FakeServer:
 
 @pytest.fixture
 async def kubeconfig(fake: FakeServer, tmp_path: Path) -> AsyncIterator[str]:
-    """A kubeconfig of the fake server."""
+    """Write a kubeconfig of the fake server, and yield its path."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", fake.handle)
     server = TestServer(app)

@@ -13,7 +13,7 @@ Run = Callable[[Any], Any]
 
 
 class FakeLeases:
-    """The Lease endpoint of an API server that can go down, hang, or lose answers."""
+    """The Lease endpoint of an API server that can stop, hang, or lose responses."""
 
     def __init__(self) -> None:
         self.lease: Object | None = None
@@ -78,7 +78,7 @@ def test_first_come_then_wait_for_expiry(virtual: Run) -> None:
         holding.cancel()
         died = now()
         await waiting
-        # From the last renewal seen: a whole lease, and no more than the two retries on top.
+        # This counts from the last renewal that the others saw: a whole lease, and at most two retries.
         assert 12.5 < now() - died < 20
         assert server.lease is not None
         assert server.lease["leaseTransitions"] == 1
@@ -183,7 +183,10 @@ def test_a_stolen_lease_is_noticed(virtual: Run) -> None:
 
 
 def test_never_two_leaders(virtual: Run) -> None:
-    """Random outages, everyone tries, and at no moment do two call themselves leader."""
+    """Check that there are never two leaders at the same time.
+
+    The outages are random, and every elector tries to become leader.
+    """
 
     async def live(elector: Elector) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""The outline of a JSON text agrees with what a decoder makes of it, at any depth."""
+"""The outline of a JSON text agrees with a decoder at any depth."""
 
 import json
 from typing import Any

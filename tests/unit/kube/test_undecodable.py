@@ -1,4 +1,7 @@
-"""No content of one object keeps the others from being listed, relisted and watched."""
+"""Undecodable objects in lists, relists and watches.
+
+The content of one object must not affect the others.
+"""
 
 import asyncio
 import contextlib
@@ -27,7 +30,7 @@ from tests.support.hostile_objects import UNNAMED, VALUES, WAYS, bad, good
 KIND = CONTROLLER_REVISION
 NAMES = st.sampled_from("abc")
 WAY = st.none() | st.sampled_from(WAYS)
-"""None is a good object."""
+"""None stands for a good object."""
 GONE = b'{"type":"ERROR","object":{"code":410,"reason":"Expired","message":"too old"}}'
 
 
@@ -36,7 +39,10 @@ def made(name: str, way: str | None, version: int) -> bytes:
 
 
 class Script:
-    """A transport that answers lists and watches with given bytes; the watch after the last one stays silent."""
+    """A transport that responds to lists and watches with the given bytes.
+
+    The watch after the last one stays silent.
+    """
 
     date = (None, 0.0)
 
@@ -164,7 +170,7 @@ def test_the_limits_are_exact() -> None:
 
 
 def recursing(value: Any) -> None:
-    """What recurses most of all that handles decoded objects."""
+    """Run the code with the deepest recursion on decoded objects."""
     copy.deepcopy(value)
     json.dumps(value)
     assert wire.decode(msgspec.json.encode(value), wire.Object) == value

@@ -1,4 +1,4 @@
-"""What `-C` means, and what an update keeps: pure."""
+"""The meaning of `-C`, and what an update keeps, as pure functions."""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""What passes the limits of decoding also passes everything after it, up to the record of the revision."""
+"""Deep objects that are within the limits of decoding.
+
+All later code must handle them, up to the record of the revision.
+"""
 
 import json
 from typing import Any
@@ -32,7 +35,11 @@ def nested(levels: int, kind: type) -> Any:
 
 
 def reconciled(text: bytes) -> str:
-    """What becomes of a ModelDeployment: the reason it is refused, or `Recorded`."""
+    """Return what happens to a ModelDeployment.
+
+    Returns:
+        The reason why the operator rejects it, or `Recorded`.
+    """
     raw = wire.read_object(text, kinds.MODEL_DEPLOYMENT)
     if isinstance(raw, Undecodable):
         return "Undecodable"

@@ -1,4 +1,7 @@
-"""`spec.runtime.dependencies` in the pod template: what installs, where to, and by which settings of the platform."""
+"""`spec.runtime.dependencies` in the pod template.
+
+The tests cover which container installs, where to, and which settings of the platform team it uses.
+"""
 
 from typing import Any
 

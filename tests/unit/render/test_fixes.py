@@ -1,4 +1,4 @@
-"""Where rendering and comparing went wrong once."""
+"""Regression tests of rendering and the diff."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rendered manifests change only on purpose."""
+"""Golden files, so that rendered manifests change only on purpose."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""`spec.gpu` in the pod template: no spec can give an invalid pod, and spec.podTemplate still has the last word."""
+"""`spec.gpu` in the pod template.
+
+No spec can produce an invalid pod, and spec.podTemplate still overrides everything.
+"""
 
 from typing import Any
 

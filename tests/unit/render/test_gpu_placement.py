@@ -1,4 +1,4 @@
-"""What `spec.gpu` means to a scheduler."""
+"""The effect of `spec.gpu` on scheduling."""
 
 from fractions import Fraction
 

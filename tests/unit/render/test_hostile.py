@@ -1,4 +1,4 @@
-"""No string of a spec can become anything but that string."""
+"""Hostile strings in a spec, which must stay the strings that they are."""
 
 import json
 from collections.abc import Iterator
@@ -29,7 +29,10 @@ REGISTRY = "default"
 
 
 def manifests(text: str) -> list[dict[str, Any]]:
-    """All children of a resource that has `text` wherever a string goes; past the types' own patterns, to try the templates alone."""
+    """Return all children of a resource that has `text` in every string field.
+
+    The resource bypasses the patterns of the types, so this tests the templates alone.
+    """
     gateway = GatewaySpec(parent_refs=(ParentRef(name=text),), hostnames=(text,), path_prefix=text)
     spec = ModelDeploymentSpec(
         model=ModelSpec(uri="models:/a/1"),
@@ -49,7 +52,10 @@ def manifests(text: str) -> list[dict[str, Any]]:
 
 
 def anonymous(value: Any, revision: str) -> Any:
-    """`value` with the revision's hash, which is another for every text, taken out of keys and names."""
+    """Return `value` without the revision's hash in keys and names.
+
+    Every text has another hash.
+    """
     return json.loads(json.dumps(value).replace(revision, "HASH"))
 
 

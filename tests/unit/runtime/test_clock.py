@@ -1,4 +1,4 @@
-"""The clock that rollouts go by."""
+"""The clock that rollouts use."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,7 @@
-"""One registry, server or pod that raises anything ends no work for the others, in any loop."""
+"""One registry, server or pod that raises any exception.
+
+It must not end the work for the others, in any loop.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ INTERVAL = 30.0
 
 
 class Custom(Exception):
-    """An exception that no code knows."""
+    """An exception that no code handles specifically."""
 
     def __str__(self) -> str:
         raise RuntimeError("even its text fails")
@@ -90,7 +93,7 @@ EXAMPLES = settings(max_examples=15, deadline=None)
 
 
 class Pool:
-    """A registry that raises, beside one that works."""
+    """A registry that raises, and another that works."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -119,7 +122,7 @@ class Pool:
         yield Pool.Client(self, endpoint)
 
     class Client:
-        """One of the registries."""
+        """The client of one of the registries."""
 
         def __init__(self, pool: Pool, endpoint: RegistryEndpoint) -> None:
             self.pool, self.endpoint = pool, endpoint
@@ -151,7 +154,7 @@ SETTINGS = build([("test", BOTH)])
 
 
 class Keys:
-    """Reads every Secret there may be."""
+    """A cluster in which every Secret exists."""
 
     async def get(self, kind: object, namespace: str, name: str) -> dict[str, Any]:
         return {"data": {"secret": "c2VjcmV0"}}
@@ -160,7 +163,10 @@ class Keys:
 def raws(
     *registries: str, uri: str = "models:/m@a", model: str = "m", name: str | None = None
 ) -> Iterator[dict[str, Any]]:
-    """A resource for each registry, called like it, that serves version 1."""
+    """Yield a resource for each registry, which serves version 1.
+
+    The resource has the name of its registry.
+    """
     for registry in registries:
         called = name or registry
         serving = {"name": "n-r", "revision": "r", "role": "Stable", "weight": 100, "replicas": 1, "readyReplicas": 1}
@@ -198,7 +204,7 @@ def test_the_follower_goes_on(error: BaseException) -> None:
         task = asyncio.ensure_future(follower.run(INTERVAL))
         await asyncio.sleep(3 * INTERVAL)
         before = pool.calls.copy()
-        for _ in range(3):  # each of them is asked at once, by a task of its own
+        for _ in range(3):  # The follower sends each of these requests at once, in a task of its own.
             assert follower.look(known.configured("bad"), "m")
             assert follower.look(known.configured("good"), "m")
             await asyncio.sleep(3)
@@ -320,7 +326,10 @@ def test_notifications_of_the_other_destination_go_out(error: BaseException) -> 
 @EXAMPLES
 @given(RAISED, st.sampled_from(["pods", "prometheus", "pairs"]))
 def test_the_analysis_of_the_other_resource_goes_on(error: BaseException, where: str) -> None:
-    """The pods, the queries or the pairs of the resource "bad" raise."""
+    """Check that the other resource is analyzed.
+
+    The pods, the queries or the pairs of the resource "bad" raise.
+    """
 
     class Raising:
         async def begin(self) -> None:
@@ -407,7 +416,10 @@ def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("unexpected", [False, True])
 def test_the_follower_stops_when_it_is_told_to_whatever_fails_meanwhile(unexpected: bool) -> None:
-    """A TaskGroup whose child fails in the same turn forgets that it was cancelled itself."""
+    """Check that cancellation ends the follower.
+
+    A TaskGroup whose child fails in the same turn forgets that it was cancelled itself.
+    """
     expected = ResolutionError(ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True))
 
     async def main(turns: int) -> None:

@@ -1,4 +1,4 @@
-"""A scrape shows all resources, whatever one of them contains."""
+"""Metrics of all resources, whatever one of them contains."""
 
 from prometheus_client import generate_latest
 from sluicegate.api.resource import decode

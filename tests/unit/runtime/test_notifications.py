@@ -1,4 +1,7 @@
-"""Notifications: sent to a real receiver, tried again, bounded, in nobody's way, and the address told to nobody."""
+"""Notifications to a real receiver.
+
+The notifier retries within bounds, delays no other work, and never reveals the address.
+"""
 
 import asyncio
 import base64
@@ -41,7 +44,7 @@ class Secrets:
 
 
 class Here:
-    """A notifier of one destination, and what it has counted."""
+    """A notifier with one destination, and its counters."""
 
     def __init__(self, send: Post = post, secrets: Any = None, **destination: Any) -> None:
         self.counted: Counter[str] = Counter()
@@ -55,7 +58,10 @@ class Here:
 
 
 class Receivers:
-    """A real server that answers what it is told to, and keeps what it got."""
+    """A real server that sends the responses that the test sets.
+
+    It keeps the requests.
+    """
 
     def __init__(self) -> None:
         self.answers: list[web.Response] = []
@@ -170,7 +176,10 @@ def test_a_secret_of_no_use_is_said_without_quoting_it(data: dict[str, bytes], w
 
 
 class Scripted:
-    """A way of sending that says what it is told to, and keeps when."""
+    """A send function that returns the replies that the test sets.
+
+    It records the time of each call.
+    """
 
     def __init__(self, *replies: Reply, seconds: float = 0.0) -> None:
         self.replies = list(replies)
@@ -299,7 +308,7 @@ def test_a_secret_that_cannot_be_used_yet_is_read_again(failure: str, caplog: py
 
 async def test_the_address_is_in_no_log_line(receiver: Receivers, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    for name in ("httpx", "httpcore", "asyncio"):  # as cli/commands/run.py has them
+    for name in ("httpx", "httpcore", "asyncio"):  # cli/commands/run.py sets the same levels.
         logging.getLogger(name).setLevel(logging.WARNING)
     receiver.answers = [web.Response(status=404, text="no")]
     here = Here(secrets=Secrets(url=receiver.url), secret="slack")
@@ -309,7 +318,8 @@ async def test_the_address_is_in_no_log_line(receiver: Receivers, caplog: pytest
     await here.notifier.flush(10)
     task.cancel()
     assert here.counted == {"ops refused": 1, "ops sent": 1}
-    ours = [each.getMessage() for each in caplog.records if not each.name.startswith("aiohttp")]  # the receiver's own
+    # This excludes the records of the receiver.
+    ours = [each.getMessage() for each in caplog.records if not each.name.startswith("aiohttp")]
     assert any("it answered 404" in each for each in ours)
     assert not [each for each in ours if "verysecret" in each]
     assert "verysecret" not in repr(Receiver(receiver.url))

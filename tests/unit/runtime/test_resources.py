@@ -1,4 +1,7 @@
-"""The store of ModelDeployments: who is woken, which version wins, what the stream has lost."""
+"""The store of ModelDeployments.
+
+The tests cover which resources it wakes, which resource version wins, and what the stream has lost.
+"""
 
 from typing import Any, cast
 
@@ -73,7 +76,7 @@ def test_an_undecodable_resource_is_left_alone_until_it_is_readable(woken: list[
     assert (len(store), len(store.skipped), woken, reported) == (0, 1, [SHOP] * 2, [UNREADABLE])
     store.offer(raw("6"))
     assert (len(store), len(store.skipped)) == (1, 0)
-    store.skip(UNREADABLE)  # late
+    store.skip(UNREADABLE)  # The report arrives late.
     assert (len(store), len(store.skipped)) == (1, 0)
 
 
@@ -126,7 +129,8 @@ def test_what_is_gone_leaves_nothing_behind(store: Resources, woken: list[Key], 
     else:
         store.remove(SHOP)
     assert (len(store), woken) == (0, [SHOP] * 2)
-    store.offer(raw("3", uid="u2"))  # made again, as an answer to a write tells before the stream does
+    # The object was created again. The response to a write shows it before the stream does.
+    store.offer(raw("3", uid="u2"))
     assert store.behind([raw("3", uid="u2")]) == [SHOP]
 
 

@@ -1,4 +1,4 @@
-"""Where a registry may send pods to fetch from."""
+"""The locations from which a registry may let pods fetch artifacts."""
 
 import pytest
 from sluicegate.adapters.mlflow.artifact_uris import fetchable

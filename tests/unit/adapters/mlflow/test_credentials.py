@@ -1,4 +1,7 @@
-"""Client certificates and service-account tokens against a server on loopback that asks for them; and that no value is ever said."""
+"""Client certificates and service-account tokens, against a server on loopback.
+
+The server requires them. No message may contain their values.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ REF = parse("models:/iris/1")
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    """Two authorities, a server and three clients; `stranger` is of the other authority."""
+    """Create two authorities, a server certificate and three client certificates.
+
+    The other authority issues the certificate of `stranger`.
+    """
     made = Pki(tmp_path_factory.mktemp("pki"))
     for authority in ("ca", "other"):
         made.authority(authority)
@@ -49,7 +55,10 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 @asynccontextmanager
 async def registry(pki: Pki, seen: list[str]) -> AsyncIterator[str]:
-    """A registry of one version that lets in who has a certificate of `ca`, and notes their names."""
+    """Run a registry of one version that requires a certificate of `ca`.
+
+    It records the names of its clients.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=pki.crt("ca"))
     context.load_cert_chain(pki.crt("server"), pki.key("server"))
     context.verify_mode = ssl.CERT_REQUIRED
@@ -72,7 +81,7 @@ async def registry(pki: Pki, seen: list[str]) -> AsyncIterator[str]:
 
 
 class Cluster:
-    """A cluster of one Secret."""
+    """A cluster with one Secret."""
 
     def __init__(self, **data: bytes | str) -> None:
         self.data = data
@@ -83,7 +92,7 @@ class Cluster:
 
 
 def login(pki: Pki, name: str) -> dict[str, bytes | str]:
-    """What a Secret of type kubernetes.io/tls has, and the authority of the server."""
+    """Return the data of a kubernetes.io/tls Secret, with the server's authority."""
     files = {"tls.crt": pki.crt(name), "tls.key": pki.key(name), "ca.crt": pki.crt("ca")}
     return {key: Path(path).read_text() for key, path in files.items()}
 

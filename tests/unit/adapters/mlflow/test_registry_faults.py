@@ -1,4 +1,7 @@
-"""What a registry can do wrong, and what is said then; the right answers come from a real server (tests/registry)."""
+"""The faults of a registry, and the message for each.
+
+Tests of successful responses use a real server (tests/registry).
+"""
 
 from __future__ import annotations
 
@@ -255,7 +258,7 @@ def test_certificates_may_be_left_unchecked() -> None:
 
 
 class Pool:
-    """A `RegistryPool` whose clients are counted."""
+    """A `RegistryPool` that counts its clients."""
 
     def __init__(self) -> None:
         self.made: list[httpx.AsyncClient] = []

@@ -1,4 +1,7 @@
-"""Reading pods: the scoring server's own text, and everything else that may stand at that address."""
+"""Scrapes of pods: the scoring server's own text, and other responses.
+
+Anything may respond at a pod's address.
+"""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Reading pods' recent answers: parts, NaN, restarts, and what is wrong in a sentence."""
+"""Reads of pods' recent predictions: parts, NaN, restarts and error messages."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ Answer = tuple[int, bytes]
 
 
 class Request(NamedTuple):
-    """What a pod is asked."""
+    """A request to a pod."""
 
     url: str
     headers: Mapping[str, str]
@@ -40,7 +40,7 @@ def line(key: str, answer: str, age: float = 1.0, status: int = 200) -> str:
 
 
 class Here:
-    """A reader of pods that answer what a function says."""
+    """A reader of pods that respond with the result of a function."""
 
     def __init__(self) -> None:
         self.handler: Handler = lambda _: lines()
@@ -128,7 +128,7 @@ async def test_a_pod_that_is_gone_or_hangs_is_said(here: Here) -> None:
 
 
 class Two:
-    """Both versions of a step, each a pod that tells what it is told to."""
+    """The two revisions of a step. Each is a pod whose predictions the test sets."""
 
     def __init__(self, here: Here) -> None:
         self.told: dict[str, Answer] = {}

@@ -1,4 +1,4 @@
-"""`sluicegate diff`: where a change ends, and in which words it is told."""
+"""`sluicegate diff`: the result of a change, and its message."""
 
 import copy
 from dataclasses import replace
@@ -145,7 +145,7 @@ def test_steps_are_told_and_the_end_is_shown(world: World) -> None:
     assert f"churn-{new} will go through {words}" in told
     assert f"requests to churn-{new}: 0% -> 100%" in told
     assert f"requests to churn-{old}: 100% -> 0%" in told
-    # In the middle of it: other steps, and back to what serves.
+    # The rollout is in progress. The first edit changes its steps, and the second returns to the stable revision.
     moving = copy.deepcopy(by_steps).serve(2).settle()
     edited = copy.deepcopy(moving).edit(rollout={"steps": [{"weight": 20}], "analysis": analysis})
     assert (

@@ -1,4 +1,4 @@
-"""`sluicegate get`: the view, which has no clock, and its text, which scripts cut."""
+"""`sluicegate get`: the view without a clock, and its text for scripts."""
 
 import copy
 import io
@@ -158,7 +158,8 @@ URL        http://models.example.com/shop/churn
 Address    http://churn.shop.svc
 Canary     10% wanted, 5% accepted; requests with x-cohort=beta; copies of 50%
 Rollout    Waiting for 3m
-Waits for  CrashLoopBackOff: Container model ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
+Waits for  CrashLoopBackOff: Container model \
+ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
 Waits for  ShiftingTraffic: New weights are on their way to the gateway.
 
 REVISION                    STATE              MODEL     WEIGHT   ACCEPTED   READY   RESTARTS   AGE   NODE
@@ -177,8 +178,10 @@ AGE   EVENT             ABOUT                        MESSAGE
 
 TABLE = """\
 NAME    READY     STATUS             MODEL     VERSION   CANARY   PODS   AGE     WAITS FOR
-churn   False     CrashLoopBackOff   churn/7   7         5%       2/2    3h30m   CrashLoopBackOff: Container model ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
-fresh   Unknown   NotSeenYet         -         -         -        0/0    61s     The operator has not seen it yet: check that it runs, and that it serves this namespace.
+churn   False     CrashLoopBackOff   churn/7   7         5%       2/2    3h30m   CrashLoopBackOff: Container model \
+ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
+fresh   Unknown   NotSeenYet         -         -         -        0/0    61s     The operator has not seen it yet: \
+check that it runs, and that it serves this namespace.
 """
 
 

@@ -1,4 +1,7 @@
-"""Which revision a word names, and which one a rollback goes to: pure, from records and status."""
+"""Which revision an argument names, and which one a rollback selects.
+
+Both are pure functions of the records and the status.
+"""
 
 from datetime import UTC, datetime
 from typing import Any

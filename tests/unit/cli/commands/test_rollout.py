@@ -1,4 +1,7 @@
-"""The commands and the state machine understand each other: what an order writes is what the operator does next."""
+"""The commands and the state machine together.
+
+The operator acts on what a command writes.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,14 +29,14 @@ STEPS: list[dict[str, Any]] = [{"weight": 10, "hold": "5m"}, {"pause": {}}, {"we
 
 
 def known(world: World) -> History:
-    """What a command reads."""
+    """Return what a command reads."""
     obj = stored(world)
     obj["metadata"]["annotations"] = dict(world.annotations)
     return history(decode(msgspec.to_builtins(obj)), world.of_kind("ControllerRevision"))
 
 
 def give(world: World, order: Order) -> World:
-    """Writes what an order writes, and lets the operator act."""
+    """Write the annotations of a command, and let the operator act."""
     _write(world, order.annotations)
     return world.settle()
 
@@ -47,7 +50,7 @@ def promoted(world: World, *, full: bool = False) -> World:
 
 
 def shown(world: World) -> str:
-    """The rollout as `get` shows it."""
+    """Return the rollout as `get` prints it."""
     found = rollout_view.progress(known(world).resource, Look())
     assert found is not None
     lines = [[*value] for _, value in header(found, world.now)]
@@ -92,7 +95,7 @@ def test_pause_and_resume() -> None:
     assert "sluicegate resume churn   lets the steps go on" in shown(world)
     give(world, actions.resume(known(world)))
     assert state(world).step_index == 1
-    # A pause that is promoted goes on too.
+    # Promoting a paused step continues the rollout too.
     again = begun(STEPS).settle()
     promoted(give(again, actions.pause(known(again))))
     assert state(again).step_index == 1

@@ -1,4 +1,4 @@
-"""`sluicegate validate`: the rules of the CRD and of the operator, without a cluster."""
+"""`sluicegate validate`: the rules of the CRD and of the operator, offline."""
 
 import io
 import json
@@ -142,5 +142,8 @@ def test_merge_keys_and_keys_that_are_no_text() -> None:
 
 
 def test_the_operator_does_not_load_the_libraries() -> None:
-    code = "import sys, sluicegate.cli.commands.validate; sys.exit(any(name in sys.modules for name in ('cel', 'jsonschema')))"
+    code = (
+        "import sys, sluicegate.cli.commands.validate; "
+        "sys.exit(any(name in sys.modules for name in ('cel', 'jsonschema')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

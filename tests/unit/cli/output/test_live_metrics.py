@@ -1,4 +1,4 @@
-"""Where live values come from, and what is said where they cannot be had."""
+"""Where live values come from, and the message where they are not available."""
 
 import asyncio
 from typing import Any
@@ -25,7 +25,7 @@ def _pod(name: str, phase: str = "Running", **port: Any) -> dict[str, Any]:
 
 
 class _Cluster(KubeClient):
-    """Answers from a table; nothing is sent."""
+    """A cluster that responds from a table and sends nothing."""
 
     def __init__(self, pods: Any, pages: dict[str, Any]) -> None:
         self.pods, self.pages = pods, pages

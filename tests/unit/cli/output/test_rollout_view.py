@@ -1,4 +1,7 @@
-"""The live view of a rollout by steps: data without a clock, and its text on terminals of any width."""
+"""The live view of a rollout: its data, and its text.
+
+The data have no clock. The text fits terminals of any width.
+"""
 
 import copy
 from datetime import UTC, datetime
@@ -114,7 +117,8 @@ churn-bcdfghjklm #7   Stable   75%      75%        2/2
 
 TAKEN_BACK = """\
 Rollout    RolledBack at step 2 of 4 (25%, hold 10m) for 6m
-Because    It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, and at most 1 % may.
+Because    It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, \
+and at most 1 % may.
 Verdict    Failed, 40s ago: errors: 9 % of 300 requests failed, and at most 1 % may.
 Next       sluicegate retry churn   tries it again from the first step
 Waits for  Stepping: Step 2 of 4.

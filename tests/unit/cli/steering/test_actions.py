@@ -1,4 +1,7 @@
-"""What promote, abort, pause, resume and retry write and say: pure, from what is there."""
+"""What promote, abort, pause, resume and retry write and print.
+
+All of them are pure functions of the current state.
+"""
 
 from typing import Any
 
@@ -26,8 +29,8 @@ def test_promote_goes_on_past_the_step_that_it_is_at() -> None:
     order = actions.promote(known(), full=False)
     assert order.annotations == {PROMOTE: f"{NEXT}/2"}
     assert order.told == (
-        f"shop/churn: churn-{NEXT} #8 (churn/8) goes on past step 2 of 4 (25%, hold 10m), without waiting for its hold, its pause or its "
-        "analysis. Next, step 3: pause until promoted.",
+        f"shop/churn: churn-{NEXT} #8 (churn/8) goes on past step 2 of 4 (25%, hold 10m), "
+        "without waiting for its hold, its pause or its analysis. Next, step 3: pause until promoted.",
     )
     assert "its pause is over. Next, step 4: 50%, copies of 10%, hold 10m" in _told(
         actions.promote(known(PAUSED), full=False)
@@ -66,7 +69,7 @@ def test_what_names_another_revision_is_removed_on_the_way() -> None:
     assert order.annotations == {PROMOTE: f"{NEXT}/2", ABORT: None, PAUSE: None}
     assert f"The annotation {ABORT} named {OLD}" in _told(order)
     assert actions.abort(known(annotations=stale)).annotations == {ABORT: NEXT, PROMOTE: None, PAUSE: None}
-    # An abort of what was given up stays, whatever is resumed.
+    # Resume keeps the abort annotation of a revision that was given up.
     aborted = known(ROLLED_BACK, "Failed", annotations={ABORT: NEXT, PAUSE: OLD})
     assert actions.resume(aborted).annotations == {PAUSE: None}
 
@@ -97,8 +100,8 @@ def test_abort_sends_all_requests_back() -> None:
     order = actions.abort(known(annotations={PROMOTE: NEXT, PAUSE: NEXT}))
     assert order.annotations == {ABORT: NEXT, PROMOTE: None, PAUSE: None}
     assert order.told == (
-        f"shop/churn: the rollout of churn-{NEXT} #8 (churn/8) ends at step 2 of 4 (25%, hold 10m), and all requests go back to "
-        f"churn-{STABLE} #7 (churn/7).",
+        f"shop/churn: the rollout of churn-{NEXT} #8 (churn/8) ends at step 2 of 4 (25%, hold 10m), "
+        f"and all requests go back to churn-{STABLE} #7 (churn/7).",
         "It is not tried again until the model or the spec asks for something else, or by `sluicegate retry churn`.",
     )
     assert "nothing was changed" in _told(actions.abort(known(annotations={ABORT: NEXT})))

@@ -1,4 +1,4 @@
-"""Failures in a row, and what all metrics come to together."""
+"""Consecutive failures, and the outcome of all metrics together."""
 
 from hypothesis import given
 from hypothesis import strategies as st

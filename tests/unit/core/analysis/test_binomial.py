@@ -1,4 +1,4 @@
-"""The bounds are what they claim to be."""
+"""The guarantees of the binomial bounds."""
 
 import math
 import random
@@ -52,7 +52,10 @@ def test_nothing_is_proven_both_ways(hits: int, tries: int, limit: float) -> Non
 
 
 def test_two_sides_with_the_same_rate_are_seldom_told_apart() -> None:
-    """At exactly the ratio, which is the worst case, one judgement in a thousand may say that it is over."""
+    """Check the rate of false alarms at exactly the limit of the ratio.
+
+    This is the worst case. One measurement in a thousand may report that the ratio is above the limit.
+    """
     rolls = random.Random(7)
     over = 0
     for _ in range(1000):

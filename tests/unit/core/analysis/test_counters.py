@@ -1,4 +1,7 @@
-"""Counters become spans: pods that restart, come and go, and nothing negative."""
+"""Counters become spans.
+
+Pods restart, come and go. No difference is negative.
+"""
 
 from collections.abc import Mapping
 
@@ -88,7 +91,8 @@ def test_quantiles() -> None:
     assert found.quantile(0.25) == pytest.approx(0.05)
     assert latency().quantile(0.5) is None
     assert latency((0.1, 0), (float("inf"), 0)).quantile(0.5) is None
-    assert latency((0.1, 10), (float("inf"), 100)).quantile(0.99) == 0.1  # more than this it cannot tell
+    # A histogram cannot show more than its largest finite bound.
+    assert latency((0.1, 10), (float("inf"), 100)).quantile(0.99) == 0.1
 
 
 def test_a_limit_between_two_bounds_is_taken_at_the_upper_one() -> None:

@@ -1,4 +1,4 @@
-"""PSI and KS of binned values, also where the two versions' bins differ."""
+"""PSI and KS of binned values, also where the bins of two versions differ."""
 
 import random
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sluicegate.core.analysis.distribution import align, drift, ks, psi
 
 EDGES = [-1.2, -0.8, -0.5, -0.25, 0.0, 0.25, 0.5, 0.8, 1.2]
-"""Tenths of the normal distribution, about."""
+"""The approximate deciles of the normal distribution."""
 
 
 def numbers(values: Iterable[float], edges: Iterable[float] = EDGES, missing: int = 0) -> dict[str, float]:

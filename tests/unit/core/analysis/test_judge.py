@@ -1,4 +1,4 @@
-"""Verdicts on single metrics: a table of what is said when, and what must hold always."""
+"""Outcomes of single metrics: a table of messages, and invariants."""
 
 from typing import Any
 
@@ -26,7 +26,10 @@ def served(requests: int, **classes: int) -> Counts:
 
 
 def took(requests: int, slow: int, fast: float = 0.05, late: float = 0.75) -> Counts:
-    """Requests that took `fast`, but for the slow ones."""
+    """Return counts of requests that took `fast` seconds.
+
+    The slow ones took `late` seconds.
+    """
     bounds = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, float("inf"))
     counted = {
         (LATENCY, repr(bound)): float((requests - slow) * (bound >= fast) + slow * (bound >= late)) for bound in bounds
@@ -102,16 +105,17 @@ def test_limit_and_ratio_must_both_hold() -> None:
     assert said(kind, target=served(2000, model=300), stable=served(9000, model=1350)).outcome is FAILED
     found = said(kind, target=served(2000, model=20), stable=served(9000, model=90))
     assert found.outcome is PASSED
-    assert found.limit == pytest.approx(0.018)  # 0.015 is the ratio's, and a little more is chance
+    assert found.limit == pytest.approx(0.018)  # 0.015 comes from the ratio. The rest allows for chance.
 
 
 def test_the_window_decides_where_it_proves_and_the_step_otherwise() -> None:
     kind = metric(limit=0.05, minSamples=50)
     bad, good = served(1000, model=200), served(10_000, model=10)
-    assert said(kind, target=bad, recent=served(500)).outcome is PASSED  # it has recovered, provably
-    assert said(kind, target=bad, recent=served(60)).outcome is FAILED  # a few good ones prove nothing
-    assert said(kind, target=good, recent=served(200, model=60)).outcome is FAILED  # it has become worse
-    assert said(kind, target=good, recent=served(60, model=4)).outcome is PASSED  # which 4 of 60 do not prove
+    # The candidate has recovered, and the window proves it.
+    assert said(kind, target=bad, recent=served(500)).outcome is PASSED
+    assert said(kind, target=bad, recent=served(60)).outcome is FAILED  # A few good requests prove nothing.
+    assert said(kind, target=good, recent=served(200, model=60)).outcome is FAILED  # The candidate has become worse.
+    assert said(kind, target=good, recent=served(60, model=4)).outcome is PASSED  # 4 of 60 do not prove the opposite.
     assert said(kind, target=good, recent=served(10, model=9)).outcome is PASSED
     assert said(kind, target=served(60, model=4)).outcome is OPEN
 

@@ -1,4 +1,7 @@
-"""Answers of two versions to the same requests: who goes with whom, and how far they are apart."""
+"""Predictions of two versions for the same requests.
+
+The tests cover which predictions form a pair, and how far they differ.
+"""
 
 import math
 from typing import Any
@@ -112,7 +115,11 @@ ANSWERS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(-5, 5)), max
 def test_how_the_answers_come_in_changes_no_count_of_pairs(
     mine: list[tuple[str, float]], theirs: list[tuple[str, float]], cuts: list[int], tolerance: float
 ) -> None:
-    """All at once or bit by bit, each side in its order: the same pairs, so the same sums."""
+    """Check that the order of arrival does not change the pairs.
+
+    The predictions of each side arrive in their order, all at once or in parts. The pairs are the same, and so are the
+    sums.
+    """
     target, stable = ([told([value], key) for key, value in side] for side in (mine, theirs))
     whole, parts = Pairing(frozenset({tolerance})), Pairing(frozenset({tolerance}))
     whole.add(target, stable)

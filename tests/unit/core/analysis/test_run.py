@@ -1,4 +1,4 @@
-"""What is judged, and where its pods are."""
+"""Which revisions the analysis covers, and where their pods are."""
 
 from typing import Any
 

@@ -1,6 +1,7 @@
-"""Whole steps, look after look, with chance at work: good versions are not condemned, and bad ones are.
+"""Whole steps with random failures, one measurement after another.
 
-The seeds are fixed, so a run tells the same each time; the rates are what decision 0016 promises.
+Good versions must pass, and bad ones must fail. The seeds are fixed, so each run has the same result. Decision 0016
+states the rates.
 """
 
 import random
@@ -23,7 +24,7 @@ METRICS = [
 
 
 class Pod:
-    """Serves requests whose fate is drawn."""
+    """A pod whose requests fail at random."""
 
     def __init__(self, rolls: random.Random, errors: float, seconds: float) -> None:
         self._rolls, self._errors, self._seconds = rolls, errors, seconds
@@ -41,7 +42,10 @@ class Pod:
 
 
 def step(seed: int, errors: float, seconds: float, requests: int = 40, looks: int = 20) -> list[Outcome]:
-    """The outcomes of a step's looks; the new version gets `requests` an interval, stable three times as many."""
+    """Return the outcomes of a step, one for each measurement.
+
+    The candidate gets `requests` per interval, and stable three times as many.
+    """
     rolls = random.Random(seed)
     kinds: list[AnalysisMetric] = [msgspec.convert(each, AnalysisMetric) for each in METRICS]
     target, stable = Pod(rolls, errors, seconds), Pod(rolls, 0.005, 0.1)
@@ -60,7 +64,7 @@ def step(seed: int, errors: float, seconds: float, requests: int = 40, looks: in
 def test_versions_as_good_as_stable_are_never_condemned_and_pass() -> None:
     steps = [step(seed, errors=0.005, seconds=0.1) for seed in range(40)]
     assert not [outcomes for outcomes in steps if Outcome.FAILED in outcomes]
-    # One or the other holds for longer: a ratio of rare failures is settled by more requests.
+    # Some steps stay open for longer, because a ratio of rare failures needs more requests.
     assert sum(Outcome.PASSED in outcomes[10:] for outcomes in steps) >= 38
 
 

@@ -1,4 +1,7 @@
-"""Lives of a resource, step by step: first deployment, takeover, rollback, and everything that goes wrong on the way."""
+"""Lives of a resource, step by step.
+
+They cover the first deployment, promotion, rollback, and everything that can fail in between.
+"""
 
 import pytest
 from sluicegate.api import names
@@ -16,7 +19,7 @@ def reasons(world: World) -> dict[str, str]:
 
 
 def blind(world: World, message: str = NO_METRICS) -> None:
-    """The HPA of the stable revision has no metrics, since now."""
+    """Let the stable revision's HPA report from now on that it has no metrics."""
     hpa = world.of_kind("HorizontalPodAutoscaler")[0]
     since = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
     active = {"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric", "message": message}

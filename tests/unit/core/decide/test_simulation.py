@@ -1,6 +1,7 @@
-"""Properties of a resource's whole life, in a simulated cluster whose actors hypothesis gives their turns.
+"""Properties of a resource's whole life, in a simulated cluster.
 
-The safety properties are checked in `World.reconcile`, at every step; here are the lives, and what holds at their ends.
+Hypothesis chooses the order in which the actors of the cluster act. `World.reconcile` checks the safety properties at
+every step. This module has the lives, and the properties at their ends.
 """
 
 from dataclasses import replace
@@ -112,7 +113,7 @@ def act(world: World, name: str, number: int) -> None:
 
 
 def calm(world: World) -> World:
-    """Ends all trouble, and lets everything come true."""
+    """End all problems, and let the operator complete its work."""
     for revision in {pod.revision for pod in world.pods.values()}:
         world.fail(revision, None)
     world.model_problem = world.refusal = None
@@ -147,7 +148,7 @@ def test_whatever_happens_no_step_loses_requests_and_it_all_ends_at_rest(
 
 
 def assert_split(world: World, target: str, canary: str | None) -> None:
-    """What is declared is what serves."""
+    """Check that the cluster serves what the spec declares."""
     spec = world.resource.spec
     weight = spec.canary.weight if canary is not None and spec.canary is not None else 0
     able = canary is not None and world.selected(f"churn-{canary}")
@@ -163,7 +164,10 @@ def assert_split(world: World, target: str, canary: str | None) -> None:
 
 
 def assert_at_rest(world: World) -> None:
-    """Nothing is planned, written or said anew, now or an hour later."""
+    """Check that the operator plans, writes and reports nothing new.
+
+    This holds now and an hour later.
+    """
     for _ in range(2):
         before, plan = world.status, world.plan
         world.later(3600).reconcile()

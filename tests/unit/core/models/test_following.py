@@ -1,4 +1,7 @@
-"""What a URI follows, what it means by what the registry shows, and what is said when that cannot be told."""
+"""What a URI follows, and what it resolves to.
+
+The tests also cover the message where the registry's data do not determine it.
+"""
 
 import pytest
 from sluicegate.api.status import Role

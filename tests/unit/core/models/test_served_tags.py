@@ -1,4 +1,4 @@
-"""Which tags say what is served here."""
+"""Which tags show the versions that are served."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from sluicegate.core.models.served_tags import LONGEST, Change, changes, served,
 
 
 def resource(name: str, *entries: tuple[str, str, str | None]) -> ModelDeployment:
-    """Entries are (role, model, version)."""
+    """Return a resource from entries of (role, model, version)."""
     revisions: list[dict[str, Any]] = [
         {"name": f"{name}-{n}", "revision": str(n), "role": role, "model": model, "version": version, "weight": 0}
         | {"replicas": 1, "readyReplicas": 1}

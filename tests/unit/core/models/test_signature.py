@@ -1,4 +1,7 @@
-"""Which changes of a signature break callers, as MLflow enforces schemas on JSON."""
+"""Which changes of a signature break clients.
+
+MLflow enforces schemas on JSON, and its rules decide.
+"""
 
 import base64
 import hashlib
@@ -18,7 +21,7 @@ TEMPERATURE = {"name": "t", "default": 0.1, "shape": None, "type": "float"}
 
 
 def told(inputs: Any = None, outputs: Any = None, params: Any = None) -> str:
-    """As scorer/sluicegate_scorer/signature.py writes it."""
+    """Return a signature as scorer/sluicegate_scorer/signature.py writes it."""
     text = json.dumps({"inputs": inputs, "outputs": outputs, "params": params}, sort_keys=True, separators=(",", ":"))
     return "z:" + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
@@ -47,7 +50,11 @@ def tensor(dtype: str, *shape: int) -> dict[str, Any]:
         ([{**X, "type": "long"}], [X], []),
         ([X], [{**X, "type": "long"}], ["input x is long and was double"]),
         ([X], [{**X, "type": "any"}], []),
-        ([{"type": "double"}], [{"type": "double"}, {"type": "double"}], ["input #2 (double) is required and was not there"]),
+        (
+            [{"type": "double"}],
+            [{"type": "double"}, {"type": "double"}],
+            ["input #2 (double) is required and was not there"],
+        ),
         ([tensor("float64", -1, 4)], [tensor("float64", -1, 4)], []),
         ([tensor("float32", -1, 4)], [tensor("float64", -1, -1)], []),
         (

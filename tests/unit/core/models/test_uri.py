@@ -1,4 +1,7 @@
-"""Model URIs: what each form means, what is refused, and that nothing else ever happens."""
+"""Model URIs: what each form means, and which are rejected.
+
+No other outcome is possible.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which deliveries are believed. The stock sender itself is in tests/registry/test_webhooks.py."""
+"""Which webhook deliveries the operator accepts.
+
+The stock sender itself is in tests/registry/test_webhooks.py.
+"""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What the operator's own webhook is called, and which webhooks are its own."""
+"""The name of the operator's webhook subscription, and which webhooks it owns."""
 
 import re
 

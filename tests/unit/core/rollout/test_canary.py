@@ -1,4 +1,7 @@
-"""The declared canary: who gets which requests, case by case of the design's table, and what pods come of it."""
+"""The declared canary: which revision gets which requests, and its pods.
+
+The cases are those of the table in the design.
+"""
 
 from typing import Any
 

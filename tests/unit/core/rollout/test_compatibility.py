@@ -1,4 +1,7 @@
-"""A version that callers do not fit gets no request until somebody allows it."""
+"""Candidates with an incompatible signature.
+
+Such a version gets no request until a user allows it.
+"""
 
 from typing import Any
 

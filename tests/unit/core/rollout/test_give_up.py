@@ -1,4 +1,7 @@
-"""A version that crashes is given up after its deadline, and stays so until the model, the spec or `retry` change that."""
+"""Revisions that crash are given up after their deadline.
+
+They stay given up until the model, the spec or `retry` changes that.
+"""
 
 import pytest
 from sluicegate.api import names
@@ -23,7 +26,11 @@ def crashed(world: World, revision: str, problem: Problem = CRASH) -> World:
 
 
 def given_up() -> tuple[World, str, str]:
-    """A world in which version 2 was given up while version 1 serves."""
+    """Return a world in which version 2 was given up while version 1 serves.
+
+    Returns:
+        The world, and the hashes of version 1 and version 2.
+    """
     world = World(scaling={"replicas": 2}).gateway().rest()
     old, new = world.hash_of(1), world.hash_of(2)
     crashed(world.serve(2), new)

@@ -1,4 +1,4 @@
-"""`whenFull: Replace`: who makes way, when, and what is said about it."""
+"""`whenFull: Replace`: which pods are replaced, when, and the message about it."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,10 @@ CRASH = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and 
 
 
 class Cluster:
-    """A world whose nodes have room for so many pods; a revision's `room` decides whether a place fits."""
+    """A world whose nodes have room for a number of pods.
+
+    Pods of the revisions in `broken` crash once a node has room for them.
+    """
 
     def __init__(self, places: int, replicas: int, **rollout: Any) -> None:
         self.places = places
@@ -25,7 +28,10 @@ class Cluster:
         self.fewest = replicas
 
     def turn(self) -> None:
-        """Everybody does something once: the operator, the controllers, the scheduler, kubelets, gateway."""
+        """Run each actor once.
+
+        The actors are the operator, the controllers, the scheduler, the kubelets and the gateway.
+        """
         world = self.world.reconcile().make_pods().finish()
         self.placed &= set(world.pods)
         for name, pod in sorted(world.pods.items()):
@@ -70,7 +76,11 @@ def test_with_several_pods_the_traffic_moves_when_half_are_replaced_and_never_st
 
 
 def test_no_more_pods_make_way_once_the_new_revision_only_waits_to_be_listed() -> None:
-    """A pod is Ready a moment before EndpointSlices list it: taking the last old pod in between lost 40 requests of 1148."""
+    """Check that old pods stay until EndpointSlices list the new ones.
+
+    A pod is Ready a moment before EndpointSlices list it. Removing the last old pod in between lost 40 of 1,148
+    requests.
+    """
     cluster = Cluster(places=2, replicas=2)
     world, old = cluster.world, cluster.world.hash_of(1)
     world.serve(2)

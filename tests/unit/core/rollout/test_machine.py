@@ -1,4 +1,4 @@
-"""Rollouts in steps: a whole life each, in the simulated cluster."""
+"""Whole rollouts with steps, in the simulated cluster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ FULL = Problem("Unschedulable", "0/1 nodes: Insufficient nvidia.com/gpu.", waits
 
 
 def begun(steps: list[dict[str, Any]] = STEPS, gateway: bool = True, **rollout: Any) -> World:
-    """Version 1 serves, and version 2 is wanted by steps."""
+    """Return a world in which version 1 serves and version 2 is desired.
+
+    The spec has steps.
+    """
     fields = {"steps": steps, "scaleDownDelay": "30s", **rollout}
     return World(scaling={"replicas": 4}, rollout=fields).gateway(gateway).rest().serve(2)
 
@@ -31,7 +34,7 @@ def state(world: World) -> RolloutStatus:
 
 
 def shares(world: World) -> tuple[int, int]:
-    """What the gateway really gives (version 1, version 2)."""
+    """Return the weights that the gateway really applies to versions 1 and 2."""
     return world.programmed.weight(world.hash_of(1)), world.programmed.weight(world.hash_of(2))
 
 

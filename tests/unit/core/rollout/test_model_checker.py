@@ -1,6 +1,7 @@
-"""A model checker: the state machine and the decisions around it, driven through random lives.
+"""A model checker that runs the state machine through random lives.
 
-`SLUICEGATE_LIVES` says how many (`make check-rollouts` has 300,000); a failure names the seed of its life, which `SLUICEGATE_SEED` lives again.
+It covers the decisions around the state machine too. `SLUICEGATE_LIVES` sets the number of lives (`make check-rollouts`
+runs 300,000). A failure reports the seed of its life, and `SLUICEGATE_SEED` runs that life again.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ LIVES = int(os.environ.get("SLUICEGATE_LIVES", "600"))
 SEED = os.environ.get("SLUICEGATE_SEED")
 PORTION = 1000
 BROKE = (5646, 10288, 15052, 17176, 22427, 294995)
-"""Lives in which a long run has found something; all of them end well now."""
+"""Seeds of lives in which a long run found a bug. All of them end well now."""
 EVENTS = 18
 ANALYSIS = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
 PLANS: list[list[dict[str, Any]]] = [
@@ -33,7 +34,10 @@ PLANS: list[list[dict[str, Any]]] = [
 
 
 def life(seed: int) -> Lean:
-    """One life: a beginning, random events, each followed by some passes of everybody, in any order."""
+    """Run one life, and return its world.
+
+    A life starts with a random spec. Some turns of all actors, in any order, follow each random event.
+    """
     chance = random.Random(seed)
     world = Lean(gateway=chance.random() < 0.75)
     world.edit(scaling=chance.choice([{"replicas": 1}, {"replicas": 3}, {"min": 1, "max": 6}]))
@@ -53,7 +57,7 @@ def life(seed: int) -> Lean:
 
 
 def event(world: Lean, chance: random.Random) -> None:
-    """Something that the operator has no say in."""
+    """Cause an event that the operator does not control."""
     some = chance.choice(sorted(world.revisions)) if world.revisions else ""
     target = world.target
     match chance.choice(KINDS):
@@ -120,7 +124,7 @@ KINDS = [
 
 
 def act(world: Lean, chance: random.Random) -> None:
-    """One of those that act, out of turn."""
+    """Run one random actor out of turn."""
     match chance.randrange(8):
         case 0:
             world.make_pods()
@@ -139,7 +143,7 @@ def act(world: Lean, chance: random.Random) -> None:
 
 
 def calm(world: Lean) -> None:
-    """Nothing is in the way any more: it all has to come true."""
+    """End all problems, after which every decision must be carried out."""
     world.annotations.clear()
     world.edit(paused=None)
     world.settle()
@@ -171,7 +175,10 @@ def ends_well(seed: int) -> None:
 
 
 def _lives() -> list[Sequence[int]]:
-    """Portions, which `make check-rollouts` spreads over the processors."""
+    """Return portions of seeds.
+
+    `make check-rollouts` distributes them across the processors.
+    """
     if SEED is not None:
         return [(int(SEED),)]
     return [BROKE, *(range(first, min(first + PORTION, LIVES)) for first in range(0, LIVES, PORTION))]

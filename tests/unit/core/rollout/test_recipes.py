@@ -1,4 +1,7 @@
-"""The recipes of docs/guide/rollouts.md, played to their end in the simulated cluster: each step in its order and its time, with its share; and back."""
+"""The recipes of docs/guide/rollouts.md, run to their end.
+
+In the simulated cluster, each step comes in its order and at its time, with its share. The tests roll back too.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ for example in sorted(EXAMPLES.glob("*.yaml")):
 
 
 def begun(name: str) -> World:
-    """Version 1 serves behind a gateway that can all; version 2 is wanted."""
+    """Return a world in which version 1 serves and version 2 is desired.
+
+    The gateway supports all features.
+    """
     spec = {key: value for key, value in RECIPES[name].items() if key != "model"}
     world = World(**spec)
     world.features = FEATURES
@@ -40,13 +46,13 @@ def state(world: World) -> Any:
 
 
 def rest(step: Step) -> float:
-    """Seconds that a step lasts."""
+    """Return how many seconds a step lasts."""
     paused = step.pause.duration if step.pause is not None else None
     return duration.seconds(step.hold or "0s") + duration.seconds(paused or "0s")
 
 
 def judged(world: World, outcome: Outcome) -> World:
-    """What the analysis comes to at the present step."""
+    """Set the outcome of the analysis at the current step."""
     found = Measurement("errors", outcome, 0.2, 0.0, 0.01, 500, "20 % of 500 requests failed.")
     decisive = None if outcome is Outcome.PASSED else found
     world.reading = Reading(world.hash_of(2), state(world).accepted_at or "", outcome, decisive)

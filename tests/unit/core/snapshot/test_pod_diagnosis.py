@@ -1,4 +1,7 @@
-"""What users read when a pod does not serve, from pods as a kubelet and a scheduler write them."""
+"""The messages for pods that do not serve.
+
+The pods are as a kubelet and a scheduler write them.
+"""
 
 import json
 from typing import Any
@@ -29,7 +32,7 @@ def waiting(reason: str, message: str | None = None) -> dict[str, Any]:
 
 
 def failure(reason: str, message: str) -> str:
-    """What the scoring image writes when it fails."""
+    """Return what the scoring image writes when it fails."""
     return json.dumps({"reason": reason, "message": message})
 
 
@@ -80,7 +83,10 @@ def unscheduled(message: str) -> dict[str, Any]:
 
 
 def with_gpus(message: str, count: str = "1") -> dict[str, Any]:
-    """A pod for an L4 in the pool `inference` that the scheduler has no node for."""
+    """Return an unschedulable pod for an L4 in the pool `inference`.
+
+    The scheduler has no node for it.
+    """
     found = unscheduled(message)
     found["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] = count
     term = {"matchExpressions": [{"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-L4"]}]}
@@ -89,9 +95,15 @@ def with_gpus(message: str, count: str = "1") -> dict[str, Any]:
     return found
 
 
-BUSY = " no new claims to deallocate, preemption: 0/{0} nodes are available: {0} No preemption victims found for incoming pod."
+BUSY = (
+    " no new claims to deallocate, preemption: 0/{0} nodes are available: "
+    "{0} No preemption victims found for incoming pod."
+)
 HOPELESS = " preemption: 0/{0} nodes are available: {0} Preemption is not helpful for scheduling."
-MIXED = " preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
+MIXED = (
+    " preemption: 0/3 nodes are available: 1 No preemption victims found for incoming pod, "
+    "2 Preemption is not helpful for scheduling."
+)
 STARTING = container("model", waiting("PodInitializing"))
 BACK_OFF = waiting("CrashLoopBackOff", "back-off 20s restarting failed container=model pod=churn")
 TRACE = 'Traceback (most recent call last):\n  File "/app/main.py", line 3\nValueError: no such column: age\n'
@@ -324,7 +336,8 @@ def test_only_what_nobody_need_act_on_may_pass_by_itself() -> None:
         ("0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {a: b}." + MIXED, True),
         ("0/1 nodes are available: 1 Too many pods." + BUSY.format(1), True),
         (
-            "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: not eligible due to preemptionPolicy=Never.",
+            "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. "
+            "preemption: not eligible due to preemptionPolicy=Never.",
             True,
         ),
         ("0/2 nodes are available: 2 Insufficient nvidia.com/gpu." + HOPELESS.format(2), False),

@@ -1,4 +1,4 @@
-"""The hash of a revision: every part of the intent changes it, and nothing else does."""
+"""The hash of a revision: every part of the intent changes it, nothing else does."""
 
 from typing import Any
 
@@ -75,7 +75,10 @@ def test_neither_does_another_version_of_the_operator(monkeypatch: pytest.Monkey
 
 
 def test_it_is_this_one_for_ever() -> None:
-    """An upgrade whose hash differs would restart every model in the world. Never change this expectation."""
+    """Check that the hashes stay the same across releases.
+
+    An upgrade whose hashes differ would restart the pods of every model. Never change these expected values.
+    """
     assert hash_of() == "x4q84rjhwp"
     rich = {
         "runtime": {"name": "custom", "image": "a:1", "env": [{"name": "A", "value": "1"}]},

@@ -1,4 +1,4 @@
-"""Staleness of the model (`staleAgainst: Model`), and what the metrics read from a status."""
+"""Staleness of the model (`staleAgainst: Model`), and metrics from status."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Termination messages: what the scoring image writes is what the operator reads."""
+"""Termination messages: the operator reads what the scoring image writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ SCORER = Path(__file__).resolve().parents[4] / "scorer"
 
 @pytest.fixture
 def scorer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """The scoring image's own module, which writes to `termination-log` in `tmp_path`."""
+    """Return the scoring image's own module.
+
+    It writes to `termination-log` in `tmp_path`.
+    """
     monkeypatch.syspath_prepend(str(SCORER))
     monkeypatch.setenv("TERMINATION_LOG", str(tmp_path / "termination-log"))
     return importlib.import_module("sluicegate_scorer.termination")

@@ -1,4 +1,7 @@
-"""The health check that Argo CD runs, in Lua 5.1 with as few libraries as Argo CD gives it."""
+"""The health check that Argo CD runs.
+
+It runs in Lua 5.1 with the few libraries that Argo CD provides.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ MISSING = ("string", "math", "io", "debug", "coroutine", "python", "os", "packag
 
 
 def table(lua: lua51.LuaRuntime, value: Any) -> Any:
-    """A parsed JSON value as a Lua value."""
+    """Return a parsed JSON value as a Lua value."""
     if isinstance(value, dict):
         return lua.table_from({key: table(lua, each) for key, each in value.items()})
     if isinstance(value, list | tuple):
@@ -24,7 +27,7 @@ def table(lua: lua51.LuaRuntime, value: Any) -> Any:
 
 
 def health(obj: dict[str, Any]) -> tuple[str, str]:
-    """(health, message) of an object."""
+    """Return (health, message) of an object."""
     lua = lua51.LuaRuntime(register_eval=False, register_builtins=False)
     scope = lua.globals()
     for name in MISSING:

@@ -54,7 +54,8 @@ MADE = Announcement("Normal", "RevisionCreated", "Revision shop-b of shop/1 was 
         ),
         (
             status(STABLE),
-            status(revision("b", Role.STABLE)),  # the old one's pods are gone already, and its name with them
+            # The old revision's pods no longer exist, so status no longer has its name.
+            status(revision("b", Role.STABLE)),
             [MADE, Announcement("Normal", "Promoted", "Revision shop-b takes the traffic from a.")],
         ),
         (status(STABLE), status(STABLE, ready="True"), [Announcement("Normal", "Ready", "m")]),

@@ -1,4 +1,4 @@
-"""Which changes of a status are told to people, and in which words."""
+"""Which changes of a status become notifications, and their messages."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,7 @@
-"""The analyst: in virtual time over pods whose counters are the test's, and once over real sockets."""
+"""The analyst in virtual time, over pods whose counters the test sets.
+
+One test uses real sockets.
+"""
 
 import asyncio
 from collections import Counter
@@ -206,7 +209,7 @@ def test_five_hundred_rollouts_are_read_once_an_interval_a_bounded_number_at_a_t
 
 
 class Mirrored:
-    """Pairs of answers that the test makes up."""
+    """Pairs of predictions that the test defines."""
 
     def __init__(self, found: Pairs | str) -> None:
         self.found = found
@@ -250,7 +253,10 @@ def test_an_unexpected_error_holds_that_rollout_and_no_other(caplog: pytest.LogC
 
 
 async def test_over_real_sockets() -> None:
-    """Pods on loopback: one version errs, and the verdict comes with as many looks as it takes."""
+    """Check the analyst over pods on loopback.
+
+    One version fails. The outcome may take any number of measurements.
+    """
     served = Counter[str]()
     news = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Judging by way of a Prometheus server: what it is asked, and what its answers come to."""
+"""Analysis by a Prometheus server: its queries, and their results."""
 
 import asyncio
 from typing import Any

@@ -162,7 +162,10 @@ ACTIONS = st.tuples(
 @settings(max_examples=150)
 @given(st.lists(ACTIONS, max_size=40), st.integers(1, 4), st.integers(0, 20))
 def test_invariants(actions: list[tuple[str, str, int]], workers: int, work: int) -> None:
-    """Never two workers on a key; after every request the key is begun anew, once at most."""
+    """Check the invariants of the queue under random actions.
+
+    No two workers ever have the same key. After every request the key starts again, at most once.
+    """
 
     async def main() -> None:
         queue = make()

@@ -1,4 +1,4 @@
-"""The follower, in virtual time: who is asked how often, and who is woken when."""
+"""The follower in virtual time: request rates, and which resources it wakes."""
 
 import asyncio
 from collections import Counter
@@ -25,7 +25,10 @@ GONE = ResolutionFailure(ResolutionReason.MODEL_NOT_FOUND, "gone")
 
 
 class FakeRegistry:
-    """A registry whose faults are ours; the real one is in tests/registry."""
+    """A registry whose faults the test sets.
+
+    Tests of a real registry are in tests/registry.
+    """
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -35,7 +38,7 @@ class FakeRegistry:
         self.deleted: set[str] = set()
         self.looked_for: Counter[str] = Counter()
         self.failing = 1_000_000
-        """How many requests fail, once there is a failure."""
+        """The number of requests that fail, once `failure` is set."""
         self.polled = asyncio.Event()
 
     async def view(self, endpoint: RegistryEndpoint, model: str) -> ModelView:
@@ -56,7 +59,7 @@ class FakeRegistry:
 
 
 class Here:
-    """A follower of some resources, and what came of it."""
+    """A follower of some resources, and the results."""
 
     def __init__(self) -> None:
         self.registry = FakeRegistry()
@@ -318,7 +321,7 @@ def test_the_answer_to_an_older_question_is_no_news() -> None:
         here.follower.look(here.ref, "churn")
         await asyncio.sleep(2)
         assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2"})
-        here.registry.views["churn"] = ModelView({"champion": "1"})  # what the slow answer will say
+        here.registry.views["churn"] = ModelView({"champion": "1"})  # The slow response will contain this.
         await asyncio.sleep(9)
         assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2"})
 

@@ -1,4 +1,7 @@
-"""The resolver: what it asks the registry when followed models move, and what it does not."""
+"""The resolver: its requests to the registry when followed models move.
+
+The tests also check the requests that it must not send.
+"""
 
 import asyncio
 from typing import cast
@@ -21,7 +24,10 @@ DOWN = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transien
 
 
 class FakeRegistry:
-    """A registry of one model whose alias means `latest`; it takes a second to answer."""
+    """A registry of one model whose alias points to `latest`.
+
+    It takes a second to respond.
+    """
 
     def __init__(self) -> None:
         self.asked: list[ModelRef] = []
@@ -38,7 +44,7 @@ class FakeRegistry:
 
 
 class FakeViews:
-    """What a follower would know."""
+    """The views that a follower would have."""
 
     def __init__(self) -> None:
         self.view: ModelView | ResolutionFailure | None = None
@@ -56,7 +62,7 @@ class FakeViews:
 
 
 class Here:
-    """A resolver of a fake registry."""
+    """A resolver with a fake registry."""
 
     def __init__(self) -> None:
         self.registry = FakeRegistry()
@@ -202,7 +208,7 @@ def test_the_newest_version_is_told_where_staleness_is_the_models(
 
 
 class NoSecrets:
-    """A cluster without any Secret."""
+    """A cluster without Secrets."""
 
     async def get(self, kind: object, namespace: str, name: str) -> None:
         return None

@@ -1,4 +1,7 @@
-"""The door for webhooks over loopback: what is let in, what is refused, and that each is counted."""
+"""The webhook server over loopback.
+
+The tests check which deliveries it accepts and rejects, and that it counts each of them.
+"""
 
 import json
 import time
@@ -20,7 +23,10 @@ BODY = json.dumps(ALIAS).encode()
 
 
 class Here:
-    """A door, and who knocks. It is the registries, the follower and the leadership too."""
+    """A webhook server and its client.
+
+    It also replaces the registries, the follower and the leader election.
+    """
 
     def __init__(self) -> None:
         self.leads = True
