@@ -1,4 +1,4 @@
-# What one does with this repository. `make help` is made from the comments that follow two hashes.
+# Targets for users and developers. `make help` prints the comments that start with two hashes.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -17,21 +17,22 @@ EXAMPLES := $(wildcard examples/*.yaml)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export SLUICEGATE_MLFLOW_PYTHON := $(CURDIR)/$(SCORER_PY)
 
-##@ Use it
+##@ Usage
 
-help: ## Show this
+help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: system-python ## Bring up a whole local cluster with MLflow and the operator, and send predictions (root)
+demo: system-python ## Start a local cluster with MLflow and the operator, and send requests (root)
 	@$(call need_root,make demo,it makes network namespaces, mounts and cgroups for a Kubernetes node)
 	@$(SYSTEM_PYTHON) -m tools.demo up
 
-demo-down: ## Remove what `make demo` made
+demo-down: ## Remove everything that `make demo` created
 	@$(SYSTEM_PYTHON) -m tools.demo down
 
-##@ Test it
+##@ Tests
 
-test: venv venv-scorer ## All tests; what needs a cluster is built while the unit tests run (e2e: root)
+# The tools of the test clusters are built while the unit tests run.
+test: venv venv-scorer ## Run all tests (the end-to-end tests need root)
 	@mkdir -p build
 	@if [ "$$(id -u)" = 0 ]; then options="--profile node --base-image --addons gateway-crds,dns,metrics,traefik,envoy-gateway,s3,argocd,kwok"; else options="--profile control-plane --addons kwok"; fi; \
 	echo "Building the test clusters' tools meanwhile (build/tools.log)"; \
@@ -47,50 +48,50 @@ test: venv venv-scorer ## All tests; what needs a cluster is built while the uni
 	trap - EXIT; \
 	$(MAKE) e2e
 
-test-unit: venv ## Unit and property tests: no network, no cluster
+test-unit: venv ## Run the unit and property tests, without a network or a cluster
 	$(PYTEST) tests/unit -n auto $(PYTEST_ARGS)
 
 LIVES ?= 300000
-check-rollouts: venv ## The model checker of rollouts at length: LIVES random lives (hours; the unit tests live 600)
+check-rollouts: venv ## Run the model checker of rollouts for hours: LIVES random histories (600 in the unit tests)
 	SLUICEGATE_LIVES=$(LIVES) $(PYTEST) tests/unit/core/rollout/test_model_checker.py -n auto $(PYTEST_ARGS)
 
-test-scorer: venv-scorer npm java ## The scoring image's program, with a real MLflow
+test-scorer: venv-scorer npm java ## Test the scoring image's program with a real MLflow
 	PYTHONPATH=scorer $(SCORER_PY) -m pytest scorer/tests $(PYTEST_ARGS)
 
-test-registry: venv venv-scorer build/prometheus ## Registries, scoring servers and Prometheus as they are: real ones on loopback
+test-registry: venv venv-scorer build/prometheus ## Test with real MLflow, scoring and Prometheus servers on loopback
 	$(PYTEST) tests/registry $(PYTEST_ARGS)
 
-test-apiserver: venv venv-scorer ## The CRD, the clients and the commands on a real API server (no root needed)
+test-apiserver: venv venv-scorer ## Test the CRD, the clients and the commands with a real API server (no root)
 	$(PYTEST) tests/apiserver $(PYTEST_ARGS)
 
-# Most of the time tests wait for pods and holds, so two nodes side by side are faster than one after the other.
+# The tests wait for pods and holds most of the time, so they finish faster on two nodes in parallel.
 LANES ?= 2
-e2e: venv venv-scorer ## The whole operator on real nodes, LANES of them side by side: pods, gateway, MLflow (root)
+e2e: venv venv-scorer ## Run the end-to-end tests on LANES nodes in parallel: pods, gateway, MLflow (root)
 	@$(call need_root,make e2e,it makes network namespaces, mounts and cgroups for a Kubernetes node)
 	$(PYTEST) e2e -n $(LANES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
-e2e-flavors: venv venv-scorer ## The scoring image of each flavor, onnx, tensorflow and torch, with a model of its own (root; 40 GB of disk)
+e2e-flavors: venv venv-scorer ## Test the scoring images for onnx, tensorflow and torch (root; 40 GB of disk)
 	@$(call need_root,make e2e-flavors,it makes network namespaces, mounts and cgroups for a Kubernetes node)
 	SLUICEGATE_FLAVORS=onnx,tensorflow,torch $(PYTEST) e2e/test_flavors.py $(PYTEST_ARGS)
 
 BENCH_ARGS ?= --quick
 SCORER_ARGS ?=
-bench: venv venv-scorer ## Side-by-side measurements, quick (BENCH_ARGS= for the whole); each prints a table and writes JSON to bench/out
+bench: venv venv-scorer ## Run the benchmarks in their quick size (BENCH_ARGS= for the full size); results in bench/out
 	@for each in bench/bench_controlplane.py bench/bench_registry.py bench/bench_rollouts.py; do $(PY) "$$each" $(BENCH_ARGS); done
 
-bench-scorer: venv .venv-bench/.made .venv-mlserver/.made ## Our scoring server beside MLflow's and MLServer (SCORER_ARGS=--quick); installs wrk (root)
+bench-scorer: venv .venv-bench/.made .venv-mlserver/.made ## Compare the scoring server with MLflow's and MLServer (SCORER_ARGS=--quick); installs wrk (root)
 	@command -v wrk > /dev/null || { $(call need_root,apt-get install wrk,it is the client of all servers); apt-get install -y -q --no-install-recommends wrk; }
 	$(PY) bench/bench_scorer.py $(SCORER_ARGS)
 
 SOAK_ARGS ?=
-bench-soak: venv .venv-bench/.made ## The scoring server's memory over a million requests, and what its counters cost; needs wrk
+bench-soak: venv .venv-bench/.made ## Measure the scoring server's memory over a million requests, and the cost of its counters; needs wrk
 	$(PY) bench/bench_soak.py $(SOAK_ARGS)
 
-##@ Change it
+##@ Development
 
-check: lint drift ## What CI runs besides the tests: lint, types, import contracts, generated files
+check: lint drift ## Run all checks of CI except the tests: lint, types, import contracts, generated files
 
-lint: venv ## ruff, mypy, import contracts
+lint: venv ## Check lint rules (ruff), types (mypy) and import contracts
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -98,7 +99,7 @@ lint: venv ## ruff, mypy, import contracts
 	$(PY) -m mypy --strict integrations/mlflow/sluicegate_mlflow
 	.venv/bin/lint-imports
 
-drift: venv ## Whether generated files and examples are up to date
+drift: venv ## Check that generated files and examples are up to date
 	$(PY) -m tools.docsgen --check
 	@for each in $(EXAMPLES); do .venv/bin/sluicegate validate -f $$each; done
 	@found=$$(git grep -lE '^(--(extra-)?index-url|--find-links|-i )' -- '*requirements*.txt' 'scorer/flavors/*.txt' || true); \
@@ -108,24 +109,24 @@ format: venv ## Format the Python code and sort its imports
 	$(PY) -m ruff check --fix-only --exit-zero .
 	$(PY) -m ruff format .
 
-generate: venv ## Write the CRD and docs/reference again
+generate: venv ## Generate the CRD and docs/reference
 	$(PY) -m tools.docsgen
 
-golden: venv ## Write what the examples render to again (tests/golden); review the difference
+golden: venv ## Update the rendered examples in tests/golden; review the diff
 	$(PY) -m tests.golden
 
-images: system-python ## Build both images as archives in the cache
+images: system-python ## Build both images, as archives in the cache
 	@$(CLUSTER) image --file images/operator/Dockerfile --tag localhost/sluicegate:dev
 	@$(CLUSTER) image --file images/scorer/Dockerfile --tag localhost/sluicegate-scorer:dev
 
-image-scorer: system-python ## Build the scoring image of one flavor: FLAVOR=sklearn, onnx, torch or tensorflow
+image-scorer: system-python ## Build the scoring image for one flavor: FLAVOR=sklearn, onnx, torch or tensorflow
 	@$(CLUSTER) image --file images/scorer/Dockerfile --build-arg FLAVOR=$(FLAVOR) --tag localhost/sluicegate-scorer-$(FLAVOR):dev
 
 
 ##@ Environments
 
-venv: .venv/.made ## .venv: the operator (editable) and what developing it needs, from the lock file
-venv-scorer: .venv-scorer/.made ## .venv-scorer: MLflow, the scorer's tests and the MLflow plugin (editable), from the lock file
+venv: .venv/.made ## Create .venv: the operator (editable) and its development dependencies, from the lock file
+venv-scorer: .venv-scorer/.made ## Create .venv-scorer: MLflow, test dependencies and the MLflow plugin (editable), from the lock file
 
 .venv/.made: requirements-dev.txt requirements-uv.txt images/requirements-build.txt pyproject.toml
 	@$(MAKE) system-python
@@ -151,7 +152,7 @@ LOCK = $(CURDIR)/$(PY) -m uv pip compile -q --universal --python-version 3.11 --
 	--no-emit-index-url --no-emit-find-links $(LOCK_ARGS)
 LOCK_ARGS ?=
 
-lock: venv ## Resolve the requirements again (LOCK_ARGS=--upgrade for newer versions)
+lock: venv ## Update the lock files (LOCK_ARGS=--upgrade for newer versions)
 	$(LOCK) requirements.in -o requirements.txt
 	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
@@ -162,12 +163,12 @@ lock: venv ## Resolve the requirements again (LOCK_ARGS=--upgrade for newer vers
 	cd bench && $(LOCK) requirements-scorer.in -c ../scorer/flavors/sklearn.txt -o requirements-scorer.txt
 	cd bench && $(LOCK) requirements-mlserver.in -o requirements-mlserver.txt
 
-clean: ## Take down the clusters that the demo and dead test runs left, and remove build outputs (the tool cache stays)
+clean: ## Remove clusters left by the demo and by killed test runs, and build outputs (not the tool cache)
 	@$(SYSTEM_PYTHON) -m tools.localcluster.leftovers
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
 
-# Debian splits venv and pip from its python3. pip is also what fetches programs that come as wheels.
+# In Debian, venv and pip are not part of python3. pip also downloads the programs that are distributed as wheels.
 system-python:
 	@command -v $(SYSTEM_PYTHON) > /dev/null || { echo "error: $(SYSTEM_PYTHON) is not installed" >&2; exit 1; }
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -178,13 +179,13 @@ system-python:
 		apt-get install -y -q --no-install-recommends python3-venv python3-pip || \
 		{ apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv python3-pip; }; }
 
-# Out of its package, and not installed: that would start it.
+# Extracted from the package. An installation would start the server.
 build/prometheus:
 	@rm -rf $@.part && mkdir -p $@.part
 	@cd $@.part && { apt-get download -q prometheus || { apt-get update -q && apt-get download -q prometheus; } }
 	@dpkg-deb -x $@.part/prometheus_*.deb $@.part && mv $@.part $@
 
-# The scorer's tests of Azure run Azurite, which is a package of npm's.
+# The scorer's tests for Azure run Azurite, which is an npm package.
 npm:
 	@command -v npm > /dev/null || { \
 		$(call need_root,apt-get install npm,the scorer's tests need Azurite$(comma) which npm installs); \
@@ -192,7 +193,7 @@ npm:
 		apt-get install -y -q --no-install-recommends nodejs npm || \
 		{ apt-get update -q && apt-get install -y -q --no-install-recommends nodejs npm; }; }
 
-# The scorer's tests send requests with Java's own HTTP client, from source.
+# The scorer's tests send requests with Java's HTTP client. They compile it from source.
 java:
 	@command -v java > /dev/null && command -v javac > /dev/null || { \
 		$(call need_root,apt-get install default-jdk-headless,the scorer's tests need a JDK); \
@@ -204,8 +205,8 @@ java:
 need_root = [ "$$(id -u)" = 0 ] || { echo "error: '$(1)' needs root: $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))" >&2; exit 1; }
 comma := ,
 
-# $(call fill,ENVIRONMENT,LOCK FILES): makes the environment hold exactly what the lock files say. Compiled, as in the images:
-# where PYTHONDONTWRITEBYTECODE is set each process of the tests would otherwise spend seconds on compiling MLflow.
+# $(call fill,ENVIRONMENT,LOCK FILES): installs exactly the packages of the lock files, and compiles them to bytecode,
+# as in the images. Where PYTHONDONTWRITEBYTECODE is set, each test process would otherwise compile MLflow for seconds.
 define fill
 	$(SYSTEM_PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install -q --require-hashes -r requirements-uv.txt

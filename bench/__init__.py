@@ -1,1 +1,1 @@
-"""Side-by-side measurements; README.md says how to run and read them."""
+"""Side-by-side benchmarks; README.md describes how to run and read them."""

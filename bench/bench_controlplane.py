@@ -1,10 +1,12 @@
-"""What a resource costs the API server and the operator, against a bare client that writes the same objects.
+"""Benchmark of the cost of a resource: the operator against a bare client.
+
+The bare client writes the same objects.
 
     .venv/bin/python bench/bench_controlplane.py                 200 and 1,000 resources, two pairs of passes each
-    .venv/bin/python bench/bench_controlplane.py --quick         50 resources, one pair: does it work at all
+    .venv/bin/python bench/bench_controlplane.py --quick         50 resources, one pair: a smoke test
     .venv/bin/python bench/bench_controlplane.py 3000 --pairs 1  another size
 
-bench/README.md says how to read it.
+bench/README.md describes how to read the results.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ OUT = REPOSITORY / "bench" / "out"
 
 
 def measure(count: int, pairs: int, plan: passes.Plan) -> report.Size:
-    """So many pairs of passes, bare client and operator by turns; the operator's last one goes on after creating."""
+    """Run pairs of passes that alternate between the bare client and the operator.
+
+    The last pass of the operator continues after all resources are created. It executes the whole of `plan`.
+    """
     bare, ours = [], []
     for number in range(pairs):
         last = number == pairs - 1
@@ -51,7 +56,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Measures, prints the table and writes the JSON."""
+    """Run the benchmark, print the table, and write the JSON file."""
     options = _options()
     sizes = options.sizes or ([50] if options.quick else [200, 1000])
     pairs, rest = (1, 20.0) if options.quick else (options.pairs, options.rest)

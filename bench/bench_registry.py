@@ -1,9 +1,12 @@
-"""What following costs a registry: requests at rest, and when every alias moves at once, counted by MLflow itself.
+"""Benchmark of the load that following models puts on a registry.
+
+It counts the requests at rest and after every alias moves at once. The counts come from MLflow's access log.
 
     .venv/bin/python bench/bench_registry.py            2,000 followers of 200 models
-    .venv/bin/python bench/bench_registry.py --quick    100 followers of 10 models, a short rest: does it work at all
+    .venv/bin/python bench/bench_registry.py --quick    100 followers of 10 models, a short rest: a smoke test
 
-Needs an interpreter with MLflow in SLUICEGATE_MLFLOW_PYTHON (`make bench` gives .venv-scorer's). bench/README.md says how to read it.
+SLUICEGATE_MLFLOW_PYTHON must name an interpreter with MLflow. `make bench` sets it to that of .venv-scorer.
+bench/README.md describes how to read the results.
 """
 
 from __future__ import annotations
@@ -44,53 +47,53 @@ _LINE = re.compile(r'"(?:GET|POST) /api/2\.0/mlflow/([\w/-]+)')
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything."""
+    """The size of a benchmark run."""
 
     models: int
     followers: int
-    """In all; each model has as many."""
+    """Total number of followers. They are distributed evenly over the models."""
     interval: float
     """Seconds between two polls of a model."""
     rest: int
-    """Intervals at rest."""
+    """Number of poll intervals at rest."""
 
 
 @dataclass
 class Found:
-    """What was counted."""
+    """The results of a benchmark run."""
 
     rest: Counter[str] = field(default_factory=Counter)
     """Requests by path, in all intervals at rest."""
     rest_woken: int = 0
     rest_cpu: float = 0.0
-    """Seconds of our processor time."""
+    """CPU time of this process at rest, in seconds."""
     move: Counter[str] = field(default_factory=Counter)
     move_cpu: float = 0.0
     move_resolutions: int = 0
-    """Resources that were woken and resolved."""
+    """Number of times that a resource was enqueued and resolved."""
     move_seconds: float = 0.0
-    """From the last alias moved until the last follower knew."""
+    """Seconds from the move of the last alias until the last follower has resolved it."""
 
 
 class Mlflow:
-    """A server whose access log is read."""
+    """An MLflow server and its access log."""
 
     def __init__(self, url: str, log: Path) -> None:
         self.url = url
         self._log = log
 
     def requests(self) -> Counter[str]:
-        """Requests by path, since the server began."""
+        """Return the requests since the server's start, by path."""
         return Counter(_LINE.findall(self._log.read_text(errors="replace")))
 
     def call(self, client: httpx.Client, path: str, **body: Any) -> None:
-        """One POST, as a training job sends it."""
+        """Send one POST request, as a training job would."""
         client.post(f"{self.url}/api/2.0/mlflow/{path}", json=body).raise_for_status()
 
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[Mlflow]:
-    """The stock server with one worker and SQLite, on loopback."""
+    """Run the stock MLflow server on loopback, with one worker and SQLite."""
     python = os.environ.get("SLUICEGATE_MLFLOW_PYTHON", str(REPOSITORY / ".venv-scorer/bin/python"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -124,7 +127,10 @@ def _answers(url: str) -> bool:
 
 
 class Followers:
-    """Resources that follow, and what stands in for their reconciles: the real resolver, and a status that is written back."""
+    """Resources that follow a model, and a substitute for the reconciler.
+
+    The substitute runs the real resolver and updates the status of a resource in the local store.
+    """
 
     def __init__(self, url: str, size: Size) -> None:
         self._size = size
@@ -150,7 +156,7 @@ class Followers:
         self.resources.streamed(raw, deleted=False)
 
     async def work(self) -> None:
-        """One of the reconciler's workers."""
+        """Resolve enqueued resources forever, as one worker of the reconciler does."""
         while True:
             key = await self._woken.get()
             resource = self.resources.get(key)
@@ -161,19 +167,19 @@ class Followers:
             self._progress.set()
 
     async def all_at(self, version: str) -> None:
-        """Returns once every follower has resolved `version`."""
+        """Wait until every follower has resolved `version`."""
         while any(each.status.model is None or each.status.model.version != version for each in self.resources.items()):
             self._progress.clear()
             await self._progress.wait()
 
 
 async def measure(server: Mlflow, size: Size) -> Found:
-    """At rest, then with every alias moved."""
+    """Measure the registry's load at rest, then after a move of every alias."""
     found, followers = Found(), Followers(server.url, size)
     tasks = [asyncio.create_task(followers.work()) for _ in range(8)]
     tasks.append(asyncio.create_task(followers.follower.run(size.interval)))
     try:
-        await asyncio.sleep(1.5 * size.interval)  # the first look at everything
+        await asyncio.sleep(1.5 * size.interval)  # the first poll of every model
         before, cpu = server.requests(), time.process_time()
         await asyncio.sleep(size.rest * size.interval)
         found.rest, found.rest_cpu = server.requests() - before, time.process_time() - cpu
@@ -194,7 +200,7 @@ async def measure(server: Mlflow, size: Size) -> Found:
 
 
 def seed(server: Mlflow, size: Size) -> None:
-    """Registers the models with two versions each; the alias means the first."""
+    """Register the models with two versions each, and set the alias to the first version."""
     with httpx.Client(timeout=30) as client:
         for number in range(size.models):
             server.call(client, "registered-models/create", name=f"m{number}")
@@ -204,14 +210,14 @@ def seed(server: Mlflow, size: Size) -> None:
 
 
 def move(server: Mlflow, size: Size, version: str) -> None:
-    """Points every alias to a version."""
+    """Set the alias of every model to `version`."""
     with httpx.Client(timeout=30) as client:
         for number in range(size.models):
             server.call(client, "registered-models/alias", name=f"m{number}", alias="champion", version=version)
 
 
 def table(size: Size, found: Found) -> str:
-    """For people."""
+    """Return the results as a text table."""
     polls = found.rest["registered-models/get"]
     asked = found.move - Counter({"registered-models/alias": size.models})
     each = found.rest_cpu / (size.rest * size.interval)
@@ -219,15 +225,18 @@ def table(size: Size, found: Found) -> str:
         f"{size.followers} followers of {size.models} models, polled every {size.interval:g} s",
         "",
         f"at rest, {size.rest} intervals",
-        f"  requests an interval             {found.rest.total() / size.rest:8.1f}   at most {size.models} (one a followed model)",
+        f"  requests an interval             {found.rest.total() / size.rest:8.1f}"
+        f"   at most {size.models} (one a followed model)",
         f"  of these polls                   {polls / size.rest:8.1f}",
         f"  against one a follower           {found.rest.total() / size.rest / size.followers:8.2f} x",
         f"  resources woken                  {found.rest_woken:8d}   none",
         f"  our processor time               {each:8.1%}   of one core",
         "every alias moved at once",
         f"  resources resolved anew          {found.move_resolutions:8d}   {size.followers}",
-        f"  questions about the new versions {asked.total() - asked['registered-models/get']:8d}   one a model and kind",
-        f"  against one a follower           {(asked.total() - asked['registered-models/get']) / size.followers:8.2f} x",
+        f"  questions about the new versions {asked.total() - asked['registered-models/get']:8d}"
+        "   one a model and kind",
+        "  against one a follower           "
+        f"{(asked.total() - asked['registered-models/get']) / size.followers:8.2f} x",
         f"  from the last move to all known  {found.move_seconds:8.1f}   s; one interval is {size.interval:g}",
         f"  our processor time               {found.move_cpu:8.2f}   s",
         f"  requests by kind                 {dict(asked)}",
@@ -236,7 +245,7 @@ def table(size: Size, found: Found) -> str:
 
 
 def main() -> int:
-    """Measures, prints the table and writes the JSON."""
+    """Run the benchmark, print the table, and write the JSON file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="100 followers of 10 models, three seconds an interval")
     options = parser.parse_args()

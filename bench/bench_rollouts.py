@@ -1,9 +1,12 @@
-"""Whether many rollouts at once keep their pace, and what they write: once without an analysis, once judged by the pods' counters.
+"""Benchmark of many concurrent rollouts: how exact holds are, and what is written.
+
+One run has no analysis. In the other run, the operator judges each step by the pods' counters.
 
     .venv/bin/python bench/bench_rollouts.py           500 rollouts at once, steps of two minutes: about half an hour
-    .venv/bin/python bench/bench_rollouts.py --quick   30 rollouts, steps of 20 seconds: does it work at all
+    .venv/bin/python bench/bench_rollouts.py --quick   30 rollouts, steps of 20 seconds: a smoke test
 
-bench/README.md says how to read it. It runs in a network namespace of its own (unshare), in which one server answers for all pods.
+The benchmark runs in its own network namespace (unshare), in which one server responds for all pods.
+bench/README.md describes how to read the results.
 """
 
 from __future__ import annotations
@@ -53,7 +56,10 @@ def _plans(options: argparse.Namespace) -> list[rollouts.Plan]:
 
 
 def _go_inside() -> None:
-    """Starts this program again in a network namespace of its own; what is to be downloaded is downloaded before."""
+    """Replace this process with the same program in a new network namespace.
+
+    All downloads happen before, because the new namespace has no network.
+    """
     prepare("control-plane", addons.choose(("kwok", "gateway-crds"), "control-plane"))
     os.environ[INSIDE] = "1"
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
@@ -61,7 +67,7 @@ def _go_inside() -> None:
 
 
 def main() -> int:
-    """Measures, prints the table and writes the JSON."""
+    """Run the benchmark, print the table, and write the JSON file."""
     options = _options()
     if INSIDE not in os.environ:
         _go_inside()
@@ -83,11 +89,12 @@ def _name(plan: rollouts.Plan) -> str:
 
 
 def table(results: Sequence[rollouts.Result]) -> str:
-    """Everything, for people."""
+    """Return all results as a text table."""
     at = report.machine()
     lines = [
         f"{at['date']}  {at['cpu']}, {at['cores']} cores, {at['memoryGiB']} GiB",
-        f"sluicegate {at['sluicegate']}, Kubernetes {at['kubernetes']}, etcd {at['etcd']}, kwok {at['kwok']}, Python {at['python']}",
+        f"sluicegate {at['sluicegate']}, Kubernetes {at['kubernetes']}, etcd {at['etcd']}, kwok {at['kwok']},"
+        f" Python {at['python']}",
         "",
     ]
     columns = [_column(each) for each in results]
@@ -143,7 +150,7 @@ def _counted(writes: dict[str, int], by: int) -> str:
 
 
 def as_json(results: Sequence[rollouts.Result]) -> Json:
-    """Everything, for machines."""
+    """Return all results as a JSON object."""
     return {"machine": report.machine(), "runs": [_run(each) for each in results]}
 
 

@@ -1,10 +1,13 @@
-"""The scoring server beside MLflow's own and MLServer: the same models, the same requests, the same client.
+"""Benchmark of the scoring server against MLflow's server and MLServer.
 
-    make bench-scorer                                   all of it: about twenty minutes on two cores
-    .venv/bin/python bench/bench_scorer.py --quick     a second each: does it work at all
+All servers get the same models and the same requests from the same client.
+
+    make bench-scorer                                  everything: about 20 minutes on two cores
+    .venv/bin/python bench/bench_scorer.py --quick     one second for each load: a smoke test
     .venv/bin/python bench/bench_scorer.py tiny heavy  some of the models
 
-Needs wrk in PATH, and the environments that `make bench-scorer` makes. bench/README.md says how to read it.
+It needs wrk in PATH and the virtual environments that `make bench-scorer` creates.
+bench/README.md describes how to read the results.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))  # bench is no installed package
+sys.path.insert(0, str(REPOSITORY))  # bench is not an installed package
 
 from bench.scorer import servers  # noqa: E402
 
@@ -36,7 +39,7 @@ _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 @dataclass(frozen=True)
 class Load:
-    """One run of wrk; times in milliseconds."""
+    """The results of one run of wrk, with latencies in milliseconds."""
 
     rate: float
     p50: float
@@ -46,34 +49,40 @@ class Load:
 
 @dataclass
 class Result:
-    """One server with one model."""
+    """The results of one server with one model."""
 
     server: str
     model: str
     start: list[float] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
     health: list[float] = field(default_factory=list)
-    """Slowest of its health checks under load, milliseconds."""
+    """Latency of the slowest health check under load, in milliseconds, for each round."""
     loads: dict[int, list[Load]] = field(default_factory=dict)
 
     def rate(self, connections: int) -> float:
-        """Requests a second, the median of the runs."""
+        """Return the median of the runs' requests per second."""
         return statistics.median(each.rate for each in self.loads[connections])
 
     def p50(self, connections: int) -> float:
-        """Median latency in milliseconds, the median of the runs."""
+        """Return the median of the runs' median latencies, in milliseconds."""
         return statistics.median(each.p50 for each in self.loads[connections])
 
     def p99(self, connections: int) -> float:
-        """The latency that 99 of 100 requests stay below, in milliseconds, the median of the runs."""
+        """Return the median of the runs' p99 latencies, in milliseconds."""
         return statistics.median(each.p99 for each in self.loads[connections])
 
 
 def wrk(url: str, body: Path, connections: int, seconds: float) -> Load:
-    """Posts the same body for so long over so many connections.
+    """Run wrk, which posts the same body over and over.
+
+    Args:
+        url: where to post
+        body: file with the JSON body
+        connections: number of connections
+        seconds: duration of the run
 
     Raises:
-        RuntimeError: wrk says nothing that can be read.
+        RuntimeError: the output of wrk cannot be parsed.
     """
     script = body.with_suffix(".lua")
     script.write_text(
@@ -93,7 +102,10 @@ def wrk(url: str, body: Path, connections: int, seconds: float) -> Load:
 
 
 def measure(make: servers.Make, model: Path, result: Result, seconds: float) -> None:
-    """One start of one server: both loads, and its health meanwhile."""
+    """Start one server, run each load, and append the measurements to `result`.
+
+    Health checks run at the same time as the loads.
+    """
     body = model / "request.json"
     with (
         tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as own,
@@ -116,7 +128,10 @@ def measure(make: servers.Make, model: Path, result: Result, seconds: float) -> 
 
 
 def _watch(server: servers.Server, done: threading.Event, slowest: list[float]) -> None:
-    """Asks for its health five times a second."""
+    """Send health checks every 0.2s, and keep the duration of the slowest one.
+
+    A failed health check counts as 30 seconds.
+    """
     while not done.wait(0.2):
         try:
             slowest[0] = max(slowest[0], server.health_seconds())
@@ -125,7 +140,10 @@ def _watch(server: servers.Server, done: threading.Event, slowest: list[float]) 
 
 
 def table(results: list[Result], direct: float) -> str:
-    """For people."""
+    """Return the results as a text table.
+
+    `direct` is the duration of a direct call of the model `heavy`, in seconds.
+    """
     lines = []
     for model in MODELS:
         mine = [each for each in results if each.model == model]
@@ -135,14 +153,17 @@ def table(results: list[Result], direct: float) -> str:
         lines += [
             "",
             f"== {model} ==",
-            "server               req/s c1  p50 ms  p99 ms   req/s c16  p50 ms  p99 ms   x stock c16  p50/stock c1  health ms  start s  MB  failed",
+            "server               req/s c1  p50 ms  p99 ms   req/s c16  p50 ms  p99 ms"
+            "   x stock c16  p50/stock c1  health ms  start s  MB  failed",
         ]
         for each in mine:
             failed = sum(load.failed for loads in each.loads.values() for load in loads)
             lines.append(
-                f"{each.server:20} {each.rate(1):8.0f} {each.p50(1):7.2f} {each.p99(1):7.2f} {each.rate(16):11.0f} {each.p50(16):7.2f} "
-                f"{each.p99(16):7.2f} {each.rate(16) / stock.rate(16):13.2f} {each.p50(1) / stock.p50(1):13.2f} "
-                f"{max(each.health):10.1f} {statistics.median(each.start):8.1f} {statistics.median(each.memory):4.0f} {failed:6}"
+                f"{each.server:20} {each.rate(1):8.0f} {each.p50(1):7.2f} {each.p99(1):7.2f} "
+                f"{each.rate(16):11.0f} {each.p50(16):7.2f} {each.p99(16):7.2f} "
+                f"{each.rate(16) / stock.rate(16):13.2f} {each.p50(1) / stock.p50(1):13.2f} "
+                f"{max(each.health):10.1f} {statistics.median(each.start):8.1f} "
+                f"{statistics.median(each.memory):4.0f} {failed:6}"
             )
         if model == "heavy":
             lines.append(f"a direct call takes {direct * 1e3:.2f} ms")
@@ -150,7 +171,7 @@ def table(results: list[Result], direct: float) -> str:
 
 
 def main() -> int:
-    """Measures, prints the table and writes the JSON."""
+    """Run the benchmark, print the table, and write the JSON file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("models", nargs="*", choices=[*MODELS, []], help="default: all")
     parser.add_argument("--rounds", type=int, default=2, help="starts of each server, by turns (default 2)")

@@ -1,9 +1,12 @@
-"""Whether the scoring server's memory stays flat over a million requests, and what its counters cost.
+"""Benchmark of the scoring server's memory use and of the cost of its counters.
 
-    make bench-soak                                       all of it: about five minutes on two cores
+The memory is measured over a million requests.
+
+    make bench-soak                                       everything: about five minutes on two cores
     .venv/bin/python bench/bench_soak.py --requests 20000 --rounds 1 --seconds 1
 
-Needs wrk in PATH, and the environment that `make bench-scorer` makes. bench/README.md says how to read it.
+It needs wrk in PATH and the virtual environment that `make bench-scorer` creates.
+bench/README.md describes how to read the results.
 """
 
 from __future__ import annotations
@@ -20,29 +23,38 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))  # bench is no installed package
+sys.path.insert(0, str(REPOSITORY))  # bench is not an installed package
 
 from bench.bench_scorer import OUT, wrk  # noqa: E402
 from bench.scorer import servers  # noqa: E402
 
 GENERAL_SHARE = 0.02
-"""Of the requests, those that MLflow's own code answers: they are far slower, so that a million would take an hour."""
+"""The number of requests that MLflow's own code answers, as a share of the requests that the fast path answers.
+
+The share is small because these requests are far slower. A million of them would take an hour.
+"""
 
 
 class Side(NamedTuple):
-    """One load: requests a second, and microseconds of the server's processor time a request."""
+    """The results of one load: requests per second, and the server's CPU time per request in microseconds."""
 
     rate: float
     cpu: float
 
 
 def counted(model: Path, port: int, own: Path) -> servers.Command:
-    """As it is shipped, with a model that has a reference profile."""
+    """Return the command of the scoring server, unchanged.
+
+    Its model has a reference profile.
+    """
     return servers.ours(model, port, own)
 
 
 def uncounted(model: Path, port: int, _: Path) -> servers.Command:
-    """Without request counters, and with a model that has no profile."""
+    """Return the command of the scoring server without request counters.
+
+    Its model has no reference profile.
+    """
     argv = [
         str(servers.PYTHON),
         "-m",
@@ -58,14 +70,17 @@ def uncounted(model: Path, port: int, _: Path) -> servers.Command:
 
 
 def soak(model: Path, requests: int, seconds: float) -> list[tuple[int, float, str]]:
-    """Requests so far and the server's memory in MB, after each of some slices.
+    """Send requests to one server, and read its memory after each slice of `seconds`.
+
+    Returns:
+        For each slice: the number of requests so far, the server's memory in MB, and the code path.
 
     Raises:
-        RuntimeError: a request failed.
+        RuntimeError: a request of the fast path failed.
     """
     bodies = {"fast path": model / "request.json", "MLflow's own code": model / "null.json"}
     asked = json.loads((model / "request.json").read_text())
-    asked["dataframe_split"]["data"][0][0] = None  # a null: only MLflow's own code takes it
+    asked["dataframe_split"]["data"][0][0] = None  # only MLflow's own code accepts a null
     bodies["MLflow's own code"].write_text(json.dumps(asked))
     found = []
     with (
@@ -87,7 +102,11 @@ def soak(model: Path, requests: int, seconds: float) -> list[tuple[int, float, s
 
 
 def cost(plain: Path, profiled: Path, rounds: int, seconds: float) -> tuple[list[Side], list[Side]]:
-    """Loads with and without counting, by turns."""
+    """Run loads that alternate between the servers with and without counters.
+
+    Returns:
+        The loads with counters, and those without.
+    """
     both: tuple[list[Side], list[Side]] = ([], [])
     with tempfile.TemporaryDirectory(prefix="sluicegate-cost-") as own:
         first, second = Path(own, "counted"), Path(own, "uncounted")
@@ -95,7 +114,7 @@ def cost(plain: Path, profiled: Path, rounds: int, seconds: float) -> tuple[list
         second.mkdir()
         with servers.running(counted, profiled, first) as one, servers.running(uncounted, plain, second) as other:
             for number in range(rounds):
-                # Which of the two goes first alternates too: the machine gets warm, or busy, in between.
+                # The order alternates too, because the machine may get warm or busy between the two loads.
                 for side in (0, 1) if number % 2 else (1, 0):
                     server, model = ((one, profiled), (other, plain))[side]
                     before = server.cpu()
@@ -106,7 +125,7 @@ def cost(plain: Path, profiled: Path, rounds: int, seconds: float) -> tuple[list
 
 
 def main() -> int:
-    """Measures, prints and writes the JSON."""
+    """Run the benchmark, print the results, and write the JSON file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--requests", type=int, default=1_000_000, help="of the soak (default a million)")
     parser.add_argument("--rounds", type=int, default=8, help="of the counters' cost (default 8)")
@@ -125,10 +144,12 @@ def main() -> int:
         with_, without = ([each[number] for each in side] for side in counts)
         ratios = sorted(one / other for one, other in zip(with_, without, strict=True))
         print(
-            f"with counters and a profile {statistics.median(with_):.1f} {unit}, without {statistics.median(without):.1f};"
+            f"with counters and a profile {statistics.median(with_):.1f} {unit},"
+            f" without {statistics.median(without):.1f};"
         )
         print(
-            f"  ratio of {field}, pair by pair: median {statistics.median(ratios):.3f}, from {ratios[0]:.3f} to {ratios[-1]:.3f}"
+            f"  ratio of {field}, pair by pair: median {statistics.median(ratios):.3f},"
+            f" from {ratios[0]:.3f} to {ratios[-1]:.3f}"
         )
     print()
     fast = [each for each in memory if each[2] == "fast path"]

@@ -1,1 +1,1 @@
-"""The parts of bench_controlplane.py."""
+"""The modules of bench_controlplane.py and bench_rollouts.py."""

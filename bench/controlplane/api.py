@@ -1,6 +1,7 @@
-"""A plain HTTP client for the API server: what the measurement's user and the bare client send their requests with.
+"""A plain HTTP client for the API server.
 
-Deliberately not the operator's client: what that one costs is part of what is measured.
+The simulated user and the bare client send their requests with it.
+It is deliberately not the operator's client, whose cost is part of the measurement.
 """
 
 from __future__ import annotations
@@ -22,7 +23,13 @@ T = TypeVar("T")
 
 
 def in_namespace(path: str, namespace: str, name: str = "") -> str:
-    """The path of a namespace's collection, or of an object in it, out of the path for all namespaces."""
+    """Return the path of a collection in a namespace, or of an object in it.
+
+    Args:
+        path: path of the collection in all namespaces
+        namespace: name of the namespace
+        name: name of the object; empty for the collection
+    """
     head, _, plural = path.rpartition("/")
     return f"{head}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
 
@@ -31,13 +38,13 @@ class Api:
     """One user's connections to the API server."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
-        """Use a session that stays the caller's to close."""
+        """Use the session `session`, which the caller closes."""
         self._session = session
 
     @classmethod
     @asynccontextmanager
     async def connect(cls, server: str, keys: Path, user: str) -> AsyncIterator[Api]:
-        """Connects with the client certificate of `user` in the folder `keys`."""
+        """Connect with the client certificate of `user` in the folder `keys`."""
         context = ssl.create_default_context(cafile=str(keys / "ca.crt"))
         context.load_cert_chain(str(keys / f"{user}.crt"), str(keys / f"{user}.key"))
         connector = aiohttp.TCPConnector(ssl=context, limit=0)
@@ -46,10 +53,10 @@ class Api:
             yield cls(session)
 
     async def send(self, method: str, path: str, body: bytes | None = None, content: str = "application/json") -> bytes:
-        """Sends one request.
+        """Send one request, and return the body of the response.
 
         Raises:
-            RuntimeError: the answer is not 2xx; with the server's words.
+            RuntimeError: the response is not 2xx. The message contains the body of the response.
         """
         async with self._session.request(method, path, data=body, headers={"Content-Type": content}) as answer:
             text = await answer.read()
@@ -58,19 +65,19 @@ class Api:
             return text
 
     async def get(self, path: str) -> Json:
-        """Reads an object or a list."""
+        """Read an object or a list."""
         found: Json = msgspec.json.decode(await self.send("GET", path))
         return found
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
-        """A watch's lines."""
+        """Yield the lines of a watch."""
         async with self._session.get(path) as answer:
             async for line in answer.content:
                 yield line
 
 
 async def each(items: Iterable[T], parallel: int, work: Callable[[T], Awaitable[object]]) -> None:
-    """Does `work` for every item, so many at a time."""
+    """Call `work` for every item, with at most `parallel` calls at the same time."""
     left = iter(list(items))
 
     async def worker() -> None:

@@ -1,4 +1,7 @@
-"""The API server's audit log: who sent which request when. All counts and times are read from it, so that nothing watches along."""
+"""The API server's audit log, which has the user and the time of each request.
+
+All counts and times are read from it, so the measurement needs no watch of its own.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +49,12 @@ class _Line(msgspec.Struct, rename="camel"):
 
 
 class Request(NamedTuple):
-    """One request that has been answered (a watch: has been accepted)."""
+    """One request that the API server has responded to, or a watch that it has accepted."""
 
     user: str
     verb: str
     resource: str
-    """Plural, with the subresource after a slash."""
+    """Plural name of the resource, followed by a slash and the subresource if there is one."""
     namespace: str
     code: int
     began: datetime
@@ -59,16 +62,19 @@ class Request(NamedTuple):
     dry: bool
     name: str = ""
     body: bytes = b""
-    """What was written, where the policy keeps it."""
+    """The body of the request, if the audit policy keeps it."""
 
     @property
     def is_write(self) -> bool:
-        """Whether it asked for a change."""
+        """Tell whether the request asks for a change."""
         return self.verb in WRITES
 
 
 def policy(users: tuple[str, ...], statuses_of: str | None = None) -> str:
-    """An audit policy that logs these users' requests and no other; of `statuses_of` with the statuses that it writes."""
+    """Return an audit policy that logs the requests of `users` and no others.
+
+    For the user `statuses_of`, it also logs the body of each status write.
+    """
     rules: list[dict[str, Any]] = [{"level": "Metadata", "users": list(users)}, {"level": "None"}]
     if statuses_of is not None:
         written = [{"group": "sluicegate.dev", "resources": [STATUS]}]
@@ -79,16 +85,16 @@ def policy(users: tuple[str, ...], statuses_of: str | None = None) -> str:
 
 
 class Log:
-    """Reads the log as it grows."""
+    """A reader of the log file while the API server appends to it."""
 
     def __init__(self, path: Path) -> None:
-        """The file need not exist yet."""
+        """Read from the file at `path`, which does not have to exist yet."""
         self._path = path
         self._position = 0
         self._decoder = msgspec.json.Decoder(_Line)
 
     def new(self) -> Iterator[Request]:
-        """The requests since the last call."""
+        """Yield the requests since the last call."""
         if not self._path.exists():
             return
         with self._path.open("rb") as log:
@@ -120,14 +126,17 @@ def _request(line: _Line) -> Request:
 
 @dataclass
 class Tally:
-    """Requests of one user in one phase, by verb and resource."""
+    """The requests of one user in one phase, counted by verb and resource."""
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)
     dry: int = 0
     failed: int = 0
 
     def add(self, request: Request) -> None:
-        """Counts one; leases are left out, they are paced by the clock."""
+        """Count a request, unless it is for a Lease.
+
+        Lease renewals depend on the clock and not on the work.
+        """
         if request.resource == LEASES:
             return
         self.requests[request.verb, request.resource] += 1
@@ -135,25 +144,25 @@ class Tally:
         self.failed += request.code >= 400
 
     def total(self) -> int:
-        """All of them."""
+        """Return the number of all requests."""
         return sum(self.requests.values())
 
     def writes(self) -> int:
-        """Writes, events among them."""
+        """Return the number of writes, Events included."""
         return sum(count for (verb, _), count in self.requests.items() if verb in WRITES)
 
     def status_writes(self) -> int:
-        """Writes of the resources' status."""
+        """Return the number of writes of the resources' status."""
         return sum(n for (verb, resource), n in self.requests.items() if verb in WRITES and resource == STATUS)
 
     def events(self) -> int:
-        """Writes of Events."""
+        """Return the number of writes of Events."""
         return sum(n for (verb, resource), n in self.requests.items() if verb in WRITES and resource == EVENTS)
 
     def child_writes(self) -> int:
-        """What is neither a status nor an event."""
+        """Return the number of writes of anything other than a status or an Event."""
         return self.writes() - self.status_writes() - self.events()
 
     def gets(self) -> int:
-        """Reads of single objects."""
+        """Return the number of reads of single objects."""
         return sum(count for (verb, _), count in self.requests.items() if verb == "get")

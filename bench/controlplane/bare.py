@@ -1,8 +1,9 @@
-"""The bare client: it writes the same children and one status for each resource, and does nothing else.
+"""The bare client, which only writes the children and one status of each resource.
 
-A program of its own, as the operator is: `python -m bench.controlplane.bare SERVER KEYS CHILDREN`. It watches for resources, and its
-workers create the children as texts rendered beforehand in which only name, namespace and uid are replaced. What it needs for that
-is what the API server gives on this machine; the operator is measured against it.
+It runs in a separate process, like the operator: `python -m bench.controlplane.bare SERVER KEYS CHILDREN`.
+It watches for resources. Its workers create the same children as the operator, from JSON texts that were rendered in
+advance. They only replace the name, the namespace and the uid in these texts.
+Its speed is what the API server can do on this machine, so the operator is compared with it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from bench.controlplane import api
 USER = "bare"
 WORKERS = 8
 NAME, NAMESPACE, UID = "sluicegate-bench-model", "sluicegate-bench-namespace", "00000000-0000-0000-0000-000000000000"
-"""What the rendered texts have in the place of the resource's own."""
+"""Placeholders in the rendered texts for the name, the namespace and the uid of the resource."""
 PATHS = {
     "ControllerRevision": "/apis/apps/v1/controllerrevisions",
     "Deployment": "/apis/apps/v1/deployments",
@@ -33,7 +34,10 @@ Child = tuple[str, str]
 
 
 def texts(manifests: list[dict[str, Any]]) -> list[Child]:
-    """Kind and JSON text of each child; the input of the program, written as JSON."""
+    """Return the kind and the JSON text of each child.
+
+    The program reads this list from a JSON file.
+    """
     return [(each["kind"], json.dumps(each)) for each in manifests]
 
 
@@ -50,7 +54,7 @@ def _status() -> bytes:
 
 
 async def run(server: str, keys: Path, children: list[Child]) -> None:
-    """Works until it is killed."""
+    """Create the children of every new resource until the process is killed."""
     queue: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
     async with api.Api.connect(server, keys, USER) as client, asyncio.TaskGroup() as group:
         for _ in range(WORKERS):

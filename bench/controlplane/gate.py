@@ -1,7 +1,10 @@
-"""What stands in for a gateway and for scoring pods: kwok's pods answer nothing, and no gateway runs beside a bare control plane.
+"""Substitutes for a gateway and for scoring pods.
 
-The gateway accepts every route as soon as it sees it, by the status that a real one writes. The pods are one server, which answers at
-every address that kwok gives: `bench_rollouts.py` runs in a network of its own, where all of these are the loopback's.
+kwok's pods respond to no requests, and the bare control plane has no gateway.
+
+The gateway accepts every route as soon as it observes it, and writes the same status as a real gateway.
+The pods are one server that responds at every pod IP that kwok assigns. `bench_rollouts.py` runs in its own network
+namespace, in which all these addresses lead to the loopback interface.
 """
 
 from __future__ import annotations
@@ -25,23 +28,23 @@ _ROUTES = f"{_GROUP}/httproutes"
 _CONTROLLER = "sluicegate.dev/bench"
 _WORKERS = 4
 _PODS = "10.64.0.0/12"
-"""Where kwok takes the addresses of its pods from."""
+"""The address range from which kwok assigns pod IPs."""
 _PORT = 8080
 _RATE = 50.0
-"""Requests a second that each pod says it has answered."""
+"""Requests per second that the counters of each pod report."""
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, "+Inf")
 Json = dict[str, Any]
 
 
 def own_network() -> None:
-    """Makes a fresh network namespace one in which every pod's address leads to this process."""
+    """Set up the new network namespace, so that every pod IP leads to this process."""
     for argv in (["link", "set", "lo", "up"], ["route", "add", "local", _PODS, "dev", "lo"]):
         subprocess.run(["ip", *argv], check=True)
 
 
 @asynccontextmanager
 async def gateway(client: api.Api, namespace: str) -> AsyncIterator[None]:
-    """A Gateway in `namespace` that accepts routes while the context is open."""
+    """Create a Gateway in `namespace`, and accept routes while the context is open."""
     kind = {"apiVersion": "gateway.networking.k8s.io/v1", "metadata": {"name": GATEWAY}}
     of_class = {**kind, "kind": "GatewayClass", "spec": {"controllerName": _CONTROLLER}}
     listener = {"name": "http", "protocol": "HTTP", "port": 80}
@@ -93,7 +96,10 @@ async def _accept(client: api.Api, waiting: asyncio.Queue[Json]) -> None:
 
 @asynccontextmanager
 async def pods() -> AsyncIterator[None]:
-    """Every pod's /metrics, while the context is open: healthy, and with requests."""
+    """Serve /metrics for every pod while the context is open.
+
+    The metrics are those of a healthy server that receives requests.
+    """
     began = time.monotonic()
 
     async def answer(request: web.Request) -> web.Response:
@@ -112,7 +118,10 @@ async def pods() -> AsyncIterator[None]:
 
 
 def exposition(requests: int) -> str:
-    """What a scoring server that has answered so many requests says, all of them well and within 25 ms."""
+    """Return the metrics of a scoring server after `requests` requests.
+
+    All requests succeeded within 25 ms.
+    """
     lines = ["# TYPE sluicegate_scorer_requests counter"]
     for error in ("", "client", "model", "server", "timeout", "overload"):
         count = requests if not error else 0

@@ -1,6 +1,7 @@
-"""From the operator's writes to the pace of rollouts: how long each step was held, and what was written meanwhile.
+"""The pace of rollouts: how long each step held, and the writes in the meantime.
 
-All of it comes from the API server's audit log: the times are those at which the statuses were written.
+Everything is derived from the operator's writes in the API server's audit log.
+The times are those at which the statuses were written.
 """
 
 from __future__ import annotations
@@ -16,9 +17,12 @@ import msgspec
 from bench.controlplane import audit
 
 SETTLING = 3.0
-"""Seconds after a step's weight is in force in which the status still comes to rest: counts and sentences are written a second late."""
+"""Seconds after a step's weight is in force in which the operator may still write the status.
+
+It writes counts and messages up to a second late.
+"""
 TOLERANCE = 0.1
-"""Part of its time by which a step may be late or early."""
+"""Fraction of the planned hold by which a step may be late or early."""
 VERDICT = "status (new verdict)"
 STATUS = "status"
 _KINDS = {
@@ -50,7 +54,7 @@ class _Written(msgspec.Struct):
 
 
 class Write(NamedTuple):
-    """One write about a resource."""
+    """One write of a resource or one of its children."""
 
     at: datetime
     kind: str
@@ -58,26 +62,29 @@ class Write(NamedTuple):
 
 @dataclass
 class Stay:
-    """A rollout at one step."""
+    """The time that a rollout spends at one step."""
 
     step: int
     entered: datetime
     accepted: datetime | None = None
-    """When status had that the step's weight is in force: the hold's begin."""
+    """The time at which status reported that the step's weight is in force. The hold begins here."""
     left: datetime | None = None
 
     def held(self) -> float | None:
-        """Seconds of the hold; None while it lasts."""
+        """Return the duration of the hold in seconds, or None if it has not ended."""
         return (self.left - self.accepted).total_seconds() if self.left and self.accepted else None
 
     def whole(self) -> float | None:
-        """Seconds of the step, pods and gateway included; None while it lasts."""
+        """Return the duration of the step in seconds, or None if it has not ended.
+
+        The duration includes the start of pods and the update of the gateway.
+        """
         return (self.left - self.entered).total_seconds() if self.left else None
 
 
 @dataclass
 class Life:
-    """One resource's rollout."""
+    """The rollout of one resource."""
 
     began: datetime | None = None
     ended: datetime | None = None
@@ -88,15 +95,19 @@ class Life:
 
 
 class Pace:
-    """What has been heard of all rollouts."""
+    """The observations of all rollouts."""
 
     def __init__(self, steps: int) -> None:
-        """`steps`: how many each rollout has."""
+        """Start without observations.
+
+        Args:
+            steps: number of steps in each rollout
+        """
         self._steps = steps
         self.lives: defaultdict[str, Life] = defaultdict(Life)
 
     def heard(self, request: audit.Request) -> None:
-        """Takes note of one request of the operator."""
+        """Record one request of the operator."""
         if not request.is_write or request.resource == audit.LEASES:
             return
         life = self.lives[_resource(request.name)]
@@ -129,37 +140,44 @@ class Pace:
         return life.stays[-1]
 
     def start(self, name: str, at: datetime) -> None:
-        """The user changes the resource's spec."""
+        """Record that the user changes the spec of the resource `name`."""
         self.lives[name] = Life(began=at)
 
     def over(self) -> int:
-        """How many rollouts have ended."""
+        """Return the number of rollouts that have ended."""
         return sum(1 for life in self.lives.values() if life.ended is not None)
 
     def holds(self) -> list[float]:
-        """How long each step was held, once it was in force."""
+        """Return the duration of every hold in seconds, counted from when the weight is in force."""
         return [held for stay in self._stays() if (held := stay.held()) is not None]
 
     def wholes(self) -> list[float]:
-        """How long each step took, pods and gateway included."""
+        """Return the duration of every step in seconds, pods and gateway included."""
         return [whole for stay in self._stays() if (whole := stay.whole()) is not None]
 
     def _stays(self) -> Iterator[Stay]:
         return (stay for life in self.lives.values() for stay in life.stays)
 
     def minutes(self) -> float:
-        """Rollout-minutes: from the user's change until all is at rest, summed up."""
+        """Return the total duration of all rollouts in minutes.
+
+        A rollout lasts from the user's change until its phase is Idle again.
+        """
         return (
             sum((each.ended - each.began).total_seconds() for each in self.lives.values() if each.ended and each.began)
             / 60
         )
 
     def writes(self) -> Counter[str]:
-        """What was written, by kind."""
+        """Return the number of writes, by kind."""
         return Counter(write.kind for life in self.lives.values() for write in life.writes)
 
     def writes_in_holds(self, settling: bool) -> Counter[str]:
-        """What was written about a rollout while it held: in the first seconds (`settling`), or after them."""
+        """Return the number of writes during holds, by kind.
+
+        Args:
+            settling: count the writes in the first `SETTLING` seconds of each hold; otherwise those after them
+        """
         return Counter(
             write.kind
             for life in self.lives.values()
@@ -170,7 +188,7 @@ class Pace:
         )
 
     def at_once(self) -> int:
-        """The most rollouts that were under way at the same moment."""
+        """Return the largest number of rollouts in progress at the same time."""
         moves = [(each.began, 1) for each in self.lives.values() if each.began and each.ended]
         moves += [(each.ended, -1) for each in self.lives.values() if each.began and each.ended]
         most = now = 0
@@ -181,10 +199,13 @@ class Pace:
 
 
 def _resource(name: str) -> str:
-    """The resource that a child (NAME-HASH), or an Event (NAME.SERIAL), is about: names of ours are `model-0042`."""
+    """Return the name of the resource that a child (NAME-HASH) or an Event (NAME.SERIAL) belongs to.
+
+    The resources of this benchmark have names such as `model-0042`.
+    """
     return "-".join(name.partition(".")[0].split("-")[:2])
 
 
 def on_time(measured: Sequence[float], planned: float) -> float:
-    """The part of the steps that were held within the tolerance of their time."""
+    """Return the fraction of the holds that are within `TOLERANCE` of the planned duration."""
     return sum(abs(each - planned) <= planned * TOLERANCE for each in measured) / len(measured) if measured else 0.0

@@ -1,4 +1,7 @@
-"""One pass: a fresh API server, one client, N resources. The operator's pass goes on with pods, changes, rest and a restart."""
+"""One pass of the benchmark: a new API server, one client and N resources.
+
+The pass of the operator continues with pods, changes, rest and a restart.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ from bench.controlplane import api, audit, bare, process, testbed
 from bench.controlplane.profiler import profiled
 
 PARALLEL = 8
-"""Requests in flight of the user, and workers of the bare client: as many as the operator reconciles at once."""
+"""Number of the user's concurrent requests and of the bare client's workers.
+
+The operator reconciles as many resources at once.
+"""
 WARM_UP = 10
 TIMEOUT = 1200.0
 Json = dict[str, Any]
@@ -28,48 +34,54 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Phase:
-    """What happened from one point to the next."""
+    """The measurements of one phase."""
 
     name: str
     seconds: float
-    """Created: from the first request of the user to the last child. Else how long the phase was watched."""
+    """Duration of the phase.
+
+    For the phase `created`: from the user's first request until the last child exists.
+    """
     cpu: float
     memory: float
-    """MB, the most since the process began."""
+    """Peak memory since the start of the process, in MB."""
     tally: audit.Tally
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One client's pass."""
+    """The results of one pass of one client."""
 
     client: str
     resources: int
     children: int
-    """Of one resource."""
+    """Number of children per resource."""
     phases: list[Phase] = field(default_factory=list)
 
     def phase(self, name: str) -> Phase | None:
-        """The phase of that name, if the pass had it."""
+        """Return the phase called `name`, or None if the pass did not have it."""
         return next((each for each in self.phases if each.name == name), None)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a pass does."""
+    """The parameters of a pass."""
 
     resources: int
     cluster: str
     rest: float = 0.0
-    """Seconds at rest; 0 ends the pass once the children exist."""
+    """Duration of the phase `at rest` in seconds; 0 ends the pass once the children exist."""
     quiet: float = 4.0
-    """Seconds without a write after which a phase is over; more than the operator ever waits for itself here."""
+    """Seconds without a write after which a phase is over.
+
+    This is longer than any delay of the operator in this benchmark.
+    """
     profile: Path | None = None
-    """Where py-spy writes the stacks of the operator while it creates."""
+    """File for the stacks that py-spy samples while the operator creates the children. None disables py-spy."""
 
 
 def resource(name: str, namespace: str) -> Json:
-    """A resource that needs no registry, so that the control plane is what is measured."""
+    """Return a resource that needs no registry, so that only the control plane is measured."""
     return {
         "apiVersion": "sluicegate.dev/v1alpha1",
         "kind": "ModelDeployment",
@@ -84,12 +96,15 @@ def resource(name: str, namespace: str) -> Json:
 
 
 def name_of(number: int) -> str:
-    """What the resource of that number is called."""
+    """Return the name of the resource with the given number."""
     return f"model-{number:04d}"
 
 
 def rendered(folder: Path) -> list[bare.Child]:
-    """The children that the operator would make, by `sluicegate render`: what the bare client writes."""
+    """Return the children that the operator would create, from `sluicegate render`.
+
+    The bare client writes these children.
+    """
     sample = folder / "sample.json"
     sample.write_text(json.dumps(resource(bare.NAME, bare.NAMESPACE)))
     argv = [sys.executable, "-m", "sluicegate.cli.main", "render", "-f", str(sample)]
@@ -98,7 +113,7 @@ def rendered(folder: Path) -> list[bare.Child]:
 
 
 class Run:
-    """A pass under way."""
+    """A pass in progress."""
 
     def __init__(
         self,
@@ -108,7 +123,15 @@ class Run:
         client: str,
         heard: Callable[[audit.Request], None] = lambda _: None,
     ) -> None:
-        """`client` is the measured client's name in the audit log; `heard` is told each of its requests about what is measured."""
+        """Measure one client on the control plane `bed`.
+
+        Args:
+            bed: the control plane
+            user: client that sends the user's requests
+            measured: process of the measured client
+            client: user name of the measured client in the audit log
+            heard: called with each of the measured client's requests in the measured namespace
+        """
         self._bed = bed
         self._user = user
         self._client = client
@@ -116,7 +139,7 @@ class Run:
         self.process = measured
         self.tally = audit.Tally()
         self.born = 0
-        """Children that exist in the measured namespace."""
+        """Number of children created in the measured namespace."""
         self.first: datetime | None = None
         self.last: datetime | None = None
         self.written_at = time.monotonic()
@@ -124,20 +147,25 @@ class Run:
         self._began = time.monotonic()
 
     def begin(self) -> None:
-        """Starts a phase: what was written before is not its."""
+        """Start a phase, and leave out the requests so far."""
         self.look()
         self.tally = audit.Tally()
         self._cpu, self._began = self.process.cpu(), time.monotonic()
 
     def end(self, name: str, seconds: float | None = None) -> Phase:
-        """The phase that began last."""
+        """Return the measurements of the phase that began last.
+
+        Args:
+            name: name of the phase
+            seconds: its duration; None means the time since `begin`
+        """
         self.look()
         watched = time.monotonic() - self._began
         cpu = self.process.cpu() - self._cpu
         return Phase(name, seconds if seconds is not None else watched, cpu, self.process.memory(), self.tally)
 
     def look(self) -> None:
-        """Reads on in the audit log."""
+        """Read the new requests in the audit log."""
         self.process.check()
         for request in self._bed.log.new():
             if request.user == testbed.USER and request.verb == "create" and request.namespace == testbed.MEASURED:
@@ -154,7 +182,16 @@ class Run:
                 self.last = request.ended
 
     async def until(self, what: str, done: Callable[[], Awaitable[bool]], pause: float = 0.25) -> None:
-        """Waits for `done`, reading on meanwhile."""
+        """Wait until `done` returns True, and read the audit log in the meantime.
+
+        Args:
+            what: what is waited for, for the error message
+            done: the condition
+            pause: seconds between two checks
+
+        Raises:
+            RuntimeError: the condition is not met within `TIMEOUT` seconds, or the measured process has ended.
+        """
         deadline = time.monotonic() + TIMEOUT
         while not await done():
             if time.monotonic() > deadline:
@@ -163,7 +200,7 @@ class Run:
             self.look()
 
     async def quiet(self, seconds: float) -> None:
-        """Waits until nothing but leases has been written for so long."""
+        """Wait until the client has written nothing for `seconds`, except Leases and Events."""
 
         async def silent() -> bool:
             return time.monotonic() - self.written_at >= seconds
@@ -172,7 +209,13 @@ class Run:
         await self.until("the client to become quiet", silent)
 
     async def create(self, count: int, namespace: str, make: Callable[[str, str], Json] = resource) -> None:
-        """The user's part: `make` gives a resource by its name and namespace."""
+        """Create `count` resources as the user.
+
+        Args:
+            count: number of resources
+            namespace: their namespace
+            make: returns a resource for a name and a namespace
+        """
 
         async def one(number: int) -> None:
             body = json.dumps(make(name_of(number), namespace)).encode()
@@ -181,21 +224,21 @@ class Run:
         await api.each(range(count), PARALLEL, one)
 
     async def change(self, count: int, spec: Json) -> None:
-        """The user changes every resource's spec."""
+        """Merge `spec` into the spec of every resource, as the user."""
         await api.each(range(count), PARALLEL, lambda number: self.change_one(number, spec))
 
     async def change_one(self, number: int, spec: Json) -> None:
-        """The user changes one resource's spec."""
+        """Merge `spec` into the spec of one resource, as the user."""
         path = api.in_namespace(api.RESOURCES, testbed.MEASURED, name_of(number))
         await self._user.send("PATCH", path, json.dumps({"spec": spec}).encode(), api.MERGE_PATCH)
 
     async def all_ready(self) -> bool:
-        """Whether every resource is Ready at its present generation."""
+        """Tell whether every resource is Ready at its current generation."""
         listed = await self._user.get(api.in_namespace(api.RESOURCES, testbed.MEASURED) + "?resourceVersion=0")
         return all(_ready(each) for each in listed["items"])
 
     async def children_exist(self, count: int) -> None:
-        """Waits for so many children in the measured namespace."""
+        """Wait until `count` children exist in the measured namespace."""
 
         async def born() -> bool:
             return self.born >= count
@@ -211,7 +254,7 @@ def _ready(each: Json) -> bool:
 
 
 async def _created(run: Run, plan: Plan, children: int) -> Phase:
-    """The first phase, the same for both clients."""
+    """Run the phase `created`, which is the same for both clients."""
     await run.create(WARM_UP, testbed.WARM_UP)
     await run.quiet(plan.quiet)
     run.begin()
@@ -224,7 +267,7 @@ async def _created(run: Run, plan: Plan, children: int) -> Phase:
 
 
 async def bare_pass(plan: Plan) -> Pass:
-    """The bare client's pass: it only creates."""
+    """Run a pass of the bare client, which has the phase `created` only."""
     with testbed.fresh(plan.cluster) as bed:
         children = rendered(bed.cluster.state)
         texts = bed.cluster.state / "children.json"
@@ -237,7 +280,10 @@ async def bare_pass(plan: Plan) -> Pass:
 
 
 async def operator_pass(plan: Plan) -> Pass:
-    """The operator's pass, with pods, changes, rest and a restart where `plan` asks for them."""
+    """Run a pass of the operator.
+
+    The phases after `created` (pods, changes, rest and a restart) only take place if `plan.rest` is not 0.
+    """
     with testbed.fresh(plan.cluster) as bed:
         count = len(rendered(bed.cluster.state))
         done = Pass("operator", plan.resources, count)
@@ -279,7 +325,7 @@ async def _settled(run: Run, plan: Plan) -> None:
 
 
 async def _restarted(bed: testbed.Testbed, user: api.Api, plan: Plan, log: Path) -> Phase:
-    list(bed.log.new())  # what the process before wrote last
+    list(bed.log.new())  # skip the last requests of the previous process
     with process.operator(bed.operator_kubeconfig, log.with_name("operator-restarted.log")) as operator:
         run = Run(bed, user, operator.process, testbed.OPERATOR)
 

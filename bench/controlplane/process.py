@@ -1,4 +1,4 @@
-"""The measured programs as processes: starting, stopping, and what they used."""
+"""The measured programs as processes: start, stop and resource usage."""
 
 from __future__ import annotations
 
@@ -27,22 +27,30 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Return the process ID."""
         return self.popen.pid
 
     def check(self) -> None:
-        """Raises RuntimeError with the end of its log where it has ended."""
+        """Check that the process still runs.
+
+        Raises:
+            RuntimeError: the process has ended. The message contains the end of its log.
+        """
         if self.popen.poll() is not None:
             end = self.log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{self.popen.args!r} ended with {self.popen.returncode}:\n{end}")
 
     def cpu(self) -> float:
-        """Seconds of processor time so far."""
+        """Return the CPU time so far, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def memory(self, peak: bool = True) -> float:
-        """Resident memory in MB (10^6 bytes): the most so far, or now."""
+        """Return the resident memory in MB (10^6 bytes).
+
+        Args:
+            peak: return the peak so far; otherwise the current value
+        """
         status = Path(f"/proc/{self.pid}/status").read_text()
         found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", status, re.MULTILINE)
         return int(found[1]) * 1024 / 1e6 if found else 0.0
@@ -50,7 +58,10 @@ class Process:
 
 @contextmanager
 def running(argv: Sequence[str], log: Path) -> Iterator[Process]:
-    """The program while the context is open; SIGTERM at its end, as a rollout sends it."""
+    """Run the program while the context is open.
+
+    At the end it gets SIGTERM, as in a rollout of its Deployment, and SIGKILL after 20s.
+    """
     with log.open("ab") as out:
         popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=REPOSITORY)
     try:
@@ -65,10 +76,10 @@ def running(argv: Sequence[str], log: Path) -> Iterator[Process]:
 
 
 class Operator:
-    """`sluicegate run`, and what its own metrics say."""
+    """A process of `sluicegate run`, and its metrics."""
 
     def __init__(self, process: Process) -> None:
-        """Waits until it has said where its metrics are."""
+        """Wait until the log contains the port of the metrics."""
         self.process = process
         deadline = time.monotonic() + 30
         while not (found := re.findall(r"health and metrics on port (\d+)", process.log.read_text())):
@@ -79,7 +90,7 @@ class Operator:
         self._url = f"http://127.0.0.1:{found[-1]}/metrics"
 
     def reconciles(self) -> int:
-        """Reconciles since its start."""
+        """Return the number of reconciles since the start of the process."""
         pattern = r"^sluicegate_reconcile_duration_seconds_count\{.*\} (\S+)$"
         try:
             with urllib.request.urlopen(self._url, timeout=30) as answer:
@@ -92,7 +103,7 @@ class Operator:
 
 @contextmanager
 def operator(kubeconfig: Path, log: Path) -> Iterator[Operator]:
-    """The operator with its default settings, one replica of it."""
+    """Run one replica of the operator, with its default settings, while the context is open."""
     argv = [sys.executable, "-m", "sluicegate.cli.main", "run", f"--kubeconfig={kubeconfig}", "--health-port=0"]
     with running(argv, log) as process:
         yield Operator(process)

@@ -1,4 +1,7 @@
-"""py-spy on the operator while it creates, for finding out where its time goes. Only where py-spy is installed, and asked for."""
+"""A profile of the operator while it creates children, made by py-spy.
+
+It is optional and needs py-spy in PATH.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from bench.controlplane.process import Process
 
 @contextmanager
 def profiled(process: Process, target: Path | None) -> Iterator[None]:
-    """Writes folded stacks of `process` to `target` while the context is open.
+    """Write the folded stacks of `process` to `target` while the context is open.
+
+    If `target` is None, run no profiler.
 
     Raises:
         RuntimeError: py-spy is not in PATH.
@@ -32,12 +37,22 @@ def profiled(process: Process, target: Path | None) -> Iterator[None]:
     try:
         yield
     finally:
-        popen.send_signal(signal.SIGINT)  # py-spy writes its file then
+        popen.send_signal(signal.SIGINT)  # py-spy writes its file when it gets SIGINT
         popen.wait(30)
 
 
 def summary(folded: Path, top: int = 25) -> list[tuple[str, float]]:
-    """The functions with the largest share of samples in which they are on the stack, once each, with that share."""
+    """Return the functions that are on the stack in the most samples.
+
+    A function counts once per sample, even if it is on the stack several times.
+
+    Args:
+        folded: file with the folded stacks
+        top: maximum number of functions
+
+    Returns:
+        Each function with its share of the samples, largest share first.
+    """
     total, seen = 0, Counter[str]()
     for line in folded.read_text().splitlines():
         stack, _, count = line.rpartition(" ")

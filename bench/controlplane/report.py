@@ -1,4 +1,4 @@
-"""From passes to figures, targets, one table and JSON."""
+"""The report on passes: figures, targets, a table and JSON."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tools.localcluster.tools import etcd, kubernetes, kwok
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RATIO, STATUS_WRITES, MEMORY, MEMORY_AT = 1.3, 3, 120.0, 1000
-"""The targets of the design's section 8."""
+"""Targets from section 8 of the design."""
 PHASES = ("created", "ready", "replicas changed", "env changed", "at rest", "restarted")
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Size:
-    """All passes with one number of resources, in pairs."""
+    """All passes with the same number of resources, in pairs."""
 
     resources: int
     bare: Sequence[Pass]
@@ -34,31 +34,31 @@ class Size:
 
     @property
     def full(self) -> Pass:
-        """The operator's pass that went on after creating: the last."""
+        """Return the last pass of the operator, which has all phases."""
         return self.operator[-1]
 
     def seconds(self, client: str) -> list[float]:
-        """How long creating took, pass by pass."""
+        """Return the duration of the phase `created` in seconds, for each pass."""
         passes = self.bare if client == "bare" else self.operator
         return [each.phases[0].seconds for each in passes]
 
     def ratios(self) -> list[float]:
-        """Operator against bare client, pair by pair."""
+        """Return the ratio of the operator's duration to the bare client's, for each pair."""
         return [ours / bare for ours, bare in zip(self.seconds("operator"), self.seconds("bare"), strict=True)]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One target."""
+    """The result for one target."""
 
     target: str
     found: str
     missed_by: str
-    """Empty when it is met."""
+    """By how much the target was missed; empty if it was met."""
 
 
 def machine() -> Json:
-    """Where and when this was measured."""
+    """Describe the machine, the time and the software versions of the measurement."""
     models = [
         x.partition(": ")[2] for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")
     ]
@@ -80,7 +80,7 @@ def machine() -> Json:
 
 
 def verdicts(size: Size) -> Iterator[Verdict]:
-    """The targets that these passes can tell about."""
+    """Yield the results for all targets that these passes cover."""
     median = statistics.median(size.ratios())
     yield _limit("1 until all children exist, against the bare client", median, RATIO, "x")
     full, count = size.full, size.resources
@@ -119,7 +119,7 @@ def _exactly(target: str, found: float, wanted: float, unit: str) -> Verdict:
 
 
 def as_json(sizes: Sequence[Size], load: Json) -> Json:
-    """Everything, for machines."""
+    """Return all results as a JSON object."""
     return {
         "machine": machine(),
         "load": load,
@@ -158,11 +158,13 @@ def _pass(each: Pass) -> Json:
 
 
 def table(sizes: Sequence[Size], load: Json) -> str:
-    """Everything, for people."""
+    """Return all results as a text table."""
     at = machine()
     lines = [
-        f"{at['date']}  {at['cpu']}, {at['cores']} cores, {at['memoryGiB']} GiB; load average {load['before']} to {load['after']}",
-        f"sluicegate {at['sluicegate']}, Kubernetes {at['kubernetes']}, etcd {at['etcd']}, kwok {at['kwok']}, Python {at['python']}",
+        f"{at['date']}  {at['cpu']}, {at['cores']} cores, {at['memoryGiB']} GiB;"
+        f" load average {load['before']} to {load['after']}",
+        f"sluicegate {at['sluicegate']}, Kubernetes {at['kubernetes']}, etcd {at['etcd']}, kwok {at['kwok']},"
+        f" Python {at['python']}",
     ]
     for size in sizes:
         lines += ["", f"== {size.resources} resources of {size.full.children} children ==", *_times(size)]
@@ -171,7 +173,7 @@ def table(sizes: Sequence[Size], load: Json) -> str:
 
 
 def grid(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines, the first column to the left."""
+    """Format rows of cells as lines, with the first column aligned to the left."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(

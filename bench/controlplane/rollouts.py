@@ -1,4 +1,4 @@
-"""Many rollouts at once, on a real API server: whether they keep their pace, and what they write."""
+"""Many concurrent rollouts on a real API server: their pace and their writes."""
 
 from __future__ import annotations
 
@@ -19,36 +19,39 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run does."""
+    """The parameters of one run."""
 
     rollouts: int
     cluster: str
     hold: float
-    """Seconds of each step."""
+    """Hold of each step, in seconds."""
     spread: float
-    """Seconds over which the user starts the rollouts, at a steady pace."""
+    """Time over which the user starts the rollouts at a steady rate, in seconds."""
     judged: bool
-    """Whether every step is judged by the pods' own counters."""
+    """Whether an analysis judges every step by the pods' counters."""
 
     @property
     def interval(self) -> float:
-        """Seconds between two judgements: the default, or what fits into a short hold."""
+        """Return the interval of the analysis in seconds.
+
+        It is the default of 15s, or a quarter of the hold if that is shorter.
+        """
         return min(15.0, self.hold / 4)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One run."""
+    """The results of one run."""
 
     plan: Plan
     pace: pace.Pace
     phase: passes.Phase
     load: tuple[float, float]
-    """Load average before and after."""
+    """Load average before and after the run."""
 
 
 def spec_of(plan: Plan) -> Json:
-    """A resource's spec, rollout included."""
+    """Return the part of a resource's spec that sets scaling, traffic and rollout."""
     hold, interval = f"{plan.hold * 1000:.0f}ms", f"{plan.interval * 1000:.0f}ms"
     rollout: Json = {"steps": [{"weight": each, "hold": hold} for each in WEIGHTS], "scaleDownDelay": "1s"}
     if plan.judged:
@@ -63,7 +66,10 @@ def spec_of(plan: Plan) -> Json:
 
 
 async def run(plan: Plan) -> Result:
-    """Brings up everything, starts the rollouts at a steady pace, and waits until each has promoted."""
+    """Start the control plane and the operator, run the rollouts, and wait until each has ended.
+
+    The rollouts start at a steady rate.
+    """
     before = os.getloadavg()[0]
     paces = pace.Pace(len(WEIGHTS))
     with testbed.fresh(plan.cluster, statuses=True) as bed:

@@ -1,4 +1,7 @@
-"""A fresh API server with an audit log for each pass, and the controllers switched on when their turn comes."""
+"""A new control plane for each pass: an API server with an audit log, and controllers.
+
+The controllers start on request.
+"""
 
 from __future__ import annotations
 
@@ -23,35 +26,41 @@ _NODES = 10
 
 @dataclass(frozen=True)
 class Testbed:
-    """One control plane, used for one pass."""
+    """A control plane for one pass."""
 
     cluster: Cluster
     log: audit.Log
 
     @property
     def keys(self) -> Path:
-        """The folder with every user's key and certificate."""
+        """Return the folder with the key and the certificate of each user."""
         return self.cluster.state / "pki"
 
     @property
     def operator_kubeconfig(self) -> Path:
-        """What the operator logs in with."""
+        """Return the path of the operator's kubeconfig."""
         return self.cluster.state / f"{OPERATOR}.conf"
 
     def start_controllers(self) -> None:
-        """Starts what makes pods of Deployments: controller-manager, scheduler, and kwok, whose nodes are there already."""
+        """Start the controller-manager, the scheduler and kwok, so that Deployments get pods.
+
+        kwok's nodes exist already.
+        """
         for name in _CONTROLLERS:
             self.cluster.start(name)
 
 
 @contextmanager
 def fresh(name: str, statuses: bool = False) -> Iterator[Testbed]:
-    """A control plane with the CRD and both namespaces; its controllers wait for `start_controllers`.
+    """Run a control plane with the CRD and both namespaces while the context is open.
 
-    With `statuses` it has the Gateway API too, and the audit log keeps the statuses that the operator writes.
+    Its controllers do not run until `start_controllers` is called.
+    While a pass creates resources, the API server shares the CPUs only with the measured client, and no pods are made.
+    The figures of other projects, with which ours are compared, were measured in the same way.
 
-    While a pass creates resources the API server has the processors for the client that is measured, and nothing makes pods:
-    that is how the figures of others were measured that ours are compared with.
+    Args:
+        name: name of the cluster
+        statuses: also install the Gateway API, and keep the statuses that the operator writes in the audit log
     """
     down(name)
     addons = ("kwok", "gateway-crds") if statuses else ("kwok",)
@@ -69,20 +78,26 @@ def fresh(name: str, statuses: bool = False) -> Iterator[Testbed]:
 
 
 def _nodes_ready(cluster: Cluster) -> bool:
-    """Whether the scheduler would place pods: a new node is tainted until the controller-manager has seen it ready."""
+    """Tell whether the scheduler can place pods on all nodes.
+
+    A new node is tainted until the controller-manager has observed that it is ready.
+    """
     nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
     return len(nodes) == _NODES and not any(each["spec"].get("taints") for each in nodes)
 
 
 def _raise_limits(cluster: Cluster) -> None:
-    """The controllers' own rate limit would decide how fast pods come."""
+    """Raise the rate limit of the controller-manager, which otherwise limits how fast pods are created."""
     record = proc.load(cluster.state, "kube-controller-manager")
     argv = [*record.argv, "--kube-api-qps=1000", "--kube-api-burst=2000"]
     proc.save(cluster.state, proc.Record(record.name, argv, record.env, record.log, record.pid, record.started))
 
 
 def _users(cluster: Cluster) -> None:
-    """A name of its own for each client, so that the audit log tells them apart; none is throttled (system:masters)."""
+    """Issue a certificate for each client, with a separate user name for the audit log.
+
+    All clients are in the group system:masters, so the API server throttles none of them.
+    """
     pki = Pki(cluster.state / "pki")
     for user in (OPERATOR, bare.USER, USER, GATE):
         pki.issue(user, f"/O=system:masters/CN={user}")
@@ -90,7 +105,11 @@ def _users(cluster: Cluster) -> None:
 
 
 def _audited(cluster: Cluster, statuses_of: str | None) -> Path:
-    """Starts the API server again with an audit log, and installs what the passes need; returns the log's path."""
+    """Restart the API server with an audit log, and create the CRD and the namespaces.
+
+    Returns:
+        The path of the audit log.
+    """
     path, rules = cluster.state / "audit.log", cluster.state / "audit-policy.json"
     rules.write_text(audit.policy((OPERATOR, bare.USER, USER), statuses_of))
     record = proc.load(cluster.state, "kube-apiserver")
@@ -102,7 +121,7 @@ def _audited(cluster: Cluster, statuses_of: str | None) -> Path:
             *record.argv,
             f"--audit-log-path={path}",
             f"--audit-policy-file={rules}",
-            "--audit-log-maxsize=100000",  # or it begins another file after 100 MB
+            "--audit-log-maxsize=100000",  # by default it starts a new file after 100 MB
         ],
         record.env,
     )

@@ -1,1 +1,1 @@
-"""Parts of bench_scorer.py."""
+"""The modules of bench_scorer.py and bench_soak.py."""

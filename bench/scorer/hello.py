@@ -1,4 +1,7 @@
-"""The least that an ASGI server can do with a request: read it, and answer the same few bytes. The ceiling of every other."""
+"""A minimal ASGI application: it reads a request and sends a constant response.
+
+Its throughput is the upper bound for every other server.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,7 +13,7 @@ HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(B
 async def app(
     scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """One request."""
+    """Respond to one request."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):

@@ -1,7 +1,9 @@
-"""Saves the models that are compared, each with the request that is sent to it; run by an interpreter with the flavors.
+"""Save the models of the benchmark, each with the request that is sent to it.
+
+Run it with an interpreter that has the packages of all flavors.
 
 python bench/scorer/models.py FOLDER              tiny, boosting, onnx, custom and heavy
-python bench/scorer/models.py FOLDER --profiled   tiny, and the same with a reference profile
+python bench/scorer/models.py FOLDER --profiled   tiny, and a copy of it with a reference profile
 """
 
 import json
@@ -46,14 +48,17 @@ mlflow.models.set_model(Model())
 
 
 def data(columns: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Made features, and something to learn from them."""
+    """Return synthetic features and a target that depends on them."""
     random = np.random.default_rng(7)
     frame = pd.DataFrame(random.normal(size=(2000, columns)), columns=[f"f{number}" for number in range(columns)])
     return frame, frame.to_numpy() @ random.normal(size=columns) + random.normal(size=2000)
 
 
 def main(folder: Path, profiled: bool) -> None:
-    """Saves each under its name."""
+    """Save each model in a folder of its name under `folder`.
+
+    With `profiled`, save only `tiny` and a copy of it with a reference profile, called `profiled`.
+    """
     few, score = data(3)
     tiny = LinearRegression().fit(few, score)
     mlflow.sklearn.save_model(tiny, folder / "tiny", signature=infer_signature(few, tiny.predict(few)))
@@ -89,7 +94,7 @@ def main(folder: Path, profiled: bool) -> None:
 
 
 def request(model: Path, frame: pd.DataFrame) -> None:
-    """One row, as most callers send it."""
+    """Write a request with the first row of `frame`, in the format that most clients use."""
     (model / "request.json").write_text(json.dumps({"dataframe_split": frame.head(1).to_dict(orient="split")}))
 
 

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, and what it uses."""
+"""The servers of the benchmark: how to start each one, and its resource usage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON
 
 @dataclass(frozen=True)
 class Command:
-    """A server about to be started."""
+    """The command that starts a server, and the paths of its endpoints."""
 
     argv: list[str]
     env: dict[str, str]
@@ -33,30 +33,36 @@ class Command:
 
 
 Make = Callable[[Path, int, Path], Command]
-"""From the model's folder, a port and a folder for its own files to the command."""
+"""A function that returns the command for the model's folder, a port, and a folder for the server's own files."""
 
 
 def ours(model: Path, port: int, _: Path) -> Command:
-    """The scoring image's program."""
+    """Return the command of the scoring image's program."""
     argv = [str(PYTHON), "-m", "sluicegate_scorer", "serve", str(model), "--host", "127.0.0.1", "-p", str(port)]
     return Command(argv, {"PYTHONPATH": str(REPOSITORY / "scorer")}, "/health")
 
 
 def models_serve(model: Path, port: int, _: Path) -> Command:
-    """What MLflow's documentation says to type."""
+    """Return the command that MLflow's documentation recommends."""
     argv = [str(PYTHON), "-m", "mlflow", "models", "serve", "-m", str(model), "-h", "127.0.0.1", "-p", str(port)]
     path = f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"
     return Command([*argv, "--env-manager", "local", "--workers", "1"], {"PATH": path}, "/health")
 
 
 def stock(model: Path, port: int, _: Path) -> Command:
-    """The stock application in the best single process that it can be run in: uvloop, httptools, no access log."""
+    """Return a command that runs MLflow's application in the fastest single process.
+
+    That is uvicorn with uvloop and httptools, and without an access log.
+    """
     argv = [str(PYTHON), "-m", "uvicorn", "mlflow.pyfunc.scoring_server.app:app", *_uvicorn(port)]
     return Command(argv, {"__pyfunc_model_path__": model.as_uri()}, "/health")
 
 
 def mlserver(model: Path, port: int, own: Path) -> Command:
-    """MLServer with its MLflow runtime, in one process; it answers MLflow's /invocations too."""
+    """Return the command of MLServer with its MLflow runtime, in one process.
+
+    MLServer supports MLflow's path /invocations too.
+    """
     ports = {"http_port": port, "grpc_port": _free_port(), "metrics_port": _free_port()}
     settings = {"host": "127.0.0.1", "parallel_workers": 0, "debug": False, "access_logging_enabled": False}
     (own / "settings.json").write_text(json.dumps({**settings, **ports}))
@@ -66,7 +72,10 @@ def mlserver(model: Path, port: int, own: Path) -> Command:
 
 
 def hello(_: Path, port: int, __: Path) -> Command:
-    """The ceiling: an ASGI application that computes nothing."""
+    """Return the command of an ASGI application that computes nothing.
+
+    Its throughput is the upper bound.
+    """
     argv = [str(PYTHON), "-m", "uvicorn", "bench.scorer.hello:app", *_uvicorn(port)]
     return Command(argv, {"PYTHONPATH": str(REPOSITORY)}, "/")
 
@@ -92,16 +101,19 @@ def _free_port() -> int:
 
 @dataclass(frozen=True)
 class Server:
-    """One that runs."""
+    """A running server."""
 
     pid: int
     url: str
     path: str
     start: float
-    """Seconds from the command to the first good answer of its health check."""
+    """Seconds from the command until the first successful health check."""
 
     def memory(self) -> float:
-        """Resident memory of it and its children in MB (10^6 bytes), what they share counted once."""
+        """Return the memory of the process and its descendants in MB (10^6 bytes).
+
+        Shared memory counts once (PSS).
+        """
         total = 0
         for pid in _family(self.pid):
             try:
@@ -113,22 +125,22 @@ class Server:
         return total / 1e6
 
     def cpu(self) -> float:
-        """Seconds of processor time that its process has used."""
+        """Return the CPU time that the process has used, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def post(self, body: bytes) -> bytes:
-        """One request.
+        """Post `body`, and return the body of the response.
 
         Raises:
-            HTTPError: it was refused.
+            HTTPError: the response has an error status.
         """
         asked = urllib.request.Request(self.url + self.path, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return bytes(answer.read())
 
     def health_seconds(self) -> float:
-        """How long its health check takes now."""
+        """Return the duration of a health check, in seconds."""
         began = time.monotonic()
         with urllib.request.urlopen(f"{self.url}/ping" if self.path == "/invocations" else self.url, timeout=30):
             return time.monotonic() - began
@@ -145,7 +157,16 @@ def _family(pid: int) -> list[int]:
 
 @contextmanager
 def running(make: Make, model: Path, own: Path) -> Iterator[Server]:
-    """A server while the context is open; its words are in `own`/log."""
+    """Run a server while the context is open.
+
+    Args:
+        make: returns the command
+        model: folder of the model
+        own: folder for the server's own files; its output goes to the file `log` there
+
+    Raises:
+        RuntimeError: the server does not start within 120 seconds.
+    """
     port = _free_port()
     command = make(model, port, own)
     log = own / "log"

@@ -1,8 +1,8 @@
-"""Trains a tiny recommendation model on made data and registers it with an MLflow server.
+"""Train a tiny recommendation model on synthetic data and register it in MLflow.
 
-Version N of the model adds N * 100 to every score, so that an answer shows which version gave it.
---broken and --slow
-register models that fail in the ways a rollout has to survive, --profile one whose drift can be measured.
+Version N of the model adds N * 100 to every score, so a prediction shows which version made it.
+--broken and --slow register models that fail, to test rollouts.
+--profile registers a model with a reference profile, so that the operator can measure drift.
 
     python train.py --tracking-uri http://127.0.0.1:5000 --versions 2 --alias champion
 """
@@ -26,13 +26,11 @@ from sklearn.preprocessing import StandardScaler
 
 FEATURES = ["recency_days", "visits", "basket_value"]
 SHIFT = 100.0
-"""What separates the answers of one version from those of the next; a score itself stays between 0 and
-1 or so."""
+"""Difference between the predictions of one version and the next. The score itself is between about 0 and 1."""
 
 FLAVORS = ["sklearn", "lightgbm", "xgboost"]
 
-# The broken models are code files ("models from code"), so that they also fail on a machine without
-# this script.
+# The broken models are code files ("models from code"), so they also fail on a machine without this script.
 BROKEN = {
     "load": """
 import mlflow
@@ -111,7 +109,7 @@ def main() -> None:
         print(f"models:/{options.name}@{options.alias} -> version {last}")
     if options.stage:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # stages are deprecated, and still followed
+            warnings.simplefilter("ignore", FutureWarning)  # stages are deprecated, but still supported
             client.transition_model_version_stage(options.name, last, options.stage, archive_existing_versions=True)
         print(f"models:/{options.name}/{options.stage} -> version {last}")
 
@@ -138,7 +136,10 @@ def arguments() -> argparse.Namespace:
 
 
 def wait_for_server(client: MlflowClient, seconds: float) -> None:
-    """A Job may start before the server does; MLflow's own retries would be minutes of silence."""
+    """Wait until the server responds, because a Job may start before the server does.
+
+    MLflow's own retries would take minutes without any output.
+    """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     deadline = time.monotonic() + seconds
     while True:
@@ -153,7 +154,7 @@ def wait_for_server(client: MlflowClient, seconds: float) -> None:
 
 
 def register(client: MlflowClient, options: argparse.Namespace) -> str:
-    """Trains, logs and registers one version, and gives back its number."""
+    """Train, log and register one version, and return its number."""
     number = next_version(client, options.name)
     data, score = made_data()
     with mlflow.start_run(run_name=f"{options.name}-{number}") as run:
@@ -187,7 +188,11 @@ def made_data() -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def log_model(number: int, data: pd.DataFrame, score: np.ndarray, options: argparse.Namespace) -> tuple[str, str]:
-    """An ordinary regression, its target shifted by the version; gives back its source and logged model."""
+    """Train and log a regression whose target is shifted by the version number.
+
+    Returns:
+        The source of the model version, and the ID of the logged model.
+    """
     model = untrained(options.flavor)
     model.fit(data, score + SHIFT * number)
     info = importlib.import_module(f"mlflow.{options.flavor}").log_model(
@@ -217,15 +222,19 @@ def untrained(flavor: str) -> Any:
 
 
 def log_broken(kind: str, number: int, options: argparse.Namespace) -> str:
-    """A model from code with the same signature as the good ones; gives back where its files are."""
+    """Log a model from code with the same signature as the working models.
+
+    Returns:
+        The URI of the model's files.
+    """
     data, score = made_data()
     code = BROKEN[kind]
     if "%(" in code:
         code %= {"gigabytes": options.gigabytes, "seconds": options.slow, "shift": SHIFT * number}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.py")
-        # MLflow runs the file while it logs it: the harmless one is logged, and the real one put into
-        # the model after.
+        # MLflow runs the file while it logs the model. So the script logs a harmless file first, and then replaces it
+        # in the saved model.
         with open(path, "w") as file:
             file.write(BROKEN["predict"])
         saved = os.path.join(folder, "saved")

@@ -1,6 +1,7 @@
-"""`mlflow deployments` with the target `sluicegate`.
+"""The plugin for `mlflow deployments` with the target `sluicegate`.
 
-This module imports nothing: what MLflow loads is `sluicegate_mlflow.plugin`, and the parts without MLflow can be tested alone.
+MLflow loads `sluicegate_mlflow.plugin`. This module imports nothing, so the modules that do not need MLflow can be
+tested without it.
 """
 
 __version__ = "0.1.0"

@@ -1,7 +1,7 @@
-"""The API server, through the kubeconfig: the few requests that the plugin makes.
+"""The few requests that the plugin sends to the API server.
 
-`kubernetes` reads the kubeconfig, logs in and makes the connection; its typed calls differ between versions, so requests are
-plain ones over its connection pool.
+The package `kubernetes` reads the kubeconfig, logs in and provides a connection pool.
+The plugin sends plain HTTP requests over this pool, because the package's typed calls differ between versions.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import urllib3
 from kubernetes import client, config
 
 MANAGER = "sluicegate-mlflow"
-"""Field manager of what the plugin applies."""
+"""Field manager of the fields that the plugin applies."""
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _COLLECTION = "/apis/sluicegate.dev/v1alpha1/namespaces/{}/modeldeployments"
 
 
 class Refused(Exception):
-    """The API server, or something on the way to it, says no; a sentence."""
+    """A request failed, or the API server rejected it. The text is a sentence for the user."""
 
     def __init__(self, sentence: str, status: int = 0) -> None:
         super().__init__(sentence)
@@ -30,13 +30,16 @@ class Refused(Exception):
 
 
 class Cluster:
-    """One namespace of one cluster, as a target URI names it."""
+    """The namespace of the cluster that a target URI names."""
 
     def __init__(self, target_uri: str) -> None:
-        """Reads `sluicegate`, `sluicegate:/NAMESPACE`, with `?context=NAME` and `&kubeconfig=FILE` if wanted.
+        """Parse the target URI and load the kubeconfig.
+
+        Args:
+            target_uri: `sluicegate` or `sluicegate:/NAMESPACE`, optionally with `?context=NAME&kubeconfig=FILE`
 
         Raises:
-            Refused: the URI is another, or there is no usable kubeconfig.
+            Refused: the URI has another form, or the kubeconfig cannot be used.
         """
         parts = urlsplit(target_uri)
         options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
@@ -51,17 +54,25 @@ class Cluster:
         self._pool = client.ApiClient(self._settings).rest_client.pool_manager
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """One ModelDeployment; None when it is not there."""
+        """Return the ModelDeployment `name`, or None if it does not exist.
+
+        Raises:
+            Refused: the request failed, or ModelDeployments are not installed in the cluster.
+        """
         try:
             return self._json("GET", self._one(name))
         except Refused as error:
             if error.status != 404:
                 raise
-        self.list()  # says so where the cluster has no ModelDeployments at all
+        self.list()  # raises if the CRD is not installed
         return None
 
     def list(self) -> list[dict[str, Any]]:
-        """All ModelDeployments of the namespace."""
+        """Return all ModelDeployments of the namespace.
+
+        Raises:
+            Refused: the request failed, or ModelDeployments are not installed in the cluster.
+        """
         try:
             return list(self._json("GET", self._path)["items"])
         except Refused as error:
@@ -70,7 +81,16 @@ class Cluster:
             raise Refused("this cluster has no modeldeployments.sluicegate.dev: install Sluicegate", 404) from error
 
     def apply(self, name: str, spec: dict[str, Any], *, force: bool) -> dict[str, Any]:
-        """Applies exactly this spec as our own; without `force` a field that another manager applies is refused, naming it."""
+        """Apply `spec` as the plugin's field manager.
+
+        Args:
+            name: name of the ModelDeployment
+            spec: all fields that the plugin is to own; it gives up any others
+            force: take over fields of other managers
+
+        Raises:
+            Refused: the request failed, or, without `force`, another manager owns a field. The message names the field.
+        """
         body = {
             "apiVersion": "sluicegate.dev/v1alpha1",
             "kind": "ModelDeployment",
@@ -81,7 +101,7 @@ class Cluster:
         return self._json("PATCH", f"{self._one(name)}?{query}", body, "application/apply-patch+yaml")
 
     def delete(self, name: str) -> bool:
-        """Asks for the deletion; False when it is gone already."""
+        """Delete the ModelDeployment `name`, and return False if it does not exist."""
         try:
             self._json("DELETE", self._one(name))
         except Refused as error:
@@ -91,7 +111,17 @@ class Cluster:
         return True
 
     def post_to_service(self, name: str, path: str, body: str, seconds: float) -> tuple[int, bytes]:
-        """Posts JSON to the in-cluster Service of a ModelDeployment by way of the API server: (status, answer)."""
+        """Post JSON to the Service of a ModelDeployment through the API server's proxy.
+
+        Args:
+            name: name of the ModelDeployment
+            path: path on the Service
+            body: the JSON text
+            seconds: read timeout
+
+        Returns:
+            The status code and the body of the response.
+        """
         namespace = quote(self.namespace, safe="")
         proxied = f"/api/v1/namespaces/{namespace}/services/{quote(name, safe='')}:80/proxy{path}"
         return self._send("POST", proxied, body.encode(), "application/json", seconds)
@@ -131,7 +161,12 @@ class Cluster:
 
 
 def _configuration(kubeconfig: str | None, context: str | None) -> tuple[Any, str]:
-    """What `kubernetes` knows about the connection, and the namespace that goes with it."""
+    """Return the client configuration of `kubernetes`, and the default namespace.
+
+    Args:
+        kubeconfig: path of the kubeconfig; None means KUBECONFIG, then the pod's service account, then ~/.kube/config
+        context: name of the context; None means the current one
+    """
     settings = client.Configuration()
     source = kubeconfig or os.environ.get("KUBECONFIG")
     try:

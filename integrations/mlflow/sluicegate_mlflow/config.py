@@ -1,7 +1,8 @@
-"""From `-C key=value` and managed fields to what is applied. Pure, and without MLflow.
+"""The spec to apply, computed from `-C key=value` and managed fields.
 
-Server-side apply wants all fields that its manager keeps, while `update` is told only what changes. So what the manager owns is
-read back from metadata.managedFields, and the changes are laid over it.
+This module is pure and does not need MLflow.
+Server-side apply needs all fields that the manager keeps, but `update` only gets those that change.
+So the plugin reads the fields that it owns from metadata.managedFields, and merges the changes into them.
 """
 
 from __future__ import annotations
@@ -21,28 +22,30 @@ _KEY = re.compile(r"(?:[^.\\]|\\.)+")
 
 
 class WrongConfig(ValueError):
-    """An option cannot be read; the sentence names it."""
+    """An option cannot be parsed. The text names the option."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What `-C` said."""
+    """The parsed `-C` options."""
 
     fields: Mapping[tuple[str, ...], Any]
-    """Value by path in spec; None removes the field."""
+    """Maps the path of a field in spec to its value; None removes the field."""
     wait: bool = True
-    """Whether to return only when the model serves."""
+    """Whether to wait until the ModelDeployment is ready."""
     timeout: float = 900.0
-    """Seconds to wait."""
+    """Maximum time to wait, in seconds."""
     force: bool = False
-    """Whether to take over fields that somebody else applies."""
+    """Whether to take over fields of other managers."""
 
 
 def read(options: Mapping[str, Any] | None) -> Config:
-    """The configuration as MLflow hands it over: texts from the command line, anything from Python.
+    """Parse the configuration that MLflow passes to the plugin.
+
+    Values from the command line are strings. Values from Python code have any type.
 
     Raises:
-        WrongConfig: an option cannot be read.
+        WrongConfig: an option cannot be parsed.
     """
     given = dict(options or {})
     wait, force = (_truth(key, given.pop(key, default)) for key, default in (("wait", True), ("force", False)))
@@ -54,7 +57,13 @@ def read(options: Mapping[str, Any] | None) -> Config:
 
 
 def path(key: str) -> tuple[str, ...]:
-    """The parts of `a.b.c`; a dot inside a part has a backslash before it."""
+    """Split a key such as `a.b.c` into its parts.
+
+    A backslash escapes a dot inside a part. A leading `spec` is dropped.
+
+    Raises:
+        WrongConfig: the key is empty, or one of its parts is.
+    """
     parts = tuple(part.replace("\\.", ".") for part in _KEY.findall(key))
     if not parts or key.startswith(".") or key.endswith(".") or ".." in key:
         raise WrongConfig(f"-C {key}: write a path in spec such as scaling.replicas")
@@ -62,12 +71,14 @@ def path(key: str) -> tuple[str, ...]:
 
 
 def value(given: Any) -> Any:
-    """A text as what it says: true, false, null, a number written as JSON writes it, a list, an object or a quoted text.
+    """Parse the value of an option.
 
-    Anything else is a text: `1.10`, `0755`, `on` and `12:30` are not what YAML would make of them.
+    true, false, null and numbers in the form of JSON are parsed as such. Lists, objects and quoted strings are YAML.
+    Anything else stays a string, also `1.10`, `0755`, `on` and `12:30`, which YAML would convert.
+    A value that is not a string is returned unchanged.
 
     Raises:
-        WrongConfig: a list or an object is not closed, or otherwise no YAML.
+        WrongConfig: a list, an object or a quoted string is not valid YAML.
     """
     if not isinstance(given, str):
         return given
@@ -101,10 +112,12 @@ def _seconds(given: Any) -> float:
 
 
 def changed(spec: Mapping[str, Any], fields: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
-    """`spec` with the fields set, those with None left out; what a removal empties goes too.
+    """Return a copy of `spec` with `fields` set, and without the fields whose value is None.
+
+    An object that becomes empty by a removal is removed too.
 
     Raises:
-        WrongConfig: a path leads through something that has no fields.
+        WrongConfig: a parent in a path is not an object.
     """
     result: dict[str, Any] = copy.deepcopy(dict(spec))
     for parts, wanted in fields.items():
@@ -129,7 +142,7 @@ def _set(inside: dict[str, Any], parts: tuple[str, ...], wanted: Any) -> None:
 
 
 def owned(live: Mapping[str, Any], manager: str) -> dict[str, Any]:
-    """The part of spec that `manager` applies, with the values that are there now."""
+    """Return the part of spec that `manager` owns by server-side apply, with the current values."""
     for entry in live["metadata"].get("managedFields") or ():
         if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
             mine = (entry.get("fieldsV1") or {}).get("f:spec")
@@ -139,7 +152,10 @@ def owned(live: Mapping[str, Any], manager: str) -> dict[str, Any]:
 
 
 def _taken(there: Any, mine: Mapping[str, Any]) -> Any:
-    """What a tree of owned fields covers: an empty one, or one of a list without keys, is the whole value."""
+    """Return the part of the value `there` that the tree of owned fields `mine` covers.
+
+    An empty tree covers the whole value.
+    """
     inner = [key for key in mine if key != "."]
     if not inner:
         return copy.deepcopy(there)
@@ -151,7 +167,7 @@ def _taken(there: Any, mine: Mapping[str, Any]) -> Any:
 
 
 def _is(item: Any, key: str) -> bool:
-    """Whether a field key (`k:{"name":"A"}`, `v:"x"`) means this item of a list."""
+    """Tell whether a field key such as `k:{"name":"A"}` or `v:"x"` selects this list item."""
     kind, _, text = key.partition(":")
     if kind == "v":
         return bool(item == json.loads(text))

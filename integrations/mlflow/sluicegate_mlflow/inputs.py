@@ -1,4 +1,7 @@
-"""From what users predict with (DataFrame, dict, list, array, file) to the body that an MLflow model server reads."""
+"""Conversion of inputs to the request body of an MLflow model server.
+
+An input is a DataFrame, a dict, a list, an array or a file.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ ENVELOPES = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 class WrongInput(ValueError):
-    """The input is nothing that can be sent; a sentence."""
+    """The input cannot be sent. The text is a sentence for the user."""
 
 
 def body(given: Any) -> str:
-    """The JSON text to post to /invocations.
+    """Return the JSON text to post to /invocations.
 
     Raises:
-        WrongInput: it is of a kind that cannot be sent, or a file that cannot be read.
+        WrongInput: the input has an unsupported type, or is a file that cannot be read.
     """
     import pandas as pd
 
@@ -51,7 +54,10 @@ def _wrapped(given: Any) -> dict[str, Any]:
 
 
 def _unpacked(frame: Any) -> Any:
-    """A request that stands in a JSON file: the mlflow command line reads every file as a table, this one too."""
+    """Restore a request from a DataFrame, or return None if the DataFrame is plain data.
+
+    The mlflow command line reads every JSON file as a table, also one that contains a whole request.
+    """
     columns = [str(each) for each in frame.columns]
     if len(columns) != 1 or columns[0] not in ENVELOPES:
         return None

@@ -1,4 +1,7 @@
-"""What MLflow loads: the client of the target `sluicegate`, its help, and running a model locally."""
+"""The module that MLflow loads for the target `sluicegate`.
+
+It contains the deployment client, the help text, and the command that runs a model locally.
+"""
 
 from __future__ import annotations
 
@@ -21,29 +24,38 @@ FLAVOR = "python_function"
 _INTERVAL = 1.0
 _PREDICT_SECONDS = 60.0
 _HELD = ("Pinned", "Paused", "Aborted")
-"""Reasons of Ready that pass only when a person acts."""
-_ENDPOINTS = "Sluicegate has no endpoints: each deployment has a URL of its own. Leave out the endpoint, and name the deployment by --name."
+"""Reasons of the condition Ready that last until the user acts."""
+_ENDPOINTS = (
+    "Sluicegate has no endpoints: each deployment has a URL of its own. "
+    "Leave out the endpoint, and name the deployment by --name."
+)
 
 
 def target_help() -> str:
-    """The text of `mlflow deployments help -t sluicegate`."""
-    return """\
-Target sluicegate: serve models on Kubernetes by Sluicegate (a ModelDeployment for each deployment).
-
-Target URI: sluicegate:/NAMESPACE, or sluicegate for the namespace of the kubeconfig; sluicegate:/NAMESPACE?context=NAME&kubeconfig=FILE
-chooses another cluster.
-
--C PATH=VALUE sets a field of the ModelDeployment's spec: -C scaling.replicas=2 -C gpu.count=1 -C runtime.image=example/scorer:1
-VALUE is true, false, null (removes the field), a number, a JSON or YAML list or object, or a text; a dot in a name is written \\.
--C wait=false      return before the model serves
--C timeout=15m     how long to wait
--C force=true      take over fields that somebody else applies, such as a GitOps tool
-`kubectl explain mdep.spec` tells all fields.
-"""
+    """Return the text of `mlflow deployments help -t sluicegate`."""
+    return (
+        "Target sluicegate: serve models on Kubernetes by Sluicegate (a ModelDeployment for each deployment).\n"
+        "\n"
+        "Target URI: sluicegate:/NAMESPACE, or sluicegate for the namespace of the kubeconfig; "
+        "sluicegate:/NAMESPACE?context=NAME&kubeconfig=FILE\n"
+        "chooses another cluster.\n"
+        "\n"
+        "-C PATH=VALUE sets a field of the ModelDeployment's spec: "
+        "-C scaling.replicas=2 -C gpu.count=1 -C runtime.image=example/scorer:1\n"
+        "VALUE is true, false, null (removes the field), a number, a JSON or YAML list or object, or a text; "
+        "a dot in a name is written \\.\n"
+        "-C wait=false      return before the model serves\n"
+        "-C timeout=15m     how long to wait\n"
+        "-C force=true      take over fields that somebody else applies, such as a GitOps tool\n"
+        "`kubectl explain mdep.spec` tells all fields.\n"
+    )
 
 
 def run_local(name: str, model_uri: str, flavor: str | None = None, config: Any = None) -> None:
-    """Serves the model on this machine by `mlflow models serve`, until Ctrl-C; `-C port=5001` chooses the port."""
+    """Serve the model on this machine with `mlflow models serve`, until Ctrl-C.
+
+    `-C port=5001` sets the port (default 5000), and `-C host` sets the address (default 127.0.0.1).
+    """
     given = dict(config or {})
     port, host = str(given.pop("port", 5000)), str(given.pop("host", "127.0.0.1"))
     if given:
@@ -56,7 +68,7 @@ def run_local(name: str, model_uri: str, flavor: str | None = None, config: Any 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Turns what goes wrong into what MLflow shows."""
+    """Convert the plugin's errors to MlflowException, whose message MLflow shows."""
     try:
         yield
     except (Refused, configs.WrongConfig, bodies.WrongInput) as error:
@@ -64,10 +76,13 @@ def _told() -> Iterator[None]:
 
 
 class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
-    """Deployments of one namespace: each is a ModelDeployment of the same name."""
+    """The deployment client for one namespace.
+
+    Each deployment is a ModelDeployment with the same name.
+    """
 
     def __init__(self, target_uri: str) -> None:
-        """Reads the kubeconfig; nothing is asked of the cluster yet."""
+        """Load the kubeconfig, without a request to the cluster."""
         super().__init__(target_uri)
         with _told():
             self._cluster = Cluster(target_uri)
@@ -75,13 +90,14 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
     def create_deployment(
         self, name: str, model_uri: str, flavor: str | None = None, config: Any = None, endpoint: str | None = None
     ) -> dict[str, Any]:
-        """Makes a ModelDeployment and waits until it serves."""
+        """Create a ModelDeployment, and wait until it is ready."""
         self._check(flavor, endpoint)
         with _told():
             wanted = configs.read(config)
             if self._cluster.get(name) is not None:
                 raise Refused(
-                    f"{self._title(name)} exists already: change it by `mlflow deployments update`, or choose another name"
+                    f"{self._title(name)} exists already: change it by `mlflow deployments update`, "
+                    "or choose another name"
                 )
             spec = configs.changed({"model": {"uri": model_uri}}, wanted.fields)
             made = self._cluster.apply(name, spec, force=wanted.force)
@@ -95,7 +111,10 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
         config: Any = None,
         endpoint: str | None = None,
     ) -> dict[str, Any]:
-        """Changes what is given and keeps the rest, and waits until it serves."""
+        """Change the given fields of a ModelDeployment, and wait until it is ready.
+
+        All other fields keep their values.
+        """
         self._check(flavor, endpoint)
         with _told():
             wanted = configs.read(config)
@@ -107,25 +126,28 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
             return self._finished(self._cluster.apply(name, spec, force=wanted.force), wanted)
 
     def delete_deployment(self, name: str, config: Any = None, endpoint: str | None = None) -> None:
-        """Deletes the ModelDeployment and all that belongs to it; one that is gone already is no error."""
+        """Delete the ModelDeployment and its children.
+
+        It is not an error if the ModelDeployment does not exist.
+        """
         self._check(None, endpoint)
         with _told():
             self._cluster.delete(name)
 
     def list_deployments(self, endpoint: str | None = None) -> list[dict[str, Any]]:
-        """Every ModelDeployment of the namespace, however it was made."""
+        """Return all ModelDeployments of the namespace, also those that the plugin did not create."""
         self._check(None, endpoint)
         with _told():
             return [_described(each) for each in self._cluster.list()]
 
     def get_deployment(self, name: str, endpoint: str | None = None) -> dict[str, Any]:
-        """What one deployment serves, and why it is not ready if it is not."""
+        """Return the model that the deployment serves, its URL, and its condition Ready."""
         self._check(None, endpoint)
         with _told():
             return _described(self._required(name))
 
     def predict(self, deployment_name: str | None = None, inputs: Any = None, endpoint: str | None = None) -> Any:
-        """Predictions from the deployment's URL, or through the API server where it has none."""
+        """Return predictions from the deployment's URL, or through the API server if it has none."""
         self._check(None, endpoint)
         with _told():
             if deployment_name is None:
@@ -144,27 +166,27 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
     def predict_stream(
         self, deployment_name: str | None = None, inputs: Any = None, endpoint: str | None = None
     ) -> Any:
-        """Not there: the protocol has whole answers only."""
+        """Raise MlflowException, because the protocol has no streamed responses."""
         raise MlflowException("Sluicegate does not stream predictions: use predict")
 
     def create_endpoint(self, name: str, config: Any = None) -> dict[str, Any]:
-        """Refused: there are no endpoints."""
+        """Raise MlflowException, because Sluicegate has no endpoints."""
         raise MlflowException(_ENDPOINTS)
 
     def update_endpoint(self, endpoint: str, config: Any = None) -> None:
-        """Refused: there are no endpoints."""
+        """Raise MlflowException, because Sluicegate has no endpoints."""
         raise MlflowException(_ENDPOINTS)
 
     def delete_endpoint(self, endpoint: str) -> None:
-        """Refused: there are no endpoints."""
+        """Raise MlflowException, because Sluicegate has no endpoints."""
         raise MlflowException(_ENDPOINTS)
 
     def list_endpoints(self) -> list[dict[str, Any]]:
-        """Refused: there are no endpoints."""
+        """Raise MlflowException, because Sluicegate has no endpoints."""
         raise MlflowException(_ENDPOINTS)
 
     def get_endpoint(self, endpoint: str) -> dict[str, Any]:
-        """Refused: there are no endpoints."""
+        """Raise MlflowException, because Sluicegate has no endpoints."""
         raise MlflowException(_ENDPOINTS)
 
     def _check(self, flavor: str | None, endpoint: str | None) -> None:
@@ -183,7 +205,11 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
         return found
 
     def _finished(self, applied: dict[str, Any], wanted: configs.Config) -> dict[str, Any]:
-        """What was applied, once it serves if that is waited for."""
+        """Wait until the ModelDeployment is ready, unless `wanted.wait` is False, and describe it.
+
+        Raises:
+            Refused: it does not become ready within `wanted.timeout`, or cannot become ready without the user.
+        """
         name, generation = applied["metadata"]["name"], int(applied["metadata"]["generation"])
         deadline = time.monotonic() + wanted.timeout
         live = applied
@@ -202,7 +228,15 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
 
 
 def verdict(live: dict[str, Any], generation: int) -> tuple[bool, str, bool]:
-    """(whether this generation serves, why not, whether waiting is of no use)."""
+    """Judge the status of a ModelDeployment.
+
+    Args:
+        live: the ModelDeployment
+        generation: the generation that was applied
+
+    Returns:
+        Whether this generation is ready, the reason and message of Ready, and whether it is useless to wait.
+    """
     status = live.get("status") or {}
     conditions = {each["type"]: each for each in status.get("conditions") or ()}
     ready = conditions.get("Ready", {})
