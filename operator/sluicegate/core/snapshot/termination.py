@@ -1,8 +1,8 @@
-"""Termination messages of the scoring image: JSON in both directions of success and failure.
+"""Termination messages of containers that failed.
 
-The scoring image writes `{"reason": ..., "message": ...}` when it fails (`sluicegate_scorer/termination.py`). The reason is
-data, and decisions follow it. The message is for users, and no decision depends on its wording. Other images, and a
-process that was killed, leave text or nothing.
+The scoring image writes `{"reason": ..., "message": ...}` (`sluicegate_scorer/termination.py`). Decisions follow the
+reason. The message is for users, and no decision depends on its wording. Other images, and processes that were killed,
+leave text or nothing.
 """
 
 from __future__ import annotations
