@@ -29,7 +29,7 @@ from e2e.support.load import Load
 from e2e.support.operator import Operator
 from e2e.support.registry import Registry
 from e2e.support.workspace import Workspace
-from tools.demo import __main__
+from tools.demo import install
 from tools.localcluster import Cluster, ClusterError, connect, down
 
 LIMIT = 240
@@ -87,7 +87,7 @@ def cluster() -> Iterator[Cluster]:
         return
     name = "-".join(filter(None, ("e2e", os.environ.get("PYTEST_XDIST_WORKER"))))
     try:
-        yield __main__.installed(name)
+        yield install.installed(name)
     finally:
         down(name)
 
@@ -155,7 +155,7 @@ def helm(cluster: Cluster, operator: Operator) -> Iterator[Callable[..., str]]:
     Whatever a test leaves behind, the next test finds the release as the demo installs it.
     """
     yield cluster.helm
-    __main__.install_operator(cluster)
+    install.install_operator(cluster)
     operator.wait_leading()
 
 

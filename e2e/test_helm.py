@@ -9,7 +9,7 @@ import pytest
 
 from e2e.support.kube import wait_until
 from e2e.support.load import predict
-from tools.demo import __main__
+from tools.demo import install
 from tools.localcluster import ClusterError
 from tools.localcluster.paths import socket_dir
 from tools.localcluster.shell import run
@@ -65,7 +65,7 @@ def test_upgrade_and_rollback_under_load_lose_no_request_and_restart_no_model(cl
     first, before, applied = revision(helm), uids(shop), shop.applied()
     with load("shop") as steady:
         old = operator.pods()
-        helm("upgrade", *__main__.release(cluster), *image, "--set", "settings.logLevel=debug", "--wait")
+        helm("upgrade", *install.release(cluster), *image, "--set", "settings.logLevel=debug", "--wait")
         leader = only_new_pods(operator, old)
         assert leader["spec"]["containers"][0]["image"] == "localhost/sluicegate:next"
         wait_until("the new operator to have looked", lambda: operator.reconciles(leader) >= 1)
@@ -109,7 +109,7 @@ def test_models_outlive_an_uninstall_and_a_reinstall_changes_nothing(helm, opera
         wait_until("answers without an operator", answers_more(steady, 200))
         assert (uids(shop), shop.applied()) == (before, applied)
 
-        __main__.install_operator(shop.cluster)
+        install.install_operator(shop.cluster)
         leader = operator.wait_leading()
         wait_until("the operator to have looked", lambda: operator.reconciles(leader) >= 1)
         wait_until("answers under the new operator", answers_more(steady, 200))
@@ -141,9 +141,9 @@ def ready(space):
 def test_wrong_values_are_refused_in_a_sentence_and_change_nothing(cluster, helm, operator):
     before, running = revision(helm), {each["metadata"]["uid"] for each in operator.pods()}
     with pytest.raises(ClusterError, match=r"settings.*additional properties 'registry' not allowed"):
-        helm("upgrade", *__main__.release(cluster), "--set", "settings.registry.default.trackingUri=http://mlflow")
+        helm("upgrade", *install.release(cluster), "--set", "settings.registry.default.trackingUri=http://mlflow")
     with pytest.raises(ClusterError, match=r"settings.gateway.parentRefs\[1\] \(public\) needs a namespace"):
-        helm("upgrade", *__main__.release(cluster), "--set", "settings.gateway.parentRefs[1].name=public")
+        helm("upgrade", *install.release(cluster), "--set", "settings.gateway.parentRefs[1].name=public")
     assert revision(helm) == before
     assert {each["metadata"]["uid"] for each in operator.pods()} == running
 
@@ -157,7 +157,7 @@ def test_operator_of_one_namespace_serves_it_and_touches_no_other(helm, workspac
     kube = workspace.kube
     kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": other}})
     uninstall(workspace, helm)
-    _, chart, _, _, *rest = __main__.release(workspace.cluster)
+    _, chart, _, _, *rest = install.release(workspace.cluster)
     try:
         only = ("--namespace", here, "--set", f"watchNamespace={here}", "--set", "crd.install=false")
         helm("install", "sluicegate", chart, *rest, *only, "--wait")

@@ -13,7 +13,7 @@ import pytest
 from e2e.support import rollouts
 from e2e.support.kube import wait_until
 from e2e.support.rollouts import FIRST, MODEL_ERROR, RAISES, uri
-from tools.demo import __main__
+from tools.demo import install
 
 pytestmark = [pytest.mark.timeout(600, func_only=True), pytest.mark.usefixtures("odd_versions", "helm")]
 OWN = "sluicegate-system"
@@ -58,7 +58,7 @@ def test_a_rollback_is_told_to_a_service_and_to_a_chat(operator, workspace, load
         }
         settings = {"clusterName": "lab", "notifications": told}
         options = [f"settings.{name}={json.dumps(value)}" for name, value in settings.items()]
-        __main__.install_operator(cluster, *(word for each in options for word in ("--set-json", each)))
+        install.install_operator(cluster, *(word for each in options for word in ("--set-json", each)))
         operator.wait_leading()
         rollout = {
             "steps": [{"weight": 50, "hold": "10m"}],

@@ -10,7 +10,7 @@ import pytest
 from e2e.support.kube import wait_until
 from e2e.support.load import Load, predict
 from e2e.support.registry import MODEL
-from tools.demo import __main__
+from tools.demo import install
 
 PODS, CALLS = 3, 800
 POINTS = 6
@@ -27,7 +27,7 @@ def shop(helm, operator, workspace):
     The operator's settings name no gateway.
     """
     before = operator.wait_leading()["metadata"]["name"]
-    helm("upgrade", *__main__.release(workspace.cluster), "--set", "settings.gateway=null", "--wait")
+    helm("upgrade", *install.release(workspace.cluster), "--set", "settings.gateway=null", "--wait")
     wait_until("another operator to lead", lambda: operator.wait_leading()["metadata"]["name"] != before, 90)
 
     def declare(**spec):
