@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from sluicegate.runtime.http_server import HttpServer
 
 Checks = Mapping[str, Callable[[], str | None]]
 """Checks by name. A check returns None if it passes, or a message about what is wrong."""
 
 
-class HealthServer:
+class HealthServer(HttpServer):
     """Serves /healthz, /readyz and /metrics while its context is open."""
 
     def __init__(
@@ -27,36 +27,12 @@ class HealthServer:
             port: The port to listen on. 0 chooses a free port.
             host: The address to listen on. None means all addresses.
         """
-        self.port = port
-        """The port, which is the actual one once the server listens."""
-        self._host = host
         self._registry = registry
         app = web.Application()
         app.router.add_get("/healthz", _handler(live))
         app.router.add_get("/readyz", _handler(ready))
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-
-    async def __aenter__(self) -> Self:
-        """Start listening.
-
-        Raises:
-            OSError: The port is taken.
-        """
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._host, self.port).start()
-        except BaseException:
-            await self._runner.cleanup()
-            raise
-        self.port = self._runner.addresses[0][1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening."""
-        await self._runner.cleanup()
+        super().__init__(app, port, host)
 
     async def _metrics(self, request: web.Request) -> web.Response:
         # Thousands of series would block the event loop long enough to delay watches and Lease renewals.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Protocol, Self
 
 from aiohttp import web
 
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery, Outcome, Seen, authentic, subject, timely
+from sluicegate.runtime.http_server import HttpServer
 from sluicegate.runtime.registry.resolver import RegistryRef
 
 FRESH = 5.0
@@ -150,44 +150,16 @@ class Webhooks:
         return answer
 
 
-class WebhookServer:
-    """Listens while its context is open, if a registry may send webhooks."""
+class WebhookServer(HttpServer):
+    """Listens if a registry may send webhooks."""
 
     def __init__(self, webhooks: Webhooks, port: int, host: str | None = None) -> None:
-        """Create a server, which listens once its context is entered.
-
-        Args:
-            webhooks: Receives the deliveries.
-            port: The port to listen on. 0 chooses a free port.
-            host: The address to listen on. None means all addresses.
-        """
-        self.port = port
-        """The port, which is the actual one once the server listens."""
-        self._host = host
+        """Create a server, which listens once its context is entered; `webhooks` receives the deliveries."""
         self._wanted = webhooks.wanted
         app = web.Application(client_max_size=LARGEST)
         app.router.add_post("/webhooks/{registry}", webhooks.handle)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        super().__init__(app, port, host)
 
     async def __aenter__(self) -> Self:
-        """Start listening.
-
-        Raises:
-            OSError: The port is taken.
-        """
-        if self._wanted:
-            await self._runner.setup()
-            try:
-                await web.TCPSite(self._runner, self._host, self.port).start()
-            except BaseException:
-                await self._runner.cleanup()
-                raise
-            self.port = self._runner.addresses[0][1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop listening."""
-        if self._wanted:
-            await self._runner.cleanup()
+        """Start listening, if a registry may send webhooks."""
+        return await super().__aenter__() if self._wanted else self
