@@ -6,15 +6,12 @@ Each destination has a bounded queue and a worker. So no destination delays anot
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import Protocol
 
 from sluicegate.adapters.notifications import InvalidReceiver, Receiver, Reply, post
 from sluicegate.api.resource import ModelDeployment
@@ -22,7 +19,7 @@ from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.config.settings import NotificationSettings, Settings
 from sluicegate.core.status.notifications import Notification, body, notifications, wants
 from sluicegate.kube.errors import KubeError
-from sluicegate.kube.kinds import SECRET, Kind
+from sluicegate.kube.secrets import Reader, read_secret
 from sluicegate.runtime.supervise import contained, keep
 
 logger = logging.getLogger(__name__)
@@ -36,13 +33,6 @@ EXPIRY = 3600.0
 Post = Callable[[Receiver, bytes, str], Awaitable[Reply]]
 
 
-class Secrets(Protocol):
-    """Reads a Secret, see `KubeClient`."""
-
-    async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, object] | None:
-        """Return the object, or None if it does not exist."""
-
-
 class Notifier:
     """Sends notifications to destinations.
 
@@ -52,7 +42,7 @@ class Notifier:
     """
 
     def __init__(
-        self, client: Secrets, settings: Settings, count: Callable[[str, str], None], send: Post = post
+        self, client: Reader, settings: Settings, count: Callable[[str, str], None], send: Post = post
     ) -> None:
         """Create a notifier, which sends nothing before `run`.
 
@@ -178,14 +168,9 @@ class Notifier:
         namespace, name = self._settings.operator_namespace, destination.secret or ""
         words = f'the Secret "{name}" in namespace "{namespace}"'
         try:
-            found = await self._client.get(SECRET, namespace, name)
+            data = await read_secret(self._client, namespace, name)
         except KubeError as error:
             raise InvalidReceiver(f"{words} cannot be read: {error}") from None
-        if found is None:
-            raise InvalidReceiver(f"{words} does not exist")
-        data = found.get("data") or {}
-        assert isinstance(data, dict)
-        try:
-            return Receiver.from_secret({key: base64.b64decode(value) for key, value in data.items()}, words)
-        except binascii.Error:
-            raise InvalidReceiver(f"{words} is not base64") from None
+        if data is None:
+            raise InvalidReceiver(f"{words} does not exist, or the operator may not read it")
+        return Receiver.from_secret(data, words)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 import time
 
@@ -13,8 +11,8 @@ from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.config.settings import Settings
 from sluicegate.core.analysis.run import Subject
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Forbidden, KubeError
-from sluicegate.kube.kinds import SECRET
+from sluicegate.kube.errors import KubeError
+from sluicegate.kube.secrets import read_secret
 
 logger = logging.getLogger(__name__)
 MAX_SECRETS = 1024
@@ -105,18 +103,12 @@ class Servers:
     async def _read(self, namespace: str, secret: str) -> Credentials:
         words = f'The Secret "{secret}" in namespace "{namespace}"'
         try:
-            raw = await self._client.get(SECRET, namespace, secret)
-        except Forbidden:
-            raw = None
+            data = await read_secret(self._client, namespace, secret)
         except KubeError as error:
             raise PrometheusError(f"{words} cannot be read now: {error}") from None
-        if raw is None:
+        if data is None:
             raise PrometheusError(
                 f"{words} is not there, or the operator may not read it: make it, "
                 "and let the operator read it by its name (chart value rbac.workloadSecrets)."
             )
-        try:
-            data = {key: base64.b64decode(value, validate=True) for key, value in (raw.get("data") or {}).items()}
-        except binascii.Error:
-            data = {}
         return credentials_of(data, words)

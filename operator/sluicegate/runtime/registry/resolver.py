@@ -6,8 +6,6 @@ It decides which registry to ask, with which Secret, and whether to ask at all.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -37,8 +35,8 @@ from sluicegate.core.models.uri import InvalidModelUri, ModelRef, RegistryLatest
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot.revision_spec import registry_of
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Forbidden, KubeError
-from sluicegate.kube.kinds import SECRET
+from sluicegate.kube.errors import KubeError
+from sluicegate.kube.secrets import read_secret
 from sluicegate.runtime.supervise import contained, resolved
 
 T = TypeVar("T")
@@ -193,14 +191,12 @@ class Registries:
 
     async def _secret(self, namespace: str, secret: str, registry: str) -> dict[str, bytes]:
         try:
-            found = await self._client.get(SECRET, namespace, secret)
-        except Forbidden:
-            found = None
+            data = await read_secret(self._client, namespace, secret)
         except KubeError as error:
             raise ResolutionError(secret_unread(namespace, secret, registry, error)) from error
-        if found is None:
+        if data is None:
             raise ResolutionError(secret_not_found(namespace, secret, registry))
-        return _decoded(found.get("data") or {})
+        return data
 
 
 class Views(Protocol):
@@ -373,14 +369,3 @@ class Resolver:
     async def _ask(self, registry: RegistryRef, ref: ModelRef) -> ResolvedModel:
         endpoint = await self._registries.endpoint(registry)
         return await resolved(f"Asking {endpoint}", self._pool.resolve(endpoint, ref))
-
-
-def _decoded(data: Mapping[str, str]) -> dict[str, bytes]:
-    """Decode the values of a Secret, or return {} if one is invalid.
-
-    The API server accepts only base64.
-    """
-    try:
-        return {key: base64.b64decode(value, validate=True) for key, value in data.items()}
-    except binascii.Error:
-        return {}
