@@ -11,7 +11,8 @@ import httpx
 import pytest
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.api.reasons import Reason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
 from sluicegate.core.models.uri import parse
 
 from tests.registry.conftest import free_port, serve
@@ -96,7 +97,7 @@ async def test_sources(endpoint: RegistryEndpoint, seeded: dict[str, Any]) -> No
 
 async def test_a_registry_cannot_choose_a_volume(endpoint: RegistryEndpoint, seeded: dict[str, Any]) -> None:
     said = await failure(endpoint, f"models:/iris/{seeded['versions']['pvc']}")
-    assert said.reason is ResolutionReason.SOURCE_UNSUPPORTED
+    assert said.reason is Reason.SOURCE_UNSUPPORTED
 
 
 @pytest.mark.parametrize("name", ["with space", "Naïve модель v2.1 %41@x"])
@@ -151,21 +152,21 @@ async def test_what_is_missing(
 
 async def test_missing_in_a_run(endpoint: RegistryEndpoint, seeded: dict[str, Any]) -> None:
     said = await failure(endpoint, f"runs:/{seeded['run']}/nothing's here")
-    assert said.reason is ResolutionReason.ARTIFACT_NOT_FOUND
+    assert said.reason is Reason.ARTIFACT_NOT_FOUND
     assert "classic" in said.message
     said = await failure(endpoint, f"runs:/{seeded['deleted_run']}/model")
-    assert said.reason is ResolutionReason.RUN_NOT_FOUND and "deleted" in said.message
+    assert said.reason is Reason.RUN_NOT_FOUND and "deleted" in said.message
 
 
 async def test_a_logged_model_whose_upload_is_not_over(server: str, endpoint: RegistryEndpoint) -> None:
     made = send("POST", f"{server}/api/2.0/mlflow/logged-models", json={"experiment_id": "0", "name": "slow"}).json()
     model = made["model"]["info"]["model_id"]
     said = await failure(endpoint, f"models:/{model}")
-    assert (said.reason, said.transient) == (ResolutionReason.VERSION_NOT_READY, True)
+    assert (said.reason, said.transient) == (Reason.VERSION_NOT_READY, True)
     body = {"model_id": model, "status": "LOGGED_MODEL_UPLOAD_FAILED"}
     send("PATCH", f"{server}/api/2.0/mlflow/logged-models/{model}", json=body).raise_for_status()
     said = await failure(endpoint, f"models:/{model}")
-    assert (said.reason, said.transient) == (ResolutionReason.VERSION_NOT_READY, False)
+    assert (said.reason, said.transient) == (Reason.VERSION_NOT_READY, False)
 
 
 async def test_a_server_that_refuses_the_host_name(endpoint: RegistryEndpoint, server: str) -> None:
@@ -176,16 +177,16 @@ async def test_a_server_that_refuses_the_host_name(endpoint: RegistryEndpoint, s
     with pytest.raises(ResolutionError) as caught:
         await registry.resolve(parse("models:/iris/1"))
     await registry.aclose()
-    assert caught.value.failure.reason is ResolutionReason.REGISTRY_HOST_REFUSED
+    assert caught.value.failure.reason is Reason.REGISTRY_HOST_REFUSED
     assert "mlflow.ml.svc:5000" in caught.value.failure.message
     assert "--allowed-hosts" in caught.value.failure.message
 
 
 async def test_a_wrong_path_and_a_closed_port(endpoint: RegistryEndpoint, server: str) -> None:
     said = await failure(replace(endpoint, tracking_uri=f"{server}/elsewhere"), "models:/iris/1")
-    assert said.reason is ResolutionReason.REGISTRY_INVALID_ANSWER
+    assert said.reason is Reason.REGISTRY_INVALID_ANSWER
     said = await failure(replace(endpoint, tracking_uri=f"http://u:secret@127.0.0.1:{free_port()}"), "models:/iris/1")
-    assert (said.reason, said.transient) == (ResolutionReason.REGISTRY_UNREACHABLE, True)
+    assert (said.reason, said.transient) == (Reason.REGISTRY_UNREACHABLE, True)
     assert "secret" not in said.message
 
 
@@ -205,5 +206,5 @@ async def test_artifacts_on_the_servers_own_disk(local_server: tuple[str, Path])
     folder.mkdir(parents=True)
     (folder / "MLmodel").touch()
     said = await failure(RegistryEndpoint("default", url), f"runs:/{run['run_id']}/model")
-    assert said.reason is ResolutionReason.SOURCE_UNSUPPORTED
+    assert said.reason is Reason.SOURCE_UNSUPPORTED
     assert "--serve-artifacts" in said.message and str(folder) in said.message

@@ -17,10 +17,11 @@ from sluicegate.api import crd
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus
 
-from tools.docsgen import api, reference
+from tools.docsgen import api, reasons, reference
 from tools.docsgen.chart_values import schema_file
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
+STATUS_GUIDE: Final = "docs/guide/status.md"
 GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     crd.CRD_FILE: lambda: crd.text(crd.crd()),
     crd.CHART_FILE: lambda: crd.text(crd.chart_crd()),
@@ -29,6 +30,7 @@ GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/reference/settings.md": reference.settings_page,
     "docs/reference/metrics.md": reference.metrics_page,
     "docs/reference/chart.md": reference.chart_page,
+    STATUS_GUIDE: lambda: reasons.filled((REPOSITORY / STATUS_GUIDE).read_text(encoding="utf-8")),
 }
 """The path of each generated file below the repository's root, and the function that returns its text."""
 

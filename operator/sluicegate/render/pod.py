@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import duration, names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.config.settings import RegistrySettings, RuntimeSettings, Settings
 from sluicegate.core.models.uri import Baked, Volume, parse
@@ -48,7 +49,7 @@ def pod_template(resource: ModelDeployment, intent: Intent, settings: Settings) 
         container = _container(intent, settings, context)
         template = engine.render("pod.yaml.j2", {**context, "container": container})
     except engine.TemplateError as error:
-        raise Refused(Problem("InvalidRuntime", f"spec.runtime.name: {error}")) from error
+        raise Refused(Problem(Reason.INVALID_RUNTIME, f"spec.runtime.name: {error}")) from error
     if intent.pod_template is not None:
         template = overlay(template, intent.pod_template)
     _check(template, context["labels"])
@@ -87,7 +88,7 @@ def _gpu(intent: Intent, settings: Settings) -> Placement | None:
     try:
         return placement(intent.gpu, settings.gpu) if intent.gpu is not None else None
     except InvalidGpu as error:
-        raise Refused(Problem("InvalidGpu", str(error))) from error
+        raise Refused(Problem(Reason.INVALID_GPU, str(error))) from error
 
 
 def _resources(intent: Intent, gpu: Placement | None) -> dict[str, Any]:
@@ -106,12 +107,13 @@ def _image(intent: Intent, settings: Settings, runtime: str) -> str:
     if added.template is None and runtime not in BUILT_IN:
         known = ", ".join(sorted({*BUILT_IN, *settings.runtimes}))
         raise Refused(
-            Problem("RuntimeUnknown", f'spec.runtime.name: there is no runtime "{runtime}"; known are {known}.')
+            Problem(Reason.RUNTIME_UNKNOWN, f'spec.runtime.name: there is no runtime "{runtime}"; known are {known}.')
         )
     if image is None:
         raise Refused(
             Problem(
-                "ImageMissing", f'spec.runtime.image is missing: the runtime "{runtime}" has no image of its own here.'
+                Reason.IMAGE_MISSING,
+                f'spec.runtime.image is missing: the runtime "{runtime}" has no image of its own here.',
             )
         )
     return image
@@ -164,7 +166,7 @@ def _install(intent: Intent, settings: Settings, runtime: str) -> dict[str, Any]
     if runtime != "mlflow":
         raise Refused(
             Problem(
-                "InvalidRuntime",
+                Reason.INVALID_RUNTIME,
                 "spec.runtime.dependencies: Install is for the runtime mlflow; "
                 f'the image of the runtime "{runtime}" has to have what the model asks for.',
             )
@@ -209,12 +211,12 @@ def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
             f"spec.podTemplate does not make a pod: {found}. "
             "Correct or remove what is named; kubectl explain pod.spec lists the fields."
         )
-        raise Refused(Problem("InvalidPodTemplate", message))
+        raise Refused(Problem(Reason.INVALID_POD_TEMPLATE, message))
     present = (template.get("metadata") or {}).get("labels") or {}
     if any(present.get(label) != value for label, value in labels.items()):
         raise Refused(
             Problem(
-                "InvalidPodTemplate",
+                Reason.INVALID_POD_TEMPLATE,
                 f"spec.podTemplate.metadata.labels must leave {', '.join(labels)} alone: Services select by them.",
             )
         )
@@ -222,5 +224,8 @@ def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
         each.get("name") == names.MODEL_CONTAINER for each in (template.get("spec") or {}).get("containers") or ()
     ):
         raise Refused(
-            Problem("InvalidPodTemplate", f'spec.podTemplate must leave the container "{names.MODEL_CONTAINER}" there.')
+            Problem(
+                Reason.INVALID_POD_TEMPLATE,
+                f'spec.podTemplate must leave the container "{names.MODEL_CONTAINER}" there.',
+            )
         )

@@ -21,7 +21,8 @@ from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.notifications import InvalidReceiver, Receiver, post
 from sluicegate.adapters.pods.http import PodHttp, PodTrouble
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, credentials_of
-from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
+from sluicegate.api.reasons import Reason
+from sluicegate.core.models.resolution import ResolutionError
 
 HOSTILE = [
     "http://xn--a",
@@ -160,7 +161,7 @@ async def registry(address: str) -> None:
         with pytest.raises(ResolutionError) as caught:
             await pool.view(RegistryEndpoint(address, address, Credentials(token="t")), "churn")
         failure = caught.value.failure
-        assert failure.reason is ResolutionReason.REGISTRY_UNREACHABLE
+        assert failure.reason is Reason.REGISTRY_UNREACHABLE
         assert "hunter2" not in failure.message and failure.message.isprintable()
         assert len(failure.message) < 900
     finally:
@@ -274,7 +275,7 @@ async def test_the_message_names_the_field_and_the_value() -> None:
 async def test_a_certificate_that_is_none_is_an_error_of_the_secret(pem: str) -> None:
     with pytest.raises(ResolutionError) as caught:
         Credentials.from_secret({"ca.crt": pem.encode()})
-    assert caught.value.failure.reason is ResolutionReason.SECRET_INVALID
+    assert caught.value.failure.reason is Reason.SECRET_INVALID
     pool = RegistryPool()
     with pytest.raises(ResolutionError):
         await pool.view(RegistryEndpoint("d", "https://h", ca_pem=pem), "churn")
@@ -315,5 +316,5 @@ async def test_a_closed_client_is_an_error_of_the_adapter() -> None:
         await client.aclose()
         with pytest.raises(ResolutionError) as caught:
             await client.view("churn")
-        assert caught.value.failure.reason is ResolutionReason.INTERNAL_ERROR
+        assert caught.value.failure.reason is Reason.INTERNAL_ERROR
     await pool.aclose()

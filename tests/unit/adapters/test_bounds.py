@@ -26,7 +26,8 @@ from sluicegate.adapters.notifications import Receiver, post
 from sluicegate.adapters.pods.exposition import NotOurs, parse
 from sluicegate.adapters.pods.http import PodHttp, PodTrouble
 from sluicegate.adapters.prometheus import AT_ONCE, Prometheus, PrometheusEndpoint, PrometheusError
-from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
+from sluicegate.api.reasons import Reason
+from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.uri import parse as parse_uri
 
 MIB = 1 << 20
@@ -89,7 +90,7 @@ async def registry(server: Server) -> str:
     try:
         with pytest.raises(ResolutionError) as caught:
             await pool.view(RegistryEndpoint("d", f"http://127.0.0.1:{server.port}"), "churn")
-        assert caught.value.failure.reason is not ResolutionReason.INTERNAL_ERROR
+        assert caught.value.failure.reason is not Reason.INTERNAL_ERROR
         return str(caught.value)
     finally:
         await pool.aclose()
@@ -376,7 +377,7 @@ async def test_the_version_of_an_old_server_is_bounded_too() -> None:
         async def resolve() -> None:
             with pytest.raises(ResolutionError) as caught:
                 await client.resolve(parse_uri("runs:/r/model"))
-            assert caught.value.failure.reason is ResolutionReason.REGISTRY_INVALID_ANSWER
+            assert caught.value.failure.reason is Reason.REGISTRY_INVALID_ANSWER
 
         _, memory = await peak(resolve())
         await client.aclose()

@@ -22,12 +22,13 @@ from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.notifications import Receiver, Reply
 from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.metrics import PodScraper
+from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import build
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.run import Subject
 from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.reference import RegistryVersion
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.events import EventRecorder
 from sluicegate.runtime.analysis.analyst import Analyst, Sources
@@ -215,7 +216,7 @@ def test_the_follower_goes_on(error: BaseException) -> None:
         assert not task.done()
         failure = follower.seen(known.configured("bad"), "m")
         assert failure is not None and not isinstance(failure, ModelView)
-        assert failure.reason is ResolutionReason.INTERNAL_ERROR
+        assert failure.reason is Reason.INTERNAL_ERROR
         assert "secret-1234" not in failure.message and type(error).__name__ in failure.message
         assert woken["bad"] >= 1 and woken["good"] == 0
         task.cancel()
@@ -290,7 +291,7 @@ def test_resolution_fails_with_a_reason(error: BaseException) -> None:
                 continue
             with pytest.raises(ResolutionError) as caught:
                 await resolver.resolve(new)
-            assert caught.value.failure.reason is ResolutionReason.INTERNAL_ERROR
+            assert caught.value.failure.reason is Reason.INTERNAL_ERROR
             assert "secret-1234" not in str(caught.value)
 
     virtual_clock.run(main())
@@ -420,7 +421,7 @@ def test_the_follower_stops_when_it_is_told_to_whatever_fails_meanwhile(unexpect
 
     A TaskGroup whose child fails in the same turn forgets that it was cancelled itself.
     """
-    expected = ResolutionError(ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True))
+    expected = ResolutionError(ResolutionFailure(Reason.REGISTRY_UNREACHABLE, "down", transient=True))
 
     async def main(turns: int) -> None:
         pool = Pool(KeyError() if unexpected else expected)
@@ -500,7 +501,7 @@ def test_a_fault_that_repeats_is_logged_once_and_without_its_text(caplog: pytest
 def test_one_models_refusal_keeps_no_other_tag_or_version_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served_tags, "MOST", 3)
     refused = {f"m{number}" for number in range(4)}
-    forbidden = ResolutionError(ResolutionFailure(ResolutionReason.REGISTRY_FORBIDDEN, "no"))
+    forbidden = ResolutionError(ResolutionFailure(Reason.REGISTRY_FORBIDDEN, "no"))
     tagged: list[str] = []
     looked: list[str] = []
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from sluicegate.adapters.mlflow.http import Refusal, RegistryEndpoint, server_error
 from sluicegate.adapters.mlflow.responses import LoggedInfo, Registered, RegisteredList, Version
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.api.reasons import Reason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.core.models.uri import (
     LoggedModel,
     RegistryAlias,
@@ -30,7 +31,7 @@ def no_model(endpoint: RegistryEndpoint, name: str, models: RegisteredList) -> R
     names = [model.name for model in models.registered_models]
     there = f"Models there: {_list(names, more=bool(models.next_page_token))}" if names else "It lists no models"
     return _failure(
-        ResolutionReason.MODEL_NOT_FOUND,
+        Reason.MODEL_NOT_FOUND,
         f"There is no registered model {_q(name)} in {endpoint}. {there}. Register it, or {_CHANGE} "
         "(names are case-sensitive).",
     )
@@ -41,7 +42,7 @@ def no_version(endpoint: RegistryEndpoint, ref: RegistryVersion, model: Register
     newest = max((int(version.version) for version in model.latest_versions), default=None)
     there = "It has no versions" if newest is None else f"The newest there is {newest}"
     return _failure(
-        ResolutionReason.VERSION_NOT_FOUND,
+        Reason.VERSION_NOT_FOUND,
         f"Model {_q(ref.name)} has no version {ref.version} in {endpoint}. {there}. Register one, or {_CHANGE}.",
     )
 
@@ -49,7 +50,7 @@ def no_version(endpoint: RegistryEndpoint, ref: RegistryVersion, model: Register
 def no_versions(endpoint: RegistryEndpoint, name: str) -> ResolutionError:
     """Return a VersionNotFound error, for `latest` of a model without versions."""
     return _failure(
-        ResolutionReason.VERSION_NOT_FOUND,
+        Reason.VERSION_NOT_FOUND,
         f"Model {_q(name)} has no versions in {endpoint}. Register one, or {_CHANGE}.",
     )
 
@@ -60,7 +61,7 @@ def no_alias(endpoint: RegistryEndpoint, ref: RegistryAlias, model: Registered) 
     there = f"Aliases there: {_list(aliases)}" if aliases else "It has no aliases"
     arguments = f"{_q(ref.name)}, {_q(ref.alias)}, VERSION"
     return _failure(
-        ResolutionReason.ALIAS_NOT_FOUND,
+        Reason.ALIAS_NOT_FOUND,
         f"Model {_q(ref.name)} has no alias {_q(ref.alias)} in {endpoint}. {there}. Set it with "
         f"MlflowClient().set_registered_model_alias({arguments}), or {_CHANGE}.",
     )
@@ -72,7 +73,7 @@ def empty_stage(endpoint: RegistryEndpoint, ref: RegistryStage, model: Registere
     there = f"Stages with versions: {_list(stages)}" if stages else "It has no versions"
     arguments = f'{_q(ref.name)}, VERSION, "{ref.stage}"'
     return _failure(
-        ResolutionReason.STAGE_EMPTY,
+        Reason.STAGE_EMPTY,
         f"Model {_q(ref.name)} has no version in stage {ref.stage} in {endpoint}. {there}. Move one "
         "there with "
         f"MlflowClient().transition_model_version_stage({arguments}), or {_CHANGE}.",
@@ -88,7 +89,7 @@ def version_not_ready(endpoint: RegistryEndpoint, version: Version) -> Resolutio
     said = f" ({version.status_message[:200]})" if version.status_message else ""
     todo = "It is looked at again by itself" if pending else f"Register the model again, or {_CHANGE}"
     return _failure(
-        ResolutionReason.VERSION_NOT_READY,
+        Reason.VERSION_NOT_READY,
         f"Version {version.version} of model {_q(version.name)} in {endpoint} is {version.status[:40]}{said}. {todo}.",
         transient=pending,
     )
@@ -103,7 +104,7 @@ def logged_model_not_ready(endpoint: RegistryEndpoint, info: LoggedInfo) -> Reso
     state = "is still being logged" if pending else "was not uploaded whole"
     todo = "It is looked at again by itself" if pending else f"Log it again, or {_CHANGE}"
     return _failure(
-        ResolutionReason.VERSION_NOT_READY,
+        Reason.VERSION_NOT_READY,
         f"The logged model {_q(info.model_id)} in {endpoint} {state} ({info.status}). {todo}.",
         transient=pending,
     )
@@ -112,7 +113,7 @@ def logged_model_not_ready(endpoint: RegistryEndpoint, info: LoggedInfo) -> Reso
 def no_logged_model(endpoint: RegistryEndpoint, ref: LoggedModel) -> ResolutionError:
     """Return a LoggedModelNotFound error."""
     return _failure(
-        ResolutionReason.LOGGED_MODEL_NOT_FOUND,
+        Reason.LOGGED_MODEL_NOT_FOUND,
         f"There is no logged model {_q(ref.model_id)} in {endpoint} (or it was deleted). For a "
         "registered model of that name write "
         f"models:/{ref.model_id}/VERSION; else {_CHANGE}.",
@@ -127,7 +128,7 @@ def no_run(endpoint: RegistryEndpoint, ref: RunArtifact, *, deleted: bool = Fals
         else f"There is no run {_q(ref.run_id)} in {endpoint}"
     )
     todo = "Restore it (mlflow runs restore)" if deleted else "Check its id and spec.model.registry"
-    return _failure(ResolutionReason.RUN_NOT_FOUND, f"{what}. {todo}, or {_CHANGE}.")
+    return _failure(Reason.RUN_NOT_FOUND, f"{what}. {todo}, or {_CHANGE}.")
 
 
 def no_artifact(endpoint: RegistryEndpoint, ref: RunArtifact, there: Iterable[str]) -> ResolutionError:
@@ -135,7 +136,7 @@ def no_artifact(endpoint: RegistryEndpoint, ref: RunArtifact, there: Iterable[st
     listed = _list(list(there))
     has = f"Its artifacts: {listed}" if listed else "It lists no artifacts"
     return _failure(
-        ResolutionReason.ARTIFACT_NOT_FOUND,
+        Reason.ARTIFACT_NOT_FOUND,
         f"The run {_q(ref.run_id)} in {endpoint} has neither an artifact nor a logged model at "
         f"{_q(ref.path)}. {has}. "
         f"Log the model under that name, or {_CHANGE}.",
@@ -158,13 +159,13 @@ def unsupported_source(endpoint: RegistryEndpoint, uri: str, source: str) -> Res
             f"is kept at {shown}, which cannot be fetched: only mlflow-artifacts:/PATH, s3://, gs:// and "
             "Azure's wasbs:// and abfss:// can be"
         )
-    return _failure(ResolutionReason.SOURCE_UNSUPPORTED, f'The model "{uri}" of {endpoint} {why}, or {_CHANGE}.')
+    return _failure(Reason.SOURCE_UNSUPPORTED, f'The model "{uri}" of {endpoint} {why}, or {_CHANGE}.')
 
 
 def too_many_hops(endpoint: RegistryEndpoint, uri: str, source: str) -> ResolutionError:
     """Return a SourceUnsupported error, for versions that refer to each other."""
     return _failure(
-        ResolutionReason.SOURCE_UNSUPPORTED,
+        Reason.SOURCE_UNSUPPORTED,
         f'The model "{uri}" of {endpoint} has a source that points at a further model '
         f"({without_userinfo(source)[:200]}), and "
         f"so on, too many times. Register the model from its artifacts, or {_CHANGE}.",
@@ -179,7 +180,7 @@ def unexpected(endpoint: RegistryEndpoint, refusal: Refusal) -> ResolutionError:
     return server_error(endpoint, refusal.status, f"{refusal.code} {refusal.message}")
 
 
-def _failure(reason: ResolutionReason, message: str, *, transient: bool = False) -> ResolutionError:
+def _failure(reason: Reason, message: str, *, transient: bool = False) -> ResolutionError:
     return ResolutionError(ResolutionFailure(reason, message, transient))
 
 

@@ -20,10 +20,10 @@ import msgspec
 from sluicegate.adapters import bounded
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.unexpected import log_unexpected
+from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import (
     ResolutionError,
     ResolutionFailure,
-    ResolutionReason,
     internal_error,
     secret_invalid,
 )
@@ -97,7 +97,7 @@ def _address(endpoint: RegistryEndpoint) -> httpx.URL:
             "spec.model.inlineRegistry.trackingUri" if inline else f"settings.registries.{endpoint.name}.trackingUri"
         )
         raise _error(
-            ResolutionReason.REGISTRY_UNREACHABLE,
+            Reason.REGISTRY_UNREACHABLE,
             f"{field}: {bounded.shown(endpoint.tracking_uri)!r} cannot be used, because {error}. "
             "Set it to an http:// or https:// URL without a query, such as http://mlflow.mlflow.svc:5000.",
         ) from None
@@ -149,7 +149,7 @@ def unreachable(
     if certificate:
         hint = "Give the certificate of its authority as ca.crt in the registry's Secret, or in the settings"
     said = endpoint.credentials.hidden(_cut(why))
-    return _error(ResolutionReason.REGISTRY_UNREACHABLE, f"Cannot reach {endpoint}: {said}. {hint}.", transient=True)
+    return _error(Reason.REGISTRY_UNREACHABLE, f"Cannot reach {endpoint}: {said}. {hint}.", transient=True)
 
 
 def unexpected_failure(endpoint: RegistryEndpoint, error: BaseException) -> ResolutionError:
@@ -177,7 +177,7 @@ def _basic(credentials: Credentials, url: httpx.URL) -> tuple[str, str] | None:
 def invalid_answer(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
     """Return the error for a response that no MLflow server sends."""
     return _error(
-        ResolutionReason.REGISTRY_INVALID_ANSWER,
+        Reason.REGISTRY_INVALID_ANSWER,
         f"{_capital(endpoint)} answered with {endpoint.credentials.hidden(what)} instead of MLflow's JSON. "
         "Check that the tracking URI is that of an MLflow server (with its path, where it has one), "
         "and that no proxy or login page stands before it.",
@@ -209,7 +209,7 @@ def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn
             else "asks for credentials, and none are configured"
         )
         raise _error(
-            ResolutionReason.REGISTRY_UNAUTHORIZED,
+            Reason.REGISTRY_UNAUTHORIZED,
             f"{where} {said} (401). Put MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN, in the "
             "registry's Secret, and name that Secret in its settings or in spec.model.inlineRegistry.secretRef.",
@@ -217,14 +217,14 @@ def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn
     if status == 403 and b"Invalid Host header" in body:
         host = _cut(response.host)
         raise _error(
-            ResolutionReason.REGISTRY_HOST_REFUSED,
+            Reason.REGISTRY_HOST_REFUSED,
             f"{where} refuses requests to this host name (403 Invalid Host header). Start the MLflow "
             "server with "
             f'--allowed-hosts "{host}" or MLFLOW_SERVER_ALLOWED_HOSTS="{host}" (beside the names it has).',
         )
     if status == 403:
         raise _error(
-            ResolutionReason.REGISTRY_FORBIDDEN,
+            Reason.REGISTRY_FORBIDDEN,
             f"{where} knows the operator's account, but it may not read this (403). Give it READ "
             "permission on the model (and, "
             "for runs:/ and logged models, on the experiment).",
@@ -244,7 +244,7 @@ def server_error(endpoint: RegistryEndpoint, status: int, message: str) -> Resol
     """Return the error for a server that fails or responds unexpectedly."""
     said = f": {_cut(endpoint.credentials.hidden(message))}" if message else ""
     return _error(
-        ResolutionReason.REGISTRY_ERROR,
+        Reason.REGISTRY_ERROR,
         f"{_capital(endpoint)} failed with {status}{said}. Its own log says more; this is tried again by itself.",
         transient=True,
     )
@@ -257,7 +257,7 @@ def _refusal(body: bytes) -> _ErrorBody | None:
         return None
 
 
-def _error(reason: ResolutionReason, message: str, *, transient: bool = False) -> ResolutionError:
+def _error(reason: Reason, message: str, *, transient: bool = False) -> ResolutionError:
     return ResolutionError(ResolutionFailure(reason, message, transient))
 
 

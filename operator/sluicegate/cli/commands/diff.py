@@ -19,6 +19,7 @@ from typing import Any
 
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.api.status import ConditionType
 from sluicegate.cli import cluster, operator_config
@@ -30,7 +31,7 @@ from sluicegate.cli.validation.documents import read as read_documents
 from sluicegate.cli.validation.findings import is_ours, path_of
 from sluicegate.config.settings import InvalidSettings, Settings
 from sluicegate.core.models.following import Followed
-from sluicegate.core.models.resolution import ResolutionError, ResolutionReason, ResolvedModel
+from sluicegate.core.models.resolution import ResolutionError, ResolvedModel
 from sluicegate.core.models.uri import LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.snapshot.revision_spec import registry_of
 from sluicegate.kube import kinds
@@ -47,15 +48,15 @@ Manifest = dict[str, Any]
 ERROR = 2
 """Exit code for an error. It is above 1, as for `kubectl diff`."""
 _NOT_FROM_HERE = {
-    ResolutionReason.REGISTRY_UNKNOWN,
-    ResolutionReason.REGISTRY_UNREACHABLE,
-    ResolutionReason.REGISTRY_UNAUTHORIZED,
-    ResolutionReason.REGISTRY_FORBIDDEN,
-    ResolutionReason.REGISTRY_HOST_REFUSED,
-    ResolutionReason.REGISTRY_INVALID_ANSWER,
-    ResolutionReason.REGISTRY_ERROR,
-    ResolutionReason.SECRET_NOT_FOUND,
-    ResolutionReason.SECRET_INVALID,
+    Reason.REGISTRY_UNKNOWN,
+    Reason.REGISTRY_UNREACHABLE,
+    Reason.REGISTRY_UNAUTHORIZED,
+    Reason.REGISTRY_FORBIDDEN,
+    Reason.REGISTRY_HOST_REFUSED,
+    Reason.REGISTRY_INVALID_ANSWER,
+    Reason.REGISTRY_ERROR,
+    Reason.SECRET_NOT_FOUND,
+    Reason.SECRET_INVALID,
 }
 """Reasons of a failed resolution that may apply on the user's machine and not to the operator."""
 

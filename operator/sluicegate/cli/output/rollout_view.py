@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric
 from sluicegate.api.status import Phase, Role, RolloutVerdict
@@ -114,7 +115,7 @@ def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> 
         weight=status.weight,
         accepted=entry.accepted_weight if entry is not None else None,
         measured=measured.shares.get(found.target),
-        why=status.message if status.reason != "Holding" else None,  # while it holds, the remaining time says why
+        why=status.message if status.reason != Reason.HOLDING else None,  # while it holds, the remaining time says why
         verdict=verdict_words(verdict) if verdict is not None else None,
         judged_at=time_of(verdict.at) if verdict is not None else None,
         outcome=verdict.outcome if verdict is not None else None,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.status import Phase, Role
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output import step_text
@@ -155,7 +156,7 @@ def aborted(known: History) -> Entry | None:
     Returns:
         The revision, or None where the annotation is not set or names a revision that the spec does not ask for.
     """
-    told = any(each.reason == "Aborted" for each in known.resource.status.conditions)
+    told = any(each.reason == Reason.ABORTED for each in known.resource.status.conditions)
     roles = (*CANARY_ROLES, Role.TARGET, Role.FAILED)
     return next(
         (each for each in known.entries if each.aborted and each.role != Role.STABLE and (told or each.role in roles)),

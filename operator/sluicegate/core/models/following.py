@@ -11,29 +11,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from sluicegate.api.reasons import Reason
 from sluicegate.api.spec import ModelSpec
 from sluicegate.core.models.reference import ModelRef, RegistryAlias, RegistryLatest, RegistryStage, RegistryVersion
-from sluicegate.core.models.resolution import ResolutionFailure, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionFailure
 from sluicegate.core.models.uri import InvalidModelUri, parse
 
 Followed = RegistryAlias | RegistryStage | RegistryLatest
 
 _OF_THE_REGISTRY = frozenset(
     {
-        ResolutionReason.REGISTRY_UNKNOWN,
-        ResolutionReason.REGISTRY_UNREACHABLE,
-        ResolutionReason.REGISTRY_UNAUTHORIZED,
-        ResolutionReason.REGISTRY_HOST_REFUSED,
-        ResolutionReason.SECRET_NOT_FOUND,
-        ResolutionReason.SECRET_INVALID,
+        Reason.REGISTRY_UNKNOWN,
+        Reason.REGISTRY_UNREACHABLE,
+        Reason.REGISTRY_UNAUTHORIZED,
+        Reason.REGISTRY_HOST_REFUSED,
+        Reason.SECRET_NOT_FOUND,
+        Reason.SECRET_INVALID,
     }
 )
 _OF_EITHER = frozenset(
     {
-        ResolutionReason.REGISTRY_FORBIDDEN,
-        ResolutionReason.REGISTRY_INVALID_ANSWER,
-        ResolutionReason.REGISTRY_ERROR,
-        ResolutionReason.INTERNAL_ERROR,
+        Reason.REGISTRY_FORBIDDEN,
+        Reason.REGISTRY_INVALID_ANSWER,
+        Reason.REGISTRY_ERROR,
+        Reason.INTERNAL_ERROR,
     }
 )
 

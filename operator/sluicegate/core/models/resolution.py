@@ -8,37 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
+from sluicegate.api.reasons import Reason
 from sluicegate.core.models.uri import Artifacts, Baked, InvalidModelUri, ModelRef, Volume
-
-
-class ResolutionReason(StrEnum):
-    """Why a model URI was not resolved: the reason of the condition ModelResolved."""
-
-    INVALID_MODEL_URI = "InvalidModelURI"
-    MODEL_NOT_FOUND = "ModelNotFound"
-    VERSION_NOT_FOUND = "VersionNotFound"
-    VERSION_NOT_READY = "VersionNotReady"
-    ALIAS_NOT_FOUND = "AliasNotFound"
-    STAGE_EMPTY = "StageEmpty"
-    RUN_NOT_FOUND = "RunNotFound"
-    LOGGED_MODEL_NOT_FOUND = "LoggedModelNotFound"
-    ARTIFACT_NOT_FOUND = "ArtifactNotFound"
-    """The run exists, but the path holds neither an artifact nor a logged model of that name."""
-    SOURCE_UNSUPPORTED = "SourceUnsupported"
-    """The registry keeps the artifacts where a pod cannot fetch them, such as file:/ or http:."""
-    REGISTRY_UNKNOWN = "RegistryUnknown"
-    REGISTRY_UNREACHABLE = "RegistryUnreachable"
-    REGISTRY_UNAUTHORIZED = "RegistryUnauthorized"
-    REGISTRY_FORBIDDEN = "RegistryForbidden"
-    REGISTRY_HOST_REFUSED = "RegistryHostRefused"
-    REGISTRY_INVALID_ANSWER = "RegistryInvalidAnswer"
-    REGISTRY_ERROR = "RegistryError"
-    SECRET_NOT_FOUND = "SecretNotFound"
-    SECRET_INVALID = "SecretInvalid"
-    INTERNAL_ERROR = "InternalError"
-    """The operator itself failed. This is a bug, and its log has the traceback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +59,7 @@ class ResolutionFailure:
             at the next poll.
     """
 
-    reason: ResolutionReason
+    reason: Reason
     message: str
     transient: bool = False
 
@@ -116,7 +88,7 @@ def resolve_locally(ref: ModelRef) -> ResolvedModel | None:
 
 def invalid_uri(error: InvalidModelUri) -> ResolutionFailure:
     """Return the failure for a URI that `uri.parse` rejected."""
-    return ResolutionFailure(ResolutionReason.INVALID_MODEL_URI, str(error))
+    return ResolutionFailure(Reason.INVALID_MODEL_URI, str(error))
 
 
 def registry_unknown(name: str, known: Iterable[str]) -> ResolutionFailure:
@@ -124,7 +96,7 @@ def registry_unknown(name: str, known: Iterable[str]) -> ResolutionFailure:
     names = sorted(known)
     there = f"Registries there: {', '.join(names)}." if names else "It has none."
     return ResolutionFailure(
-        ResolutionReason.REGISTRY_UNKNOWN,
+        Reason.REGISTRY_UNKNOWN,
         f'The operator\'s settings have no registry "{name}". {there} Change spec.model.registry, set '
         "spec.model.inlineRegistry, or ask the platform to add it.",
     )
@@ -136,7 +108,7 @@ def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFail
     The operator may also lack the permission to read it.
     """
     return ResolutionFailure(
-        ResolutionReason.SECRET_NOT_FOUND,
+        Reason.SECRET_NOT_FOUND,
         f'The Secret "{name}" in namespace "{namespace}", with the credentials of registry "{registry}", '
         "does not exist or may "
         "not be read by the operator. Create it with MLFLOW_TRACKING_USERNAME and "
@@ -151,7 +123,7 @@ def webhook_secret_not_found(namespace: str, name: str, registry: str) -> Resolu
     The operator may also lack the permission to read it.
     """
     return ResolutionFailure(
-        ResolutionReason.SECRET_NOT_FOUND,
+        Reason.SECRET_NOT_FOUND,
         f'The Secret "{name}" in namespace "{namespace}", which the webhooks of registry "{registry}" are signed with, '
         'does not exist or may not be read by the operator. Create it with a key "secret".',
     )
@@ -163,7 +135,7 @@ def secret_unread(namespace: str, name: str, registry: str, error: Exception) ->
     The API server did not return the Secret. The failure is transient.
     """
     return ResolutionFailure(
-        ResolutionReason.SECRET_NOT_FOUND,
+        Reason.SECRET_NOT_FOUND,
         f'The Secret "{name}" in namespace "{namespace}", with the credentials of registry "{registry}", could not be '
         f"read: {error}. It is tried again by itself.",
         transient=True,
@@ -175,7 +147,7 @@ def secret_invalid(secret: str, problem: str) -> ResolutionFailure:
 
     `problem` must not quote a value of the Secret.
     """
-    return ResolutionFailure(ResolutionReason.SECRET_INVALID, f"{secret} cannot be used: {problem}.")
+    return ResolutionFailure(Reason.SECRET_INVALID, f"{secret} cannot be used: {problem}.")
 
 
 def internal_error(what: str, error: BaseException) -> ResolutionFailure:
@@ -188,7 +160,7 @@ def internal_error(what: str, error: BaseException) -> ResolutionFailure:
         error: The exception.
     """
     return ResolutionFailure(
-        ResolutionReason.INTERNAL_ERROR,
+        Reason.INTERNAL_ERROR,
         f"{what} failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it "
         "as a bug. The operator tries again.",
         transient=True,

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import ModelDeploymentSpec, ModelOverride, ModelSpec, RuntimeSpec, ScalingSpec
 from sluicegate.core.plan.share import Candidate, Share, headers, present
@@ -125,7 +126,7 @@ def lacking_mirror(snapshot: Snapshot, percent: int, field: str) -> Iterator[Pro
         lacks = sorted(feature for feature in wanted if not gateway.offers(feature))
         if gateway.exists and lacks:
             yield Problem(
-                "GatewayLacksFeature",
+                Reason.GATEWAY_LACKS_FEATURE,
                 f"{field}: Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, "
                 f"which does not list {' and '.join(lacks)} among its supported features, so nothing is mirrored: "
                 "remove mirror, or name a gateway of another class"
@@ -146,7 +147,7 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
     if pin is not None and pinned(snapshot) is None:
         known = ", ".join(sorted(snapshot.revisions)) or "none"
         yield Problem(
-            "PinnedRevisionUnknown",
+            Reason.PINNED_REVISION_UNKNOWN,
             f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which is not there (there: {known}): "
             "correct or remove it.",
         )
@@ -158,7 +159,7 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
     revision = snapshot.desired_canary.revision
     if revision is not None and named(snapshot, names.ANNOTATION_PROMOTE) == revision:
         yield Problem(
-            "PromoteRefused",
+            Reason.PROMOTE_REFUSED,
             f"The annotation {names.ANNOTATION_PROMOTE} cannot promote a declared canary, because the spec is yours: "
             "write what spec.canary changes into the base and remove spec.canary; the same pods go on serving. "
             "Then remove the annotation.",
@@ -168,7 +169,7 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
             if getattr(spec, field):
                 why = "its pods follow from its weight" if field == "scaling" else "it is done by a gateway"
                 yield Problem(
-                    "GatewayRequired",
+                    Reason.GATEWAY_REQUIRED,
                     f"spec.canary.{field} has no effect without a gateway ({why}): "
                     f"name one in spec.traffic.gateway.parentRefs, or remove {field}.",
                 )

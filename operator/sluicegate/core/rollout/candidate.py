@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sluicegate.api.reasons import Reason
 from sluicegate.core.plan.share import Candidate, Share
 from sluicegate.core.plan.types import RevisionRoles
 from sluicegate.core.rollout import canary, compatibility, machine
@@ -40,7 +41,7 @@ def unable(snapshot: Snapshot, target: str) -> Problem | None:
     if not snapshot.routed and (wanted.matches or wanted.mirror):
         field = "match" if wanted.matches else "mirror"
         return Problem(
-            "GatewayRequired",
+            Reason.GATEWAY_REQUIRED,
             f"spec.rollout.steps: {field} is done by a gateway, and none is named: "
             f"name one in spec.traffic.gateway.parentRefs, or remove {field} from the steps.",
         )

@@ -7,6 +7,7 @@ without requests until the user allows the change.
 
 from __future__ import annotations
 
+from sluicegate.api.reasons import Reason
 from sluicegate.core.models import signature
 from sluicegate.core.models.signature import Signature
 from sluicegate.core.snapshot.facts import Problem, Snapshot
@@ -39,7 +40,7 @@ def problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     field = "spec.canary.model" if _is_canary(snapshot, revision or "") else "spec.model"
     return Problem(
-        "SignatureChanged",
+        Reason.SIGNATURE_CHANGED,
         f"Revision {child} gets no requests, because its signature is not compatible with the one that serves: "
         f"{'; '.join(found[:SHOWN])}{more}. Set {field}.allowSignatureChange: true if callers are ready for it, "
         "or go back to a version that fits.",

@@ -9,6 +9,7 @@ keeps trying if there is no revision to fall back to.
 from __future__ import annotations
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.status import RevisionStatus, Role
 from sluicegate.core.rollout import machine
 from sluicegate.core.snapshot import deadline
@@ -16,7 +17,13 @@ from sluicegate.core.snapshot.facts import Problem, Snapshot
 from sluicegate.core.snapshot.overrides import pinned
 
 OWN_FAULTS = frozenset(
-    {"ModelDependencyMissing", "ModelLoadFailed", "CrashLoopBackOff", "OOMKilled", "ContainerFailed"}
+    {
+        Reason.MODEL_DEPENDENCY_MISSING,
+        Reason.MODEL_LOAD_FAILED,
+        Reason.CRASH_LOOP_BACK_OFF,
+        Reason.OOM_KILLED,
+        Reason.CONTAINER_FAILED,
+    }
 )
 """Reasons for which a revision is given up, from core/snapshot/pod_diagnosis.py."""
 
@@ -68,15 +75,15 @@ def problem(snapshot: Snapshot, revision: str | None, found: Problem | None) -> 
         return None
     before, name = record(snapshot, revision), snapshot.resource.metadata.name
     if before is not None:
-        found = Problem(before.reason or "Failed", before.message or "")
+        found = Problem(Reason(before.reason or Reason.FAILED), before.message or "")
     again = f"it is tried again when the model or the spec changes, or by `sluicegate retry {name}`."
     child = names.child_name(name, revision)
     taken_back = why_taken_back(snapshot, revision) or (
-        found if before is not None and before.reason == "RolledBack" else None
+        found if before is not None and before.reason == Reason.ROLLED_BACK else None
     )
     if taken_back is not None:
         return Problem(taken_back.reason, f"Revision {child}: {taken_back.message} Now {again}")
-    said = found or Problem("Failed", "Its pods did not become ready.")
+    said = found or Problem(Reason.FAILED, "Its pods did not become ready.")
     return Problem(
         said.reason,
         f"{said.message} Revision {child} is given up, as that was so for spec.rollout.progressDeadline "
@@ -90,4 +97,4 @@ def why_taken_back(snapshot: Snapshot, revision: str | None) -> Problem | None:
     The cause is a measurement or a crash.
     """
     state = machine.rolled_back(snapshot, revision)
-    return Problem(state.reason or "RolledBack", state.message or "") if state is not None else None
+    return Problem(Reason(state.reason or Reason.ROLLED_BACK), state.message or "") if state is not None else None

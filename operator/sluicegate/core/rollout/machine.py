@@ -21,6 +21,7 @@ from functools import lru_cache
 import msgspec
 
 from sluicegate.api import duration, names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import Phase, RolloutStatus, RolloutVerdict
 from sluicegate.core.plan import share
@@ -122,7 +123,7 @@ class StepObservation:
     """Whether requests are distributed by the step's share."""
     fault: str | None = None
     """Message about a crash under requests that the candidate itself causes. The operator rolls it back at once."""
-    blocked: tuple[str, str] | None = None
+    blocked: tuple[Reason, str] | None = None
     """(reason, message) of what blocks the step, other than pods that are still starting."""
 
 
@@ -146,7 +147,7 @@ def advance(snapshot: Snapshot, target: str, observation: StepObservation) -> Ro
     if not observation.in_force:  # the share is no longer in effect, so its hold starts over
         state = _not_in_force(state)
     if snapshot.resource.spec.paused:
-        return _phase(state, Phase.PAUSED, "Paused", "spec.paused is true: the weights stay until it is false.")
+        return _phase(state, Phase.PAUSED, Reason.PAUSED, "spec.paused is true: the weights stay until it is false.")
     return _at_step(snapshot, state, observation)
 
 
@@ -165,11 +166,11 @@ def _waiting(snapshot: Snapshot, target: str, observation: StepObservation) -> R
     """
     waiting = _begun(snapshot, target)
     if snapshot.resource.spec.paused:
-        return _phase(waiting, Phase.PAUSED, "Paused", "spec.paused is true: changes wait until it is false.")
+        return _phase(waiting, Phase.PAUSED, Reason.PAUSED, "spec.paused is true: changes wait until it is false.")
     if observation.blocked is not None:
         return _phase(waiting, Phase.WAITING, *observation.blocked)
     if not observation.able:
-        return _phase(waiting, Phase.WAITING, "WaitingForPods", "The pods for the first step are starting.")
+        return _phase(waiting, Phase.WAITING, Reason.WAITING_FOR_PODS, "The pods for the first step are starting.")
     return _entered(snapshot, waiting, _first_step(snapshot, snapshot.split.weight(target)))
 
 
@@ -214,7 +215,7 @@ def promoting(state: RolloutStatus) -> RolloutStatus:
     Either it has completed all steps, or the user has pinned it. The time that a step has held so far no longer counts.
     """
     words_ = "All steps are behind: it takes over once it has the pods for all requests."
-    return _phase(_not_in_force(state), Phase.PROMOTING, "Promoting", words_)
+    return _phase(_not_in_force(state), Phase.PROMOTING, Reason.PROMOTING, words_)
 
 
 def _not_in_force(state: RolloutStatus) -> RolloutStatus:
@@ -228,8 +229,8 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, observation: StepObservat
         if observation.blocked is not None:
             return _phase(state, Phase.SCALING, *observation.blocked)
         if not observation.able:
-            return _phase(state, Phase.SCALING, "WaitingForPods", f"Pods are started for {words(wanted)} first.")
-        return _phase(state, Phase.SHIFTING, "ShiftingTraffic", f"{words(wanted)} is on its way to the gateway.")
+            return _phase(state, Phase.SCALING, Reason.WAITING_FOR_PODS, f"Pods are started for {words(wanted)} first.")
+        return _phase(state, Phase.SHIFTING, Reason.SHIFTING_TRAFFIC, f"{words(wanted)} is on its way to the gateway.")
     accepted, before = _accepted_at(snapshot, state), state.accepted_at
     state = msgspec.structs.replace(
         state, accepted_at=text_of(accepted), verdict=verdict_of(snapshot, state, text_of(accepted))
@@ -241,7 +242,9 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, observation: StepObservat
     if (waits := _waits(snapshot, state, step, until)) is not None:
         return waits
     if before is None and judged(snapshot, wanted):  # a result counts only for an acceptedAt in status
-        return _phase(state, Phase.HOLDING, "Inconclusive", "The analysis has not passed yet, so the step is held.")
+        return _phase(
+            state, Phase.HOLDING, Reason.INCONCLUSIVE, "The analysis has not passed yet, so the step is held."
+        )
     return _entered(snapshot, state, index + 1)
 
 
@@ -256,15 +259,17 @@ def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime
         words_ = (
             f"The annotation {names.ANNOTATION_PAUSE} holds it at this step: `sluicegate resume {child}` removes it."
         )
-        return _phase(state, Phase.PAUSED, "RolloutPaused", words_)
+        return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
     if not _ends_by_itself(step):
         words_ = (
             f"Step {index + 1} waits for a person: `sluicegate promote {child}` goes on, "
             f"`sluicegate abort {child}` goes back (or the annotation {names.ANNOTATION_PROMOTE}={target}/{index + 1})."
         )
-        return _phase(state, Phase.PAUSED, "RolloutPaused", words_)
+        return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
     if until is not None and snapshot.now < until:
-        return _phase(state, Phase.HOLDING, "Holding", f"{words(share_of(snapshot, target))} until {text_of(until)}.")
+        return _phase(
+            state, Phase.HOLDING, Reason.HOLDING, f"{words(share_of(snapshot, target))} until {text_of(until)}."
+        )
     if not judged(snapshot, share_of(snapshot, target)):
         return None
     reading = reading_of(snapshot, state)
@@ -272,7 +277,7 @@ def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime
         told = state.verdict  # not the values of `reading`, which change with every measurement
         why = f" {told.metric}: {told.message}" if reading is not None and told is not None and told.metric else ""
         return _phase(
-            state, Phase.HOLDING, "Inconclusive", f"The analysis has not passed yet, so the step is held.{why}"
+            state, Phase.HOLDING, Reason.INCONCLUSIVE, f"The analysis has not passed yet, so the step is held.{why}"
         )
     return None
 
@@ -360,7 +365,7 @@ def _condemned(snapshot: Snapshot, state: RolloutStatus, observation: StepObserv
         return None
     verdict = verdict_of(snapshot, state, state.accepted_at or "")
     spent = named(snapshot, names.ANNOTATION_RETRY) == state.target or None
-    back = _phase(state, Phase.ROLLED_BACK, "RolledBack", f"It was rolled back {where}: {said}")
+    back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"It was rolled back {where}: {said}")
     return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
 
 
@@ -375,7 +380,7 @@ def aborted(snapshot: Snapshot, revision: str) -> RolloutStatus:
     state = state_of(snapshot, revision)
     where = _where(snapshot, state) if state is not None else "before it had a share of the requests"
     found = _not_in_force(state) if state is not None else RolloutStatus(Phase.ABORTED, revision)
-    return _phase(found, Phase.ABORTED, "Aborted", f"A person aborted it {where}.")
+    return _phase(found, Phase.ABORTED, Reason.ABORTED, f"A person aborted it {where}.")
 
 
 def _where(snapshot: Snapshot, state: RolloutStatus) -> str:
@@ -444,5 +449,5 @@ def words(wanted: Share) -> str:
     return " and ".join(parts)
 
 
-def _phase(state: RolloutStatus, phase: Phase, reason: str, message: str) -> RolloutStatus:
+def _phase(state: RolloutStatus, phase: Phase, reason: Reason, message: str) -> RolloutStatus:
     return msgspec.structs.replace(state, phase=phase, reason=reason, message=message)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
@@ -25,7 +26,7 @@ from sluicegate.core.snapshot.revision_spec import Intent
 class Problem:
     """What keeps a resource from being what its spec says, described for its owner."""
 
-    reason: str
+    reason: Reason
     """One CamelCase word, used as the reason of a condition."""
     message: str
     """A sentence that says what is wrong and how to fix it."""

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.traffic import Header
 from sluicegate.core.models import signature
 from sluicegate.core.snapshot.facts import (
@@ -170,7 +171,7 @@ def autoscaler(obj: Raw) -> AutoscalerFacts:
             else "check that the metrics API (metrics-server, or the adapter of the metric) answers"
         )
         inactive = Problem(
-            "AutoscalerWithoutMetrics",
+            Reason.AUTOSCALER_WITHOUT_METRICS,
             f"The autoscaler cannot measure, so it holds the number of pods: {words}; {remedy}.",
         )
     return AutoscalerFacts(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.redaction import last_line
 from sluicegate.core.snapshot.termination import parse_failure
@@ -29,8 +30,13 @@ _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
 _NEVER_FITS = re.compile(r"0/\d+ nodes are available: \d+ Preemption is not helpful for scheduling\.?\s*")
 
 
-_LOAD_FAILURES = ("ModelDependencyMissing", "ModelLoadFailed")
-"""Reasons that the model container gives by itself (`sluicegate_scorer.errors.Reason`). Any other is a crash."""
+_MISSING_OBJECT = {
+    "secret": ("Secret", Reason.SECRET_NOT_FOUND),
+    "configmap": ("ConfigMap", Reason.CONFIG_MAP_NOT_FOUND),
+}
+_MISSING_KEY = {"Secret": Reason.SECRET_KEY_NOT_FOUND, "ConfigMap": Reason.CONFIG_MAP_KEY_NOT_FOUND}
+_LOAD_FAILURES = {each.value: each for each in (Reason.MODEL_DEPENDENCY_MISSING, Reason.MODEL_LOAD_FAILED)}
+"""Reasons that the model container itself gives (`sluicegate_scorer.errors.Reason`). Any other is a crash."""
 
 
 def _sentence(words: str) -> str:
@@ -42,7 +48,9 @@ def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
     """Return why this pod does not serve, or None when it serves or is starting."""
     status = pod.get("status") or {}
     if status.get("reason") == "Evicted":
-        return Problem("Evicted", f"Pod {_name(pod)} was evicted: {status.get('message', '')}", waits_for_user=False)
+        return Problem(
+            Reason.EVICTED, f"Pod {_name(pod)} was evicted: {status.get('message', '')}", waits_for_user=False
+        )
     return _unscheduled(pod, status) or next(_container_problems(pod, status), None)
 
 
@@ -58,7 +66,7 @@ def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem |
         if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', words):
             claim = missing.group(1)
             return Problem(
-                "VolumeNotFound",
+                Reason.VOLUME_NOT_FOUND,
                 f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in '
                 "spec.model.uri or spec.podTemplate.",
             )
@@ -101,7 +109,10 @@ def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
             "or tolerations in spec.gpu, or add such a node."
         )
     return Problem(
-        "Unschedulable", f"{told} The scheduler says: {words}", waits_for_user=not lacks_room, lacks_room=lacks_room
+        Reason.UNSCHEDULABLE,
+        f"{told} The scheduler says: {words}",
+        waits_for_user=not lacks_room,
+        lacks_room=lacks_room,
     )
 
 
@@ -158,26 +169,27 @@ def _pull_problem(entry: Mapping[str, Any], reason: str, message: str) -> Proble
     remedy = "check the name and tag, and that the node may pull it (spec.podTemplate.spec.imagePullSecrets)"
     words = f" ({last_line(message)})" if message else ""
     return Problem(
-        "ImagePullFailed",
+        Reason.IMAGE_PULL_FAILED,
         f"Image {image} of container {entry.get('name')} cannot be pulled: {reason}{words}; {remedy}.",
     )
 
 
 def _config_problem(entry: Mapping[str, Any], message: str) -> Problem:
     if missing := re.search(r'(secret|configmap) "([^"]+)" not found', message):
-        kind = {"secret": "Secret", "configmap": "ConfigMap"}[missing.group(1)]
+        kind, reason = _MISSING_OBJECT[missing.group(1)]
         return Problem(
-            f"{kind}NotFound",
+            reason,
             f'{kind} "{missing.group(2)}", which container {entry.get("name")} needs, does not exist in this '
             "namespace: create it; the pod starts by itself then.",
         )
     if missing := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", message):
         key, kind, where = missing.groups()
         return Problem(
-            f"{kind}KeyNotFound", f"{kind} {where} has no key {key}, which container {entry.get('name')} needs: add it."
+            _MISSING_KEY[kind], f"{kind} {where} has no key {key}, which container {entry.get('name')} needs: add it."
         )
     return Problem(
-        "ContainerConfigError", f"Container {entry.get('name')} cannot be created: {_sentence(last_line(message))}"
+        Reason.CONTAINER_CONFIG_ERROR,
+        f"Container {entry.get('name')} cannot be created: {_sentence(last_line(message))}",
     )
 
 
@@ -191,23 +203,26 @@ def _crash_problem(
             "spec.resources.limits.memory" if container == names.MODEL_CONTAINER else "the container's memory limit"
         )
         return Problem(
-            "OOMKilled", f"Container {container} used more memory than its limit{limit} and was killed: raise {remedy}."
+            Reason.OOM_KILLED,
+            f"Container {container} used more memory than its limit{limit} and was killed: raise {remedy}.",
         )
     failure = parse_failure(str(ended.get("message") or ""))
     code, message = ended.get("exitCode", "?"), failure.message
     cause = _sentence(message or f"exit code {code}")
     if is_init and container == names.FETCH_CONTAINER:
-        return Problem("ModelFetchFailed", f"The model could not be fetched: {cause}")
+        return Problem(Reason.MODEL_FETCH_FAILED, f"The model could not be fetched: {cause}")
     if is_init and container == names.INSTALL_CONTAINER:
-        return Problem("DependenciesNotInstalled", f"The model's dependencies could not be installed: {cause}")
-    reason = failure.reason if container == names.MODEL_CONTAINER and failure.reason in _LOAD_FAILURES else None
-    if reason == "ModelDependencyMissing":
+        return Problem(Reason.DEPENDENCIES_NOT_INSTALLED, f"The model's dependencies could not be installed: {cause}")
+    reason = _LOAD_FAILURES.get(failure.reason) if container == names.MODEL_CONTAINER else None
+    if reason is Reason.MODEL_DEPENDENCY_MISSING:
         return Problem(reason, f"The model was not loaded: {cause}")
     if restarts == 0 and not message:
-        return Problem("ContainerFailed", f"Container {container} ended with exit code {code}.")
+        return Problem(Reason.CONTAINER_FAILED, f"Container {container} ended with exit code {code}.")
     said = f" and said: {message}" if message else " and said nothing"
     times = f", {restarts} restart{'s' if restarts != 1 else ''} so far"
-    return Problem(reason or "CrashLoopBackOff", f"Container {container} ended with exit code {code}{said}{times}.")
+    return Problem(
+        reason or Reason.CRASH_LOOP_BACK_OFF, f"Container {container} ended with exit code {code}{said}{times}."
+    )
 
 
 def _memory_limit(pod: Mapping[str, Any], container: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import (
     ConditionType,
@@ -20,7 +21,6 @@ from sluicegate.api.status import (
 from sluicegate.core.decide.decision import released_at
 from sluicegate.core.decide.roles import aborted
 from sluicegate.core.decide.traffic import path_prefix
-from sluicegate.core.models.resolution import ResolutionReason
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.rollout import give_up, machine
 from sluicegate.core.rollout.canary import canary_view
@@ -71,14 +71,14 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
         f"Reconciling failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: "
         "report it as a bug. What serves goes on serving, and the operator tries again."
     )
-    reason = ResolutionReason.INTERNAL_ERROR.value
+    reason = Reason.INTERNAL_ERROR
     failed = conditions.stamp(
         resource,
         now,
         {
             ConditionType.READY: conditions.Verdict("False", reason, message),
             ConditionType.RECONCILING: conditions.Verdict("True", reason, message),
-            ConditionType.STALLED: conditions.Verdict("False", "NotStalled", ""),
+            ConditionType.STALLED: conditions.Verdict("False", Reason.NOT_STALLED, ""),
         },
     )
     merged = {each.type: each for each in (*resource.status.conditions, *failed)}

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Condition, ConditionType, RolloutStatus
 from sluicegate.core.decide.roles import same_as_base
@@ -36,7 +37,7 @@ class Verdict:
     """A condition without its time."""
 
     status: Truth
-    reason: str
+    reason: Reason
     message: str
 
 
@@ -73,12 +74,12 @@ def verdicts(
         ConditionType.MODEL_RESOLVED: _resolved(snapshot),
         ConditionType.PROGRESSING: _progressing(plan, judgement, ready),
         ConditionType.TRAFFIC_ROUTED: _routed(snapshot, plan, judgement),
-        ConditionType.RECONCILING: Verdict("False", "Complete", "")
+        ConditionType.RECONCILING: Verdict("False", Reason.COMPLETE, "")
         if done or stalled
         else Verdict("True", ready.reason, ready.message),
         ConditionType.STALLED: Verdict("True", stalled.reason, stalled.message)
         if stalled
-        else Verdict("False", "NotStalled", ""),
+        else Verdict("False", Reason.NOT_STALLED, ""),
     } | told
 
 
@@ -89,10 +90,10 @@ def _resolved(snapshot: Snapshot) -> Verdict:
         return Verdict("False", troubles[0].reason, troubles[0].message)
     if resolved is not None:
         what = f"{resolved.name} version {resolved.version}" if resolved.version else resolved.source
-        return Verdict("True", "Resolved", f"{resolved.uri} is {what}.")
+        return Verdict("True", Reason.RESOLVED, f"{resolved.uri} is {what}.")
     problem = snapshot.desired.problem
     if problem is None:
-        return Verdict("Unknown", "Resolving", f"Asking for {snapshot.resource.spec.model.uri}.")
+        return Verdict("Unknown", Reason.RESOLVING, f"Asking for {snapshot.resource.spec.model.uri}.")
     return Verdict("False", problem.reason, problem.message)
 
 
@@ -105,7 +106,7 @@ def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
         words = (
             "No higher version than the served one is known." if whole else "The version that the spec asks for serves."
         )
-        return Verdict("False", "Current", words)
+        return Verdict("False", Reason.CURRENT, words)
     serving = snapshot.revisions[plan.stable or ""].model
     if newer is not None:
         words = (
@@ -117,25 +118,25 @@ def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
         words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
         todo = "Ready says what keeps it."
     if left > 0:
-        return Verdict("False", "Waiting", f"{words}; spec.model.maxStaleness allows {limit}.")
-    return Verdict("True", "NewerVersion", f"{words}: longer than spec.model.maxStaleness ({limit}). {todo}")
+        return Verdict("False", Reason.WAITING, f"{words}; spec.model.maxStaleness allows {limit}.")
+    return Verdict("True", Reason.NEWER_VERSION, f"{words}: longer than spec.model.maxStaleness ({limit}). {todo}")
 
 
 def _available(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
     if plan.stable is None:
-        return Verdict("False", "NotServingYet", "No revision has become ready yet.")
+        return Verdict("False", Reason.NOT_SERVING_YET, "No revision has become ready yet.")
     name = snapshot.resource.metadata.name
     if not snapshot.ready_pods(plan.stable):
         retiring = [entry.hash for entry in plan.revisions if snapshot.ready_pods(entry.hash)]
         listed = snapshot.endpoints.get(name, frozenset())
         if not (retiring and listed):
             words = judgement.target.message if judgement.target else "No pod of the stable revision is ready."
-            return Verdict("False", "NoReadyPods", words)
+            return Verdict("False", Reason.NO_READY_PODS, words)
     routed = snapshot.route is not None and (snapshot.route.accepted or not snapshot.route.refusal)
     if snapshot.gateways and not routed:
         words = judgement.traffic.message if judgement.traffic else "The route is not there yet."
-        return Verdict("False", judgement.traffic.reason if judgement.traffic else "RoutePending", words)
-    return Verdict("True", "Serving", f"Revision {names.child_name(name, plan.stable)} serves.")
+        return Verdict("False", judgement.traffic.reason if judgement.traffic else Reason.ROUTE_PENDING, words)
+    return Verdict("True", Reason.SERVING, f"Revision {names.child_name(name, plan.stable)} serves.")
 
 
 def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verdict) -> Verdict:
@@ -150,32 +151,32 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
         child = snapshot.child(pin)
         return Verdict(
             "False",
-            "Pinned",
+            Reason.PINNED,
             f"The annotation {names.ANNOTATION_PIN} holds revision {child}: remove it to follow the spec.",
         )
     if snapshot.resource.spec.paused:
         if plan.stable is not None and plan.stable == snapshot.desired.revision:
             return available
-        return Verdict("False", "Paused", "spec.paused is true: changes wait until it is false.")
+        return Verdict("False", Reason.PAUSED, "spec.paused is true: changes wait until it is false.")
     pending = plan.target
     if pending is not None and replacing(snapshot, pending, plan.stable):
-        return Verdict("False", "Replacing", making_way(snapshot, pending, plan.stable))
+        return Verdict("False", Reason.REPLACING, making_way(snapshot, pending, plan.stable))
     if pending is not None:
         pods = f"{len(snapshot.ready_pods(pending))} of {_wanted_of(plan, pending)} pods ready"
         return Verdict(
             "False",
-            "WaitingForPods",
+            Reason.WAITING_FOR_PODS,
             f"Revision {snapshot.child(pending)} is starting: {pods}.",
         )
     if plan.stable is None or available.status != "True":
         return Verdict("False", available.reason, available.message)
     ready, wanted = len(snapshot.ready_pods(plan.stable)), _wanted_of(plan, plan.stable)
     if ready < wanted:
-        return Verdict("False", "PodsNotReady", f"{ready} of {wanted} pods are ready.")
+        return Verdict("False", Reason.PODS_NOT_READY, f"{ready} of {wanted} pods are ready.")
     if snapshot.gateways and (snapshot.route is None or not snapshot.route.accepted):
-        return Verdict("False", "RoutePending", "The gateway has not accepted the route yet.")
+        return Verdict("False", Reason.ROUTE_PENDING, "The gateway has not accepted the route yet.")
     if not plan.shifted:
-        return Verdict("False", "ShiftingTraffic", "Traffic is moving to the new revision.")
+        return Verdict("False", Reason.SHIFTING_TRAFFIC, "Traffic is moving to the new revision.")
     return _ready_canary(snapshot, plan) or _serving(snapshot, plan, available)
 
 
@@ -190,10 +191,10 @@ def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
         where = "before the first step"
     else:
         where = f"step {state.step_index + 1} of {steps}" if state.step_index < steps else f"behind all {steps} steps"
-    paused = state.reason in ("RolloutPaused", "Paused")
+    paused = state.reason in (Reason.ROLLOUT_PAUSED, Reason.PAUSED)
     return Verdict(
         "False",
-        state.reason if paused and state.reason else "RollingOut",
+        Reason(state.reason) if paused and state.reason else Reason.ROLLING_OUT,
         f"Revision {child}, {where}: {state.message}",
     )
 
@@ -221,11 +222,11 @@ def _ready_canary(snapshot: Snapshot, plan: Plan) -> Verdict | None:
     if able < (1 if snapshot.split.weight(revision) else wanted) or plan.roles.next_canary is not None:
         keeper = "the present canary" if plan.roles.next_canary is not None else "the stable revision"
         words = f"Canary {names.child_name(name, revision)} is starting: {able} of {wanted} pods ready"
-        return Verdict("False", "WaitingForPods", f"{words}; its share stays with {keeper}.")
+        return Verdict("False", Reason.WAITING_FOR_PODS, f"{words}; its share stays with {keeper}.")
     if plan.route is not None and plan.route.split.weight(revision) != declared.share.weight:
-        return Verdict("False", "WaitingForPods", "Pods are started for the new weights first.")
+        return Verdict("False", Reason.WAITING_FOR_PODS, "Pods are started for the new weights first.")
     if plan.route is not None and snapshot.split != plan.route.split:
-        return Verdict("False", "ShiftingTraffic", "New weights are on their way to the gateway.")
+        return Verdict("False", Reason.SHIFTING_TRAFFIC, "New weights are on their way to the gateway.")
     return None
 
 
@@ -234,12 +235,16 @@ def _serving(snapshot: Snapshot, plan: Plan, available: Verdict) -> Verdict:
         child = snapshot.child(plan.canary)
         about = "" if snapshot.routed else "about "
         weight = canary.declared(snapshot, plan.canary).weight
-        return Verdict("True", "Serving", f"{available.message} Canary {child} has {about}{weight} % of the requests.")
+        return Verdict(
+            "True", Reason.SERVING, f"{available.message} Canary {child} has {about}{weight} % of the requests."
+        )
     if same_as_base(snapshot, plan.stable, plan.target):
         return Verdict(
-            "True", "SameAsStable", f"{available.message} spec.canary is the same revision, so there is no canary."
+            "True",
+            Reason.SAME_AS_STABLE,
+            f"{available.message} spec.canary is the same revision, so there is no canary.",
         )
-    return Verdict("True", "Serving", available.message)
+    return Verdict("True", Reason.SERVING, available.message)
 
 
 def _wanted_of(plan: Plan, revision: str) -> int:
@@ -248,33 +253,35 @@ def _wanted_of(plan: Plan, revision: str) -> int:
 
 def _progressing(plan: Plan, judgement: Judgement, ready: Verdict) -> Verdict:
     if ready.status == "True":
-        return Verdict("False", "Complete", "What the spec declares is what serves.")
+        return Verdict("False", Reason.COMPLETE, "What the spec declares is what serves.")
     if judgement.worst is not None:
         return Verdict(
             "False" if judgement.worst.waits_for_user else "True", judgement.worst.reason, judgement.worst.message
         )
-    waits = ready.reason in ("Paused", "RolloutPaused")
+    waits = ready.reason in (Reason.PAUSED, Reason.ROLLOUT_PAUSED)
     return Verdict("False" if waits else "True", ready.reason, ready.message)
 
 
 def _routed(snapshot: Snapshot, plan: Plan, judgement: Judgement) -> Verdict:
     if not snapshot.gateways:
         about = " The canary's weight is approximate: requests spread over pods." if plan.canary is not None else ""
-        return Verdict("True", "ServiceOnly", f"No gateway is named: the in-cluster Service is the only way in.{about}")
+        return Verdict(
+            "True", Reason.SERVICE_ONLY, f"No gateway is named: the in-cluster Service is the only way in.{about}"
+        )
     if judgement.traffic is not None:
         return Verdict("False", judgement.traffic.reason, judgement.traffic.message)
     if snapshot.route is None:
-        return Verdict("False", "WaitingForPods", "The route is made once a pod is ready.")
+        return Verdict("False", Reason.WAITING_FOR_PODS, "The route is made once a pod is ready.")
     if not snapshot.route.accepted:
-        return Verdict("False", "RoutePending", "The gateway has not accepted the route yet.")
+        return Verdict("False", Reason.ROUTE_PENDING, "The gateway has not accepted the route yet.")
     if plan.route is not None and snapshot.split != plan.route.split:
-        return Verdict("False", "ShiftingTraffic", "New weights are on their way to the gateway.")
+        return Verdict("False", Reason.SHIFTING_TRAFFIC, "New weights are on their way to the gateway.")
     limits = (
         " Its class does not support request timeouts, so spec.traffic.timeout has no effect."
         if lacks_timeout(snapshot)
         else ""
     )
-    return Verdict("True", "Accepted", f"The gateway has accepted the route and its weights.{limits}")
+    return Verdict("True", Reason.ACCEPTED, f"The gateway has accepted the route and its weights.{limits}")
 
 
 def shortened(message: str) -> str:

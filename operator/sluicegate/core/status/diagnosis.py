@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.core.decide.roles import aborted
 from sluicegate.core.plan.scaling import candidate_needed, needed, patience_left
 from sluicegate.core.plan.types import Plan
@@ -97,7 +98,8 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
     if aborted(snapshot):
         child = snapshot.child(snapshot.desired.revision or "")
         return Problem(
-            "Aborted", f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}."
+            Reason.ABORTED,
+            f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}.",
         )
     if plan.roles.progressive and plan.target is not None:
         return unable(snapshot, plan.target)
@@ -110,13 +112,13 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
         return changed
     if revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision:
         return Problem(
-            "Aborted",
+            Reason.ABORTED,
             f"The canary was aborted, so it has no share: change spec.canary, or remove {names.ANNOTATION_ABORT}.",
         )
     if deadline.canary_left(snapshot, revision) == 0:
         text = snapshot.resource.spec.rollout.progress_deadline
         return Problem(
-            "ProgressDeadlineExceeded",
+            Reason.PROGRESS_DEADLINE_EXCEEDED,
             f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): look at their logs.",
         )
     return canary.problem(snapshot)
@@ -138,7 +140,7 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
     digests = {pod.digest for pod in pods if pod.digest}
     if len(digests) > 1:
         return Problem(
-            "ArtifactsDiffer",
+            Reason.ARTIFACTS_DIFFER,
             f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}): "
             "the source was overwritten after it was registered. "
             "Register a new version, or set the annotation sluicegate.dev/roll.",
@@ -151,7 +153,7 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
             else "change spec.podTemplate or the namespace's policy"
         )
         return Problem(
-            "QuotaExceeded" if quota else "PodRefused",
+            Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED,
             f"The API server refuses the pods: {there.replica_failure}; {remedy}.",
         )
     return None
@@ -166,7 +168,7 @@ def _in_place(snapshot: Snapshot, plan: Plan, found: Problem | None) -> Problem 
     if not replacing(snapshot, plan.target, plan.stable):
         why = "the pods of the present revision ask something else of a node, so their place would not help"
         return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace takes nothing away: {why}.")
-    return replace(found, reason="Replacing", message=making_way(snapshot, plan.target, plan.stable))
+    return replace(found, reason=Reason.REPLACING, message=making_way(snapshot, plan.target, plan.stable))
 
 
 def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:
@@ -192,7 +194,7 @@ def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
         return None
     child = snapshot.child(plan.target)
     return Problem(
-        "ProgressDeadlineExceeded",
+        Reason.PROGRESS_DEADLINE_EXCEEDED,
         f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): look at its pods' logs.",
     )
 
@@ -210,31 +212,31 @@ def _traffic_problem(snapshot: Snapshot) -> Problem | None:
         return None
     if not snapshot.gateway_api:
         return Problem(
-            "GatewayAPIMissing",
+            Reason.GATEWAY_API_MISSING,
             "A gateway is named, but this cluster has no HTTPRoute kind: install the Gateway API's resources.",
         )
     for gateway in snapshot.gateways:
         if not gateway.exists:
             return Problem(
-                "GatewayNotFound",
+                Reason.GATEWAY_NOT_FOUND,
                 f"Gateway {gateway.namespace}/{gateway.name} does not exist: "
                 "create it, or correct spec.traffic.gateway.parentRefs.",
             )
         if gateway.lacks("HTTPRoutePathRewrite"):
             return Problem(
-                "GatewayLacksFeature",
+                Reason.GATEWAY_LACKS_FEATURE,
                 f"Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, "
                 "which cannot rewrite paths (HTTPRoutePathRewrite), so requests would not reach the model: "
                 "name a gateway of another class.",
             )
     if snapshot.rival is not None:
         return Problem(
-            "RouteConflict",
+            Reason.ROUTE_CONFLICT,
             f"ModelDeployment {snapshot.rival}, which is older, has the same host and path: "
             "change spec.traffic.gateway.pathPrefix.",
         )
     if snapshot.route is not None and snapshot.route.refusal:
-        return Problem("RouteRefused", snapshot.route.refusal)
+        return Problem(Reason.ROUTE_REFUSED, snapshot.route.refusal)
     return None
 
 

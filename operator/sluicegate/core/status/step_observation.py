@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluicegate.api.reasons import Reason
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.share import Candidate, present
 from sluicegate.core.plan.types import Plan
@@ -68,4 +69,4 @@ def _room(snapshot: Snapshot, target: str) -> Problem | None:
     found = diagnosis.revision_problem(snapshot, target)
     if found is None or not found.lacks_room:
         return None
-    return Problem("WaitingForCapacity", found.message)
+    return Problem(Reason.WAITING_FOR_CAPACITY, found.message)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.snapshot.facts import Problem
@@ -202,19 +203,19 @@ def _is_ours(there: Manifest, metadata: Manifest) -> bool:
 
 def _taken(kind: Kind, metadata: Manifest) -> Problem:
     return Problem(
-        "NameTaken",
+        Reason.NAME_TAKEN,
         f"{kind.kind} {metadata['name']} exists already and belongs to something else: "
         "remove it, or rename the ModelDeployment.",
     )
 
 
 def _unreadable(error: Undecodable) -> Problem:
-    return Problem("Undecodable", f"{error}. Delete it: the operator makes it again.")
+    return Problem(Reason.UNDECODABLE, f"{error}. Delete it: the operator makes it again.")
 
 
 def _refusal(kind: Kind, metadata: Manifest, error: ApiError) -> Problem:
     return Problem(
-        "ApplyRefused",
+        Reason.APPLY_REFUSED,
         f"The API server refuses {kind.kind} {metadata['name']}: {error.message}",
         waits_for_user=not isinstance(error, NotFound),
     )

@@ -113,7 +113,7 @@ class Gatherer:
         except ResolutionError as error:
             failure = error.failure
             return DesiredRevision(
-                problem=Problem(failure.reason.value, failure.message, waits_for_user=not failure.transient)
+                problem=Problem(failure.reason, failure.message, waits_for_user=not failure.transient)
             )
         intent = intent_of(resource, found.model, fetched_from(resource, found.model, self._settings))
         return DesiredRevision(found.model, intent, trouble=_trouble(found), again=found.again, newest=found.newest)
@@ -180,7 +180,7 @@ def _trouble(found: Resolution) -> Problem | None:
         return None
     stays = found.model.version and f"{found.model.name} version {found.model.version}"
     return Problem(
-        failure.reason.value,
+        failure.reason,
         f"{failure.message} {stays or found.model.source}, as resolved before, stays.",
         waits_for_user=not failure.transient and not concerns_registry(failure),
     )

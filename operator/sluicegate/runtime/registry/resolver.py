@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import ModelSpec
 from sluicegate.config.settings import Settings
@@ -22,7 +23,6 @@ from sluicegate.core.models.resolution import (
     Newest,
     ResolutionError,
     ResolutionFailure,
-    ResolutionReason,
     ResolvedModel,
     invalid_uri,
     registry_unknown,
@@ -45,7 +45,7 @@ REMEMBERED = 60.0
 
 The time is limited because a deleted model may be created again under its name, with other versions.
 """
-_GONE = frozenset({ResolutionReason.VERSION_NOT_FOUND.value, ResolutionReason.MODEL_NOT_FOUND.value})
+_GONE = frozenset({Reason.VERSION_NOT_FOUND.value, Reason.MODEL_NOT_FOUND.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class Registries:
         if not found:
             raise ResolutionError(
                 ResolutionFailure(
-                    ResolutionReason.SECRET_INVALID,
+                    Reason.SECRET_INVALID,
                     f'The Secret "{secret}" in namespace "{namespace}" has no key "secret": '
                     f'put there what the webhooks of registry "{name}" are signed with.',
                 )

@@ -14,8 +14,9 @@ from functools import partial
 from sluicegate.adapters.mlflow import webhooks
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
+from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import Settings
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.core.models.webhook_subscription import Hook, hook_name, is_right, mine
 from sluicegate.runtime.registry.resolver import Registries
 from sluicegate.runtime.supervise import contained, forever
@@ -133,7 +134,7 @@ class Registration:
                 f'The webhook secret of registry "{name}" is not UTF-8 text, which MLflow needs: '
                 "put another one into its Secret."
             )
-            raise ResolutionError(ResolutionFailure(ResolutionReason.SECRET_INVALID, words)) from None
+            raise ResolutionError(ResolutionFailure(Reason.SECRET_INVALID, words)) from None
 
     async def _try_out(self, name: str, registry: MlflowRegistry, hook: Hook) -> None:
         """Send a test delivery, and log whether it arrived.

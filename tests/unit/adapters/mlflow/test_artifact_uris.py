@@ -3,7 +3,8 @@
 import pytest
 from sluicegate.adapters.mlflow.artifact_uris import fetchable
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
-from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
+from sluicegate.api.reasons import Reason
+from sluicegate.core.models.resolution import ResolutionError
 
 MLFLOW = RegistryEndpoint("default", "http://mlflow:5000")
 
@@ -29,4 +30,4 @@ def test_artifact_stores_pass(source: str) -> None:
 def test_what_only_a_spec_may_name_is_refused(source: str) -> None:
     with pytest.raises(ResolutionError) as refused:
         fetchable(MLFLOW, source, "models:/a/1")
-    assert refused.value.failure.reason is ResolutionReason.SOURCE_UNSUPPORTED
+    assert refused.value.failure.reason is Reason.SOURCE_UNSUPPORTED

@@ -24,8 +24,9 @@ from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.mlflow.http import RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
+from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import build
-from sluicegate.core.models.resolution import ResolutionError, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.uri import parse
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.resolver import Registries
@@ -122,17 +123,17 @@ async def test_a_client_certificate_lets_in_and_a_rotated_one_is_taken_at_the_ne
         cluster.data = {**together, "ca.crt": Path(pki.crt("ca")).read_text()}
         await ask()
         assert seen == ["first"] * 2 + ["second"] * 2 + ["first"] * 2, "one for the version, one for its artifacts"
-        wrong: list[tuple[dict[str, bytes | str], ResolutionReason, str]] = [
-            (login(pki, "stranger"), ResolutionReason.REGISTRY_UNREACHABLE, "Cannot reach"),
-            ({"ca.crt": Path(pki.crt("ca")).read_text()}, ResolutionReason.REGISTRY_UNREACHABLE, "Cannot reach"),
+        wrong: list[tuple[dict[str, bytes | str], Reason, str]] = [
+            (login(pki, "stranger"), Reason.REGISTRY_UNREACHABLE, "Cannot reach"),
+            ({"ca.crt": Path(pki.crt("ca")).read_text()}, Reason.REGISTRY_UNREACHABLE, "Cannot reach"),
             (
                 {**login(pki, "first"), "ca.crt": Path(pki.crt("other")).read_text()},
-                ResolutionReason.REGISTRY_UNREACHABLE,
+                Reason.REGISTRY_UNREACHABLE,
                 "ca.crt",
             ),
             (
                 {**login(pki, "first"), "tls.key": Path(pki.key("second")).read_text()},
-                ResolutionReason.SECRET_INVALID,
+                Reason.SECRET_INVALID,
                 "not valid PEM",
             ),
         ]
@@ -182,7 +183,7 @@ def test_no_value_is_said_whatever_a_server_answers(password: str, token: str, s
 
         endpoint = RegistryEndpoint("default", "http://mlflow", credentials)
         said = asyncio.run(refused(endpoint, answer))
-        own = f"{endpoint} {ResolutionReason.REGISTRY_ERROR}"
+        own = f"{endpoint} {Reason.REGISTRY_ERROR}"
         assert secret in own or secret not in said.replace("MLFLOW_TRACKING", "")
 
 

@@ -22,7 +22,8 @@ from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.mlflow.http import RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.api.reasons import Reason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.core.models.uri import parse
 
 from tests.support.transport import StreamingTransport
@@ -132,7 +133,7 @@ async def test_a_server_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError
 
     said = await failure(never)
-    assert (said.reason, said.transient) == (ResolutionReason.REGISTRY_UNREACHABLE, True)
+    assert (said.reason, said.transient) == (Reason.REGISTRY_UNREACHABLE, True)
 
 
 def scripted(routes: dict[str, tuple[int, str]]) -> Handler:
@@ -151,7 +152,7 @@ MISSING = '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": ""}'
 async def test_the_courtesy_list_may_fail() -> None:
     routes = {"versions/get": (404, MISSING), "models/get": (404, MISSING), "models/search": (500, "oops")}
     said = await failure(scripted(routes))
-    assert said.reason is ResolutionReason.MODEL_NOT_FOUND and "It lists no models" in said.message
+    assert said.reason is Reason.MODEL_NOT_FOUND and "It lists no models" in said.message
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ async def test_sources_that_no_pod_may_fetch(source: str, words: str) -> None:
     version = VERSION % (1, "READY")
     routes = {"versions/get": (200, version), "get-download-uri": (200, json.dumps({"artifact_uri": source}))}
     said = await failure(scripted(routes))
-    assert said.reason is ResolutionReason.SOURCE_UNSUPPORTED and words in said.message
+    assert said.reason is Reason.SOURCE_UNSUPPORTED and words in said.message
 
 
 async def test_runs_of_mlflow_2_have_artifacts_only() -> None:
@@ -240,7 +241,7 @@ def test_a_tracking_uri_that_is_none(url: str) -> None:
 def test_secrets_that_are_no_use(data: dict[str, bytes], words: str) -> None:
     with pytest.raises(ResolutionError) as caught:
         Credentials.from_secret(data, 'Secret "s"')
-    assert caught.value.failure.reason is ResolutionReason.SECRET_INVALID
+    assert caught.value.failure.reason is Reason.SECRET_INVALID
     assert words in str(caught.value) and 'Secret "s"' in str(caught.value) and "hunter2" not in str(caught.value)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import (
-    ResolutionReason,
     ResolvedModel,
     invalid_uri,
     registry_unknown,
@@ -208,6 +208,6 @@ def test_without_userinfo() -> None:
 def test_local_resolutions_and_failures() -> None:
     assert resolve_locally(parse("pvc://c/a")) == ResolvedModel("pvc://c/a", "pvc://c/a")
     assert resolve_locally(parse("models:/iris/1")) is None
-    assert invalid_uri(InvalidModelUri("no")).reason is ResolutionReason.INVALID_MODEL_URI
+    assert invalid_uri(InvalidModelUri("no")).reason is Reason.INVALID_MODEL_URI
     assert "Registries there: a, b" in registry_unknown("x", ["b", "a"]).message
     assert '"shop"' in secret_not_found("shop", "creds", "default").message

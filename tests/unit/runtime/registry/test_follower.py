@@ -8,10 +8,11 @@ from typing import Any, cast
 import pytest
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import build
 from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.reference import RegistryAlias, RegistryVersion
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef
@@ -21,7 +22,7 @@ from tests.support import virtual_clock
 
 SETTINGS = build([("test", {"registries": {"default": {"trackingUri": "http://mlflow"}}})])
 INTERVAL = 30.0
-GONE = ResolutionFailure(ResolutionReason.MODEL_NOT_FOUND, "gone")
+GONE = ResolutionFailure(Reason.MODEL_NOT_FOUND, "gone")
 
 
 class FakeRegistry:
@@ -140,9 +141,9 @@ def test_what_moved_while_nobody_looked_wakes_at_the_first_look() -> None:
     assert live(life).woken == {"stale": 1}
 
 
-@pytest.mark.parametrize("reason", [ResolutionReason.REGISTRY_UNREACHABLE, ResolutionReason.REGISTRY_UNAUTHORIZED])
+@pytest.mark.parametrize("reason", [Reason.REGISTRY_UNREACHABLE, Reason.REGISTRY_UNAUTHORIZED])
 def test_a_registry_that_is_down_is_probed_by_few_requests_told_once_and_caught_up_with_at_once(
-    reason: ResolutionReason,
+    reason: Reason,
 ) -> None:
     async def life(here: Here) -> None:
         for number in range(100):
@@ -171,7 +172,7 @@ def test_one_failure_alone_is_no_news() -> None:
         here.registry.views["churn"] = ModelView({"a": "1"})
         await asyncio.sleep(2 * INTERVAL)
         here.registry.failing = 2
-        here.registry.failure = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True)
+        here.registry.failure = ResolutionFailure(Reason.REGISTRY_UNREACHABLE, "down", transient=True)
         await asyncio.sleep(3 * INTERVAL)
         assert here.registry.failing < 0
 
@@ -195,14 +196,14 @@ def test_what_nobody_follows_any_more_is_not_asked_for() -> None:
 @pytest.mark.parametrize(
     "reason",
     [
-        ResolutionReason.REGISTRY_FORBIDDEN,
-        ResolutionReason.REGISTRY_ERROR,
-        ResolutionReason.REGISTRY_INVALID_ANSWER,
-        ResolutionReason.MODEL_NOT_FOUND,
+        Reason.REGISTRY_FORBIDDEN,
+        Reason.REGISTRY_ERROR,
+        Reason.REGISTRY_INVALID_ANSWER,
+        Reason.MODEL_NOT_FOUND,
     ],
 )
 def test_the_trouble_of_some_models_is_told_once_to_their_followers_and_the_others_are_asked_as_ever(
-    reason: ResolutionReason, bad: int
+    reason: Reason, bad: int
 ) -> None:
     async def life(here: Here) -> None:
         for number in range(8):
@@ -231,7 +232,7 @@ def test_every_model_failing_in_a_way_that_may_be_its_own_is_the_registry() -> N
             here.registry.views[f"m{number}"] = ModelView({"a": "1"})
         await asyncio.sleep(2 * INTERVAL)
         here.registry.asked.clear()
-        here.registry.failure = ResolutionFailure(ResolutionReason.REGISTRY_ERROR, "down", transient=True)
+        here.registry.failure = ResolutionFailure(Reason.REGISTRY_ERROR, "down", transient=True)
         await asyncio.sleep(10 * INTERVAL)
         assert here.registry.asked.total() < 25
         assert here.woken == {f"r{number}": 1 for number in range(100)}
@@ -296,7 +297,7 @@ def test_a_look_at_a_registry_in_trouble_does_no_harm() -> None:
         here.add("shop", "models:/churn@champion")
         here.registry.views["churn"] = ModelView({"champion": "1"})
         await asyncio.sleep(2 * INTERVAL)
-        here.registry.failure = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True)
+        here.registry.failure = ResolutionFailure(Reason.REGISTRY_UNREACHABLE, "down", transient=True)
         here.follower.look(here.ref, "churn")
         await asyncio.sleep(1)
         here.registry.failure = None
@@ -360,7 +361,7 @@ def test_a_registry_that_is_down_says_nothing_about_fixed_versions_and_is_asked_
     async def life(here: Here) -> None:
         for number in range(100):
             here.add(f"r{number}", f"models:/m{number}/1")
-        here.registry.failure = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True)
+        here.registry.failure = ResolutionFailure(Reason.REGISTRY_UNREACHABLE, "down", transient=True)
         await asyncio.sleep(100 * INTERVAL)
         assert here.registry.looked_for.total() <= 12
         assert here.woken == {}

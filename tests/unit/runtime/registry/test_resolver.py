@@ -9,10 +9,11 @@ from typing import cast
 import pytest
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.config.settings import build
 from sluicegate.core.models.following import Followed, ModelView
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason, ResolvedModel
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
 from sluicegate.core.models.uri import ModelRef, RegistryVersion
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.resolver import REMEMBERED, Registries, RegistryRef, Resolver
@@ -20,7 +21,7 @@ from sluicegate.runtime.registry.resolver import REMEMBERED, Registries, Registr
 from tests.support import virtual_clock
 
 SETTINGS = build([("test", {"registries": {"default": {"trackingUri": "http://mlflow"}}})])
-DOWN = ResolutionFailure(ResolutionReason.REGISTRY_UNREACHABLE, "down", transient=True)
+DOWN = ResolutionFailure(Reason.REGISTRY_UNREACHABLE, "down", transient=True)
 
 
 class FakeRegistry:
@@ -172,7 +173,7 @@ def test_a_fixed_version_is_asked_for_again_only_where_it_was_not_there(
     async def main() -> None:
         here = Here()
         here.views.gone = gone
-        here.registry.failure = ResolutionFailure(ResolutionReason.VERSION_NOT_FOUND, "no version 1")
+        here.registry.failure = ResolutionFailure(Reason.VERSION_NOT_FOUND, "no version 1")
         found = await here.resolver.resolve(resource(uri="models:/churn/1", said=said))
         assert (found.model.version, found.model.source) == ("1", "s3://a/1")
         assert (found.trouble is not None, bool(here.registry.asked)) == (asked, asked)

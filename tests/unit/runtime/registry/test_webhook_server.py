@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolutionReason
+from sluicegate.api.reasons import Reason
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery
 from sluicegate.runtime.registry.resolver import RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
@@ -117,7 +118,7 @@ async def test_a_standby_and_a_missing_secret_ask_for_another_try(here: Here) ->
         answer = await client.post(f"{here.url}/default")
     assert answer.headers["connection"] == "close", "the next try has to be able to meet another replica"
     here.leads = True
-    here.failure = ResolutionFailure(ResolutionReason.SECRET_NOT_FOUND, "gone")
+    here.failure = ResolutionFailure(Reason.SECRET_NOT_FOUND, "gone")
     assert await here.post(now()) == 503
     here.failure = None
     assert await here.post(now()) == 202

@@ -1,0 +1,28 @@
+"""The reasons: each has a remedy, and the guide's tables hold all of them."""
+
+from pathlib import Path
+
+import pytest
+from sluicegate.api.reasons import IN_ROLLOUTS, Reason, Section
+
+from tools.docsgen.reasons import filled
+
+GUIDE = Path(__file__).resolve().parents[3] / "docs/guide/status.md"
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_guide_has_every_reason_and_its_remedy(reason: Reason) -> None:
+    rows = [line for line in GUIDE.read_text().splitlines() if f"`{reason}`" in line and line.startswith("|")]
+    assert reason.remedy
+    assert any(reason.remedy in row for row in rows)
+
+
+def test_guide_has_every_section() -> None:
+    text = GUIDE.read_text()
+    assert all(f"<!-- reasons: {section.name}, generated -->" in text for section in Section)
+    assert filled(text) == text
+    assert all(text in GUIDE.read_text() for text in IN_ROLLOUTS.values())
+
+
+def test_reason_of_newer_operator_reads_as_failed() -> None:
+    assert Reason("Teleported") is Reason.FAILED

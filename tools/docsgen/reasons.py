@@ -1,0 +1,39 @@
+"""The tables of reasons in docs/guide/status.md, between comments that mark them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from sluicegate.api.reasons import IN_ROLLOUTS, Reason, Section
+
+_TABLE = re.compile(
+    r"(?P<begin><!-- reasons: (?P<section>[A-Z_]+), generated -->\n).*?(?P<end><!-- end -->)", re.DOTALL
+)
+
+
+def filled(page: str) -> str:
+    """Return a page with the tables of its marked sections.
+
+    Raises:
+        KeyError: A mark names no section.
+    """
+    return _TABLE.sub(lambda mark: mark["begin"] + _table(Section[mark["section"]]) + mark["end"], page)
+
+
+def _table(section: Section) -> str:
+    heading = "means" if section in (Section.NO_ACTION, Section.STALE) else "what to do"
+    first = "`status.rollout.reason`" if section is Section.ROLLOUT else "reason"
+    rows: dict[str, list[str]] = {}
+    for reason, text in _entries(section):
+        also = f" ({reason.also})" if reason.also and reason.section is section else ""
+        rows.setdefault(text, []).append(f"`{reason}`{also}")
+    lines = [f"| {first} | {heading} |", "|---|---|"]
+    lines += [f"| {', '.join(names)} | {text} |" for text, names in rows.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _entries(section: Section) -> Iterator[tuple[Reason, str]]:
+    if section is Section.ROLLOUT:
+        yield from IN_ROLLOUTS.items()
+    yield from ((reason, reason.remedy) for reason in Reason if reason.section is section)
