@@ -48,6 +48,8 @@ test: venv venv-scorer ## Run all tests (the end-to-end tests need root)
 	trap - EXIT; \
 	$(MAKE) e2e
 
+test-quick: test-unit lint ## An answer in under two minutes: unit tests, ruff, mypy and import contracts
+
 test-unit: venv ## Run the unit and property tests, without a network or a cluster
 	$(PYTEST) tests/unit -n auto $(PYTEST_ARGS)
 
@@ -213,5 +215,5 @@ define fill
 	$(1)/bin/python -m uv pip sync -q --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help demo demo-down test test-unit check-rollouts test-scorer test-registry test-apiserver e2e e2e-flavors bench bench-scorer bench-soak check lint drift golden format \
+.PHONY: help demo demo-down test test-quick test-unit check-rollouts test-scorer test-registry test-apiserver e2e e2e-flavors bench bench-scorer bench-soak check lint drift golden format \
 	generate images image-scorer venv venv-scorer lock clean system-python npm java
