@@ -16,8 +16,8 @@ class Pause(ApiType, frozen=True):
     duration: Annotated[
         Duration | None,
         doc(
-            "Time after which the rollout continues by itself, such as 1h. Default: wait until the annotation "
-            "sluicegate.dev/promote promotes it."
+            "Time after which the rollout continues without an approver, such as 1h. Default: wait until the "
+            "annotation sluicegate.dev/promote promotes it."
         ),
     ] = None
 

@@ -62,7 +62,7 @@ class _Content:
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         raise NotImplementedError
-        yield b""
+        yield b""  # makes this an asynchronous generator, as in the subclasses
 
     def exception(self) -> type[BaseException] | BaseException | None:
         """Return the error that ended the connection, if any."""

@@ -32,6 +32,7 @@ from sluicegate.core.snapshot.facts import (
     Split,
 )
 from sluicegate.core.snapshot.pod_diagnosis import pod_problem
+from sluicegate.core.snapshot.termination import parse_report
 
 Raw = Mapping[str, Any]
 
@@ -111,13 +112,7 @@ def _fetched(obj: Raw) -> dict[str, str]:
     for entry in (obj.get("status") or {}).get("initContainerStatuses") or ():
         ended = (entry.get("state") or {}).get("terminated") or {}
         if entry.get("name") == names.FETCH_CONTAINER and ended.get("exitCode") == 0:
-            try:
-                found = json.loads(ended.get("message") or "")
-            except (ValueError, RecursionError):
-                return {}
-            return (
-                {key: each for key, each in found.items() if isinstance(each, str)} if isinstance(found, dict) else {}
-            )
+            return parse_report(ended.get("message") or "")
     return {}
 
 
