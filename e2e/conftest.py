@@ -3,6 +3,7 @@
 SLUICEGATE_E2E_CLUSTER names a running cluster that has everything installed.
 Without it, this run creates a cluster called `e2e`, or one for each worker of pytest-xdist.
 It installs everything the way the demo does, and removes the cluster at the end.
+SLUICEGATE_E2E_KEEP=1 keeps the cluster, and the next run finds it.
 SLUICEGATE_E2E_SHARED=1 says that other users share the cluster.
 """
 
@@ -90,7 +91,8 @@ def cluster() -> Iterator[Cluster]:
     try:
         yield install.installed(name)
     finally:
-        down(name)
+        if "SLUICEGATE_E2E_KEEP" not in os.environ:
+            down(name)
 
 
 @pytest.fixture(scope="session")
