@@ -15,6 +15,7 @@ from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.config.settings import build
 from sluicegate.core.models.following import ModelView
 from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
@@ -56,7 +57,7 @@ async def test_an_alias_that_moves_is_known_long_before_the_next_poll(
     settings = build([("test", {"registries": {"default": {"trackingUri": server}}})])
     resources, woken, counted = Resources(lambda _: None), asyncio.Event(), Counter[str]()
     pool, registries = RegistryPool(), Registries(cast(KubeClient, None), settings)
-    follower = Follower(resources, registries, pool, lambda _: woken.set())
+    follower = Follower(PollContext(resources, registries, pool, lambda _: woken.set()))
     ref = RegistryRef("default", server, settings.operator_namespace, None)
     model = {"uri": "models:/iris@hooked", "registry": "default", "source": "s3://a", "version": "1"}
     metadata = {"name": "shop", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 1}

@@ -42,6 +42,7 @@ from sluicegate.runtime.reconcile.caches import Caches
 from sluicegate.runtime.reconcile.gather import Gatherer, names_gateway
 from sluicegate.runtime.reconcile.queue import WorkQueue
 from sluicegate.runtime.reconcile.reconciler import Parts, Reconciler
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, Resolver
 from sluicegate.runtime.registry.served_tags import WriteBack
@@ -112,8 +113,7 @@ class Operator:
         self._analyst = Analyst(self.resources, measured, self._wake, self._clock.now)
         self._watchdog = Watchdog(client, self.resources, settings.namespace, settings.resync)
         registries = Registries(client, settings)
-        self._follower = Follower(self.resources, registries, self._pool, self.queue.add)
-        self._follower.observer = metrics
+        self._follower = Follower(PollContext(self.resources, registries, self._pool, self.queue.add), metrics.on_poll)
         self._write_back = WriteBack(self.resources, registries, self._pool, settings)
         self._registration = Registration(registries, self._pool, settings, metrics.on_registration)
         self._notifier = Notifier(client, settings, metrics.on_notification)

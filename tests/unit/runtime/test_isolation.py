@@ -36,6 +36,7 @@ from sluicegate.runtime.analysis.prometheus_resolver import Servers
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.notifications import Notifier
 from sluicegate.runtime.registry import served_tags
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, Resolver
 from sluicegate.runtime.registry.served_tags import WriteBack
@@ -200,7 +201,9 @@ def test_the_follower_goes_on(error: BaseException) -> None:
         woken: Counter[str] = Counter()
         known = registries()
         follower = Follower(
-            resources_of("bad", "good"), known, cast(RegistryPool, pool), lambda key: woken.update([key[1]])
+            PollContext(
+                resources_of("bad", "good"), known, cast(RegistryPool, pool), lambda key: woken.update([key[1]])
+            )
         )
         task = asyncio.ensure_future(follower.run(INTERVAL))
         await asyncio.sleep(3 * INTERVAL)
@@ -232,7 +235,9 @@ def test_the_watch_of_fixed_versions_goes_on(error: BaseException) -> None:
         pool = Pool(error)
         woken: Counter[str] = Counter()
         resources = resources_of("bad", "good", uri="models:/m/1")
-        follower = Follower(resources, registries(), cast(RegistryPool, pool), lambda key: woken.update([key[1]]))
+        follower = Follower(
+            PollContext(resources, registries(), cast(RegistryPool, pool), lambda key: woken.update([key[1]]))
+        )
         task = asyncio.ensure_future(follower.run(INTERVAL))
         await asyncio.sleep(25 * INTERVAL)
         assert pool.calls["has good"] >= 2 and pool.calls["has bad"] >= 2
@@ -276,7 +281,7 @@ def test_resolution_fails_with_a_reason(error: BaseException) -> None:
         pool, known = Pool(error), registries()
         resources = resources_of("bad", "good", uri="models:/other@a")
         resolver = Resolver(
-            known, SETTINGS, cast(RegistryPool, pool), Follower(resources, known, cast(Any, pool), print)
+            known, SETTINGS, cast(RegistryPool, pool), Follower(PollContext(resources, known, cast(Any, pool), print))
         )
         for resource in resources_of("bad", "good", uri="models:/other/1").items():
             raw = {
@@ -401,7 +406,7 @@ def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.M
     async def main() -> None:
         pool, resources = Pool(ValueError()), resources_of("bad", "good")
         tasks = [
-            asyncio.ensure_future(Follower(resources, registries(), cast(Any, pool), print).run(INTERVAL)),
+            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
             asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
             asyncio.ensure_future(analyst.Analyst(resources, cast(Any, None), print).run()),
         ]
@@ -429,7 +434,9 @@ def test_the_follower_stops_when_it_is_told_to_whatever_fails_meanwhile(unexpect
         for number in range(3):
             for raw in raws("bad", uri=f"models:/m{number}@a", name=f"r{number}"):
                 resources.streamed(raw, deleted=False)
-        task = asyncio.ensure_future(Follower(resources, registries(), cast(Any, pool), lambda _: None).run(INTERVAL))
+        task = asyncio.ensure_future(
+            Follower(PollContext(resources, registries(), cast(Any, pool), lambda _: None)).run(INTERVAL)
+        )
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -457,7 +464,7 @@ def test_a_slow_registry_delays_no_other() -> None:
         pool = Slow(ValueError())
         resources = resources_of("bad", "good", uri="models:/m/1")
         tasks = [
-            asyncio.ensure_future(Follower(resources, registries(), cast(Any, pool), print).run(INTERVAL)),
+            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
             asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
             asyncio.ensure_future(Registration(registries(), cast(Any, pool), SETTINGS, lambda *_: None).run()),
         ]
@@ -531,7 +538,7 @@ def test_one_models_refusal_keeps_no_other_tag_or_version_waiting(monkeypatch: p
             for raw in raws("good", uri=f"models:/m{number}/1", model=f"m{number}", name=f"r{number}"):
                 resources.streamed(raw, deleted=False)
         tasks = [
-            asyncio.ensure_future(Follower(resources, registries(), cast(Any, pool), print).run(INTERVAL)),
+            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
             asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
         ]
         await asyncio.sleep(15 * INTERVAL)

@@ -14,6 +14,7 @@ from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.reference import RegistryAlias, RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
@@ -69,7 +70,9 @@ class Here:
         self.ref = RegistryRef("default", "http://mlflow", SETTINGS.operator_namespace, None)
         self.woken: Counter[str] = Counter()
         self.follower = Follower(
-            self.resources, registries, cast(RegistryPool, self.registry), lambda key: self.woken.update([key[1]])
+            PollContext(
+                self.resources, registries, cast(RegistryPool, self.registry), lambda key: self.woken.update([key[1]])
+            )
         )
         self._task = asyncio.ensure_future(self.follower.run(INTERVAL))
 
