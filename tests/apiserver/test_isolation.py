@@ -80,7 +80,7 @@ async def test_hostile_registries_stop_nobody_else_nor_the_next_start(world: Wor
 
             async def followed() -> bool:
                 """Tell whether every hostile registry has failed several times."""
-                followers = operator._follower._followers
+                followers = operator.follower._followers
                 return {registry.name for registry in followers} == set(HOSTILE.values()) and all(
                     follower.health.problem for follower in followers.values()
                 )

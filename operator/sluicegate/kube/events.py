@@ -91,32 +91,29 @@ class EventRecorder:
     def __init__(
         self,
         client: KubeClient,
-        component: str,
-        instance: str,
+        reporter: tuple[str, str],
         clock: Callable[[], float],
         wall: Callable[[], datetime] = utc_now,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare the recorder. It sends nothing before `run` or `flush`.
 
-        `busy` may be set to a function that tells whether there is more important work. Events wait for the end of that
-        work, up to a limit.
-
         Args:
             client: Used in the background only.
-            component: The reporting controller, `sluicegate.dev/operator`.
-            instance: The reporting instance: the pod's name.
+            reporter: The reporting controller, such as `sluicegate.dev/operator`, and its instance: the pod's name.
             clock: Monotonic seconds.
             wall: Time of day in UTC, for readers.
+            busy: Tells whether there is more important work. Events wait for the end of that work, up to a limit.
         """
         self._client = client
-        self._source = {"reportingController": component, "reportingInstance": instance[:128]}
+        self._source = {"reportingController": reporter[0], "reportingInstance": reporter[1][:128]}
         self._clock = clock
         self._wall = wall
         self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
         self._unwritten: dict[tuple[str, str, str], _Series] = {}
         self._wake = asyncio.Event()
-        self.busy: Callable[[], bool] = lambda: False
+        self._busy = busy
         self.dropped = 0
         """Number of Events that were dropped, because of the rate limit or because they could not be written."""
 
@@ -175,7 +172,7 @@ class EventRecorder:
     async def _yield(self, series: _Series) -> None:
         """Wait while there is more important work, for `PATIENCE` seconds at most."""
         # Polling is enough: best-effort work needs no signal of its own.
-        while self.busy() and self._clock() - series.last_at < PATIENCE:  # noqa: ASYNC110
+        while self._busy() and self._clock() - series.last_at < PATIENCE:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
     async def flush(self, seconds: float = 5.0) -> None:

@@ -14,8 +14,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.analysis.run import Judged
 from sluicegate.core.snapshot import staleness
+from sluicegate.core.status.events import rollback, version_changes
 from sluicegate.runtime.supervise import contained
 
 WRITES = frozenset({"apply", "patch", "create", "update", "delete"})
@@ -113,6 +115,13 @@ class Metrics:
     def on_notification(self, destination: str, outcome: str) -> None:
         """Count the outcome of a notification or of one attempt."""
         self.notifications.labels(destination, outcome).inc()
+
+    def on_status(self, resource: ModelDeployment, after: ModelDeploymentStatus) -> None:
+        """Count rollbacks and version changes. The status writer calls this as an observer."""
+        if (cause := rollback(resource.status, after)) is not None:
+            self.rollbacks.labels(*resource.key, cause).inc()
+        for _ in version_changes(resource.status, after):
+            self.model_changes.inc()
 
     def watch_queue(self, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Export the depth and the oldest age of the work queue at each scrape."""

@@ -575,7 +575,7 @@ async def test_an_event_that_cannot_be_written_stops_no_other() -> None:
                 raise RecursionError
             written.set()
 
-    recorder = EventRecorder(cast(KubeClient, Client()), "c", "i", asyncio.get_running_loop().time)
+    recorder = EventRecorder(cast(KubeClient, Client()), ("c", "i"), asyncio.get_running_loop().time)
     for name in ("bad", "good"):
         recorder.record({"name": name, "namespace": "ns", "uid": name}, "Normal", "R", "m \ud800", "A")
     task = asyncio.create_task(recorder.run())

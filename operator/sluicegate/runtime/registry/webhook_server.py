@@ -78,7 +78,7 @@ class Webhooks:
         self._secrets: dict[str, tuple[float, tuple[bytes, ...]]] = {}
 
     @property
-    def wanted(self) -> bool:
+    def enabled(self) -> bool:
         """Whether any registry may send webhooks."""
         return bool(self._sources.with_webhooks())
 
@@ -155,11 +155,11 @@ class WebhookServer(HttpServer):
 
     def __init__(self, webhooks: Webhooks, port: int, host: str | None = None) -> None:
         """Create a server, which listens once its context is entered; `webhooks` receives the deliveries."""
-        self._wanted = webhooks.wanted
+        self._enabled = webhooks.enabled
         app = web.Application(client_max_size=LARGEST)
         app.router.add_post("/webhooks/{registry}", webhooks.handle)
         super().__init__(app, port, host)
 
     async def __aenter__(self) -> Self:
         """Start listening, if a registry may send webhooks."""
-        return await super().__aenter__() if self._wanted else self
+        return await super().__aenter__() if self._enabled else self
