@@ -127,30 +127,30 @@ class Applier:
     async def _write(self, manifest: Manifest, done: Applied) -> None:
         kind = kinds.by_api(manifest["apiVersion"], manifest["kind"])
         metadata = manifest["metadata"]
-        wanted = fingerprinted(manifest)
+        desired = fingerprinted(manifest)
         cache, key = self._caches.children[kind], (metadata["namespace"], metadata["name"])
         if (undecodable := cache.skipped.get(key)) is not None:
             done.refused = done.refused or _unreadable(undecodable)
             return
-        there = cache.get(*key)
-        if there is None:
-            wanted["metadata"]["resourceVersion"] = ONLY_CREATE
+        child = cache.get(*key)
+        if child is None:
+            desired["metadata"]["resourceVersion"] = ONLY_CREATE
         else:
-            present = there.desired_part()
-            if not _is_ours(present, metadata):
+            existing = child.desired_part()
+            if not _is_child(existing, metadata):
                 done.refused = done.refused or _taken(kind, metadata)
                 return
-            found = difference(wanted, present)
-            if found is None:
+            path = difference(desired, existing)
+            if path is None:
                 return
-            logger.debug("%s %s/%s differs at %s", kind.kind, *key, found)
-            if kind is kinds.DEPLOYMENT and "replicas" in wanted["spec"]:
+            logger.debug("%s %s/%s differs at %s", kind.kind, *key, path)
+            if kind is kinds.DEPLOYMENT and "replicas" in desired["spec"]:
                 # An HPA may be taking over the replicas. Never overwrite a number that the cache does not have yet.
-                wanted["metadata"]["resourceVersion"] = there.version
+                desired["metadata"]["resourceVersion"] = child.version
         try:
-            answer = await self._client.apply(kind, wanted, manager=names.MANAGER)
+            response = await self._client.apply(kind, desired, manager=names.MANAGER)
         except Conflict:
-            if there is None and await self._foreign(kind, manifest):
+            if child is None and await self._is_foreign(kind, manifest):
                 done.refused = done.refused or _taken(kind, metadata)
             else:
                 done.conflicts += 1
@@ -161,21 +161,20 @@ class Applier:
             done.refused = done.refused or _refusal(kind, metadata, error)
             return
         done.writes += 1
-        cache.put(answer)
+        cache.put(response)
 
-    async def _foreign(self, kind: Kind, manifest: Manifest) -> bool:
-        """Tell whether an object that the caches do not have belongs to another owner.
+    async def _is_foreign(self, kind: Kind, manifest: Manifest) -> bool:
+        """Tell whether an object that the caches do not have is no child of this ModelDeployment.
 
-        An object of this resource is added to the caches.
+        A child is added to the caches.
         """
         metadata = manifest["metadata"]
-        found = await self._client.get(kind, metadata["namespace"], metadata["name"])
-        if found is None:
+        existing = await self._client.get(kind, metadata["namespace"], metadata["name"])
+        if existing is None:
             return False
-        owners = {owner.get("uid") for owner in found["metadata"].get("ownerReferences") or ()}
-        if metadata["ownerReferences"][0]["uid"] not in owners:
+        if not _is_child(existing, metadata):
             return True
-        self._caches.children[kind].put(found)
+        self._caches.children[kind].put(existing)
         return False
 
     async def _delete(self, kind: Kind, resource: ModelDeployment, child: Child, done: Applied) -> None:
@@ -192,13 +191,17 @@ class Applier:
         self._caches.children[kind].forget(namespace, child.name, child.uid)
 
 
-def _is_ours(there: Manifest, metadata: Manifest) -> bool:
-    """Tell whether an object belongs to this ModelDeployment or has no owner.
+def _is_child(existing: Manifest, metadata: Manifest) -> bool:
+    """Tell whether an object belongs to this ModelDeployment, or may be adopted by it.
 
-    Owners are compared by UID, so a deleted ModelDeployment of the same name is another owner.
+    Owners are compared by UID, so a deleted ModelDeployment of the same name is another owner. An object without owners
+    is adopted if it has the labels of a child, such as one that `kubectl delete --cascade=orphan` left behind.
     """
-    owners = there["metadata"].get("ownerReferences") or ()
-    return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners) or not owners
+    found = existing["metadata"]
+    if owners := found.get("ownerReferences"):
+        return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners)
+    labels = found.get("labels") or {}
+    return all(labels.get(key) == metadata["labels"][key] for key in (names.LABEL_MANAGED_BY, names.LABEL_DEPLOYMENT))
 
 
 def _taken(kind: Kind, metadata: Manifest) -> Problem:
