@@ -23,6 +23,7 @@ from sluicegate.kube.errors import (
     Unreachable,
 )
 from sluicegate.kube.kinds import EVENT
+from sluicegate.kube.rate_limit import TokenBucket
 from sluicegate.kube.wire import Object
 
 logger = logging.getLogger(__name__)
@@ -76,12 +77,6 @@ class _Series:
     attempts: int = 0
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_at: float
-
-
 class EventRecorder:
     """Records Events.
 
@@ -110,7 +105,7 @@ class EventRecorder:
         self._clock = clock
         self._wall = wall
         self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._unwritten: dict[tuple[str, str, str], _Series] = {}
         self._wake = asyncio.Event()
         self._busy = busy
@@ -254,16 +249,11 @@ class EventRecorder:
 
     def _allowed(self, uid: str, now: float) -> bool:
         """Take a token from the object's bucket, if there is one."""
-        bucket = self._buckets.setdefault(uid, _Bucket(BURST, now))
+        bucket = self._buckets.setdefault(uid, TokenBucket(1 / REFILL, BURST))
         self._buckets.move_to_end(uid)
         while len(self._buckets) > MAX_SERIES:
             self._buckets.popitem(last=False)
-        bucket.tokens = min(BURST, bucket.tokens + (now - bucket.filled_at) / REFILL)
-        bucket.filled_at = now
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
+        return bucket.take(now)
 
     def _timestamp(self) -> str:
         return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -23,8 +23,8 @@ from sluicegate.kube.errors import (
 )
 from sluicegate.kube.kinds import Kind
 from sluicegate.kube.skipped import Skipped
-from sluicegate.kube.store import Key, Store, key_of
-from sluicegate.kube.wire import Object, WatchEvent, unusable
+from sluicegate.kube.store import Store, key_of
+from sluicegate.kube.wire import Key, Object, WatchEvent, unusable
 
 logger = logging.getLogger(__name__)
 

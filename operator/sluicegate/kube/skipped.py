@@ -4,10 +4,9 @@ import logging
 from collections.abc import Callable, Collection
 
 from sluicegate.kube.errors import Undecodable
+from sluicegate.kube.wire import Key
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[str, str]
 
 
 class Skipped:

@@ -16,6 +16,8 @@ from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
 
 Object = dict[str, Any]
 """A Kubernetes object as decoded from JSON."""
+Key = tuple[str, str]
+"""Namespace (empty for cluster-scoped objects) and name."""
 
 Decoded = TypeVar("Decoded")
 

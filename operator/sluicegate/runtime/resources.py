@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from sluicegate.api import names
-from sluicegate.api.resource import ModelDeployment, decode
+from sluicegate.api.resource import Key, ModelDeployment, decode
 from sluicegate.kube.errors import Undecodable
 from sluicegate.kube.events import EventRecorder
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.kube.skipped import Skipped
 from sluicegate.kube.wire import Object, unusable
-
-Key = tuple[str, str]
 
 
 class Resources:

@@ -7,15 +7,13 @@ runs. The result is the final state if nothing fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 
 from sluicegate.api import names
-from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.resource import Manifest, ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
@@ -27,7 +25,6 @@ from sluicegate.core.status.diagnosis import judge
 from sluicegate.render import children
 from sluicegate.runtime.reconcile.gather import Gathered
 
-Manifest = dict[str, Any]
 Address = tuple[str, str]
 """Kind and name."""
 STEPS = 60
@@ -59,7 +56,7 @@ def settled(gathered: Gathered) -> Outcome:
     for _ in range(STEPS):
         plan = decide(snapshot)
         resource = snapshot.resource
-        for manifest in _records(snapshot, plan, gathered.templates):
+        for manifest in children.records(snapshot, plan, gathered.templates):
             records[_address(manifest)] = manifest
             record = parse.revision(manifest)
             snapshot = replace(snapshot, revisions={**snapshot.revisions, record.hash: record})
@@ -91,15 +88,6 @@ def _without_steps(resource: ModelDeployment) -> ModelDeployment:
 
 def _intents(snapshot: Snapshot) -> dict[str, Intent]:
     return {each.intent.hash: each.intent for each in snapshot.all_desired if each.intent is not None}
-
-
-def _records(snapshot: Snapshot, plan: Plan, templates: dict[str, Manifest]) -> Iterator[Manifest]:
-    number = children.next_number(snapshot.revisions)
-    for entry in plan.revisions:
-        intent = _intents(snapshot).get(entry.hash)
-        if entry.new and intent is not None:
-            yield children.record(snapshot.resource, intent, number, templates[entry.hash])
-            number += 1
 
 
 def _address(manifest: Manifest) -> Address:

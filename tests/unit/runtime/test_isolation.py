@@ -408,7 +408,7 @@ def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.M
         tasks = [
             asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
             asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
-            asyncio.ensure_future(analyst.Analyst(resources, cast(Any, None), print).run()),
+            asyncio.ensure_future(analyst.Analyst(resources, cast(Any, None), print, lambda: NOW).run()),
         ]
         await asyncio.sleep(300)
         assert pool.calls["view good"] >= 5 and pool.calls["tag good"] >= 3

@@ -11,11 +11,12 @@ from typing import Any
 import yaml
 
 from sluicegate.api import names
+from sluicegate.api.resource import Manifest
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.output.step_text import course, listed
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.simulation.settle import Address, Manifest, Outcome
+from sluicegate.simulation.settle import Address, Outcome
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _INPUTS = {

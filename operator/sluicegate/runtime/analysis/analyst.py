@@ -12,11 +12,12 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from sluicegate.adapters.pods.metrics import PodScraper
+from sluicegate.api.resource import Key
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
@@ -30,17 +31,10 @@ from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, keep
 
 logger = logging.getLogger(__name__)
-Key = tuple[str, str]
 T = TypeVar("T")
 
 LOOK = 1.0
 """Seconds between two searches for steps that have started."""
-_NO_PAIRS = "Answers to mirrored requests are not compared by this version of Sluicegate: use other metrics."
-
-
-def utc_now() -> datetime:
-    """Return the time of the wall clock, in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +44,7 @@ class Sources:
     pods: Pods
     scraper: PodScraper
     servers: Servers
-    pairs: Callable[[Subject], PairReader] | None = None
+    pairs: Callable[[Subject], PairReader]
     """Creates a reader that compares the predictions of the two revisions for the same requests."""
 
 
@@ -77,7 +71,7 @@ class Analyst:
         resources: Resources,
         sources: Sources,
         wake: Callable[[Key], None],
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime],
     ) -> None:
         """Create an analyst, which measures nothing before `run`.
 
@@ -193,7 +187,7 @@ class Analyst:
             counters = PrometheusReader(subject, sources.pods, sources.servers)
         else:
             counters = PodReader(subject, sources.pods, sources.scraper)
-        pairs = sources.pairs(subject) if subject.paired and sources.pairs is not None else None
+        pairs = sources.pairs(subject) if subject.paired else None
         return _Readers(counters, QueryReader(subject, sources.servers), pairs)
 
     async def _evidence(self, case: _Case, readers: _Readers, elapsed: float) -> Evidence:
@@ -235,7 +229,7 @@ def _news(reading: Reading) -> tuple[object, ...]:
 
 
 async def _paired(reader: PairReader | None) -> Pairs | str:
-    return await reader.read() if reader is not None else _NO_PAIRS
+    return await reader.read() if reader is not None else ""
 
 
 def _shares(subject: Subject, evidence: Evidence) -> dict[str, float]:

@@ -8,6 +8,7 @@ import time
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
 from sluicegate.adapters.unexpected import log_unexpected
+from sluicegate.api.resource import Key
 from sluicegate.config.settings import Settings
 from sluicegate.core.analysis.run import Subject
 from sluicegate.kube.client import KubeClient
@@ -38,7 +39,7 @@ class Servers:
         self._client = client
         self._settings = settings
         self._prometheus = prometheus
-        self._known: dict[tuple[str, str], tuple[float, Credentials]] = {}
+        self._known: dict[Key, tuple[float, Credentials]] = {}
 
     async def query(self, subject: Subject, promql: str) -> list[Sample]:
         """Run a query whose result is an instant vector.

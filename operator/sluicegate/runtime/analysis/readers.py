@@ -14,6 +14,7 @@ from typing import Protocol
 from sluicegate.adapters.pods.exposition import PROFILE_BIN, REQUESTS_TOTAL, SECONDS_BUCKET, of_labels
 from sluicegate.adapters.pods.metrics import PodScraper, Unreadable
 from sluicegate.adapters.prometheus import PrometheusError
+from sluicegate.api.resource import Key
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.counters import Counts, Ledger, PodCounts, Series, Side
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
@@ -21,7 +22,6 @@ from sluicegate.core.analysis.run import Subject, filled
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.prometheus_resolver import Servers
 
-Key = tuple[str, str]
 Pods = Callable[[Key, str], Sequence[PodFacts]]
 """Returns the pods of a revision of a resource, including terminating ones."""
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from sluicegate.api import names
 from sluicegate.api.reasons import Reason
-from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.resource import Manifest, ModelDeployment
 from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.kube import kinds
@@ -30,7 +29,6 @@ from sluicegate.runtime.reconcile.caches import CHILD_KINDS, Caches, Child
 from sluicegate.runtime.reconcile.gather import Gathered
 
 logger = logging.getLogger(__name__)
-Manifest = dict[str, Any]
 
 ONLY_CREATE = "1"
 """A resourceVersion that no object has.
@@ -81,7 +79,7 @@ class Applier:
         done = Applied()
         for child in self._unwanted_autoscalers(resource, plan):
             await self._delete(kinds.HPA, resource, child, done)
-        for manifest in self._records(resource, gathered, plan):
+        for manifest in children.records(gathered.snapshot, plan, gathered.templates):
             await self._write(manifest, done)
         for manifest in children.render(resource, plan, gathered.templates):
             await self._write(manifest, done)
@@ -89,14 +87,6 @@ class Applier:
             for kind, child in self._surplus(resource, plan):
                 await self._delete(kind, resource, child, done)
         return done
-
-    def _records(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Iterator[Manifest]:
-        number = children.next_number(gathered.snapshot.revisions)
-        intents = {each.intent.hash: each.intent for each in gathered.snapshot.all_desired if each.intent is not None}
-        for entry in plan.revisions:
-            if entry.new and entry.hash in intents:
-                yield children.record(resource, intents[entry.hash], number, gathered.templates[entry.hash])
-                number += 1
 
     def _unwanted_autoscalers(self, resource: ModelDeployment, plan: Plan) -> Iterator[Child]:
         autoscaled = {entry.hash for entry in plan.revisions if isinstance(entry.scale, Autoscaled)}

@@ -16,17 +16,16 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
+from sluicegate.api.resource import Key
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings
 from sluicegate.kube.kinds import Kind
+from sluicegate.kube.wire import Object
 
-Key = tuple[str, str]
-Raw = dict[str, Any]
-
-_FACTS: dict[Kind, Callable[[Raw], Any]] = {
+_FACTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.CONTROLLER_REVISION: parse.revision,
     kinds.DEPLOYMENT: parse.deployment,
     kinds.SERVICE: parse.service,
@@ -52,13 +51,13 @@ class Child:
     """The resourceVersion, for preconditions."""
     created: str = ""
 
-    def desired_part(self) -> Raw:
+    def desired_part(self) -> Object:
         """Return the part of the object that a manifest can set."""
-        decoded: Raw = msgspec.json.decode(self.body)
+        decoded: Object = msgspec.json.decode(self.body)
         return decoded
 
 
-def _child(kind: Kind, raw: Raw) -> Child:
+def _child(kind: Kind, raw: Object) -> Child:
     metadata = raw["metadata"]
     kept = {
         key: metadata[key]
@@ -91,11 +90,11 @@ class Owned:
     facts: Any
 
 
-def _owned(facts: Callable[[Raw], Any]) -> Callable[[Raw], Owned]:
+def _owned(facts: Callable[[Object], Any]) -> Callable[[Object], Owned]:
     return lambda raw: Owned(parse.owner_key(raw), facts(raw))
 
 
-def _gateway(raw: Raw) -> Owned:
+def _gateway(raw: Object) -> Owned:
     return Owned((raw["metadata"]["namespace"], raw["metadata"]["name"]), parse.gateway(raw))
 
 
@@ -135,7 +134,7 @@ class Caches:
             client, kinds.GATEWAY_CLASS, replace(options, optional=namespace is not None)
         )
 
-    def _platform(self, transform: Callable[[Raw], Owned], namespace: str | None) -> InformerOptions[Owned]:
+    def _platform(self, transform: Callable[[Object], Owned], namespace: str | None) -> InformerOptions[Owned]:
         return InformerOptions(
             transform=transform,
             owner_of=lambda each: each.owner,
@@ -144,7 +143,7 @@ class Caches:
             timings=self._timings,
         )
 
-    def _informer(self, kind: Kind, transform: Callable[[Raw], Any], selector: str) -> Informer[Any]:
+    def _informer(self, kind: Kind, transform: Callable[[Object], Any], selector: str) -> Informer[Any]:
         options: InformerOptions[Any] = InformerOptions(
             transform=transform,
             owner_of=lambda each: each.owner,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.resource import Key, Manifest, ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
 from sluicegate.core.models.resolution import ResolutionError
@@ -26,7 +26,6 @@ from sluicegate.runtime.registry.resolver import Resolution
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import resolved
 
-Manifest = dict[str, Any]
 _OF_CANARY = "spec.canary: "
 
 
@@ -59,7 +58,7 @@ class Gatherer:
         resources: Resources,
         resolver: Resolves,
         settings: Settings,
-        reading: Callable[[tuple[str, str]], Reading | None] = lambda _: None,
+        reading: Callable[[Key], Reading | None] = lambda _: None,
     ) -> None:
         """Create a gatherer, which reads nothing before `gather`.
 
@@ -202,7 +201,7 @@ def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:
     return resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
 
 
-def names_gateway(resource: ModelDeployment, settings: Settings, gateway: tuple[str, str]) -> bool:
+def names_gateway(resource: ModelDeployment, settings: Settings, gateway: Key) -> bool:
     """Tell whether `resource` refers to `gateway`, given as (namespace, name)."""
     refs = parent_refs(resource, settings)
     return any((ref.namespace or resource.metadata.namespace, ref.name) == gateway for ref in refs)

@@ -15,7 +15,7 @@ from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.reasons import Reason
-from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.resource import Key, ModelDeployment
 from sluicegate.api.spec import ModelSpec
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import Followed, ModelView
@@ -103,7 +103,7 @@ class Registries:
 
     def named(
         self, resources: Iterable[ModelDeployment], pick: Callable[[ModelSpec], Iterable[T]]
-    ) -> Iterator[tuple[RegistryRef, tuple[str, str], T]]:
+    ) -> Iterator[tuple[RegistryRef, Key, T]]:
         """Yield what `pick` returns for the models of each resource.
 
         These are the resource's model and its canary's model. A model whose registry is not in the settings is skipped,
@@ -117,14 +117,14 @@ class Registries:
             The registry to ask, the resource's key, and one item.
         """
         for resource in resources:
-            found: list[tuple[RegistryRef, tuple[str, str], T]] = []
+            found: list[tuple[RegistryRef, Key, T]] = []
             with contained("the registry of {}/{}".format(*resource.key)):
                 found = list(self._named_by(resource, pick))
             yield from found
 
     def _named_by(
         self, resource: ModelDeployment, pick: Callable[[ModelSpec], Iterable[T]]
-    ) -> Iterator[tuple[RegistryRef, tuple[str, str], T]]:
+    ) -> Iterator[tuple[RegistryRef, Key, T]]:
         for view in (resource, canary_view(resource)):
             found = tuple(pick(view.spec.model)) if view is not None else ()
             if view is None or not found:

@@ -12,10 +12,16 @@ from typing import Protocol, Self
 from aiohttp import web
 
 from sluicegate.core.models.resolution import ResolutionError
-from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery, Outcome, Seen, authentic, subject, timely
+from sluicegate.core.models.webhook_delivery import LARGEST, Delivery, Outcome, authentic, subject, timely
+from sluicegate.kube.rate_limit import TokenBucket
 from sluicegate.runtime.http_server import HttpServer
+from sluicegate.runtime.registry.replay_cache import ReplayCache
 from sluicegate.runtime.registry.resolver import RegistryRef
 
+RATE = 20.0
+"""Deliveries a second that a registry may send on average."""
+BURST = 100.0
+"""Deliveries that a registry may send at once."""
 FRESH = 5.0
 """Seconds for which a Secret is cached."""
 DOUBTED = 1.0
@@ -73,8 +79,8 @@ class Webhooks:
         self._look = look
         self._leads = leads
         self._count = count
-        self._buckets: dict[str, Bucket] = {}
-        self._seen: dict[str, Seen] = {}
+        self._buckets: dict[str, TokenBucket] = {}
+        self._accepted: dict[str, ReplayCache] = {}
         self._secrets: dict[str, tuple[float, tuple[bytes, ...]]] = {}
 
     @property
@@ -94,7 +100,7 @@ class Webhooks:
         """
         if not self._leads():
             return Outcome.STANDBY
-        if not self._buckets.setdefault(name, Bucket()).take(time.monotonic()):
+        if not self._buckets.setdefault(name, TokenBucket(RATE, BURST)).take(time.monotonic()):
             return Outcome.TOO_MANY
         if (request.content_length or 0) > LARGEST:
             return Outcome.TOO_LARGE
@@ -119,7 +125,7 @@ class Webhooks:
             return Outcome.BAD_SIGNATURE
         if not timely(delivery, now):
             return Outcome.EXPIRED
-        if not self._seen.setdefault(name, Seen()).first(delivery, now):
+        if not self._accepted.setdefault(name, ReplayCache()).add(delivery, now):
             return Outcome.REPLAYED
         outcome, model = subject(delivery.body)
         if outcome is Outcome.ACCEPTED and not self._look(self._sources.with_webhooks()[name], model):

@@ -5,6 +5,7 @@ One test uses real sockets.
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -275,8 +276,10 @@ async def test_over_real_sockets() -> None:
         def pods(_: tuple[str, str], revision: str) -> list[PodFacts]:
             return [PodFacts(revision, revision, True, False, address=where[revision])]
 
-        sources = Sources(pods, PodScraper(http), Servers(cast(KubeClient, None), build([]), prometheus))
-        analyst = Analyst(resources, sources, lambda _: news.set())
+        sources = Sources(
+            pods, PodScraper(http), Servers(cast(KubeClient, None), build([]), prometheus), cast(Any, None)
+        )
+        analyst = Analyst(resources, sources, lambda _: news.set(), lambda: datetime.now(UTC))
         raw = {
             "metadata": {"name": "churn", "namespace": "ns", "uid": "1", "resourceVersion": "1"},
             "spec": {

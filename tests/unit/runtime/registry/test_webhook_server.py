@@ -13,7 +13,8 @@ import httpx
 import pytest
 from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
-from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery
+from sluicegate.core.models.webhook_delivery import LARGEST, Delivery
+from sluicegate.kube.rate_limit import TokenBucket
 from sluicegate.runtime.registry.resolver import RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 
@@ -125,7 +126,7 @@ async def test_a_standby_and_a_missing_secret_ask_for_another_try(here: Here) ->
 
 
 async def test_a_flood_is_held_back(here: Here) -> None:
-    here.webhooks._buckets["default"] = Bucket(rate=0, burst=10)
+    here.webhooks._buckets["default"] = TokenBucket(rate=0, burst=10)
     answers = Counter([await here.post(replace(now(id=str(number)), signature="v1,AAAA")) for number in range(15)])
     assert answers == {401: 10, 429: 5}
     assert here.counted == {"default bad_signature": 10, "default too_many": 5}
