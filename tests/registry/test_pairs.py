@@ -101,7 +101,7 @@ async def test_a_gateway_that_changes_the_id_gives_no_pairs_and_that_is_said(pod
     await here.pairs.begin()
     await here.send(100, same_id=False)
     found = await here.pairs.read()
-    assert isinstance(found, str) and "gives copies another x-request-id" in found
+    assert isinstance(found, str) and "sends copies with another x-request-id" in found
     assert judge(SHARE, Evidence(pairs_trouble=found)).outcome is Outcome.INCONCLUSIVE
     await here.http.aclose()
 
@@ -110,7 +110,7 @@ async def test_a_pod_of_another_uid_tells_nothing(pods: dict[str, PodFacts]) -> 
     http = PodHttp()
     reader = AnswerReader(http)
     pod = pods["stable"]
-    with pytest.raises(Untold, match="does not tell its answers"):
+    with pytest.raises(Untold, match="does not report its predictions"):
         await reader.read(Pod(pod.name, pod.address, "guessed"), "", 60.0, 10.0)
     with pytest.raises(Untold, match=r"cannot be read at 127\.0\.0\.1:9"):
         await reader.read(Pod(pod.name, "127.0.0.1:9", "stable"), "", 60.0, 10.0)

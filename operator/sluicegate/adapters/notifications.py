@@ -61,9 +61,11 @@ class Receiver:
             except UnicodeDecodeError:
                 raise InvalidReceiver(f"{secret}: the key {key} is not plain ASCII text") from None
         if found["url"] is None:
-            raise InvalidReceiver(f'{secret} has no key "url": put the address there that notifications are posted to')
+            raise InvalidReceiver(f'{secret} has no key "url": add the URL of the receiver')
         if found["authorization"] is not None and not found["authorization"].isprintable():
-            raise InvalidReceiver(f"{secret}: the key authorization holds characters that no HTTP header can carry")
+            raise InvalidReceiver(
+                f"{secret}: the key authorization contains characters that an HTTP header does not allow"
+            )
         return cls(found["url"], found["authorization"], found["ca.crt"])
 
 
@@ -104,7 +106,7 @@ async def post(receiver: Receiver, content: bytes, delivery: str) -> Reply:
         async with asyncio.timeout(SECONDS), client:
             return _reply(await bounded.fetch(client, build, None))
     except TimeoutError:
-        return Reply(False, True, f"it did not answer within {SECONDS:.0f} s")
+        return Reply(False, True, f"no response within {SECONDS:.0f} s")
     except bounded.RequestFailed as error:
         return Reply(False, True, f"it cannot be reached ({error.kind})")
     except asyncio.CancelledError as error:
@@ -143,4 +145,4 @@ def _reply(response: bounded.Response) -> Reply:
         return Reply(True, False, "")
     asked = response.headers.get("retry-after", "")
     after = min(float(asked), LONGEST_WAIT) if asked.isdecimal() else None
-    return Reply(False, status in _AGAIN or status >= 500, f"it answered {status}", after)
+    return Reply(False, status in _AGAIN or status >= 500, f"it responded with {status}", after)

@@ -109,7 +109,7 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
         follower=follower,
         webhooks=Webhooks(registries, follower.look, working.is_set, metrics.on_webhook),
         served_tags=WriteBack(resources, registries, pool, settings),
-        subscriptions=Registration(registries, pool, settings, metrics.on_registration),
+        subscriptions=Registration(registries, pool, settings, metrics.on_subscription),
         analyst=analyst,
         events=events,
         notifier=notifier,

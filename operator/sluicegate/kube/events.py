@@ -183,7 +183,7 @@ class EventRecorder:
                 for key, series in list(self._unwritten.items()):
                     await self._write(key, series)
         except TimeoutError:
-            logger.warning("%d events could not be written in time", len(self._unwritten))
+            logger.warning("%d Events were not written in time", len(self._unwritten))
 
     async def _sleep(self) -> None:
         """Wait for a new Event, or until the next series is due."""
@@ -212,7 +212,7 @@ class EventRecorder:
         except KubeError as error:
             self._give_up(series, count, error)
         except Exception as error:  # must not affect Events about other objects
-            logger.exception("event %s: unexpected error", series.body["reason"])
+            logger.exception("Event %s: unexpected error", series.body["reason"])
             self._give_up(series, count, error)
         else:
             first = not series.written
@@ -241,7 +241,7 @@ class EventRecorder:
         series.written, series.attempts = count, 0
         logger.log(
             logging.DEBUG if isinstance(error, NamespaceTerminating) else logging.WARNING,
-            "event %s about %s not written: %s",
+            "cannot write Event %s about %s: %s",
             series.body["reason"],
             series.body["regarding"]["name"],
             error,

@@ -144,7 +144,7 @@ class Elector:
                 if lease is not None and self.holder == self._identity:
                     await self._write(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
         except (KubeError, TimeoutError) as error:
-            logger.warning("could not release the lease: %s", str(error) or "no answer in time")
+            logger.warning("cannot release the Lease: %s", str(error) or "no response in time")
 
     def _left(self) -> float:
         """Return the seconds until leadership ends."""
@@ -160,7 +160,7 @@ class Elector:
             async with asyncio.timeout(limit / 2):
                 won = await self._take_or_renew()
         except (KubeError, TimeoutError) as error:
-            logger.warning("lease %s/%s: %s", self._namespace, self._name, str(error) or "no answer in time")
+            logger.warning("Lease %s/%s: %s", self._namespace, self._name, str(error) or "no response in time")
             return False
         if won:
             self._renewed_at = started

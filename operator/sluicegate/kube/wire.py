@@ -227,7 +227,7 @@ def decode(body: bytes | msgspec.Raw, shape: type[Decoded]) -> Decoded:
         return msgspec.json.decode(body, type=shape)
     except UNREADABLE as error:
         start = bytes(body)[:80].decode("utf-8", "replace")
-        raise Unreachable(f"the answer is not the API server's ({error}); it begins {start!r}") from error
+        raise Unreachable(f"the response is not from the API server ({error}): it begins with {start!r}") from error
 
 
 def decode_page(body: bytes, kind: Kind) -> Page:

@@ -107,13 +107,15 @@ def _image(intent: Intent, settings: Settings, runtime: str) -> str:
     if added.template is None and runtime not in BUILT_IN:
         known = ", ".join(sorted({*BUILT_IN, *settings.runtimes}))
         raise Refused(
-            Problem(Reason.RUNTIME_UNKNOWN, f'spec.runtime.name: there is no runtime "{runtime}"; known are {known}.')
+            Problem(
+                Reason.RUNTIME_UNKNOWN, f'spec.runtime.name: runtime "{runtime}" does not exist. Use one of: {known}.'
+            )
         )
     if image is None:
         raise Refused(
             Problem(
                 Reason.IMAGE_MISSING,
-                f'spec.runtime.image is missing: the runtime "{runtime}" has no image of its own here.',
+                f'spec.runtime.image is missing, and the runtime "{runtime}" has no default image. Set the field.',
             )
         )
     return image
@@ -167,8 +169,8 @@ def _install(intent: Intent, settings: Settings, runtime: str) -> dict[str, Any]
         raise Refused(
             Problem(
                 Reason.INVALID_RUNTIME,
-                "spec.runtime.dependencies: Install is for the runtime mlflow; "
-                f'the image of the runtime "{runtime}" has to have what the model asks for.',
+                "spec.runtime.dependencies: Install requires the runtime mlflow. Remove the field, "
+                f'and install the packages into the image of the runtime "{runtime}".',
             )
         )
     chosen = settings.dependencies
@@ -208,8 +210,8 @@ def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
     if wrong:
         found = "; ".join(wrong)
         message = (
-            f"spec.podTemplate does not make a pod: {found}. "
-            "Correct or remove what is named; kubectl explain pod.spec lists the fields."
+            f"spec.podTemplate does not produce a valid pod: {found}. "
+            "Correct or remove these fields. kubectl explain pod.spec lists the valid ones."
         )
         raise Refused(Problem(Reason.INVALID_POD_TEMPLATE, message))
     present = (template.get("metadata") or {}).get("labels") or {}
@@ -217,7 +219,7 @@ def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
         raise Refused(
             Problem(
                 Reason.INVALID_POD_TEMPLATE,
-                f"spec.podTemplate.metadata.labels must leave {', '.join(labels)} alone: Services select by them.",
+                f"spec.podTemplate.metadata.labels must not change {', '.join(labels)}, by which Services select pods.",
             )
         )
     if not any(
@@ -226,6 +228,6 @@ def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
         raise Refused(
             Problem(
                 Reason.INVALID_POD_TEMPLATE,
-                f'spec.podTemplate must leave the container "{names.MODEL_CONTAINER}" there.',
+                f'spec.podTemplate must not remove the container "{names.MODEL_CONTAINER}".',
             )
         )

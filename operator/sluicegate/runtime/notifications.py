@@ -83,7 +83,7 @@ class Notifier:
             self._open[name] += 1
         except asyncio.QueueFull:
             self._count(name, "dropped")
-            logger.warning("notifications %s: dropped one, %d wait already", name, MOST)
+            logger.warning("notifications %s: dropped a notification, because %d are waiting", name, MOST)
 
     async def run(self) -> None:
         """Send notifications until cancelled."""
@@ -137,16 +137,16 @@ class Notifier:
             if reply.sent:
                 return "sent"
             if not reply.again:
-                logger.warning("notifications %s: %s is not sent: %s", name, what, reply.words)
+                logger.warning("notifications %s: %s was refused: %s", name, what, reply.words)
                 return "refused"
             if delay is None:
                 break
             self._waiting.add(name)
             wait = max(delay * random.uniform(0.8, 1.2), reply.after or 0.0)
             self._count(name, "retried")
-            logger.warning("notifications %s: %s again in %.0f s: %s", name, what, wait, reply.words)
+            logger.warning("notifications %s: %s failed, retry in %.0f s: %s", name, what, wait, reply.words)
             await asyncio.sleep(wait)
-        logger.warning("notifications %s: %s is given up", name, what)
+        logger.warning("notifications %s: %s expired", name, what)
         return "expired"
 
     async def _try(self, destination: NotificationSettings, content: bytes, delivery: str) -> Reply:

@@ -139,9 +139,8 @@ def record_undecodable(events: EventRecorder, undecodable: Undecodable) -> None:
     namespace, name = undecodable.key
     about = {"apiVersion": names.API_VERSION, "kind": names.KIND, "namespace": namespace, "name": name}
     message = (
-        f"The operator cannot read this ModelDeployment: {undecodable.problem}. "
-        "It leaves all pods and routes as they are. "
-        "Remove the value from the object; free-form values are in spec.podTemplate."
+        f"The operator cannot decode this ModelDeployment: {undecodable.problem}. "
+        "It leaves the pods and routes unchanged. Remove the value, which is usually in spec.podTemplate."
     )
     events.record({**about, "uid": undecodable.uid}, "Warning", "Undecodable", message, "Read")
 

@@ -96,7 +96,7 @@ def test_other_runtimes_refuse_it_by_name(name: str) -> None:
     with pytest.raises(Refused) as refused:
         pod({"name": name, "image": "x:1", "dependencies": "Install"})
     assert refused.value.problem.reason == "InvalidRuntime"
-    assert f'the image of the runtime "{name}" has to have what the model asks for' in refused.value.problem.message
+    assert f'install the packages into the image of the runtime "{name}"' in refused.value.problem.message
 
 
 @pytest.mark.parametrize(

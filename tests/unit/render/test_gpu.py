@@ -119,5 +119,5 @@ def test_the_platforms_labels() -> None:
 
 
 def test_what_an_older_crd_let_pass_is_refused_by_name() -> None:
-    with pytest.raises(Refused, match=r"spec\.gpu\.minMemory: 20 is no amount of memory"):
+    with pytest.raises(Refused, match=r"spec\.gpu\.minMemory: 20 is not an amount of memory"):
         pod({"minMemory": 20})

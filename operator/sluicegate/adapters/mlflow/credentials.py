@@ -75,10 +75,14 @@ class Credentials:
         certificate, key = text("tls.crt"), text("tls.key")
         if (username is None) != (password is None):
             missing = _PASSWORD if password is None else _USERNAME
-            raise ResolutionError(secret_invalid(secret, f"{missing} is missing; user name and password go together"))
+            raise ResolutionError(
+                secret_invalid(secret, f"{missing} is missing; a user name and a password are required together")
+            )
         if (certificate is None) != (key is None):
             missing = "tls.key" if key is None else "tls.crt"
-            raise ResolutionError(secret_invalid(secret, f"{missing} is missing; certificate and key go together"))
+            raise ResolutionError(
+                secret_invalid(secret, f"{missing} is missing; a certificate and a key are required together")
+            )
         pair = f"{certificate}\n{key}\n" if certificate else None
         authority = None if data.keys() >= _SERVICE_ACCOUNT else text("ca.crt")
         found = cls(username, password, token, text(_CERT) or pair, authority)
@@ -138,7 +142,7 @@ class Credentials:
 def _one_line(value: str | None, key: str, secret: str) -> str | None:
     """Return `value`, or raise an error if it could add or break a header."""
     if value is not None and (not value.isprintable() or (key in (_TOKEN, "token") and not value.isascii())):
-        raise ResolutionError(secret_invalid(secret, f"{key} holds characters that no HTTP header can carry"))
+        raise ResolutionError(secret_invalid(secret, f"{key} contains characters that an HTTP header does not allow"))
     return value
 
 

@@ -70,7 +70,7 @@ class PodHttp:
                 async with asyncio.timeout(seconds):
                     status, body = await self._fetch(f"http://{address}{path}", headers)
             except TimeoutError:
-                raise PodTrouble(f"no answer within {seconds:.3g} s") from None
+                raise PodTrouble(f"no response within {seconds:.3g} s") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise PodTrouble(_line(str(error)) or type(error).__name__) from None
             except bounded.ResponseRefused as error:
@@ -101,7 +101,7 @@ class PodHttp:
             encoding = response.headers.get("Content-Encoding", "").strip().lower()
             if encoding not in ("", "identity"):
                 what = f"the Content-Encoding {encoding[:40]!r}"
-                raise PodTrouble(f"it answers with {what}, where the operator asks for identity and decodes nothing")
+                raise PodTrouble(f"it returned {what}, and the operator accepts only identity")
             with bounded.Body(MOST_BYTES) as body:
                 async for chunk in response.content.iter_any():
                     body.add(chunk)

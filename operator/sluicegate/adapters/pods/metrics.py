@@ -44,23 +44,23 @@ class PodScraper:
         except PodTrouble as trouble:
             raise Unreadable(_unreachable(pod, address, str(trouble))) from None
         if status not in (200, 404):
-            raise Unreadable(_unreachable(pod, address, f"its /metrics answers {status}"))
+            raise Unreadable(_unreachable(pod, address, f"its /metrics returned {status}"))
         try:
             return parse(body.decode("utf-8", "replace") if status == 200 else "", kinds)
         except NotOurs as error:
             raise Unreadable(
-                f"Pod {pod} does not count requests as the scoring server does ({error}): "
-                "only the runtime mlflow does. Use metrics of type Query for other runtimes."
+                f"Pod {pod} does not have the counters of the scoring server ({error}). "
+                "Only the runtime mlflow has them. Use metrics of type Query for other runtimes."
             ) from None
         except Exception as error:  # must not affect the reads of other pods
             log_unexpected(logger, f"the /metrics of pod {pod}", error)
             raise Unreadable(
-                _unreachable(pod, address, f"its /metrics makes an unexpected {type(error).__name__}")
+                _unreachable(pod, address, f"its /metrics caused an unexpected {type(error).__name__}")
             ) from None
 
 
 def _unreachable(pod: str, address: str, why: str) -> str:
     return (
-        f"Pod {pod} cannot be read at {address}: {why}. Check that the operator may reach the port of the scoring pods "
+        f"Pod {pod} cannot be read at {address}: {why}. Let the operator reach the port of the scoring pods "
         "(NetworkPolicy), or set spec.rollout.analysis.source.type: Prometheus."
     )

@@ -99,7 +99,7 @@ class AnswerReader:
             body = await self._part(pod, cursor, keep, max(0.0, until - clock()))
             left -= len(body)
             if left < 0:
-                raise Untold(_unreachable(pod, f"its {PATH} is over {MAX_READING >> 20} MiB"))
+                raise Untold(_unreachable(pod, f"its {PATH} is larger than {MAX_READING >> 20} MiB"))
             head, part = _parsed(pod, body)
             cursor = head.next
             answers += part
@@ -116,14 +116,14 @@ class AnswerReader:
         if status in (404, 405):
             raise Untold(_none(pod))
         if status != 200:
-            raise Untold(_unreachable(pod, f"its {PATH} answers {status}"))
+            raise Untold(_unreachable(pod, f"its {PATH} returned {status}"))
         return body
 
 
 def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
     first, *rest = body.split(b"\n")
     if any(len(each) > MAX_LINE for each in (first, *rest)):
-        raise Untold(_unreachable(pod, f"its {PATH} has an answer of over {MAX_LINE >> 10} KiB"))
+        raise Untold(_unreachable(pod, f"its {PATH} has a prediction of more than {MAX_LINE >> 10} KiB"))
     try:
         head = _HEAD.decode(first)
         found = [_line(each) for each in rest if each]
@@ -136,7 +136,7 @@ def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
         raise
     except Exception as error:  # must not affect the reads of other pods
         log_unexpected(logger, f"the {PATH} of pod {pod.name}", error)
-        raise Untold(_unreachable(pod, f"its {PATH} makes an unexpected {type(error).__name__}")) from None
+        raise Untold(_unreachable(pod, f"its {PATH} caused an unexpected {type(error).__name__}")) from None
 
 
 def _line(text: bytes) -> _Line:
@@ -150,18 +150,18 @@ def _line(text: bytes) -> _Line:
         try:
             return msgspec.convert(json.loads(text), _Line)
         except (ValueError, RecursionError, msgspec.ValidationError):
-            raise msgspec.DecodeError("no answer") from None
+            raise msgspec.DecodeError("not a prediction") from None
 
 
 def _none(pod: Pod) -> str:
     return (
-        f"Pod {pod.name} does not tell its answers: only the scoring server of the runtime mlflow does. "
-        "An older revision's pods learn it when it is rolled (annotation sluicegate.dev/roll)."
+        f"Pod {pod.name} does not report its predictions. Only the scoring server of the runtime mlflow does. "
+        "For a revision of an older operator, set the annotation sluicegate.dev/roll to a new value."
     )
 
 
 def _unreachable(pod: Pod, why: str) -> str:
     return (
         f"Pod {pod.name} cannot be read at {pod.address}: {why}. "
-        "Check that the operator may reach the port of the scoring pods (NetworkPolicy)."
+        "Let the operator reach the port of the scoring pods (NetworkPolicy)."
     )

@@ -49,7 +49,7 @@ class PodPairs:
         """Return all pairs since `begin`, or a message about why there are none."""
         subject = self._subject
         if subject.stable is None:
-            return "There is no stable revision whose answers could be compared."
+            return "There is no stable revision to compare predictions with."
         # Read the candidate first. Stable has long answered the requests that the candidate reports by then.
         mine, troubles = await self._side(subject.target)
         theirs, more = await self._side(subject.stable)
@@ -71,12 +71,12 @@ class PodPairs:
             return troubles[0]
         mine, theirs = pairing.seen
         told = (
-            f"No mirrored request has been answered by both yet: {mine} answers of the new version "
-            f"and {theirs} of stable are known."
+            f"No mirrored request has a prediction of both revisions yet: {mine} predictions of the candidate "
+            f"and {theirs} of the stable revision are known."
         )
         if min(mine, theirs) >= 100:
             told += (
-                " If it stays so, the gateway gives copies another x-request-id, or another body, than their originals."
+                " If this persists, the gateway sends copies with another x-request-id or body than their originals."
             )
         return told
 
@@ -84,7 +84,7 @@ class PodPairs:
         """Return the new predictions of one revision's pods, and the errors."""
         there = alive(self._pods(self._subject.key, revision))
         if not there:
-            return [], ["One of the two versions has no ready pod whose answers could be compared."]
+            return [], [f"Revision {revision} has no ready pod whose predictions can be compared."]
         found = await asyncio.gather(*(self._pod(each) for each in there))
         told = [each for part in found if not isinstance(part, str) for each in part]
         return told, [each for each in found if isinstance(each, str)]

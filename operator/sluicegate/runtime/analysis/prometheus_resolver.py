@@ -73,8 +73,8 @@ class Servers:
             return PrometheusEndpoint(source.address, credentials, "spec.rollout.analysis.source.secretRef")
         if platform.address is None:
             raise PrometheusError(
-                "No Prometheus is configured: set spec.rollout.analysis.source to type Prometheus with its address, "
-                "or ask the platform to set prometheus.address in the operator's settings."
+                "No Prometheus server is configured. Set spec.rollout.analysis.source to type Prometheus with an "
+                "address, or ask the platform team to set prometheus.address in the operator's settings."
             )
         credentials = await self._credentials(self._settings.operator_namespace, platform.secret)
         return PrometheusEndpoint(platform.address, credentials, "the operator's setting prometheus.secret")
@@ -106,10 +106,10 @@ class Servers:
         try:
             data = await read_secret(self._client, namespace, secret)
         except KubeError as error:
-            raise PrometheusError(f"{words} cannot be read now: {error}") from None
+            raise PrometheusError(f"{words} cannot be read: {error}. The operator retries.") from None
         if data is None:
             raise PrometheusError(
-                f"{words} is not there, or the operator may not read it: make it, "
-                "and let the operator read it by its name (chart value rbac.workloadSecrets)."
+                f"{words} does not exist, or the operator may not read it. Create it, "
+                "and add it to the chart value rbac.workloadSecrets."
             )
         return credentials_of(data, words)

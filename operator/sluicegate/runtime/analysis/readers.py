@@ -85,10 +85,10 @@ class PodReader:
         mine, theirs = troubles.get(subject.target, ([], 0)), troubles.get(subject.stable or "", ([], 0))
         evidence = Evidence(target=self._side(subject.target), stable=self._side(subject.stable))
         if not mine[1]:
-            words = mine[0][0] if mine[0] else "The new version has no ready pod to be read."
+            words = mine[0][0] if mine[0] else "The candidate has no ready pod to read."
             return replace(evidence, trouble=words)
         if not theirs[1]:
-            words = theirs[0][0] if theirs[0] else "Stable has no ready pod to be compared with."
+            words = theirs[0][0] if theirs[0] else "The stable revision has no ready pod to compare with."
             evidence = replace(evidence, stable_trouble=words)
         return replace(evidence, blind=mine[0][0] if mine[0] else None)
 
@@ -150,14 +150,14 @@ class PrometheusReader:
             for revision in (subject.target, subject.stable)
         )
         missing = (
-            "Prometheus has no sluicegate_scorer_requests_total of {} pods: it must scrape them (a PodMonitor), "
+            "Prometheus has no sluicegate_scorer_requests_total of {} pods. Scrape them with a PodMonitor, "
             "with the labels namespace and pod, at least twice in the window."
         )
         return Evidence(
             target=target,
             stable=stable,
-            trouble=None if target.step else missing.format("the new version's"),
-            stable_trouble=None if stable.step else missing.format("stable's"),
+            trouble=None if target.step else missing.format("the candidate's"),
+            stable_trouble=None if stable.step else missing.format("the stable revision's"),
         )
 
     async def _growth(self, span: float) -> Mapping[str, Counts]:

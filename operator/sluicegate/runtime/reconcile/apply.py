@@ -197,18 +197,18 @@ def _is_child(existing: Manifest, metadata: Manifest) -> bool:
 def _taken(kind: Kind, metadata: Manifest) -> Problem:
     return Problem(
         Reason.NAME_TAKEN,
-        f"{kind.kind} {metadata['name']} exists already and belongs to something else: "
-        "remove it, or rename the ModelDeployment.",
+        f"{kind.kind} {metadata['name']} already exists and belongs to another owner. "
+        "Delete it, or rename the ModelDeployment.",
     )
 
 
 def _unreadable(error: Undecodable) -> Problem:
-    return Problem(Reason.UNDECODABLE, f"{error}. Delete it: the operator makes it again.")
+    return Problem(Reason.UNDECODABLE, f"{error}. Delete it, and the operator creates it again.")
 
 
 def _refusal(kind: Kind, metadata: Manifest, error: ApiError) -> Problem:
     return Problem(
         Reason.APPLY_REFUSED,
-        f"The API server refuses {kind.kind} {metadata['name']}: {error.message}",
+        f"The API server refused {kind.kind} {metadata['name']}: {error.message}",
         waits_for_user=not isinstance(error, NotFound),
     )

@@ -188,7 +188,7 @@ class Caches:
     def silent(self, limit: float) -> str | None:
         """Return a message about watches without activity for `limit` seconds, or None."""
         dead = [informer.kind.kind for informer in self.all if informer.heartbeat_age() > limit]
-        return f"no sign of life from the watch of {', '.join(dead)} for {limit:.0f} s" if dead else None
+        return f"no activity on the watch of {', '.join(dead)} for {limit:.0f} s" if dead else None
 
     def skipped(self) -> dict[str, int]:
         """Return the number of undecodable objects of each kind."""

@@ -177,10 +177,10 @@ def _trouble(found: Resolution) -> Problem | None:
     failure = found.trouble
     if failure is None:
         return None
-    stays = found.model.version and f"{found.model.name} version {found.model.version}"
+    kept = found.model.version and f"{found.model.name} version {found.model.version}"
     return Problem(
         failure.reason,
-        f"{failure.message} {stays or found.model.source}, as resolved before, stays.",
+        f"{failure.message} The operator keeps {kept or found.model.source}, which it resolved earlier.",
         waits_for_user=not failure.transient and not concerns_registry(failure),
     )
 

@@ -175,7 +175,7 @@ class RegistryFollower:
         request = self.views.begin_request()
         result: PollResult
         try:
-            result = await resolved(f"Asking {endpoint}", self._context.pool.view(endpoint, model))
+            result = await resolved(f"A request to {endpoint}", self._context.pool.view(endpoint, model))
         except ResolutionError as error:
             result = error.failure
             is_down = self.health.is_registry_failure(model, result, self.views.models())

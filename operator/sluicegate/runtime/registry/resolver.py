@@ -174,8 +174,8 @@ class Registries:
             raise ResolutionError(
                 ResolutionFailure(
                     Reason.SECRET_INVALID,
-                    f'The Secret "{secret}" in namespace "{namespace}" has no key "secret": '
-                    f'put there what the webhooks of registry "{name}" are signed with.',
+                    f'The Secret "{secret}" in namespace "{namespace}" has no key "secret". '
+                    f'Add the secret that registry "{name}" signs its webhooks with.',
                 )
             )
         return found
@@ -368,4 +368,4 @@ class Resolver:
 
     async def _ask(self, registry: RegistryRef, ref: ModelRef) -> ResolvedModel:
         endpoint = await self._registries.endpoint(registry)
-        return await resolved(f"Asking {endpoint}", self._pool.resolve(endpoint, ref))
+        return await resolved(f"A request to {endpoint}", self._pool.resolve(endpoint, ref))

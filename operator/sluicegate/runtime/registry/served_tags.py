@@ -72,7 +72,7 @@ class WriteBack:
             await self.round(name)
         except ResolutionError as error:
             if name not in self._failing:
-                logger.warning("tags of served versions are not written: %s", error.failure.message)
+                logger.warning("registry %s: cannot tag the served versions: %s", name, error.failure.message)
             self._failing.add(name)
         else:
             self._failing.discard(name)
@@ -87,7 +87,7 @@ class WriteBack:
         wanted = served([each for each in self._resources.items() if self._is_of(each, name)])
         endpoint = await self._registries.endpoint(registry)
         async with self._pool.lease(endpoint) as client:
-            there = await resolved(f"Asking {endpoint}", client.tagged(self._key))
+            there = await resolved(f"A request to {endpoint}", client.tagged(self._key))
             todo = changes(wanted, there, self._absent.get(name, ()))
             self._absent[name] = set(there) - set(wanted)
             await self._write(name, client, todo)

@@ -87,7 +87,7 @@ class FixedVersions:
             await asyncio.sleep(pause * random.uniform(0.5, 0.9))
             try:
                 endpoint = await self._context.registries.endpoint(registry)
-                missing = not await resolved(f"Asking {endpoint}", self._context.pool.has(endpoint, ref))
+                missing = not await resolved(f"A request to {endpoint}", self._context.pool.has(endpoint, ref))
             except ResolutionError as error:
                 if concerns_registry(error.failure):
                     return

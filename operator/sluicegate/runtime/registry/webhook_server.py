@@ -22,23 +22,23 @@ RATE = 20.0
 """Deliveries a second that a registry may send on average."""
 BURST = 100.0
 """Deliveries that a registry may send at once."""
-FRESH = 5.0
+SECRET_SECONDS = 5.0
 """Seconds for which a Secret is cached."""
-DOUBTED = 1.0
+RECHECK_SECONDS = 1.0
 """Seconds for which a Secret is cached after a bad signature, because the secret may have been rotated just now."""
 _AGAIN = {"Retry-After": "1"}
 _ANSWERS: Mapping[Outcome, tuple[int, str]] = {
-    Outcome.ACCEPTED: (202, "The registry is asked now."),
-    Outcome.NOT_FOLLOWED: (200, "Nothing here follows this model."),
-    Outcome.IRRELEVANT: (200, "This event changes nothing that is followed."),
-    Outcome.BAD_SIGNATURE: (401, "The signature is not that of this registry's webhook secret."),
-    Outcome.EXPIRED: (401, "The timestamp is more than five minutes away from this clock."),
-    Outcome.REPLAYED: (409, "This delivery was taken before."),
-    Outcome.MALFORMED: (400, "This is no event of MLflow's model registry."),
-    Outcome.TOO_LARGE: (413, f"More than {LARGEST} bytes."),
-    Outcome.TOO_MANY: (429, "Too many deliveries; the registry is polled anyway."),
-    Outcome.STANDBY: (503, "This replica stands by; another one leads."),
-    Outcome.NO_SECRET: (503, "The webhook secret of this registry cannot be read; the operator's log says why."),
+    Outcome.ACCEPTED: (202, "The operator polls the registry now."),
+    Outcome.NOT_FOLLOWED: (200, "No ModelDeployment follows this model."),
+    Outcome.IRRELEVANT: (200, "This event changes no alias, stage or version."),
+    Outcome.BAD_SIGNATURE: (401, "The signature does not match this registry's webhook secret."),
+    Outcome.EXPIRED: (401, "The timestamp differs from the operator's clock by more than five minutes."),
+    Outcome.REPLAYED: (409, "This delivery was accepted before."),
+    Outcome.MALFORMED: (400, "The body is not an event of MLflow's model registry."),
+    Outcome.TOO_LARGE: (413, f"The body has more than {LARGEST} bytes."),
+    Outcome.TOO_MANY: (429, "Too many deliveries. The operator polls the registry in any case."),
+    Outcome.STANDBY: (503, "This replica is a standby. Another one leads."),
+    Outcome.NO_SECRET: (503, "The operator cannot read this registry's webhook secret. The cause is in its log."),
 }
 """HTTP status and text of a response. MLflow retries a delivery a few times after 429 or 5xx."""
 
@@ -113,9 +113,9 @@ class Webhooks:
             header("X-MLflow-Delivery-Id", ""), header("X-MLflow-Timestamp", ""), header("X-MLflow-Signature", ""), body
         )
         try:
-            if not authentic(delivery, await self._known(name, FRESH)):
-                await self._known(name, DOUBTED)
-            return self._judge(name, delivery, await self._known(name, FRESH))
+            if not authentic(delivery, await self._secrets_of(name, SECRET_SECONDS)):
+                await self._secrets_of(name, RECHECK_SECONDS)
+            return self._judge(name, delivery, await self._secrets_of(name, SECRET_SECONDS))
         except ResolutionError:
             return Outcome.NO_SECRET
 
@@ -132,10 +132,10 @@ class Webhooks:
             return Outcome.NOT_FOLLOWED
         return outcome
 
-    async def _known(self, name: str, longest: float) -> tuple[bytes, ...]:
+    async def _secrets_of(self, name: str, longest: float) -> tuple[bytes, ...]:
         """Return the secrets of a registry, read at most `longest` seconds ago."""
         now = time.monotonic()
-        read, secrets = self._secrets.get(name, (-FRESH, ()))
+        read, secrets = self._secrets.get(name, (-SECRET_SECONDS, ()))
         if now - read >= longest:
             secrets = await self._sources.webhook_secrets(name)
             self._secrets[name] = (now, secrets)
@@ -145,7 +145,7 @@ class Webhooks:
         """Respond to one request."""
         name = request.match_info["registry"]
         if name not in self._sources.with_webhooks():
-            return web.Response(status=404, text=f"No registry {name!r} with a webhookSecret is in the settings.\n")
+            return web.Response(status=404, text=f"The settings have no registry {name!r} with a webhookSecret.\n")
         outcome = await self.receive(name, request)
         self._count(name, outcome.value)
         status, text = _ANSWERS[outcome]

@@ -97,10 +97,10 @@ async def test_a_pod_is_read() -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (web.Response(status=404), "only the runtime mlflow does"),
+        (web.Response(status=404), "Only the runtime mlflow has them"),
         (web.Response(text="python_info 1\n"), "Use metrics of type Query"),
-        (web.Response(status=302, headers={"Location": "http://169.254.169.254/"}), "answers 302"),
-        (web.Response(status=503), "answers 503"),
+        (web.Response(status=302, headers={"Location": "http://169.254.169.254/"}), "returned 302"),
+        (web.Response(status=503), "returned 503"),
         (web.Response(body=b"a" * 5_000_000), "more than 4 MiB"),
     ],
     ids=["404", "other", "redirect", "503", "endless"],
@@ -126,7 +126,7 @@ async def test_a_pod_that_hangs_or_is_not_there() -> None:
     http = PodHttp()
     scraper = PodScraper(http)
     async with serving(handle) as address:
-        with pytest.raises(Unreadable, match=r"no answer within 0.2 s.*NetworkPolicy"):
+        with pytest.raises(Unreadable, match=r"no response within 0.2 s.*NetworkPolicy"):
             await scraper.scrape("churn-1", address, [], 0.2)
     with pytest.raises(Unreadable, match="NetworkPolicy"):
         await scraper.scrape("churn-1", address, [], 5)

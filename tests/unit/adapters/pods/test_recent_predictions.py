@@ -95,14 +95,14 @@ async def test_not_a_number_is_read_as_python_writes_it(here: Here) -> None:
 @pytest.mark.parametrize(
     ("response", "words"),
     [
-        ((404, b""), "Pod p-1 does not tell its answers: only the scoring server of the runtime mlflow"),
-        ((405, b""), "does not tell its answers"),
-        ((200, b"<html>"), "does not tell its answers"),
-        ((200, b""), "does not tell its answers"),
-        (lines("{", cursor="b-1"), "does not tell its answers"),
-        (lines('{"key": 1}', cursor="b-1"), "does not tell its answers"),
-        ((500, b""), "cannot be read at 10.0.0.1:8080: its /sluicegate/answers answers 500"),
-        ((302, b""), "answers 302"),
+        ((404, b""), "Pod p-1 does not report its predictions. Only the scoring server of the runtime mlflow"),
+        ((405, b""), "does not report its predictions"),
+        ((200, b"<html>"), "does not report its predictions"),
+        ((200, b""), "does not report its predictions"),
+        (lines("{", cursor="b-1"), "does not report its predictions"),
+        (lines('{"key": 1}', cursor="b-1"), "does not report its predictions"),
+        ((500, b""), "cannot be read at 10.0.0.1:8080: its /sluicegate/answers returned 500"),
+        ((302, b""), "returned 302"),
         ((200, b"x" * (MOST_BYTES + 1)), "more than 4 MiB"),
     ],
 )
@@ -117,13 +117,13 @@ async def test_a_pod_that_is_gone_or_hangs_is_said(here: Here) -> None:
         raise OSError("refused")
 
     here.handler = gone
-    assert "cannot be read at 10.0.0.1:8080: refused. Check that" in await here.trouble()
+    assert "cannot be read at 10.0.0.1:8080: refused. Let the operator" in await here.trouble()
 
     async def hang(_: str, __: Mapping[str, str]) -> Answer:
         await asyncio.sleep(60)
         return lines()
 
-    with pytest.raises(Untold, match=r"no answer within 0\.05 s"):
+    with pytest.raises(Untold, match=r"no response within 0\.05 s"):
         await AnswerReader(PodHttp(hang)).read(POD, "", 60.0, 0.05)
 
 
@@ -164,7 +164,7 @@ async def test_a_side_that_cannot_be_read_is_said_and_never_passes(here: Here) -
     two = Two(here)
     await two.pairs.begin()
     two.told = {"s": (404, b"")}
-    assert "Pod s does not tell its answers" in str(await two.pairs.read())
+    assert "Pod s does not report its predictions" in str(await two.pairs.read())
     two.pods["t"] = []
     assert "has no ready pod" in str(await two.pairs.read())
 
@@ -172,12 +172,12 @@ async def test_a_side_that_cannot_be_read_is_said_and_never_passes(here: Here) -
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (lines(line("k", '"' + "x" * 40_000 + '"')), "over 32 KiB"),
-        (lines(cursor="c" * 200), "does not tell its answers"),
-        (lines(line("k" * 200, "1")), "does not tell its answers"),
-        (lines(*(line("k", '"' + "x" * 30_000 + '"') for _ in range(100)), more=True), "over 8 MiB"),
-        (lines(line("k", "[" * 20_000)), "does not tell its answers"),
-        ((200, b"\xff\xfe"), "does not tell its answers"),
+        (lines(line("k", '"' + "x" * 40_000 + '"')), "more than 32 KiB"),
+        (lines(cursor="c" * 200), "does not report its predictions"),
+        (lines(line("k" * 200, "1")), "does not report its predictions"),
+        (lines(*(line("k", '"' + "x" * 30_000 + '"') for _ in range(100)), more=True), "larger than 8 MiB"),
+        (lines(line("k", "[" * 20_000)), "does not report its predictions"),
+        ((200, b"\xff\xfe"), "does not report its predictions"),
     ],
 )
 async def test_what_a_pod_tells_is_bounded(answer: Answer, says: str) -> None:

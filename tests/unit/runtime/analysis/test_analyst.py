@@ -107,9 +107,9 @@ def test_modest_traffic_passes_in_time() -> None:
 @pytest.mark.parametrize(
     ("breaks", "says"),
     [
-        ({"answers": False}, "no answer within 5 s"),
-        ({"status": 500}, "answers 500"),
-        ({"status": 404}, "only the runtime mlflow does"),
+        ({"answers": False}, "no response within 5 s"),
+        ({"status": 500}, "returned 500"),
+        ({"status": 404}, "Only the runtime mlflow has them"),
         ({"ready": False}, "no ready pod"),
     ],
 )
