@@ -5,6 +5,7 @@ It listens on its own port, and only if a registry has a webhook secret.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol, Self
@@ -17,6 +18,8 @@ from sluicegate.kube.rate_limit import TokenBucket
 from sluicegate.runtime.http_server import HttpServer
 from sluicegate.runtime.registry.replay_cache import ReplayCache
 from sluicegate.runtime.registry.resolver import RegistryRef
+
+logger = logging.getLogger(__name__)
 
 RATE = 20.0
 """Deliveries a second that a registry may send on average."""
@@ -82,6 +85,8 @@ class Webhooks:
         self._buckets: dict[str, TokenBucket] = {}
         self._accepted: dict[str, ReplayCache] = {}
         self._secrets: dict[str, tuple[float, tuple[bytes, ...]]] = {}
+        self._problems: dict[str, str] = {}
+        """Why the secrets of a registry could not be read at the last attempt."""
 
     @property
     def enabled(self) -> bool:
@@ -116,8 +121,15 @@ class Webhooks:
             if not authentic(delivery, await self._secrets_of(name, SECRET_SECONDS)):
                 await self._secrets_of(name, RECHECK_SECONDS)
             return self._judge(name, delivery, await self._secrets_of(name, SECRET_SECONDS))
-        except ResolutionError:
+        except ResolutionError as error:
+            self._log_once(name, error.failure.message)
             return Outcome.NO_SECRET
+
+    def _log_once(self, name: str, problem: str) -> None:
+        """Log why the secret of a registry cannot be read, unless the last failure had the same cause."""
+        if self._problems.get(name) != problem:
+            self._problems[name] = problem
+            logger.warning("registry %s: webhooks are refused: %s", name, problem)
 
     def _judge(self, name: str, delivery: Delivery, secrets: tuple[bytes, ...]) -> Outcome:
         now = time.time()
@@ -139,6 +151,7 @@ class Webhooks:
         if now - read >= longest:
             secrets = await self._sources.webhook_secrets(name)
             self._secrets[name] = (now, secrets)
+            self._problems.pop(name, None)
         return secrets
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -125,6 +125,14 @@ async def test_a_standby_and_a_missing_secret_ask_for_another_try(here: Here) ->
     assert await here.post(now()) == 202
 
 
+async def test_logs_once_why_a_secret_cannot_be_read(here: Here, caplog: pytest.LogCaptureFixture) -> None:
+    for cause in ("gone", "gone", "forbidden"):
+        here.failure = ResolutionFailure(Reason.SECRET_NOT_FOUND, cause)
+        assert await here.post(now()) == 503
+    logged = [record.getMessage() for record in caplog.records if "webhooks are refused" in record.getMessage()]
+    assert logged == [f"registry default: webhooks are refused: {cause}" for cause in ("gone", "forbidden")]
+
+
 async def test_a_flood_is_held_back(here: Here) -> None:
     here.webhooks._buckets["default"] = TokenBucket(rate=0, burst=10)
     answers = Counter([await here.post(replace(now(id=str(number)), signature="v1,AAAA")) for number in range(15)])
