@@ -24,7 +24,7 @@ from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.analysis.readers import PrometheusReader, QueryReader
 
 from tests.registry.conftest import free_port
@@ -101,7 +101,7 @@ async def prometheus() -> AsyncIterator[Prometheus]:
     await made.aclose()
 
 
-class Named(Servers):
+class Named(PrometheusResolver):
     """The platform team's Prometheus server, without a cluster that holds its Secret."""
 
     def __init__(self, prometheus: Prometheus, endpoint: PrometheusEndpoint) -> None:
@@ -143,7 +143,7 @@ async def test_the_pods_counters_by_way_of_prometheus_decide(
     assert answers["rate"].trouble is None and 0 < (answers["rate"].target or 0) < 1000
 
 
-async def _scraped(servers: Servers, pod: str, count: int) -> None:
+async def _scraped(servers: PrometheusResolver, pod: str, count: int) -> None:
     """Wait until Prometheus has scraped that many requests of a pod.
 
     Then wait for one more scrape.

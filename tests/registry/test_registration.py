@@ -22,7 +22,7 @@ from sluicegate.core.models.webhook_subscription import Hook, is_right
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
-from sluicegate.runtime.registry.webhook_subscription import Registration
+from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
 
 from tests.registry.conftest import free_port
 from tests.registry.test_resolve import send
@@ -64,8 +64,10 @@ class Here:
         door = Webhooks(self, lambda *_: False, lambda: True, lambda _, outcome: self.outcomes.update([outcome]))
         self.door = WebhookServer(door, port, "127.0.0.1")
 
-    def restarted(self) -> Registration:
-        return Registration(self.registries, self.pool, self.settings, lambda _, there: self.reports.append(there))
+    def restarted(self) -> WebhookSubscriptions:
+        return WebhookSubscriptions(
+            self.registries, self.pool, self.settings, lambda _, there: self.reports.append(there)
+        )
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
         return {"default": self.registries.configured("default")}

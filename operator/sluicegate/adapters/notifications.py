@@ -75,7 +75,7 @@ class Reply(NamedTuple):
     sent: bool
     again: bool
     """Whether another attempt may succeed."""
-    words: str
+    problem: str
     """Why the notification was not sent, without the address."""
     after: float | None = None
     """Seconds that the receiver asked the operator to wait."""

@@ -248,24 +248,24 @@ def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample
             f"Put username and password, or token, into the Secret that {endpoint.where} names."
         )
     try:
-        answer = msgspec.json.decode(body, type=_Body)
+        decoded = msgspec.json.decode(body, type=_Body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         raise PrometheusError(_strange(endpoint, f"{status} without JSON of its API")) from None
-    if answer.status != "success" or answer.data is None:
-        if answer.error_type == "bad_data":
-            raise PrometheusError(f"Prometheus rejected the query: {_line(answer.error)}.")
-        raise PrometheusError(f"Prometheus at {endpoint.shown} failed ({status}): {_line(answer.error)}.")
+    if decoded.status != "success" or decoded.data is None:
+        if decoded.error_type == "bad_data":
+            raise PrometheusError(f"Prometheus rejected the query: {_line(decoded.error)}.")
+        raise PrometheusError(f"Prometheus at {endpoint.shown} failed ({status}): {_line(decoded.error)}.")
     try:
-        if answer.data.result_type == "scalar":
-            _, value = msgspec.convert(answer.data.result, tuple[float, str])
+        if decoded.data.result_type == "scalar":
+            _, value = msgspec.convert(decoded.data.result, tuple[float, str])
             return [Sample({}, float(value))]
-        if answer.data.result_type == "vector":
-            found = msgspec.convert(answer.data.result, list[_Element])
+        if decoded.data.result_type == "vector":
+            found = msgspec.convert(decoded.data.result, list[_Element])
             return [Sample(each.metric, float(each.value[1])) for each in found]
     except (msgspec.ValidationError, ValueError):
         raise PrometheusError(_strange(endpoint, "an invalid vector")) from None
     raise PrometheusError(
-        f"The query returned a {_line(answer.data.result_type)}. It must return a scalar, or a vector of one element."
+        f"The query returned a {_line(decoded.data.result_type)}. It must return a scalar, or a vector of one element."
     )
 
 

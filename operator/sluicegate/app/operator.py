@@ -27,9 +27,9 @@ from sluicegate.runtime.reconcile.queue import WorkQueue
 from sluicegate.runtime.reconcile.reconciler import Reconciler
 from sluicegate.runtime.reconcile.waker import Waker
 from sluicegate.runtime.registry.follower import Follower
-from sluicegate.runtime.registry.served_tags import WriteBack
+from sluicegate.runtime.registry.served_tags import ServedTagWriter
 from sluicegate.runtime.registry.webhook_server import Webhooks
-from sluicegate.runtime.registry.webhook_subscription import Registration
+from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
 from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ class App:
     watchdog: Watchdog
     follower: Follower
     webhooks: Webhooks
-    served_tags: WriteBack
-    subscriptions: Registration
+    served_tags: ServedTagWriter
+    subscriptions: WebhookSubscriptions
     analyst: Analyst
     events: EventRecorder
     notifier: Notifier

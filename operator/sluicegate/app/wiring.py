@@ -10,7 +10,7 @@ from functools import partial
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.metrics import PodScraper
-from sluicegate.adapters.pods.recent_predictions import AnswerReader
+from sluicegate.adapters.pods.recent_predictions import PredictionReader
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.api import names
 from sluicegate.api.resource import Key
@@ -22,7 +22,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.events import EventRecorder
 from sluicegate.runtime.analysis.analyst import Analyst, Sources
 from sluicegate.runtime.analysis.pair_reader import PodPairs
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.clock import SteadyClock
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.notifications import Notifier
@@ -37,9 +37,9 @@ from sluicegate.runtime.reconcile.waker import Waker
 from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, Resolver
-from sluicegate.runtime.registry.served_tags import WriteBack
+from sluicegate.runtime.registry.served_tags import ServedTagWriter
 from sluicegate.runtime.registry.webhook_server import Webhooks
-from sluicegate.runtime.registry.webhook_subscription import Registration
+from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
 from sluicegate.runtime.resources import Resources, record_undecodable
 
 
@@ -66,11 +66,11 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
     working = asyncio.Event()
 
     pod_http, prometheus = PodHttp(), Prometheus()
-    answers = AnswerReader(pod_http)
+    answers = PredictionReader(pod_http)
     sources = Sources(
         caches.pods_of,
         PodScraper(pod_http),
-        Servers(client, settings, prometheus),
+        PrometheusResolver(client, settings, prometheus),
         lambda subject: PodPairs(subject, caches.pods_of, answers),
     )
     analyst = Analyst(resources, sources, waker.wake, clock.now)
@@ -108,8 +108,8 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
         watchdog=Watchdog(client, resources, settings.namespace, settings.resync),
         follower=follower,
         webhooks=Webhooks(registries, follower.look, working.is_set, metrics.on_webhook),
-        served_tags=WriteBack(resources, registries, pool, settings),
-        subscriptions=Registration(registries, pool, settings, metrics.on_subscription),
+        served_tags=ServedTagWriter(resources, registries, pool, settings),
+        subscriptions=WebhookSubscriptions(registries, pool, settings, metrics.on_subscription),
         analyst=analyst,
         events=events,
         notifier=notifier,

@@ -137,8 +137,8 @@ class Transport:
                 header_params={"Accept": "application/json, */*;q=0.1", "Content-Type": request.content_type},
                 auth_settings=["BearerToken"],
             )
-            answer = await self._api.call_api(method, url, headers, request.body, _request_timeout=limits)
-        response: aiohttp.ClientResponse = answer.response
+            result = await self._api.call_api(method, url, headers, request.body, _request_timeout=limits)
+        response: aiohttp.ClientResponse = result.response
         self.date = (response.headers.get("Date"), time.monotonic())
         try:
             if not 200 <= response.status <= 299:

@@ -137,14 +137,14 @@ class Notifier:
             if reply.sent:
                 return "sent"
             if not reply.again:
-                logger.warning("notifications %s: %s was refused: %s", name, what, reply.words)
+                logger.warning("notifications %s: %s was refused: %s", name, what, reply.problem)
                 return "refused"
             if delay is None:
                 break
             self._waiting.add(name)
             wait = max(delay * random.uniform(0.8, 1.2), reply.after or 0.0)
             self._count(name, "retried")
-            logger.warning("notifications %s: %s failed, retry in %.0f s: %s", name, what, wait, reply.words)
+            logger.warning("notifications %s: %s failed, retry in %.0f s: %s", name, what, wait, reply.problem)
             await asyncio.sleep(wait)
         logger.warning("notifications %s: %s expired", name, what)
         return "expired"
@@ -166,11 +166,11 @@ class Notifier:
         if destination.url is not None:
             return Receiver(destination.url)
         namespace, name = self._settings.operator_namespace, destination.secret or ""
-        words = f'the Secret "{name}" in namespace "{namespace}"'
+        title = f'the Secret "{name}" in namespace "{namespace}"'
         try:
             data = await read_secret(self._client, namespace, name)
         except KubeError as error:
-            raise InvalidReceiver(f"{words} cannot be read: {error}") from None
+            raise InvalidReceiver(f"{title} cannot be read: {error}") from None
         if data is None:
-            raise InvalidReceiver(f"{words} does not exist, or the operator may not read it")
-        return Receiver.from_secret(data, words)
+            raise InvalidReceiver(f"{title} does not exist, or the operator may not read it")
+        return Receiver.from_secret(data, title)

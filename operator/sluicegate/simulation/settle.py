@@ -32,7 +32,7 @@ STEPS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FinalState:
     """The final state of a ModelDeployment."""
 
     manifests: dict[Address, Manifest] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Outcome:
     """The problem that prevents this state."""
 
 
-def settled(gathered: Gathered) -> Outcome:
+def settled(gathered: Gathered) -> FinalState:
     """Return the final state of a gathered resource."""
     snapshot = replace(gathered.snapshot, resource=_without_steps(gathered.snapshot.resource))
     intents = _intents(snapshot)
@@ -72,7 +72,7 @@ def settled(gathered: Gathered) -> Outcome:
             break
         snapshot = after
     made = {address: each for address, each in records.items() if parse.revision(each).hash in snapshot.revisions}
-    return Outcome(
+    return FinalState(
         manifests={**made, **manifests},
         status=snapshot.resource.status,
         pods={revision: len(pods) for revision, pods in snapshot.pods.items() if pods},
@@ -131,8 +131,8 @@ def _count(snapshot: Snapshot, entry: RevisionPlan) -> int:
     """
     if isinstance(entry.scale, Fixed):
         return entry.scale.replicas
-    there = snapshot.deployments.get(entry.hash)
-    return max(entry.scale.min, min(entry.scale.max, there.replicas if there is not None else 0))
+    deployment = snapshot.deployments.get(entry.hash)
+    return max(entry.scale.min, min(entry.scale.max, deployment.replicas if deployment is not None else 0))
 
 
 def _pods(snapshot: Snapshot, revision: str, count: int) -> tuple[PodFacts, ...]:
@@ -144,8 +144,8 @@ def _pods(snapshot: Snapshot, revision: str, count: int) -> tuple[PodFacts, ...]
 
 
 def _deployment(snapshot: Snapshot, revision: str, count: int) -> DeploymentFacts:
-    there = snapshot.deployments.get(revision)
-    ours = there is None or there.replicas_ours
+    deployment = snapshot.deployments.get(revision)
+    ours = deployment is None or deployment.replicas_ours
     return DeploymentFacts(revision, count, count, count, replicas_ours=ours)
 
 

@@ -32,15 +32,15 @@ from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.events import EventRecorder
 from sluicegate.runtime.analysis.analyst import Analyst, Sources
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.notifications import Notifier
 from sluicegate.runtime.registry import served_tags
 from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, Resolver
-from sluicegate.runtime.registry.served_tags import WriteBack
-from sluicegate.runtime.registry.webhook_subscription import Registration
+from sluicegate.runtime.registry.served_tags import ServedTagWriter
+from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, keep
 
@@ -257,8 +257,8 @@ def test_write_back_and_subscriptions_go_on(error: BaseException) -> None:
     async def main() -> None:
         pool = Pool(error)
         reported: list[tuple[str, bool]] = []
-        write_back = WriteBack(resources_of("bad", "good"), registries(), cast(RegistryPool, pool), SETTINGS)
-        registration = Registration(
+        write_back = ServedTagWriter(resources_of("bad", "good"), registries(), cast(RegistryPool, pool), SETTINGS)
+        registration = WebhookSubscriptions(
             registries(), cast(RegistryPool, pool), SETTINGS, lambda *told: reported.append(told)
         )
         tasks = [asyncio.ensure_future(write_back.run()), asyncio.ensure_future(registration.run())]
@@ -358,7 +358,7 @@ def test_the_analysis_of_the_other_resource_goes_on(error: BaseException, where:
 
             number = query
 
-        servers = Servers(cast(KubeClient, None), here.settings, cast(Any, Failing()))
+        servers = PrometheusResolver(cast(KubeClient, None), here.settings, cast(Any, Failing()))
         http = PodHttp(fetch)
 
         def pairs(subject: Subject) -> Any:
@@ -407,7 +407,7 @@ def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.M
         pool, resources = Pool(ValueError()), resources_of("bad", "good")
         tasks = [
             asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
-            asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
+            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
             asyncio.ensure_future(analyst.Analyst(resources, cast(Any, None), print, lambda: NOW).run()),
         ]
         await asyncio.sleep(300)
@@ -465,8 +465,8 @@ def test_a_slow_registry_delays_no_other() -> None:
         resources = resources_of("bad", "good", uri="models:/m/1")
         tasks = [
             asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
-            asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
-            asyncio.ensure_future(Registration(registries(), cast(Any, pool), SETTINGS, lambda *_: None).run()),
+            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
+            asyncio.ensure_future(WebhookSubscriptions(registries(), cast(Any, pool), SETTINGS, lambda *_: None).run()),
         ]
         await asyncio.sleep(30 * INTERVAL)
         assert pool.calls["has good"] >= 2 and pool.calls["tag good"] >= 10 and pool.calls["ask good"] >= 10
@@ -539,7 +539,7 @@ def test_one_models_refusal_keeps_no_other_tag_or_version_waiting(monkeypatch: p
                 resources.streamed(raw, deleted=False)
         tasks = [
             asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
-            asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
+            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
         ]
         await asyncio.sleep(15 * INTERVAL)
         assert set(looked) == {f"m{number}" for number in range(8)}

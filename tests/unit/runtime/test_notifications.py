@@ -138,12 +138,12 @@ async def test_what_an_answer_means(
     receiver.answers = [answer]
     reply = await post(Receiver(receiver.url), b"{}", "1")
     assert (reply.sent, reply.again, reply.after) == (False, again, after)
-    assert reply.words == f"it responded with {answer.status}"
+    assert reply.problem == f"it responded with {answer.status}"
 
 
 async def test_a_receiver_that_is_not_there_is_tried_again() -> None:
     reply = await post(Receiver("http://127.0.0.1:9/secret"), b"{}", "1")
-    assert (reply.again, reply.words) == (True, "it cannot be reached (ConnectError)")
+    assert (reply.again, reply.problem) == (True, "it cannot be reached (ConnectError)")
 
 
 async def test_a_receiver_that_hangs_is_left(receiver: Receivers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ class Credentials:
         """Tell whether there are credentials. Trusted certificates alone do not count."""
         return bool((self.username and self.password) or self.token or self.client_pem)
 
-    def hidden(self, words: str) -> str:
+    def hidden(self, text: str) -> str:
         """Return another program's text without any of these credentials.
 
         Some servers repeat what they received.
@@ -107,8 +107,8 @@ class Credentials:
         pair = f"{self.username}:{self.password}".encode() if self.password else b""
         values = [self.password, self.token, base64.b64encode(pair).decode() if pair else None]
         for value in sorted((each for each in values if each and len(each) >= _SHORTEST), key=len, reverse=True):
-            words = words.replace(value, "***")
-        return words
+            text = text.replace(value, "***")
+        return text
 
     def headers(self) -> dict[str, str]:
         """Return the headers for a bearer token.

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from sluicegate.adapters.mlflow.http import Refusal, RegistryEndpoint, server_error
+from sluicegate.adapters.mlflow.http import MlflowError, RegistryEndpoint, server_error
 from sluicegate.adapters.mlflow.responses import LoggedInfo, Registered, RegisteredList, Version
 from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
@@ -85,11 +85,12 @@ def version_not_ready(endpoint: RegistryEndpoint, version: Version) -> Resolutio
     The registration is in progress, or has failed permanently.
     """
     pending = version.status == "PENDING_REGISTRATION"
-    said = f" ({version.status_message[:200]})" if version.status_message else ""
+    detail = f" ({version.status_message[:200]})" if version.status_message else ""
     todo = "The operator checks it again" if pending else f"Register the model again, or {_CHANGE}"
     return _failure(
         Reason.VERSION_NOT_READY,
-        f"Version {version.version} of model {_q(version.name)} in {endpoint} is {version.status[:40]}{said}. {todo}.",
+        f"Version {version.version} of model {_q(version.name)} in {endpoint} is "
+        f"{version.status[:40]}{detail}. {todo}.",
         transient=pending,
     )
 
@@ -167,12 +168,12 @@ def too_many_hops(endpoint: RegistryEndpoint, uri: str, source: str) -> Resoluti
     )
 
 
-def unexpected(endpoint: RegistryEndpoint, refusal: Refusal) -> ResolutionError:
+def unexpected(endpoint: RegistryEndpoint, error: MlflowError) -> ResolutionError:
     """Return a RegistryError error, for an unexpected refusal.
 
     MLflow refused a request that every MLflow server accepts.
     """
-    return server_error(endpoint, refusal.status, f"{refusal.code} {refusal.message}")
+    return server_error(endpoint, error.status, f"{error.code} {error.message}")
 
 
 def _failure(reason: Reason, message: str, *, transient: bool = False) -> ResolutionError:

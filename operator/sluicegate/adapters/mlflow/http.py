@@ -1,6 +1,6 @@
 """Calls to an MLflow server, and the errors that they end in.
 
-A call ends in one of three ways. A typed response is the success. A `Refusal` is MLflow's own JSON error, which the
+A call ends in one of three ways. A typed response is the success. A `MlflowError` is MLflow's own JSON error, which the
 caller can interpret. A `ResolutionError` means that the server, the network path to it, or the credentials have a
 problem. Its message is for users.
 """
@@ -100,7 +100,7 @@ def _address(endpoint: RegistryEndpoint) -> httpx.URL:
         ) from None
 
 
-class Refusal(Exception):
+class MlflowError(Exception):
     """MLflow refused the request, with an `error_code` and a message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -119,12 +119,12 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 
 
 async def call(
-    client: httpx.AsyncClient, endpoint: RegistryEndpoint, build: Callable[[], httpx.Request], answer: type[T]
+    client: httpx.AsyncClient, endpoint: RegistryEndpoint, build: Callable[[], httpx.Request], response_type: type[T]
 ) -> T:
     """Send the request that `build` returns, and decode the response.
 
     Raises:
-        Refusal: MLflow's JSON error with a 4xx other than 401 and 429.
+        MlflowError: MLflow's JSON error with a 4xx other than 401 and 429.
         ResolutionError: Any other failure.
     """
     try:
@@ -132,10 +132,10 @@ async def call(
     except bounded.RequestFailed as error:
         raise unreachable(endpoint, str(error), certificate=error.certificate) from None
     except bounded.ResponseRefused as error:
-        raise invalid_answer(endpoint, str(error)) from None
+        raise invalid_response(endpoint, str(error)) from None
     if response.status != 200:
         _explain(endpoint, response)
-    return _decode(endpoint, response.body, answer)
+    return _decode(endpoint, response.body, response_type)
 
 
 def unreachable(
@@ -171,7 +171,7 @@ def _basic(credentials: Credentials, url: httpx.URL) -> tuple[str, str] | None:
     return None
 
 
-def invalid_answer(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
+def invalid_response(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
     """Return the error for a response that no MLflow server sends."""
     return _error(
         Reason.REGISTRY_INVALID_ANSWER,
@@ -184,16 +184,16 @@ def invalid_answer(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
 
 def endless(endpoint: RegistryEndpoint) -> ResolutionError:
     """Return the error for a listing that does not end."""
-    return invalid_answer(endpoint, "a list that does not end")
+    return invalid_response(endpoint, "a list that does not end")
 
 
-def _decode(endpoint: RegistryEndpoint, body: bytes, answer: type[T]) -> T:
+def _decode(endpoint: RegistryEndpoint, body: bytes, response_type: type[T]) -> T:
     try:
-        return msgspec.json.decode(body, type=answer)
+        return msgspec.json.decode(body, type=response_type)
     except msgspec.ValidationError as error:
-        raise invalid_answer(endpoint, f"unexpected JSON ({_cut(str(error))})") from None
+        raise invalid_response(endpoint, f"unexpected JSON ({_cut(str(error))})") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise invalid_answer(endpoint, "an HTML page" if _is_html(body) else "text that is not JSON") from None
+        raise invalid_response(endpoint, "an HTML page" if _is_html(body) else "text that is not JSON") from None
 
 
 def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn:
@@ -226,13 +226,15 @@ def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn
         )
     if 300 <= status < 400:
         target = without_userinfo(_cut(response.headers.get("location", "")))
-        raise invalid_answer(endpoint, f"a redirect ({status}) to {target or 'nowhere'}")
-    refusal = _refusal(body)
+        raise invalid_response(endpoint, f"a redirect ({status}) to {target or 'nowhere'}")
+    error = _error_body(body)
     if status >= 500 or status == 429:
-        raise server_error(endpoint, status, refusal.message if refusal else "")
-    if refusal is None:
-        raise invalid_answer(endpoint, f"{status} {'and an HTML page' if _is_html(body) else 'without an error code'}")
-    raise Refusal(status, refusal.error_code, refusal.message)
+        raise server_error(endpoint, status, error.message if error else "")
+    if error is None:
+        raise invalid_response(
+            endpoint, f"{status} {'and an HTML page' if _is_html(body) else 'without an error code'}"
+        )
+    raise MlflowError(status, error.error_code, error.message)
 
 
 def server_error(endpoint: RegistryEndpoint, status: int, message: str) -> ResolutionError:
@@ -245,7 +247,7 @@ def server_error(endpoint: RegistryEndpoint, status: int, message: str) -> Resol
     )
 
 
-def _refusal(body: bytes) -> _ErrorBody | None:
+def _error_body(body: bytes) -> _ErrorBody | None:
     try:
         return msgspec.json.decode(body, type=_ErrorBody)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -278,6 +280,6 @@ def _cut(text: str) -> str:
     Credentials in its URLs are removed.
     """
     line = "".join(char if char.isprintable() else " " for char in text).strip()
-    words = [without_userinfo(word) if "://" in word else word for word in line.split()]
-    line = " ".join(words)
+    parts = [without_userinfo(word) if "://" in word else word for word in line.split()]
+    line = " ".join(parts)
     return line if len(line) <= 200 else line[:199] + "…"

@@ -44,10 +44,10 @@ async def write(registry: MlflowRegistry, hook: Hook | None, name: str, url: str
     events = [{"entity": entity, "action": action} for entity, action in sorted(EVENTS)]
     body: dict[str, Any] = {"name": name, "url": url, "events": events, "status": "ACTIVE", "secret": secret}
     if hook is None:
-        answer = await registry.ask("POST", "webhooks", responses.WebhookAnswer, json=body)
+        response = await registry.ask("POST", "webhooks", responses.WebhookResponse, json=body)
     else:
-        answer = await registry.ask("PATCH", _path(hook), responses.WebhookAnswer, json=body)
-    return _hook(answer.webhook)
+        response = await registry.ask("PATCH", _path(hook), responses.WebhookResponse, json=body)
+    return _hook(response.webhook)
 
 
 async def tried(registry: MlflowRegistry, hook: Hook) -> responses.WebhookTest:
@@ -56,7 +56,7 @@ async def tried(registry: MlflowRegistry, hook: Hook) -> responses.WebhookTest:
     Raises:
         ResolutionError: The request failed. The message says why and what to do about it.
     """
-    return (await registry.ask("POST", f"{_path(hook)}/test", responses.WebhookTestAnswer, json={})).result
+    return (await registry.ask("POST", f"{_path(hook)}/test", responses.WebhookTestResponse, json={})).result
 
 
 def _path(hook: Hook) -> str:

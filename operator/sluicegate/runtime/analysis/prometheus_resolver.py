@@ -22,7 +22,7 @@ SECRET_SECONDS = 60.0
 """Seconds for which a Secret is cached, because every rollout needs it several times a minute."""
 
 
-class Servers:
+class PrometheusResolver:
     """Queries the Prometheus server of a resource.
 
     It is the server in the resource's spec, or else the one in the operator's settings.
@@ -102,14 +102,14 @@ class Servers:
         return found
 
     async def _read(self, namespace: str, secret: str) -> Credentials:
-        words = f'The Secret "{secret}" in namespace "{namespace}"'
+        title = f'The Secret "{secret}" in namespace "{namespace}"'
         try:
             data = await read_secret(self._client, namespace, secret)
         except KubeError as error:
-            raise PrometheusError(f"{words} cannot be read: {error}. The operator retries.") from None
+            raise PrometheusError(f"{title} cannot be read: {error}. The operator retries.") from None
         if data is None:
             raise PrometheusError(
-                f"{words} does not exist, or the operator may not read it. Create it, "
+                f"{title} does not exist, or the operator may not read it. Create it, "
                 "and add it to the chart value rbac.workloadSecrets."
             )
-        return credentials_of(data, words)
+        return credentials_of(data, title)

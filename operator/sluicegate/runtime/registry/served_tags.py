@@ -28,7 +28,7 @@ MAX_FAILURES = 5
 """Number of failed writes that end a round."""
 
 
-class WriteBack:
+class ServedTagWriter:
     """Compares and writes tags once a minute.
 
     A failure is retried in the next round. It delays nothing else.
@@ -84,12 +84,12 @@ class WriteBack:
             ResolutionError: The registry cannot be reached, or refuses a tag.
         """
         registry = self._registries.configured(name)
-        wanted = served([each for each in self._resources.items() if self._is_of(each, name)])
+        desired = served([each for each in self._resources.items() if self._is_of(each, name)])
         endpoint = await self._registries.endpoint(registry)
         async with self._pool.lease(endpoint) as client:
-            there = await resolved(f"A request to {endpoint}", client.tagged(self._key))
-            todo = changes(wanted, there, self._absent.get(name, ()))
-            self._absent[name] = set(there) - set(wanted)
+            current = await resolved(f"A request to {endpoint}", client.tagged(self._key))
+            todo = changes(desired, current, self._absent.get(name, ()))
+            self._absent[name] = set(current) - set(desired)
             await self._write(name, client, todo)
 
     async def _write(self, name: str, client: MlflowRegistry, todo: list[Change]) -> None:

@@ -29,8 +29,8 @@ SECRET_SECONDS = 5.0
 """Seconds for which a Secret is cached."""
 RECHECK_SECONDS = 1.0
 """Seconds for which a Secret is cached after a bad signature, because the secret may have been rotated just now."""
-_AGAIN = {"Retry-After": "1"}
-_ANSWERS: Mapping[Outcome, tuple[int, str]] = {
+_RETRY = {"Retry-After": "1"}
+_RESPONSES: Mapping[Outcome, tuple[int, str]] = {
     Outcome.ACCEPTED: (202, "The operator polls the registry now."),
     Outcome.NOT_FOLLOWED: (200, "No ModelDeployment follows this model."),
     Outcome.IRRELEVANT: (200, "This event changes no alias, stage or version."),
@@ -161,12 +161,12 @@ class Webhooks:
             return web.Response(status=404, text=f"The settings have no registry {name!r} with a webhookSecret.\n")
         outcome = await self.receive(name, request)
         self._count(name, outcome.value)
-        status, text = _ANSWERS[outcome]
-        answer = web.Response(status=status, text=f"{text}\n", headers=_AGAIN if status in (429, 503) else None)
+        status, text = _RESPONSES[outcome]
+        response = web.Response(status=status, text=f"{text}\n", headers=_RETRY if status in (429, 503) else None)
         if outcome is Outcome.STANDBY:
             # MLflow's next attempt would otherwise use this connection, and reach this replica again.
-            answer.force_close()
-        return answer
+            response.force_close()
+        return response
 
 
 class WebhookServer(HttpServer):

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 INTERVAL = 60.0
 
 
-class Registration:
+class WebhookSubscriptions:
     """Compares webhook subscriptions once a minute, and writes those that differ.
 
     A registry never returns the secret of a webhook, so the operator keeps the last written secret in memory. After a
@@ -47,8 +47,8 @@ class Registration:
         self._pool = pool
         self._report = report
         self._name = hook_name(settings.cluster_name, settings.namespace)
-        wanted = ((name, each.register_webhook) for name, each in settings.registries.items())
-        self._urls = {name: each.url for name, each in wanted if each is not None}
+        configured = ((name, each.register_webhook) for name, each in settings.registries.items())
+        self._urls = {name: each.url for name, each in configured if each is not None}
         self._written: dict[str, str] = {}
         """The secret that was last written to each registry."""
         self._failing: set[str] = set()
@@ -100,24 +100,24 @@ class Registration:
         """
         secret, url = await self._secret(name), self._urls[name]
         async with self._pool.lease(await self._registries.endpoint(self._registries.configured(name))) as registry:
-            there = mine(await webhooks.listed(registry), self._name, url)
-            known = self._written.get(name) == secret
-            if known and there and all(is_right(each, self._name, url) for each in there):
+            hooks = mine(await webhooks.listed(registry), self._name, url)
+            is_current = self._written.get(name) == secret
+            if is_current and hooks and all(is_right(each, self._name, url) for each in hooks):
                 return
-            self._tell_of_rivals(name, there, known)
-            for hook in there or (None,):
+            self._warn_of_rivals(name, hooks, is_current)
+            for hook in hooks or (None,):
                 written = await webhooks.write(registry, hook, self._name, url, secret)
                 action = "updated" if hook is not None else "created"
                 logger.info("registry %s: %s the webhook subscription %s to %s", name, action, self._name, url)
             self._written[name] = secret
             await self._try_out(name, registry, written)
 
-    def _tell_of_rivals(self, name: str, there: tuple[Hook, ...], known: bool) -> None:
+    def _warn_of_rivals(self, name: str, hooks: tuple[Hook, ...], is_current: bool) -> None:
         """Warn if another cluster with the same name changes the webhook.
 
         Two such clusters would overwrite the webhook in turn.
         """
-        for hook in there if known else ():
+        for hook in hooks if is_current else ():
             if hook.url != self._urls[name]:
                 message = (
                     "registry %s: another client changed the URL of the webhook subscription %s to %s. "

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sluicegate.adapters.pods.http import MOST_BYTES, PodHttp
-from sluicegate.adapters.pods.recent_predictions import AnswerReader, Pod, Untold
+from sluicegate.adapters.pods.recent_predictions import Pod, PredictionReader, PredictionsUnavailable
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.run import Subject
@@ -45,14 +45,14 @@ class Here:
     def __init__(self) -> None:
         self.handler: Handler = lambda _: lines()
         self.asked: list[Request] = []
-        self.reader = AnswerReader(PodHttp(self._answer))
+        self.reader = PredictionReader(PodHttp(self._answer))
 
     async def _answer(self, url: str, headers: Mapping[str, str]) -> Answer:
         self.asked.append(Request(url, headers))
         return self.handler(self.asked[-1])
 
     async def trouble(self) -> str:
-        with pytest.raises(Untold) as found:
+        with pytest.raises(PredictionsUnavailable) as found:
             await self.reader.read(POD, "", 60.0, 5.0)
         return str(found.value)
 
@@ -65,7 +65,11 @@ def here() -> Here:
 async def test_the_uid_is_shown_and_the_cursor_given(here: Here) -> None:
     here.handler = lambda _: lines(line("k", '{"predictions": [1]}', 2.5), cursor="b-9")
     found = await here.reader.read(POD, "b-3", 61.0, 5.0)
-    assert (found.cursor, found.answers[0][0], found.answers[0][1]) == ("b-9", 2.5, ("k", 200, {"predictions": [1]}))
+    assert (found.cursor, found.predictions[0][0], found.predictions[0][1]) == (
+        "b-9",
+        2.5,
+        ("k", 200, {"predictions": [1]}),
+    )
     (request,) = here.asked
     assert request.headers["Authorization"] == "Bearer uid-1"
     assert request.url == "http://10.0.0.1:8080/sluicegate/answers?since=b-3&keep=61"
@@ -78,17 +82,17 @@ async def test_all_parts_are_read(here: Here) -> None:
 
     here.handler = parts
     found = await here.reader.read(POD, "", 60.0, 5.0)
-    assert (found.cursor, [told.key for _, told in found.answers]) == ("b-3", ["1", "2", "3"])
+    assert (found.cursor, [told.key for _, told in found.predictions]) == ("b-3", ["1", "2", "3"])
 
 
 async def test_one_that_never_ends_is_left_for_the_next_reading(here: Here) -> None:
     here.handler = lambda _: lines(line("k", "[]"), more=True)
-    assert len((await here.reader.read(POD, "", 60.0, 5.0)).answers) == 8
+    assert len((await here.reader.read(POD, "", 60.0, 5.0)).predictions) == 8
 
 
 async def test_not_a_number_is_read_as_python_writes_it(here: Here) -> None:
     here.handler = lambda _: lines(line("k", '{"predictions": [NaN, -Infinity, 1]}'))
-    answer = (await here.reader.read(POD, "", 60.0, 5.0)).answers[0][1].answer["predictions"]
+    answer = (await here.reader.read(POD, "", 60.0, 5.0)).predictions[0][1].answer["predictions"]
     assert math.isnan(answer[0]) and answer[1:] == [-math.inf, 1]
 
 
@@ -123,8 +127,8 @@ async def test_a_pod_that_is_gone_or_hangs_is_said(here: Here) -> None:
         await asyncio.sleep(60)
         return lines()
 
-    with pytest.raises(Untold, match=r"no response within 0\.05 s"):
-        await AnswerReader(PodHttp(hang)).read(POD, "", 60.0, 0.05)
+    with pytest.raises(PredictionsUnavailable, match=r"no response within 0\.05 s"):
+        await PredictionReader(PodHttp(hang)).read(POD, "", 60.0, 0.05)
 
 
 class Two:

@@ -20,7 +20,7 @@ from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.analysis.analyst import Analyst, Sources
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.resources import Resources
 
@@ -277,7 +277,7 @@ async def test_over_real_sockets() -> None:
             return [PodFacts(revision, revision, True, False, address=where[revision])]
 
         sources = Sources(
-            pods, PodScraper(http), Servers(cast(KubeClient, None), build([]), prometheus), cast(Any, None)
+            pods, PodScraper(http), PrometheusResolver(cast(KubeClient, None), build([]), prometheus), cast(Any, None)
         )
         analyst = Analyst(resources, sources, lambda _: news.set(), lambda: datetime.now(UTC))
         raw = {
