@@ -54,19 +54,19 @@ class Receiver:
         Raises:
             InvalidReceiver: The Secret has no url, or a value that no header can carry.
         """
-        found: dict[str, str | None] = {}
+        values: dict[str, str | None] = {}
         for key in ("url", "authorization", "ca.crt"):
             try:
-                found[key] = data[key].decode("ascii").strip() or None if key in data else None
+                values[key] = data[key].decode("ascii").strip() or None if key in data else None
             except UnicodeDecodeError:
                 raise InvalidReceiver(f"{secret}: the key {key} is not plain ASCII text") from None
-        if found["url"] is None:
+        if values["url"] is None:
             raise InvalidReceiver(f'{secret} has no key "url": add the URL of the receiver')
-        if found["authorization"] is not None and not found["authorization"].isprintable():
+        if values["authorization"] is not None and not values["authorization"].isprintable():
             raise InvalidReceiver(
                 f"{secret}: the key authorization contains characters that an HTTP header does not allow"
             )
-        return cls(found["url"], found["authorization"], found["ca.crt"])
+        return cls(values["url"], values["authorization"], values["ca.crt"])
 
 
 class Reply(NamedTuple):

@@ -91,15 +91,15 @@ def credentials_of(data: Mapping[str, bytes], secret: str) -> Credentials:
     for one, other, pair in ((username, password, "username and password"), (certificate, key, "tls.crt and tls.key")):
         if (one is None) != (other is None):
             raise PrometheusError(f"{secret}: {pair} are required together, and one of them is missing.")
-    found = Credentials(
+    credentials = Credentials(
         username, password, text("token"), f"{certificate}\n{key}\n" if certificate else None, text("ca.crt")
     )
-    if found == Credentials():
+    if credentials == Credentials():
         raise PrometheusError(
             f"{secret} has none of the keys username and password, token, ca.crt, tls.crt and tls.key. "
             "Add those that Prometheus requires."
         )
-    return found
+    return credentials
 
 
 class _Element(msgspec.Struct):
@@ -180,20 +180,20 @@ class Prometheus:
         Raises:
             PrometheusError: The query result is empty, has more than one series, or is not finite.
         """
-        found = await self.query(endpoint, promql, seconds)
-        if not found:
+        samples = await self.query(endpoint, promql, seconds)
+        if not samples:
             raise PrometheusError(
                 "The query has no result. Check that it matches a series that Prometheus has scraped at least twice."
             )
-        if len(found) > 1:
+        if len(samples) > 1:
             raise PrometheusError(
-                f"The query returned {len(found)} series. Aggregate them to one number, such as with sum()."
+                f"The query returned {len(samples)} series. Aggregate them to one number, such as with sum()."
             )
-        if not math.isfinite(found[0].value):
+        if not math.isfinite(samples[0].value):
             raise PrometheusError(
-                f"The query returned {found[0].value}, as after a division by zero. Check that there are requests."
+                f"The query returned {samples[0].value}, as after a division by zero. Check that there are requests."
             )
-        return found[0].value
+        return samples[0].value
 
 
 def _made(endpoint: PrometheusEndpoint, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
@@ -260,8 +260,8 @@ def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample
             _, value = msgspec.convert(decoded.data.result, tuple[float, str])
             return [Sample({}, float(value))]
         if decoded.data.result_type == "vector":
-            found = msgspec.convert(decoded.data.result, list[_Element])
-            return [Sample(each.metric, float(each.value[1])) for each in found]
+            elements = msgspec.convert(decoded.data.result, list[_Element])
+            return [Sample(element.metric, float(element.value[1])) for element in elements]
     except (msgspec.ValidationError, ValueError):
         raise PrometheusError(_strange(endpoint, "an invalid vector")) from None
     raise PrometheusError(

@@ -143,13 +143,13 @@ def _identity(text: bytes) -> _Identity:
 
 def _outlined_identity(text: bytes) -> _Identity:
     """Return the identity of an object that is nested too deep for the decoder."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     try:
         span = outline.member(text, "metadata")
         for name, (start, end) in outline.members(text, span[0]) if span is not None else ():
             if name in _IDENTIFYING and end - start < 1024:
-                found[name.decode().strip('"')] = _text(text[start:end])
-        return msgspec.convert(found, _Identity)
+                fields[name.decode().strip('"')] = _text(text[start:end])
+        return msgspec.convert(fields, _Identity)
     except (ValueError, msgspec.ValidationError):
         return _NO_IDENTITY
 

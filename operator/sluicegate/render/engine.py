@@ -71,9 +71,9 @@ def _filled(value: Any, parts: list[Any]) -> Any:
     return value
 
 
-def _inside(parts: list[Any], found: re.Match[str]) -> str:
+def _inside(parts: list[Any], match: re.Match[str]) -> str:
     """Return a value inside a text, such as a script, as JSON."""
-    value = parts[int(found[1])]
+    value = parts[int(match[1])]
     if isinstance(value, dict | list):
         raise jinja2.TemplateRuntimeError("a list or an object cannot be part of a text: make it the value of a field")
     return json.dumps(value)

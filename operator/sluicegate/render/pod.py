@@ -208,9 +208,9 @@ def _container(intent: Intent, settings: Settings, context: dict[str, Any]) -> d
 def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
     wrong = schema.problems("PodTemplateSpec", template)
     if wrong:
-        found = "; ".join(wrong)
+        problems = "; ".join(wrong)
         message = (
-            f"spec.podTemplate does not produce a valid pod: {found}. "
+            f"spec.podTemplate does not produce a valid pod: {problems}. "
             "Correct or remove these fields. kubectl explain pod.spec lists the valid ones."
         )
         raise InvalidSpec(Problem(Reason.INVALID_POD_TEMPLATE, message))

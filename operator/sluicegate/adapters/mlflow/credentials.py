@@ -85,14 +85,14 @@ class Credentials:
             )
         pair = f"{certificate}\n{key}\n" if certificate else None
         authority = None if data.keys() >= _SERVICE_ACCOUNT else text("ca.crt")
-        found = cls(username, password, token, text(_CERT) or pair, authority)
-        if found == cls():
+        credentials = cls(username, password, token, text(_CERT) or pair, authority)
+        if credentials == cls():
             raise ResolutionError(secret_invalid(secret, f"it has none of the keys {_KEYS}"))
         try:
-            found.ssl_context()
+            credentials.ssl_context()
         except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; PEM that is not ASCII causes a TypeError
             raise ResolutionError(secret_invalid(secret, "its certificate, key or ca.crt is not valid PEM")) from None
-        return found
+        return credentials
 
     @property
     def present(self) -> bool:

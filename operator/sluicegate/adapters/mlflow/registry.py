@@ -125,17 +125,17 @@ class MlflowRegistry:
         Raises:
             ResolutionError: The request failed. The message says why and what to do about it.
         """
-        found: dict[tuple[str, str], str] = {}
+        tags: dict[tuple[str, str], str] = {}
         params = {"filter": f"tags.`{key}` LIKE '%'", "max_results": "1000"}
         for _ in range(MAX_PAGES):
             asking = self._get("model-versions/search", responses.TaggedVersions, params)
             page = await self._asked(asking, otherwise=responses.TaggedVersions())
-            for each in page.model_versions:
+            for entry in page.model_versions:
                 # A version has at most one tag with this key.
-                found |= {(each.name, each.version): tag.value for tag in each.tags if tag.key == key}  # noqa: B035
+                tags |= {(entry.name, entry.version): tag.value for tag in entry.tags if tag.key == key}  # noqa: B035
             if not page.next_page_token:
-                return found
-            if len(found) > MAX_LISTED:
+                return tags
+            if len(tags) > MAX_LISTED:
                 break
             params = {**params, "page_token": page.next_page_token}
         raise endless(self.endpoint)
@@ -234,7 +234,7 @@ class MlflowRegistry:
             raise failures.version_not_ready(self.endpoint, version)
         params = {"name": version.name, "version": version.version}
         source = (await self._get("model-versions/get-download-uri", responses.DownloadResponse, params)).artifact_uri
-        found = ResolvedModel(
+        resolved = ResolvedModel(
             uri=str(ref),
             source=source,
             name=version.name,
@@ -245,15 +245,15 @@ class MlflowRegistry:
         )
         inner = artifact_uris.inner(source)
         if inner is None:
-            return replace(found, source=artifact_uris.fetchable(self.endpoint, source, str(ref)))
+            return replace(resolved, source=artifact_uris.fetchable(self.endpoint, source, str(ref)))
         if hops == 0:
             raise failures.too_many_hops(self.endpoint, str(ref), source)
         end = await self._resolve(inner, hops - 1)
         return replace(
-            found,
+            resolved,
             source=end.source,
-            run_id=found.run_id or end.run_id,
-            model_id=found.model_id or end.model_id,
+            run_id=resolved.run_id or end.run_id,
+            model_id=resolved.model_id or end.model_id,
         )
 
     async def _version(self, ref: RegistryVersion) -> responses.Version:
@@ -390,12 +390,12 @@ class MlflowRegistry:
             "max_results": 1,
         }
         try:
-            found = await self._send("POST", "logged-models/search", responses.LoggedList, json=body)
+            logged = await self._send("POST", "logged-models/search", responses.LoggedList, json=body)
         except ResolutionError:
             if await self._is_mlflow_2():
                 return None
             raise
-        return found.models[0].info if found.models else None
+        return logged.models[0].info if logged.models else None
 
     async def _is_mlflow_2(self) -> bool:
         """Tell whether the server is older than logged models, by GET /version.

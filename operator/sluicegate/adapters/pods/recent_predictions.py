@@ -128,10 +128,10 @@ def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
         )
     try:
         head = _HEAD.decode(first)
-        found = [_line(each) for each in rest if each]
-        if len(head.next) > MAX_NAME or any(len(each.key) > MAX_NAME for each in found):
+        entries = [_line(each) for each in rest if each]
+        if len(head.next) > MAX_NAME or any(len(each.key) > MAX_NAME for each in entries):
             raise PredictionsUnavailable(_none(pod))
-        return head, [(each.age, Told(each.key, each.status, each.answer)) for each in found]
+        return head, [(each.age, Told(each.key, each.status, each.answer)) for each in entries]
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise PredictionsUnavailable(_none(pod)) from None
     except PredictionsUnavailable:

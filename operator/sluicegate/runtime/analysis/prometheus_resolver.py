@@ -39,7 +39,7 @@ class PrometheusResolver:
         self._client = client
         self._settings = settings
         self._prometheus = prometheus
-        self._known: dict[Key, tuple[float, Credentials]] = {}
+        self._credentials_cache: dict[Key, tuple[float, Credentials]] = {}
 
     async def query(self, subject: Subject, promql: str) -> list[Sample]:
         """Run a query whose result is an instant vector.
@@ -82,10 +82,10 @@ class PrometheusResolver:
     async def _credentials(self, namespace: str, secret: str | None) -> Credentials:
         if secret is None:
             return Credentials()
-        read, found = self._known.get((namespace, secret), (None, Credentials()))
+        read, credentials = self._credentials_cache.get((namespace, secret), (None, Credentials()))
         if read is None or time.monotonic() - read > SECRET_SECONDS:
             try:
-                found = await self._read(namespace, secret)
+                credentials = await self._read(namespace, secret)
             except PrometheusError:
                 raise
             except Exception as error:  # The failure of one rollout must not stop the analysis of others.
@@ -95,11 +95,11 @@ class PrometheusResolver:
                     f"Reading {what} failed with an unexpected {type(error).__name__}. "
                     "The traceback is in the operator's log: report it as a bug."
                 ) from None
-            self._known.pop((namespace, secret), None)
-            self._known[namespace, secret] = (time.monotonic(), found)
-            while len(self._known) > MAX_SECRETS:
-                del self._known[next(iter(self._known))]
-        return found
+            self._credentials_cache.pop((namespace, secret), None)
+            self._credentials_cache[namespace, secret] = (time.monotonic(), credentials)
+            while len(self._credentials_cache) > MAX_SECRETS:
+                del self._credentials_cache[next(iter(self._credentials_cache))]
+        return credentials
 
     async def _read(self, namespace: str, secret: str) -> Credentials:
         title = f'The Secret "{secret}" in namespace "{namespace}"'

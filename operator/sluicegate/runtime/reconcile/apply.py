@@ -187,10 +187,10 @@ def _is_child(existing: Manifest, metadata: Manifest) -> bool:
     Owners are compared by UID, so a deleted ModelDeployment of the same name is another owner. An object without owners
     is adopted if it has the labels of a child, such as one that `kubectl delete --cascade=orphan` left behind.
     """
-    found = existing["metadata"]
-    if owners := found.get("ownerReferences"):
+    existing_metadata = existing["metadata"]
+    if owners := existing_metadata.get("ownerReferences"):
         return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners)
-    labels = found.get("labels") or {}
+    labels = existing_metadata.get("labels") or {}
     return all(labels.get(key) == metadata["labels"][key] for key in (names.LABEL_MANAGED_BY, names.LABEL_DEPLOYMENT))
 
 

@@ -212,9 +212,9 @@ class Caches:
     def gateway(self, namespace: str, name: str) -> GatewayFacts:
         """Return the facts of a Gateway, with `exists=False` if it is not cached."""
         watched = self.gateways.get(None) or self.gateways.get(namespace)
-        found = watched.get(namespace, name) if watched is not None else None
-        if found is None:
+        gateway = watched.get(namespace, name) if watched is not None else None
+        if gateway is None:
             return GatewayFacts(namespace, name, exists=False)
-        of_class = self.gateway_classes.get(None, found.facts.gateway_class)
-        facts: GatewayFacts = found.facts
-        return replace(facts, features=of_class.facts if of_class is not None else frozenset())
+        gateway_class = self.gateway_classes.get(None, gateway.facts.gateway_class)
+        facts: GatewayFacts = gateway.facts
+        return replace(facts, features=gateway_class.facts if gateway_class is not None else frozenset())
