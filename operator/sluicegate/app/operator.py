@@ -193,7 +193,7 @@ async def _first(*awaitables: Awaitable[Any]) -> None:
 
     An exception of the first one is raised.
     """
-    tasks = [asyncio.ensure_future(each) for each in awaitables]
+    tasks = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()

@@ -31,5 +31,5 @@ def namespace(kubeconfig: str | None, context: str | None) -> str:
         contexts, current = list_kube_config_contexts(source)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError):
         return "default"  # connecting reports what is wrong with the kubeconfig
-    selected = next((each for each in contexts if each["name"] == context), None) if context else current
+    selected = next((entry for entry in contexts if entry["name"] == context), None) if context else current
     return str(((selected or {}).get("context") or {}).get("namespace") or "default")

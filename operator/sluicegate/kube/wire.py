@@ -183,14 +183,14 @@ class Page:
 
     def read(self) -> Iterator[Object | Undecodable]:
         """Iterate over the objects, and decode each one when it is reached."""
-        return (read_object(each, self.kind) for each in self.raws)
+        return (read_object(raw, self.kind) for raw in self.raws)
 
     def __iter__(self) -> Iterator[Object]:
         """Iterate over the objects without the undecodable ones.
 
         Each object is decoded when it is reached.
         """
-        return (each for each in self.read() if not isinstance(each, Undecodable))
+        return (decoded for decoded in self.read() if not isinstance(decoded, Undecodable))
 
     @property
     def items(self) -> list[Object]:

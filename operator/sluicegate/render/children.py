@@ -155,7 +155,7 @@ def _route(resource: ModelDeployment, route: RoutePlan) -> Manifest:
             "rewrite": _REWRITE,
             "timeout": duration.gateway(route.timeout_seconds) if route.timeout_seconds is not None else None,
             "backends": [_backend(name, revision, weight) for revision, weight in sorted(route.split.weights.items())],
-            "matches": [msgspec.to_builtins(each) for each in route.split.matches],
+            "matches": [msgspec.to_builtins(match) for match in route.split.matches],
             "matched": [_backend(name, route.split.matched, 100)] if route.split.matched is not None else [],
             "mirror": _mirror(name, route.split.mirror) if route.split.mirror is not None else None,
         },

@@ -200,7 +200,7 @@ def _container(intent: Intent, settings: Settings, context: dict[str, Any]) -> d
     else:
         own = engine.render(f"runtimes/{runtime}.yaml.j2", context)
     container: dict[str, Any] = overlay(common, own)
-    variables = [msgspec.to_builtins(each) for each in intent.runtime.env or ()]
+    variables = [msgspec.to_builtins(variable) for variable in intent.runtime.env or ()]
     merged: dict[str, Any] = overlay(container, {"name": names.MODEL_CONTAINER, "env": variables})
     return merged
 
@@ -223,7 +223,8 @@ def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
             )
         )
     if not any(
-        each.get("name") == names.MODEL_CONTAINER for each in (template.get("spec") or {}).get("containers") or ()
+        container.get("name") == names.MODEL_CONTAINER
+        for container in (template.get("spec") or {}).get("containers") or ()
     ):
         raise InvalidSpec(
             Problem(

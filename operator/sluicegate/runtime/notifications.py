@@ -72,10 +72,10 @@ class Notifier:
         """
         if not self._queues:
             return
-        for each in notifications(resource, after, self._settings.cluster_name, now):
+        for notification in notifications(resource, after, self._settings.cluster_name, now):
             for name, destination in self._settings.notifications.items():
-                if wants(destination, each):
-                    self._put(name, each)
+                if wants(destination, notification):
+                    self._put(name, notification)
 
     def _put(self, name: str, notification: Notification) -> None:
         try:
@@ -106,8 +106,8 @@ class Notifier:
         ]
         if idle:
             _, late = await asyncio.wait(idle, timeout=seconds)
-            for each in late:
-                each.cancel()
+            for task in late:
+                task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for name in self._open.elements():
             self._count(name, "lost")

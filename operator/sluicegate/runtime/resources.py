@@ -110,13 +110,13 @@ class Resources:
             version: The resourceVersion of the list. A newer resource stays although the list does not have it.
         """
         keys: set[Key | None] = set()
-        for each in listed:
-            if isinstance(each, Undecodable):
-                keys.add(each.key)
-                self.skip(each)
+        for entry in listed:
+            if isinstance(entry, Undecodable):
+                keys.add(entry.key)
+                self.skip(entry)
             else:
-                keys.add(_key(each))
-                self.offer(each)
+                keys.add(_key(entry))
+                self.offer(entry)
         self.skipped.retain(keys)
         for key, resource in list(self._known.items()):
             if key not in keys and _number(resource) <= version:

@@ -62,7 +62,7 @@ def settled(gathered: Gathered) -> FinalState:
             snapshot = replace(snapshot, revisions={**snapshot.revisions, record.hash: record})
         before, manifests = (
             manifests,
-            {_address(each): each for each in children.render(resource, plan, gathered.templates)},
+            {_address(manifest): manifest for manifest in children.render(resource, plan, gathered.templates)},
         )
         if plan.route is None and not plan.drop_route:
             kept = before.get(("HTTPRoute", resource.metadata.name))
@@ -71,7 +71,11 @@ def settled(gathered: Gathered) -> FinalState:
         if manifests == before and plan.recheck_after is None and after.resource.status == resource.status:
             break
         snapshot = after
-    made = {address: each for address, each in records.items() if parse.revision(each).hash in snapshot.revisions}
+    made = {
+        address: manifest
+        for address, manifest in records.items()
+        if parse.revision(manifest).hash in snapshot.revisions
+    }
     return FinalState(
         manifests={**made, **manifests},
         status=snapshot.resource.status,
@@ -87,7 +91,7 @@ def _without_steps(resource: ModelDeployment) -> ModelDeployment:
 
 
 def _intents(snapshot: Snapshot) -> dict[str, Intent]:
-    return {each.intent.hash: each.intent for each in snapshot.all_desired if each.intent is not None}
+    return {desired.intent.hash: desired.intent for desired in snapshot.all_desired if desired.intent is not None}
 
 
 def _address(manifest: Manifest) -> Address:
@@ -110,7 +114,7 @@ def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest
         snapshot,
         now=snapshot.now + wait,
         resource=ModelDeployment(resource.metadata, resource.spec, compose(snapshot, plan)),
-        revisions={each: facts for each, facts in snapshot.revisions.items() if each not in plan.forgotten},
+        revisions={revision: facts for revision, facts in snapshot.revisions.items() if revision not in plan.forgotten},
         deployments={revision: _deployment(snapshot, revision, count) for revision, count in counts.items()},
         autoscalers={
             entry.hash: AutoscalerFacts(entry.hash, counts[entry.hash], counts[entry.hash])
@@ -154,5 +158,5 @@ def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFa
     if manifest is None:
         return None if plan.drop_route else snapshot.route
     verdicts = [{"type": kind, "status": "True", "observedGeneration": 0} for kind in ("Accepted", "ResolvedRefs")]
-    parents = [{"parentRef": each, "conditions": verdicts} for each in manifest["spec"]["parentRefs"]]
+    parents = [{"parentRef": ref, "conditions": verdicts} for ref in manifest["spec"]["parentRefs"]]
     return parse.route({**manifest, "status": {"parents": parents}})

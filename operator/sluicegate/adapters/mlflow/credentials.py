@@ -106,7 +106,9 @@ class Credentials:
         """
         pair = f"{self.username}:{self.password}".encode() if self.password else b""
         values = [self.password, self.token, base64.b64encode(pair).decode() if pair else None]
-        for value in sorted((each for each in values if each and len(each) >= _SHORTEST), key=len, reverse=True):
+        for value in sorted(
+            (secret for secret in values if secret and len(secret) >= _SHORTEST), key=len, reverse=True
+        ):
             text = text.replace(value, "***")
         return text
 

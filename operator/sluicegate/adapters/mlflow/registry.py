@@ -103,10 +103,10 @@ class MlflowRegistry:
         """
         async with self._failures():
             model = await self._registered(name)
-            newest = max(model.latest_versions, key=lambda each: int(each.version), default=None)
+            newest = max(model.latest_versions, key=lambda version: int(version.version), default=None)
             return ModelView(
-                aliases={each.alias: each.version for each in model.aliases},
-                stages={each.current_stage: each.version for each in model.latest_versions},
+                aliases={alias.alias: alias.version for alias in model.aliases},
+                stages={version.current_stage: version.version for version in model.latest_versions},
                 newest_at=newest.registered_at if newest is not None else None,
             )
 

@@ -72,7 +72,7 @@ def _series(labelled: str) -> Series | None:
     None means that they are malformed, or that analysis does not use them.
     """
     try:
-        samples = [each for family in text_string_to_metric_families(f"{labelled} 0\n") for each in family.samples]
+        samples = [sample for family in text_string_to_metric_families(f"{labelled} 0\n") for sample in family.samples]
     except ValueError:
         return None
     return of_labels(samples[0].name, samples[0].labels) if len(samples) == 1 else None

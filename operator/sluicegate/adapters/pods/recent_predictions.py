@@ -122,16 +122,16 @@ class PredictionReader:
 
 def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
     first, *rest = body.split(b"\n")
-    if any(len(each) > MAX_LINE for each in (first, *rest)):
+    if any(len(line) > MAX_LINE for line in (first, *rest)):
         raise PredictionsUnavailable(
             _unreachable(pod, f"its {PATH} has a prediction of more than {MAX_LINE >> 10} KiB")
         )
     try:
         head = _HEAD.decode(first)
-        entries = [_line(each) for each in rest if each]
-        if len(head.next) > MAX_NAME or any(len(each.key) > MAX_NAME for each in entries):
+        entries = [_line(line) for line in rest if line]
+        if len(head.next) > MAX_NAME or any(len(entry.key) > MAX_NAME for entry in entries):
             raise PredictionsUnavailable(_none(pod))
-        return head, [(each.age, Told(each.key, each.status, each.answer)) for each in entries]
+        return head, [(entry.age, Told(entry.key, entry.status, entry.answer)) for entry in entries]
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise PredictionsUnavailable(_none(pod)) from None
     except PredictionsUnavailable:

@@ -100,7 +100,7 @@ class Analyst:
 
         It may be called from another thread.
         """
-        return (each.judged for each in list(self._analyses.values()) if each.judged is not None)
+        return (analysis.judged for analysis in list(self._analyses.values()) if analysis.judged is not None)
 
     async def run(self) -> None:
         """Run analyses until cancelled."""
@@ -207,7 +207,7 @@ class Analyst:
 
     def _conclude(self, analysis: _Analysis, evidence: Evidence) -> None:
         subject = analysis.subject
-        measured = tuple(judge(each, evidence) for each in subject.spec.metrics)
+        measured = tuple(judge(metric, evidence) for metric in subject.spec.metrics)
         analysis.failed = streaks(analysis.failed, measured)
         outcome, decisive = concluded(analysis.failed, measured, subject.spec.failure_limit)
         reading = Reading(subject.target, subject.since, outcome, decisive, measured)

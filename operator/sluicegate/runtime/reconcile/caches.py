@@ -137,7 +137,7 @@ class Caches:
     def _platform(self, transform: Callable[[Object], Owned], namespace: str | None) -> InformerOptions[Owned]:
         return InformerOptions(
             transform=transform,
-            owner_of=lambda each: each.owner,
+            owner_of=lambda stored: stored.owner,
             clock=time.monotonic,
             namespace=namespace,
             timings=self._timings,
@@ -146,7 +146,7 @@ class Caches:
     def _informer(self, kind: Kind, transform: Callable[[Object], Any], selector: str) -> Informer[Any]:
         options: InformerOptions[Any] = InformerOptions(
             transform=transform,
-            owner_of=lambda each: each.owner,
+            owner_of=lambda stored: stored.owner,
             clock=time.monotonic,
             namespace=self._namespace,
             selector=selector,
@@ -207,7 +207,7 @@ class Caches:
 
     def pods_of(self, owner: Key, revision: str) -> list[PodFacts]:
         """Return the pods of a revision, including terminating ones."""
-        return [each.facts for each in self.pods.owned(owner) if each.facts.revision == revision]
+        return [pod.facts for pod in self.pods.owned(owner) if pod.facts.revision == revision]
 
     def gateway(self, namespace: str, name: str) -> GatewayFacts:
         """Return the facts of a Gateway, with `exists=False` if it is not cached."""

@@ -26,8 +26,6 @@ from sluicegate.runtime.registry.resolver import Resolution
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import resolved
 
-_OF_CANARY = "spec.canary: "
-
 
 class Resolves(Protocol):
     """Resolves the model URI of a resource, see `Resolver`."""
@@ -83,7 +81,7 @@ class Gatherer:
         """
         view = canary_view(resource)
         desired = await self._desired(resource)
-        canary = _of_canary(await self._desired(view)) if view is not None else None
+        canary = await self._desired(view) if view is not None else None
         templates = self._stored_templates(resource)
         desired = self._with_template(resource, desired, templates)
         if view is not None and canary is not None:
@@ -146,7 +144,7 @@ class Gatherer:
             deployments={facts.revision: facts for facts in caches.facts(kinds.DEPLOYMENT, key)},
             autoscalers={facts.revision: facts for facts in caches.facts(kinds.HPA, key)},
             pods=pods,
-            endpoints=parse.merged_endpoints(each.facts for each in caches.slices.owned(key)),
+            endpoints=parse.merged_endpoints(endpoint_slice.facts for endpoint_slice in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,
             route=route.facts if route is not None and route.owner == key else None,
             gateways=tuple(self._gateways(resource)),
@@ -202,9 +200,7 @@ def _of_canary(desired: DesiredRevision) -> DesiredRevision:
 
 
 def _prefixed(problem: Problem | None) -> Problem | None:
-    if problem is None or problem.message.startswith(_OF_CANARY):
-        return problem
-    return replace(problem, message=f"{_OF_CANARY}{problem.message}")
+    return replace(problem, message=f"spec.canary: {problem.message}") if problem is not None else None
 
 
 def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:

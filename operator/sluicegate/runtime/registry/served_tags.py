@@ -47,7 +47,7 @@ class ServedTagWriter:
         self._registries = registries
         self._pool = pool
         self._key = tag_key(settings.cluster_name, settings.namespace)
-        self._names = [name for name, each in settings.registries.items() if each.write_back]
+        self._names = [name for name, registry in settings.registries.items() if registry.write_back]
         self._absent: dict[str, set[tuple[str, str]]] = {}
         self._refused: dict[str, set[tuple[str, str]]] = {}
         """Versions whose tag a registry refused. They are written last, so that they delay no other version."""
@@ -84,7 +84,7 @@ class ServedTagWriter:
             ResolutionError: The registry cannot be reached, or refuses a tag.
         """
         registry = self._registries.configured(name)
-        desired = served([each for each in self._resources.items() if self._is_of(each, name)])
+        desired = served([resource for resource in self._resources.items() if self._is_of(resource, name)])
         endpoint = await self._registries.endpoint(registry)
         async with self._pool.lease(endpoint) as client:
             current = await resolved(f"A request to {endpoint}", client.tagged(self._key))
@@ -99,9 +99,9 @@ class ServedTagWriter:
             ResolutionError: A tag was refused, or the registry cannot be reached.
         """
         refused = self._refused.setdefault(name, set())
-        refused.intersection_update((each.model, each.version) for each in todo)
+        refused.intersection_update((change.model, change.version) for change in todo)
         failures: list[ResolutionError] = []
-        for change in sorted(todo, key=lambda each: (each.model, each.version) in refused)[:MOST]:
+        for change in sorted(todo, key=lambda change: (change.model, change.version) in refused)[:MOST]:
             version = (change.model, change.version)
             try:
                 writing = client.tag(change.model, change.version, self._key, change.value)

@@ -47,8 +47,8 @@ class WebhookSubscriptions:
         self._pool = pool
         self._report = report
         self._name = hook_name(settings.cluster_name, settings.namespace)
-        configured = ((name, each.register_webhook) for name, each in settings.registries.items())
-        self._urls = {name: each.url for name, each in configured if each is not None}
+        configured = ((name, registry.register_webhook) for name, registry in settings.registries.items())
+        self._urls = {name: webhook.url for name, webhook in configured if webhook is not None}
         self._written: dict[str, str] = {}
         """The secret that was last written to each registry."""
         self._failing: set[str] = set()
@@ -102,7 +102,7 @@ class WebhookSubscriptions:
         async with self._pool.lease(await self._registries.endpoint(self._registries.configured(name))) as registry:
             hooks = mine(await webhooks.listed(registry), self._name, url)
             is_current = self._written.get(name) == secret
-            if is_current and hooks and all(is_right(each, self._name, url) for each in hooks):
+            if is_current and hooks and all(is_right(hook, self._name, url) for hook in hooks):
                 return
             self._warn_of_rivals(name, hooks, is_current)
             for hook in hooks or (None,):
