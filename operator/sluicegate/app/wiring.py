@@ -107,7 +107,7 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
         reconciler=Reconciler(parts, queue, clock.now),
         watchdog=Watchdog(client, resources, settings.namespace, settings.resync),
         follower=follower,
-        webhooks=Webhooks(registries, follower.look, working.is_set, metrics.on_webhook),
+        webhooks=Webhooks(registries, follower.poll_soon, working.is_set, metrics.on_webhook),
         served_tags=ServedTagWriter(resources, registries, pool, settings),
         subscriptions=WebhookSubscriptions(registries, pool, settings, metrics.on_subscription),
         analyst=analyst,

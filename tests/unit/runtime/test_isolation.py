@@ -209,15 +209,15 @@ def test_the_follower_goes_on(error: BaseException) -> None:
         await asyncio.sleep(3 * INTERVAL)
         before = pool.calls.copy()
         for _ in range(3):  # The follower sends each of these requests at once, in a task of its own.
-            assert follower.look(known.configured("bad"), "m")
-            assert follower.look(known.configured("good"), "m")
+            assert follower.poll_soon(known.configured("bad"), "m")
+            assert follower.poll_soon(known.configured("good"), "m")
             await asyncio.sleep(3)
         assert pool.calls["view good"] - before["view good"] >= 3
         assert pool.calls["view bad"] - before["view bad"] >= 3
         await asyncio.sleep(20 * INTERVAL)
         assert pool.calls["view good"] >= 20
         assert not task.done()
-        failure = follower.seen(known.configured("bad"), "m")
+        failure = follower.last_result(known.configured("bad"), "m")
         assert failure is not None and not isinstance(failure, ModelView)
         assert failure.reason is Reason.INTERNAL_ERROR
         assert "secret-1234" not in failure.message and type(error).__name__ in failure.message

@@ -59,7 +59,7 @@ class Follower:
         self._followers: dict[RegistryRef, RegistryFollower] = {}
         self._fixed = FixedVersions(context)
 
-    def seen(self, registry: RegistryRef, model: str) -> PollResult | None:
+    def last_result(self, registry: RegistryRef, model: str) -> PollResult | None:
         """Return the result of a model's last poll, or None before the first one.
 
         It is the registry's failure while the registry itself is down.
@@ -67,7 +67,7 @@ class Follower:
         follower = self._followers.get(registry)
         return (follower.health.problem or follower.views.get(model)) if follower is not None else None
 
-    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+    def learn(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         """Store a version that the registry has returned outside of a poll.
 
         It is newer than the last poll and than a poll in progress.
@@ -83,7 +83,7 @@ class Follower:
         """
         return self._fixed.missing(registry, ref)
 
-    def look(self, registry: RegistryRef, model: str) -> bool:
+    def poll_soon(self, registry: RegistryRef, model: str) -> bool:
         """Poll a model as soon as possible, out of turn, see `Poller.poll_soon`.
 
         Returns:

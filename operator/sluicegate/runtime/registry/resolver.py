@@ -204,10 +204,10 @@ class Registries:
 class Views(Protocol):
     """What the last polls returned, see `Follower`."""
 
-    def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
+    def last_result(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
         """Return the result of a model's last poll, or None before the first one."""
 
-    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+    def learn(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         """Store a version that the registry has just returned for `ref`."""
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
@@ -297,14 +297,14 @@ class Resolver:
             return replace(resolution or await self._fixed(resource, registry, ref, pinned), newest=newest)
         model = await self._ask(registry, ref)
         if isinstance(ref, Followed) and model.version is not None:
-            self._views.learned(registry, ref, model.version)
+            self._views.learn(registry, ref, model.version)
         return Resolution(model, newest=newest)
 
     def _newest(self, resource: ModelDeployment, registry: RegistryRef, ref: ModelRef) -> Newest | None:
         """Return the highest version of the registered model at its last poll."""
         if resource.spec.model.stale_against != "Model" or not isinstance(ref, Followed | RegistryVersion):
             return None
-        view = self._views.seen(registry, ref.name)
+        view = self._views.last_result(registry, ref.name)
         version = view.pointed(RegistryLatest(ref.name)) if isinstance(view, ModelView) else None
         return Newest(version, view.newest_at) if isinstance(view, ModelView) and version is not None else None
 
@@ -335,7 +335,7 @@ class Resolver:
         Returns:
             The model that `ref` points to now. It is `pinned` if that has not changed, or if resolution fails.
         """
-        view = self._views.seen(registry, ref.name)
+        view = self._views.last_result(registry, ref.name)
         if isinstance(view, ResolutionFailure):
             return Resolution(pinned, view)
         if view is None or (version := view.pointed(ref)) == pinned.version:

@@ -66,7 +66,7 @@ class Webhooks:
     def __init__(
         self,
         sources: Sources,
-        look: Callable[[RegistryRef, str], bool],
+        poll_soon: Callable[[RegistryRef, str], bool],
         leads: Callable[[], bool],
         count: Callable[[str, str], None],
     ) -> None:
@@ -74,12 +74,12 @@ class Webhooks:
 
         Args:
             sources: The registries.
-            look: Polls a model of a registry soon. Returns False if no resource follows it.
+            poll_soon: Polls a model of a registry soon. Returns False if no resource follows it.
             leads: Tells whether this replica is the leader.
             count: Called with the registry's name and the outcome of each delivery.
         """
         self._sources = sources
-        self._look = look
+        self._poll_soon = poll_soon
         self._leads = leads
         self._count = count
         self._buckets: dict[str, TokenBucket] = {}
@@ -140,7 +140,7 @@ class Webhooks:
         if not self._accepted.setdefault(name, ReplayCache()).add(delivery, now):
             return Outcome.REPLAYED
         outcome, model = subject(delivery.body)
-        if outcome is Outcome.ACCEPTED and not self._look(self._sources.with_webhooks()[name], model):
+        if outcome is Outcome.ACCEPTED and not self._poll_soon(self._sources.with_webhooks()[name], model):
             return Outcome.NOT_FOLLOWED
         return outcome
 

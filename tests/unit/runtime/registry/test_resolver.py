@@ -52,10 +52,10 @@ class FakeViews:
         self.told: list[tuple[str, str]] = []
         self.gone: bool | None = None
 
-    def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
+    def last_result(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
         return self.view
 
-    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+    def learn(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         self.told.append((ref.name, version))
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:

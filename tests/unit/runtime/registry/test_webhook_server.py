@@ -38,7 +38,7 @@ class Here:
         self.counted: Counter[str] = Counter()
         self.url = ""
         count = lambda name, outcome: self.counted.update([f"{name} {outcome}"])  # noqa: E731
-        self.webhooks = Webhooks(self, self.look, lambda: self.leads, count)
+        self.webhooks = Webhooks(self, self.poll_soon, lambda: self.leads, count)
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
         return {"default": REF}
@@ -49,7 +49,7 @@ class Here:
             raise ResolutionError(self.failure)
         return (SECRET,)
 
-    def look(self, registry: RegistryRef, model: str) -> bool:
+    def poll_soon(self, registry: RegistryRef, model: str) -> bool:
         self.looks.append((registry, model))
         return model == "churn"
 
