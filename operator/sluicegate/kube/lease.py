@@ -120,12 +120,12 @@ class Elector:
         while self._renewed_at is not None:
             await asyncio.sleep(min(pause, max(0.0, self._left())))
             if not self.leading:
-                logger.error("could not renew the lease for %.0f s: leading no more", self._timings.renew)
+                logger.error("cannot renew the Lease for %.0f s: this process stops leading", self._timings.renew)
                 self._renewed_at = None
             elif await self._attempt(self._left()):
                 pause = self._timings.retry
             elif self.holder not in ("", self._identity):
-                logger.error("the lease went to %s: leading no more", self.holder)
+                logger.error("%s took the Lease: this process stops leading", self.holder)
                 self._renewed_at = None
             else:
                 pause = self._timings.retry / 4
