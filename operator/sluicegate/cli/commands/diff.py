@@ -271,10 +271,10 @@ class _Unseen:
     The version that status records therefore counts.
     """
 
-    def seen(self, registry: RegistryRef, model: str) -> None:
+    def last_result(self, registry: RegistryRef, model: str) -> None:
         """See `Views`."""
 
-    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+    def learn(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         """See `Views`."""
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool:
