@@ -92,9 +92,9 @@ class Download:
             attempt += 1
 
     def _check_collisions(self, entries: list[Entry]) -> None:
-        seen = {entry.path for entry in entries}
+        paths = {entry.path for entry in entries}
         parents = {str(parent) for entry in entries for parent in Path(entry.path).parents}
-        if len(seen) != len(entries) or seen & parents:
+        if len(paths) != len(entries) or paths & parents:
             raise ScorerError(
                 "refused the artifact listing: it has the same name twice, or a file that is also a folder; "
                 "check the artifact store"

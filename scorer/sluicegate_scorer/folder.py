@@ -143,8 +143,8 @@ class Folder:
 
     def _manifest(self) -> dict[str, object] | None:
         with contextlib.suppress(FileNotFoundError, ValueError):
-            found = json.loads((self.path / MANIFEST).read_text())
-            return found if isinstance(found, dict) else None
+            manifest = json.loads((self.path / MANIFEST).read_text())
+            return manifest if isinstance(manifest, dict) else None
         return None
 
     def _write(self, manifest: Mapping[str, object]) -> None:

@@ -89,13 +89,13 @@ def install(model: Path, target: Path, timeout: float, server: Sequence[str] | N
     with _disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
         if final.is_dir():
-            return _found(final)
-        with _alone(target / f".{final.name}.lock", deadline) as locked:
+            return _existing(final)
+        with _locked(target / f".{final.name}.lock", deadline) as locked:
             if final.is_dir():
-                return _found(final)
+                return _existing(final)
             if locked:
-                for left in target.glob(f"{_MAKING}{final.name}-*"):
-                    shutil.rmtree(left, ignore_errors=True)
+                for leftover in target.glob(f"{_MAKING}{final.name}-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             making = Path(tempfile.mkdtemp(prefix=f"{_MAKING}{final.name}-", dir=target))
             making.chmod(0o755)
             try:
@@ -139,22 +139,22 @@ class _Attempt:
         began = time.monotonic()
         uv = _uv()
         scratch = self._place.parent
-        own, needs, overrides, lock = (scratch / f"{name}.txt" for name in ("model", "server", "overrides", "lock"))
+        stated, needs, overrides, lock = (scratch / f"{name}.txt" for name in ("model", "server", "overrides", "lock"))
         needs.write_text("\n".join(server))
         overrides.write_text("\n".join(line for line in server if requirements.is_mlflow(line)))
-        lock.write_text("\n".join(_here()))
-        given = self._model / "requirements.txt"
-        if not given.is_file():
-            own.write_text("\n".join(requirements.asked(self._model)[1]))
-            given = own
-        log.info("installing what %s asks for, and the server, to %s", given, scratch.parent)
+        lock.write_text("\n".join(_image_versions()))
+        model_requirements = self._model / "requirements.txt"
+        if not model_requirements.is_file():
+            stated.write_text("\n".join(requirements.stated_requirements(self._model)[1]))
+            model_requirements = stated
+        log.info("installing what %s asks for, and the server, to %s", model_requirements, scratch.parent)
         python = str(self._place / "bin" / "python")
         self._uv([uv, "venv", "-q", "--relocatable", "--no-project", "--python", sys.executable, str(self._place)])
         with_model = [*("--overrides", str(overrides)), *("--python", python)]
-        sources = [str(given), str(needs)]
+        sources = [str(model_requirements), str(needs)]
         self._uv([uv, "pip", "compile", "-q", "--no-header", "--no-annotate", *sources, *with_model, "-o", str(lock)])
         files = [
-            word for name in (str(lock), *sources) for word in ("-r", name)
+            argument for name in (str(lock), *sources) for argument in ("-r", name)
         ]  # the model's file once more, for its hashes
         self._uv([uv, "pip", "install", "--exact", "--no-deps", *files, *with_model])
         self._try()
@@ -163,9 +163,9 @@ class _Attempt:
     def _uv(self, command: list[str]) -> None:
         code, lines = self._command(command, self._env)
         if code:
-            said = _complaint(lines) or f"uv ended with exit code {code}"
-            remedy = next((words for sign, words in _REMEDIES.items() if sign in said.lower()), _OTHERWISE)
-            raise ScorerError(f"cannot install what the model asks for: {one_line(said, 420)}; {remedy}")
+            failure = _failure_text(lines) or f"uv ended with exit code {code}"
+            remedy = next((remedy for symptom, remedy in _REMEDIES.items() if symptom in failure.lower()), _OTHERWISE)
+            raise ScorerError(f"cannot install what the model asks for: {one_line(failure, 420)}; {remedy}")
 
     def _try(self) -> None:
         """Import the server and the module that loads the model.
@@ -174,8 +174,8 @@ class _Attempt:
         """
         env = environment.variables(environment.python_path(self._place.parent))
         env.pop("PYTHONDONTWRITEBYTECODE", None)
-        words = "import uvloop; from sluicegate_scorer import serve; from sluicegate_scorer.server import app"
-        code, lines = self._command([str(self._place / "bin/python"), "-c", words], env)
+        program = "import uvloop; from sluicegate_scorer import serve; from sluicegate_scorer.server import app"
+        code, lines = self._command([str(self._place / "bin/python"), "-c", program], env)
         if code:
             raise ScorerError(
                 "the server does not run with what the model asks for: "
@@ -227,7 +227,7 @@ def _kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _found(final: Path) -> Installed:
+def _existing(final: Path) -> Installed:
     log.info("already installed: %s", final)
     return Installed(str(final), _count(final), installed=False)
 
@@ -236,13 +236,17 @@ def _count(final: Path) -> int:
     return sum(1 for _ in final.glob("lib/python*/site-packages/*.dist-info"))
 
 
-def _here() -> list[str]:
+def _image_versions() -> list[str]:
     """Return the versions of this environment.
 
     uv prefers the versions that a lock file already has.
     """
-    found = {each.name: each.version for each in importlib.metadata.distributions() if each.name}
-    return [f"{name}=={version}" for name, version in sorted(found.items()) if name != "sluicegate-scorer"]
+    versions = {
+        distribution.name: distribution.version
+        for distribution in importlib.metadata.distributions()
+        if distribution.name
+    }
+    return [f"{name}=={version}" for name, version in sorted(versions.items()) if name != "sluicegate-scorer"]
 
 
 def _uv() -> str:
@@ -253,7 +257,7 @@ def _uv() -> str:
     return find_uv_bin()
 
 
-def _complaint(lines: Sequence[str]) -> str:
+def _failure_text(lines: Sequence[str]) -> str:
     """Return uv's output from `error:` on, as one line without its markers."""
     start = next((n for n, line in enumerate(lines) if re.match(r"\W*error:", line)), None)
     if start is None:
@@ -273,7 +277,7 @@ def _loader(model: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, deadline: float) -> Iterator[bool]:
+def _locked(path: Path, deadline: float) -> Iterator[bool]:
     """Hold a lock, once other processes have released it.
 
     Yields:
@@ -283,7 +287,7 @@ def _alone(path: Path, deadline: float) -> Iterator[bool]:
         ScorerError: if the time limit passed first.
     """
     with path.open("a") as file:
-        told = False
+        logged = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -293,9 +297,9 @@ def _alone(path: Path, deadline: float) -> Iterator[bool]:
                         "another pod still installs what the model asks for, and the time limit is over; raise "
                         "dependencies.timeout of the operator's settings"
                     ) from None
-                if not told:
+                if not logged:
                     log.info("another process installs the same: waiting for it")
-                    told = True
+                    logged = True
                 time.sleep(0.2)
             except OSError as error:
                 log.info("no locks on this volume (%s)", error.strerror)

@@ -69,7 +69,7 @@ def verify_as(kind, model, path):
     fast = kind(model)
     general = General(model, Policy(400, True))
     example = (path / "serving_input_example.json").read_bytes()
-    verify(fast, lambda body: general.answer(body, "application/json"), example, 16)
+    verify(fast, lambda body: general.respond(body, "application/json"), example, 16)
     return fast
 
 
@@ -146,7 +146,7 @@ def ask_general(model, signature):
     @given(rows=numbers.rows(signature), form=st.sampled_from(FORMS))
     def compare(rows, form):
         body = bodies(names, rows)[form]
-        answer = general.answer(body, "application/json")
+        answer = general.respond(body, "application/json")
         status, expected = stock(model, body)
         assert (answer.status, answer.body if expected is not None else None) == (status, expected), body
 

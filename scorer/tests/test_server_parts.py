@@ -9,7 +9,7 @@ import pytest
 from sluicegate_scorer.server import cpus
 from sluicegate_scorer.server.settings import Limits
 from sluicegate_scorer.server.slots import WINDOW, Slots, Used, since, used
-from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
+from sluicegate_scorer.server.workers import Overloaded, Stuck, TimedOut, Workers
 
 
 def cgroup(tmp_path, version, text):
@@ -55,7 +55,7 @@ def test_what_a_user_set_stays(monkeypatch):
 async def test_work_that_overruns_holds_its_thread_and_new_work_is_refused():
     workers = Workers(Limits(workers=1, seconds=0.05, queue=5))
     free = threading.Event()
-    with pytest.raises(Overdue):
+    with pytest.raises(TimedOut):
         await workers.run(free.wait)
     assert workers.overrun == 1
     with pytest.raises(Stuck):
@@ -72,9 +72,9 @@ async def test_work_that_waited_too_long_never_runs():
     ran = []
     first = asyncio.create_task(workers.run(lambda: time.sleep(0.5)))
     await asyncio.sleep(0.01)
-    with pytest.raises(Overdue):
+    with pytest.raises(TimedOut):
         await workers.run(lambda: ran.append(1))
-    with pytest.raises(Overdue):
+    with pytest.raises(TimedOut):
         await first
     while workers.running:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
@@ -94,7 +94,7 @@ async def test_more_than_may_wait_are_refused():
     free = threading.Event()
     held = [asyncio.create_task(workers.run(free.wait)) for _ in range(2)]
     await asyncio.sleep(0.01)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Overloaded) as refused:
         await workers.run(lambda: 1)
     assert not isinstance(refused.value, Stuck)
     free.set()

@@ -168,7 +168,7 @@ async def test_concurrent_requests_get_the_answers_of_lone_ones(models, name):
     async with client(app) as ours:
         answers = await asyncio.gather(*(ours.post("/invocations", content=body, headers=JSON) for body in bodies))
     for body, answer in zip(bodies, answers, strict=True):
-        assert answer.content == app.general.answer(body, "application/json").body
+        assert answer.content == app.general.respond(body, "application/json").body
     assert app.metrics.paths["general"] == 0
 
 
@@ -235,7 +235,7 @@ def test_without_an_example_only_a_made_up_row_of_numbers_decides(tmp_path):
     path = str(tmp_path / "categories")
     mlflow.sklearn.save_model(model, path, signature=infer_signature(frame, frame.b), **options)
     assert (
-        application(path).general.answer(b'{"dataframe_records": [{"a": "x", "b": 2.0}]}', "application/json").status
+        application(path).general.respond(b'{"dataframe_records": [{"a": "x", "b": 2.0}]}', "application/json").status
         == 200
     )
     path = str(tmp_path / "never")
@@ -246,7 +246,7 @@ def test_without_an_example_only_a_made_up_row_of_numbers_decides(tmp_path):
 
 
 def test_a_machine_that_is_busy_at_the_start_does_not_cost_the_fast_path(models, monkeypatch):
-    answer = General.answer
+    answer = General.respond
 
     def held_up(self, body, content_type):
         if next(counted) < 4:
@@ -254,7 +254,7 @@ def test_a_machine_that_is_busy_at_the_start_does_not_cost_the_fast_path(models,
         return answer(self, body, content_type)
 
     counted = itertools.count()
-    monkeypatch.setattr(General, "answer", held_up)
+    monkeypatch.setattr(General, "respond", held_up)
     assert 'fast_path="true"' in application(models("linear")).metrics.text().decode()
 
 

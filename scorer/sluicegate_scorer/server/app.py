@@ -5,17 +5,17 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from sluicegate_scorer.server import answers, trace
 from sluicegate_scorer.server import metrics as exposition
+from sluicegate_scorer.server import recent_predictions, trace
 from sluicegate_scorer.server.asgi import (
     JSON,
     TEXT,
-    Answer,
     App,
     Disconnected,
     Header,
     Message,
     Receive,
+    Response,
     Send,
     TooLarge,
     closing,
@@ -31,7 +31,7 @@ from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import ServerSettings
 from sluicegate_scorer.server.v2 import LENGTH_HEADER, OpenInference
-from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
+from sluicegate_scorer.server.workers import Overloaded, Stuck, TimedOut, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
@@ -39,9 +39,9 @@ _JSON_TYPES = frozenset(
     {JSON, *(JSON + b";" + space + b"charset=" + name for space in (b"", b" ") for name in (b"utf-8", b"UTF-8"))}
 )
 """Content types that MLflow also reads as JSON. MLflow itself reads requests with any other type."""
-_PING = Answer(200, b"\n")
-_TIMEOUT = Answer(504, b"Request processing time exceeded limit", JSON, "timeout")
-_FULL = Answer(
+_PING = Response(200, b"\n")
+_TIMEOUT = Response(504, b"Request processing time exceeded limit", JSON, "timeout")
+_FULL = Response(
     429,
     json_error(
         "REQUEST_LIMIT_EXCEEDED",
@@ -51,7 +51,7 @@ _FULL = Answer(
     "overload",
     ((b"retry-after", b"1"),),
 )
-_STUCK = Answer(
+_STUCK = Response(
     429,
     json_error(
         "REQUEST_LIMIT_EXCEEDED",
@@ -65,12 +65,12 @@ _STUCK = Answer(
 
 Its error class is `timeout`, the class of those requests. Otherwise a model that hangs would look like a lack of pods.
 """
-_BUG = Answer(500, b"Internal Server Error", TEXT, "server")
+_BUG = Response(500, b"Internal Server Error", TEXT, "server")
 
 Handler = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-class Asked(NamedTuple):
+class PredictionRequest(NamedTuple):
     """A prediction request.
 
     Attributes:
@@ -78,16 +78,16 @@ class Asked(NamedTuple):
         scope: the ASGI scope.
         body: its body, empty if it was not read.
         began: the start time, by the performance counter.
-        kind: its content type.
-        passed: the request headers that the response repeats.
+        content_type: its content type.
+        repeated_headers: the request headers that the response repeats.
     """
 
     endpoint: str
     scope: Message
     body: bytes
     began: float
-    kind: bytes | None
-    passed: tuple[Header, ...]
+    content_type: bytes | None
+    repeated_headers: tuple[Header, ...]
 
 
 class Application:
@@ -98,13 +98,13 @@ class Application:
 
     Attributes:
         draining: set once SIGTERM arrived. Responses then ask clients to reconnect, so that they reach another pod.
-        answers: recent responses, kept while the operator compares them.
+        recent: recent predictions, kept while the operator compares them.
     """
 
     def __init__(self, general: General, batcher: Batcher | None, settings: ServerSettings) -> None:
         self.draining = False
         self.metrics = Metrics()
-        self.answers = answers.Answers(settings.pod_uid)
+        self.recent = recent_predictions.RecentPredictions(settings.pod_uid)
         self.general = general
         self._settings = settings
         self._workers = Workers(settings.limits)
@@ -118,7 +118,7 @@ class Application:
             ("GET", "/ping"): self._ping,
             ("GET", "/health"): self._ping,
             ("GET", "/metrics"): self._metrics,
-            ("GET", answers.PATH): self._answers,
+            ("GET", recent_predictions.PATH): self._recent_predictions,
         }
 
     def use(self, workers: Workers, metrics: Metrics, other: App) -> None:
@@ -164,11 +164,11 @@ class Application:
         await reply(send, _PING, self.draining)
 
     async def _metrics(self, scope: Message, receive: Receive, send: Send) -> None:
-        await reply(send, Answer(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
+        await reply(send, Response(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
 
-    async def _answers(self, scope: Message, receive: Receive, send: Send) -> None:
-        if self.answers.admits(scope):
-            await reply(send, self.answers.read(scope["query_string"]), self.draining)
+    async def _recent_predictions(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self.recent.admits(scope):
+            await reply(send, self.recent.read(scope["query_string"]), self.draining)
         elif self._other is not None:
             await self._other(scope, receive, closing(send) if self.draining else send)
 
@@ -176,51 +176,53 @@ class Application:
         await self._predict("invocations", scope, receive, send)
 
     async def _open_inference(self, scope: Message, receive: Receive, send: Send) -> None:
-        found = self.v2.route(scope["method"], scope["path"])
-        if found is not None:
-            await reply(send, found, self.draining)
+        response = self.v2.route(scope["method"], scope["path"])
+        if response is not None:
+            await reply(send, response, self.draining)
         else:
             await self._predict("infer", scope, receive, send)
 
     async def _predict(self, endpoint: str, scope: Message, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        kind, passed = trace.passed(scope["headers"])
+        kind, passed = trace.read_headers(scope["headers"])
         try:
-            body = await self._body(receive)
+            body = await self._read_body(receive)
         except Disconnected:
             return
         except TooLarge:
             # The rest of the body is not read, so the connection cannot be used again.
-            await self._finish(self._too_large(), Asked(endpoint, scope, b"", began, kind, passed), send, last=True)
+            await self._finish(
+                self._too_large(), PredictionRequest(endpoint, scope, b"", began, kind, passed), send, last=True
+            )
             return
         batcher = self._batcher
         if batcher is not None and kind in _JSON_TYPES and endpoint == "invocations":
             rows = batcher.path.parse(body)
             if rows is not None and batcher.takes(rows):
                 try:
-                    fast = await batcher.answer(rows)
+                    fast = await batcher.respond(rows)
                 except Declined:
                     pass
-                except (Refused, Overdue) as error:
-                    answer = _FULL if isinstance(error, Refused) else _TIMEOUT
-                    await self._finish(answer, Asked(endpoint, scope, body, began, kind, passed), send)
+                except (Overloaded, TimedOut) as error:
+                    response = _FULL if isinstance(error, Overloaded) else _TIMEOUT
+                    await self._finish(response, PredictionRequest(endpoint, scope, body, began, kind, passed), send)
                     return
                 else:
                     metrics = self.metrics
                     metrics.paths["fast"] += 1
-                    if self._logged or self.answers.recording:
-                        asked = Asked(endpoint, scope, body, began, kind, passed)
-                        await self._finish(Answer(200, fast), asked, send)
+                    if self._logged or self.recent.recording:
+                        request = PredictionRequest(endpoint, scope, body, began, kind, passed)
+                        await self._finish(Response(200, fast), request, send)
                         return
                     metrics.request("invocations", 200, None, time.perf_counter() - began)
                     await reply_json(send, fast, passed, self.draining)
                     return
-        asked = Asked(endpoint, scope, body, began, kind, passed)
-        answer = await self._slow(asked)
+        request = PredictionRequest(endpoint, scope, body, began, kind, passed)
+        response = await self._predict_general(request)
         self.metrics.paths["general"] += 1
-        await self._finish(answer, asked, send)
+        await self._finish(response, request, send)
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _read_body(self, receive: Receive) -> bytes:
         """Read the body of a request, up to the size limit.
 
         The connection limits the time (http1.py).
@@ -234,38 +236,40 @@ class Application:
             return body
         return await read_body(message, receive, limit)
 
-    async def _slow(self, asked: Asked) -> Answer:
+    async def _predict_general(self, request: PredictionRequest) -> Response:
         """Respond with MLflow's own code, in a thread."""
         try:
-            return await self._workers.run(lambda: self._general_answer(asked))
+            return await self._workers.run(lambda: self._respond(request))
         except Stuck:
             return _STUCK
-        except Refused:
+        except Overloaded:
             return _FULL
-        except Overdue:
+        except TimedOut:
             return _TIMEOUT
         except Exception:
             log.exception("a request failed in the server itself")
             return _BUG
 
-    def _general_answer(self, asked: Asked) -> Answer:
-        with trace.current(asked.passed):
-            if asked.endpoint == "infer":
-                return self.v2.infer(asked.body, header(asked.scope, LENGTH_HEADER))
-            return self.general.answer(asked.body, asked.kind.decode("latin-1") if asked.kind is not None else None)
+    def _respond(self, request: PredictionRequest) -> Response:
+        with trace.current(request.repeated_headers):
+            if request.endpoint == "infer":
+                return self.v2.infer(request.body, header(request.scope, LENGTH_HEADER))
+            return self.general.respond(
+                request.body, request.content_type.decode("latin-1") if request.content_type is not None else None
+            )
 
-    async def _finish(self, answer: Answer, asked: Asked, send: Send, last: bool = False) -> None:
-        took = time.perf_counter() - asked.began
-        self.metrics.request(asked.endpoint, answer.status, answer.error, took)
-        if self.answers.recording and not last:
-            self.answers.keep(asked.scope, asked.body, answer)
+    async def _finish(self, response: Response, request: PredictionRequest, send: Send, last: bool = False) -> None:
+        took = time.perf_counter() - request.began
+        self.metrics.request(request.endpoint, response.status, response.error, took)
+        if self.recent.recording and not last:
+            self.recent.keep(request.scope, request.body, response)
         if self._logged:
-            self._log.write(asked.scope, asked.body, answer, took)
-        if asked.passed:
-            answer = answer._replace(headers=(*answer.headers, *asked.passed))
-        await reply(send, answer, last or self.draining)
+            self._log.write(request.scope, request.body, response, took)
+        if request.repeated_headers:
+            response = response._replace(headers=(*response.headers, *request.repeated_headers))
+        await reply(send, response, last or self.draining)
 
-    def _too_large(self) -> Answer:
+    def _too_large(self) -> Response:
         limit = self._settings.limits.body
         text = f"The request's body is over the limit of {limit} bytes; send fewer rows a request."
-        return Answer(413, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")
+        return Response(413, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")

@@ -18,7 +18,7 @@ from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import Rows
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import Limits
-from sluicegate_scorer.server.workers import Overdue, Refused, Workers
+from sluicegate_scorer.server.workers import Overloaded, TimedOut, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
@@ -38,7 +38,7 @@ class Waiting(NamedTuple):
     """A request, and the future that receives the body of its response."""
 
     rows: Rows
-    answer: "asyncio.Future[bytes]"
+    body: "asyncio.Future[bytes]"
 
 
 class Batcher:
@@ -56,7 +56,7 @@ class Batcher:
     def __init__(self, path: FastPath, workers: Workers, limits: Limits, metrics: Metrics) -> None:
         self.path = path
         self.on_loop = path.seconds < ON_LOOP
-        self.observe: Callable[[Rows, bytes], None] | None = None
+        self.on_prediction: Callable[[Rows, bytes], None] | None = None
         self._workers = workers
         self._limits = limits
         self._metrics = metrics
@@ -76,7 +76,7 @@ class Batcher:
         """Tell whether the fast path may respond to this many rows."""
         return len(rows) == 1 or self.path.several
 
-    async def answer(self, rows: Rows) -> bytes:
+    async def respond(self, rows: Rows) -> bytes:
         """Return the body of the response.
 
         Raises:
@@ -86,10 +86,10 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._limits.queue:
-            while self._waiting and self._waiting[0].answer.done():  # these are over their time limit
+            while self._waiting and self._waiting[0].body.done():  # these are over their time limit
                 self._waiting.popleft()
             if len(self._waiting) >= self._limits.queue:
-                raise Refused
+                raise Overloaded
         request = Waiting(rows, loop.create_future())
         self._waiting.append(request)
         if self.on_loop and len(rows) <= self._rows_on_loop:
@@ -97,11 +97,11 @@ class Batcher:
                 self._scheduled = True
                 # Two turns: in the first one the loop reads the sockets that are readable now.
                 loop.call_soon(loop.call_soon, self._flush)
-            return await request.answer
+            return await request.body
         self._start()
         timer = loop.call_later(self._limits.seconds, self._expire, request)
         try:
-            return await request.answer
+            return await request.body
         finally:
             timer.cancel()
 
@@ -109,14 +109,14 @@ class Batcher:
         self._scheduled = False
         if not self._waiting:
             return
-        if not self.on_loop or any(len(each.rows) > self._rows_on_loop for each in self._waiting):
+        if not self.on_loop or any(len(request.rows) > self._rows_on_loop for request in self._waiting):
             self._start()
             return
         batch = self._take()
         began = time.perf_counter()
         self._deliver(batch, self._predict(batch))
         took = time.perf_counter() - began
-        self._watch(took)
+        self._adapt(took)
         if self._waiting and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -137,7 +137,7 @@ class Batcher:
         """Submit batches to the threads that are free."""
         loop = asyncio.get_running_loop()
         while self._waiting and self._running < self._parallel:
-            batch = [each for each in self._take() if not each.answer.done()]
+            batch = [request for request in self._take() if not request.body.done()]
             if not batch:
                 continue
             self._running += 1
@@ -158,25 +158,25 @@ class Batcher:
 
     def _finish(self, batch: list[Waiting], job: "Future[tuple[list[bytes | None], float]]") -> None:
         self._running -= 1
-        answers: list[bytes | None] = [None] * len(batch)
+        bodies: list[bytes | None] = [None] * len(batch)
         if job.exception() is None:
-            answers, took = job.result()
-            self._watch(took)
-        self._deliver(batch, answers)
+            bodies, took = job.result()
+            self._adapt(took)
+        self._deliver(batch, bodies)
         self._start()
 
     def _predict(self, batch: list[Waiting]) -> list[bytes | None]:
         """Return the response body of each request, or None if the fast path fails on it."""
         if len(batch) > 1:
-            rows = [each.rows[0] for each in batch]
+            rows = [request.rows[0] for request in batch]
             try:
-                answers = self.path.singles(rows)
-                if len(answers) == len(batch):
+                bodies = self.path.singles(rows)
+                if len(bodies) == len(batch):
                     self._metrics.batch(len(batch))
-                    return list(answers)
+                    return list(bodies)
             except Exception:
                 log.debug("a batch failed; its requests are tried one by one", exc_info=True)
-        return [self._one(each.rows) for each in batch]
+        return [self._one(request.rows) for request in batch]
 
     def _one(self, rows: Rows) -> bytes | None:
         self._metrics.batch(len(rows))
@@ -185,7 +185,7 @@ class Batcher:
         except Exception:
             return None
 
-    def _watch(self, took: float) -> None:
+    def _adapt(self, took: float) -> None:
         """Move the work off the event loop when it becomes slow, and back."""
         self._batch_seconds += _WEIGHT * (took - self._batch_seconds)
         if self.on_loop and (self._batch_seconds > ON_LOOP or took > 10 * ON_LOOP):
@@ -196,16 +196,16 @@ class Batcher:
             self.on_loop = True
 
     def _expire(self, request: Waiting) -> None:
-        if not request.answer.done():
-            request.answer.set_exception(Overdue())
+        if not request.body.done():
+            request.body.set_exception(TimedOut())
 
-    def _deliver(self, batch: list[Waiting], answers: list[bytes | None]) -> None:
-        for request, answer in zip(batch, answers, strict=True):
-            if request.answer.done():
+    def _deliver(self, batch: list[Waiting], bodies: list[bytes | None]) -> None:
+        for request, body in zip(batch, bodies, strict=True):
+            if request.body.done():
                 continue
-            if answer is None:
-                request.answer.set_exception(Declined())
+            if body is None:
+                request.body.set_exception(Declined())
                 continue
-            request.answer.set_result(answer)
-            if self.observe is not None:
-                self.observe(request.rows, answer)
+            request.body.set_result(body)
+            if self.on_prediction is not None:
+                self.on_prediction(request.rows, body)

@@ -60,15 +60,15 @@ class Frames:
     def parse(self, body: bytes) -> pd.DataFrame | None:
         """Return the DataFrame of a body, or None if MLflow's own code has to read it."""
         try:
-            found = self._decode(body)
+            request = self._decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
-        if (found.split is UNSET) == (found.records is UNSET):
+        if (request.split is UNSET) == (request.records is UNSET):
             return None
-        if found.split is UNSET:
-            rows = [msgspec.structs.astuple(each) for each in found.records]
+        if request.split is UNSET:
+            rows = [msgspec.structs.astuple(record) for record in request.records]
             return self._frame(rows, None) if rows and RECORDS in self.forms else None
-        split = found.split
+        split = request.split
         if split.columns != self.shape.names or not split.data or SPLIT not in self.forms:
             return None
         if split.index is UNSET:
@@ -151,12 +151,12 @@ def frames(model: Any) -> Frames | None:
     It is None if the model cannot have it. The log then has the reason.
     """
     try:
-        found = Frames(model)
-        found.verify()
+        decoder = Frames(model)
+        decoder.verify()
     except NotFast as reason:
         log.info("bodies are read by MLflow's own code: %s", reason)
         return None
     except Exception as error:  # a library's internals differ from what this code expects: do without the shortcut
         log.info("bodies are read by MLflow's own code: %r", error)
         return None
-    return found
+    return decoder

@@ -11,7 +11,7 @@ import numpy as np
 from sluicegate_scorer.errors import ScorerError, one_line
 from sluicegate_scorer.server import device
 from sluicegate_scorer.server.app import Application
-from sluicegate_scorer.server.asgi import Answer
+from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.batching import Batcher
 from sluicegate_scorer.server.drift import load as load_drift
 from sluicegate_scorer.server.fast.path import FastPath
@@ -61,7 +61,7 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
         drift.start()
         general.count_into(drift)
         if batcher is not None:
-            batcher.observe = drift.fast
+            batcher.on_prediction = drift.fast
     application = Application(general, batcher, settings)
     application.use(workers, metrics, other)
     loaded = time.monotonic() - began
@@ -80,7 +80,7 @@ def _batcher(
     try:
         path = FastPath(general.model)
         with _quiet():
-            verify(path, lambda body: general.answer(body, "application/json"), example, settings.fast.batch)
+            verify(path, lambda body: general.respond(body, "application/json"), example, settings.fast.batch)
     except NotFast as reason:
         log.info("no fast path: %s", reason)
         return None
@@ -126,17 +126,17 @@ def _smoke_test(general: General, example: bytes | None) -> None:
         log.info("no smoke test: the model has neither an input example nor a signature to make one from")
         return
     began = time.monotonic()
-    answer = general.answer(body, "application/json")
-    if answer.status == 200:
+    response = general.respond(body, "application/json")
+    if response.status == 200:
         log.info("answered %s in %.0f ms", "its input example" if example else "a made-up row", _since(began))
         return
-    said = _said(answer)
-    if example is None and (answer.error != "model" or not _only_numbers(general.schema)):
-        log.warning("a row made from the signature was not answered, log the model with an input example: %s", said)
+    message = _error_message(response)
+    if example is None and (response.error != "model" or not _only_numbers(general.schema)):
+        log.warning("a row made from the signature was not answered, log the model with an input example: %s", message)
         return
     source = "its own input example" if example else "a row made from its signature"
     raise ScorerError(
-        f"the model does not answer {source}: {said}; the log above has the traceback, "
+        f"the model does not answer {source}: {message}; the log above has the traceback, "
         "and --no-smoke-test serves it all the same"
     )
 
@@ -145,11 +145,11 @@ def _since(began: float) -> float:
     return (time.monotonic() - began) * 1000
 
 
-def _said(answer: Answer) -> str:
+def _error_message(response: Response) -> str:
     try:
-        text = str(json.loads(answer.body)["message"])
+        text = str(json.loads(response.body)["message"])
     except (ValueError, KeyError, TypeError):
-        text = answer.body.decode("utf-8", "replace")
+        text = response.body.decode("utf-8", "replace")
     return one_line(text, 400)
 
 

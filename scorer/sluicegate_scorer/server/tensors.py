@@ -194,11 +194,11 @@ def column(array: Any) -> Any:
     return array if array.ndim < 2 else list(array.tolist())
 
 
-def described(schema: Any, prefix: str) -> list[dict[str, Any]]:
+def metadata(schema: Any, prefix: str) -> list[dict[str, Any]]:
     """Return the inputs or outputs of a signature as the protocol's metadata."""
     if schema is None:
         return []
-    found = []
+    entries = []
     for number, spec in enumerate(schema.inputs):
         name = getattr(spec, "name", None) or f"{prefix}{number}"
         if schema.is_tensor_spec():
@@ -206,5 +206,5 @@ def described(schema: Any, prefix: str) -> list[dict[str, Any]]:
         else:
             kind, shape = _COLUMN_TYPES.get(getattr(spec.type, "name", ""), "BYTES"), [-1, 1]
         content = "np" if kind != "BYTES" else "str"
-        found.append({"name": name, "datatype": kind, "shape": shape, "parameters": {"content_type": content}})
-    return found
+        entries.append({"name": name, "datatype": kind, "shape": shape, "parameters": {"content_type": content}})
+    return entries

@@ -25,8 +25,8 @@ def open_source(uri: str) -> Source:
     """
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     try:
-        if found := _open(scheme, uri):
-            return found
+        if source := _open(scheme, uri):
+            return source
     except ImportError as error:
         raise ScorerError(
             f"cannot fetch {redact(uri)}: {error.name} is not installed; pip install 'sluicegate-scorer[stores]'"

@@ -67,10 +67,10 @@ class Source(Protocol):
 def bucket(uri: str, form: str) -> tuple[str, str]:
     """Return the bucket and the prefix of SCHEME://BUCKET/PREFIX."""
     parts = urlsplit(uri)
-    found = parts.netloc.rpartition("@")[2]
-    if not found:
+    name = parts.netloc.rpartition("@")[2]
+    if not name:
         raise ScorerError(f"cannot fetch {redact(uri)}: it names no bucket; write {form}")
-    return found, unquote(parts.path).strip("/")
+    return name, unquote(parts.path).strip("/")
 
 
 def safe_path(path: str) -> str:

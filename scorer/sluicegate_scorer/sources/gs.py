@@ -18,7 +18,7 @@ from google.auth import exceptions
 
 from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
 from sluicegate_scorer.sources.base import MAX_FILES, Body, Entry, bucket, safe_path
-from sluicegate_scorer.sources.web import Web, Words, client
+from sluicegate_scorer.sources.web import Remedies, Web, client
 
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.read_only"]
 _CREDENTIALS = (
@@ -64,7 +64,7 @@ class GsSource:
         self._uri = redact(uri)
         self._bucket, self._prefix = bucket(uri, "gs://BUCKET/PREFIX")
         self._objects = f"{endpoint.rstrip('/')}/storage/v1/b/{quote(self._bucket, safe='')}/o"
-        words = Words(
+        remedies = Remedies(
             where=self._uri,
             credentials=_CREDENTIALS,
             denied="let the pod's identity list and read its objects (roles/storage.objectViewer on the bucket)"
@@ -72,7 +72,7 @@ class GsSource:
             else _CREDENTIALS,
             missing="check the URI, and that the artifacts were not deleted",
         )
-        self._web = Web(words, client(auth))
+        self._web = Web(remedies, client(auth))
 
     @classmethod
     def from_environment(cls, uri: str) -> "GsSource":
@@ -89,9 +89,9 @@ class GsSource:
         endpoint = f"{parts.scheme}://{parts.netloc}"
         try:
             if text:
-                found, _ = google.auth.load_credentials_from_dict(json.loads(text), scopes=_SCOPES)
+                credentials, _ = google.auth.load_credentials_from_dict(json.loads(text), scopes=_SCOPES)
             else:
-                found, _ = google.auth.default(scopes=_SCOPES)
+                credentials, _ = google.auth.default(scopes=_SCOPES)
         except exceptions.DefaultCredentialsError as error:
             if text or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
                 raise ScorerError(
@@ -100,7 +100,7 @@ class GsSource:
             return cls(uri, endpoint, None)
         except ValueError as error:
             raise ScorerError("GOOGLE_APPLICATION_CREDENTIALS_JSON is not the text of a key file") from error
-        return cls(uri, endpoint, _Auth(found))
+        return cls(uri, endpoint, _Auth(credentials))
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
         """List all objects under the prefix, page by page.
@@ -114,12 +114,12 @@ class GsSource:
         while True:
             response = self._web.get(self._objects, params)
             try:
-                answer = response.json()
-                for item in answer.get("items", []):
+                listing = response.json()
+                for item in listing.get("items", []):
                     if not item["name"].endswith("/"):
                         path = safe_path(item["name"][len(base) :])
                         entries.append(Entry(path, int(item["size"]), item.get("md5Hash"), item.get("generation")))
-                token = answer.get("nextPageToken")
+                token = listing.get("nextPageToken")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ScorerError(
                     f"{self._uri}: the store does not answer like Google Cloud Storage; check its address"

@@ -14,7 +14,7 @@ import httpx
 
 from sluicegate_scorer.errors import ScorerError, redact
 from sluicegate_scorer.sources.base import Body, Entry, safe_path
-from sluicegate_scorer.sources.web import Web, Words, client
+from sluicegate_scorer.sources.web import Remedies, Web, client
 
 _CREDENTIALS = (
     "put SLUICEGATE_HTTP_USERNAME and SLUICEGATE_HTTP_PASSWORD, or SLUICEGATE_HTTP_TOKEN, into the registry's podSecret"
@@ -39,8 +39,10 @@ class HttpSource:
         self._root = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
         self._single = single
         self._etags: dict[str, str] = {}
-        words = Words(self._uri, _CREDENTIALS, _CREDENTIALS, "check the URI, and that the artifacts were not deleted")
-        self._web = Web(words, client(auth))
+        remedies = Remedies(
+            self._uri, _CREDENTIALS, _CREDENTIALS, "check the URI, and that the artifacts were not deleted"
+        )
+        self._web = Web(remedies, client(auth))
 
     @classmethod
     def from_environment(cls, uri: str, *, single: bool = False) -> "HttpSource":
@@ -63,7 +65,7 @@ class HttpSource:
             )
         files, folders = [], []
         base = str(response.url)
-        for link in dict.fromkeys(_Links(response.text).found):
+        for link in dict.fromkeys(_Links(response.text).targets):
             name = _below(base, urljoin(base, link))
             if name.endswith("/"):
                 folders.append(safe_path(f"{folder}/{name[:-1]}".strip("/")))
@@ -79,8 +81,8 @@ class HttpSource:
         if offset and not etag:
             offset = 0  # without an ETag or a date it may be another file
         with self._web.read(url, offset, headers={"If-Range": etag} if offset else {}) as (body, headers):
-            found = headers.get("etag", "") or headers.get("last-modified", "")
-            self._etags[entry.path] = "" if found.startswith("W/") else found
+            validator = headers.get("etag", "") or headers.get("last-modified", "")
+            self._etags[entry.path] = "" if validator.startswith("W/") else validator
             yield body
 
     def missing(self) -> ScorerError:
@@ -102,12 +104,12 @@ class _Links(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.targets: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Record the target of an anchor."""
-        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+        self.targets += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
 def _below(base: str, target: str) -> str:

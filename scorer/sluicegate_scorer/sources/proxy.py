@@ -70,12 +70,12 @@ class ProxySource:
         self._check(response, folder or self._uri)
         try:
             listed = response.json().get("files", [])
-            found = [(str(item["path"]), bool(item.get("is_dir")), item.get("file_size")) for item in listed]
+            items = [(str(item["path"]), bool(item.get("is_dir")), item.get("file_size")) for item in listed]
         except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise self._not_mlflow(response) from error
         files: list[Entry] = []
         folders: list[str] = []
-        for name, is_folder, size in found:
+        for name, is_folder, size in items:
             full = safe_path(f"{folder}/{name}" if folder else name)
             if is_folder:
                 folders.append(full)
@@ -234,7 +234,7 @@ def _trust() -> ssl.SSLContext | bool:
     # In a service account's Secret, ca.crt is the certificate of the API server.
     authority_pem = None if env("token") and env("namespace") else env("ca.crt")
     authority = env("MLFLOW_TRACKING_SERVER_CERT_PATH") or (None if authority_pem else env("REQUESTS_CA_BUNDLE"))
-    pair = "\n".join(each for each in (env("tls.crt"), env("tls.key")) if each)
+    pair = "\n".join(part for part in (env("tls.crt"), env("tls.key")) if part)
     pem = env("MLFLOW_TRACKING_CLIENT_CERT_PEM") or pair
     if not any((authority, certificate, authority_pem, pem)):
         return True

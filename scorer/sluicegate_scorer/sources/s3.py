@@ -107,10 +107,10 @@ class S3Source:
         key = "/".join(part for part in (self._prefix, entry.path) if part)
         extra = {"Range": f"bytes={offset}-"} if offset else {}
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
+            response = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
             # botocore's own context manager returns the bare stream inside, which has no iter_chunks.
-            with closing(answer["Body"]) as body:
-                start = offset if "ContentRange" in answer else 0
+            with closing(response["Body"]) as body:
+                start = offset if "ContentRange" in response else 0
                 yield Body(start, body.iter_chunks(_CHUNK))
         except (failures.BotoCoreError, failures.ClientError) as error:
             raise self._failure(error) from error
@@ -128,7 +128,7 @@ class S3Source:
     def _failure(self, error: Exception) -> ScorerError:
         where = f"s3://{self._bucket} at {self._client.meta.endpoint_url}"
         if isinstance(error, failures.ClientError):
-            return self._refused(error, where)
+            return self._client_error(error, where)
         detail = one_line(str(error), 200)
         if isinstance(
             error,
@@ -151,7 +151,7 @@ class S3Source:
             return TransientError(f"the download from {where} broke off ({detail}); look at the S3 server")
         return ScorerError(f"cannot use {where}: {detail}; check the AWS_* settings in the registry's podSecret")
 
-    def _refused(self, error: failures.ClientError, where: str) -> ScorerError:
+    def _client_error(self, error: failures.ClientError, where: str) -> ScorerError:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code == "NoSuchBucket":
