@@ -234,7 +234,9 @@ async def test_answers_of_both_paths_and_both_protocols_are_told(client):
     wrong = await client.post("/invocations", content=b"{}", headers=JSON)
     predictions = await read()
     sent = (fast, general, infer, wrong)
-    assert [line["status"] for line in predictions] == [response.status_code for response in sent] == [200, 200, 200, 400]
+    assert (
+        [line["status"] for line in predictions] == [response.status_code for response in sent] == [200, 200, 200, 400]
+    )
     assert [line["answer"] for line in predictions] == [fast.json(), general.json(), infer.json(), None]
     assert all(0 <= line["age"] < 60 for line in predictions)
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sluicegate_scorer.server import metrics as exposition
@@ -70,24 +71,37 @@ _BUG = Response(500, b"Internal Server Error", TEXT, "server")
 Handler = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-class PredictionRequest(NamedTuple):
+@dataclass(slots=True)
+class PredictionRequest:
     """A prediction request.
 
     Attributes:
         endpoint: `invocations` or `infer`.
         scope: the ASGI scope.
-        body: its body, empty if it was not read.
         began: the start time, by the performance counter.
         content_type: its content type.
         repeated_headers: the request headers that the response repeats.
+        body: its body, empty until it was read.
     """
 
     endpoint: str
     scope: Message
-    body: bytes
     began: float
     content_type: bytes | None
     repeated_headers: tuple[Header, ...]
+    body: bytes = b""
+
+
+class Shared(NamedTuple):
+    """What the application shares with the batcher.
+
+    Attributes:
+        workers: the threads.
+        metrics: the counters.
+    """
+
+    workers: Workers
+    metrics: Metrics
 
 
 class Application:
@@ -96,23 +110,31 @@ class Application:
     All other requests go to MLflow's own application. It responds to unknown paths, wrong methods and its documentation
     pages.
 
+    Args:
+        general: responds with MLflow's own code.
+        batcher: the fast path, or None if the model has none.
+        settings: how to serve.
+        shared: the parts that the batcher uses too.
+        other: MLflow's own application.
+
     Attributes:
         draining: set once SIGTERM arrived. Responses then ask clients to reconnect, so that they reach another pod.
         recent: recent predictions, kept while the operator compares them.
     """
 
-    def __init__(self, general: General, batcher: Batcher | None, settings: ServerSettings) -> None:
+    def __init__(
+        self, general: General, batcher: Batcher | None, settings: ServerSettings, shared: Shared, other: App
+    ) -> None:
         self.draining = False
-        self.metrics = Metrics()
         self.recent = recent_predictions.RecentPredictions(settings.pod_uid)
         self.general = general
+        self.v2 = OpenInference(general, settings.name, settings.version)
         self._settings = settings
-        self._workers = Workers(settings.limits)
         self._batcher = batcher
-        self._other: App | None = None
+        self._workers, self.metrics = shared
+        self._other = other
         self._log = RequestLog(settings.logs)
         self._logged = settings.logs.access or settings.logs.payloads > 0
-        self.v2 = OpenInference(general, settings.name, settings.version)
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/invocations"): self._invocations,
             ("GET", "/ping"): self._ping,
@@ -120,24 +142,15 @@ class Application:
             ("GET", "/metrics"): self._metrics,
             ("GET", recent_predictions.PATH): self._recent_predictions,
         }
+        self._add_gauges()
 
-    def use(self, workers: Workers, metrics: Metrics, other: App) -> None:
-        """Set the objects that were made before the application.
-
-        Args:
-            workers: the threads, which the batcher uses too.
-            metrics: the counters, which the batcher uses too.
-            other: MLflow's own application.
-        """
-        self._workers = workers
-        self.metrics = metrics
-        self._other = other
-        batcher = self._batcher
-        metrics.gauges["queue_depth"] = (
+    def _add_gauges(self) -> None:
+        workers, batcher = self._workers, self._batcher
+        self.metrics.gauges["queue_depth"] = (
             "Requests that wait for a thread or a batch.",
             lambda: workers.waiting + (batcher.depth if batcher is not None else 0),
         )
-        metrics.gauges["overrun_requests"] = (
+        self.metrics.gauges["overrun_requests"] = (
             "Requests over their time limit whose model call still runs.",
             lambda: workers.overrun,
         )
@@ -157,8 +170,7 @@ class Application:
             if path == "/v2" or path.startswith("/v2/"):
                 await self._open_inference(scope, receive, send)
                 return
-        if self._other is not None:
-            await self._other(scope, receive, closing(send) if self.draining else send)
+        await self._other(scope, receive, closing(send) if self.draining else send)
 
     async def _ping(self, scope: Message, receive: Receive, send: Send) -> None:
         await reply(send, _PING, self.draining)
@@ -169,7 +181,7 @@ class Application:
     async def _recent_predictions(self, scope: Message, receive: Receive, send: Send) -> None:
         if self.recent.admits(scope):
             await reply(send, self.recent.read(scope["query_string"]), self.draining)
-        elif self._other is not None:
+        else:
             await self._other(scope, receive, closing(send) if self.draining else send)
 
     async def _invocations(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -183,44 +195,24 @@ class Application:
             await self._predict("infer", scope, receive, send)
 
     async def _predict(self, endpoint: str, scope: Message, receive: Receive, send: Send) -> None:
-        began = time.perf_counter()
-        kind, passed = trace.read_headers(scope["headers"])
+        request = PredictionRequest(endpoint, scope, time.perf_counter(), *trace.read_headers(scope["headers"]))
         try:
-            body = await self._read_body(receive)
+            request.body = await self._read_body(receive)
         except Disconnected:
             return
         except TooLarge:
             # The rest of the body is not read, so the connection cannot be used again.
-            await self._finish(
-                self._too_large(), PredictionRequest(endpoint, scope, b"", began, kind, passed), send, last=True
-            )
+            await self._finish(request, self._too_large(), send, last=True)
             return
-        batcher = self._batcher
-        if batcher is not None and kind in _JSON_TYPES and endpoint == "invocations":
-            rows = batcher.path.parse(body)
-            if rows is not None and batcher.takes(rows):
-                try:
-                    fast = await batcher.respond(rows)
-                except Declined:
-                    pass
-                except (Overloaded, TimedOut) as error:
-                    response = _FULL if isinstance(error, Overloaded) else _TIMEOUT
-                    await self._finish(response, PredictionRequest(endpoint, scope, body, began, kind, passed), send)
-                    return
-                else:
-                    metrics = self.metrics
-                    metrics.paths["fast"] += 1
-                    if self._logged or self.recent.recording:
-                        request = PredictionRequest(endpoint, scope, body, began, kind, passed)
-                        await self._finish(Response(200, fast), request, send)
-                        return
-                    metrics.request("invocations", 200, None, time.perf_counter() - began)
-                    await reply_json(send, fast, passed, self.draining)
-                    return
-        request = PredictionRequest(endpoint, scope, body, began, kind, passed)
-        response = await self._predict_general(request)
-        self.metrics.paths["general"] += 1
-        await self._finish(response, request, send)
+        result = await self._predict_fast(request)
+        if isinstance(result, bytes):
+            await self._finish_fast(request, result, send)
+        elif result is not None:
+            await self._finish(request, result, send)
+        else:
+            response = await self._predict_general(request)
+            self.metrics.paths["general"] += 1
+            await self._finish(request, response, send)
 
     async def _read_body(self, receive: Receive) -> bytes:
         """Read the body of a request, up to the size limit.
@@ -236,8 +228,30 @@ class Application:
             return body
         return await read_body(message, receive, limit)
 
+    async def _predict_fast(self, request: PredictionRequest) -> bytes | Response | None:
+        """Predict with the fast path.
+
+        Returns:
+            The body of the response, the response to a request that failed, or None if MLflow's own code has to
+            respond.
+        """
+        batcher = self._batcher
+        if batcher is None or request.content_type not in _JSON_TYPES or request.endpoint != "invocations":
+            return None
+        rows = batcher.path.parse(request.body)
+        if rows is None or not batcher.takes(rows):
+            return None
+        try:
+            return await batcher.respond(rows)
+        except Declined:
+            return None
+        except Overloaded:
+            return _FULL
+        except TimedOut:
+            return _TIMEOUT
+
     async def _predict_general(self, request: PredictionRequest) -> Response:
-        """Respond with MLflow's own code, in a thread."""
+        """Predict with MLflow's own code, in a thread."""
         try:
             return await self._workers.run(lambda: self._respond(request))
         except Stuck:
@@ -254,11 +268,30 @@ class Application:
         with trace.current(request.repeated_headers):
             if request.endpoint == "infer":
                 return self.v2.infer(request.body, header(request.scope, LENGTH_HEADER))
+            content_type = request.content_type
             return self.general.respond(
-                request.body, request.content_type.decode("latin-1") if request.content_type is not None else None
+                request.body, content_type.decode("latin-1") if content_type is not None else None
             )
 
-    async def _finish(self, response: Response, request: PredictionRequest, send: Send, last: bool = False) -> None:
+    async def _finish_fast(self, request: PredictionRequest, body: bytes, send: Send) -> None:
+        """Count a prediction of the fast path and send its response."""
+        metrics = self.metrics
+        metrics.paths["fast"] += 1
+        if self._logged or self.recent.recording:
+            await self._finish(request, Response(200, body), send)
+            return
+        metrics.request("invocations", 200, None, time.perf_counter() - request.began)
+        await reply_json(send, body, request.repeated_headers, self.draining)
+
+    async def _finish(self, request: PredictionRequest, response: Response, send: Send, last: bool = False) -> None:
+        """Count, keep and log a response, and send it.
+
+        Args:
+            request: the request.
+            response: the response, without the headers that it repeats.
+            send: the ASGI channel of the request.
+            last: whether the connection has to close, because the body of the request was not read.
+        """
         took = time.perf_counter() - request.began
         self.metrics.request(request.endpoint, response.status, response.error, took)
         if self.recent.recording and not last:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sluicegate_scorer.errors import ScorerError, one_line
 from sluicegate_scorer.server import device
-from sluicegate_scorer.server.app import Application
+from sluicegate_scorer.server.app import Application, Shared
 from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.batching import Batcher
 from sluicegate_scorer.server.drift import load as load_drift
@@ -52,8 +52,8 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
     if settings.smoke_test:
         _smoke_test(general, example)
     metrics = Metrics()
-    workers = Workers(settings.limits)
-    batcher = _batcher(general, example, settings, (workers, metrics))
+    shared = Shared(Workers(settings.limits), metrics)
+    batcher = _batcher(general, example, settings, shared)
     if settings.fast.enabled and (batcher is None or not batcher.path.several):
         general.frames = frames(model)
     drift = load_drift(directory, batcher.path.shape.columns if batcher is not None else {}, metrics)
@@ -62,8 +62,7 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
         general.count_into(drift)
         if batcher is not None:
             batcher.on_prediction = drift.fast
-    application = Application(general, batcher, settings)
-    application.use(workers, metrics, other)
+    application = Application(general, batcher, settings, shared, other)
     loaded = time.monotonic() - began
     _describe(metrics, model, settings, batcher is not None)
     metrics.gauges["model_load_seconds"] = ("Time from start to ready to answer.", lambda: loaded)
@@ -71,9 +70,7 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
     return application
 
 
-def _batcher(
-    general: General, example: bytes | None, settings: ServerSettings, shared: tuple[Workers, Metrics]
-) -> Batcher | None:
+def _batcher(general: General, example: bytes | None, settings: ServerSettings, shared: Shared) -> Batcher | None:
     if not settings.fast.enabled:
         log.info("the fast path is turned off")
         return None
@@ -88,7 +85,7 @@ def _batcher(
         log.info("no fast path: %s", one_line(repr(error)))
         return None
     log.info("fast path for %s, at most %d requests a batch", ", ".join(sorted(path.forms)), path.batch)
-    return Batcher(path, shared[0], settings.limits, shared[1])
+    return Batcher(path, shared.workers, settings.limits, shared.metrics)
 
 
 class _quiet:
