@@ -89,8 +89,8 @@ def enter(directory: Path | None, arguments: Sequence[str]) -> None:
     python = directory.resolve() / "bin" / "python"
     if not python.exists():
         raise ScorerError(
-            f"there is no environment at {directory}, or it was installed by an image with another Python; "
-            "let sluicegate-scorer install of this image make it"
+            f"no environment for this image's Python exists at {directory}. "
+            "Run sluicegate-scorer install of the same image"
         )
     env = variables(python_path())
     env["PATH"] = os.pathsep.join([str(python.parent), env.get("PATH", os.defpath)])

@@ -33,18 +33,17 @@ log = logging.getLogger("sluicegate_scorer.install")
 
 _MAKING = ".making-"
 _REMEDIES = {
-    "no space left": "raise dependencies.sizeLimit of the operator's settings, or give the volume more room",
-    "hash mismatch": "the index has another file than the model was logged with; correct the index or the model's "
-    "requirements",
-    "failed to build": "the index has no wheel of it for this Python, and it could not be built here; add a wheel to "
-    "the index",
-    "no solution found": "correct the model's requirements.txt, or add what is missing to the package index",
-    "peer certificate": "set SSL_CERT_FILE in dependencies.env of the operator's settings to the index's CA "
-    "certificate, or UV_SYSTEM_CERTS=1",
-    "failed to fetch": "check the package index and the proxy (dependencies of the operator's settings)",
-    "permission denied": "the volume must be one that the container's user may write (fsGroup)",
+    "no space left": "Raise dependencies.sizeLimit in the operator's settings, or use a larger volume",
+    "hash mismatch": "Upload the file that the model was logged with to the package index, or correct the model's "
+    "requirements.txt",
+    "failed to build": "Add a wheel for the image's Python to the package index",
+    "no solution found": "Correct the model's requirements.txt, or add the missing package to the package index",
+    "peer certificate": "Set SSL_CERT_FILE in dependencies.env of the operator's settings to the CA certificate of "
+    "the package index, or set UV_SYSTEM_CERTS=1",
+    "failed to fetch": "Check the package index and the proxy in dependencies of the operator's settings",
+    "permission denied": "Use a volume that the container's user may write to (fsGroup)",
 }
-_OTHERWISE = "correct the model's requirements.txt, or look at the package index"
+_OTHERWISE = "Correct the model's requirements.txt, or check the package index"
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ class _Attempt:
         if not model_requirements.is_file():
             stated.write_text("\n".join(requirements.stated_requirements(self._model)[1]))
             model_requirements = stated
-        log.info("installing what %s asks for, and the server, to %s", model_requirements, scratch.parent)
+        log.info("installing %s and the server's requirements to %s", model_requirements, scratch.parent)
         python = str(self._place / "bin" / "python")
         self._uv([uv, "venv", "-q", "--relocatable", "--no-project", "--python", sys.executable, str(self._place)])
         with_model = [*("--overrides", str(overrides)), *("--python", python)]
@@ -158,14 +157,14 @@ class _Attempt:
         ]  # the model's file once more, for its hashes
         self._uv([uv, "pip", "install", "--exact", "--no-deps", *files, *with_model])
         self._try()
-        log.info("installed in %.1f s", time.monotonic() - began)
+        log.info("installed in %.1fs", time.monotonic() - began)
 
     def _uv(self, command: list[str]) -> None:
         code, lines = self._command(command, self._env)
         if code:
-            failure = _failure_text(lines) or f"uv ended with exit code {code}"
+            failure = _failure_text(lines) or f"uv failed with exit code {code}"
             remedy = next((remedy for symptom, remedy in _REMEDIES.items() if symptom in failure.lower()), _OTHERWISE)
-            raise ScorerError(f"cannot install what the model asks for: {one_line(failure, 420)}; {remedy}")
+            raise ScorerError(f"cannot install the model's requirements: {one_line(failure, 420)}. {remedy}")
 
     def _try(self) -> None:
         """Import the server and the module that loads the model.
@@ -178,8 +177,8 @@ class _Attempt:
         code, lines = self._command([str(self._place / "bin/python"), "-c", program], env)
         if code:
             raise ScorerError(
-                "the server does not run with what the model asks for: "
-                f"{one_line(lines[-1] if lines else f'exit code {code}', 420)}; correct the model's requirements.txt"
+                "the server does not start with the model's requirements: "
+                f"{one_line(lines[-1] if lines else f'exit code {code}', 420)}. Correct the model's requirements.txt"
             )
         if loader := _loader(self._model):  # if this fails, the server reports the reason when it loads the model
             self._command([str(self._place / "bin/python"), "-c", f"import {loader}"], env)
@@ -210,10 +209,10 @@ class _Attempt:
                     log.info("%s", one_line(line, 300))
         timer.cancel()
         if time.monotonic() >= self._deadline:
-            last = f" (the last line was: {one_line(lines[-1], 200)})" if lines else ""
+            last = f" (last output: {one_line(lines[-1], 200)})" if lines else ""
             raise ScorerError(
-                f"what the model asks for was not installed within {self._timeout:.0f} s{last}; raise "
-                "dependencies.timeout of the operator's settings, or use an image that has it"
+                f"the model's requirements were not installed within {self._timeout:.0f}s{last}. Raise "
+                "dependencies.timeout in the operator's settings, or use an image that has them"
             )
         return process.returncode, list(lines)
 
@@ -253,7 +252,7 @@ def _uv() -> str:
     try:
         from uv import find_uv_bin
     except ImportError as error:
-        raise ScorerError("sluicegate-scorer install needs uv: pip install uv") from error
+        raise ScorerError("sluicegate-scorer install needs uv. Run pip install uv") from error
     return find_uv_bin()
 
 
@@ -294,15 +293,15 @@ def _locked(path: Path, deadline: float) -> Iterator[bool]:
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise ScorerError(
-                        "another pod still installs what the model asks for, and the time limit is over; raise "
-                        "dependencies.timeout of the operator's settings"
+                        "the time limit passed while another pod installed the model's requirements. Raise "
+                        "dependencies.timeout in the operator's settings"
                     ) from None
                 if not logged:
-                    log.info("another process installs the same: waiting for it")
+                    log.info("waiting for another process that installs the same environment")
                     logged = True
                 time.sleep(0.2)
             except OSError as error:
-                log.info("no locks on this volume (%s)", error.strerror)
+                log.info("this volume has no file locks (%s)", error.strerror)
                 yield False
                 return
             else:
@@ -316,6 +315,6 @@ def _disk_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ScorerError(
-            f"cannot install to {target}: {error.strerror or error}; it must be a volume with room that user "
-            f"{os.getuid()} may write (fsGroup, dependencies.sizeLimit of the operator's settings)"
+            f"cannot install to {target}: {error.strerror or error}. Use a volume with enough space that user "
+            f"{os.getuid()} may write to (fsGroup, dependencies.sizeLimit in the operator's settings)"
         ) from error

@@ -57,7 +57,7 @@ class Difference:
     installed: str | None
 
     def __str__(self) -> str:
-        return f"{self.requirement} ({f'here: {self.installed}' if self.installed else 'missing'})"
+        return f"{self.requirement} ({f'installed: {self.installed}' if self.installed else 'missing'})"
 
 
 def check(model: Path, policy: Check, *, installed: bool = False) -> None:
@@ -82,14 +82,14 @@ def check(model: Path, policy: Check, *, installed: bool = False) -> None:
     ]
     refused = [difference for difference in refused if not (installed and is_mlflow(difference.requirement))]
     for difference in unmet:
-        log.warning("the model asks for %s, and this image differs", difference)
+        log.warning("the model requires %s", difference)
     if not refused:
         return
     more = f" and {len(refused) - _MAX_LISTED} more" if len(refused) > _MAX_LISTED else ""
     raise ScorerError(
-        f"this image does not have what the model asks for: {', '.join(map(str, refused[:_MAX_LISTED]))}{more}; "
-        "set spec.runtime.image to an image that has it, or spec.runtime.dependencies: Install, or "
-        "SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env to serve the model all the same",
+        f"the image does not meet the model's requirements: {', '.join(map(str, refused[:_MAX_LISTED]))}{more}. "
+        "Set spec.runtime.image to an image that meets them, spec.runtime.dependencies: Install, or "
+        "SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env",
         Reason.DEPENDENCY_MISSING,
     )
 
@@ -163,7 +163,7 @@ def _requirement(line: str) -> Difference | None:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        log.info("not compared with this image: %s", redact(text))
+        log.info("requirement not compared with the installed packages: %s", redact(text))
         return None
     if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
         return None

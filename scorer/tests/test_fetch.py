@@ -92,11 +92,11 @@ def test_a_real_server_refusing_our_host_name(registry, scorer, tmp_path):
         (401, "text/html", b"<html>", "refused the credentials (401)"),
         (403, "application/json", b"{}", "refused the credentials (403)"),
         (403, "text/plain", b"Invalid Host header - possible", "MLFLOW_SERVER_ALLOWED_HOSTS"),
-        (404, "text/html", b"<html>", "does not answer like an MLflow server"),
+        (404, "text/html", b"<html>", "is not that of an MLflow server"),
         (404, "application/json", b"{}", "no artifacts at"),
         (200, "text/html", b"<html>log in", "text/html instead of JSON"),
-        (500, "text/plain", b"boom", "answered 500"),
-        (400, "application/json", b'{"message": "bad path"}', "answered 400"),
+        (500, "text/plain", b"boom", "responded with 500"),
+        (400, "application/json", b'{"message": "bad path"}', "responded with 400"),
     ],
 )
 def test_answers_are_worded(proxy, scorer, tmp_path, status, kind, body, expected):
@@ -107,7 +107,7 @@ def test_answers_are_worded(proxy, scorer, tmp_path, status, kind, body, expecte
 def test_unreachable_servers_are_worded(scorer, tmp_path):
     for folder, url, expected in [
         ("a", "http://someone:hunter2@127.0.0.1:1", "Connection refused"),
-        ("b", "http://no-such-host.invalid", "unknown in the cluster's DNS"),
+        ("b", "http://no-such-host.invalid", "does not exist in the cluster's DNS"),
         ("c", "", "MLFLOW_TRACKING_URI"),
     ]:
         done = scorer("fetch", URI, tmp_path / folder, "--timeout", "1", MLFLOW_TRACKING_URI=url)
@@ -208,7 +208,7 @@ def test_a_full_disk_is_worded(monkeypatch, tmp_path):
     from sluicegate_scorer.folder import Folder
 
     with (
-        pytest.raises(ScorerError, match="raise the size limit of the pod's model volume"),
+        pytest.raises(ScorerError, match="Raise the size limit of the pod's model volume"),
         Folder(tmp_path, URI).disk_errors(),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -181,7 +181,7 @@ def test_a_model_is_served_with_exactly_what_it_asks_for_and_a_second_start_need
     assert again == install.Installed(found.environment, found.packages, installed=False)
     monkeypatch.delenv("SLUICEGATE_ENVIRONMENT")
     lost = scorer("serve", model, "--environment", tmp_path / "nowhere")
-    assert "there is no environment at" in lost.last_words
+    assert "no environment for this image's Python exists at" in lost.last_words
 
 
 def test_pods_that_start_at_once_install_once(index, model, tmp_path):
@@ -212,15 +212,15 @@ def test_without_locks_one_of_them_wins(index, model, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("shop-features==9.0", ["shop-features==9.0", "add what is missing to the package index"]),
+        ("shop-features==9.0", ["shop-features==9.0", "add the missing package to the package index"]),
         ("nothing-like-it==1.0", ["nothing-like-it", "package index"]),
         ("shop-features==1.0\nshop-features==2.0", ["shop-features==1.0", "shop-features==2.0"]),
-        (f"shop-features==1.0 --hash=sha256:{'0' * 64}", ["Hash mismatch", "shop-features==1.0", "another file"]),
+        (f"shop-features==1.0 --hash=sha256:{'0' * 64}", ["Hash mismatch", "shop-features==1.0", "Upload the file"]),
         (
             "shop-features==",
-            ["Couldn't parse requirement", "model/requirements.txt", "correct the model's requirements.txt"],
+            ["Couldn't parse requirement", "model/requirements.txt", "Correct the model's requirements.txt"],
         ),
-        ("breaks-the-server==1.0", ["the server does not run with what the model asks for", "this is no uvicorn"]),
+        ("breaks-the-server==1.0", ["the server does not start with the model's requirements", "this is no uvicorn"]),
     ],
 )
 def test_what_cannot_be_installed_is_named(index, model, tmp_path, text, words):
@@ -238,7 +238,7 @@ def test_what_cannot_be_installed_is_named(index, model, tmp_path, text, words):
 def test_an_index_that_cannot_be_reached_is_named_without_its_password(index, model, tmp_path, monkeypatch):
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://me:hunter2@127.0.0.1:1/simple")
     with pytest.raises(
-        ScorerError, match=r"127\.0\.0\.1:1/simple.*Connection refused.*check the package index"
+        ScorerError, match=r"127\.0\.0\.1:1/simple.*Connection refused.*Check the package index"
     ) as raised:
         install.install(model("shop-features"), tmp_path / "environments", 60, SERVER)
     assert "hunter2" not in str(raised.value)
@@ -247,7 +247,7 @@ def test_an_index_that_cannot_be_reached_is_named_without_its_password(index, mo
 def test_the_time_limit_ends_it_and_nothing_is_left(index, model, tmp_path):
     index.hold.clear()
     asked = model("shop-features")
-    with pytest.raises(ScorerError, match=r"not installed within 3 s.*raise dependencies\.timeout"):
+    with pytest.raises(ScorerError, match=r"not installed within 3s.*Raise dependencies\.timeout"):
         install.install(asked, tmp_path / "environments", 3, SERVER)
     index.hold.set()
     assert {each.name for each in (tmp_path / "environments").iterdir()} <= {
@@ -276,7 +276,7 @@ def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp
             archive.addfile(entry, io.BytesIO(text.encode()))
     note = tmp_path / "pid"
     monkeypatch.setenv("NOTE", str(note))
-    with pytest.raises(ScorerError, match=r"not installed within 25 s.*raise dependencies\.timeout"):
+    with pytest.raises(ScorerError, match=r"not installed within 25s.*Raise dependencies\.timeout"):
         install.install(model("slow-build"), tmp_path / "environments", 25, SERVER)
     build = Path(f"/proc/{note.read_text()}/stat")
     deadline = time.monotonic() + 60
@@ -288,7 +288,7 @@ def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp
 
 def test_a_volume_that_may_not_be_written_is_worded(model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ScorerError, match="must be a volume with room that user"):
+    with pytest.raises(ScorerError, match="Use a volume with enough space that user"):
         install.install(model("x"), tmp_path / "file" / "environments", 5, SERVER)
 
 
@@ -313,7 +313,7 @@ def test_the_command_tells_what_it_made(index, model, scorer, tmp_path):
     relative = os.path.relpath(tmp_path / "environments")
     failed = scorer("install", model("shop-features"), relative, "--link", tmp_path / "link")
     assert failed.returncode == 1
-    assert "cannot install what the model asks for" in failed.last_words
+    assert "cannot install the model's requirements" in failed.last_words
     assert failed.stderr.splitlines()[-1] == failed.last_words
     name = environment.key(tmp_path / "model", environment.server_needs())
     (tmp_path / "environments" / name / "bin").mkdir(parents=True)

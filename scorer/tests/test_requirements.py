@@ -91,7 +91,7 @@ def test_what_each_policy_refuses(model):
 
 
 def test_many_are_counted_not_listed(model):
-    with pytest.raises(ScorerError, match=r"p7 \(missing\) and 12 more; set spec\.runtime\.image"):
+    with pytest.raises(ScorerError, match=r"p7 \(missing\) and 12 more\. Set spec\.runtime\.image"):
         requirements.check(model("\n".join(f"no-such-p{n}" for n in range(20))), Check.MISSING)
 
 
@@ -104,10 +104,10 @@ def test_the_command_refuses_before_it_loads(scorer, train, registry, tmp_path):
         file.write("\nnothing-like-it==1.0\n")
     done = scorer("serve", lacking)
     assert done.returncode == 1
-    assert "nothing-like-it==1.0 (missing); set spec.runtime.image" in done.last_words
+    assert "nothing-like-it==1.0 (missing). Set spec.runtime.image" in done.last_words
     assert done.reason == "ModelDependencyMissing"
     assert done.stderr.splitlines()[-1] == done.last_words
     assert "loading" not in done.stderr
     wrong = scorer("serve", lacking, SLUICEGATE_DEPENDENCIES="perhaps")
     assert wrong.returncode == 1
-    assert "set it to warn, missing or refuse" in wrong.last_words
+    assert "Set it to warn, missing or refuse" in wrong.last_words

@@ -25,8 +25,8 @@ def client():
     ("code", "status", "expected"),
     [
         ("NoSuchBucket", 404, "bucket models does not exist"),
-        ("NoSuchKey", 404, "not there any more"),
-        ("AccessDenied", 403, "allow s3:ListBucket"),
+        ("NoSuchKey", 404, "no longer exists"),
+        ("AccessDenied", 403, "Allow s3:ListBucket"),
         ("InvalidAccessKeyId", 403, "refused the credentials"),
         ("SignatureDoesNotMatch", 403, "refused the credentials"),
     ],

@@ -245,5 +245,5 @@ def test_the_log_names_the_column_and_the_value(days):
         def matrix(self, rows):
             return single(super().matrix(rows))
 
-    with pytest.raises(NotFast, match=r"its answer to a row with day=\d+ differs from MLflow's own"):
+    with pytest.raises(NotFast, match=r"its response to a row with day=\d+ differs from MLflow's"):
         verify_as(Wrong, load(days), days)

@@ -100,4 +100,4 @@ def test_models_whose_bodies_are_left_to_mlflow(model, caplog):
         frames.Frames(model)
     caplog.set_level("INFO", logger="sluicegate_scorer.serve")
     assert frames.frames(model) is None
-    assert "bodies are read by MLflow's own code" in caplog.text
+    assert "MLflow's own code parses request bodies" in caplog.text

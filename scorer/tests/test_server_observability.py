@@ -203,7 +203,7 @@ def test_a_gpu_that_is_not_used_is_told(folder, tmp_path, caplog):
         assert not caplog.records
         (tmp_path / "nvidia0").touch()
         assert device.describe(loaded, str(tmp_path / "nvidia[0-9]*")) == "cpu"
-    assert "has a GPU and the model does not use it: the image has onnxruntime without CUDA" in caplog.text
+    assert "has a GPU that the model does not use. Use an image with onnxruntime-gpu" in caplog.text
     linear = mlflow.pyfunc.load_model(str(folder / "linear"))
     caplog.clear()
     assert device.describe(linear, str(tmp_path / "nvidia[0-9]*")) == "cpu" and not caplog.records

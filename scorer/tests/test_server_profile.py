@@ -128,4 +128,4 @@ def test_the_command_makes_it_from_a_data_set(scorer, tmp_path):
     profile = json.loads((folder / "sluicegate_profile.json").read_text())
     assert set(profile["features"]) == {"a", "b"} and set(profile["predictions"]) == {"prediction"}
     frame[["a"]].to_csv(tmp_path / "short.csv", index=False)
-    assert "lacks the model's columns b" in scorer("profile", tmp_path / "short.csv", "-m", folder).last_words
+    assert "does not have the model's columns b" in scorer("profile", tmp_path / "short.csv", "-m", folder).last_words

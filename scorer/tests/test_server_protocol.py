@@ -216,7 +216,7 @@ async def test_a_body_over_the_limit_is_refused(models):
 def test_a_model_that_cannot_answer_its_own_example_never_becomes_ready(custom, tmp_path):
     path = pathlib.Path(shutil.copytree(custom, tmp_path / "bad"))
     (path / "serving_input_example.json").write_text('{"dataframe_records": [{"a": -1.0}]}')
-    with pytest.raises(ScorerError, match="does not answer its own input example"):
+    with pytest.raises(ScorerError, match="cannot predict its input example"):
         application(str(path))
     application(str(path), smoke_test=False)
 
@@ -241,7 +241,7 @@ def test_without_an_example_only_a_made_up_row_of_numbers_decides(tmp_path):
     path = str(tmp_path / "never")
     signature = infer_signature(frame[["b"]].rename(columns={"b": "a"}), frame.b)
     mlflow.pyfunc.save_model(path, python_model=Never(), signature=signature, pip_requirements=["mlflow"])
-    with pytest.raises(ScorerError, match="does not answer a row made from its signature"):
+    with pytest.raises(ScorerError, match="cannot predict a row made from its signature"):
         application(path)
 
 

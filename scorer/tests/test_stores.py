@@ -299,7 +299,7 @@ def test_a_damaged_file_is_fetched_again(store, scorer, tmp_path):
     store.relay.spoil = damage
     done = scorer("fetch", store.uri, tmp_path / "m", **store.env)
     assert done.returncode == 0, done.stderr
-    assert "has not the checksum" in done.stderr
+    assert "does not match the checksum" in done.stderr
     assert whole(tmp_path / "m")
 
 
@@ -307,7 +307,7 @@ def test_a_damaged_file_is_fetched_again(store, scorer, tmp_path):
 def test_a_file_that_stays_damaged_is_refused(store, scorer, tmp_path):
     store.relay.spoil = lambda path, body: body[::-1] if "model.bin" in path else body
     done = scorer("fetch", store.uri, tmp_path / "m", "--timeout", 1, **store.env)
-    refused(done, "has not the checksum that its listing says")
+    refused(done, "does not match the checksum in its listing")
     assert not (tmp_path / "m/data/model.bin").exists()
 
 
@@ -317,9 +317,9 @@ def test_a_file_that_stays_damaged_is_refused(store, scorer, tmp_path):
     [
         (401, "refused the credentials"),
         (403, "denied access (403"),
-        (404, "check the"),
-        (500, "answered 500"),
-        (400, "answered 400"),
+        (404, "Check the"),
+        (500, "responded with 500"),
+        (400, "responded with 400"),
     ],
 )
 def test_answers_are_worded_with_what_to_do(store, scorer, tmp_path, status, words):
@@ -339,7 +339,7 @@ def test_a_wrong_path_is_an_empty_listing(kind, uri, scorer, tmp_path, request):
     url = request.getfixturevalue(kind)
     connection = f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={url}/{ACCOUNT}"
     done = scorer("fetch", uri, tmp_path / "m", STORAGE_EMULATOR_HOST=url, AZURE_STORAGE_CONNECTION_STRING=connection)
-    refused(done, "check")
+    refused(done, "Check the path")
     assert "no/such" in done.last_words
 
 
@@ -429,12 +429,12 @@ def test_an_archive_is_unpacked(store, web, scorer, tmp_path, kind, top):
     [
         ("evil.zip", archive("zip", {"../out": b"x"}), "refused the artifact listing"),
         ("evil.tgz", archive("tar.gz", {"a/../../out": b"x"}), "refused the artifact listing"),
-        ("no.zip", b"this is no archive", "no archive that can be read"),
-        ("half.tar.gz", archive("tar.gz", FILES)[:5000], "no archive that can be read"),
-        ("empty.zip", archive("zip", {}), "holds no files"),
-        ("file.txt", b"x", "is not there"),
+        ("no.zip", b"this is no archive", "cannot read the archive"),
+        ("half.tar.gz", archive("tar.gz", FILES)[:5000], "cannot read the archive"),
+        ("empty.zip", archive("zip", {}), "has no files"),
+        ("file.txt", b"x", "does not exist"),
         ("unlisted/", b"", "not a folder that its server lists"),
-        ("nothing/", b"", "the server lists none"),
+        ("nothing/", b"", "listing is empty"),
     ],
 )
 def test_what_is_no_model_is_worded(store, web, scorer, tmp_path, name, content, words):

@@ -46,7 +46,7 @@ _FULL = Response(
     429,
     json_error(
         "REQUEST_LIMIT_EXCEEDED",
-        "The server has as many requests waiting as it may have; send this one again a little later, or add replicas.",
+        "The queue of the server is full. Send the request again later, or add replicas.",
     ),
     JSON,
     "overload",
@@ -56,7 +56,7 @@ _STUCK = Response(
     429,
     json_error(
         "REQUEST_LIMIT_EXCEEDED",
-        "Every thread of the server is held by a request over its time limit; send this one again a little later.",
+        "Requests over their time limit hold every thread of the server. Send the request again later.",
     ),
     JSON,
     "timeout",
@@ -261,7 +261,7 @@ class Application:
         except TimedOut:
             return _TIMEOUT
         except Exception:
-            log.exception("a request failed in the server itself")
+            log.exception("unexpected error in the scoring server")
             return _BUG
 
     def _respond(self, request: PredictionRequest) -> Response:
@@ -304,5 +304,5 @@ class Application:
 
     def _too_large(self) -> Response:
         limit = self._settings.limits.body
-        text = f"The request's body is over the limit of {limit} bytes; send fewer rows a request."
+        text = f"The request body exceeds the limit of {limit} bytes. Send fewer rows per request."
         return Response(413, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")

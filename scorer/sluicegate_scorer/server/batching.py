@@ -175,7 +175,7 @@ class Batcher:
                     self._metrics.batch(len(batch))
                     return list(bodies)
             except Exception:
-                log.debug("a batch failed; its requests are tried one by one", exc_info=True)
+                log.debug("a batch failed, so each of its requests is predicted alone", exc_info=True)
         return [self._one(request.rows) for request in batch]
 
     def _one(self, rows: Rows) -> bytes | None:
@@ -190,7 +190,7 @@ class Batcher:
         self._batch_seconds += _WEIGHT * (took - self._batch_seconds)
         if self.on_loop and (self._batch_seconds > ON_LOOP or took > 10 * ON_LOOP):
             self.on_loop = False
-            log.info("predictions take %.1f ms: they run in threads now", took * 1000)
+            log.info("a prediction took %.1f ms: predictions now run in threads", took * 1000)
             self._batch_seconds = max(self._batch_seconds, ON_LOOP)
         elif not self.on_loop and self._batch_seconds < BACK_ON_LOOP and self.path.seconds < ON_LOOP:
             self.on_loop = True

@@ -76,7 +76,7 @@ class Drift:
         try:
             self._add("prediction", self._predictions, prediction_columns(predictions).items())
         except Exception:  # a model may return anything, and counting must never fail a request
-            log.debug("predictions could not be counted", exc_info=True)
+            log.debug("cannot count predictions", exc_info=True)
 
     def flush(self) -> None:
         """Count the rows that the fast path stored."""
@@ -125,7 +125,7 @@ class Drift:
             try:
                 self.flush()
             except Exception:
-                log.debug("served rows could not be counted", exc_info=True)
+                log.debug("cannot count the served rows", exc_info=True)
 
 
 def load(directory: Path, columns: dict[str, str], metrics: Metrics) -> Drift | None:
@@ -143,13 +143,18 @@ def load(directory: Path, columns: dict[str, str], metrics: Metrics) -> Drift | 
             for label, value in zip(labels(bins), bins["counts"], strict=True)
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("the reference profile %s cannot be used: %r", path, error)
+        log.warning(
+            "cannot use the reference profile %s: %r. Create it again with sluicegate-scorer profile", path, error
+        )
         return None
     metrics.families.append(
-        ("profile_bin_total", "counter", "Served values a bin of the reference profile (sampled).", drift.samples)
+        ("profile_bin_total", "counter", "Served values in each bin of the reference profile (sampled).", drift.samples)
     )
     metrics.families.append(
-        ("profile_reference_bin", "gauge", "Values a bin in the reference profile.", lambda: reference)
+        ("profile_reference_bin", "gauge", "Values in each bin of the reference profile.", lambda: reference)
     )
-    metrics.gauges["profile_sampled_rows"] = ("Rows counted into the profile's bins.", lambda: drift.rows)
+    metrics.gauges["profile_sampled_rows"] = (
+        "Served rows that are counted in the bins of the reference profile.",
+        lambda: drift.rows,
+    )
     return drift

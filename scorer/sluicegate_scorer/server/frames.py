@@ -41,11 +41,11 @@ class Frames:
         """
         metadata = model.metadata
         if metadata._is_signature_from_type_hint():
-            raise NotFast("the signature is that of type hints")
+            raise NotFast("the signature comes from type hints")
         self._metadata, self._schema = metadata, metadata.get_input_schema()
         self.shape = Shape(self._schema)
         if self.shape.tensor:
-            raise NotFast("the signature is a tensor's")
+            raise NotFast("the signature has a tensor")
         self.forms = {SPLIT, RECORDS}
         self._names = pd.Index(self.shape.names)
         fields = [
@@ -99,7 +99,7 @@ class Frames:
                 if form in self.forms and not self._same(body):
                     self.forms.discard(form)
         if not self.forms:
-            raise NotFast("its frames differ from MLflow's own")
+            raise NotFast("the DataFrames differ from MLflow's")
 
     def _row(self, random: np.random.Generator) -> tuple[Any, ...]:
         """Make a row of random numbers.
@@ -154,9 +154,9 @@ def frames(model: Any) -> Frames | None:
         decoder = Frames(model)
         decoder.verify()
     except NotFast as reason:
-        log.info("bodies are read by MLflow's own code: %s", reason)
+        log.info("MLflow's own code parses request bodies: %s", reason)
         return None
     except Exception as error:  # a library's internals differ from what this code expects: do without the shortcut
-        log.info("bodies are read by MLflow's own code: %r", error)
+        log.info("MLflow's own code parses request bodies: %r", error)
         return None
     return decoder

@@ -184,9 +184,9 @@ class General:
         """
         failed = "model" if self._watch.failed or self._watch.done else "client"
         if failed == "model":
-            log.error("the model's answer cannot be sent%s", trace.log_suffix(), exc_info=error)
+            log.error("cannot encode the model's prediction as JSON%s", trace.log_suffix(), exc_info=error)
         else:
-            log.info("a request could not be parsed: %s%s", type(error).__name__, trace.log_suffix())
+            log.info("cannot parse a request: %s%s", type(error).__name__, trace.log_suffix())
         return Response(500, b"Internal Server Error", TEXT, failed)
 
 

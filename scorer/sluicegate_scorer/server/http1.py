@@ -43,8 +43,8 @@ A connection that is closed with unread input is reset, and the client may lose 
 _MESSAGES = {
     400: "The request is not valid HTTP/1.1.",
     408: "The request did not arrive within the time limit.",
-    431: f"The request's header fields exceed {HEAD_BYTES} bytes, or {HEAD_FIELDS} fields; send fewer or shorter ones.",
-    501: "The server opens no tunnels; send requests without CONNECT.",
+    431: f"The request header exceeds {HEAD_BYTES} bytes or {HEAD_FIELDS} fields. Send fewer or shorter fields.",
+    501: "The server does not support CONNECT. Send the request without a tunnel.",
 }
 
 

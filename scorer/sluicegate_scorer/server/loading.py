@@ -65,14 +65,17 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
     application = Application(general, batcher, settings, shared, other)
     loaded = time.monotonic() - began
     _describe(metrics, model, settings, batcher is not None)
-    metrics.gauges["model_load_seconds"] = ("Time from start to ready to answer.", lambda: loaded)
-    log.info("ready after %.1f s", loaded)
+    metrics.gauges["model_load_seconds"] = (
+        "Time in seconds from the start of the server until it was ready.",
+        lambda: loaded,
+    )
+    log.info("ready after %.1fs", loaded)
     return application
 
 
 def _batcher(general: General, example: bytes | None, settings: ServerSettings, shared: Shared) -> Batcher | None:
     if not settings.fast.enabled:
-        log.info("the fast path is turned off")
+        log.info("no fast path: --no-fast-path is set")
         return None
     try:
         path = FastPath(general.model)
@@ -84,7 +87,7 @@ def _batcher(general: General, example: bytes | None, settings: ServerSettings, 
     except Exception as error:  # a library's internals differ from what this code expects: do without the fast path
         log.info("no fast path: %s", one_line(repr(error)))
         return None
-    log.info("fast path for %s, at most %d requests a batch", ", ".join(sorted(path.forms)), path.batch)
+    log.info("fast path for %s, with at most %d requests per batch", ", ".join(sorted(path.forms)), path.batch)
     return Batcher(path, shared.workers, settings.limits, shared.metrics)
 
 
@@ -120,21 +123,25 @@ def _smoke_test(general: General, example: bytes | None) -> None:
     """
     body = example or _from_signature(general.schema)
     if body is None:
-        log.info("no smoke test: the model has neither an input example nor a signature to make one from")
+        log.info("no smoke test: the model has neither an input example nor a usable signature")
         return
     began = time.monotonic()
     response = general.respond(body, "application/json")
     if response.status == 200:
-        log.info("answered %s in %.0f ms", "its input example" if example else "a made-up row", _since(began))
+        log.info(
+            "predicted %s in %.0f ms",
+            "the input example" if example else "a row made from the signature",
+            _since(began),
+        )
         return
     message = _error_message(response)
     if example is None and (response.error != "model" or not _only_numbers(general.schema)):
-        log.warning("a row made from the signature was not answered, log the model with an input example: %s", message)
+        log.warning("cannot predict a row made from the signature: %s. Log the model with an input example", message)
         return
-    source = "its own input example" if example else "a row made from its signature"
+    source = "its input example" if example else "a row made from its signature"
     raise ScorerError(
-        f"the model does not answer {source}: {message}; the log above has the traceback, "
-        "and --no-smoke-test serves it all the same"
+        f"the model cannot predict {source}: {message}. See the traceback in the log, or start the server with "
+        "--no-smoke-test"
     )
 
 
@@ -181,4 +188,4 @@ def _describe(metrics: Metrics, model: Any, settings: ServerSettings, fast: bool
         "fast_path": str(fast).lower(),
         "device": device.describe(model),
     }
-    metrics.families.append(("model_info", "gauge", "The model that is served.", lambda: [(labels, 1.0)]))
+    metrics.families.append(("model_info", "gauge", "The served model.", lambda: [(labels, 1.0)]))

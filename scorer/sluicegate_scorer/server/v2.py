@@ -85,7 +85,7 @@ class OpenInference:
         except BadRequest as error:
             return _error(400, str(error))
         except (TypeError, ValueError, KeyError) as error:
-            return _error(500, f"The model's answer cannot be put into tensors: {error}", "model")
+            return _error(500, f"The prediction cannot be encoded as tensors: {error}", "model")
 
     def _model(self, parts: list[str]) -> tuple[str, Response | None]:
         """Check whether a path names this model: NAME, or NAME/versions/VERSION.
@@ -117,7 +117,7 @@ class OpenInference:
         if kind == "dict":
             return arrays, params or None
         if kind != "pd":
-            raise BadRequest(f"The content type {kind!r} is not known; there are pd, np and dict.")
+            raise BadRequest(f"The content type {kind!r} is not supported. Use pd, np or dict.")
         import pandas as pd
 
         return pd.DataFrame({name: tensors.column(array) for name, array in arrays.items()}), params or None
@@ -166,7 +166,7 @@ def _requested_outputs(request: dict[str, Any], names: list[str]) -> dict[str, b
     for output in requested:
         name = output.get("name") if isinstance(output, dict) else None
         if name not in names:
-            raise BadRequest(f"The model has no output {name!r}; it has {', '.join(names) or 'none'}.")
+            raise BadRequest(f"The model has no output {name!r}. Its outputs are: {', '.join(names) or 'none'}.")
         binary = (output.get("parameters") or {}).get("binary_data", binary_default)
         binary_by_name[name] = binary is True
     return binary_by_name

@@ -127,7 +127,7 @@ class Workers:
             return
         if job.started:  # the call runs, and continues
             self.overrun += 1
-            log.warning("a request is still running after the time limit of %g s", self._limits.seconds)
+            log.warning("a request still runs after the time limit of %gs", self._limits.seconds)
         job.result.set_exception(TimedOut())
 
     def _finish(self, done: "Future[Any]", job: _Job) -> None:

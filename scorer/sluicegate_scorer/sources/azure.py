@@ -27,7 +27,7 @@ from sluicegate_scorer.sources.web import Remedies, Web, client
 _VERSION = "2021-12-02"
 _SCOPE = "https://storage.azure.com/.default"
 _CREDENTIALS = (
-    "put AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN into the registry's "
+    "Set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN in the registry's "
     "podSecret, or give the pod's service account an identity (Workload Identity)"
 )
 _SIGNED = (
@@ -53,7 +53,7 @@ class SharedKey(httpx.Auth):
         try:
             self._key = base64.b64decode(key, validate=True)
         except ValueError as error:
-            raise ScorerError("the Azure storage key is not base64; copy the account's key again") from error
+            raise ScorerError("the Azure storage key is not base64. Copy the key of the account again") from error
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add the date, the version and the signature."""
@@ -110,9 +110,9 @@ class _Identity(httpx.Auth):
                     problem = (
                         f"Azure refused the identity ({one_line(refusal[0], 160)})"
                         if refusal
-                        else "no Azure credentials and no identity of the pod"
+                        else "no Azure credentials are set, and the pod has no identity"
                     )
-                    raise ScorerError(f"{problem}; {_CREDENTIALS}") from error
+                    raise ScorerError(f"{problem}. {_CREDENTIALS}") from error
                 self._token, self._until = token.token, float(token.expires_on)
         request.headers["x-ms-version"] = _VERSION
         request.headers["Authorization"] = f"Bearer {self._token}"
@@ -155,8 +155,9 @@ def place(uri: str, settings: dict[str, str]) -> Place:
     prefix = unquote(parts.path).strip("/")
     if not container or not account:
         raise ScorerError(
-            f"cannot fetch {uri}: write wasbs://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or az://CONTAINER/PATH "
-            "with AZURE_STORAGE_ACCOUNT in the registry's podSecret or env"
+            f"cannot fetch {uri}: it has no container or no account. "
+            "Use wasbs://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or az://CONTAINER/PATH with "
+            "AZURE_STORAGE_ACCOUNT in the registry's podSecret or env"
         )
     if settings.get("BlobEndpoint") and account == (named or account):
         endpoint = settings["BlobEndpoint"]
@@ -184,8 +185,8 @@ class AzureSource:
         remedies = Remedies(
             where=self._where,
             credentials=_CREDENTIALS,
-            denied=f"it needs the role Storage Blob Data Reader, or a key that is right: {_CREDENTIALS}",
-            missing="check the URI, and that the artifacts were not deleted",
+            denied="Give the identity the role Storage Blob Data Reader, or correct the key in the podSecret",
+            missing="Check the URI, and that the artifacts were not deleted",
         )
         self._web = Web(remedies, client(auth))
 
@@ -215,7 +216,7 @@ class AzureSource:
             )
         except ImportError as error:
             raise ScorerError(
-                f"no credentials for {redact(location.endpoint)}; {_CREDENTIALS} (pip install azure-identity)"
+                f"no credentials for {redact(location.endpoint)}, and azure-identity is not installed. {_CREDENTIALS}"
             ) from error
         chain: list[Any] = [EnvironmentCredential()]
         if env("AZURE_FEDERATED_TOKEN_FILE"):
@@ -237,7 +238,7 @@ class AzureSource:
                 root = ElementTree.fromstring(response.content)
             except ElementTree.ParseError as error:
                 raise ScorerError(
-                    f"{self._where}: the store does not answer like Azure's; check the account's name"
+                    f"the response of {self._where} is not that of Azure Blob Storage. Check the name of the account"
                 ) from error
             entries += [entry for blob in root.iter("Blob") if (entry := _entry(blob, base)) is not None]
             marker = root.findtext("NextMarker")
@@ -259,8 +260,8 @@ class AzureSource:
         An object store has no folders, so a wrong path gives an empty listing.
         """
         return ScorerError(
-            f"no blobs at {self._where}: nothing in container {self._place.container} has the path "
-            f"{self._place.prefix}/; check it, and that the artifacts were not deleted"
+            f"no blobs at {self._where}: container {self._place.container} has none below "
+            f"{self._place.prefix}/. Check the path, and that the artifacts were not deleted"
         )
 
 

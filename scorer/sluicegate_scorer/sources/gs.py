@@ -22,8 +22,8 @@ from sluicegate_scorer.sources.web import Remedies, Web, client
 
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.read_only"]
 _CREDENTIALS = (
-    "give the pod's service account a role (Workload Identity), or put GOOGLE_APPLICATION_CREDENTIALS_JSON, the key "
-    "file's text, into the registry's podSecret"
+    "Give the pod's service account a role (Workload Identity), or set GOOGLE_APPLICATION_CREDENTIALS_JSON in the "
+    "registry's podSecret to the content of a key file"
 )
 
 
@@ -41,10 +41,12 @@ class _Auth(httpx.Auth):
                     self._credentials.refresh(google.auth.transport.requests.Request())
                 except exceptions.TransportError as error:
                     raise TransientError(
-                        f"no token from Google: {one_line(str(error), 200)}; {_CREDENTIALS}"
+                        f"cannot get a token from Google: {one_line(str(error), 200)}. {_CREDENTIALS}"
                     ) from error
                 except exceptions.GoogleAuthError as error:
-                    raise ScorerError(f"no token from Google: {one_line(str(error), 200)}; {_CREDENTIALS}") from error
+                    raise ScorerError(
+                        f"cannot get a token from Google: {one_line(str(error), 200)}. {_CREDENTIALS}"
+                    ) from error
         request.headers["Authorization"] = f"Bearer {self._credentials.token}"
         yield request
 
@@ -67,10 +69,10 @@ class GsSource:
         remedies = Remedies(
             where=self._uri,
             credentials=_CREDENTIALS,
-            denied="let the pod's identity list and read its objects (roles/storage.objectViewer on the bucket)"
+            denied="Give the pod's identity roles/storage.objectViewer on the bucket"
             if auth is not None
             else _CREDENTIALS,
-            missing="check the URI, and that the artifacts were not deleted",
+            missing="Check the URI, and that the artifacts were not deleted",
         )
         self._web = Web(remedies, client(auth))
 
@@ -95,11 +97,13 @@ class GsSource:
         except exceptions.DefaultCredentialsError as error:
             if text or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
                 raise ScorerError(
-                    f"the credentials for {redact(uri)} cannot be used: {one_line(str(error), 200)}"
+                    f"cannot use the credentials for {redact(uri)}: {one_line(str(error), 200)}. Correct the key file"
                 ) from error
             return cls(uri, endpoint, None)
         except ValueError as error:
-            raise ScorerError("GOOGLE_APPLICATION_CREDENTIALS_JSON is not the text of a key file") from error
+            raise ScorerError(
+                "GOOGLE_APPLICATION_CREDENTIALS_JSON is not the content of a key file. Copy the whole file"
+            ) from error
         return cls(uri, endpoint, _Auth(credentials))
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
@@ -122,7 +126,7 @@ class GsSource:
                 token = listing.get("nextPageToken")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ScorerError(
-                    f"{self._uri}: the store does not answer like Google Cloud Storage; check its address"
+                    f"the response for {self._uri} is not that of Google Cloud Storage. Check its address"
                 ) from error
             if not token or len(entries) > MAX_FILES:
                 return entries, []
@@ -142,6 +146,6 @@ class GsSource:
         An object store has no folders, so a wrong prefix gives an empty listing.
         """
         return ScorerError(
-            f"no objects at {self._uri}: nothing in bucket {self._bucket} has the prefix {self._prefix}/; "
-            "check the path, and that the artifacts were not deleted"
+            f"no objects at {self._uri}: bucket {self._bucket} has none below {self._prefix}/. "
+            "Check the path, and that the artifacts were not deleted"
         )

@@ -17,7 +17,7 @@ from sluicegate_scorer.sources.base import Body, Entry, safe_path
 from sluicegate_scorer.sources.web import Remedies, Web, client
 
 _CREDENTIALS = (
-    "put SLUICEGATE_HTTP_USERNAME and SLUICEGATE_HTTP_PASSWORD, or SLUICEGATE_HTTP_TOKEN, into the registry's podSecret"
+    "Set SLUICEGATE_HTTP_USERNAME and SLUICEGATE_HTTP_PASSWORD, or SLUICEGATE_HTTP_TOKEN, in the registry's podSecret"
 )
 
 
@@ -35,12 +35,14 @@ class HttpSource:
         self._uri = redact(uri)
         host = parts.netloc.rpartition("@")[2]
         if not host or parts.query or parts.fragment:
-            raise ScorerError(f"cannot fetch {self._uri}: write {parts.scheme}://HOST/PATH, without a query")
+            raise ScorerError(
+                f"cannot fetch {self._uri}: it has no host, or a query. Use {parts.scheme}://HOST/PATH without a query"
+            )
         self._root = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
         self._single = single
         self._etags: dict[str, str] = {}
         remedies = Remedies(
-            self._uri, _CREDENTIALS, _CREDENTIALS, "check the URI, and that the artifacts were not deleted"
+            self._uri, _CREDENTIALS, _CREDENTIALS, "Check the URI, and that the artifacts were not deleted"
         )
         self._web = Web(remedies, client(auth))
 
@@ -60,8 +62,8 @@ class HttpSource:
         response = self._web.get(url, {})
         if "html" not in response.headers.get("content-type", ""):
             raise ScorerError(
-                f"{self._uri} is not a folder that its server lists; turn listing on (nginx: autoindex on), or give "
-                "the address of a .zip or .tar.gz of the model's folder"
+                f"{self._uri} is not a folder that its server lists. Turn on listings (nginx: autoindex on), or use "
+                "the URL of a .zip or .tar.gz of the model's folder"
             )
         files, folders = [], []
         base = str(response.url)
@@ -87,7 +89,7 @@ class HttpSource:
 
     def missing(self) -> ScorerError:
         """Return the error for an index page without links."""
-        return ScorerError(f"no files at {self._uri}: the server lists none; check the path")
+        return ScorerError(f"no files at {self._uri}: the server's listing is empty. Check the path")
 
 
 class _Bearer(httpx.Auth):

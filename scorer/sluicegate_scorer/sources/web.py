@@ -104,40 +104,42 @@ class Web:
         status, remedies = response.status_code, self.remedies
         if status in {200, 206}:
             return
-        failure = f"{remedies.where} answered {status} for {what}: {one_line(response.text, 200)}"
+        failure = f"{remedies.where} responded with {status} for {what}: {one_line(response.text, 200)}"
         if status == 401:
-            raise ScorerError(f"{remedies.where} refused the credentials ({status}); {remedies.credentials}")
+            raise ScorerError(f"{remedies.where} refused the credentials ({status}). {remedies.credentials}")
         if status == 403:
-            raise ScorerError(f"{remedies.where} denied access ({_code(response)}); {remedies.denied}")
+            raise ScorerError(f"{remedies.where} denied access ({_code(response)}). {remedies.denied}")
         if status == 404:
-            raise ScorerError(f"{what} is not there ({remedies.where}, {_code(response)}); {remedies.missing}")
+            raise ScorerError(f"{what} does not exist ({remedies.where}, {_code(response)}). {remedies.missing}")
         if status == 412:
-            raise ScorerError(f"{what} was changed while it was fetched ({remedies.where}, 412); fetch it again")
+            raise ScorerError(f"{what} changed during the download ({remedies.where}, 412). Fetch it again")
         if status in TRANSIENT:
             after = response.headers.get("retry-after", "")
-            raise TransientError(f"{failure}; look at the store", retry_after=float(after) if after.isdigit() else None)
-        raise ScorerError(f"{failure}; check the URI")
+            raise TransientError(
+                f"{failure}. Check the artifact store", retry_after=float(after) if after.isdigit() else None
+            )
+        raise ScorerError(f"{failure}. Check the URI")
 
     def _failure(self, error: httpx.HTTPError, url: str) -> ScorerError:
         parts = urlsplit(url)
         host = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         detail = one_line(str(error) or type(error).__name__, 200)
         if "CERTIFICATE_VERIFY_FAILED" in detail:
-            return ScorerError(f"the certificate of {host} is not trusted; set SSL_CERT_FILE to its CA certificate")
+            return ScorerError(f"the certificate of {host} is not trusted. Set SSL_CERT_FILE to its CA certificate")
         if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol):
-            return ScorerError(f"cannot talk to {host}: {detail}; check the URI")
+            return ScorerError(f"cannot use {host}: {detail}. Check the URI")
         if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
             if any(name in detail for name in _UNKNOWN_NAMES):
-                detail = f"the host name {parts.hostname} is unknown in the cluster's DNS"
+                detail = f"the host name {parts.hostname} does not exist in the cluster's DNS"
             return TransientError(
-                f"cannot connect to {host} ({detail}); check the address, the proxy and network policies",
+                f"cannot connect to {host}: {detail}. Check the address, the proxy and the network policies",
                 unreachable=True,
             )
         if isinstance(error, httpx.TimeoutException):
             return TransientError(
-                f"{host} is too slow: {type(error).__name__} after 20 s without a byte; look at the store"
+                f"{host} is too slow: {type(error).__name__} after 20s without a byte. Check the artifact store"
             )
-        return TransientError(f"the download from {host} broke off ({detail}); look at the store")
+        return TransientError(f"the download from {host} was interrupted: {detail}. Check the artifact store")
 
 
 def _start(response: httpx.Response, offset: int) -> int:

@@ -60,11 +60,11 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
     estimator = model._model_impl.sklearn_model
     name = model.metadata.flavors["python_function"].get("predict_fn", "predict")
     if name not in ("predict", "predict_proba", "predict_log_proba"):
-        raise NotFast(f"{name} has no fast path")
+        raise NotFast(f"the predict function {name} has no fast path")
     _check_estimator(estimator)
     _check_names(estimator, shape)
     if shape.mixed and not _takes_one_type(estimator):
-        raise NotFast("its columns have several types, which a pipeline may treat apart")
+        raise NotFast("its columns have several types, which a pipeline may treat differently")
     # A DataFrame's values are stored column by column, and BLAS adds them up in another order.
     order: Any = "C" if shape.tensor else "F"
     first = _first(estimator)
@@ -87,7 +87,9 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
     if linear is not None:  # its scores are those of single rows by construction
         return Predictor(dtype, request, linear)
     singles = _by_rows(estimator, call)
-    unbatched = "" if singles else f"rows of {type(_final(estimator)).__name__} may influence each other's last digit"
+    unbatched = (
+        "" if singles else f"{type(_final(estimator)).__name__} may predict other last digits for rows of a batch"
+    )
     return Predictor(dtype, request, singles, confidence, unbatched)
 
 
@@ -189,7 +191,7 @@ def _onnx(model: Any, shape: Shape) -> Predictor:
         raise NotFast("the graph has several inputs")
     name, _ = wrapper.inputs[0]
     if shape.tensor and shape.names and shape.names != [name]:
-        raise NotFast("the signature's tensor has not the name of the graph's input")
+        raise NotFast("the name of the signature's tensor is not that of the graph's input")
     output_names = list(wrapper.output_names)
 
     def run(matrix: Matrix) -> list[Any]:
@@ -209,14 +211,14 @@ def _onnx(model: Any, shape: Shape) -> Predictor:
     def singles_of_records(matrix: Matrix) -> list[Jsonable]:
         predictions = records(matrix)
         if len(predictions) % len(matrix):
-            raise NotFast("its outputs do not have one part a row")
+            raise NotFast("its outputs do not have one part per row")
         size = len(predictions) // len(matrix)
         return [predictions[start : start + size] for start in range(0, len(predictions), size)]
 
     def singles_of_tensors(matrix: Matrix) -> list[Jsonable]:
         outputs = run(matrix)
         if any(len(output) != len(matrix) for output in outputs):
-            raise NotFast("its outputs do not have one part a row")
+            raise NotFast("its outputs do not have one part per row")
         return [
             {name: output[row : row + 1] for name, output in zip(output_names, outputs, strict=True)}
             for row in range(len(matrix))

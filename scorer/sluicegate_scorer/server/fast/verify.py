@@ -59,7 +59,7 @@ def verify(path: FastPath, respond: Respond, example: bytes | None, batch: int) 
     singles += [(rows, _check(path, respond, rows)) for rows in (probes.rows(1) for _ in range(count - 1))]
     accepted = [rows[0] for rows, body in singles if body is not None]
     if len(accepted) < _FEWEST / 2:
-        raise NotFast("the model answers too few made-up rows to compare")
+        raise NotFast("the model accepts too few made-up rows for a comparison")
     _measure(path, accepted[:1])
     _check_several(path, respond, probes)
     accepted += _check_boundaries(path, respond, example_rows)
@@ -144,7 +144,7 @@ def _affordable(path: FastPath, respond: Respond, rows: Rows) -> int:
         took.append(time.thread_time() - began)
     count = int(_BUDGET / 2 / max(min(took), 1e-6))
     if count < _FEWEST:
-        raise NotFast(f"a prediction takes {min(took) * 1000:.0f} ms, so that comparing would take too long")
+        raise NotFast(f"a prediction takes {min(took) * 1000:.0f} ms, too long for the comparison at start-up")
     return min(count, _PROBES)
 
 
@@ -157,9 +157,9 @@ def _check_forms(path: FastPath, respond: Respond, probes: _Probes) -> None:
             expected = respond(body)
             if rows is None or _fast(path, rows) != (expected.body if expected.status == 200 else None):
                 path.forms.discard(form)
-                log.debug("the fast path does not take %s", form)
+                log.debug("the fast path does not read %s", form)
     if not path.forms:
-        raise NotFast("its answers differ from MLflow's own")
+        raise NotFast("its responses differ from MLflow's")
 
 
 def _body(path: FastPath, rows: Rows) -> bytes:
@@ -172,7 +172,7 @@ def _check(path: FastPath, respond: Respond, rows: Rows) -> bytes | None:
     expected_body = expected.body if expected.status == 200 else None
     parsed = path.parse(body)
     if parsed is None or _fast(path, parsed) != expected_body:
-        raise NotFast(f"its answer to a {form} of {len(rows)} differs from MLflow's own")
+        raise NotFast(f"its response to {len(rows)} rows in {form} differs from MLflow's")
     return expected_body
 
 
@@ -198,7 +198,7 @@ def _check_several(path: FastPath, respond: Respond, probes: _Probes) -> None:
             _check(path, respond, probes.rows(count))
     except NotFast as reason:
         path.several = False
-        log.info("requests of several rows take MLflow's own path: %s", reason)
+        log.info("MLflow's own code predicts requests of several rows: %s", reason)
 
 
 def _check_boundaries(path: FastPath, respond: Respond, example_rows: Rows | None) -> Rows:
@@ -249,7 +249,7 @@ def _with_response(path: FastPath, rows: Rows) -> Rows:
 def _compare(path: FastPath, respond: Respond, rows: Rows) -> None:
     if rows and _differs(path, respond, rows):
         different = _narrowed(rows, lambda some: _differs(path, respond, some))
-        raise NotFast(f"its answer to {_described(path, different)} differs from MLflow's own")
+        raise NotFast(f"its response to {_described(path, different)} differs from MLflow's")
 
 
 def _differs(path: FastPath, respond: Respond, rows: Rows) -> bool:
@@ -314,7 +314,7 @@ def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
         batch: the largest batch to try.
     """
     if batch < 2 or path.predictor.singles is None:
-        log.info("no batching: %s", path.predictor.unbatched or "it is turned off")
+        log.info("no batching: %s", path.predictor.unbatched or "--batch is below 2")
         return
     random = np.random.default_rng(7)
     rows = evenly(rows, _BATCHED)
@@ -329,10 +329,10 @@ def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
                 chosen = random.integers(0, len(rows), size)
                 together = [rows[number] for number in chosen]
                 if path.singles(together) != [alone[number] for number in chosen]:
-                    raise NotFast(f"the answer to a row depends on the {size} rows it is predicted with")
+                    raise NotFast(f"the response to a row depends on the other rows of a batch of {size}")
             _check_confidence(path, together)
         except Exception as reason:
-            log.info("%s: %s", f"at most {path.batch} rows a batch" if path.batch > 1 else "no batching", reason)
+            log.info("%s: %s", f"at most {path.batch} rows per batch" if path.batch > 1 else "no batching", reason)
             return
         path.batch = size
 
@@ -352,4 +352,4 @@ def _check_confidence(path: FastPath, rows: Rows) -> None:
     together = np.asarray(confidence(matrix))
     alone = np.concatenate([np.asarray(confidence(matrix[number : number + 1])) for number in range(len(matrix))])
     if not np.array_equal(together, alone, equal_nan=True):
-        raise NotFast("the scores of a row depend on the rows it is predicted with")
+        raise NotFast("the scores of a row depend on the other rows of its batch")
