@@ -54,14 +54,14 @@ def recording(clock: Clock | None = None) -> RecentPredictions:
     return recent
 
 
-def test_nothing_is_kept_before_somebody_asks():
+def test_keeps_nothing_before_the_first_read():
     recent = RecentPredictions(UID)
     assert not recent.recording
     recent.read(b"")
     assert recent.recording
 
 
-def test_it_stops_and_forgets_once_nobody_asks_any_more():
+def test_stops_and_forgets_after_the_last_read():
     clock = Clock()
     recent = recording(clock)
     recent.keep(scope(), b"{}", OK)
@@ -73,7 +73,7 @@ def test_it_stops_and_forgets_once_nobody_asks_any_more():
     assert not recent.recording and keys(recent) == []
 
 
-def test_nobody_makes_it_go_on_for_ever():
+def test_limits_the_time_of_recording():
     clock = Clock()
     recent = RecentPredictions(UID, clock)
     for query in (b"keep=1e300", b"keep=nan", b"keep=-1", b"keep=x"):
@@ -83,7 +83,7 @@ def test_nobody_makes_it_go_on_for_ever():
     assert not recent.recording
 
 
-def test_two_servers_give_the_same_request_the_same_key():
+def test_two_servers_give_a_request_the_same_key():
     one, other = recording(), recording()
     one.keep(scope("a"), b"body", OK)
     other.keep(scope("a"), b"body", Response(200, b'{"predictions": [2]}'))
@@ -93,7 +93,7 @@ def test_two_servers_give_the_same_request_the_same_key():
     assert len(set(keys(other))) == 4
 
 
-def test_a_failed_request_is_kept_without_its_body_and_one_that_tells_nothing_is_not():
+def test_keeps_model_failures_without_body():
     recent = recording()
     recent.keep(scope(), b"1", Response(500, b'{"error_code": "INTERNAL_ERROR"}', error="model"))
     recent.keep(scope(), b"2", Response(429, b"{}", error="server"))
@@ -105,13 +105,13 @@ def test_a_failed_request_is_kept_without_its_body_and_one_that_tells_nothing_is
     assert [(line["status"], line["answer"]) for line in lines(recent.read(b""))[1]] == [(500, None)]
 
 
-def test_a_line_is_an_answer_however_it_is_spelt():
+def test_line_is_valid_json_with_any_whitespace():
     recent = recording()
     recent.keep(scope(), b"", Response(200, b'{\r\n "predictions": ["a\\nb"]\n}\n'))
     assert lines(recent.read(b""))[1][0]["answer"] == {"predictions": ["a\nb"]}
 
 
-def test_a_cursor_goes_on_and_one_of_another_process_starts_afresh():
+def test_cursor_of_another_process_starts_over():
     recent = recording()
     recent.keep(scope(), b"1", OK)
     head, first = lines(recent.read(b""))
@@ -129,7 +129,7 @@ def test_a_cursor_goes_on_and_one_of_another_process_starts_afresh():
         assert len(lines(recent.read(cursor))[1]) == 2
 
 
-def test_what_is_much_is_told_in_parts_and_what_fell_out_is_counted():
+def test_reads_in_parts_and_counts_what_was_lost():
     clock = Clock()
     recent = RecentPredictions(UID, clock)
     recent.read(b"keep=900")
@@ -146,7 +146,7 @@ def test_what_is_much_is_told_in_parts_and_what_fell_out_is_counted():
     assert len({line["key"] for line in predictions}) == len(predictions) == 262
 
 
-def test_many_requests_are_sampled_and_the_sample_of_the_busier_server_is_part_of_the_others():
+def test_sample_of_a_busy_server_is_part_of_the_larger_one():
     clock = Clock()
     busy, calm = RecentPredictions(UID, clock), RecentPredictions(UID, clock)
     busy.read(b"keep=900"), calm.read(b"keep=900")
@@ -204,7 +204,7 @@ JSON = {"content-type": "application/json"}
 BODY = b'{"dataframe_split": {"columns": ["a", "b"], "data": [[1.5, 2.5]]}}'
 
 
-async def test_to_everybody_else_the_path_does_not_exist(client):
+async def test_path_does_not_exist_for_other_clients(client):
     unknown = await client.get("/sluicegate/nothing")
     for headers in ({}, {"authorization": "Bearer x"}, {"authorization": f"Bearer {UID}x"}, {"authorization": UID}):
         response = await client.get("/sluicegate/answers", headers=headers)
@@ -212,12 +212,12 @@ async def test_to_everybody_else_the_path_does_not_exist(client):
     assert (await client.post("/sluicegate/answers", headers=BEARER)).status_code == 404
 
 
-async def test_without_a_uid_nobody_may_read():
+async def test_refuses_reads_without_a_uid():
     for credentials in (b"", b"Bearer ", b"Bearer None"):
         assert not RecentPredictions("").admits({"headers": [(b"authorization", credentials)]})
 
 
-async def test_answers_of_both_paths_and_both_protocols_are_told(client):
+async def test_keeps_predictions_of_both_paths_and_protocols(client):
     async def read() -> list[dict]:
         response = await client.get("/sluicegate/answers", headers=BEARER)
         assert response.status_code == 200
@@ -241,7 +241,7 @@ async def test_answers_of_both_paths_and_both_protocols_are_told(client):
     assert all(0 <= line["age"] < 60 for line in predictions)
 
 
-def test_a_real_server_loses_none_while_it_is_read(serving, model, monkeypatch):
+def test_real_server_loses_no_prediction_between_reads(serving, model, monkeypatch):
     monkeypatch.setenv("SLUICEGATE_POD_UID", UID)
     cursor, predictions = "", []
 
