@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from sluicegate_scorer.server import metrics as exposition
@@ -26,7 +26,7 @@ from sluicegate_scorer.server.asgi import (
     reply,
     reply_json,
 )
-from sluicegate_scorer.server.batching import Batcher, Declined
+from sluicegate_scorer.server.batching import Batcher
 from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
@@ -66,30 +66,30 @@ _STUCK = Response(
 
 Its error class is `timeout`, the class of those requests. Otherwise a model that hangs would look like a lack of pods.
 """
+_REFUSALS: dict[type[Exception], Response] = {Overloaded: _FULL, Stuck: _STUCK, TimedOut: _TIMEOUT}
 _BUG = Response(500, b"Internal Server Error", TEXT, "server")
 
 Handler = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class PredictionRequest:
+class PredictionRequest(NamedTuple):
     """A prediction request.
 
     Attributes:
         endpoint: `invocations` or `infer`.
         scope: the ASGI scope.
+        body: its body, empty if it was not read.
         began: the start time, by the performance counter.
         content_type: its content type.
         repeated_headers: the request headers that the response repeats.
-        body: its body, empty until it was read.
     """
 
     endpoint: str
     scope: Message
+    body: bytes
     began: float
     content_type: bytes | None
     repeated_headers: tuple[Header, ...]
-    body: bytes = b""
 
 
 class Shared(NamedTuple):
@@ -136,7 +136,7 @@ class Application:
         self._log = RequestLog(settings.logs)
         self._logged = settings.logs.access or settings.logs.payloads > 0
         self._routes: dict[tuple[str, str], Handler] = {
-            ("POST", "/invocations"): self._invocations,
+            ("POST", "/invocations"): partial(self._predict, "invocations"),
             ("GET", "/ping"): self._ping,
             ("GET", "/health"): self._ping,
             ("GET", "/metrics"): self._metrics,
@@ -184,9 +184,6 @@ class Application:
         else:
             await self._other(scope, receive, closing(send) if self.draining else send)
 
-    async def _invocations(self, scope: Message, receive: Receive, send: Send) -> None:
-        await self._predict("invocations", scope, receive, send)
-
     async def _open_inference(self, scope: Message, receive: Receive, send: Send) -> None:
         response = self.v2.route(scope["method"], scope["path"])
         if response is not None:
@@ -195,24 +192,45 @@ class Application:
             await self._predict("infer", scope, receive, send)
 
     async def _predict(self, endpoint: str, scope: Message, receive: Receive, send: Send) -> None:
-        request = PredictionRequest(endpoint, scope, time.perf_counter(), *trace.read_headers(scope["headers"]))
+        """Read a body, predict by the fast path or else by MLflow's own code, and send the response.
+
+        A prediction of the fast path that no log needs is counted and sent here, without a `PredictionRequest`.
+        """
+        began = time.perf_counter()
+        content_type, repeated_headers = trace.read_headers(scope["headers"])
         try:
-            request.body = await self._read_body(receive)
+            body = await self._read_body(receive)
         except Disconnected:
             return
         except TooLarge:
+            request = PredictionRequest(endpoint, scope, b"", began, content_type, repeated_headers)
             # The rest of the body is not read, so the connection cannot be used again.
             await self._finish(request, self._too_large(), send, last=True)
             return
-        result = await self._predict_fast(request)
-        if isinstance(result, bytes):
-            await self._finish_fast(request, result, send)
-        elif result is not None:
-            await self._finish(request, result, send)
-        else:
+        response = prediction = None
+        batcher = self._batcher
+        if (
+            batcher is not None
+            and content_type in _JSON_TYPES
+            and endpoint == "invocations"
+            and (rows := batcher.decode(body)) is not None
+        ):
+            try:
+                prediction = await batcher.respond(rows)
+            except (Overloaded, TimedOut) as error:
+                response = _REFUSALS[type(error)]
+        if prediction is not None:
+            self.metrics.paths["fast"] += 1
+            if not (self._logged or self.recent.recording):
+                self.metrics.request("invocations", 200, None, time.perf_counter() - began)
+                await reply_json(send, prediction, repeated_headers, self.draining)
+                return
+            response = Response(200, prediction)
+        request = PredictionRequest(endpoint, scope, body, began, content_type, repeated_headers)
+        if response is None:
             response = await self._predict_general(request)
             self.metrics.paths["general"] += 1
-            await self._finish(request, response, send)
+        await self._finish(request, response, send)
 
     async def _read_body(self, receive: Receive) -> bytes:
         """Read the body of a request, up to the size limit.
@@ -228,38 +246,12 @@ class Application:
             return body
         return await read_body(message, receive, limit)
 
-    async def _predict_fast(self, request: PredictionRequest) -> bytes | Response | None:
-        """Predict with the fast path.
-
-        Returns:
-            The body of the response, the response to a request that failed, or None if MLflow's own code has to
-            respond.
-        """
-        batcher = self._batcher
-        if batcher is None or request.content_type not in _JSON_TYPES or request.endpoint != "invocations":
-            return None
-        rows = batcher.path.parse(request.body)
-        if rows is None or not batcher.takes(rows):
-            return None
-        try:
-            return await batcher.respond(rows)
-        except Declined:
-            return None
-        except Overloaded:
-            return _FULL
-        except TimedOut:
-            return _TIMEOUT
-
     async def _predict_general(self, request: PredictionRequest) -> Response:
         """Predict with MLflow's own code, in a thread."""
         try:
             return await self._workers.run(lambda: self._respond(request))
-        except Stuck:
-            return _STUCK
-        except Overloaded:
-            return _FULL
-        except TimedOut:
-            return _TIMEOUT
+        except (Overloaded, TimedOut) as error:
+            return _REFUSALS[type(error)]
         except Exception:
             log.exception("unexpected error in the scoring server")
             return _BUG
@@ -272,16 +264,6 @@ class Application:
             return self.general.respond(
                 request.body, content_type.decode("latin-1") if content_type is not None else None
             )
-
-    async def _finish_fast(self, request: PredictionRequest, body: bytes, send: Send) -> None:
-        """Count a prediction of the fast path and send its response."""
-        metrics = self.metrics
-        metrics.paths["fast"] += 1
-        if self._logged or self.recent.recording:
-            await self._finish(request, Response(200, body), send)
-            return
-        metrics.request("invocations", 200, None, time.perf_counter() - request.began)
-        await reply_json(send, body, request.repeated_headers, self.draining)
 
     async def _finish(self, request: PredictionRequest, response: Response, send: Send, last: bool = False) -> None:
         """Count, keep and log a response, and send it.

@@ -30,15 +30,11 @@ BACK_ON_LOOP = 0.001
 _WEIGHT = 0.1
 
 
-class Declined(Exception):
-    """The fast path failed on the request, and MLflow's own code has to respond."""
-
-
 class Waiting(NamedTuple):
-    """A request, and the future that receives the body of its response."""
+    """A request, and the future that receives the body of its response, or None if the fast path failed on it."""
 
     rows: Rows
-    body: "asyncio.Future[bytes]"
+    body: "asyncio.Future[bytes | None]"
 
 
 class Batcher:
@@ -72,15 +68,17 @@ class Batcher:
         """Number of requests that wait."""
         return len(self._waiting)
 
-    def takes(self, rows: Rows) -> bool:
-        """Tell whether the fast path may respond to this many rows."""
-        return len(rows) == 1 or self.path.several
+    def decode(self, body: bytes) -> Rows | None:
+        """Return the rows of a request body, or None if MLflow's own code has to respond."""
+        rows = self.path.parse(body)
+        return rows if rows is not None and (len(rows) == 1 or self.path.several) else None
 
-    async def respond(self, rows: Rows) -> bytes:
+    async def respond(self, rows: Rows) -> bytes | None:
         """Return the body of the response.
 
+        The result is None if the fast path failed on this request, and MLflow's own code has to respond.
+
         Raises:
-            Declined: if the fast path failed on this request.
             Refused: if too many requests wait.
             Overdue: if the time limit passed.
         """
@@ -203,9 +201,6 @@ class Batcher:
         for request, body in zip(batch, bodies, strict=True):
             if request.body.done():
                 continue
-            if body is None:
-                request.body.set_exception(Declined())
-                continue
             request.body.set_result(body)
-            if self.on_prediction is not None:
+            if body is not None and self.on_prediction is not None:
                 self.on_prediction(request.rows, body)
