@@ -18,7 +18,7 @@ from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.settings import read
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
-from sluicegate.cli.validation.findings import is_ours, validate
+from sluicegate.cli.validation.findings import MissingExtra, is_ours, validate
 from sluicegate.cli.validation.rules import CHECKS
 from sluicegate.config.settings import InvalidSettings, Settings, build
 from sluicegate.core.decide.decision import decide
@@ -62,7 +62,7 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
         if findings := validate(documents, CHECKS):
             raise CannotRender("\n".join(str(finding) for finding in findings))
         manifests = [manifest for document in documents for manifest in render(document, settings, answers)]
-    except (CannotRender, InvalidSettings, InvalidResource, Refused, Unreadable) as error:
+    except (CannotRender, InvalidSettings, InvalidResource, MissingExtra, Refused, Unreadable) as error:
         print(f"sluicegate render: {error}", file=sys.stderr)
         return 1
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, explicit_start=True)

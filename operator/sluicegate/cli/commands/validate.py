@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sluicegate.api import names
 from sluicegate.cli.validation.documents import Unreadable, read
-from sluicegate.cli.validation.findings import Check, is_ours, validate
+from sluicegate.cli.validation.findings import Check, MissingExtra, is_ours, validate
 
 
 def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
@@ -35,7 +35,11 @@ def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
         for document in documents:
             if not is_ours(document):
                 print(f"{file}: note: {_title(document)} is no {names.KIND} and was not checked", file=sys.stderr)
-        findings = validate(ours, extra)
+        try:
+            findings = validate(ours, extra)
+        except MissingExtra as error:
+            print(f"sluicegate validate: {error}", file=sys.stderr)
+            return 1
         for finding in findings:
             print(f"{file}: {finding}")
         failed = failed or bool(findings)
