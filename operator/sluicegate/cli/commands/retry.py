@@ -21,36 +21,56 @@ from sluicegate.kube.client import KubeClient
 
 PATIENCE = 30.0
 """Seconds within which the operator should have acted on the annotation."""
+INTERVAL = 0.5
 
 
 def run(options: argparse.Namespace) -> int:
-    """Set the annotation `retry`, and remove it once the operator has acted on it.
-
-    The removal lets the operator give up the revision again where it fails again.
-    """
+    """Set the annotation `retry`, and remove it once the operator has acted on it."""
     where = Named(cluster.namespace(options), options.name)
 
     async def work(client: KubeClient) -> int:
-        chosen: list[Entry] = []
-
-        def mark(known: History) -> Annotations:
-            chosen[:] = [again(known)]
-            return marks(known, chosen[0])
-
-        def unmark(known: History) -> Annotations:
-            return (
-                {names.ANNOTATION_RETRY: None} if names.ANNOTATION_RETRY in known.resource.metadata.annotations else {}
-            )
-
-        await annotate(client, where, mark)
-        try:
-            known = await _seen(client, where, chosen[0])
-        finally:
-            await annotate(client, where, unmark)
-        print(f"{where.namespace}/{where.name}: {chosen[0].title} {_told(known, chosen[0])}")
+        print(await retry(client, where))
         return 0
 
     return cluster.run(options, work)
+
+
+async def retry(client: KubeClient, where: Named) -> str:
+    """Let the operator try the revision again, and return what it does now.
+
+    The annotation `retry` is removed in any case, so that the operator can give up the revision again.
+
+    Raises:
+        Failed: There is no revision to try again, or the operator does not act on the annotation.
+    """
+    chosen: list[Entry] = []
+    changes: dict[str, str | None] = {}
+
+    def mark(known: History) -> Annotations:
+        nonlocal changes
+        chosen[:] = [again(known)]
+        changes = dict(marks(known, chosen[0]))
+        return changes
+
+    def unmark(known: History) -> Annotations:
+        return {names.ANNOTATION_RETRY: None} if names.ANNOTATION_RETRY in known.resource.metadata.annotations else {}
+
+    await annotate(client, where, mark)
+    try:
+        known = await _processed(client, where, chosen[0])
+    finally:
+        await annotate(client, where, unmark)
+    if known is None:
+        raise Failed(_not_processed(where, [key for key, value in changes.items() if value is None]))
+    return f"{where.namespace}/{where.name}: {chosen[0].title} {_told(known, chosen[0])}"
+
+
+def _not_processed(where: Named, removed: list[str]) -> str:
+    stay = f" Annotations that stay removed: {', '.join(removed)}." if removed else ""
+    return (
+        f"the operator did not process the annotation {names.ANNOTATION_RETRY} within {PATIENCE:.0f}s, so it was "
+        f"removed. Check that the operator runs, then run `sluicegate retry {where.name}` again.{stay}"
+    )
 
 
 def again(known: History) -> Entry:
@@ -95,12 +115,13 @@ def _told(known: History, chosen: Entry) -> str:
     return f"is tried again, and has its whole spec.rollout.progressDeadline: sluicegate get {known.name}"
 
 
-async def _seen(client: KubeClient, where: Named, chosen: Entry) -> History:
+async def _processed(client: KubeClient, where: Named, chosen: Entry) -> History | None:
+    """Return the history once the operator has acted on the annotation, or None where it does not act in time."""
     begin = time.monotonic()
     while True:
         known, _ = await fetch_history(client, where.namespace, where.name)
         if not any(each.hash == chosen.hash and gave_up(known, each) for each in known.entries):
             return known
-        if time.monotonic() - begin > PATIENCE:
-            raise Failed(f"the operator has not taken it up within {PATIENCE:.0f}s: is it running? Nothing was changed")
-        await asyncio.sleep(0.5)
+        if time.monotonic() - begin >= PATIENCE:
+            return None
+        await asyncio.sleep(INTERVAL)
