@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
-from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
-from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.settings import read
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
@@ -25,19 +22,16 @@ from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.models.uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.rollout.canary import canary_view
-from sluicegate.core.snapshot.facts import DeploymentFacts, DesiredRevision, GatewayFacts, PodFacts, Revision, Snapshot
-from sluicegate.core.snapshot.revision_spec import Intent, fetched_from, intent_of
+from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.render import children
 from sluicegate.render.pod import Refused, pod_template
+from sluicegate.simulation.serving import serving_snapshot
 
 Manifest = dict[str, Any]
 
 
 STAND_IN = ("stand-in", {"registries": {"default": {"trackingUri": "http://registry.invalid"}}})
 """Settings where the user gives none. Pods are rendered with a registry URL that is visibly a placeholder."""
-
-
-_USED = ("HTTPRoutePathRewrite", "HTTPRouteRequestTimeout")
 
 
 class CannotRender(ValueError):
@@ -96,7 +90,7 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
                 intents.append(intent)
                 templates[intent.hash] = pod_template(view, intent, settings)
                 yield children.record(view, intent, len(intents), templates[intent.hash])
-    plan = decide(serving(resource, intents, settings))
+    plan = decide(serving_snapshot(resource, intents, settings))
     yield from children.render(resource, plan, templates)
 
 
@@ -119,63 +113,6 @@ def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel
         raise CannotRender(f"{uri} needs a registry: say what it would answer with --resolve '{uri}=VERSION'")
     name = None if isinstance(ref, LoggedModel | RunArtifact) else ref.name  # type: ignore[union-attr]
     return ResolvedModel(uri=uri, source=f"mlflow-artifacts:/{name or 'model'}/{version}", name=name, version=version)
-
-
-def serving(resource: ModelDeployment, intents: list[Intent], settings: Settings) -> Snapshot:
-    """Return a snapshot of the resource in which its revisions serve.
-
-    In this state the operator creates every child.
-
-    Args:
-        resource: The ModelDeployment.
-        intents: The intents of the revisions: the base's, then the canary's.
-        settings: The operator's settings.
-    """
-    name = resource.metadata.name
-    roles = {intent.hash: role for intent, role in zip(intents, (Role.STABLE, Role.CANARY), strict=False)}
-    status = ModelDeploymentStatus(
-        revisions=tuple(
-            RevisionStatus(
-                name=names.child_name(name, revision),
-                revision=revision,
-                role=role.value,
-                weight=0,
-                replicas=1,
-                ready_replicas=1,
-            )
-            for revision, role in roles.items()
-        )
-    )
-    refs = resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
-    pods = {revision: frozenset(f"{revision}-{number}" for number in range(1000)) for revision in roles}
-    targets = [DesiredRevision(intent.model, intent) for intent in intents]
-    return Snapshot(
-        now=datetime.now(UTC),
-        resource=ModelDeployment(resource.metadata, resource.spec, status),
-        settings=settings,
-        desired=targets[0],
-        desired_canary=targets[-1] if resource.spec.canary is not None else None,
-        revisions={
-            intent.hash: Revision(intent.hash, number, intent.display, intent.model.version, intent.model.source)
-            for number, intent in enumerate(intents, 1)
-        },
-        deployments={revision: DeploymentFacts(revision, 0, 0, 0, replicas_ours=True) for revision in roles},
-        pods={
-            revision: tuple(PodFacts(each, revision, ready=True, deleting=False) for each in sorted(pods[revision]))
-            for revision in roles
-        },
-        endpoints={names.child_name(name, revision): pods[revision] for revision in roles}
-        | {name: pods[intents[0].hash]},
-        gateways=tuple(
-            GatewayFacts(
-                ref.namespace or resource.metadata.namespace,
-                ref.name,
-                exists=True,
-                features=frozenset({"HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror", *_USED}),
-            )
-            for ref in refs
-        ),
-    )
 
 
 def answer(text: str) -> tuple[str, str]:
