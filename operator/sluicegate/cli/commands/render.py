@@ -51,11 +51,11 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
     """
     try:
         settings = build([(config, read(config))] if config else [STAND_IN])
-        answers = dict(answer(each) for each in resolutions)
+        versions = dict(parse_resolution(text) for text in resolutions)
         documents = [document for file in files for document in read_documents(file) if is_ours(document)]
         if findings := validate(documents, CHECKS):
             raise CannotRender("\n".join(str(finding) for finding in findings))
-        manifests = [manifest for document in documents for manifest in render(document, settings, answers)]
+        manifests = [manifest for document in documents for manifest in render(document, settings, versions)]
     except (CannotRender, InvalidSettings, InvalidResource, MissingExtra, Refused, Unreadable) as error:
         print(f"sluicegate render: {error}", file=sys.stderr)
         return 1
@@ -63,13 +63,13 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
     return 0
 
 
-def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> Iterator[Manifest]:
+def render(document: Manifest, settings: Settings, versions: dict[str, str]) -> Iterator[Manifest]:
     """Yield the children of one ModelDeployment as they will be once it serves.
 
     Args:
         document: The ModelDeployment.
         settings: The operator's settings.
-        answers: Model version by model URI: what the registry would return.
+        versions: Model version by model URI: what the registry would return.
 
     Raises:
         CannotRender: The model URI is invalid, or its version is not known.
@@ -84,7 +84,7 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
     intents, templates = [], {}
     for view in (resource, canary_view(resource)):
         if view is not None:
-            resolved = resolve(view, answers)
+            resolved = resolve(view, versions)
             intent = intent_of(view, resolved, fetched_from(view, resolved, settings))
             if intent.hash not in templates:
                 intents.append(intent)
@@ -94,11 +94,11 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
     yield from children.render(resource, plan, templates)
 
 
-def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel:
-    """Resolve the model from its URI or from `answers`.
+def resolve(resource: ModelDeployment, versions: dict[str, str]) -> ResolvedModel:
+    """Resolve the model from its URI or from `versions`.
 
     Raises:
-        CannotRender: The URI is invalid, or needs a registry and is not in `answers`.
+        CannotRender: The URI is invalid, or needs a registry and is not in `versions`.
     """
     uri = resource.spec.model.uri
     try:
@@ -108,14 +108,14 @@ def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel
     local = resolve_locally(ref)
     if local is not None:
         return local
-    version = str(ref.version) if isinstance(ref, RegistryVersion) else answers.get(uri)
+    version = str(ref.version) if isinstance(ref, RegistryVersion) else versions.get(uri)
     if version is None:
-        raise CannotRender(f"{uri} needs a registry: say what it would answer with --resolve '{uri}=VERSION'")
+        raise CannotRender(f"the version of {uri} is not known: set it with --resolve '{uri}=VERSION'")
     name = None if isinstance(ref, LoggedModel | RunArtifact) else ref.name  # type: ignore[union-attr]
     return ResolvedModel(uri=uri, source=f"mlflow-artifacts:/{name or 'model'}/{version}", name=name, version=version)
 
 
-def answer(text: str) -> tuple[str, str]:
+def parse_resolution(text: str) -> tuple[str, str]:
     """Return the URI and the version of one `--resolve`.
 
     Raises:
@@ -123,5 +123,5 @@ def answer(text: str) -> tuple[str, str]:
     """
     uri, separator, version = text.rpartition("=")
     if not separator or not uri or not version:
-        raise CannotRender(f"--resolve {text!r}: write URI=VERSION, such as models:/recommendation-engine@champion=3")
+        raise CannotRender(f"--resolve {text!r}: use URI=VERSION, such as models:/recommendation-engine@champion=3")
     return uri, version
