@@ -16,7 +16,7 @@ from sluicegate.cli.output.step_text import described
 from sluicegate.cli.steering.actions import CANARY_ROLES, aborted, gave_up
 from sluicegate.cli.steering.apply import Annotations, Named, annotate
 from sluicegate.cli.steering.fetch import fetch_history
-from sluicegate.cli.steering.revisions import Entry, History
+from sluicegate.cli.steering.revisions import History, RevisionSummary
 from sluicegate.kube.client import KubeClient
 
 PATIENCE = 30.0
@@ -43,26 +43,26 @@ async def retry(client: KubeClient, where: Named) -> str:
     Raises:
         Failed: There is no revision to try again, or the operator does not act on the annotation.
     """
-    chosen: list[Entry] = []
+    chosen: list[RevisionSummary] = []
     changes: dict[str, str | None] = {}
 
-    def mark(known: History) -> Annotations:
+    def mark(history: History) -> Annotations:
         nonlocal changes
-        chosen[:] = [again(known)]
-        changes = dict(marks(known, chosen[0]))
+        chosen[:] = [to_retry(history)]
+        changes = marks(history, chosen[0])
         return changes
 
-    def unmark(known: History) -> Annotations:
-        return {names.ANNOTATION_RETRY: None} if names.ANNOTATION_RETRY in known.resource.metadata.annotations else {}
+    def unmark(history: History) -> Annotations:
+        return {names.ANNOTATION_RETRY: None} if names.ANNOTATION_RETRY in history.resource.metadata.annotations else {}
 
     await annotate(client, where, mark)
     try:
-        known = await _processed(client, where, chosen[0])
+        history = await _processed(client, where, chosen[0])
     finally:
         await annotate(client, where, unmark)
-    if known is None:
+    if history is None:
         raise Failed(_not_processed(where, [key for key, value in changes.items() if value is None]))
-    return f"{where.namespace}/{where.name}: {chosen[0].title} {_told(known, chosen[0])}"
+    return f"{where.namespace}/{where.name}: {chosen[0].title} {_effect(history, chosen[0])}"
 
 
 def _not_processed(where: Named, removed: list[str]) -> str:
@@ -73,55 +73,56 @@ def _not_processed(where: Named, removed: list[str]) -> str:
     )
 
 
-def again(known: History) -> Entry:
+def to_retry(history: History) -> RevisionSummary:
     """Return the revision to try again: one that was aborted, rolled back, or failed.
 
     Raises:
         Failed: There is no such revision.
     """
-    rollout = known.resource.status.rollout
-    given_up = [each for each in known.entries if gave_up(known, each)]
-    newest = [each for each in given_up if rollout is not None and each.hash == rollout.target]
-    found = aborted(known) or next(iter([*newest, *given_up]), None)
-    if found is None:
+    given_up = [summary for summary in history.revisions if gave_up(history, summary)]
+    rollout = history.resource.status.rollout
+    newest = [summary for summary in given_up if rollout is not None and summary.hash == rollout.target]
+    chosen = aborted(history) or next(iter([*newest, *given_up]), None)
+    if chosen is None:
         raise Failed(
-            f"no revision of {known.name} has failed for good, so there is nothing to try again: what is wrong now is "
-            f"tried all the time, and `sluicegate get {known.name}` says what it is"
+            f"no revision of {history.name} was given up, so there is nothing to retry. The operator keeps trying "
+            f"everything else. To see why it is not ready: sluicegate get {history.name}"
         )
-    return found
+    return chosen
 
 
-def marks(known: History, chosen: Entry) -> Annotations:
+def marks(history: History, chosen: RevisionSummary) -> dict[str, str | None]:
     """Return the annotations to write.
 
     These are `retry` where the operator has given up the revision, and the removal of `abort`, `promote` and `pause`,
     which would stop the rollout or skip its steps.
     """
     values: dict[str, str | None] = {}
-    if gave_up(known, chosen):
+    if gave_up(history, chosen):
         values[names.ANNOTATION_RETRY] = chosen.hash
     for annotation in (names.ANNOTATION_ABORT, names.ANNOTATION_PROMOTE, names.ANNOTATION_PAUSE):
-        if annotation in known.resource.metadata.annotations:
+        if annotation in history.resource.metadata.annotations:
             values[annotation] = None
     return values
 
 
-def _told(known: History, chosen: Entry) -> str:
-    steps = known.resource.spec.rollout.steps
+def _effect(history: History, chosen: RevisionSummary) -> str:
+    steps = history.resource.spec.rollout.steps
     if chosen.role in CANARY_ROLES:
-        return f"gets what spec.canary gives it again: sluicegate get {known.name}"
+        return f"gets the share of spec.canary again. To see it: sluicegate get {history.name}"
     if steps:
-        return f"is tried again, from step 1 ({described(steps[0])}): sluicegate get {known.name} --watch"
-    return f"is tried again, and has its whole spec.rollout.progressDeadline: sluicegate get {known.name}"
+        return f"is tried again, from step 1 ({described(steps[0])}). To see it: sluicegate get {history.name} --watch"
+    return f"is tried again, with the full spec.rollout.progressDeadline. To see it: sluicegate get {history.name}"
 
 
-async def _processed(client: KubeClient, where: Named, chosen: Entry) -> History | None:
+async def _processed(client: KubeClient, where: Named, chosen: RevisionSummary) -> History | None:
     """Return the history once the operator has acted on the annotation, or None where it does not act in time."""
     begin = time.monotonic()
     while True:
-        known, _ = await fetch_history(client, where.namespace, where.name)
-        if not any(each.hash == chosen.hash and gave_up(known, each) for each in known.entries):
-            return known
+        history, _ = await fetch_history(client, where.namespace, where.name)
+        current = history.find(chosen.hash)
+        if current is None or not gave_up(history, current):
+            return history
         if time.monotonic() - begin >= PATIENCE:
             return None
         await asyncio.sleep(INTERVAL)

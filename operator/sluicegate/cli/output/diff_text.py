@@ -13,7 +13,7 @@ import yaml
 from sluicegate.api import names
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.cli.output.step_text import course, listed
+from sluicegate.cli.output.step_text import listed, rollout_of
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.simulation.settle import Address, Manifest, Outcome
 
@@ -193,7 +193,7 @@ def _future_steps(comparison: Comparison) -> Iterator[str]:
     """Yield what changed steps mean where nothing else changes."""
     steps = comparison.snapshot.resource.spec.rollout.steps
     if steps and any(field.startswith("spec.rollout.steps") for field in comparison.fields):
-        rollout = course(comparison.snapshot.resource)
+        rollout = rollout_of(comparison.snapshot.resource)
         if rollout is not None and rollout.moving:
             yield "the rollout in progress keeps its weight and continues at the first new step that is not below it"
         yield f"a new version rolls out in {_step_list(comparison, steps)}"
