@@ -48,8 +48,8 @@ def is_ours(document: object) -> bool:
 def path_of(document: dict[str, Any]) -> str:
     """Return NAMESPACE/NAME of `document`, with placeholders for what it lacks."""
     metadata = document.get("metadata")
-    known = metadata if isinstance(metadata, dict) else {}
-    return f"{known.get('namespace') or 'default'}/{known.get('name') or '(no name)'}"
+    fields = metadata if isinstance(metadata, dict) else {}
+    return f"{fields.get('namespace') or 'default'}/{fields.get('name') or '(no name)'}"
 
 
 def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Finding]:
@@ -71,9 +71,9 @@ def _findings(document: dict[str, Any], extra: Sequence[Check]) -> list[Finding]
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name) from error
     path = path_of(document)
-    found = [Finding(path, problem.field, problem.message) for problem in problems(document)]
-    if found:
-        return found
+    findings = [Finding(path, problem.field, problem.message) for problem in problems(document)]
+    if findings:
+        return findings
     try:
         resource = decode(document)
     except InvalidResource as error:

@@ -60,7 +60,7 @@ def test_several_files_and_standard_input(
     assert run([str(path), "-"]) == 0
     said = capsys.readouterr()
     assert said.out.splitlines() == [f"{path}: 1 valid", "-: 2 valid"]
-    assert said.err == f"{path}: note: Service s is no ModelDeployment and was not checked\n"
+    assert said.err == f"{path}: note: Service s is not a ModelDeployment and was not checked\n"
 
 
 def test_lists_are_opened() -> None:
@@ -86,7 +86,7 @@ def test_only_our_group_is_checked(version: str, refused: bool) -> None:
 
 def test_an_unknown_field_is_guessed() -> None:
     (finding,) = validate(parse(GOOD.replace("spec: {", "spec: {runtme: {}, "), "f"))
-    assert finding == Finding("shop/churn", "spec.runtme", "unknown field; is runtime meant?")
+    assert finding == Finding("shop/churn", "spec.runtme", "unknown field; did you mean runtime?")
 
 
 def test_everything_wrong_is_told_at_once() -> None:
@@ -104,7 +104,7 @@ def test_everything_wrong_is_told_at_once() -> None:
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2", "a: [", "a: .nan", "a: {b: 1, b: 1}", "a: !!python/object:x {}"])
 def test_what_is_no_yaml_is_refused(text: str) -> None:
-    with pytest.raises(Unreadable, match=r"^f: is not YAML: "):
+    with pytest.raises(Unreadable, match=r"^f: is not valid YAML: "):
         parse(text, "f")
 
 
