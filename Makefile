@@ -148,8 +148,8 @@ LOCK = $(CURDIR)/$(PY) -m uv pip compile -q --universal --python-version 3.11 --
 LOCK_ARGS ?=
 
 lock: venv ## Update the lock files (LOCK_ARGS=--upgrade for newer versions)
-	$(LOCK) requirements.in -o requirements.txt
-	$(LOCK) requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	$(LOCK) pyproject.toml -o requirements.txt
+	$(LOCK) pyproject.toml --extra cli requirements-dev.in -c requirements.txt -o requirements-dev.txt
 	$(LOCK) requirements-uv.in -o requirements-uv.txt
 	$(LOCK) images/requirements-build.in -o images/requirements-build.txt
 	cd scorer && $(LOCK) flavors/sklearn.in -c ../requirements-uv.txt -o flavors/sklearn.txt

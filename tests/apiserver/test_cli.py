@@ -92,13 +92,13 @@ def cli(kubeconfig: str, namespace: str) -> Cli:
 
 async def test_get_tells_what_serves_and_what_it_waits_for(world: World, cli: Cli) -> None:
     empty = await cli.run("get")
-    assert empty == Said(0, f"There are no ModelDeployments in namespace {cli.namespace}.\n", "")
+    assert empty == Said(0, f"No ModelDeployments found in namespace {cli.namespace}.\n", "")
     gone = await cli.run("get", "demo")
     assert gone.code == 1
-    assert f"there is no ModelDeployment demo in namespace {cli.namespace}" in gone.err
+    assert f"ModelDeployment demo does not exist in namespace {cli.namespace}" in gone.err
     await world.resource()
     unseen = await cli.run("get", "demo")
-    assert "The operator has not seen it yet" in unseen.out
+    assert "The operator has not observed the resource yet" in unseen.out
     async with world.operator():
         await world.until_serving()
         table = (await cli.run("get")).out.splitlines()
@@ -111,8 +111,7 @@ async def test_get_tells_what_serves_and_what_it_waits_for(world: World, cli: Cl
             "CANARY",
             "PODS",
             "AGE",
-            "WAITS",
-            "FOR",
+            "MESSAGE",
         ]
         assert table[1].split()[:3] == ["demo", "True", "Serving"]
         everywhere = await cli.run("get", "-A")
@@ -148,7 +147,7 @@ async def test_it_is_a_plugin_of_kubectl(world: World, cli: Cli, kubectl_program
     wrong = await asyncio.to_thread(
         _plugin, kubectl_program, "get", "odd", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig
     )
-    assert wrong.err.startswith("kubectl sluicegate get: there is no ModelDeployment odd")
+    assert wrong.err.startswith("kubectl sluicegate get: ModelDeployment odd does not exist")
     context = await asyncio.to_thread(
         _plugin, kubectl_program, "get", "--context", "nowhere", "--kubeconfig", cli.kubeconfig
     )
@@ -241,12 +240,12 @@ async def test_the_live_view_follows_and_outlives_the_api_server(world: World, k
     await world.resource()
     process = await cli.start("get", "demo", "--watch")
     try:
-        await _until(process, "The operator has not seen it yet")
+        await _until(process, "The operator has not observed the resource yet")
         async with world.operator():
             await world.until_serving()
             await _until(process, "Ready      True for")
             await proxy.cut()
-            await _until(process, "the API server does not answer")
+            await _until(process, "the API server does not respond")
             await world.resource(uri=SECOND)
             await world.until_serving(SECOND)
             await proxy.start()
@@ -307,7 +306,7 @@ async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli
         told = await cli.run("diff", "-f", str(path), *with_settings)
         assert told.code == 1, told
         assert f"spec.model.uri: {FIRST} -> {SECOND}" in told.out
-        assert f"unlike {stable['name']} it has" in told.out
+        assert f"differs from {stable['name']} in" in told.out
         assert "spec.runtime.image: example/model:1 -> example/model:2" in told.out
         assert f"1 pod of {stable['name']} drains" in told.out
         as_yaml = await cli.run("diff", "-f", str(path), *with_settings, "-o", "yaml")
@@ -321,7 +320,7 @@ async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli
         assert f"new revision {made['name']} " in told.out
         assert f"requests to {made['name']}: 0% -> 100%" in told.out
         back = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace))
-        assert f"back to revision {stable['name']} " in back.out
+        assert f"existing revision {stable['name']} " in back.out
 
 
 async def test_diff_compares_with_what_kubectl_applied(world: World, cli: Cli, kubectl: Callable[..., Any]) -> None:
@@ -348,7 +347,7 @@ async def test_diff_reads_the_settings_of_the_operator(world: World, cli: Cli) -
     wanted = manifest(cli.namespace, "models:/churn@champion")
     said = await cli.run("diff", "-f", "-", given=wanted)
     assert said.code == 1, said
-    assert "is resolved in the cluster: registry default cannot be asked from here (RegistryUnreachable)" in said.err
+    assert "registry default (RegistryUnreachable) cannot be used from this machine" in said.err
     assert "the operator's settings" not in said.err
     assert "new revision demo-(new) (churn/to be resolved)" in said.out
     answered = await cli.run("diff", "-f", "-", "--resolve", "models:/churn@champion=7", given=wanted)
@@ -358,7 +357,7 @@ async def test_diff_reads_the_settings_of_the_operator(world: World, cli: Cli) -
 async def test_errors_are_sentences_and_have_their_own_exit_code(world: World, cli: Cli, tmp_path: Path) -> None:
     wrong = await cli.run("diff", "-f", "-", given=manifest(cli.namespace, scaling={"min": 3, "max": 2}))
     assert wrong.code == 2
-    assert "would be refused" in wrong.err
+    assert "the API server rejects it" in wrong.err
     assert "min must not be larger than max" in wrong.err
     missing = await cli.run("diff", "-f", str(tmp_path / "none.yaml"))
     assert (missing.code, missing.out) == (2, "")
@@ -366,10 +365,10 @@ async def test_errors_are_sentences_and_have_their_own_exit_code(world: World, c
     assert (await nowhere.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
     unreachable = await nowhere.run("get")
     assert unreachable.code == 1
-    assert "no cluster answers" in unreachable.err
+    assert "the API server is not reachable" in unreachable.err
     elsewhere = await cli.run("diff", "-f", "-", given=manifest("elsewhere"))
     assert elsewhere.code == 2
-    assert "another namespace" in elsewhere.err
+    assert "metadata.namespace is elsewhere, but -n is" in elsewhere.err
     assert (await cli.run("get", "demo", "-A")).code == 1
     assert (await cli.run("get", "--watch", "-o", "json")).code == 1
     none = await Cli(str(tmp_path / "no-kubeconfig"), cli.namespace).run("get")
@@ -385,7 +384,7 @@ async def test_what_may_not_be_read_is_named(
     guest = Cli(_config(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
     refused = await guest.run("get")
     assert refused.code == 1
-    assert "you may not do that" in refused.err
+    assert "forbidden: " in refused.err
     assert "modeldeployments" in refused.err
     assert (await guest.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
     kubectl(
@@ -420,7 +419,7 @@ async def test_a_cluster_without_sluicegate_is_named_so(cli: Cli, kubectl: Calla
     try:
         for said in (await cli.run("get"), await cli.run("get", "demo"), await cli.run("get", "-w")):
             assert said.code == 1
-            assert "this cluster has no modeldeployments.sluicegate.dev: install Sluicegate" in said.err
+            assert "the CRD modeldeployments.sluicegate.dev does not exist in this cluster" in said.err
         assert (await cli.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
     finally:
         kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))

@@ -65,7 +65,7 @@ async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) 
         await world.until_serving()
         alone = await cli.run("rollback", "demo")
         assert alone.code == 1
-        assert "there is nothing to go back to" in alone.err
+        assert "so there is no previous revision" in alone.err
         await world.resource(uri=SECOND)
         await world.until_serving(SECOND)
         await _parked(world)
@@ -82,18 +82,18 @@ async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) 
         refused = await cli.run("rollback", "demo", "2")
         assert refused.code == 1
         assert f"{new['name']} #2" in refused.err
-        assert "serves already" in refused.err
+        assert "is stable already" in refused.err
         unknown = await cli.run("rollback", "demo", "9")
         assert unknown.code == 1
-        assert "there is no revision 9 of demo" in unknown.err
+        assert "revision 9 of demo does not exist" in unknown.err
 
         said = await _with_kubelet(world, cli.run("rollback", "demo", "--wait", "--timeout", "60s"))
         assert said.code == 0, said
         assert f"pinned to {old['name']} #1" in said.out
         assert "Its pods start first" in said.out
-        assert "until: sluicegate unpin demo" in said.out
+        assert "To remove it: sluicegate unpin demo" in said.out
         assert f"{old['name']} #1" in said.out.splitlines()[-1]
-        assert "serves, after" in said.out.splitlines()[-1]
+        assert "is stable after" in said.out.splitlines()[-1]
         live = await _live(world)
         assert live["spec"] == spec
         assert live["metadata"]["annotations"][PIN] == old["revision"]
@@ -106,7 +106,7 @@ async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) 
             "MODEL",
             "ROLE",
             "WEIGHT",
-            "MADE",
+            "CREATED",
             "RELEASED",
             "IMAGE",
             "MARKS",
@@ -118,7 +118,7 @@ async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) 
         assert "is pinned already: nothing was changed" in again.out
         unnamed = await cli.run("rollback", "demo")
         assert unnamed.code == 1
-        assert "name a REVISION" in unnamed.err
+        assert "add a REVISION" in unnamed.err
 
         free = await cli.run("unpin", "demo")
         assert free.code == 0
@@ -153,7 +153,7 @@ async def test_a_rollback_while_a_change_is_under_way_keeps_what_serves(world: W
         await world.until(target, kubelet=False)
         said = await cli.run("rollback", "demo", "--wait", "--timeout", "30s")
         assert said.code == 0, said
-        assert "It goes on serving" in said.out
+        assert "It stays stable" in said.out
         assert "gets no traffic" in said.out
 
 
@@ -162,14 +162,14 @@ async def test_what_may_not_be_written_is_named(
 ) -> None:
     missing = await cli.run("history", "demo")
     assert missing.code == 1
-    assert f"there is no ModelDeployment demo in namespace {cli.namespace}" in missing.err
+    assert f"ModelDeployment demo does not exist in namespace {cli.namespace}" in missing.err
     await world.resource()
     empty = await cli.run("history", "demo")
     assert "demo has no revisions yet" in empty.out
     assert yaml.safe_load((await cli.run("history", "demo", "-o", "yaml")).out)["revisions"] == []
     nothing = await cli.run("rollback", "demo")
     assert nothing.code == 1
-    assert "no revision of demo serves" in nothing.err
+    assert "demo has no stable revision yet" in nothing.err
     where = ["-n", cli.namespace, "create"]
     kubectl(*where, "serviceaccount", "guest")
     kubectl(*where, "role", "reader", "--verb=get,list", "--resource=modeldeployments.sluicegate.dev")
@@ -182,10 +182,10 @@ async def test_what_may_not_be_written_is_named(
         await world.until_serving(SECOND)
     told = await guest.run("history", "demo")
     assert told.code == 0
-    assert "note: what the records keep (images, ages) is not shown" in told.out
+    assert "note: images and creation times are not shown" in told.out
     refused = await guest.run("rollback", "demo", "1")
     assert refused.code == 1
-    assert "you may not do that" in refused.err
+    assert "forbidden: " in refused.err
     assert "patch" in refused.err
 
 
@@ -198,7 +198,7 @@ async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
     patch = {"metadata": {"annotations": {PIN: "nothere222"}}}
     await world.client.merge_patch(kinds.MODEL_DEPLOYMENT, world.namespace, "demo", patch)
     told = await cli.run("history", "demo")
-    assert "names nothere222, which is not there: `sluicegate unpin demo` removes it" in told.out
+    assert "names revision nothere222, which does not exist. To remove it: sluicegate unpin demo" in told.out
     done = asyncio.Event()
 
     async def others() -> None:
@@ -243,7 +243,7 @@ async def test_what_crashes_for_its_whole_deadline_is_given_up_until_retry(world
         await world.until_serving()
         refused = await cli.run("retry", "demo")
         assert refused.code == 1
-        assert "no revision of demo has failed for good" in refused.err
+        assert "no revision of demo was given up" in refused.err
         await world.resource(uri=SECOND, rollout=rollout)
 
         async def given_up() -> bool:

@@ -133,7 +133,7 @@ async def test_the_live_view_of_a_rollout(
     assert alone.code == 0, alone
     assert "Rollout    Holding at step 2 of 4 (25%, hold 10m)" in alone.out
     assert f"sluicegate promote churn -n {cli.namespace}" in alone.out
-    assert "Not live, but what status has: no pod of the operator" in alone.out
+    assert "Not live, from status: no pod with the label" in alone.out
     assert "\x1b" not in alone.out
 
     values = Values(cli.namespace)
@@ -151,8 +151,8 @@ async def test_the_live_view_of_a_rollout(
             await rollout.status(
                 phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for a person."
             )
-            await _until(process, "Because    Step 3 waits for a person.")
-            await _until(process, f"sluicegate promote churn -n {cli.namespace}   lets it go on to step 4")
+            await _until(process, "Cause      Step 3 waits for a person.")
+            await _until(process, f"sluicegate promote churn -n {cli.namespace}   continues with step 4")
             await rollout.status(role="Stable", phase="Idle")
             block = "Rollout"
             while "Rollout" in block:  # The output may still contain earlier views.
@@ -177,7 +177,7 @@ async def test_the_live_view_of_a_rollout(
         deadline = time.monotonic() + 30
         while (told := await guest.run("get", "churn")).code != 0:
             assert time.monotonic() < deadline, told
-        assert "Not live, but what status has: the operator's pods may not be listed" in told.out, told
+        assert "Not live, from status: no permission to list the operator's pods" in told.out, told
         assert "measured" not in told.out
 
 
@@ -185,15 +185,15 @@ async def test_each_command_writes_its_annotation_and_nothing_else(rollout: Roll
     await rollout.make()
     early = await cli.run("promote", "churn")
     assert early.code == 1
-    assert "no rollout of churn is under way" in early.err
-    assert "the operator has not seen generation 1 of it yet" in early.err
+    assert "no rollout of churn is in progress" in early.err
+    assert "The operator has not observed generation 1 yet" in early.err
     await rollout.status(phase="Holding", stepIndex=1, until=_time(3000))
     await rollout.annotate(abort=OLD)
 
     said = await cli.run("promote", "churn")
     assert said.code == 0, said
-    assert f"churn-{NEXT} #8 (churn/8) goes on past step 2 of 4 (25%, hold 10m)" in said.out
-    assert f"The annotation sluicegate.dev/abort named {OLD}" in said.out
+    assert f"churn-{NEXT} #8 (churn/8) continues past step 2 of 4 (25%, hold 10m)" in said.out
+    assert f"Removed the annotation sluicegate.dev/abort, which named {OLD}" in said.out
     assert await rollout.annotations() == {"promote": f"{NEXT}/2"}
     again = await cli.run("promote", "churn")
     assert "nothing was changed" in again.out
@@ -203,9 +203,13 @@ async def test_each_command_writes_its_annotation_and_nothing_else(rollout: Roll
 
     for command, words, left in (
         (("pause", "churn"), "stays at step 2 of 4", {"pause": NEXT}),
-        (("resume", "churn"), "is over. It goes on from step 2 of 4", {}),
-        (("promote", "churn", "--full"), "takes over whole as soon as its pods can carry it", {"promote": NEXT}),
-        (("abort", "churn"), f"all requests go back to churn-{STABLE} #7", {"abort": NEXT}),
+        (("resume", "churn"), "ends. The rollout continues from step 2 of 4", {}),
+        (
+            ("promote", "churn", "--full"),
+            "becomes stable as soon as its pods can carry",
+            {"promote": NEXT},
+        ),
+        (("abort", "churn"), f"all requests return to churn-{STABLE} #7", {"abort": NEXT}),
     ):
         told = await cli.run(*command)
         assert told.code == 0, told
@@ -213,7 +217,7 @@ async def test_each_command_writes_its_annotation_and_nothing_else(rollout: Roll
         assert await rollout.annotations() == left
     refused = await cli.run("promote", "churn")
     assert refused.code == 1
-    assert "was aborted: `sluicegate retry churn`" in refused.err
+    assert "was aborted: run `sluicegate retry churn`" in refused.err
 
 
 async def test_retry_lifts_an_abort_once_the_operator_has_seen_it(rollout: Rollout, cli: Cli) -> None:
@@ -237,12 +241,12 @@ async def test_a_declared_canary_is_not_promoted_but_aborted(rollout: Rollout, c
     await rollout.status(role="Canary", phase="Idle")
     refused = await cli.run("promote", "churn")
     assert refused.code == 1
-    assert "write what spec.canary changes into the base and remove spec.canary" in refused.err
+    assert "move the content of spec.canary into the base of the spec and remove spec.canary" in refused.err
     said = await cli.run("abort", "churn")
     assert said.code == 0, said
     assert "gets no requests until spec.canary changes" in said.out
     lifted = await cli.run("retry", "churn")
-    assert "gets what spec.canary gives it again" in lifted.out
+    assert "gets the share of spec.canary again" in lifted.out
     assert await rollout.annotations() == {}
 
 
@@ -278,7 +282,7 @@ async def test_the_operator_does_what_the_commands_say(world: World, cli: Cli) -
         assert lifted.code == 0, lifted
         await _at(world, "Paused", 0)
         said = await cli.run("promote", "demo")
-        assert "its pause is over" in said.out
+        assert "and its pause ends" in said.out
         await _at(world, "Holding", 1)
         assert (await cli.run("pause", "demo")).code == 0
         await _at(world, "Paused", 1)
@@ -288,4 +292,4 @@ async def test_the_operator_does_what_the_commands_say(world: World, cli: Cli) -
         await world.until_serving(SECOND)
         nothing = await cli.run("promote", "demo")
         assert nothing.code == 1
-        assert "no rollout of demo is under way" in nothing.err
+        assert "no rollout of demo is in progress" in nothing.err

@@ -7,7 +7,7 @@ import copy
 from typing import Any
 
 from sluicegate.api.resource import decode
-from sluicegate.cli.steering.revisions import History, history
+from sluicegate.cli.steering.revisions import History, build_history
 
 STABLE, NEXT, OLD = "bcdfghjklm", "nqrstvwxz2", "zzzzzzzzzz"
 STEPS: list[dict[str, Any]] = [
@@ -128,4 +128,4 @@ def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any
 
 def known(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> History:
     """Return the same object in the form that commands read."""
-    return history(decode(raw(rollout, role, **more)), None)
+    return build_history(decode(raw(rollout, role, **more)), None)

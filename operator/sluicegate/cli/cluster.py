@@ -58,10 +58,10 @@ def run(
     try:
         return asyncio.run(_interruptible(connected()))
     except Failed as error:
-        sentence = str(error)
+        message = str(error)
     except KubeError as error:
-        sentence = explain(error)
-    print(f"{options.prog}: {sentence}", file=sys.stderr)
+        message = explain(error)
+    print(f"{options.prog}: {message}", file=sys.stderr)
     return failure
 
 
@@ -95,14 +95,16 @@ def explain(error: KubeError) -> str:
     """Return the message for an error of the API server: what failed, and what to do."""
     match error:
         case Unreachable():
-            return f"no cluster answers: {error}; check the context (kubectl config current-context) and the network"
+            return (
+                f"the API server is not reachable: {error}. Check the context (kubectl config current-context) "
+                "and the network"
+            )
         case Unauthorized():
             return (
-                f"the cluster does not accept your credentials: {error.message}; "
-                "log in again, or choose another --context"
+                f"the API server rejected the credentials: {error.message}. Log in again, or select another --context"
             )
         case Forbidden():
-            return f"you may not do that: {error.message}; ask for a role that allows it"
+            return f"forbidden: {error.message}. Ask your administrator for the missing permission"
         case NotFound():
             return f"not found: {error.message}"
     return str(error)
@@ -123,6 +125,11 @@ async def require_crd(client: KubeClient, where: str | None) -> None:
 def no_crd() -> Failed:
     """Return the error for a cluster that does not have the CRD."""
     return Failed(
-        f"this cluster has no {names.PLURAL}.{names.GROUP}: "
-        "install Sluicegate, or choose another cluster with --context"
+        f"the CRD {names.PLURAL}.{names.GROUP} does not exist in this cluster: "
+        "install Sluicegate, or select another cluster with --context"
     )
+
+
+def not_found(namespace: str, name: str) -> Failed:
+    """Return the error for a ModelDeployment that does not exist."""
+    return Failed(f"ModelDeployment {name} does not exist in namespace {namespace}")

@@ -24,7 +24,7 @@ from sluicegate.kube.errors import KubeError
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.kube.transport import ClientOptions
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 FILES, NO_FILES = 0, 4
 _NEXT = "\0"
 """Stands for the word that is being completed. A user cannot type it."""
@@ -35,31 +35,31 @@ PATIENCE = 2.0
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the candidates for the last word, and the directive."""
     *words, last = (sys.argv[1:] if argv is None else argv) or [""]
-    directive, found = candidates(words, last)
-    for each in found:
-        print(each)
+    directive, values = candidates(words, last)
+    for value in values:
+        print(value)
     print(f":{directive}")
     return 0
 
 
 def candidates(words: Sequence[str], last: str) -> tuple[int, list[str]]:
     """Return the directive, and the words that complete `last`."""
-    commands = next(each for each in parser()._actions if each.choices)  # argparse has no public API for this
+    commands = next(action for action in parser()._actions if action.choices)  # argparse has no public API for this
     choices: dict[str, Any] = dict(commands.choices or {})
     if not words:
-        return NO_FILES, [each for each in choices if each.startswith(last)]
+        return NO_FILES, [name for name in choices if name.startswith(last)]
     command = choices.get(words[0])
     if command is None:
         return NO_FILES, []
-    takes = {flag: action for action in command._actions for flag in action.option_strings}
+    flags = {flag: action for action in command._actions for flag in action.option_strings}
     if last.startswith("-"):
-        return NO_FILES, sorted(flag for flag in takes if flag.startswith(last))
-    before = takes.get(words[-1])
-    if before is not None and before.nargs != 0:
-        if before.choices:
-            return NO_FILES, [str(each) for each in before.choices if str(each).startswith(last)]
-        return (FILES if before.metavar == "FILE" else NO_FILES), []
-    return NO_FILES, [each for each in _arguments(words, last) if each.startswith(last)]
+        return NO_FILES, sorted(flag for flag in flags if flag.startswith(last))
+    option = flags.get(words[-1])
+    if option is not None and option.nargs != 0:
+        if option.choices:
+            return NO_FILES, [str(value) for value in option.choices if str(value).startswith(last)]
+        return (FILES if option.metavar == "FILE" else NO_FILES), []
+    return NO_FILES, [value for value in _arguments(words, last) if value.startswith(last)]
 
 
 def _arguments(words: Sequence[str], last: str) -> list[str]:
@@ -70,37 +70,36 @@ def _arguments(words: Sequence[str], last: str) -> list[str]:
     with contextlib.suppress(SystemExit, KubeError, TimeoutError, Failed), contextlib.redirect_stderr(io.StringIO()):
         options = parsed([*words, _NEXT])
         if getattr(options, "name", None) == _NEXT:
-            return _asked(options, _listed)
+            return _query(options, _names)
         if getattr(options, "revision", None) == _NEXT:
-            return _revisions(
-                _asked(options, lambda client, where: fetch_history(client, where, options.name))[0], last
-            )
+            history, _ = _query(options, lambda client, where: fetch_history(client, where, options.name))
+            return _revisions(history, last)
     return []
 
 
-def _revisions(known: History, last: str) -> list[str]:
+def _revisions(history: History, last: str) -> list[str]:
     """Return the revisions, each with a description.
 
     A candidate is the number of a revision. Once the user has typed something, its name, its hash and its model version
     are candidates too.
     """
-    found = []
-    for entry in known.entries:
-        forms = [str(entry.number), *([entry.name, entry.hash, f"v{entry.version}"] if last else ())]
-        found += [f"{form}\t{entry.model}, {entry.role}" for form in forms if entry.recorded]
-    return found
+    values: list[str] = []
+    for summary in history.revisions:
+        forms = [str(summary.number), *([summary.name, summary.hash, f"v{summary.version}"] if last else ())]
+        values += [f"{form}\t{summary.model}, {summary.role}" for form in forms if summary.recorded]
+    return values
 
 
-def _asked(options: argparse.Namespace, ask: Callable[[KubeClient, str], Awaitable[Answer]]) -> Answer:
-    async def connected() -> Answer:
+def _query(options: argparse.Namespace, query: Callable[[KubeClient, str], Awaitable[Result]]) -> Result:
+    async def connected() -> Result:
         limits = ClientOptions(timeout=PATIENCE)
         async with KubeClient.connect(options.kubeconfig, options.context, limits) as client:
-            return await asyncio.wait_for(ask(client, cluster.namespace(options)), PATIENCE)
+            return await asyncio.wait_for(query(client, cluster.namespace(options)), PATIENCE)
 
     return asyncio.run(connected())
 
 
-async def _listed(client: KubeClient, namespace: str) -> list[str]:
+async def _names(client: KubeClient, namespace: str) -> list[str]:
     return sorted(raw["metadata"]["name"] for raw in (await client.list(MODEL_DEPLOYMENT, namespace)).items)
 
 

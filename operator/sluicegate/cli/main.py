@@ -10,8 +10,11 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from sluicegate import __version__
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def program() -> str:
@@ -26,162 +29,161 @@ def parser() -> argparse.ArgumentParser:
     )
     main.add_argument("--version", action="version", version=f"sluicegate {__version__}")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_run, _render, _validate, _get, _diff, _history, _rollback, _steer):
+        add(commands)
+    return main
+
+
+def _run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
         help="run the operator",
-        description="Run the operator. Every option can be set by SLUICEGATE_NAME in the environment too.",
+        description="Run the operator. Each option can also be set by the environment variable SLUICEGATE_NAME.",
     )
     from sluicegate.cli.settings import add_options
 
     add_options(run)
-    render = commands.add_parser("render", help="print the children of ModelDeployments as YAML, without a cluster")
-    render.add_argument(
-        "-f",
-        "--file",
-        dest="files",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help="YAML file, or - for standard input",
+
+
+def _render(commands: Commands) -> None:
+    render = commands.add_parser(
+        "render", help="print the child objects of ModelDeployments as YAML, without a cluster"
     )
-    render.add_argument(
-        "--resolve",
-        action="append",
-        default=[],
-        metavar="URI=VERSION",
-        help="what a registry would answer for a model URI",
-    )
+    _files(render, "YAML file, or - for standard input")
+    _resolve(render)
     render.add_argument("--config", metavar="FILE", help="the operator's settings file (registries, gateway, runtimes)")
+
+
+def _validate(commands: Commands) -> None:
     validate = commands.add_parser(
-        "validate", help="check ModelDeployments against the CRD's rules and the operator's, without a cluster"
+        "validate", help="check ModelDeployments by the rules of the CRD and the operator, without a cluster"
     )
-    validate.add_argument(
-        "-f",
-        "--file",
-        dest="files",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help="YAML file, or - for standard input",
-    )
-    _get(commands)
-    _diff(commands)
-    _history(commands)
-    _rollback(commands)
-    _steer(commands)
-    return main
+    _files(validate, "YAML file, or - for standard input")
 
 
-def _get(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _get(commands: Commands) -> None:
     get = commands.add_parser(
         "get",
-        help="what ModelDeployments serve, and what they wait for",
-        description="Without NAME a table; with NAME its revisions, pods, weights and events, and why it waits.",
+        help="show what ModelDeployments serve, and why they are not ready",
+        description="Without NAME, show a table. With NAME, show its revisions, pods, weights and Events.",
     )
-    get.add_argument("name", nargs="?", metavar="NAME", help="one ModelDeployment")
-    get.add_argument("-A", "--all-namespaces", action="store_true", help="of every namespace")
-    get.add_argument("-o", "--output", choices=["wide", "json", "yaml", "name"], help="default: for people")
-    get.add_argument("-w", "--watch", action="store_true", help="go on showing what happens, until Ctrl-C")
+    get.add_argument("name", nargs="?", metavar="NAME", help="name of one ModelDeployment")
+    get.add_argument("-A", "--all-namespaces", action="store_true", help="show all namespaces")
+    get.add_argument("-o", "--output", choices=["wide", "json", "yaml", "name"], help="output format; default: text")
+    get.add_argument("-w", "--watch", action="store_true", help="show changes until Ctrl-C")
     _cluster_options(get)
     get.set_defaults(prog=get.prog)
 
 
-def _diff(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _diff(commands: Commands) -> None:
     diff = commands.add_parser(
         "diff",
-        help="what applying ModelDeployments would change: revisions, pods, weights",
-        description="Compares files with the cluster and changes nothing. "
+        help="show what applying ModelDeployments would change: revisions, pods, weights",
+        description="Compare files with the cluster, and change nothing. "
         "Exit code 0: no change, 1: changes, 2: an error.",
     )
+    _files(diff, "file, directory, or - for standard input")
+    diff.add_argument("-o", "--output", choices=["yaml"], help="yaml: unified diffs of the manifests; default: text")
+    _resolve(diff)
+    diff.add_argument("--config", metavar="FILE", help="the operator's settings file; default: its ConfigMap")
     diff.add_argument(
-        "-f", "--file", dest="files", action="append", required=True, metavar="FILE", help="file, directory, or -"
+        "--field-manager", metavar="NAME", help="field manager of the apply; default: that of the last one"
     )
-    diff.add_argument("-o", "--output", choices=["yaml"], help="the manifests' differences; default: in words")
-    diff.add_argument(
-        "--resolve", action="append", default=[], metavar="URI=VERSION", help="what the registry would answer"
-    )
-    diff.add_argument("--config", metavar="FILE", help="the operator's settings; default: its ConfigMap")
-    diff.add_argument("--field-manager", metavar="NAME", help="as whom you apply; default: as it was applied before")
     _cluster_options(diff)
     diff.set_defaults(prog=diff.prog)
 
 
-def _history(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _files(command: argparse.ArgumentParser, description: str) -> None:
+    command.add_argument(
+        "-f", "--file", dest="files", action="append", required=True, metavar="FILE", help=f"{description}; repeatable"
+    )
+
+
+def _resolve(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--resolve",
+        action="append",
+        default=[],
+        metavar="URI=VERSION",
+        help="the version that the registry returns for a model URI; repeatable",
+    )
+
+
+def _history(commands: Commands) -> None:
     history = commands.add_parser(
         "history",
-        help="the revisions of a ModelDeployment, and which can be returned to",
-        description="Newest first: what each serves, its role, when it was made, when the traffic left it, "
-        "and whether it is pinned.",
+        help="list the revisions of a ModelDeployment, and which ones you can roll back to",
+        description="List the revisions, newest first: model, role, weight, when it was created, when it lost its "
+        "traffic, and whether it is pinned.",
     )
-    history.add_argument("name", metavar="NAME", help="the ModelDeployment")
-    history.add_argument("-o", "--output", choices=["json", "yaml"], help="default: for people")
+    history.add_argument("name", metavar="NAME", help="name of the ModelDeployment")
+    history.add_argument("-o", "--output", choices=["json", "yaml"], help="output format; default: text")
     _cluster_options(history)
     history.set_defaults(prog=history.prog)
 
 
-def _rollback(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _rollback(commands: Commands) -> None:
     rollback = commands.add_parser(
         "rollback",
-        help="hold a revision that served before, whatever the spec says",
-        description="Sets the annotation sluicegate.dev/pin; spec stays as it is. `unpin` lets the spec decide again.",
+        help="pin a previous revision, whatever the spec asks for",
+        description="Set the annotation sluicegate.dev/pin. The spec stays unchanged; `unpin` follows it again.",
     )
-    rollback.add_argument("name", metavar="NAME", help="the ModelDeployment")
+    rollback.add_argument("name", metavar="NAME", help="name of the ModelDeployment")
     rollback.add_argument(
         "revision",
         nargs="?",
         metavar="REVISION",
-        help="its number, its hash, NAME-HASH, or vN for version N of the model; default: the one that served before",
+        help="number, hash, NAME-HASH, or vN for version N of the model; default: the previous stable revision",
     )
-    rollback.add_argument("--wait", action="store_true", help="follow until it serves; exit code 1 if it does not")
+    rollback.add_argument("--wait", action="store_true", help="wait until it is stable; exit code 1 if it fails")
     rollback.add_argument(
-        "--timeout", metavar="DURATION", help="of --wait, as 90s; default: progressDeadline and a minute"
+        "--timeout", metavar="DURATION", help="limit of --wait, such as 90s; default: progressDeadline and 1m"
     )
     _cluster_options(rollback)
     rollback.set_defaults(prog=rollback.prog)
     unpin = commands.add_parser(
         "unpin",
-        help="let the spec decide again what serves",
-        description="Removes the annotation sluicegate.dev/pin, which `rollback` sets.",
+        help="remove the pin of `rollback`, and follow the spec again",
+        description="Remove the annotation sluicegate.dev/pin, which `rollback` sets.",
     )
-    unpin.add_argument("name", metavar="NAME", help="the ModelDeployment")
+    unpin.add_argument("name", metavar="NAME", help="name of the ModelDeployment")
     _cluster_options(unpin)
     unpin.set_defaults(prog=unpin.prog)
 
 
-def _steer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _steer(commands: Commands) -> None:
     """Add the commands that act on a rollout."""
-    told = {
+    texts = {
         "promote": (
-            "go on past the step that a rollout is at",
-            "Ends the pause or the hold of the current step, without waiting for its analysis, "
-            "by the annotation sluicegate.dev/promote.",
+            "continue a rollout past its current step",
+            "End the pause or the hold of the current step, without waiting for its analysis. "
+            "Sets the annotation sluicegate.dev/promote.",
         ),
         "abort": (
-            "send all requests back to what serves",
-            "Sets the annotation sluicegate.dev/abort: the revision is not tried again until the model or the spec "
-            "asks for something else, or by `retry`. A declared canary gets no requests.",
+            "return all requests to the stable revision",
+            "Set the annotation sluicegate.dev/abort. The revision is not tried again until the model or the spec "
+            "resolves to another one, or you run `retry`. A declared canary gets no requests.",
         ),
         "pause": (
-            "keep a rollout at its step",
-            "Sets the annotation sluicegate.dev/pause: the share stays as it is, "
-            "and an analysis that fails still takes it back.",
+            "hold a rollout at its current step",
+            "Set the annotation sluicegate.dev/pause. The weight stays as it is, and a failed analysis still rolls "
+            "the revision back.",
         ),
-        "resume": ("let a paused rollout go on", "Removes the annotation sluicegate.dev/pause."),
+        "resume": ("continue a paused rollout", "Remove the annotation sluicegate.dev/pause."),
         "retry": (
-            "try a revision again that has failed, was rolled back or aborted",
-            "Sets the annotation sluicegate.dev/retry until the operator has seen it, "
-            "and removes sluicegate.dev/abort. "
-            "What failed for good is not tried again by itself; a rollout begins at its first step.",
+            "try a revision again that failed, was rolled back or aborted",
+            "Set the annotation sluicegate.dev/retry until the operator has processed it, and remove "
+            "sluicegate.dev/abort. A rollout starts at its first step.",
         ),
     }
-    for verb, (help_, description) in told.items():
-        command = commands.add_parser(verb, help=help_, description=description)
-        command.add_argument("name", metavar="NAME", help="the ModelDeployment")
+    for verb, (summary, description) in texts.items():
+        command = commands.add_parser(verb, help=summary, description=description)
+        command.add_argument("name", metavar="NAME", help="name of the ModelDeployment")
         if verb == "promote":
             command.add_argument(
                 "--full",
                 action="store_true",
-                help="skip all steps that are left, and take over as soon as the pods can carry it",
+                help="skip all remaining steps, and become stable once the pods can carry all requests",
             )
         _cluster_options(command)
         command.set_defaults(prog=command.prog)
@@ -189,9 +191,11 @@ def _steer(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _cluster_options(command: argparse.ArgumentParser) -> None:
     """Add kubectl's options that choose the cluster."""
-    command.add_argument("-n", "--namespace", metavar="NAMESPACE", help="default: the namespace of the context")
-    command.add_argument("--context", metavar="NAME", help="context of the kubeconfig; default: its current one")
-    command.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, then ~/.kube/config")
+    command.add_argument("-n", "--namespace", metavar="NAMESPACE", help="namespace; default: that of the context")
+    command.add_argument("--context", metavar="NAME", help="context of the kubeconfig; default: the current one")
+    command.add_argument(
+        "--kubeconfig", metavar="FILE", help="kubeconfig file; default: KUBECONFIG, then ~/.kube/config"
+    )
 
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -200,13 +204,13 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Where an option comes before an optional argument (`rollback NAME -n shop 7`), argparse treats the argument as
     omitted. This function therefore assigns the remaining words to the arguments that have no value yet.
     """
-    whole = parser()
-    options, rest = whole.parse_known_args(argv)
+    command_line = parser()
+    options, rest = command_line.parse_known_args(argv)
     for field in ("name", "revision"):
         if rest and not rest[0].startswith("-") and getattr(options, field, "") is None:
             setattr(options, field, rest.pop(0))
     if rest:
-        whole.error(f"unrecognized arguments: {' '.join(rest)}")
+        command_line.error(f"unrecognized arguments: {' '.join(rest)}")
     return options
 
 
@@ -247,8 +251,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         case "promote" | "abort" | "pause" | "resume":
             from sluicegate.cli.commands import rollout
 
-            work: Callable[[argparse.Namespace], int] = getattr(rollout, options.command)
-            return work(options)
+            act: Callable[[argparse.Namespace], int] = getattr(rollout, options.command)
+            return act(options)
         case "retry":
             from sluicegate.cli.commands.retry import run as retry
 

@@ -32,18 +32,22 @@ async def settings(client: KubeClient, namespace: str, config: str | None) -> tu
     """
     if config is not None:
         return build([(config, read(config))]), None
-    found = []
+    configured = []
     for origin, text in await _texts(client):
         try:
             values = yaml.safe_load(text) or {}
         except yaml.YAMLError as error:
             raise InvalidSettings(f"ConfigMap {origin}: {error}") from error
-        found.append(build([(f"ConfigMap {origin}", values)]))
-    serving = [each for each in found if each.namespace in (None, namespace)]
+        configured.append(build([(f"ConfigMap {origin}", values)]))
+    serving = [each for each in configured if each.namespace in (None, namespace)]
     if len(serving) == 1:
         return serving[0], None
-    why = "none is there that you may read" if not found else f"{len(serving)} of them serve namespace {namespace}"
-    return None, f"the operator's settings are not known (of the ConfigMaps {SELECTOR} {why}): give them with --config"
+    cause = (
+        f"{len(serving)} ConfigMaps with the label {SELECTOR} are for namespace {namespace}"
+        if configured
+        else f"no ConfigMap with the label {SELECTOR} is readable"
+    )
+    return None, f"the operator's settings are not known: {cause}"
 
 
 async def _texts(client: KubeClient) -> list[tuple[str, str]]:

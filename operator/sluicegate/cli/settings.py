@@ -26,30 +26,28 @@ def scalars() -> dict[str, str]:
     Returns:
         The description of each setting, by field name.
     """
-    found = {}
+    descriptions = {}
     for name, hint in get_type_hints(Settings, include_extras=True).items():
         if get_origin(hint) is not Annotated:
             continue
         base, *metadata = get_args(hint)
-        plain = (
-            [each for each in get_args(base) if each is not types.NoneType]
-            if isinstance(base, types.UnionType)
-            else [base]
-        )
-        if all(
-            each in (str, int, float, bool) or (get_origin(each) is not dict and not isinstance(each, type))
-            for each in plain
-        ):
-            found[name] = next(
-                each.description for each in metadata if isinstance(each, msgspec.Meta) and each.description
-            )
-    return found
+        types_ = get_args(base) if isinstance(base, types.UnionType) else (base,)
+        if all(_is_scalar(each) for each in types_ if each is not types.NoneType):
+            meta = next(each for each in metadata if isinstance(each, msgspec.Meta) and each.description)
+            descriptions[name] = str(meta.description)
+    return descriptions
+
+
+def _is_scalar(hint: Any) -> bool:
+    return hint in (str, int, float, bool) or (get_origin(hint) is not dict and not isinstance(hint, type))
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """Add one flag for each scalar setting."""
     command.add_argument("--config", metavar="FILE", help=f"settings file ({ENVIRONMENT}CONFIG)")
-    command.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, or the pod's service account")
+    command.add_argument(
+        "--kubeconfig", metavar="FILE", help="kubeconfig file; default: KUBECONFIG, or the pod's service account"
+    )
     for name, description in scalars().items():
         flag = "--" + name.replace("_", "-")
         command.add_argument(
@@ -86,10 +84,12 @@ def read(path: str) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidSettings(f"{path}: {error}") from error
+    except OSError as error:
+        raise InvalidSettings(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InvalidSettings(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):
-        raise InvalidSettings(f"{path}: the settings are not an object")
+        raise InvalidSettings(f"{path}: the settings must be an object")
     return content or {}
 
 

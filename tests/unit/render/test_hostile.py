@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from sluicegate.api.resource import Meta, ModelDeployment
 from sluicegate.api.spec import EnvVar, ModelDeploymentSpec, ModelSpec, RuntimeSpec
 from sluicegate.api.traffic import GatewaySpec, ParentRef, TrafficSpec
-from sluicegate.cli.commands.render import serving
 from sluicegate.config.settings import RegistrySettings, Settings
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import children, engine, invariants
 from sluicegate.render.pod import pod_template
+from sluicegate.simulation.serving import serving_snapshot
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
 JSON = st.recursive(
@@ -46,7 +46,7 @@ def manifests(text: str) -> list[dict[str, Any]]:
     resolved = ResolvedModel("models:/a/1", "mlflow-artifacts:/1", name=text, version=text, run_id=text)
     intent = intent_of(resource, resolved, REGISTRY)
     template = pod_template(resource, intent, chosen)
-    plan = decide(serving(resource, [intent], chosen))
+    plan = decide(serving_snapshot(resource, [intent], chosen))
     found = [children.record(resource, intent, 1, template), *children.render(resource, plan, {intent.hash: template})]
     return [anonymous(each, intent.hash) for each in found]
 

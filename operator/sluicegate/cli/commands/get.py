@@ -1,4 +1,4 @@
-"""`sluicegate get`: what ModelDeployments serve, and what they wait for."""
+"""`sluicegate get`: what ModelDeployments serve, and why they are not ready."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ import yaml
 from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.cli import cluster
-from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output import detail_layout, detail_view, step_text, terminal
-from sluicegate.cli.output.live_metrics import Look, Source
-from sluicegate.cli.output.rollout_view import AS_USUAL, Typed
+from sluicegate.cli.output.live_metrics import LiveMetrics, MetricsSource
+from sluicegate.cli.output.rollout_view import DEFAULT_SHELL, Shell
 from sluicegate.cli.output.text import BUSY, Line, Piece, Size, cropped, wrapped
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, NotFound, Undecodable
@@ -37,7 +36,7 @@ class Scope:
     namespace: str | None
     """None means all namespaces."""
     wide: bool = False
-    typed: Typed = AS_USUAL
+    shell: Shell = DEFAULT_SHELL
 
     @property
     def kinds(self) -> dict[Kind, str]:
@@ -69,40 +68,43 @@ class Picture:
             yield from cropped(table, width) if width is not None and not scope.wide else table
         else:
             where = f"namespace {scope.namespace}" if scope.namespace else "this cluster"
-            yield [Piece(f"There are no ModelDeployments in {where}.")]
+            yield [Piece(f"No ModelDeployments found in {where}.")]
         for note in self.notes:
             yield from wrapped([Piece(f"note: {note}", BUSY)], width, 6)
 
 
 def picture(
-    scope: Scope, found: dict[Kind, list[Raw]], notes: tuple[str, ...] = (), look: Look = detail_view.NO_LOOK
+    scope: Scope,
+    objects: dict[Kind, list[Raw]],
+    notes: tuple[str, ...] = (),
+    live: LiveMetrics = detail_view.NOT_MEASURED,
 ) -> Picture | None:
     """Return the view of what was read.
 
     Returns:
         The view, or None where the ModelDeployment that the scope names does not exist any more.
     """
-    resources = [each for raw in found[MODEL_DEPLOYMENT] if (each := _decoded(raw)) is not None]
+    resources = [resource for raw in objects[MODEL_DEPLOYMENT] if (resource := _decoded(raw)) is not None]
     if scope.name is None:
-        ordered = sorted(resources, key=lambda each: each.key)
-        return Picture(scope, rows=tuple(detail_view.row(each) for each in ordered), notes=notes)
-    one = next((each for each in resources if each.metadata.name == scope.name), None)
-    if one is None:
+        resources.sort(key=lambda resource: resource.key)
+        return Picture(scope, rows=tuple(detail_view.row(resource) for resource in resources), notes=notes)
+    named = next((resource for resource in resources if resource.metadata.name == scope.name), None)
+    if named is None:
         return None
-    detail = detail_view.detail(one, found.get(POD, ()), found.get(EVENT, ()), look, scope.typed)
+    detail = detail_view.detail(named, objects.get(POD, ()), objects.get(EVENT, ()), live, scope.shell)
     return Picture(scope, detail=detail, notes=notes)
 
 
-def measures(scope: Scope, found: dict[Kind, list[Raw]]) -> bool:
+def measures(scope: Scope, objects: dict[Kind, list[Raw]]) -> bool:
     """Tell whether the operator may be measuring what the scope names.
 
     This is so while a rollout with steps is in progress.
     """
     if scope.name is None:
         return False
-    decoded = (_decoded(raw) for raw in found[MODEL_DEPLOYMENT] if raw["metadata"]["name"] == scope.name)
-    courses = [step_text.course(each) for each in decoded if each is not None]
-    return any(each is not None and each.moving for each in courses)
+    named = (_decoded(raw) for raw in objects[MODEL_DEPLOYMENT] if raw["metadata"]["name"] == scope.name)
+    rollouts = (step_text.rollout_of(resource) for resource in named if resource is not None)
+    return any(rollout is not None and rollout.moving for rollout in rollouts)
 
 
 def _decoded(raw: Raw) -> ModelDeployment | None:
@@ -117,14 +119,16 @@ def _decoded(raw: Raw) -> ModelDeployment | None:
 def run(options: argparse.Namespace) -> int:
     """Show the ModelDeployments once, or with `--watch` until the user interrupts."""
     if options.all_namespaces and options.name is not None:
-        print(f"{options.prog}: a name goes with one namespace: leave out -A, or the name", file=sys.stderr)
+        print(f"{options.prog}: NAME and -A cannot be combined: remove one of them", file=sys.stderr)
         return 1
     if options.watch and options.output not in (None, "wide"):
-        print(f"{options.prog}: --watch shows a view for people: leave out -o {options.output}", file=sys.stderr)
+        print(
+            f"{options.prog}: --watch and -o {options.output} cannot be combined: remove one of them", file=sys.stderr
+        )
         return 1
     where = None if options.all_namespaces else cluster.namespace(options)
-    typed = Typed(options.prog.rpartition(" ")[0], f" -n {options.namespace}" if options.namespace else "")
-    scope = Scope(options.name, where, options.output == "wide", typed)
+    shell = Shell(options.prog.rpartition(" ")[0], f" -n {options.namespace}" if options.namespace else "")
+    scope = Scope(options.name, where, options.output == "wide", shell)
     if options.watch:
         from sluicegate.cli.commands.watch import Connection, follow
 
@@ -135,11 +139,11 @@ def run(options: argparse.Namespace) -> int:
         if options.output in ("json", "yaml", "name"):
             _print(await _resources(client, scope), options.output, whole=scope.name is None)
             return 0
-        found, notes = await read(client, scope)
-        look = (
-            await Source(client, str(where), str(scope.name)).look() if measures(scope, found) else detail_view.NO_LOOK
-        )
-        shown = picture(scope, found, notes, look)
+        objects, notes = await read(client, scope)
+        live = detail_view.NOT_MEASURED
+        if measures(scope, objects):
+            live = await MetricsSource(client, str(where), str(scope.name)).read()
+        shown = picture(scope, objects, notes, live)
         assert shown is not None
         terminal.show(shown.lines)
         return 0
@@ -155,17 +159,17 @@ async def read(client: KubeClient, scope: Scope) -> tuple[dict[Kind, list[Raw]],
         out and a note says so.
 
     Raises:
-        Failed: There is no such ModelDeployment, or the cluster does not have the CRD.
+        Failed: The ModelDeployment does not exist, or the cluster does not have the CRD.
     """
-    found: dict[Kind, list[Raw]] = {MODEL_DEPLOYMENT: await _resources(client, scope)}
+    objects: dict[Kind, list[Raw]] = {MODEL_DEPLOYMENT: await _resources(client, scope)}
     notes = []
     for kind, selector in scope.kinds.items():
         if kind is not MODEL_DEPLOYMENT:
             try:
-                found[kind] = (await client.list(kind, scope.namespace, selector)).items
+                objects[kind] = (await client.list(kind, scope.namespace, selector)).items
             except Forbidden as error:
                 notes.append(f"{kind.kind}s are not shown: {error.message}")
-    return found, tuple(notes)
+    return objects, tuple(notes)
 
 
 async def _resources(client: KubeClient, scope: Scope) -> list[Raw]:
@@ -175,19 +179,19 @@ async def _resources(client: KubeClient, scope: Scope) -> list[Raw]:
         except NotFound as error:
             raise cluster.no_crd() from error
         return list(_readable(page))
-    found = await client.get(MODEL_DEPLOYMENT, scope.namespace, scope.name)
-    if found is None:
+    raw = await client.get(MODEL_DEPLOYMENT, scope.namespace, scope.name)
+    if raw is None:
         await cluster.require_crd(client, scope.namespace)
-        raise Failed(f"there is no ModelDeployment {scope.name} in namespace {scope.namespace}")
-    return [found]
+        raise cluster.not_found(str(scope.namespace), scope.name)
+    return [raw]
 
 
 def _readable(page: Page) -> Iterator[Raw]:
-    for each in page.read():
-        if isinstance(each, Undecodable):
-            print(each, file=sys.stderr)
+    for item in page.read():
+        if isinstance(item, Undecodable):
+            print(item, file=sys.stderr)
         else:
-            yield each
+            yield item
 
 
 def _print(raws: list[Raw], output: str, whole: bool) -> None:

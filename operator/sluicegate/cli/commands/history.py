@@ -18,9 +18,9 @@ from sluicegate.api import names
 from sluicegate.api.status import Role
 from sluicegate.cli import cluster
 from sluicegate.cli.output import terminal
-from sluicegate.cli.output.text import BAD, BUSY, GOOD, HEAD, Cell, Line, Piece, age, columns
+from sluicegate.cli.output.text import BAD, BUSY, GOOD, HEAD, Cell, Line, Piece, Table, age
 from sluicegate.cli.steering.fetch import fetch_history
-from sluicegate.cli.steering.revisions import Entry, History
+from sluicegate.cli.steering.revisions import History, RevisionSummary
 from sluicegate.kube.client import KubeClient
 
 
@@ -29,91 +29,99 @@ def run(options: argparse.Namespace) -> int:
     where = cluster.namespace(options)
 
     async def once(client: KubeClient) -> int:
-        known, notes = await fetch_history(client, where, options.name)
+        history, notes = await fetch_history(client, where, options.name)
         if options.output is None:
-            terminal.show(lambda now, size: lines(known, notes, now))
+            terminal.show(lambda now, size: lines(history, notes, now))
         elif options.output == "json":
-            print(json.dumps(document(known), indent=2, ensure_ascii=False))
+            print(json.dumps(document(history), indent=2, ensure_ascii=False))
         else:
-            yaml.safe_dump(document(known), sys.stdout, sort_keys=False, allow_unicode=True)
+            yaml.safe_dump(document(history), sys.stdout, sort_keys=False, allow_unicode=True)
         return 0
 
     return cluster.run(options, once)
 
 
-def lines(known: History, notes: tuple[str, ...], now: datetime) -> Iterator[Line]:
+def lines(history: History, notes: tuple[str, ...], now: datetime) -> Iterator[Line]:
     """Yield the lines of the table.
 
     The images are shown only where they differ. The reason and the message of a failed revision are shown below it.
     """
-    if not known.entries:
-        yield [Piece(f"{known.name} has no revisions yet: `sluicegate get {known.name}` tells what it waits for.")]
+    if history.revisions:
+        yield from _table(history, now).render()
     else:
-        differ = len({each.image for each in known.entries}) > 1
-        titles = ["NUMBER", "REVISION", "MODEL", "ROLE", "WEIGHT", "MADE", "RELEASED", "IMAGE", "MARKS"]
-        failed = {
-            number: each for number, each in enumerate(known.entries) if each.role == Role.FAILED and each.message
-        }
-        under = {number: [Piece(f"         {each.reason}: {each.message}", BAD)] for number, each in failed.items()}
-        yield from columns(titles, [_cells(each, now, differ) for each in known.entries], under=under)
-    if known.pin is not None and known.pinned is None:
-        words = f"the annotation {names.ANNOTATION_PIN} names {known.pin}, which is not there"
-        notes = (*notes, f"{words}: `sluicegate unpin {known.name}` removes it")
+        yield [Piece(f"{history.name} has no revisions yet. To see why: sluicegate get {history.name}")]
+    if history.pin is not None and history.pinned is None:
+        notes = (
+            *notes,
+            f"the annotation {names.ANNOTATION_PIN} names revision {history.pin}, which does not exist. "
+            f"To remove it: sluicegate unpin {history.name}",
+        )
     for note in notes:
         yield [Piece(f"note: {note}", BUSY)]
 
 
-def _cells(entry: Entry, now: datetime, images: bool) -> list[Cell]:
-    marks = [word for word, on in (("pinned", entry.pinned), ("aborted", entry.aborted)) if on]
-    marks += [] if entry.recorded else ["no record"]
-    marks += [entry.reason] if entry.reason else []
-    serving = entry.role == Role.STABLE
+def _table(history: History, now: datetime) -> Table:
+    images = len({revision.image for revision in history.revisions}) > 1
+    table = Table(["NUMBER", "REVISION", "MODEL", "ROLE", "WEIGHT", "CREATED", "RELEASED", "IMAGE", "MARKS"])
+    for revision in history.revisions:
+        failed = revision.role == Role.FAILED and revision.message
+        below = [Piece(f"         {revision.reason}: {revision.message}", BAD)] if failed else None
+        table.add(_cells(revision, now, images), below)
+    return table
+
+
+def _cells(revision: RevisionSummary, now: datetime, images: bool) -> list[Cell]:
+    marks = ["pinned"] if revision.pinned else []
+    marks += ["aborted"] if revision.aborted else []
+    marks += [] if revision.recorded else ["no record"]
+    marks += [revision.reason] if revision.reason else []
+    serving = revision.role == Role.STABLE
     return [
-        str(entry.number) if entry.number is not None else None,
-        Piece(entry.name, HEAD if serving else ""),
-        entry.model,
-        Piece(entry.role or "-", GOOD if serving else ""),
-        f"{entry.weight}%" if entry.weight else None,
-        age(entry.made_at, now),
-        age(entry.released_at, now),
-        entry.image if images else None,
+        str(revision.number) if revision.number is not None else None,
+        Piece(revision.name, HEAD if serving else ""),
+        revision.model,
+        Piece(revision.role or "-", GOOD if serving else ""),
+        f"{revision.weight}%" if revision.weight else None,
+        age(revision.created_at, now),
+        age(revision.released_at, now),
+        revision.image if images else None,
         Piece(", ".join(marks) or "-", BUSY if marks else ""),
     ]
 
 
-def document(known: History) -> dict[str, Any]:
+def document(history: History) -> dict[str, Any]:
     """Return the history for programs.
 
     Every field is always present, and null where its value is not known.
     """
-    metadata = known.resource.metadata
+    metadata = history.resource.metadata
     return {
         "name": metadata.name,
         "namespace": metadata.namespace,
-        "pin": known.pin,
-        "abort": known.abort,
-        "revisions": [_revision(each) for each in known.entries],
+        "pin": history.pin,
+        "abort": history.abort,
+        "revisions": [_revision(revision) for revision in history.revisions],
     }
 
 
-def _revision(entry: Entry) -> dict[str, Any]:
+def _revision(revision: RevisionSummary) -> dict[str, Any]:
     return {
-        "number": entry.number,
-        "revision": entry.hash,
-        "name": entry.name,
-        "model": entry.model,
-        "version": entry.version,
-        "image": entry.image,
-        "role": entry.role,
-        "weight": entry.weight,
-        "acceptedWeight": entry.accepted,
-        "madeAt": _text(entry.made_at),
-        "releasedAt": _text(entry.released_at),
-        "recorded": entry.recorded,
-        "pinned": entry.pinned,
-        "aborted": entry.aborted,
-        "reason": entry.reason,
-        "message": entry.message,
+        "number": revision.number,
+        "revision": revision.hash,
+        "name": revision.name,
+        "model": revision.model,
+        "version": revision.version,
+        "image": revision.image,
+        "role": revision.role,
+        "weight": revision.weight,
+        "acceptedWeight": revision.accepted,
+        "createdAt": _text(revision.created_at),
+        "releasedAt": _text(revision.released_at),
+        "recorded": revision.recorded,
+        "pinned": revision.pinned,
+        "aborted": revision.aborted,
+        "reason": revision.reason,
+        "message": revision.message,
     }
 
 

@@ -7,37 +7,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import yaml
 
-from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
-from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.settings import read
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
-from sluicegate.cli.validation.findings import is_ours, validate
+from sluicegate.cli.validation.findings import MissingExtra, is_ours, validate
 from sluicegate.cli.validation.rules import CHECKS
 from sluicegate.config.settings import InvalidSettings, Settings, build
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.models.uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.rollout.canary import canary_view
-from sluicegate.core.snapshot.facts import DeploymentFacts, DesiredRevision, GatewayFacts, PodFacts, Revision, Snapshot
-from sluicegate.core.snapshot.revision_spec import Intent, fetched_from, intent_of
+from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.render import children
 from sluicegate.render.pod import InvalidSpec, pod_template
+from sluicegate.simulation.serving import serving_snapshot
 
 Manifest = dict[str, Any]
 
 
 STAND_IN = ("stand-in", {"registries": {"default": {"trackingUri": "http://registry.invalid"}}})
 """Settings where the user gives none. Pods are rendered with a registry URL that is visibly a placeholder."""
-
-
-_USED = ("HTTPRoutePathRewrite", "HTTPRouteRequestTimeout")
 
 
 class CannotRender(ValueError):
@@ -57,25 +51,25 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
     """
     try:
         settings = build([(config, read(config))] if config else [STAND_IN])
-        answers = dict(answer(each) for each in resolutions)
+        versions = dict(parse_resolution(text) for text in resolutions)
         documents = [document for file in files for document in read_documents(file) if is_ours(document)]
         if findings := validate(documents, CHECKS):
             raise CannotRender("\n".join(str(finding) for finding in findings))
-        manifests = [manifest for document in documents for manifest in render(document, settings, answers)]
-    except (CannotRender, InvalidSettings, InvalidResource, InvalidSpec, Unreadable) as error:
+        manifests = [manifest for document in documents for manifest in render(document, settings, versions)]
+    except (CannotRender, InvalidSettings, InvalidResource, MissingExtra, InvalidSpec, Unreadable) as error:
         print(f"sluicegate render: {error}", file=sys.stderr)
         return 1
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, explicit_start=True)
     return 0
 
 
-def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> Iterator[Manifest]:
+def render(document: Manifest, settings: Settings, versions: dict[str, str]) -> Iterator[Manifest]:
     """Yield the children of one ModelDeployment as they will be once it serves.
 
     Args:
         document: The ModelDeployment.
         settings: The operator's settings.
-        answers: Model version by model URI: what the registry would return.
+        versions: Model version by model URI: what the registry would return.
 
     Raises:
         CannotRender: The model URI is invalid, or its version is not known.
@@ -90,21 +84,21 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
     intents, templates = [], {}
     for view in (resource, canary_view(resource)):
         if view is not None:
-            resolved = resolve(view, answers)
+            resolved = resolve(view, versions)
             intent = intent_of(view, resolved, fetched_from(view, resolved, settings))
             if intent.hash not in templates:
                 intents.append(intent)
                 templates[intent.hash] = pod_template(view, intent, settings)
                 yield children.record(view, intent, len(intents), templates[intent.hash])
-    plan = decide(serving(resource, intents, settings))
+    plan = decide(serving_snapshot(resource, intents, settings))
     yield from children.render(resource, plan, templates)
 
 
-def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel:
-    """Resolve the model from its URI or from `answers`.
+def resolve(resource: ModelDeployment, versions: dict[str, str]) -> ResolvedModel:
+    """Resolve the model from its URI or from `versions`.
 
     Raises:
-        CannotRender: The URI is invalid, or needs a registry and is not in `answers`.
+        CannotRender: The URI is invalid, or needs a registry and is not in `versions`.
     """
     uri = resource.spec.model.uri
     try:
@@ -114,71 +108,14 @@ def resolve(resource: ModelDeployment, answers: dict[str, str]) -> ResolvedModel
     local = resolve_locally(ref)
     if local is not None:
         return local
-    version = str(ref.version) if isinstance(ref, RegistryVersion) else answers.get(uri)
+    version = str(ref.version) if isinstance(ref, RegistryVersion) else versions.get(uri)
     if version is None:
-        raise CannotRender(f"{uri} needs a registry: say what it would answer with --resolve '{uri}=VERSION'")
+        raise CannotRender(f"the version of {uri} is not known: set it with --resolve '{uri}=VERSION'")
     name = None if isinstance(ref, LoggedModel | RunArtifact) else ref.name  # type: ignore[union-attr]
     return ResolvedModel(uri=uri, source=f"mlflow-artifacts:/{name or 'model'}/{version}", name=name, version=version)
 
 
-def serving(resource: ModelDeployment, intents: list[Intent], settings: Settings) -> Snapshot:
-    """Return a snapshot of the resource in which its revisions serve.
-
-    In this state the operator creates every child.
-
-    Args:
-        resource: The ModelDeployment.
-        intents: The intents of the revisions: the base's, then the canary's.
-        settings: The operator's settings.
-    """
-    name = resource.metadata.name
-    roles = {intent.hash: role for intent, role in zip(intents, (Role.STABLE, Role.CANARY), strict=False)}
-    status = ModelDeploymentStatus(
-        revisions=tuple(
-            RevisionStatus(
-                name=names.child_name(name, revision),
-                revision=revision,
-                role=role.value,
-                weight=0,
-                replicas=1,
-                ready_replicas=1,
-            )
-            for revision, role in roles.items()
-        )
-    )
-    refs = resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
-    pods = {revision: frozenset(f"{revision}-{number}" for number in range(1000)) for revision in roles}
-    targets = [DesiredRevision(intent.model, intent) for intent in intents]
-    return Snapshot(
-        now=datetime.now(UTC),
-        resource=ModelDeployment(resource.metadata, resource.spec, status),
-        settings=settings,
-        desired=targets[0],
-        desired_canary=targets[-1] if resource.spec.canary is not None else None,
-        revisions={
-            intent.hash: Revision(intent.hash, number, intent.display, intent.model.version, intent.model.source)
-            for number, intent in enumerate(intents, 1)
-        },
-        deployments={revision: DeploymentFacts(revision, 0, 0, 0, replicas_ours=True) for revision in roles},
-        pods={
-            revision: tuple(PodFacts(each, revision, ready=True, deleting=False) for each in sorted(pods[revision]))
-            for revision in roles
-        },
-        endpoints={names.child_name(name, revision): pods[revision] for revision in roles}
-        | {name: pods[intents[0].hash]},
-        gateways=tuple(
-            GatewayFacts(
-                ref.namespace or resource.metadata.namespace,
-                ref.name,
-                exists=True,
-                features=frozenset({"HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror", *_USED}),
-            )
-            for ref in refs
-        ),
-    )
-
-
-def answer(text: str) -> tuple[str, str]:
+def parse_resolution(text: str) -> tuple[str, str]:
     """Return the URI and the version of one `--resolve`.
 
     Raises:
@@ -186,5 +123,5 @@ def answer(text: str) -> tuple[str, str]:
     """
     uri, separator, version = text.rpartition("=")
     if not separator or not uri or not version:
-        raise CannotRender(f"--resolve {text!r}: write URI=VERSION, such as models:/recommendation-engine@champion=3")
+        raise CannotRender(f"--resolve {text!r}: use URI=VERSION, such as models:/recommendation-engine@champion=3")
     return uri, version

@@ -21,7 +21,7 @@ from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output.text import span
 from sluicegate.cli.steering.apply import Annotations, Named, annotate
 from sluicegate.cli.steering.fetch import fetch_history
-from sluicegate.cli.steering.revisions import Entry, History, NoSuchRevision, before, find
+from sluicegate.cli.steering.revisions import History, NoSuchRevision, RevisionSummary, find, previous
 from sluicegate.core.snapshot import parse
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, KubeError, Unreachable
@@ -42,22 +42,22 @@ def rollback(options: argparse.Namespace) -> int:
         return 1
 
     async def work(client: KubeClient) -> int:
-        done: list[tuple[History, Entry]] = []
+        decided: list[tuple[History, RevisionSummary]] = []
 
-        def patch(known: History) -> Annotations:
-            chosen = choose(known, options.revision)
-            done[:] = [(known, chosen)]
+        def patch(history: History) -> Annotations:
+            chosen = choose(history, options.revision)
+            decided[:] = [(history, chosen)]
             return {} if chosen.pinned else {names.ANNOTATION_PIN: chosen.hash}
 
         await annotate(client, Named(where, options.name), patch)
-        known, chosen = done[0]
-        starts = None if chosen.ready or chosen.role == Role.STABLE else await _start_seconds(client, known)
-        for line in told(known, chosen, starts):
+        history, chosen = decided[0]
+        running = chosen.ready or chosen.role == Role.STABLE
+        for line in pinned_lines(history, chosen, None if running else await _start_seconds(client, history)):
             print(line)
         if not options.wait:
             return 0
         sys.stdout.flush()
-        deadline = duration.seconds(known.resource.spec.rollout.progress_deadline) + SLACK
+        deadline = duration.seconds(history.resource.spec.rollout.progress_deadline) + SLACK
         return await _follow(client, where, chosen, limit if limit is not None else deadline)
 
     return cluster.run(options, work)
@@ -68,109 +68,114 @@ def unpin(options: argparse.Namespace) -> int:
     where = cluster.namespace(options)
 
     async def work(client: KubeClient) -> int:
-        found: list[History] = []
+        read: list[History] = []
 
-        def patch(known: History) -> Annotations:
-            found[:] = [known]
-            return {names.ANNOTATION_PIN: None} if known.pin is not None else {}
+        def patch(history: History) -> Annotations:
+            read[:] = [history]
+            return {names.ANNOTATION_PIN: None} if history.pin is not None else {}
 
         await annotate(client, Named(where, options.name), patch)
-        for line in released(found[0]):
+        for line in unpinned_lines(read[0]):
             print(line)
         return 0
 
     return cluster.run(options, work)
 
 
-def choose(known: History, word: str | None) -> Entry:
+def choose(history: History, text: str | None) -> RevisionSummary:
     """Return the revision to pin.
 
     Raises:
         Failed: There is no such revision, or it serves already. The message names the fix.
     """
     try:
-        chosen = find(known, word) if word is not None else before(known)
+        chosen = find(history, text) if text is not None else previous(history)
     except NoSuchRevision as error:
         raise Failed(str(error)) from error
-    if known.serves_alone(chosen) and not chosen.pinned:
+    if history.serves_alone(chosen) and not chosen.pinned:
         raise Failed(
-            f"{chosen.title} serves already, so there is nothing to roll back; to hold it whatever the spec says: "
-            f"kubectl -n {known.resource.metadata.namespace} annotate mdep {known.name} "
+            f"{chosen.title} is stable already, so there is nothing to roll back. To pin it: "
+            f"kubectl -n {history.resource.metadata.namespace} annotate mdep {history.name} "
             f"{names.ANNOTATION_PIN}={chosen.hash}"
         )
     return chosen
 
 
-def told(known: History, chosen: Entry, start_seconds: int | None) -> Iterator[str]:
+def pinned_lines(history: History, chosen: RevisionSummary, start_seconds: int | None) -> Iterator[str]:
     """Yield what the rollback does, how long it takes, and how to undo it."""
-    metadata, stable = known.resource.metadata, known.stable
-    what = f"{metadata.namespace}/{metadata.name}"
-    if known.serves_alone(chosen):
-        yield f"{what}: {chosen.title} serves, and is pinned already: nothing was changed."
-    elif chosen.pinned:
-        yield (
-            f"{what}: {chosen.title} is pinned already: nothing was changed. {_duration(known, chosen, start_seconds)}"
-        )
+    metadata, stable = history.resource.metadata, history.stable
+    resource = f"{metadata.namespace}/{metadata.name}"
+    if chosen.pinned:
+        yield f"{resource}: {chosen.title} is pinned already: nothing was changed."
     else:
-        instead = f" instead of {stable.title}" if stable is not None and stable is not chosen else ""
-        yield f"{what}: pinned to {chosen.title}, which is to serve{instead}."
-        yield _duration(known, chosen, start_seconds)
-    yield f"It serves alone, whatever the spec or a followed alias says, until: sluicegate unpin {known.name}"
+        replaced = f", to replace {stable.title}" if stable is not None and stable is not chosen else ""
+        yield f"{resource}: pinned to {chosen.title}{replaced}."
+    if not (chosen.pinned and history.serves_alone(chosen)):
+        yield _duration(history, chosen, start_seconds)
+    yield f"The pin overrides the spec and followed aliases. To remove it: sluicegate unpin {history.name}"
 
 
-def _duration(known: History, chosen: Entry, start_seconds: int | None) -> str:
-    stable, deadline = known.stable, known.resource.spec.rollout.progress_deadline
-    others = [
-        each.name for each in known.entries if each.role in ("Target", "Canary", "NextCanary") and each is not chosen
-    ]
+def _duration(history: History, chosen: RevisionSummary, start_seconds: int | None) -> str:
+    stable, deadline = history.stable, history.resource.spec.rollout.progress_deadline
     if stable is chosen:
-        held = f": {' and '.join(others)} {'get' if len(others) > 1 else 'gets'} no traffic" if others else ""
-        return f"It goes on serving{held}."
-    meanwhile = f"{stable.name} serves until then" if stable is not None else "nothing serves until then"
+        candidates = [
+            summary.name
+            for summary in history.revisions
+            if summary.role in (Role.TARGET, Role.CANARY, Role.NEXT_CANARY) and summary is not chosen
+        ]
+        verb = "get" if len(candidates) > 1 else "gets"
+        return f"It stays stable{f', and {_joined(candidates)} {verb} no traffic' if candidates else ''}."
+    meanwhile = f"{stable.name} serves until then" if stable is not None else "No revision serves until then"
     if chosen.ready:
-        return f"{chosen.ready} of its pods are ready, so it takes a few seconds; {meanwhile}."
-    took = f"about {start_seconds}s, if they start as the ones that serve did, and" if start_seconds is not None else ""
-    within = f"at most {deadline} (spec.rollout.progressDeadline) before it is called failed"
-    return f"Its pods start first: {took} {within}; {meanwhile}.".replace(":  at", ": at")
+        return f"{chosen.ready} of its pods are ready, so this takes a few seconds. {meanwhile}."
+    usual = f"This takes about {start_seconds}s if they start as fast as the current ones. " if start_seconds else ""
+    return (
+        f"Its pods start first. {usual}The rollback fails if they are not ready within {deadline} "
+        f"(spec.rollout.progressDeadline). {meanwhile}."
+    )
 
 
-def released(known: History) -> Iterator[str]:
+def _joined(items: list[str]) -> str:
+    return " and ".join(items)
+
+
+def unpinned_lines(history: History) -> Iterator[str]:
     """Yield what the removal of the pin does."""
-    metadata, model = known.resource.metadata, known.resource.status.model
-    what = f"{metadata.namespace}/{metadata.name}"
-    if known.pin is None:
-        yield f"{what} is not pinned: nothing was changed."
+    metadata, model = history.resource.metadata, history.resource.status.model
+    resource = f"{metadata.namespace}/{metadata.name}"
+    if history.pin is None:
+        yield f"{resource} is not pinned: nothing was changed."
         return
-    held = known.pinned.title if known.pinned is not None else f"{known.pin}, which is not there"
-    uri = known.resource.spec.model.uri
-    known_as = f", which is {model.name} version {model.version}" if model and model.name and model.version else ""
-    yield f"{what}: unpinned from {held}."
-    yield f"What the spec says serves again, once it is ready: {uri}{known_as}. To see it: sluicegate get {known.name}"
+    held = history.pinned.title if history.pinned is not None else f"{history.pin}, which does not exist"
+    uri = history.resource.spec.model.uri
+    version = f" ({model.name} version {model.version})" if model and model.name and model.version else ""
+    yield f"{resource}: unpinned from {held}."
+    yield f"The model of the spec, {uri}{version}, serves once it is ready. To see it: sluicegate get {history.name}"
 
 
-async def _start_seconds(client: KubeClient, known: History) -> int | None:
+async def _start_seconds(client: KubeClient, history: History) -> int | None:
     """Return the seconds from creation to readiness of the slowest ready pod.
 
     Returns:
         The seconds, or None where the pods cannot be read or none is ready.
     """
-    namespace, selector = known.resource.metadata.namespace, f"{names.LABEL_DEPLOYMENT}={known.name}"
+    namespace, selector = history.resource.metadata.namespace, f"{names.LABEL_DEPLOYMENT}={history.name}"
     try:
         pods = (await client.list(POD, namespace, selector)).items
     except KubeError:
         return None
-    return max((each for each in map(_took, pods) if each is not None), default=None)
+    return max((seconds for seconds in map(_seconds_to_ready, pods) if seconds is not None), default=None)
 
 
-def _took(pod: Mapping[str, Any]) -> int | None:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    ready = next((each for each in conditions if each.get("type") == "Ready" and each.get("status") == "True"), None)
+def _seconds_to_ready(pod: Mapping[str, Any]) -> int | None:
+    conditions = {condition.get("type"): condition for condition in (pod.get("status") or {}).get("conditions") or ()}
+    ready = conditions.get("Ready", {})
     created = parse.time_of(pod["metadata"].get("creationTimestamp"))
-    since: datetime | None = parse.time_of((ready or {}).get("lastTransitionTime"))
+    since: datetime | None = parse.time_of(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None
     return max(1, int((since - created).total_seconds())) if since is not None and created is not None else None
 
 
-async def _follow(client: KubeClient, namespace: str, chosen: Entry, seconds: float) -> int:
+async def _follow(client: KubeClient, namespace: str, chosen: RevisionSummary, seconds: float) -> int:
     """Print the progress until the revision receives all requests.
 
     Returns:
@@ -183,39 +188,41 @@ async def _follow(client: KubeClient, namespace: str, chosen: Entry, seconds: fl
     name = chosen.name.removesuffix(f"-{chosen.hash}")
     while True:
         try:
-            known, _ = await fetch_history(client, namespace, name)
+            history, _ = await fetch_history(client, namespace, name)
         except (Unreachable, Forbidden) as error:
-            sentence = cluster.explain(error)
+            progress = cluster.explain(error)
         else:
-            now = next((each for each in known.entries if each.hash == chosen.hash), None)
-            if known.pin != chosen.hash:
-                held = known.pin or "none"
-                raise Failed(f"somebody else has changed the pin to {held}, so this is not waited for any more")
-            if now is not None and known.serves_alone(now):
-                print(f"{now.title} serves, after {span(time.monotonic() - begin)}.")
+            current = history.find(chosen.hash)
+            if history.pin != chosen.hash:
+                raise Failed(
+                    f"another user changed the annotation {names.ANNOTATION_PIN} to {history.pin or '(absent)'}, so "
+                    "this command stops waiting"
+                )
+            if current is not None and history.serves_alone(current):
+                print(f"{current.title} is stable after {span(time.monotonic() - begin)}.")
                 return 0
-            sentence = _progress(known, now)
-            _raise_if_failed(known, chosen, sentence)
-        if sentence != last:
-            print(f"{span(time.monotonic() - begin)}: {sentence}", flush=True)
-            last = sentence
+            progress = _progress(current)
+            _raise_if_failed(history, chosen, progress)
+        if progress != last:
+            print(f"{span(time.monotonic() - begin)}: {progress}", flush=True)
+            last = progress
         if time.monotonic() - begin >= seconds:
-            raise Failed(f"{chosen.title} does not serve after {span(seconds)}: {sentence}")
+            raise Failed(f"{chosen.title} is not stable after {span(seconds)}: {progress}")
         await asyncio.sleep(INTERVAL)
 
 
-def _progress(known: History, now: Entry | None) -> str:
+def _progress(current: RevisionSummary | None) -> str:
     """Return what the rollback waits for, as status reports it."""
-    if now is None or now.role in (None, "Parked"):
-        return "waiting for the operator to see the pin"
-    if now.reason:
-        return f"{now.reason}: {now.message}"
-    if now.role != "Stable":
-        return f"{now.ready} of {now.wanted} pods of {now.name} are ready"
-    return f"traffic moves to {now.name}: {now.accepted or 0}% so far"
+    if current is None or current.role in (None, Role.PARKED):
+        return "waiting for the operator to process the pin"
+    if current.reason:
+        return f"{current.reason}: {current.message}"
+    if current.role != Role.STABLE:
+        return f"{current.ready} of {current.desired} pods of {current.name} are ready"
+    return f"traffic moves to {current.name}: {current.accepted or 0}% so far"
 
 
-def _raise_if_failed(known: History, chosen: Entry, sentence: str) -> None:
+def _raise_if_failed(history: History, chosen: RevisionSummary, progress: str) -> None:
     """End the wait where the revision has failed.
 
     A failed revision does not serve until a user acts.
@@ -223,12 +230,11 @@ def _raise_if_failed(known: History, chosen: Entry, sentence: str) -> None:
     Raises:
         Failed: The revision has failed.
     """
-    rollout = known.resource.status.rollout
-    stalled = any(
-        each.type == ConditionType.STALLED and each.status == "True" for each in known.resource.status.conditions
-    )
+    rollout, conditions = history.resource.status.rollout, history.resource.status.conditions
+    stalled = any(condition.type == ConditionType.STALLED and condition.status == "True" for condition in conditions)
     if stalled and rollout is not None and rollout.phase is Phase.FAILED and rollout.target == chosen.hash:
-        stays = f"; {known.stable.title} goes on serving" if known.stable is not None else ""
+        stays = f". {history.stable.title} stays stable" if history.stable is not None else ""
         raise Failed(
-            f"{chosen.title} does not come up: {sentence}{stays}; `sluicegate unpin {known.name}` lets go of it"
+            f"{chosen.title} did not become ready: {progress}{stays}. "
+            f"To remove the pin: sluicegate unpin {history.name}"
         )

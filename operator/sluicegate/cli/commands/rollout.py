@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sluicegate.cli import cluster
 from sluicegate.cli.steering import actions
-from sluicegate.cli.steering.actions import Order
+from sluicegate.cli.steering.actions import Action
 from sluicegate.cli.steering.apply import Annotations, Named, annotate
 from sluicegate.cli.steering.revisions import History
 from sluicegate.kube.client import KubeClient
@@ -19,36 +19,36 @@ from sluicegate.kube.client import KubeClient
 
 def promote(options: argparse.Namespace) -> int:
     """Promote the rollout past its current step, or with `--full` past all steps."""
-    return _give(options, lambda known: actions.promote(known, full=options.full))
+    return _perform(options, lambda history: actions.promote(history, full=options.full))
 
 
 def abort(options: argparse.Namespace) -> int:
     """Abort the rollout, so that all traffic returns to stable."""
-    return _give(options, actions.abort)
+    return _perform(options, actions.abort)
 
 
 def pause(options: argparse.Namespace) -> int:
     """Keep the rollout at its current step."""
-    return _give(options, actions.pause)
+    return _perform(options, actions.pause)
 
 
 def resume(options: argparse.Namespace) -> int:
     """End the pause that `pause` began."""
-    return _give(options, actions.resume)
+    return _perform(options, actions.resume)
 
 
-def _give(options: argparse.Namespace, decide: Callable[[History], Order]) -> int:
+def _perform(options: argparse.Namespace, decide: Callable[[History], Action]) -> int:
     where = Named(cluster.namespace(options), options.name)
 
     async def work(client: KubeClient) -> int:
-        given: list[Order] = []
+        decided: list[Action] = []
 
-        def changes(known: History) -> Annotations:
-            given[:] = [decide(known)]
-            return given[0].annotations
+        def changes(history: History) -> Annotations:
+            decided[:] = [decide(history)]
+            return decided[0].annotations
 
         await annotate(client, where, changes)
-        for line in given[0].told:
+        for line in decided[0].lines:
             print(line)
         return 0
 

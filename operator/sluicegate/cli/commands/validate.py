@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sluicegate.api import names
 from sluicegate.cli.validation.documents import Unreadable, read
-from sluicegate.cli.validation.findings import Check, is_ours, validate
+from sluicegate.cli.validation.findings import Check, MissingExtra, is_ours, validate
 
 
 def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
@@ -34,8 +34,12 @@ def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
         ours = [document for document in documents if is_ours(document)]
         for document in documents:
             if not is_ours(document):
-                print(f"{file}: note: {_title(document)} is no {names.KIND} and was not checked", file=sys.stderr)
-        findings = validate(ours, extra)
+                print(f"{file}: note: {_title(document)} is not a {names.KIND} and was not checked", file=sys.stderr)
+        try:
+            findings = validate(ours, extra)
+        except MissingExtra as error:
+            print(f"sluicegate validate: {error}", file=sys.stderr)
+            return 1
         for finding in findings:
             print(f"{file}: {finding}")
         failed = failed or bool(findings)
@@ -46,7 +50,7 @@ def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
 
 def _title(document: object) -> str:
     if not isinstance(document, dict):
-        return "a document that is no object"
+        return "a document that is not an object"
     metadata = document.get("metadata")
     name = metadata.get("name", "") if isinstance(metadata, dict) else ""
     return f"{document.get('kind') or 'a document without kind'} {name}".strip()

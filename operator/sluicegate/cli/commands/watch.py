@@ -1,4 +1,4 @@
-"""`sluicegate get --watch`: a view that watches keep current.
+"""`sluicegate get --watch`: a view that follows the cluster by watches.
 
 The view continues after a restart of the API server.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from sluicegate.api.resource import Key
 from sluicegate.cli.commands.get import Picture, Scope, measures, picture, read
 from sluicegate.cli.output import terminal
-from sluicegate.cli.output.live_metrics import Look, Source
+from sluicegate.cli.output.live_metrics import LiveMetrics, MetricsSource
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings, without_managed_fields
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
@@ -22,7 +22,7 @@ from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
 SETTLE = 0.1
 """Seconds within which changes are shown together."""
 ANY: Key = ("", "")
-LOOK, LOOK_AGAIN = 3.0, 15.0
+INTERVAL, INTERVAL_WITHOUT_METRICS = 3.0, 15.0
 """Seconds between two reads of the operator's metrics, and after a read that returned none."""
 
 
@@ -48,27 +48,29 @@ class Connection:
 
 async def follow(client: KubeClient, scope: Scope, connection: Connection) -> int:
     """Show the view again whenever it changes, until the ModelDeployment is deleted."""
-    found, notes = await read(client, scope)
+    objects, notes = await read(client, scope)
     logging.getLogger("sluicegate.kube").setLevel(logging.CRITICAL)  # the view shows a lost connection
     changed = asyncio.Event()
     connection.changed = changed.set
-    informers = {kind: _informer(client, kind, scope, changed.set) for kind in found}
+    informers = {kind: _informer(client, kind, scope, changed.set) for kind in objects}
     with terminal.live() as shown:
         async with asyncio.TaskGroup() as group:
-            live = _Live(client, scope, changed.set)
-            watching = [group.create_task(each.run()) for each in informers.values()] + [group.create_task(live.run())]
-            await asyncio.gather(*(each.synced.wait() for each in informers.values()))
+            live = _LivePoller(client, scope, changed.set)
+            watching = [group.create_task(informer.run()) for informer in informers.values()] + [
+                group.create_task(live.run())
+            ]
+            await asyncio.gather(*(informer.synced.wait() for informer in informers.values()))
             last: Picture | None = None
             while True:
-                lost = ("the API server does not answer: this is what was known last",) if connection.lost else ()
-                known = {kind: _items(each) for kind, each in informers.items()}
-                live.wanted = measures(scope, known)
-                now = picture(scope, known, notes + lost, live.look)
-                if now is None:
+                lost = ("the API server does not respond: this is the last known state",) if connection.lost else ()
+                objects = {kind: _items(informer) for kind, informer in informers.items()}
+                live.enabled = measures(scope, objects)
+                current = picture(scope, objects, notes + lost, live.metrics)
+                if current is None:
                     break
-                if now != last:
-                    shown.show(now.lines)
-                    last = now
+                if current != last:
+                    shown.show(current.lines)
+                    last = current
                 await changed.wait()
                 await asyncio.sleep(SETTLE)
                 changed.clear()
@@ -78,37 +80,37 @@ async def follow(client: KubeClient, scope: Scope, connection: Connection) -> in
     return 0
 
 
-class _Live:
+class _LivePoller:
     """Reads what the operator measures, repeatedly while a rollout is in progress."""
 
     def __init__(self, client: KubeClient, scope: Scope, wake: Callable[[], None]) -> None:
-        self._source = Source(client, str(scope.namespace), str(scope.name))
+        self._source = MetricsSource(client, str(scope.namespace), str(scope.name))
         self._wake = wake
-        self._asked = asyncio.Event()
-        self.look = Look()
+        self._enabled = asyncio.Event()
+        self.metrics = LiveMetrics()
 
     @property
-    def wanted(self) -> bool:
-        """Tell whether there is something to read."""
-        return self._asked.is_set()
+    def enabled(self) -> bool:
+        """Tell whether the operator may be measuring something."""
+        return self._enabled.is_set()
 
-    @wanted.setter
-    def wanted(self, on: bool) -> None:
+    @enabled.setter
+    def enabled(self, on: bool) -> None:
         if on:
-            self._asked.set()
+            self._enabled.set()
         else:
-            self._asked.clear()
-            self.look = Look()
+            self._enabled.clear()
+            self.metrics = LiveMetrics()
 
     async def run(self) -> None:
         """Read the metrics until the task is cancelled."""
         while True:
-            await self._asked.wait()
-            found = await self._source.look()
-            if self.wanted and found != self.look:
-                self.look = found
+            await self._enabled.wait()
+            metrics = await self._source.read()
+            if self.enabled and metrics != self.metrics:
+                self.metrics = metrics
                 self._wake()
-            await asyncio.sleep(LOOK if found.measured is not None else LOOK_AGAIN)
+            await asyncio.sleep(INTERVAL if metrics.measured is not None else INTERVAL_WITHOUT_METRICS)
 
 
 def _items(informer: Informer[Any]) -> list[dict[str, Any]]:
@@ -135,7 +137,7 @@ def _informer(client: KubeClient, kind: Kind, scope: Scope, wake: Callable[[], N
         kind,
         InformerOptions(
             transform=kept,
-            owner_of=lambda each: ANY if each is not None else None,
+            owner_of=lambda raw: ANY if raw is not None else None,
             clock=time.monotonic,
             namespace=scope.namespace,
             selector=scope.kinds[kind],

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import IntEnum
 
+from sluicegate.api.status import Phase
 from sluicegate.cli.output import rollout_layout
 from sluicegate.cli.output.detail_view import Detail, EventView, PodView, RevisionView, Row
-from sluicegate.cli.output.text import BAD, BUSY, GOOD, HEAD, Cell, Fit, Line, Piece, Size, age, columns, facts, truth
+from sluicegate.cli.output.text import BAD, BUSY, GOOD, HEAD, Cell, Line, Piece, Size, Table, age, facts, truth
 
 SPARE = ("NODE", "AGE", "MODEL", "RESTARTS", "WEIGHT")
 """Columns of the revisions that a narrow terminal leaves out, in this order."""
@@ -17,33 +18,23 @@ SPARE = ("NODE", "AGE", "MODEL", "RESTARTS", "WEIGHT")
 def table(rows: Sequence[Row], now: datetime, *, namespaces: bool, wide: bool) -> Iterator[Line]:
     """Yield the table of all ModelDeployments, one for each line.
 
-    What a ModelDeployment waits for is the last column, because it is long.
+    The message is the last column, because it is long.
     """
     titles = ["NAME", "READY", "STATUS", "MODEL", "VERSION", "CANARY", "PODS", "AGE"]
-    cells: list[list[Cell]] = []
+    titles = [*(["NAMESPACE"] if namespaces else []), *titles, *(["URL", "ADDRESS"] if wide else []), "MESSAGE"]
+    shown = Table(titles)
     for row in rows:
-        line: list[Cell] = [
-            row.name,
-            truth(row.ready),
-            row.reason,
-            row.model,
-            row.version,
-            row.canary,
-            row.pods,
-            age(row.created, now),
-        ]
-        cells.append(
-            [*([row.namespace] if namespaces else []), *line, *([row.url, row.address] if wide else []), row.waits]
-        )
-    return columns(
-        [*(["NAMESPACE"] if namespaces else []), *titles, *(["URL", "ADDRESS"] if wide else []), "WAITS FOR"], cells
-    )
+        state: list[Cell] = [row.name, truth(row.ready), row.reason, row.model, row.version, row.canary, row.pods]
+        before = [row.namespace] if namespaces else []
+        after = [row.url, row.address] if wide else []
+        shown.add([*before, *state, age(row.created, now), *after, row.message])
+    return shown.render()
 
 
 def detail(view: Detail, now: datetime, *, wide: bool = False, size: Size | None = None) -> Iterator[Line]:
     """Yield the lines for one ModelDeployment.
 
-    They show what it is and waits for, its rollout, its revisions and pods, and its Events.
+    They show its state and problems, its rollout, its revisions and pods, and its Events.
 
     Args:
         view: The view to show.
@@ -71,99 +62,90 @@ class Less(IntEnum):
 
 
 def _detail(view: Detail, now: datetime, width: int | None, less: Less, wide: bool) -> Iterator[Line]:
-    fit = Fit(width, SPARE) if width is not None else None
-    sections: list[Iterable[Line]] = [_header(view, now, width, less)]
+    left_out = ("Available", "Model", "URL", "Address") if less >= Less.ADDRESSES else ()
+    values = [(title, line) for title, line in _header(view, now) if title not in left_out]
+    sections: list[Iterable[Line]] = [facts(values, width)]
     if view.progress is not None:
         sections += rollout_layout.sections(view.progress, now, width, near=less >= Less.FAR_STEPS)
-    sections.append(_tree(view.revisions, now, fit))
+    sections.append(_tree(view.revisions, now).render(width))
     if wide:
-        sections.append(_conditions(view, fit))
+        sections.append(_conditions(view).render(width))
     if view.events and less < Less.EVENTS:
-        events = [_event(each, now) for each in view.events]
-        sections.append(columns(["AGE", "EVENT", "ABOUT", "MESSAGE"], events, fit))
+        sections.append(_events(view, now).render(width))
     for number, section in enumerate(sections):
         if number and less < Less.BLANKS:
             yield []
         yield from section
 
 
-def _conditions(view: Detail, fit: Fit | None) -> Iterator[Line]:
-    rows = [
-        [each.type, each.status, each.reason, str(each.observed_generation or "-"), each.message]
-        for each in view.conditions
-    ]
-    return columns(["CONDITION", "STATUS", "REASON", "GENERATION", "MESSAGE"], rows, fit)
+def _conditions(view: Detail) -> Table:
+    table = Table(["CONDITION", "STATUS", "REASON", "GENERATION", "MESSAGE"])
+    for condition in view.conditions:
+        generation = str(condition.observed_generation or "-")
+        table.add([condition.type, condition.status, condition.reason, generation, condition.message])
+    return table
 
 
-def _header(view: Detail, now: datetime, width: int | None, less: Less) -> Iterator[Line]:
+def _events(view: Detail, now: datetime) -> Table:
+    table = Table(["AGE", "EVENT", "ABOUT", "MESSAGE"])
+    for event in view.events:
+        table.add(_event(event, now))
+    return table
+
+
+def _header(view: Detail, now: datetime) -> Iterator[tuple[str, Line]]:
+    """Yield the lines of the header, each with its title."""
     row = view.row
-    told: list[tuple[str, Line]] = [
-        ("Name", [Piece(f"{row.namespace}/{row.name}", HEAD)]),
-        (
-            "Ready",
-            [
-                truth(row.ready),
-                Piece(f" for {age(view.since, now)}, {row.reason}" if view.since else f", {row.reason}"),
-            ],
-        ),
-        ("Available", [truth(view.available)]),
-        ("Model", [Piece(f"{view.uri} is {view.serves}" if view.serves else view.uri)]),
-        ("URL", [Piece(row.url or "-")]),
-        ("Address", [Piece(row.address or "-")]),
-    ]
+    since = f" for {age(view.since, now)}" if view.since else ""
+    yield "Name", [Piece(f"{row.namespace}/{row.name}", HEAD)]
+    yield "Ready", [truth(row.ready), Piece(f"{since}, {row.reason}")]
+    yield "Available", [truth(view.available)]
+    yield "Model", [Piece(f"{view.uri} is {view.model}" if view.model else view.uri)]
+    yield "URL", [Piece(row.url or "-")]
+    yield "Address", [Piece(row.address or "-")]
     if view.canary:
-        told.append(("Canary", [Piece(view.canary)]))
+        yield "Canary", [Piece(view.canary)]
     if view.progress is not None:
-        told += rollout_layout.header(view.progress, now, view.waits)
-    elif view.rollout and view.rollout != "Idle":
+        yield from rollout_layout.header(view.progress, now, {problem.reason for problem in view.problems})
+    elif view.phase not in (None, Phase.IDLE):
         since = f" for {age(view.rollout_since, now)}" if view.rollout_since else ""
-        told.append(("Rollout", [Piece(f"{view.rollout}{since}", BUSY)]))
-    told += [("Waits for", [Piece(each, BUSY if row.ready != "False" else BAD)]) for each in view.waits]
-    left_out = ("Available", "Model", "URL", "Address") if less >= Less.ADDRESSES else ()
-    yield from facts([each for each in told if each[0] not in left_out], width)
+        yield "Rollout", [Piece(f"{view.phase}{since}", BUSY)]
+    for problem in view.problems:
+        yield "Message", [Piece(str(problem), BAD if row.ready == "False" else BUSY)]
 
 
-def _tree(revisions: Sequence[RevisionView], now: datetime, fit: Fit | None) -> Iterator[Line]:
+def _tree(revisions: Sequence[RevisionView], now: datetime) -> Table:
+    """Return the table of revisions, with the pods of each one below it."""
     titles = ["REVISION", "STATE", "MODEL", "WEIGHT", "ACCEPTED", "MEASURED", "READY", "RESTARTS", "AGE", "NODE"]
-    cells: list[list[Cell]] = []
-    under: dict[int, Line] = {}
+    table = Table(titles, SPARE)
     for revision in revisions:
-        problems = {each.problem for each in revision.pods}
-        if revision.problem is not None and revision.problem not in problems:
-            under[len(cells)] = [Piece(("│  " if revision.pods else "   ") + revision.problem, BAD)]
-        cells.append(_revision(revision))
+        reported = {pod.problem.reason for pod in revision.pods if pod.problem is not None}
+        below = revision.problem if revision.problem is not None and revision.problem.reason not in reported else None
+        branch = "│  " if revision.pods else "   "
+        table.add(_revision(revision), [Piece(f"{branch}{below}", BAD)] if below is not None else None)
         for pod in revision.pods:
             last = pod is revision.pods[-1]
-            if pod.problem is not None:
-                under[len(cells)] = [Piece(("   " if last else "│  ") + pod.problem, BAD)]
-            cells.append(_pod(pod, last, now))
-    if all(each.measured is None for each in revisions):
-        place = titles.index("MEASURED")
-        del titles[place]
-        for line in cells:
-            del line[place]
-    yield from columns(titles, cells, fit, under)
+            branch = "   " if last else "│  "
+            table.add(_pod(pod, last, now), [Piece(f"{branch}{pod.problem}", BAD)] if pod.problem is not None else None)
+    measured = any(revision.measured is not None for revision in revisions)
+    return table if measured else table.without("MEASURED")
 
 
 def _revision(revision: RevisionView) -> list[Cell]:
-    enough = revision.ready >= revision.wanted
+    enough = revision.ready >= revision.desired
     name = revision.name if revision.number is None else f"{revision.name} #{revision.number}"
     return [
         Piece(name, HEAD),
         revision.role,
         revision.model,
-        _share(revision.weight),
-        _share(revision.accepted),
+        f"{revision.weight}%",
+        f"{revision.accepted}%" if revision.accepted is not None else None,
         f"{revision.measured:.1f}%" if revision.measured is not None else None,
-        Piece(f"{revision.ready}/{revision.wanted}", "" if enough else BUSY),
+        Piece(f"{revision.ready}/{revision.desired}", "" if enough else BUSY),
         None,
         None,
         None,
     ]
-
-
-def _share(weight: int | None) -> str | None:
-    return None if weight is None else f"{weight}%"
 
 
 def _pod(pod: PodView, last: bool, now: datetime) -> list[Cell]:

@@ -8,7 +8,7 @@ A live view is shown again only after a change.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,16 +16,42 @@ from typing import Any
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import CanarySpec
-from sluicegate.api.status import Condition, ConditionType, RevisionStatus
-from sluicegate.cli.output.live_metrics import Look
-from sluicegate.cli.output.rollout_view import AS_USUAL, ProgressView, Typed, progress
+from sluicegate.api.status import Condition, ConditionType, Phase, RevisionStatus
+from sluicegate.cli.output import step_text
+from sluicegate.cli.output.live_metrics import LiveMetrics
+from sluicegate.cli.output.pod_state import container_statuses, pod_state
+from sluicegate.cli.output.rollout_view import DEFAULT_SHELL, ProgressView, Shell, progress
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.parse import time_of
 
 Raw = Mapping[str, Any]
-NO_LOOK = Look()
+NOT_MEASURED = LiveMetrics()
 EVENTS = 10
 """Number of Events to show: the newest ones."""
+NOT_OBSERVED = "NotObserved"
+"""Shown as the reason of a ModelDeployment that has no condition Ready yet."""
+_DESIRED = {
+    ConditionType.READY: "True",
+    ConditionType.MODEL_RESOLVED: "True",
+    ConditionType.TRAFFIC_ROUTED: "True",
+    ConditionType.AVAILABLE: "True",
+    ConditionType.STALE: "False",
+}
+"""The desired status of conditions, the most important condition first. Others repeat what these say."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemView:
+    """Why something is not as desired."""
+
+    reason: str
+    """One CamelCase word. One cause has the same reason wherever it shows. Empty for the command's own messages."""
+    message: str
+    name: str = ""
+    """Name of the revision that it is about. Empty for a condition."""
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.name, self.reason, self.message) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +67,7 @@ class Row:
     canary: str | None
     pods: str
     created: datetime | None
-    waits: str
+    message: str
     """Why it is not ready, and what to do. Empty where it is ready."""
     url: str | None
     address: str | None
@@ -53,12 +79,12 @@ class PodView:
 
     name: str
     state: str
-    """One word: Ready, Loading, Fetching, Pending, CrashLoopBackOff, ..."""
+    """One word, see `pod_state`."""
     ready: bool
     restarts: int
     created: datetime | None
     node: str | None
-    problem: str | None
+    problem: ProblemView | None
     """Why the pod does not serve."""
 
 
@@ -67,17 +93,18 @@ class RevisionView:
     """One revision and its pods."""
 
     name: str
-    number: int | None
     role: str
-    model: str | None
-    weight: int
-    accepted: int | None
-    measured: float | None
-    """Percent of the requests that the revision really received, while the operator measures that."""
     ready: int
-    wanted: int
-    problem: str | None
+    desired: int
+    """Desired number of pods."""
     pods: tuple[PodView, ...]
+    number: int | None = None
+    model: str | None = None
+    weight: int = 0
+    accepted: int | None = None
+    measured: float | None = None
+    """Percent of the requests that the revision really received, while the operator measures that."""
+    problem: ProblemView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +128,15 @@ class Detail:
     """When the status of the condition Ready last changed."""
     available: str
     uri: str
-    serves: str | None
+    model: str | None
     """Model name and version that the URI resolved to."""
     canary: str | None
-    rollout: str | None
+    phase: Phase | None
     rollout_since: datetime | None
     progress: ProgressView | None
     """The progress of a rollout with steps."""
-    waits: tuple[str, ...]
-    """Why what serves is not what the spec declares, each with what to do."""
+    problems: tuple[ProblemView, ...]
+    """Why the state is not as the spec declares, each with what to do."""
     conditions: tuple[Condition, ...]
     revisions: tuple[RevisionView, ...]
     events: tuple[EventView, ...]
@@ -124,13 +151,13 @@ def row(resource: ModelDeployment) -> Row:
         namespace=resource.metadata.namespace,
         name=resource.metadata.name,
         ready=ready.status if ready else "Unknown",
-        reason=ready.reason if ready else "NotSeenYet",
+        reason=ready.reason if ready else NOT_OBSERVED,
         model=(stable.model if stable else None) or (status.model.name if status.model else None),
         version=(stable.version if stable else None) or (status.model.version if status.model else None),
         canary=status.canary or (f"{resource.spec.canary.weight}%" if resource.spec.canary else None),
         pods=f"{first.ready_replicas}/{first.replicas}" if first else "0/0",
         created=time_of(resource.metadata.creation_timestamp),
-        waits=next(iter(_conditions_waiting(resource)), ""),
+        message=next((str(problem) for problem in _problems(resource)), ""),
         url=status.url,
         address=status.address,
     )
@@ -140,8 +167,8 @@ def detail(
     resource: ModelDeployment,
     pods: Iterable[Raw],
     events: Iterable[Raw],
-    look: Look = NO_LOOK,
-    typed: Typed = AS_USUAL,
+    live: LiveMetrics = NOT_MEASURED,
+    shell: Shell = DEFAULT_SHELL,
 ) -> Detail:
     """Return the view of one ModelDeployment.
 
@@ -149,102 +176,79 @@ def detail(
         resource: The ModelDeployment.
         pods: Pods of its namespace. Pods of other ModelDeployments are ignored.
         events: Events (events.k8s.io) of its namespace. Events about other objects are ignored.
-        look: What the operator measures now.
-        typed: How the user types commands.
+        live: What the operator measures now.
+        shell: How the user types commands.
     """
     status = resource.status
-    shares = look.measured.shares if look.measured is not None else {}
+    shares = live.measured.shares if live.measured is not None else {}
     ready, available = _condition(resource, ConditionType.READY), _condition(resource, ConditionType.AVAILABLE)
     by_revision: dict[str, list[PodView]] = {}
     for raw in pods:
         if parse.owner_key(raw) == resource.key:
             by_revision.setdefault(parse.labels(raw).get(names.LABEL_REVISION, ""), []).append(pod(raw))
-    revisions = tuple(_revision(each, by_revision.pop(each.revision, []), shares) for each in status.revisions)
-    strays = tuple(
-        RevisionView(
-            names.child_name(resource.metadata.name, revision),
-            None,
-            "-",
-            None,
-            0,
-            None,
-            None,
-            _ready(found),
-            0,
-            None,
-            tuple(found),
-        )
-        for revision, found in sorted(by_revision.items())
-    )
+    revisions = [_revision(entry, by_revision.pop(entry.revision, []), shares) for entry in status.revisions]
+    revisions += [_unlisted(resource, revision, views) for revision, views in sorted(by_revision.items())]
     model, rollout = status.model, status.rollout
     return Detail(
         row=row(resource),
         since=time_of(ready.last_transition_time) if ready else None,
         available=available.status if available else "Unknown",
         uri=resource.spec.model.uri,
-        serves=f"{model.name} version {model.version}" if model and model.name and model.version else None,
+        model=f"{model.name} version {model.version}" if model and model.name and model.version else None,
         canary=_canary(resource.spec.canary, status.canary) if resource.spec.canary else None,
-        rollout=rollout.phase if rollout else None,
+        phase=rollout.phase if rollout else None,
         rollout_since=time_of(rollout.started_at) if rollout else None,
-        progress=progress(resource, look, typed),
-        waits=tuple(_waits(resource, (*revisions, *strays))),
+        progress=progress(resource, live, shell),
+        problems=tuple(_all_problems(resource, revisions)),
         conditions=status.conditions,
-        revisions=(*revisions, *strays),
+        revisions=tuple(revisions),
         events=_events(resource, events),
     )
 
 
 def _condition(resource: ModelDeployment, kind: ConditionType) -> Condition | None:
-    return next((each for each in resource.status.conditions if each.type == kind.value), None)
+    return next((condition for condition in resource.status.conditions if condition.type == kind), None)
 
 
-def _conditions_waiting(resource: ModelDeployment) -> list[str]:
-    """Return the messages of the conditions that do not have their desired status.
-
-    The most important message comes first, and each message occurs once.
-    """
+def _problems(resource: ModelDeployment) -> Iterator[ProblemView]:
+    """Yield why the resource is not as desired, the most important cause first, and each cause once."""
     status, generation = resource.status, resource.metadata.generation
     if resource.metadata.deletion_timestamp:
-        return ["It is being deleted."]
+        yield ProblemView("", "The ModelDeployment is being deleted.")
+        return
     if not status.observed_generation:
-        return ["The operator has not seen it yet: check that it runs, and that it serves this namespace."]
-    found: list[str] = []
+        yield ProblemView(
+            "",
+            "The operator has not observed the resource yet: check that the operator runs and watches this namespace.",
+        )
+        return
     if status.observed_generation < generation:
-        found.append(f"The operator has not seen generation {generation} yet (it is at {status.observed_generation}).")
-    wanted = {
-        ConditionType.READY: "True",
-        ConditionType.MODEL_RESOLVED: "True",
-        ConditionType.TRAFFIC_ROUTED: "True",
-        ConditionType.AVAILABLE: "True",
-        ConditionType.STALE: "False",
-    }
-    for kind, good in wanted.items():
+        yield ProblemView(
+            "",
+            f"The operator has observed generation {status.observed_generation}, and not yet generation {generation}.",
+        )
+    by_reason: dict[str, Condition] = {}
+    for kind, desired in _DESIRED.items():
         condition = _condition(resource, kind)
-        if condition is None or condition.status == good:
-            continue
-        words = condition.message or condition.reason
-        if not any(words in other for other in found):
-            found.append(f"{condition.reason}: {words}" if words != condition.reason else words)
-    return found
+        if condition is not None and condition.status != desired:
+            by_reason.setdefault(condition.reason, condition)
+    for reason, condition in by_reason.items():
+        yield ProblemView(reason, condition.message)
 
 
-def _waits(resource: ModelDeployment, revisions: Iterable[RevisionView]) -> list[str]:
-    """Return the messages of conditions, and the problems that none of them mentions.
-
-    For each revision, this adds at most one problem of the revision or of its pods.
-    """
-    found = _conditions_waiting(resource)
+def _all_problems(resource: ModelDeployment, revisions: Iterable[RevisionView]) -> list[ProblemView]:
+    """Return the problems of the resource, and of each revision at most one whose reason is not among them."""
+    problems = list(_problems(resource))
+    reported = {problem.reason for problem in problems}
     for revision in revisions:
-        problems = [revision.problem, *(each.problem for each in revision.pods)]
-        for problem in problems:
-            if problem is not None and not any(problem.partition(": ")[2] in other for other in found):
-                found.append(f"{revision.name}: {problem}")
+        for problem in (revision.problem, *(view.problem for view in revision.pods)):
+            if problem is not None and problem.reason not in reported:
+                problems.append(ProblemView(problem.reason, problem.message, revision.name))
                 break
-    return found
+    return problems
 
 
 def _revision(entry: RevisionStatus, pods: list[PodView], shares: Mapping[str, float]) -> RevisionView:
-    problem = f"{entry.reason}: {entry.message or ''}" if entry.reason else None
     return RevisionView(
         name=entry.name,
         number=entry.number,
@@ -254,68 +258,37 @@ def _revision(entry: RevisionStatus, pods: list[PodView], shares: Mapping[str, f
         accepted=entry.accepted_weight,
         measured=shares.get(entry.revision),
         ready=entry.ready_replicas,
-        wanted=entry.replicas,
-        problem=problem,
-        pods=tuple(sorted(pods, key=lambda each: each.name)),
+        desired=entry.replicas,
+        problem=ProblemView(entry.reason, entry.message or "") if entry.reason else None,
+        pods=tuple(sorted(pods, key=lambda view: view.name)),
     )
 
 
-def _ready(pods: list[PodView]) -> int:
-    return sum(each.ready for each in pods)
+def _unlisted(resource: ModelDeployment, revision: str, pods: list[PodView]) -> RevisionView:
+    """Return the view of a revision that has pods and that status does not list."""
+    name = names.child_name(resource.metadata.name, revision)
+    return RevisionView(name=name, role="-", ready=sum(view.ready for view in pods), desired=0, pods=tuple(pods))
 
 
 def pod(raw: Raw) -> PodView:
     """Return the view of one pod."""
     facts = parse.pod(raw)
-    status = raw.get("status") or {}
-    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    problem = facts.problem if not facts.deleting else None
     return PodView(
         name=facts.name,
-        state=_state(raw, facts.ready, facts.deleting),
+        state=pod_state(raw, facts),
         ready=facts.ready and not facts.deleting,
-        restarts=sum(int(each.get("restartCount") or 0) for each in containers),
+        restarts=sum(int(container.get("restartCount") or 0) for container in container_statuses(raw)),
         created=time_of(raw["metadata"].get("creationTimestamp")),
         node=(raw.get("spec") or {}).get("nodeName"),
-        problem=f"{facts.problem.reason}: {facts.problem.message}" if facts.problem and not facts.deleting else None,
+        problem=ProblemView(problem.reason, problem.message) if problem is not None else None,
     )
-
-
-def _state(raw: Raw, ready: bool, deleting: bool) -> str:
-    """Return the state of a pod in one word."""
-    status = raw.get("status") or {}
-    if deleting:
-        return "Terminating"
-    if ready:
-        return "Ready"
-    if status.get("reason"):
-        return str(status["reason"])
-    for each in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
-        state = each.get("state") or {}
-        waiting = (state.get("waiting") or {}).get("reason")
-        if waiting and waiting != "PodInitializing":
-            return str(waiting)
-        ended = state.get("terminated") or {}
-        if ended.get("exitCode"):
-            return str(ended.get("reason") or "Error")
-        if "running" in state and each.get("name") == names.FETCH_CONTAINER:
-            return "Fetching"
-        if "running" in state and each.get("name") == names.INSTALL_CONTAINER:
-            return "Installing"
-        if "running" in state and each.get("name") == names.MODEL_CONTAINER:
-            return "NotReady" if each.get("started") else "Loading"
-    scheduled: Raw = next((each for each in status.get("conditions") or () if each.get("type") == "PodScheduled"), {})
-    return str(scheduled.get("reason") or status.get("phase") or "Pending")
 
 
 def _canary(canary: CanarySpec, accepted: str | None) -> str:
     """Describe the traffic share of the canary, as declared and as accepted."""
-    parts = [f"{canary.weight}% wanted, {accepted or 'nothing'} accepted"]
-    for match in canary.match or ():
-        sign = "~" if match.header.type == "RegularExpression" else "="
-        parts.append(f"requests with {match.header.name}{sign}{match.header.value}")
-    if canary.mirror is not None:
-        parts.append(f"copies of {canary.mirror.percent}%")
-    return "; ".join(parts)
+    weight = f"{canary.weight}% declared, {accepted or 'none'} accepted"
+    return "; ".join([weight, *step_text.matches(canary.match or ()), *step_text.mirror(canary.mirror)])
 
 
 def _events(resource: ModelDeployment, events: Iterable[Raw]) -> tuple[EventView, ...]:
@@ -324,15 +297,15 @@ def _events(resource: ModelDeployment, events: Iterable[Raw]) -> tuple[EventView
     The oldest of them comes first.
     """
     child = re.compile(rf"{re.escape(resource.metadata.name)}(-[a-z0-9]{{{names.HASH_LENGTH}}}(-.*)?)?")
-    found = []
+    views = []
     for raw in events:
         about = raw.get("regarding") or {}
         own = about.get("kind") == names.KIND and about.get("name") == resource.metadata.name
         warning = raw.get("type") == "Warning"
         if own or (warning and about.get("kind") != names.KIND and child.fullmatch(str(about.get("name") or ""))):
-            found.append(_event(raw, about, warning))
-    found.sort(key=lambda each: (each.at.timestamp() if each.at else 0.0, each.about, each.reason))
-    return tuple(found[-EVENTS:])
+            views.append(_event(raw, about, warning))
+    views.sort(key=lambda view: (view.at.timestamp() if view.at else 0.0, view.about, view.reason))
+    return tuple(views[-EVENTS:])
 
 
 def _event(raw: Raw, about: Raw, warning: bool) -> EventView:

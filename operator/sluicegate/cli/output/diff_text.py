@@ -14,7 +14,7 @@ from sluicegate.api import names
 from sluicegate.api.resource import Manifest
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.cli.output.step_text import course, listed
+from sluicegate.cli.output.step_text import listed, rollout_of
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.simulation.settle import Address, FinalState
 
@@ -32,7 +32,8 @@ _INPUTS = {
     "roll": f"the annotation {names.ANNOTATION_ROLL}",
 }
 """The parts of a revision: the field of the spec, by the name in the revision's record."""
-_LIVE = (Role.STABLE.value, Role.TARGET.value, Role.CANARY.value)
+_RECEIVING = (Role.STABLE, Role.TARGET, Role.CANARY)
+"""The roles in which a revision can receive requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,8 @@ class Comparison:
 
     live: Manifest | None
     """The live object, or None where it does not exist yet."""
-    wanted: Manifest
+    applied: Manifest
+    """The object as the apply would store it."""
     snapshot: Snapshot
     """The snapshot of the cluster, with the spec to apply."""
     before: FinalState | None
@@ -53,7 +55,7 @@ class Comparison:
     @property
     def fields(self) -> list[str]:
         """Return the fields of the ModelDeployment that differ, as `PATH: OLD -> NEW`."""
-        return list(_fields(_own(self.live or {}), _own(self.wanted), "")) if self.live is not None else []
+        return list(_fields(_own(self.live or {}), _own(self.applied), "")) if self.live is not None else []
 
     @property
     def changed(self) -> bool:
@@ -64,37 +66,37 @@ class Comparison:
         return outcome.manifests if outcome is not None else {}
 
 
-def sentences(found: Comparison) -> Iterator[str]:
+def sentences(comparison: Comparison) -> Iterator[str]:
     """Yield what the user needs to know before the apply, the causes first."""
-    yield from found.fields
-    problem = found.after.problem
+    yield from comparison.fields
+    problem = comparison.after.problem
     if problem is not None:
-        yield f"it would not come true as things are: {problem.reason}: {problem.message}"
-    if found.before is not None and found.before.manifests == found.after.manifests:
-        if found.changed and problem is None:
+        yield f"this would not take effect now: {problem.reason}: {problem.message}"
+    if comparison.before is not None and comparison.before.manifests == comparison.after.manifests:
+        if comparison.changed and problem is None:
             yield "no child changes, and no pod restarts"
-            yield from _steps_to_come(found)
+            yield from _future_steps(comparison)
         return
-    yield from _revisions(found)
-    yield from _steps(found)
-    yield from _pods(found)
-    yield from _weights(found)
-    yield from _others(found)
+    yield from _revisions(comparison)
+    yield from _steps(comparison)
+    yield from _pods(comparison)
+    yield from _weights(comparison)
+    yield from _others(comparison)
 
 
-def manifests(found: Comparison) -> Iterator[str]:
+def manifests(comparison: Comparison) -> Iterator[str]:
     """Yield the changes of the ModelDeployment and its children as unified diffs."""
-    name = found.snapshot.resource.metadata.name
-    before = dict(found.before.manifests) if found.before is not None else {}
-    after = dict(found.after.manifests)
-    own: Address = (names.KIND, name)
+    metadata = comparison.snapshot.resource.metadata
+    before = dict(comparison.before.manifests) if comparison.before is not None else {}
+    after = dict(comparison.after.manifests)
+    own: Address = (names.KIND, metadata.name)
     pairs: list[tuple[Address, Any, Any]] = [
-        (own, _own(found.live) if found.live is not None else None, _own(found.wanted))
+        (own, _own(comparison.live) if comparison.live is not None else None, _own(comparison.applied))
     ]
     pairs += [(address, before.get(address), after.get(address)) for address in sorted({*before, *after})]
-    for (kind, called), old, new in pairs:
+    for (kind, name), old, new in pairs:
         if old != new:
-            label = f"{kind}/{found.snapshot.resource.metadata.namespace}/{called}"
+            label = f"{kind}/{metadata.namespace}/{name}"
             yield from difflib.unified_diff(_lines(old), _lines(new), f"live {label}", f"applied {label}")
 
 
@@ -113,18 +115,19 @@ def _own(raw: Mapping[str, Any]) -> Manifest:
 
 
 def _fields(old: Any, new: Any, path: str) -> Iterator[str]:
-    parts = [each or {} for each in (old, new)]
-    if any(parts) and all(isinstance(each, dict) for each in parts):
+    """Yield the fields that differ, as `PATH: OLD -> NEW`."""
+    parts = [value or {} for value in (old, new)]
+    if any(parts) and all(isinstance(part, dict) for part in parts):
         for key in sorted({*parts[0], *parts[1]}):
             yield from _fields(parts[0].get(key), parts[1].get(key), f"{path}.{key}" if path else key)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, pair in enumerate(zip(old, new, strict=True)):
             yield from _fields(*pair, f"{path}[{index}]")
     elif old != new:
-        yield f"{path}: {_word(old)} -> {_word(new)}"
+        yield f"{path}: {_value(old)} -> {_value(new)}"
 
 
-def _word(value: Any) -> str:
+def _value(value: Any) -> str:
     if value is None:
         return "(absent)"
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
@@ -134,116 +137,112 @@ def _by_hash(status: ModelDeploymentStatus) -> dict[str, RevisionStatus]:
     return {entry.revision: entry for entry in status.revisions}
 
 
-def _holder(status: ModelDeploymentStatus | None, role: str) -> RevisionStatus | None:
+def _with_role(status: ModelDeploymentStatus | None, role: str) -> RevisionStatus | None:
     entries = status.revisions if status is not None else ()
     return next((entry for entry in entries if entry.role == role), None)
 
 
-def _revisions(found: Comparison) -> Iterator[str]:
+def _revisions(comparison: Comparison) -> Iterator[str]:
     """Yield the revisions that begin to serve, and how they differ from their base."""
-    before = _by_hash(found.before.status) if found.before is not None else {}
-    for entry in found.after.status.revisions:
+    before = _by_hash(comparison.before.status) if comparison.before is not None else {}
+    for entry in comparison.after.status.revisions:
         old = before.get(entry.revision)
-        if entry.role not in _LIVE or (old is not None and old.role == entry.role):
+        if entry.role not in _RECEIVING or (old is not None and old.role == entry.role):
             continue
-        what = f"{entry.name} ({entry.model})"
-        if old is not None and old.role in _LIVE:
-            yield f"{what} becomes {entry.role} instead of {old.role}, with the same pods"
-        elif entry.revision in found.snapshot.revisions:
-            yield f"back to revision {what} as {entry.role}: it is kept, and its pods start again"
+        title = f"{entry.name} ({entry.model})"
+        if old is not None and old.role in _RECEIVING:
+            yield f"{title} becomes {entry.role} instead of {old.role}, with the same pods"
+        elif entry.revision in comparison.snapshot.revisions:
+            yield f"existing revision {title} as {entry.role}: its pods start again"
         else:
-            yield f"new revision {what} as {entry.role}{_because(found, entry)}"
+            yield f"new revision {title} as {entry.role}{_differences(comparison, entry)}"
 
 
-def _steps(found: Comparison) -> Iterator[str]:
+def _differences(comparison: Comparison, entry: RevisionStatus) -> str:
+    """Return how a new revision differs from the one that it replaces, or an empty text where that is not known."""
+    status = comparison.before.status if comparison.before is not None else None
+    base = _with_role(status, entry.role) or _with_role(status, Role.STABLE)
+    if base is None or base.revision not in comparison.inputs or entry.revision not in comparison.after.intents:
+        return ""
+    old, new = comparison.inputs[base.revision], comparison.after.intents[entry.revision].identity
+    keys = [key for key in _INPUTS if old.get(key) != new.get(key)]
+    if "version" in keys and "source" in keys:
+        keys.remove("source")
+    fields = [field for key in keys for field in _fields(old.get(key), new.get(key), _INPUTS[key])]
+    return f": differs from {base.name} in {'; '.join(fields)}" if fields else ""
+
+
+def _steps(comparison: Comparison) -> Iterator[str]:
     """Yield the steps by which a new revision begins to serve.
 
     `settled` only shows where the steps end.
     """
-    wanted = found.snapshot.resource.spec.rollout.steps
-    stable = _holder(found.snapshot.resource.status, Role.STABLE.value)
-    serving = _holder(found.after.status, Role.STABLE.value)
-    if not wanted or serving is None or found.after.problem is not None:
+    steps = comparison.snapshot.resource.spec.rollout.steps
+    stable = comparison.snapshot.resource.status.stable
+    after = comparison.after.status.stable
+    if not steps or after is None or comparison.after.problem is not None:
         return
     if stable is None:
-        yield "the first revision takes over whole: spec.rollout.steps are for the versions after it"
-    elif stable.revision != serving.revision:
-        yield f"{serving.name} will go through {_through(found, wanted)}"
+        yield "the first revision becomes stable at once: spec.rollout.steps apply to later versions"
+    elif stable.revision != after.revision:
+        yield f"{after.name} rolls out in {_step_list(comparison, steps)}"
     else:
-        yield from _steps_to_come(found)
+        yield from _future_steps(comparison)
 
 
-def _steps_to_come(found: Comparison) -> Iterator[str]:
+def _future_steps(comparison: Comparison) -> Iterator[str]:
     """Yield what changed steps mean where nothing else changes."""
-    wanted = found.snapshot.resource.spec.rollout.steps
-    if wanted and any(each.startswith("spec.rollout.steps") for each in found.fields):
-        rollout = course(found.snapshot.resource)
+    steps = comparison.snapshot.resource.spec.rollout.steps
+    if steps and any(field.startswith("spec.rollout.steps") for field in comparison.fields):
+        rollout = rollout_of(comparison.snapshot.resource)
         if rollout is not None and rollout.moving:
-            yield (
-                "the rollout that is under way keeps its weight, and goes on at the first of the new steps that is not "
-                "below it"
-            )
-        yield f"a new version will go through {_through(found, wanted)}"
+            yield "the rollout in progress keeps its weight and continues at the first new step that is not below it"
+        yield f"a new version rolls out in {_step_list(comparison, steps)}"
 
 
-def _through(found: Comparison, wanted: Sequence[Step]) -> str:
-    analysis = found.snapshot.resource.spec.rollout.analysis
-    judged = f", judged by {', '.join(each.name for each in analysis.metrics)}" if analysis and analysis.metrics else ""
-    return f"{'1 step' if len(wanted) == 1 else f'{len(wanted)} steps'}: {listed(wanted)}, then 100%{judged}"
+def _step_list(comparison: Comparison, steps: Sequence[Step]) -> str:
+    analysis = comparison.snapshot.resource.spec.rollout.analysis
+    metrics = ", ".join(metric.name for metric in analysis.metrics) if analysis is not None else ""
+    count = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
+    return f"{count}: {listed(steps)}, then 100%{f', with analysis of {metrics}' if metrics else ''}"
 
 
-def _because(found: Comparison, entry: RevisionStatus) -> str:
-    status = found.before.status if found.before is not None else None
-    base = _holder(status, entry.role) or _holder(status, Role.STABLE.value)
-    if base is None or base.revision not in found.inputs or entry.revision not in found.after.intents:
-        return ""
-    old, new = found.inputs[base.revision], found.after.intents[entry.revision].identity
-    differ = [key for key in _INPUTS if old.get(key) != new.get(key)]
-    if "version" in differ and "source" in differ:
-        differ.remove("source")
-    causes = [cause for key in differ for cause in _fields(old.get(key), new.get(key), _INPUTS[key])]
-    return f": unlike {base.name} it has {'; '.join(causes)}" if causes else ""
-
-
-def _pods(found: Comparison) -> Iterator[str]:
-    """Yield which pods start, end and stay."""
-    name = found.snapshot.resource.metadata.name
-    after = _by_hash(found.after.status)
-    there = {revision: found.snapshot.live_pods(revision) for revision in found.snapshot.pods}
+def _pods(comparison: Comparison) -> Iterator[str]:
+    """Yield which pods start, terminate and keep running."""
+    snapshot = comparison.snapshot
+    live = {revision: snapshot.live_pods(revision) for revision in snapshot.pods}
+    revisions = {*(revision for revision, pods in live.items() if pods), *comparison.after.pods}
     moved = False
-    for revision in sorted({*(each for each in there if there[each]), *found.after.pods}):
-        now, then, child = (
-            len(there.get(revision, ())),
-            found.after.pods.get(revision, 0),
-            names.child_name(name, revision),
-        )
-        if then > now:
-            moved = True
-            yield f"{_count(then - now)} of {child} start{'s' if then - now == 1 else ''} ({now} -> {then})"
-        elif then == 0:
-            moved = True
-            pods = ", ".join(sorted(pod.name for pod in there[revision]))
-            kept = "the revision is kept without pods" if revision in after else "the revision is removed"
-            yield (
-                f"{_count(now)} of {child} drain{'s' if now == 1 else ''} once nothing needs "
-                f"{'it' if now == 1 else 'them'} ({pods}); {kept}"
-            )
-        elif then < now:
-            moved = True
-            yield f"{_count(now - then)} of {child} end{'s' if now - then == 1 else ''} ({now} -> {then})"
-        else:
-            yield f"{_count(now)} of {child} go{'es' if now == 1 else ''} on, without a restart"
-    if not moved and found.live is not None:
-        yield "no pod starts, ends or restarts"
+    for revision in sorted(revisions):
+        pods, after = live.get(revision, ()), comparison.after.pods.get(revision, 0)
+        moved = moved or len(pods) != after
+        yield _pod_change(comparison, revision, sorted(pod.name for pod in pods), after)
+    if not moved and comparison.live is not None:
+        yield "no pod starts, terminates or restarts"
 
 
-def _count(number: int) -> str:
-    return "1 pod" if number == 1 else f"{number} pods"
+def _pod_change(comparison: Comparison, revision: str, pods: list[str], after: int) -> str:
+    child, before = comparison.snapshot.child(revision), len(pods)
+    if after > before:
+        return f"{_count(after - before, child, 'start')} ({before} -> {after})"
+    if after == before:
+        return f"{_count(before, child, 'keep')} running, without a restart"
+    if after > 0:
+        return f"{_count(before - after, child, 'terminate')} ({before} -> {after})"
+    kept = any(entry.revision == revision for entry in comparison.after.status.revisions)
+    return (
+        f"{_count(before, child, 'drain')} once no request can reach {'it' if before == 1 else 'them'} "
+        f"({', '.join(pods)}); the revision is {'kept without pods' if kept else 'removed'}"
+    )
 
 
-def _weights(found: Comparison) -> Iterator[str]:
+def _count(number: int, child: str, verb: str) -> str:
+    return f"1 pod of {child} {verb}s" if number == 1 else f"{number} pods of {child} {verb}"
+
+
+def _weights(comparison: Comparison) -> Iterator[str]:
     """Yield the changes of the revisions' weights, from status to the outcome."""
-    before, after = _by_hash(found.snapshot.resource.status), _by_hash(found.after.status)
+    before, after = _by_hash(comparison.snapshot.resource.status), _by_hash(comparison.after.status)
     for revision in sorted({*before, *after}):
         old = before[revision].weight if revision in before else 0
         new = after[revision].weight if revision in after else 0
@@ -251,28 +250,30 @@ def _weights(found: Comparison) -> Iterator[str]:
             yield f"requests to {(after.get(revision) or before[revision]).name}: {old}% -> {new}%"
 
 
-def _others(found: Comparison) -> Iterator[str]:
+def _others(comparison: Comparison) -> Iterator[str]:
     """Yield the changes of the HorizontalPodAutoscaler and the HTTPRoute.
 
     The weights of the HTTPRoute are left out, because `_weights` yields them.
     """
-    before = found.before.manifests if found.before is not None else {}
-    for address in sorted({*before, *found.after.manifests}):
+    before = comparison.before.manifests if comparison.before is not None else {}
+    after = comparison.after.manifests
+    for address in sorted({*before, *after}):
         kind, name = address
-        old, new = before.get(address), found.after.manifests.get(address)
+        old, new = before.get(address), after.get(address)
         if kind not in ("HorizontalPodAutoscaler", "HTTPRoute") or old == new:
             continue
-        if old is None or new is None:
-            told = _made(new) if new is not None else "is removed"
-            yield f"{kind} {name} {told}"
-            continue
-        for line in _fields(old["spec"], new["spec"], "spec"):
-            if ".backendRefs" not in line.partition(":")[0]:
-                yield f"{kind} {name}: {line}"
+        if new is None:
+            yield f"{kind} {name} is deleted"
+        elif old is None:
+            yield f"{kind} {name} is created{_content(new)}"
+        else:
+            for field in _fields(old["spec"], new["spec"], "spec"):
+                if ".backendRefs" not in field.partition(":")[0]:
+                    yield f"{kind} {name}: {field}"
 
 
-def _made(manifest: Manifest) -> str:
+def _content(manifest: Manifest) -> str:
     spec = manifest["spec"]
     if manifest["kind"] == "HorizontalPodAutoscaler":
-        return f"is made: {spec['minReplicas']} to {spec['maxReplicas']} pods"
-    return f"is made, attached to {', '.join(each['name'] for each in spec['parentRefs'])}"
+        return f": {spec['minReplicas']} to {spec['maxReplicas']} pods"
+    return f", attached to {', '.join(ref['name'] for ref in spec['parentRefs'])}"

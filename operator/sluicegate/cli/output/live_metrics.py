@@ -53,11 +53,11 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LiveMetrics:
     """What the operator measured, or why that is not known."""
 
     measured: Measured | None = None
-    why_not: str | None = None
+    unknown: str | None = None
 
 
 def parsed(text: str, namespace: str, name: str) -> Measured | None:
@@ -69,8 +69,8 @@ def parsed(text: str, namespace: str, name: str) -> Measured | None:
         The measurements, or None where the page has none.
     """
     marks = (f'namespace="{namespace}"', f'name="{name}"')
-    wanted = (VALUE, LIMIT, SAMPLES, OUTCOME, SHARE)
-    lines = [line for line in text.splitlines() if line.startswith(wanted) and all(mark in line for mark in marks)]
+    series = (VALUE, LIMIT, SAMPLES, OUTCOME, SHARE)
+    lines = [line for line in text.splitlines() if line.startswith(series) and all(mark in line for mark in marks)]
     parts: dict[str, dict[str, Any]] = {}
     shares: dict[str, float] = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
@@ -90,57 +90,59 @@ def parsed(text: str, namespace: str, name: str) -> Measured | None:
 
 def _part(name: str, labels: Mapping[str, str], value: float) -> dict[str, Any]:
     """Return the field of a `Reading` that a series gives."""
-    target = labels.get("side", "target") == "target"
+    of_candidate = labels.get("side", "target") == "target"
     match name:
         case _ if value != value:  # NaN: nothing was measured
             return {}
         case "sluicegate_analysis_value":
-            return {"value" if target else "stable": value}
+            return {"value" if of_candidate else "stable": value}
         case "sluicegate_analysis_samples":
-            return {"samples": int(value)} if target else {}
+            return {"samples": int(value)} if of_candidate else {}
         case "sluicegate_analysis_limit":
             return {"limit": value}
         case _:
             return {"outcome": labels.get("outcome")} if value == 1 else {}
 
 
-class Source:
+class MetricsSource:
     """The operator that is the leader, in any namespace. Only the leader has values."""
 
     def __init__(self, client: KubeClient, namespace: str, name: str) -> None:
-        """Prepare to look at the rollout of one ModelDeployment."""
+        """Prepare to read the metrics of one ModelDeployment."""
         self._client = client
         self._about = (namespace, name)
 
-    async def look(self) -> Look:
+    async def read(self) -> LiveMetrics:
         """Read the metrics of the operator pods, up to the first one that has values."""
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._look()
+                return await self._read()
         except TimeoutError:
-            return Look(why_not=f"the operator's metrics do not come within {PATIENCE:.0f}s")
+            return LiveMetrics(unknown=f"the operator's metrics did not arrive within {PATIENCE:.0f}s")
 
-    async def _look(self) -> Look:
+    async def _read(self) -> LiveMetrics:
         try:
             pods = await self._pods()
         except Forbidden as error:
-            return Look(why_not=f"the operator's pods may not be listed ({error.message})")
+            return LiveMetrics(unknown=f"no permission to list the operator's pods ({error.message})")
         except KubeError as error:
-            return Look(why_not=f"the operator's pods cannot be listed ({error})")
+            return LiveMetrics(unknown=f"listing the operator's pods failed ({error})")
         if not pods:
-            return Look(why_not=f"no pod of the operator ({SELECTOR}) can be seen")
-        why = "the operator measures nothing of it now"
+            return LiveMetrics(unknown=f"no pod with the label {SELECTOR} was found")
+        unknown = "the operator has no measurements of this rollout"
         for namespace, name, port in pods:
             try:
-                found = parsed(await self._client.through_pod(namespace, name, port, "/metrics"), *self._about)
+                measured = parsed(await self._client.through_pod(namespace, name, port, "/metrics"), *self._about)
             except Forbidden as error:
-                return Look(why_not=f"it needs the right to get pods/proxy in namespace {namespace} ({error.message})")
+                return LiveMetrics(
+                    unknown=f"no permission to get pods/proxy in namespace {namespace} ({error.message})"
+                )
             except KubeError as error:
-                why = f"the metrics of pod {namespace}/{name} cannot be read ({error})"
+                unknown = f"reading the metrics of pod {namespace}/{name} failed ({error})"
                 continue
-            if found is not None:
-                return Look(found)
-        return Look(why_not=why)
+            if measured is not None:
+                return LiveMetrics(measured)
+        return LiveMetrics(unknown=unknown)
 
     async def _pods(self) -> list[tuple[str, str, int]]:
         """Return (namespace, name, metrics port) of every operator pod.

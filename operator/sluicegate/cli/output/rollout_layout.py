@@ -2,49 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 from sluicegate.cli.output.live_metrics import Reading
-from sluicegate.cli.output.rollout_view import MetricView, ProgressView, StepView
-from sluicegate.cli.output.text import BAD, BUSY, DIM, GOOD, HEAD, Cell, Fit, Line, Piece, age, columns, span, wrapped
+from sluicegate.cli.output.rollout_view import MetricView, ProgressView, StepState, StepView
+from sluicegate.cli.output.text import BAD, BUSY, DIM, GOOD, HEAD, Cell, Line, Piece, Table, age, span, wrapped
+from sluicegate.core.snapshot.analysis_result import Outcome
 
-MARKS = {"Past": "✓", "Now": "▶", "Failed": "✗", "Ahead": " "}
-STYLES = {"Past": GOOD, "Now": HEAD, "Failed": BAD, "Ahead": DIM}
-OUTCOMES = {"Passed": GOOD, "Failed": BAD, "Inconclusive": BUSY}
+MARKS = {StepState.PAST: "✓", StepState.CURRENT: "▶", StepState.FAILED: "✗", StepState.AHEAD: " "}
+STYLES = {StepState.PAST: GOOD, StepState.CURRENT: HEAD, StepState.FAILED: BAD, StepState.AHEAD: DIM}
+OUTCOMES: Mapping[str, str] = {Outcome.PASSED: GOOD, Outcome.FAILED: BAD, Outcome.INCONCLUSIVE: BUSY}
 SPARE = ("SAMPLES", "STABLE")
+"""Columns of the metrics that a narrow terminal leaves out, in this order."""
 
 
-def header(view: ProgressView, now: datetime, known: Iterable[str] = ()) -> list[tuple[str, Line]]:
-    """Return the lines of the rollout in the header, each with its title.
+def header(view: ProgressView, now: datetime, reported: Collection[str] = ()) -> Iterator[tuple[str, Line]]:
+    """Yield the lines of the rollout in the header, each with its title.
 
-    A cause that one of the `known` messages contains already is not repeated.
+    Args:
+        view: The rollout.
+        now: The time from which ages are computed.
+        reported: The reasons that the header reports already. A cause with one of them is not repeated.
     """
-    bad = view.phase.ended
+    style = BAD if view.phase.ended else BUSY
     since = f" for {age(view.since, now)}" if view.since is not None else ""
-    told: list[tuple[str, Line]] = [
-        ("Rollout", [Piece(view.phase, BAD if bad else BUSY), Piece(f"{view.place}{since}{_left(view, now)}")])
-    ]
-    if not bad:
-        parts = [
-            (view.weight, "{}% set"),
-            (view.accepted, "{}% accepted"),
-            (view.measured, "{:.1f}% measured"),
-        ]
-        shown = ", ".join(form.format(value) for value, form in parts if value is not None)
-        told.append(("Weight", [Piece(shown or "-")]))
-    if view.why and not any(view.why in each for each in known):
-        told.append(("Because", [Piece(view.why, BAD if bad else "")]))
-    if view.verdict:
+    yield "Rollout", [Piece(view.phase, style), Piece(f"{view.place}{since}{_left(view, now)}")]
+    if not view.phase.ended:
+        yield "Weight", [Piece(_weights(view))]
+    if view.message and view.reason not in reported:
+        yield "Cause", [Piece(view.message, BAD if view.phase.ended else "")]
+    if view.outcome is not None:
         ago = f", {age(view.judged_at, now)} ago" if view.judged_at is not None else ""
-        outcome, _, rest = view.verdict.partition(":")
-        told.append(
-            ("Verdict", [Piece(outcome, OUTCOMES.get(outcome, "")), Piece(f"{ago}{':' if rest else ''}{rest}")])
-        )
-    longest = max((len(each.command) for each in view.next), default=0)
-    for number, each in enumerate(view.next):
-        told.append(("" if number else "Next", [Piece(f"{each.command:<{longest}}   ", HEAD), Piece(each.does)]))
-    return told
+        measurement = f": {view.measurement}" if view.measurement else ""
+        yield "Analysis", [Piece(view.outcome, OUTCOMES.get(view.outcome, "")), Piece(f"{ago}{measurement}")]
+    longest = max((len(advice.command) for advice in view.next), default=0)
+    for number, advice in enumerate(view.next):
+        yield "" if number else "Next", [Piece(f"{advice.command:<{longest}}   ", HEAD), Piece(advice.effect)]
+
+
+def _weights(view: ProgressView) -> str:
+    parts = [(view.weight, "{}% set"), (view.accepted, "{}% accepted"), (view.measured, "{:.1f}% measured")]
+    return ", ".join(form.format(value) for value, form in parts if value is not None) or "-"
 
 
 def sections(view: ProgressView, now: datetime, width: int | None, *, near: bool = False) -> Iterator[Iterable[Line]]:
@@ -52,24 +51,25 @@ def sections(view: ProgressView, now: datetime, width: int | None, *, near: bool
 
     With `near`, the steps are only the current one and its neighbors.
     """
-    rows = [_step(number, each, view, now) for number, each in enumerate(view.steps)]
-    here = next((number for number, each in enumerate(view.steps) if each.state in ("Now", "Failed")), 0)
-    shown = rows[max(0, here - 1) : here + 2] if near else rows
-    yield columns(["STEP", "WEIGHT", "DOES"], shown, Fit(width) if width is not None else None)
+    steps = list(enumerate(view.steps))
+    current = next((n for n, step in steps if step.state in (StepState.CURRENT, StepState.FAILED)), 0)
+    table = Table(["STEP", "WEIGHT", "ACTION"])
+    for number, step in steps[max(0, current - 1) : current + 2] if near else steps:
+        table.add(_step(number, step, view, now))
+    yield table.render(width)
     if view.metrics or view.not_live:
         yield _metrics(view, width)
 
 
 def _metrics(view: ProgressView, width: int | None) -> Iterator[Line]:
     if view.metrics:
-        titles = ["METRIC", "OUTCOME", "VALUE", "STABLE", "LIMIT", "SAMPLES"]
-        cells = [_metric(each) for each in view.metrics]
-        yield from columns(titles, cells, Fit(width, SPARE) if width is not None else None)
+        table = Table(["METRIC", "OUTCOME", "VALUE", "STABLE", "LIMIT", "SAMPLES"], SPARE)
+        for metric in view.metrics:
+            table.add(_metric(metric))
+        yield from table.render(width)
     if view.not_live:
-        words = (
-            f"Not live, but what status has: {view.not_live}." if view.metrics else f"Not measured: {view.not_live}."
-        )
-        yield from wrapped([Piece(words, DIM)], width, 2)
+        title = "Not live, from status" if view.metrics else "No live values"
+        yield from wrapped([Piece(f"{title}: {view.not_live}.", DIM)], width, 2)
 
 
 def _left(view: ProgressView, now: datetime) -> str:
@@ -77,29 +77,28 @@ def _left(view: ProgressView, now: datetime) -> str:
     if view.until is None or view.phase.ended:
         return ""
     left = (view.until - now).total_seconds()
-    return f", {span(left)} to go" if left > 0 else ", its time is over"
+    return f", {span(left)} left" if left > 0 else ", time is over"
 
 
 def _step(number: int, step: StepView, view: ProgressView, now: datetime) -> list[Cell]:
     style, last = STYLES[step.state], number + 1 == len(view.steps)
-    left = _left(view, now) if step.state == "Now" else ""
+    left = _left(view, now) if step.state is StepState.CURRENT else ""
     return [
         Piece(f"{MARKS[step.state]} {'' if last else number + 1}", style),
         Piece(f"{step.weight}%", style),
-        Piece(step.does + left, style),
+        Piece(step.action + left, style),
     ]
 
 
 def _metric(metric: MetricView) -> list[Cell]:
     reading: Reading = metric.reading
     outcome = OUTCOMES.get(reading.outcome or "", "") if metric.decides else DIM
-    value, stable, limit = (figure(metric.kind, each) for each in (reading.value, reading.stable, reading.limit))
     return [
         metric.name,
         Piece((reading.outcome or "-") + ("" if metric.decides else " (dry run)"), outcome),
-        Piece(value, BAD if reading.outcome == "Failed" and metric.decides else ""),
-        stable,
-        limit,
+        Piece(figure(metric.kind, reading.value), BAD if reading.outcome == Outcome.FAILED and metric.decides else ""),
+        figure(metric.kind, reading.stable),
+        figure(metric.kind, reading.limit),
         f"{reading.samples}" if reading.samples is not None else None,
     ]
 

@@ -8,26 +8,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric
 from sluicegate.api.status import Phase, Role, RolloutVerdict
 from sluicegate.cli.output import step_text
-from sluicegate.cli.output.live_metrics import Look, Measured, Reading
-from sluicegate.cli.output.step_text import Course
+from sluicegate.cli.output.live_metrics import LiveMetrics, Measured, Reading
+from sluicegate.cli.output.step_text import Rollout
 from sluicegate.core.plan import share
 from sluicegate.core.snapshot.parse import time_of
+
+
+class StepState(Enum):
+    """Where a rollout is, seen from one of its steps."""
+
+    PAST = "Past"
+    CURRENT = "Current"
+    AHEAD = "Ahead"
+    FAILED = "Failed"
+    """The rollout ended at this step, without a promotion."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepView:
     """One step."""
 
-    state: str
-    """Past, Now, Ahead, or Failed. Failed is the step at which the rollout ended without a promotion."""
+    state: StepState
     weight: int
-    does: str
+    action: str
+    """What the step does, besides the weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +54,17 @@ class MetricView:
 
 
 @dataclass(frozen=True, slots=True)
-class Typed:
+class Shell:
     """How the user types a command in this shell."""
 
     program: str = "sluicegate"
     """`sluicegate`, or `kubectl sluicegate` where the user called the kubectl plugin."""
-    where: str = ""
+    namespace: str = ""
     """The option for the namespace, such as ` -n shop`. Empty where the context sets the namespace."""
+
+    def command(self, verb: str, name: str) -> str:
+        """Return the command that runs `verb` for the ModelDeployment `name`."""
+        return f"{self.program} {verb} {name}{self.namespace}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +72,10 @@ class Advice:
     """A command that makes sense now, and what it does."""
 
     command: str
-    does: str
+    effect: str
 
 
-AS_USUAL = Typed()
+DEFAULT_SHELL = Shell()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +93,14 @@ class ProgressView:
     """Traffic share of the step, in percent."""
     accepted: int | None
     measured: float | None
-    why: str | None
-    """Why the rollout is in this phase."""
-    verdict: str | None
-    judged_at: datetime | None
+    reason: str | None
+    message: str | None
+    """Why the rollout is in this phase. None during a hold, because the remaining time says why."""
     outcome: str | None
+    """Outcome of the analysis."""
+    measurement: str
+    """The metric and the message behind the outcome."""
+    judged_at: datetime | None
     steps: tuple[StepView, ...]
     metrics: tuple[MetricView, ...]
     not_live: str | None
@@ -90,71 +108,74 @@ class ProgressView:
     next: tuple[Advice, ...]
 
 
-def progress(resource: ModelDeployment, look: Look, typed: Typed = AS_USUAL) -> ProgressView | None:
+def progress(resource: ModelDeployment, live: LiveMetrics, shell: Shell = DEFAULT_SHELL) -> ProgressView | None:
     """Return the view of a rollout with steps.
 
     Args:
         resource: The ModelDeployment.
-        look: What the operator measures now.
-        typed: How the user types commands.
+        live: What the operator measures now.
+        shell: How the user types commands.
 
     Returns:
         The view, or None where no rollout with steps is in progress or has ended without a promotion.
     """
-    found = step_text.course(resource)
-    if found is None or not (found.moving or found.status.phase.ended):
+    rollout = step_text.rollout_of(resource)
+    if rollout is None or not (rollout.moving or rollout.status.phase.ended):
         return None
-    status, verdict = found.status, found.status.verdict
-    entry = next((each for each in resource.status.revisions if each.revision == found.target), None)
-    measured = look.measured or Measured()
+    status, verdict = rollout.status, rollout.status.verdict
+    entry = next((entry for entry in resource.status.revisions if entry.revision == rollout.candidate), None)
+    measured = live.measured or Measured()
+    holding = status.reason == Reason.HOLDING
     return ProgressView(
         phase=status.phase,
-        place=f", {found.place}" if found.through else f" at {found.place}",
+        place=f", {rollout.place}" if rollout.done else f" at {rollout.place}",
         since=time_of(status.step_started_at or status.started_at),
         until=time_of(status.until),
         weight=status.weight,
         accepted=entry.accepted_weight if entry is not None else None,
-        measured=measured.shares.get(found.target),
-        why=status.message if status.reason != Reason.HOLDING else None,  # while it holds, the remaining time says why
-        verdict=verdict_words(verdict) if verdict is not None else None,
-        judged_at=time_of(verdict.at) if verdict is not None else None,
+        measured=measured.shares.get(rollout.candidate),
+        reason=None if holding else status.reason,
+        message=None if holding else status.message,
         outcome=verdict.outcome if verdict is not None else None,
-        steps=_steps(found),
+        measurement=_measurement(verdict) if verdict is not None else "",
+        judged_at=time_of(verdict.at) if verdict is not None else None,
+        steps=_steps(rollout),
         metrics=_metrics(resource, measured, verdict),
-        not_live=look.why_not if look.measured is None and found.moving else None,
-        next=advice(resource, found, typed),
+        not_live=live.unknown if live.measured is None and rollout.moving else None,
+        next=advice(resource, rollout, shell),
     )
 
 
-def verdict_words(verdict: RolloutVerdict) -> str:
-    """Return the outcome of the analysis, with the metric and the message behind it."""
-    about = f"{verdict.metric}: " if verdict.metric else ""
-    return (
-        f"{verdict.outcome}: {about}{verdict.message or 'no figures'}" if verdict.message or about else verdict.outcome
-    )
+def _measurement(verdict: RolloutVerdict) -> str:
+    if verdict.metric is None:
+        return verdict.message or ""
+    return f"{verdict.metric}: {verdict.message or 'no values'}"
 
 
-def _steps(found: Course) -> tuple[StepView, ...]:
-    here = "Now" if found.moving else "Failed"
-    shown = []
-    for number, step in enumerate(found.steps):
-        weight = share.after(found.steps[: number + 1]).weight
-        state = "Past" if number < found.index else "Ahead" if number > found.index or not found.begun else here
-        given = [each for each in step_text.shares(step) if each != f"{step.weight}%"]
-        shown.append(StepView(state, weight, ", ".join([*given, *step_text.waits(step)]) or "go on"))
-    return (*shown, StepView(here if found.through else "Ahead", 100, "take over"))
+def _steps(rollout: Rollout) -> tuple[StepView, ...]:
+    current = StepState.CURRENT if rollout.moving else StepState.FAILED
+    views = []
+    for number, step in enumerate(rollout.steps):
+        weight = share.after(rollout.steps[: number + 1]).weight
+        if number < rollout.index:
+            state = StepState.PAST
+        else:
+            state = current if number == rollout.index and rollout.begun else StepState.AHEAD
+        parts = [part for part in step_text.shares(step) if part != f"{step.weight}%"]
+        views.append(StepView(state, weight, ", ".join([*parts, *step_text.waits(step)]) or "continue"))
+    return (*views, StepView(current if rollout.done else StepState.AHEAD, 100, "become stable"))
 
 
 def _metrics(resource: ModelDeployment, measured: Measured, verdict: RolloutVerdict | None) -> tuple[MetricView, ...]:
     analysis = resource.spec.rollout.analysis
-    found = []
+    views = []
     for metric in analysis.metrics if analysis is not None else ():
-        reading = measured.metrics.get(metric.name) or _told(metric, verdict)
-        found.append(MetricView(metric.name, metric.type, reading, not metric.dry_run))
-    return tuple(found)
+        reading = measured.metrics.get(metric.name) or _recorded(metric, verdict)
+        views.append(MetricView(metric.name, metric.type, reading, not metric.dry_run))
+    return tuple(views)
 
 
-def _told(metric: AnalysisMetric, verdict: RolloutVerdict | None) -> Reading:
+def _recorded(metric: AnalysisMetric, verdict: RolloutVerdict | None) -> Reading:
     """Return what status says of a metric.
 
     Status holds the values of the metric that decided last. Of any other metric only the limit is known.
@@ -164,25 +185,29 @@ def _told(metric: AnalysisMetric, verdict: RolloutVerdict | None) -> Reading:
     return Reading(verdict.value, verdict.stable_value, verdict.limit, verdict.samples, verdict.outcome)
 
 
-def advice(resource: ModelDeployment, found: Course, typed: Typed) -> tuple[Advice, ...]:
+def advice(resource: ModelDeployment, rollout: Rollout, shell: Shell) -> tuple[Advice, ...]:
     """Return the commands that make sense now, the most likely one first."""
-    name, spec = resource.metadata.name, resource.spec
 
-    def may(command: str, does: str) -> Advice:
-        return Advice(f"{typed.program} {command} {name}{typed.where}", does)
+    def run(verb: str, effect: str) -> Advice:
+        return Advice(shell.command(verb, resource.metadata.name), effect)
 
-    given_up = any(each.revision == found.target and each.role == Role.FAILED for each in resource.status.revisions)
-    if found.status.phase.returned or given_up:
-        return (may("retry", "tries it again from the first step"),)
-    if spec.paused or not found.moving:
-        return (may("abort", "goes back to what serves"),)
-    back = may("abort", "sends all requests back to what serves")
-    if found.through:
-        return (back,)
-    ahead = "take over whole" if found.index + 1 == len(found.steps) else f"go on to step {found.index + 2}"
-    if step_text.paused_by_a_person(resource, found.target):
-        return (may("resume", "lets the steps go on"), back)
-    if found.for_a_person:
-        return (may("promote", f"lets it {ahead}"), back)
-    waiting = (may("promote", f"lets it {ahead} without waiting"),) if found.status.phase is Phase.HOLDING else ()
-    return (*waiting, may("pause", "keeps it at this step"), back)
+    abort = run("abort", "returns all requests to stable")
+    if rollout.status.phase.returned or _given_up(resource, rollout):
+        return (run("retry", "tries again from the first step"),)
+    if resource.spec.paused or not rollout.moving or rollout.done:
+        return (abort,)
+    last = rollout.index + 1 == len(rollout.steps)
+    effect = "makes it stable" if last else f"continues with step {rollout.index + 2}"
+    if step_text.paused_by_user(resource, rollout.candidate):
+        return (run("resume", "continues the rollout"), abort)
+    if rollout.awaits_approval:
+        return (run("promote", effect), abort)
+    pause = run("pause", "holds the rollout at this step")
+    if rollout.status.phase is Phase.HOLDING:
+        return (run("promote", f"{effect} without waiting"), pause, abort)
+    return (pause, abort)
+
+
+def _given_up(resource: ModelDeployment, rollout: Rollout) -> bool:
+    entries = resource.status.revisions
+    return any(entry.revision == rollout.candidate and entry.role == Role.FAILED for entry in entries)

@@ -5,23 +5,24 @@ All functions here are pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import Phase, RolloutStatus
+from sluicegate.api.traffic import HeaderMatch, MirrorSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Rollout:
     """The rollout of one revision with steps, as status records it."""
 
     steps: tuple[Step, ...]
     status: RolloutStatus
-    target: str
-    """Hash of the candidate."""
+    candidate: str
+    """Hash of the revision that is being rolled out."""
 
     @property
     def index(self) -> int:
@@ -37,7 +38,7 @@ class Course:
         return self.status.step_index is not None
 
     @property
-    def through(self) -> bool:
+    def done(self) -> bool:
         """Tell whether all steps are done."""
         return self.index >= len(self.steps)
 
@@ -47,9 +48,9 @@ class Course:
         return self.status.phase.moving
 
     @property
-    def for_a_person(self) -> bool:
+    def awaits_approval(self) -> bool:
         """Tell whether the current step waits until an approver promotes the rollout."""
-        if self.through or self.status.phase is not Phase.PAUSED or self.status.until is not None:
+        if self.done or self.status.phase is not Phase.PAUSED or self.status.until is not None:
             return False
         pause = self.steps[self.index].pause
         return pause is not None and pause.duration is None
@@ -57,12 +58,12 @@ class Course:
     @property
     def place(self) -> str:
         """Return where the rollout is, such as `step 2 of 4 (25%, hold 10m)`."""
-        if self.through:
-            return f"behind all {len(self.steps)} steps"
+        if self.done:
+            return f"after all {len(self.steps)} steps"
         return f"step {self.index + 1} of {len(self.steps)} ({described(self.steps[self.index])})"
 
 
-def course(resource: ModelDeployment) -> Course | None:
+def rollout_of(resource: ModelDeployment) -> Rollout | None:
     """Return the rollout with steps that status records.
 
     Returns:
@@ -71,7 +72,7 @@ def course(resource: ModelDeployment) -> Course | None:
     steps, status = resource.spec.rollout.steps, resource.status.rollout
     if not steps or status is None or status.target is None or status.phase is Phase.IDLE:
         return None
-    return Course(steps, status, status.target)
+    return Rollout(steps, status, status.target)
 
 
 def named(resource: ModelDeployment, annotation: str) -> tuple[str, int | None] | None:
@@ -91,7 +92,7 @@ def named(resource: ModelDeployment, annotation: str) -> tuple[str, int | None] 
     return revision, int(step) if step.isdecimal() else None
 
 
-def paused_by_a_person(resource: ModelDeployment, revision: str) -> bool:
+def paused_by_user(resource: ModelDeployment, revision: str) -> bool:
     """Tell whether the annotation `pause` holds the rollout of `revision`."""
     held = named(resource, names.ANNOTATION_PAUSE)
     return held is not None and held[0] == revision
@@ -104,23 +105,28 @@ def described(step: Step) -> str:
 
 def shares(step: Step) -> list[str]:
     """Return the traffic shares that a step gives the candidate."""
-    parts = [] if step.weight is None else [f"{step.weight}%"]
-    for match in step.match or ():
-        sign = "~" if match.header.type == "RegularExpression" else "="
-        parts.append(f"requests with {match.header.name}{sign}{match.header.value}")
-    if step.match == ():
-        parts.append("no requests by header")
-    if step.mirror is not None:
-        parts.append(f"copies of {step.mirror.percent}%")
-    return parts
+    weight = [] if step.weight is None else [f"{step.weight}%"]
+    no_match = ["no header match"] if step.match == () else []
+    return [*weight, *matches(step.match or ()), *no_match, *mirror(step.mirror)]
+
+
+def matches(rules: Iterable[HeaderMatch]) -> list[str]:
+    """Return the header rules, such as `header x-cohort=beta`. A regular expression has `~`."""
+    signs = {"RegularExpression": "~"}
+    return [f"header {rule.header.name}{signs.get(rule.header.type or '', '=')}{rule.header.value}" for rule in rules]
+
+
+def mirror(spec: MirrorSpec | None) -> list[str]:
+    """Return the share of the requests that are mirrored, such as `mirror 10%`."""
+    return [] if spec is None else [f"mirror {spec.percent}%"]
 
 
 def waits(step: Step) -> list[str]:
     """Return what a step waits for."""
-    parts = [] if step.hold is None else [f"hold {step.hold}"]
-    if step.pause is not None:
-        parts.append(f"pause {step.pause.duration}" if step.pause.duration is not None else "pause until promoted")
-    return parts
+    hold = [] if step.hold is None else [f"hold {step.hold}"]
+    if step.pause is None:
+        return hold
+    return [*hold, "pause until promoted" if step.pause.duration is None else f"pause {step.pause.duration}"]
 
 
 def listed(steps: Sequence[Step]) -> str:
@@ -128,8 +134,8 @@ def listed(steps: Sequence[Step]) -> str:
 
     An example is `5% (hold 5m), 25% (hold 10m), pause until promoted`.
     """
-    told = []
-    for step in steps:
-        given, then = shares(step), waits(step)
-        told.append(", ".join(given) + f" ({', '.join(then)})" if given and then else ", ".join(given or then))
-    return ", ".join(told)
+    return ", ".join(_summary(", ".join(shares(step)), ", ".join(waits(step))) for step in steps)
+
+
+def _summary(share: str, wait: str) -> str:
+    return f"{share} ({wait})" if share and wait else share or wait

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 from sluicegate.cli.output.text import Line, Size, plain
@@ -25,9 +26,10 @@ class Screen(Protocol):
 def is_terminal() -> bool:
     """Tell whether standard output is a terminal that shows colors.
 
-    NO_COLOR and TERM=dumb disable colors.
+    NO_COLOR and TERM=dumb disable colors. Without rich, which the extra `cli` installs, the output is plain too.
     """
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    plain_wanted = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout.isatty() and not plain_wanted and find_spec("rich") is not None
 
 
 def show(draw: Draw) -> None:

@@ -1,4 +1,4 @@
-"""Lines of text in columns.
+"""Text for terminals and pipes: lines, tables, and wrapping.
 
 The text is the same on a terminal and in a pipe. A terminal only adds colors.
 Every column is always present, and an empty cell is `-`, so scripts find each column in its place.
@@ -7,7 +7,7 @@ Only on a terminal that is too narrow are the least important columns left out, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -34,48 +34,68 @@ class Size(NamedTuple):
     """None where the user can scroll the output."""
 
 
-class Fit(NamedTuple):
-    """A width, and the columns that do not have to fit into it.
+class Table:
+    """Rows in aligned columns, below a line of titles."""
 
-    Where the width is too small, columns are left out in this order.
-    """
+    def __init__(self, titles: Sequence[str], spare: Sequence[str] = ()) -> None:
+        """Create a table without rows.
 
-    width: int
-    spare: tuple[str, ...] = ()
+        Args:
+            titles: The titles of the columns.
+            spare: Titles of the columns that a narrow terminal leaves out, in this order.
+        """
+        self._titles = tuple(titles)
+        self._spare = spare
+        self._rows: list[list[Piece]] = [[Piece(title, DIM) for title in titles]]
+        self._below: list[Line | None] = [None]
+
+    def add(self, cells: Sequence[Cell], below: Line | None = None) -> None:
+        """Add a row.
+
+        Args:
+            cells: One cell for each column. None is shown as `-`.
+            below: A line to show below the row.
+        """
+        self._rows.append([cell if isinstance(cell, Piece) else Piece(cell or "-") for cell in cells])
+        self._below.append(below)
+
+    def without(self, title: str) -> Table:
+        """Return the table without a column."""
+        index = self._titles.index(title)
+        table = Table([*self._titles[:index], *self._titles[index + 1 :]], self._spare)
+        table._rows = [[*row[:index], *row[index + 1 :]] for row in self._rows]
+        table._below = self._below
+        return table
+
+    def render(self, width: int | None = None) -> Iterator[Line]:
+        """Yield the lines.
+
+        Args:
+            width: Width of the terminal. Spare columns are left out and long lines wrapped until they fit. None leaves
+                them as wide as they are.
+        """
+        lengths = [max(len(row[column].text) for row in self._rows) for column in range(len(self._titles))]
+        columns = self._fit(lengths, width)
+        indent = _width([lengths[column] for column in columns[:-1]]) + len(GAP)
+        for row, below in zip(self._rows, self._below, strict=True):
+            line = [Piece(f"{row[column].text:<{lengths[column]}}{GAP}", row[column].style) for column in columns]
+            yield from wrapped(line, width, indent)
+            if below is not None:
+                yield from wrapped(below, width, 3)
+
+    def _fit(self, lengths: Sequence[int], width: int | None) -> list[int]:
+        """Return the columns to show."""
+        columns = list(range(len(self._titles)))
+        for title in self._spare:
+            if width is None or _width([lengths[column] for column in columns]) <= width:
+                break
+            if title in self._titles:
+                columns.remove(self._titles.index(title))
+        return columns
 
 
-def columns(
-    titles: Sequence[str],
-    rows: Sequence[Sequence[Cell]],
-    fit: Fit | None = None,
-    under: Mapping[int, Line] | None = None,
-) -> Iterator[Line]:
-    """Yield lines with aligned columns, the line of titles first.
-
-    Args:
-        titles: The titles of the columns.
-        rows: The rows, with one cell for each column.
-        fit: How to fit the columns into a narrow terminal. None leaves them as wide as they are.
-        under: The line to show below a row, by the index of the row.
-    """
-    pieces = [[each if isinstance(each, Piece) else Piece(each or "-") for each in row] for row in rows]
-    lines = [[Piece(title, DIM) for title in titles], *pieces]
-    widths = [max(len(line[index].text) for line in lines) for index in range(len(titles))]
-    shown = list(range(len(titles)))
-    for title in fit.spare if fit is not None else ():
-        if fit is not None and _width([widths[index] for index in shown]) > fit.width and title in titles:
-            shown.remove(titles.index(title))
-    width = fit.width if fit is not None else None
-    indent = _width([widths[index] for index in shown[:-1]]) + len(GAP)
-    for number, line in enumerate(lines):
-        made = [Piece(f"{line[index].text:<{widths[index]}}{GAP}", line[index].style) for index in shown]
-        yield from wrapped(made, width, indent)
-        if under is not None and number - 1 in under:
-            yield from wrapped(under[number - 1], width, 3)
-
-
-def _width(widths: Sequence[int]) -> int:
-    return sum(widths) + len(GAP) * (len(widths) - 1)
+def _width(lengths: Sequence[int]) -> int:
+    return sum(lengths) + len(GAP) * (len(lengths) - 1)
 
 
 def wrapped(line: Line, width: int | None, indent: int) -> Iterator[Line]:
@@ -137,9 +157,9 @@ def plain(lines: Iterable[Line]) -> str:
     return "".join("".join(piece.text for piece in line).rstrip() + "\n" for line in lines)
 
 
-def facts(found: Iterable[tuple[str, Line]], width: int | None) -> Iterator[Line]:
+def facts(values: Iterable[tuple[str, Line]], width: int | None) -> Iterator[Line]:
     """Yield the lines of a header, each with its title in front."""
-    for title, value in found:
+    for title, value in values:
         yield from wrapped([Piece(f"{title:<11}", DIM), *value], width, 11)
 
 

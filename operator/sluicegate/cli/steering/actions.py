@@ -15,8 +15,8 @@ from sluicegate.api.reasons import Reason
 from sluicegate.api.status import Phase, Role
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output import step_text
-from sluicegate.cli.output.step_text import Course
-from sluicegate.cli.steering.revisions import Entry, History
+from sluicegate.cli.output.step_text import Rollout
+from sluicegate.cli.steering.revisions import History, RevisionSummary
 
 PROMOTE, ABORT, PAUSE, RETRY = (
     names.ANNOTATION_PROMOTE,
@@ -28,78 +28,72 @@ CANARY_ROLES = (Role.CANARY, Role.NEXT_CANARY)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Action:
     """The annotations to write, and the lines to print."""
 
     annotations: Mapping[str, str | None]
-    told: tuple[str, ...]
+    lines: tuple[str, ...]
 
 
-def promote(known: History, *, full: bool) -> Order:
+def promote(history: History, *, full: bool) -> Action:
     """Promote the rollout past its current step.
 
     Args:
-        known: The revisions of the ModelDeployment.
+        history: The revisions of the ModelDeployment.
         full: Whether to skip all remaining steps.
 
     Raises:
         Failed: There is nothing to promote. The message says why, and what to do instead.
     """
-    found, entry = _under_way(known, "promote")
-    if known.abort == found.target:
-        raise Failed(_was_aborted(known, entry))
-    if found.through:
-        raise Failed(f"{entry.title} is {found.place} and takes over already, so there is nothing to promote")
-    if step_text.named(known.resource, PROMOTE) == (found.target, None) and not full:
+    rollout, candidate = _in_progress(history, "promote")
+    if history.abort == rollout.candidate:
+        raise Failed(_was_aborted(history, candidate))
+    if rollout.done:
+        raise Failed(f"{candidate.title} is {rollout.place} and becomes stable already, so there is nothing to promote")
+    if step_text.named(history.resource, PROMOTE) == (rollout.candidate, None) and not full:
         raise Failed(
-            f"{entry.title} is promoted whole already: `sluicegate pause {known.name}` stops that, "
-            f"`sluicegate abort {known.name}` goes back"
+            f"{candidate.title} is promoted past all steps already. To hold it: sluicegate pause {history.name}. "
+            f"To go back: sluicegate abort {history.name}"
         )
-    held = step_text.paused_by_a_person(known.resource, found.target)
-    lifted = (f"The annotation {PAUSE}, which held it, is removed.",) if held else ()
+    held = step_text.paused_by_user(history.resource, rollout.candidate)
+    removed = (f"Removed the annotation {PAUSE}, which held the rollout.",) if held else ()
     if full:
-        told = _whole(known, found, entry)
-        value = found.target
+        lines, value = _past_all(history, rollout, candidate), rollout.candidate
     else:
-        told, value = _past(found, entry), f"{found.target}/{found.index + 1}"
-    return _order(known, found.target, {PROMOTE: value, PAUSE: None}, (*told, *lifted))
+        lines, value = _past_one(rollout, candidate), f"{rollout.candidate}/{rollout.index + 1}"
+    return _action(history, rollout.candidate, {PROMOTE: value, PAUSE: None}, (*lines, *removed))
 
 
-def _was_aborted(known: History, entry: Entry) -> str:
-    return f"{entry.title} was aborted: `sluicegate retry {known.name}` lets it try again"
+def _was_aborted(history: History, revision: RevisionSummary) -> str:
+    return f"{revision.title} was aborted: run `sluicegate retry {history.name}` to try it again"
 
 
-def _whole(known: History, found: Course, entry: Entry) -> tuple[str, ...]:
-    left = (
-        f"step {len(found.steps)}"
-        if found.index + 1 == len(found.steps)
-        else f"steps {found.index + 1} to {len(found.steps)}"
-    )
-    drains = f" {known.stable.title} drains after that." if known.stable is not None else ""
+def _past_all(history: History, rollout: Rollout, candidate: RevisionSummary) -> tuple[str, ...]:
+    first, last = rollout.index + 1, len(rollout.steps)
+    steps = f"step {last}" if first == last else f"steps {first} to {last}"
+    drains = f" {history.stable.title} drains after that." if history.stable is not None else ""
     return (
-        f"{entry.title} skips what is left ({left}) and its analysis, and takes over whole as soon as its pods can "
-        f"carry it.{drains}",
-        f"To go back: sluicegate abort {known.name}",
+        f"{candidate.title} skips {steps} and the analysis, and becomes stable as soon as its pods can carry all "
+        f"requests.{drains}",
+        f"To go back: sluicegate abort {history.name}",
     )
 
 
-def _past(found: Course, entry: Entry) -> tuple[str, ...]:
-    last = found.index + 1 == len(found.steps)
-    ahead = (
-        "it takes over whole"
-        if last
-        else f"step {found.index + 2}: {step_text.described(found.steps[found.index + 1])}"
-    )
-    if found.status.phase in (Phase.WAITING, Phase.SCALING, Phase.SHIFTING):
-        waits = "once it has that share, without a hold or pause, whatever its analysis says"
-    elif found.for_a_person:
-        waits = "its pause is over"
+def _past_one(rollout: Rollout, candidate: RevisionSummary) -> tuple[str, ...]:
+    if rollout.status.phase in (Phase.WAITING, Phase.SCALING, Phase.SHIFTING):
+        when = "once it has that share, without a hold, a pause or an analysis"
+    elif rollout.awaits_approval:
+        when = "and its pause ends"
     else:
-        waits = "without waiting for its hold, its pause or its analysis"
-    return (f"{entry.title} goes on past {found.place}, {waits}. Next, {ahead}.",)
+        when = "without waiting for its hold, its pause or its analysis"
+    if rollout.index + 1 == len(rollout.steps):
+        following = "it becomes stable"
+    else:
+        following = f"step {rollout.index + 2} ({step_text.described(rollout.steps[rollout.index + 1])})"
+    return (f"{candidate.title} continues past {rollout.place}, {when}. Next: {following}.",)
 
 
-def abort(known: History) -> Order:
+def abort(history: History) -> Action:
     """Abort the rollout: all traffic returns to stable.
 
     A canary that `spec.canary` declares receives no requests from then on.
@@ -107,200 +101,205 @@ def abort(known: History) -> Order:
     Raises:
         Failed: No rollout is in progress, or there is no stable revision to return to.
     """
-    chosen = _aborted(known)
-    again = f"or by `sluicegate retry {known.name}`"
-    told: tuple[str, ...]
+    chosen = _to_abort(history)
+    lines: tuple[str, ...]
     if chosen.role in CANARY_ROLES:
-        told = (f"canary {chosen.title} gets no requests until spec.canary changes, {again}.",)
-    else:
-        found, stable = step_text.course(known.resource), known.stable
-        where = f" at {found.place}" if found is not None and found.target == chosen.hash and found.begun else ""
-        back = f"all requests go back to {stable.title}" if stable is not None else ""
-        told = (
-            f"the rollout of {chosen.title} ends{where}, and {back}.",
-            f"It is not tried again until the model or the spec asks for something else, {again}.",
+        lines = (
+            f"canary {chosen.title} gets no requests until spec.canary changes or you run "
+            f"`sluicegate retry {history.name}`.",
         )
-    return _order(known, chosen.hash, {ABORT: chosen.hash, PROMOTE: None, PAUSE: None, RETRY: None}, told)
+    else:
+        rollout, stable = step_text.rollout_of(history.resource), history.stable
+        begun = rollout is not None and rollout.candidate == chosen.hash and rollout.begun
+        where = f" at {rollout.place}" if rollout is not None and begun else ""
+        returned = f", and all requests return to {stable.title}" if stable is not None else ""
+        lines = (
+            f"the rollout of {chosen.title} ends{where}{returned}.",
+            "It is not tried again until the model or the spec resolves to another revision, or you run "
+            f"`sluicegate retry {history.name}`.",
+        )
+    return _action(history, chosen.hash, {ABORT: chosen.hash, PROMOTE: None, PAUSE: None, RETRY: None}, lines)
 
 
-def _aborted(known: History) -> Entry:
-    if known.resource.spec.canary is not None:
-        canary = next((each for each in known.entries if each.role in CANARY_ROLES), None)
+def _to_abort(history: History) -> RevisionSummary:
+    name, stable = history.name, history.stable
+    if history.resource.spec.canary is not None:
+        canary = next((summary for summary in history.revisions if summary.role in CANARY_ROLES), None)
         if canary is not None:
             return canary
-    chosen = _target(known)
+    chosen = _candidate(history)
     if chosen is None:
-        serves = f": {known.stable.title} serves" if known.stable is not None else ""
+        serves = f" ({stable.title} is stable)" if stable is not None else ""
         raise Failed(
-            f"nothing of {known.name} is on its way to take over, so there is nothing to abort{serves}; to go back to "
-            f"what served before: sluicegate rollback {known.name}{_unseen(known)}"
+            f"no rollout of {name} is in progress{serves}, so there is nothing to abort. "
+            f"To return to the previous revision: sluicegate rollback {name}{_not_observed(history)}"
         )
-    if known.stable is None or known.stable is chosen:
-        raise Failed(f"{chosen.title} is all that {known.name} has, so there is nothing to go back to: change the spec")
+    if stable is None or stable is chosen:
+        raise Failed(f"{chosen.title} is the only revision of {name}, so there is none to return to: change the spec")
     return chosen
 
 
-def _target(known: History) -> Entry | None:
+def _candidate(history: History) -> RevisionSummary | None:
     """Return the revision that is being rolled out, or that was aborted already."""
-    found = step_text.course(known.resource)
-    if known.target is not None:
-        return known.target
-    moving = found.target if found is not None and found.moving else None
-    going = next((each for each in known.entries if each.hash == moving and each.role != Role.STABLE), None)
-    return going or aborted(known)
+    if history.desired is not None:
+        return history.desired
+    rollout = step_text.rollout_of(history.resource)
+    candidate = history.find(rollout.candidate) if rollout is not None and rollout.moving else None
+    return candidate if candidate is not None and candidate.role != Role.STABLE else aborted(history)
 
 
-def aborted(known: History) -> Entry | None:
+def aborted(history: History) -> RevisionSummary | None:
     """Return the revision that the spec asks for and the annotation `abort` stops.
 
     Returns:
         The revision, or None where the annotation is not set or names a revision that the spec does not ask for.
     """
-    told = any(each.reason == Reason.ABORTED for each in known.resource.status.conditions)
-    roles = (*CANARY_ROLES, Role.TARGET, Role.FAILED)
-    return next(
-        (each for each in known.entries if each.aborted and each.role != Role.STABLE and (told or each.role in roles)),
-        None,
-    )
+    observed = any(condition.reason == Reason.ABORTED for condition in history.resource.status.conditions)
+    for summary in history.revisions:
+        possible = observed or summary.role in (*CANARY_ROLES, Role.TARGET, Role.FAILED)
+        if summary.aborted and summary.role != Role.STABLE and possible:
+            return summary
+    return None
 
 
-def pause(known: History) -> Order:
+def pause(history: History) -> Action:
     """Keep the rollout at its current step.
 
     Raises:
         Failed: No rollout with steps is in progress, or its steps are all done.
     """
-    found, entry = _under_way(known, "pause")
-    if found.through:
-        raise Failed(f"{entry.title} is {found.place} and takes over: `sluicegate abort {known.name}` goes back")
-    dropped = step_text.named(known.resource, PROMOTE)
-    told = [
-        f"{entry.title} stays at {found.place}, with the share it has; an analysis that fails still takes it back.",
-        f"To go on: sluicegate resume {known.name}",
+    rollout, candidate = _in_progress(history, "pause")
+    if rollout.done:
+        raise Failed(
+            f"{candidate.title} is {rollout.place} and becomes stable: run `sluicegate abort {history.name}` to go back"
+        )
+    promoted = step_text.named(history.resource, PROMOTE)
+    lines = [
+        f"{candidate.title} stays at {rollout.place}, with its current share. A failed analysis still rolls it back."
     ]
-    if dropped is not None and dropped[0] == found.target:
-        told.insert(1, f"The annotation {PROMOTE}, by which it would have gone on, is removed.")
-    return _order(known, found.target, {PAUSE: found.target, PROMOTE: None}, told)
+    if promoted is not None and promoted[0] == rollout.candidate:
+        lines.append(f"Removed the annotation {PROMOTE}, which would have continued the rollout.")
+    lines.append(f"To continue: sluicegate resume {history.name}")
+    return _action(history, rollout.candidate, {PAUSE: rollout.candidate, PROMOTE: None}, lines)
 
 
-def resume(known: History) -> Order:
+def resume(history: History) -> Action:
     """Continue the rollout after `pause`.
 
     Raises:
         Failed: The annotation does not hold the rollout, but something else does. The message says how to end that.
     """
-    found, value = step_text.course(known.resource), step_text.named(known.resource, PAUSE)
+    rollout, value = step_text.rollout_of(history.resource), step_text.named(history.resource, PAUSE)
+    candidate = rollout.candidate if rollout is not None else None
     if value is not None:
-        entry = next((each for each in known.entries if each.hash == value[0]), None)
-        held = entry.title if entry is not None else f"{value[0]}, which is not there"
-        goes = (
-            f" It goes on from {found.place}."
-            if found is not None and found.target == value[0] and found.moving
-            else ""
+        held = history.find(value[0])
+        title = held.title if held is not None else f"{value[0]}, which does not exist,"
+        line = f"the pause of {title} ends."
+        if rollout is not None and candidate == value[0] and rollout.moving:
+            line += f" The rollout continues from {rollout.place}."
+        action = _action(history, candidate, {PAUSE: None}, (line,))
+        return Action(action.annotations, (*action.lines, *_still_held(history, rollout)))
+    if history.resource.spec.paused:
+        raise Failed(f"spec.paused of {history.name} is true: set it to false in the spec")
+    if rollout is not None and rollout.moving and rollout.awaits_approval:
+        raise Failed(
+            f"the rollout waits for approval at {rollout.place}: run `sluicegate promote {history.name}` to continue"
         )
-        about = found.target if found is not None else None
-        order = _order(known, about, {PAUSE: None}, (f"the pause of {held} is over.{goes}",))
-        return Order(order.annotations, (*order.told, *_still_held(known, found)))
-    if known.resource.spec.paused:
-        raise Failed(f"spec.paused of {known.name} is true, and the spec is yours: set it to false there")
-    if found is not None and found.moving and found.for_a_person:
-        raise Failed(f"it waits at {found.place}, not at a `pause`: `sluicegate promote {known.name}` goes on")
-    return _order(known, found.target if found is not None else None, {}, ("it is not paused: nothing was changed.",))
+    return _action(history, candidate, {}, ("the rollout is not paused: nothing was changed.",))
 
 
-def _still_held(known: History, found: Course | None) -> Iterator[str]:
-    if known.resource.spec.paused:
-        yield "spec.paused is still true: set it to false in the spec, or nothing moves."
-    elif found is not None and found.moving and not found.through:
-        pause = found.steps[found.index].pause
+def _still_held(history: History, rollout: Rollout | None) -> Iterator[str]:
+    if history.resource.spec.paused:
+        yield "spec.paused is still true: nothing changes until you set it to false in the spec."
+    elif rollout is not None and rollout.moving and not rollout.done:
+        pause = rollout.steps[rollout.index].pause
         if pause is not None and pause.duration is None:
-            yield f"Its step waits for a person all the same: sluicegate promote {known.name}"
+            yield f"The current step still waits for approval. To continue: sluicegate promote {history.name}"
 
 
-def _under_way(known: History, verb: str) -> tuple[Course, Entry]:
+def _in_progress(history: History, verb: str) -> tuple[Rollout, RevisionSummary]:
     """Return the rollout with steps that is in progress, and its candidate.
 
     Raises:
         Failed: No such rollout is in progress, or spec.canary, the annotation `pin` or spec.paused decides instead.
     """
-    spec, name = known.resource.spec, known.name
+    spec, name = history.resource.spec, history.name
     nothing = f"so there is nothing to {verb}"
     if spec.canary is not None:
         raise Failed(
-            f"{name} declares its canary in spec.canary, and the spec is yours, {nothing}: to promote it write what "
-            "spec.canary changes into the base and remove spec.canary (the same pods go on serving); to change its "
-            "share set spec.canary.weight"
+            f"{name} declares its canary in spec.canary, {nothing}. To promote it, move the content of spec.canary "
+            "into the base of the spec and remove spec.canary; the same pods keep running. To change its share, set "
+            "spec.canary.weight"
         )
-    if known.pin is not None:
-        held = known.pinned.title if known.pinned is not None else known.pin
-        raise Failed(f"the annotation {names.ANNOTATION_PIN} holds {held}, {nothing}: `sluicegate unpin {name}` first")
-    if spec.paused:
+    if history.pin is not None:
+        held = history.pinned.title if history.pinned is not None else history.pin
         raise Failed(
-            f"spec.paused of {name} is true, and nothing moves until it is false: set it to false in the spec first"
+            f"the annotation {names.ANNOTATION_PIN} holds {held}, {nothing}: run `sluicegate unpin {name}` first"
         )
-    found = step_text.course(known.resource)
-    if found is not None and found.moving:
-        entry = next((each for each in known.entries if each.hash == found.target), None)
-        if entry is not None:
-            return found, entry
-    raise Failed(_nothing(known, found, nothing))
+    if spec.paused:
+        raise Failed(f"spec.paused of {name} is true, {nothing}: set it to false in the spec first")
+    rollout = step_text.rollout_of(history.resource)
+    if rollout is not None and rollout.moving:
+        candidate = history.find(rollout.candidate)
+        if candidate is not None:
+            return rollout, candidate
+    raise Failed(_not_in_progress(history, rollout, nothing))
 
 
-def _nothing(known: History, found: Course | None, nothing: str) -> str:
-    name = known.name
-    stopped = aborted(known)
+def _not_in_progress(history: History, rollout: Rollout | None, nothing: str) -> str:
+    name = history.name
+    stopped = aborted(history)
     if stopped is not None:
-        return _was_aborted(known, stopped)
-    given_up = next((each for each in known.entries if gave_up(known, each)), None)
+        return _was_aborted(history, stopped)
+    given_up = next((summary for summary in history.revisions if gave_up(history, summary)), None)
     if given_up is not None:
-        said = (
-            found.status.message if found is not None and found.status.phase is Phase.ROLLED_BACK else given_up.message
-        )
-        why = f" ({said.rstrip('.')})" if said else ""
-        return f"{given_up.title} is not tried any more{why}, {nothing}: `sluicegate retry {name}` tries it again"
-    if known.target is not None and not known.resource.spec.rollout.steps:
+        rolled_back = rollout is not None and rollout.status.phase is Phase.ROLLED_BACK
+        cause = rollout.status.message if rollout is not None and rolled_back else given_up.message
+        detail = f" ({cause.rstrip('.')})" if cause else ""
+        return f"{given_up.title} was given up{detail}, {nothing}: run `sluicegate retry {name}` to try it again"
+    if history.desired is not None and not history.resource.spec.rollout.steps:
         return (
-            f"{known.target.title} takes over whole once its pods are ready, because there is no spec.rollout.steps, "
-            f"{nothing}: `sluicegate get {name}` tells what it waits for"
+            f"{history.desired.title} becomes stable once its pods are ready, because spec.rollout.steps is not set, "
+            f"{nothing}. To see why it waits: sluicegate get {name}"
         )
-    serves = f"{known.stable.title} serves" if known.stable is not None else "nothing serves yet"
-    return f"no rollout of {name} is under way ({serves}), {nothing}{_unseen(known)}"
+    serves = f"{history.stable.title} is stable" if history.stable is not None else "no revision is stable yet"
+    return f"no rollout of {name} is in progress ({serves}), {nothing}{_not_observed(history)}"
 
 
-def _unseen(known: History) -> str:
-    seen, generation = known.resource.status.observed_generation or 0, known.resource.metadata.generation
-    return (
-        f"; the operator has not seen generation {generation} of it yet: try again in a moment"
-        if seen < generation
-        else ""
-    )
+def _not_observed(history: History) -> str:
+    observed = history.resource.status.observed_generation or 0
+    generation = history.resource.metadata.generation
+    if observed >= generation:
+        return ""
+    return f". The operator has not observed generation {generation} yet: run the command again in a moment"
 
 
-def gave_up(known: History, entry: Entry) -> bool:
+def gave_up(history: History, revision: RevisionSummary) -> bool:
     """Tell whether the operator has given up a revision.
 
     It gives up a revision that failed or was rolled back. For an aborted revision see `aborted`.
     """
-    rollout = known.resource.status.rollout
-    back = rollout is not None and rollout.phase is Phase.ROLLED_BACK and rollout.target == entry.hash
-    return entry.role == Role.FAILED or back
+    rollout = history.resource.status.rollout
+    rolled_back = rollout is not None and rollout.phase is Phase.ROLLED_BACK and rollout.target == revision.hash
+    return revision.role == Role.FAILED or rolled_back
 
 
-def _order(known: History, about: str | None, wanted: Mapping[str, str | None], told: Iterable[str]) -> Order:
-    """Return the order, without annotations that already have the desired value.
+def _action(history: History, revision: str | None, values: Mapping[str, str | None], lines: Iterable[str]) -> Action:
+    """Return the action, without annotations that already have the desired value.
 
-    Where `about` is given, the order also removes the annotations that name another revision.
+    Where `revision` is given, the action also removes the annotations that name another revision.
     """
-    there = {
-        key: value.strip().removeprefix(f"{known.name}-") for key, value in known.resource.metadata.annotations.items()
+    current = {
+        key: value.strip().removeprefix(f"{history.name}-")
+        for key, value in history.resource.metadata.annotations.items()
     }
-    changes = {key: value for key, value in wanted.items() if there.get(key) != value}
-    first, *rest = told
-    again = " It was told so before: nothing was changed." if wanted and not changes else ""
-    lines = [f"{known.resource.metadata.namespace}/{known.name}: {first}{again}", *rest]
-    for key in (PROMOTE, ABORT, PAUSE, RETRY) if about is not None else ():
-        value = step_text.named(known.resource, key)
-        if value is not None and value[0] != about and key not in changes:
+    changes = {key: value for key, value in values.items() if current.get(key) != value}
+    first, *rest = lines
+    unchanged = " This was requested already: nothing was changed." if values and not changes else ""
+    printed = [f"{history.resource.metadata.namespace}/{history.name}: {first}{unchanged}", *rest]
+    for key in (PROMOTE, ABORT, PAUSE, RETRY) if revision is not None else ():
+        value = step_text.named(history.resource, key)
+        if value is not None and value[0] != revision and key not in changes:
             changes[key] = None
-            lines.append(f"The annotation {key} named {value[0]}, of which nothing is asked any more: it is removed.")
-    return Order(changes, tuple(lines))
+            printed.append(f"Removed the annotation {key}, which named {value[0]}, a revision of no current rollout.")
+    return Action(changes, tuple(printed))

@@ -45,25 +45,27 @@ async def annotate(client: KubeClient, where: Named, decide: Callable[[History],
         Failed: Other clients wrote first in every attempt.
     """
     for attempt in range(ATTEMPTS):
-        known, notes = await fetch_history(client, where.namespace, where.name)
-        values = decide(known)
+        history, notes = await fetch_history(client, where.namespace, where.name)
+        values = decide(history)
         if not values:
             return
-        seen = {
+        metadata = {
             "namespace": where.namespace,
             "name": where.name,
-            "resourceVersion": known.resource.metadata.resource_version,
+            "resourceVersion": history.resource.metadata.resource_version,
         }
         try:
-            written = await client.annotate(MODEL_DEPLOYMENT, seen, values, manager=names.CLI_MANAGER)
+            written = await client.annotate(MODEL_DEPLOYMENT, metadata, values, manager=names.CLI_MANAGER)
         except Conflict:
             await asyncio.sleep(0.1 * (attempt + 1))
             continue
         for note in (*notes, *_owned_by_others(written, values)):
             print(f"note: {note}", file=sys.stderr)
         return
-    what = f"{where.namespace}/{where.name}"
-    raise Failed(f"{what} is written to all the time, so the annotation could not be set: try again")
+    raise Failed(
+        f"{where.namespace}/{where.name}: the annotations were not set, because other clients changed the object "
+        f"{ATTEMPTS} times in a row. Run the command again"
+    )
 
 
 def _owned_by_others(written: Mapping[str, Any], annotations: Iterable[str]) -> Iterator[str]:
@@ -73,6 +75,9 @@ def _owned_by_others(written: Mapping[str, Any], annotations: Iterable[str]) -> 
     """
     for entry in written["metadata"].get("managedFields") or ():
         owned = ((entry.get("fieldsV1") or {}).get("f:metadata") or {}).get("f:annotations") or {}
-        theirs = [each for each in annotations if entry.get("operation") == "Apply" and f"f:{each}" in owned]
-        for annotation in theirs:
-            yield f"{entry.get('manager')} applies the annotation {annotation} too: change it there, or it comes back"
+        for annotation in annotations:
+            if entry.get("operation") == "Apply" and f"f:{annotation}" in owned:
+                yield (
+                    f"field manager {entry.get('manager')} applies the annotation {annotation} too and will set it "
+                    "again: change it there as well"
+                )

@@ -20,7 +20,7 @@ from sluicegate.core.snapshot.parse import revision as facts_of
 
 Raw = Mapping[str, Any]
 _VERSION = re.compile(r"v(\d+)")
-_UNDER_WAY = (Role.TARGET, Role.CANARY, Role.NEXT_CANARY)
+_CANDIDATES = (Role.TARGET, Role.CANARY, Role.NEXT_CANARY)
 
 
 class NoSuchRevision(ValueError):
@@ -31,7 +31,7 @@ class NoSuchRevision(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RevisionSummary:
     """One revision: what it is, from its record, and what it does, from status."""
 
     hash: str
@@ -42,7 +42,7 @@ class Entry:
     """The model that it serves: NAME/VERSION or a URI."""
     version: str | None
     image: str | None
-    made_at: datetime | None
+    created_at: datetime | None
     recorded: bool
     """Whether a user can roll back to it, because it has a ControllerRevision."""
     role: str | None
@@ -50,7 +50,8 @@ class Entry:
     weight: int
     accepted: int | None
     ready: int
-    wanted: int
+    desired: int
+    """Desired number of pods."""
     released_at: datetime | None
     """When the revision last lost its traffic."""
     reason: str | None
@@ -70,7 +71,7 @@ class History:
     """All revisions of one ModelDeployment, newest first."""
 
     resource: ModelDeployment
-    entries: tuple[Entry, ...]
+    revisions: tuple[RevisionSummary, ...]
     pin: str | None
     """The hash that the annotation `pin` names, whether or not such a revision exists."""
     abort: str | None
@@ -81,29 +82,36 @@ class History:
         return self.resource.metadata.name
 
     @property
-    def stable(self) -> Entry | None:
+    def stable(self) -> RevisionSummary | None:
         """Return the stable revision."""
-        return next((each for each in self.entries if each.role == Role.STABLE), None)
+        return self._with_role(Role.STABLE)
 
     @property
-    def target(self) -> Entry | None:
+    def desired(self) -> RevisionSummary | None:
         """Return the desired revision, while it is not stable yet."""
-        return next((each for each in self.entries if each.role == Role.TARGET), None)
+        return self._with_role(Role.TARGET)
 
     @property
-    def pinned(self) -> Entry | None:
+    def pinned(self) -> RevisionSummary | None:
         """Return the revision that the annotation `pin` holds."""
-        return next((each for each in self.entries if each.pinned), None)
+        return next((revision for revision in self.revisions if revision.pinned), None)
 
-    def serves_alone(self, entry: Entry) -> bool:
-        """Tell whether `entry` receives all requests, and no rollout will change that."""
+    def find(self, revision: str | None) -> RevisionSummary | None:
+        """Return the revision with this hash."""
+        return next((summary for summary in self.revisions if summary.hash == revision), None)
+
+    def serves_alone(self, revision: RevisionSummary) -> bool:
+        """Tell whether `revision` receives all requests, and no rollout will change that."""
         rollout = self.resource.status.rollout
         calm = rollout is None or rollout.phase in (Phase.IDLE, Phase.ABORTED)
-        others = any(each.role in _UNDER_WAY for each in self.entries)
-        return entry.role == Role.STABLE and entry.accepted == 100 and calm and not others
+        candidates = any(summary.role in _CANDIDATES for summary in self.revisions)
+        return revision.role == Role.STABLE and revision.accepted == 100 and calm and not candidates
+
+    def _with_role(self, role: Role) -> RevisionSummary | None:
+        return next((revision for revision in self.revisions if revision.role == role), None)
 
 
-def history(resource: ModelDeployment, records: Iterable[Raw] | None) -> History:
+def build_history(resource: ModelDeployment, records: Iterable[Raw] | None) -> History:
     """Return the revisions of `resource`.
 
     Args:
@@ -112,20 +120,20 @@ def history(resource: ModelDeployment, records: Iterable[Raw] | None) -> History
             may not read them: then every revision that status lists counts as recorded.
     """
     pin, abort = (_named(resource, each) for each in (names.ANNOTATION_PIN, names.ANNOTATION_ABORT))
-    listed = {each.revision: each for each in resource.status.revisions}
+    listed = {entry.revision: entry for entry in resource.status.revisions}
     kept = {labels(raw).get(names.LABEL_REVISION, ""): raw for raw in records or () if _belongs(raw, resource)}
-    entries = [
-        _entry(
+    revisions = [
+        _summary(
             resource,
-            each,
-            kept.get(each),
-            listed.get(each),
-            (each in kept or records is None, each == pin, each == abort),
+            revision,
+            kept.get(revision),
+            listed.get(revision),
+            (revision in kept or records is None, revision == pin, revision == abort),
         )
-        for each in {*listed, *kept}
+        for revision in {*listed, *kept}
     ]
-    entries.sort(key=lambda each: (-(each.number or 0), each.name))
-    return History(resource, tuple(entries), pin, abort)
+    revisions.sort(key=lambda summary: (-(summary.number or 0), summary.name))
+    return History(resource, tuple(revisions), pin, abort)
 
 
 def _named(resource: ModelDeployment, annotation: str) -> str | None:
@@ -137,29 +145,29 @@ def _belongs(raw: Raw, resource: ModelDeployment) -> bool:
     return labels(raw).get(names.LABEL_DEPLOYMENT) == resource.metadata.name
 
 
-def _entry(
+def _summary(
     resource: ModelDeployment,
     revision: str,
     record: Raw | None,
     status: RevisionStatus | None,
     marks: tuple[bool, bool, bool],
-) -> Entry:
+) -> RevisionSummary:
     facts = facts_of(record) if record is not None else None
     recorded, pinned, aborted = marks
-    return Entry(
+    return RevisionSummary(
         hash=revision,
         name=names.child_name(resource.metadata.name, revision),
         number=facts.number if facts is not None else status.number if status is not None else None,
         model=(facts.model if facts is not None else None) or (status.model if status is not None else None),
         version=facts.version if facts is not None else status.version if status is not None else None,
         image=_image(record),
-        made_at=time_of(record["metadata"].get("creationTimestamp")) if record is not None else None,
+        created_at=time_of(record["metadata"].get("creationTimestamp")) if record is not None else None,
         recorded=recorded,
         role=status.role if status is not None else None,
         weight=status.weight if status is not None else 0,
         accepted=status.accepted_weight if status is not None else None,
         ready=status.ready_replicas if status is not None else 0,
-        wanted=status.replicas if status is not None else 0,
+        desired=status.replicas if status is not None else 0,
         released_at=time_of(status.released_at) if status is not None else None,
         reason=status.reason if status is not None else None,
         message=status.message if status is not None else None,
@@ -171,57 +179,62 @@ def _entry(
 def _image(record: Raw | None) -> str | None:
     """Return the image of the model container."""
     spec = (((record or {}).get("data") or {}).get("template") or {}).get("spec") or {}
-    found = [each.get("image") for each in spec.get("containers") or () if each.get("name") == names.MODEL_CONTAINER]
-    return str(found[0]) if found and found[0] else None
+    containers = {container.get("name"): container for container in spec.get("containers") or ()}
+    image = containers.get(names.MODEL_CONTAINER, {}).get("image")
+    return str(image) if image else None
 
 
-def find(known: History, word: str) -> Entry:
-    """Return the revision that `word` names.
+def find(history: History, text: str) -> RevisionSummary:
+    """Return the revision that `text` names.
 
     Args:
-        known: The revisions of the ModelDeployment.
-        word: The revision's hash, NAME-HASH, its number (`7` or `#7`), or the model version (`v7`).
+        history: The revisions of the ModelDeployment.
+        text: The revision's hash, NAME-HASH, its number (`7` or `#7`), or the model version (`v7`).
 
     Raises:
-        NoSuchRevision: The word names no revision, more than one, or one without a record.
+        NoSuchRevision: The text names no revision, more than one, or one without a record.
     """
-    word = word.strip()
-    exact = [each for each in known.entries if word in (each.hash, each.name)]
-    number, version = word.removeprefix("#"), _VERSION.fullmatch(word)
+    text = text.strip()
+    matching = _matching(history, text)
+    if len(matching) > 1:
+        raise NoSuchRevision(
+            f"REVISION {text} matches {len(matching)} revisions: {_listed(matching)}. Use the number of one of them"
+        )
+    if not matching:
+        raise NoSuchRevision(
+            f"revision {text} of {history.name} does not exist. {_hint(history, text)}"
+            f"Available revisions: {_listed(history.revisions)}"
+        )
+    if not matching[0].recorded:
+        raise NoSuchRevision(
+            f"{matching[0].title} has no ControllerRevision any more, so it cannot be restored. Use another REVISION; "
+            f"spec.rollout.historyLimit sets how many are kept"
+        )
+    return matching[0]
+
+
+def _matching(history: History, text: str) -> list[RevisionSummary]:
+    exact = [summary for summary in history.revisions if text in (summary.hash, summary.name)]
     if exact:
-        found = exact
-    elif number.isdecimal():
-        found = [each for each in known.entries if each.number == int(number)]
-    else:
-        found = [each for each in known.entries if version is not None and each.version == version[1]]
-    if len(found) > 1:
-        raise NoSuchRevision(
-            f"REVISION {word} is not one revision but {len(found)}: {_listed(found)}; name one by its number"
-        )
-    if not found:
-        raise NoSuchRevision(
-            f"there is no revision {word} of {known.name} (there: {_listed(known.entries)}){_hint(known, number)}"
-        )
-    if not found[0].recorded:
-        raise NoSuchRevision(
-            f"{found[0].title} has no record (ControllerRevision {found[0].name}) any more, so nothing can be made "
-            f"from it: name another REVISION; spec.rollout.historyLimit is how many are kept"
-        )
-    return found[0]
+        return exact
+    number, version = text.removeprefix("#"), _VERSION.fullmatch(text)
+    if number.isdecimal():
+        return [summary for summary in history.revisions if summary.number == int(number)]
+    return [summary for summary in history.revisions if version is not None and summary.version == version[1]]
 
 
-def _listed(entries: Iterable[Entry]) -> str:
-    return ", ".join(each.title for each in entries) or "none"
+def _listed(revisions: Iterable[RevisionSummary]) -> str:
+    return ", ".join(summary.title for summary in revisions) or "none"
 
 
-def _hint(known: History, number: str) -> str:
-    """Return a hint: the user may have meant the number as a model version."""
-    if any(each.version == number for each in known.entries):
-        return f"; for version {number} of the model write v{number}"
-    return "; `sluicegate history` shows them" if known.entries else ""
+def _hint(history: History, text: str) -> str:
+    """Return a hint where the user may have meant the number as a model version."""
+    number = text.removeprefix("#")
+    versions = {summary.version for summary in history.revisions}
+    return f"For version {number} of the model, use v{number}. " if number in versions else ""
 
 
-def before(known: History) -> Entry:
+def previous(history: History) -> RevisionSummary:
     """Return the revision to roll back to where the user names none.
 
     While another revision is being rolled out, or has failed, this is the stable revision. Otherwise it is the revision
@@ -230,34 +243,36 @@ def before(known: History) -> Entry:
     Raises:
         NoSuchRevision: There is no such revision, or it is not clear which one the user means.
     """
-    name, stable, pinned = known.name, known.stable, known.pinned
+    name, stable, pinned = history.name, history.stable, history.pinned
     if pinned is not None:
         raise NoSuchRevision(
-            f"the annotation {names.ANNOTATION_PIN} holds {pinned.title} already: name a REVISION, or let the spec "
-            f"decide again by `sluicegate unpin {name}`"
+            f"{pinned.title} is pinned already: add a REVISION, or remove the pin with `sluicegate unpin {name}`"
         )
     if stable is None:
-        raise NoSuchRevision(
-            f"no revision of {name} serves, so none served before: name a REVISION, or correct the spec"
-        )
-    if stable.recorded and (known.target is not None or any(each.role == Role.FAILED for each in known.entries)):
+        raise NoSuchRevision(f"{name} has no stable revision yet: add a REVISION, or correct the spec")
+    failed = any(summary.role == Role.FAILED for summary in history.revisions)
+    if stable.recorded and (history.desired is not None or failed):
         return stable
-    found = _last_released(known, stable) or next(
-        (each for each in known.entries if each.recorded and (each.number or 0) < (stable.number or 0)), None
-    )
-    if found is None:
-        raise NoSuchRevision(f"there is nothing to go back to: {stable.title} is the only revision of {name}")
-    if (found.number or 0) > (stable.number or 0):
+    chosen = _last_released(history, stable) or _older(history, stable)
+    if chosen is None:
+        raise NoSuchRevision(f"{stable.title} is the only revision of {name}, so there is no previous revision")
+    if (chosen.number or 0) > (stable.number or 0):
         raise NoSuchRevision(
-            f"the revision that had traffic last, {found.title}, is newer than {stable.title}, which serves, and may "
-            f"have been taken back for a reason: if you mean it, name it (`sluicegate rollback {name} {found.number}`)"
+            f"{chosen.title} had traffic last, but it is newer than the stable revision {stable.title} and may have "
+            f"been rolled back for a reason. To pin it anyway: sluicegate rollback {name} {chosen.number}"
         )
-    return found
+    return chosen
 
 
-def _last_released(known: History, stable: Entry) -> Entry | None:
-    others = [each for each in known.entries if each.recorded and each is not stable]
-    leaving = [each for each in others if each.role == Role.RETIRING]
-    released = [each for each in others if each.role == Role.PARKED and each.released_at is not None]
-    released.sort(key=lambda each: (each.released_at.timestamp() if each.released_at else 0.0, each.number or 0))
-    return leaving[0] if leaving else released[-1] if released else None
+def _last_released(history: History, stable: RevisionSummary) -> RevisionSummary | None:
+    others = [summary for summary in history.revisions if summary.recorded and summary is not stable]
+    retiring = [summary for summary in others if summary.role == Role.RETIRING]
+    released = [summary for summary in others if summary.role == Role.PARKED and summary.released_at is not None]
+    released.sort(key=lambda summary: (summary.released_at or datetime.min, summary.number or 0))
+    return retiring[0] if retiring else released[-1] if released else None
+
+
+def _older(history: History, stable: RevisionSummary) -> RevisionSummary | None:
+    """Return the newest revision that is older than stable."""
+    older = (item for item in history.revisions if item.recorded and (item.number or 0) < (stable.number or 0))
+    return next(older, None)

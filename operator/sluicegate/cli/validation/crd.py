@@ -2,7 +2,7 @@
 
 The results are the API server's: a test compares them on one table of invalid inputs.
 The messages are our own where the API server's do not say what to write.
-Only this module imports the libraries for validation, so the operator never loads them.
+Only this module imports cel and jsonschema, which the extra `cli` installs.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def problems(document: Mapping[str, Any]) -> list[Problem]:
     for error in _validator().iter_errors(document):
         if error.absolute_path and error.absolute_path[0] == "status" and error.validator != "additionalProperties":
             continue  # the API server drops a status that users write, but first rejects its unknown fields
-        for place, problem in _told(error):
+        for place, problem in _problems(error):
             broken[place].add(problem)
     body = {key: value for key, value in document.items() if key != "status"}
     for place, problem in _repeated(_schema(), body, ()):
         broken[place].add(problem)
-    found = {problem for items in broken.values() for problem in items}
-    return sorted(found.union(_cel(schema(), body, (), tuple(broken))))
+    structural = {problem for items in broken.values() for problem in items}
+    return sorted(structural.union(_cel(schema(), body, (), tuple(broken))))
 
 
 @cache
@@ -97,7 +97,7 @@ def _closed(node: dict[str, Any]) -> dict[str, Any]:
     return closed
 
 
-def _told(error: Any) -> Iterator[tuple[tuple[str | int, ...], Problem]]:
+def _problems(error: Any) -> Iterator[tuple[tuple[str | int, ...], Problem]]:
     """Yield the problems of one schema error, each with its place in the document."""
     place = tuple(error.absolute_path)
     limit = error.validator_value
@@ -109,30 +109,30 @@ def _told(error: Any) -> Iterator[tuple[tuple[str | int, ...], Problem]]:
         case "additionalProperties":
             for name in error.instance:
                 if name not in error.schema.get("properties", {}):
-                    yield place, Problem(path_of((*place, name)), f"unknown field{_meant(name, error.schema)}")
+                    yield place, Problem(path_of((*place, name)), f"unknown field{_suggestion(name, error.schema)}")
         case "type":
-            wanted = [limit] if isinstance(limit, str) else limit
-            kinds = " or ".join(_TYPES[kind] for kind in wanted)
-            yield place, Problem(path_of(place), f"must be {kinds}, not {_said(error.instance, wanted)}")
+            types = [limit] if isinstance(limit, str) else limit
+            expected = " or ".join(_TYPES[name] for name in types)
+            yield place, Problem(path_of(place), f"must be {expected}, not {_actual(error.instance, types)}")
         case "enum":
             yield place, Problem(path_of(place), f"must be {' or '.join(limit)}")
         case _:
             yield place, Problem(path_of(place), _bound(error.validator, limit, error.schema))
 
 
-def _said(value: Any, wanted: list[str]) -> str:
-    """Return what the user wrote, and a hint at what to write instead."""
+def _actual(value: Any, types: list[str]) -> str:
+    """Return the kind of value that the user wrote, and a hint at what to write instead."""
     if value is None:
-        return "empty (null): give it a value, or remove it"
+        return "empty (null): set a value, or remove the field"
     if isinstance(value, float):
-        return f"{value}" + (": write a fraction such as 500m, or in quotes" if "string" in wanted else "")
-    hint = ": put it in quotes" if wanted == ["string"] and isinstance(value, bool | int) else ""
+        return f"{value}" + (": use a quantity such as 500m, or quote the value" if "string" in types else "")
+    hint = ": quote the value" if types == ["string"] and isinstance(value, bool | int) else ""
     return _KINDS[type(value)] + hint
 
 
 def _bound(keyword: str, limit: Any, node: Mapping[str, Any]) -> str:
-    above = "above" if node.get("exclusiveMinimum") else "at least"
-    words = {
+    above = "greater than" if node.get("exclusiveMinimum") else "at least"
+    messages = {
         "minimum": f"must be {above} {limit}",
         "maximum": f"must be at most {limit}",
         "minLength": "must not be empty" if limit == 1 else f"must have at least {limit} characters",
@@ -141,16 +141,16 @@ def _bound(keyword: str, limit: Any, node: Mapping[str, Any]) -> str:
         "maxItems": f"must have at most {limit} items",
         "maxProperties": f"must have at most {limit} entries",
     }
-    return words.get(keyword, f"breaks the rule {keyword}: {limit}")
+    return messages.get(keyword, f"violates the rule {keyword}: {limit}")
 
 
-def _meant(name: str, node: Mapping[str, Any]) -> str:
+def _suggestion(name: str, node: Mapping[str, Any]) -> str:
     """Return a hint at the field that the user probably meant."""
     from difflib import get_close_matches
 
-    known = {key.lower(): key for key in node.get("properties", {})}
-    close = get_close_matches(name.lower(), known, n=1)
-    return f"; is {known[close[0]]} meant?" if close else ""
+    fields = {key.lower(): key for key in node.get("properties", {})}
+    close = get_close_matches(name.lower(), fields, n=1)
+    return f"; did you mean {fields[close[0]]}?" if close else ""
 
 
 def _children(node: Mapping[str, Any], value: Any) -> Iterator[tuple[str | int, Any, Any]]:
@@ -176,8 +176,8 @@ def _repeated(
         for index, item in enumerate(value):
             identity = [item.get(key) for key in keys] if isinstance(item, dict) else None
             if identity is not None and identity in seen:
-                said = ", ".join(f"{key} {found}" for key, found in zip(keys, identity, strict=True))
-                yield (*place, index), Problem(path_of((*place, index)), f"has the same {said} as an item before it")
+                key_values = ", ".join(f"{key} {part}" for key, part in zip(keys, identity, strict=True))
+                yield (*place, index), Problem(path_of((*place, index)), f"repeats {key_values} of an earlier item")
             seen.append(identity)
     for key, inner, part in _children(node, value):
         yield from _repeated(inner, part, (*place, key))

@@ -29,9 +29,7 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is written twice", key.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value!r}", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -84,7 +82,7 @@ def parse(content: str, origin: str) -> list[Any]:
     try:
         documents = [_plain(document) for document in yaml.load_all(content, Loader=_Loader)]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Unreadable(f"{origin}: is not YAML: {' '.join(str(error).split())}") from error
+        raise Unreadable(f"{origin}: is not valid YAML: {' '.join(str(error).split())}") from error
     return [item for document in documents if document is not None for item in _items(document)]
 
 
@@ -106,11 +104,11 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{value} is no number that JSON has")
+            raise ValueError(f"JSON has no number {value}")
         return int(value) if value.is_integer() else value
     if isinstance(value, str | int | None):
         return value
-    raise ValueError(f"{value!r} is no value that JSON has")
+    raise ValueError(f"JSON has no value {value!r}")
 
 
 def _key(key: object) -> str:

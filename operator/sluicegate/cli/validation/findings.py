@@ -13,6 +13,13 @@ from sluicegate.api import names
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 
 
+class MissingExtra(Exception):
+    """A package of the extra `cli` is not installed. The text is the message for the user."""
+
+    def __init__(self, module: str | None) -> None:
+        super().__init__(f'the Python package {module} is not installed: run pip install "sluicegate[cli]"')
+
+
 class Finding(NamedTuple):
     """One problem of one resource."""
 
@@ -41,8 +48,8 @@ def is_ours(document: object) -> bool:
 def path_of(document: dict[str, Any]) -> str:
     """Return NAMESPACE/NAME of `document`, with placeholders for what it lacks."""
     metadata = document.get("metadata")
-    known = metadata if isinstance(metadata, dict) else {}
-    return f"{known.get('namespace') or 'default'}/{known.get('name') or '(no name)'}"
+    fields = metadata if isinstance(metadata, dict) else {}
+    return f"{fields.get('namespace') or 'default'}/{fields.get('name') or '(no name)'}"
 
 
 def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Finding]:
@@ -51,17 +58,22 @@ def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Find
     Args:
         documents: Parsed YAML. Documents that are not ModelDeployments are ignored.
         extra: The operator's rules, which check the resources that pass the rules of the CRD.
+
+    Raises:
+        MissingExtra: A package that evaluates the rules of the CRD is not installed.
     """
     return [finding for document in documents if is_ours(document) for finding in _findings(document, extra)]
 
 
 def _findings(document: dict[str, Any], extra: Sequence[Check]) -> list[Finding]:
-    from sluicegate.cli.validation.crd import problems
-
+    try:
+        from sluicegate.cli.validation.crd import problems
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name) from error
     path = path_of(document)
-    found = [Finding(path, problem.field, problem.message) for problem in problems(document)]
-    if found:
-        return found
+    findings = [Finding(path, problem.field, problem.message) for problem in problems(document)]
+    if findings:
+        return findings
     try:
         resource = decode(document)
     except InvalidResource as error:

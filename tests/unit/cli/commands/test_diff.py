@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 from sluicegate.api import names
-from sluicegate.cli.commands.diff import applier_of, files, three_way
+from sluicegate.cli.commands.diff import files
 from sluicegate.cli.output import diff_text
 from sluicegate.cli.validation.documents import Unreadable
+from sluicegate.cli.validation.dry_run import applier_of, three_way
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.runtime.reconcile.gather import Gathered
 from sluicegate.simulation.settle import settled
@@ -42,7 +43,7 @@ def _compared(world: World, after: World) -> diff_text.Comparison:
     }
     return diff_text.Comparison(
         live=_live(world),
-        wanted=_live(after),
+        applied=_live(after),
         snapshot=then,
         before=settled(Gathered(now, _templates(now))),
         after=settled(Gathered(then, _templates(then))),
@@ -74,9 +75,9 @@ def test_scaling_restarts_nothing(world: World) -> None:
         "spec.scaling.max: (absent) -> 5",
         "spec.scaling.min: (absent) -> 2",
         "spec.scaling.replicas: 2 -> (absent)",
-        f"2 pods of {one} go on, without a restart",
-        "no pod starts, ends or restarts",
-        f"HorizontalPodAutoscaler {one} is made: 2 to 5 pods",
+        f"2 pods of {one} keep running, without a restart",
+        "no pod starts, terminates or restarts",
+        f"HorizontalPodAutoscaler {one} is created: 2 to 5 pods",
     ]
 
 
@@ -87,17 +88,17 @@ def test_a_new_version_is_a_new_revision_and_the_old_pods_drain(world: World) ->
     told = _told(world, after)
     assert told[:2] == [
         "spec.model.uri: models:/churn/1 -> models:/churn/2",
-        f"new revision churn-{new} (churn/2) as Stable: unlike churn-{old} it has the model's version: 1 -> 2",
+        f"new revision churn-{new} (churn/2) as Stable: differs from churn-{old} in the model's version: 1 -> 2",
     ]
     assert set(told[2:]) == {
         f"2 pods of churn-{new} start (0 -> 2)",
-        f"2 pods of churn-{old} drain once nothing needs them ({pods}); the revision is kept without pods",
+        f"2 pods of churn-{old} drain once no request can reach them ({pods}); the revision is kept without pods",
         f"requests to churn-{old}: 100% -> 0%",
         f"requests to churn-{new}: 0% -> 100%",
     }
     after.settle().rest()
     back = _told(after, copy.deepcopy(after).serve(1))
-    assert f"back to revision churn-{old} (churn/1) as Stable: it is kept, and its pods start again" in back
+    assert f"existing revision churn-{old} (churn/1) as Stable: its pods start again" in back
 
 
 def test_a_canary_is_declared_and_promoted_with_the_same_pods(world: World) -> None:
@@ -105,17 +106,17 @@ def test_a_canary_is_declared_and_promoted_with_the_same_pods(world: World) -> N
     beside = copy.deepcopy(world).canary(2, 10)
     stable, canary = world.hash_of(1), world.hash_of(2)
     told = _told(world, beside)
-    assert f"2 pods of churn-{stable} go on, without a restart" in told
+    assert f"2 pods of churn-{stable} keep running, without a restart" in told
     assert f"2 pods of churn-{canary} start (0 -> 2)" in told
     assert f"requests to churn-{stable}: 100% -> 90%" in told
     assert f"requests to churn-{canary}: 0% -> 10%" in told
     beside.settle().rest()
     moved = _told(beside, copy.deepcopy(beside).canary(2, 50))
-    assert "no pod starts, ends or restarts" in moved
+    assert "no pod starts, terminates or restarts" in moved
     assert f"requests to churn-{canary}: 10% -> 50%" in moved
     promoted = _told(beside, copy.deepcopy(beside).canary(None).serve(2))
     assert f"churn-{canary} (churn/2) becomes Stable instead of Canary, with the same pods" in promoted
-    assert f"2 pods of churn-{canary} go on, without a restart" in promoted
+    assert f"2 pods of churn-{canary} keep running, without a restart" in promoted
     assert f"requests to churn-{canary}: 10% -> 100%" in promoted
 
 
@@ -123,7 +124,7 @@ def test_what_would_not_come_true_is_said(world: World) -> None:
     after = copy.deepcopy(world).gateway()
     after.missing_gateway = True
     told = _told(world, after)
-    assert any(line.startswith("it would not come true as things are: GatewayNotFound: ") for line in told)
+    assert any(line.startswith("this would not take effect now: GatewayNotFound: ") for line in told)
 
 
 def test_steps_are_told_and_the_end_is_shown(world: World) -> None:
@@ -131,30 +132,29 @@ def test_steps_are_told_and_the_end_is_shown(world: World) -> None:
     analysis = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
     fresh = World(1, rollout={"steps": steps})
     first = replace(_compared(copy.deepcopy(fresh), fresh), live=None, before=None)
-    words = "the first revision takes over whole: spec.rollout.steps are for the versions after it"
+    words = "the first revision becomes stable at once: spec.rollout.steps apply to later versions"
     assert words in list(diff_text.sentences(first))
     by_steps = copy.deepcopy(world).edit(rollout={"steps": steps, "analysis": analysis})
-    words = "3 steps: 5% (hold 5m), pause until promoted, 50%, then 100%, judged by errors"
+    words = "3 steps: 5% (hold 5m), pause until promoted, 50%, then 100%, with analysis of errors"
     assert _told(world, by_steps)[-2:] == [
         "no child changes, and no pod restarts",
-        f"a new version will go through {words}",
+        f"a new version rolls out in {words}",
     ]
     by_steps.rest()
     old, new = world.hash_of(1), world.hash_of(2)
     told = _told(by_steps, copy.deepcopy(by_steps).serve(2))
-    assert f"churn-{new} will go through {words}" in told
+    assert f"churn-{new} rolls out in {words}" in told
     assert f"requests to churn-{new}: 0% -> 100%" in told
     assert f"requests to churn-{old}: 100% -> 0%" in told
     # The rollout is in progress. The first edit changes its steps, and the second returns to the stable revision.
     moving = copy.deepcopy(by_steps).serve(2).settle()
     edited = copy.deepcopy(moving).edit(rollout={"steps": [{"weight": 20}], "analysis": analysis})
-    assert (
-        "the rollout that is under way keeps its weight, and goes on at the first of the new steps that is not below it"
-        in (_told(moving, edited))
+    assert "the rollout in progress keeps its weight and continues at the first new step that is not below it" in (
+        _told(moving, edited)
     )
     back = _told(moving, copy.deepcopy(moving).serve(1))
-    assert not any("will go through" in each for each in back)
-    assert f"2 pods of churn-{old} go on, without a restart" in back
+    assert not any("rolls out in" in each for each in back)
+    assert f"2 pods of churn-{old} keep running, without a restart" in back
 
 
 def test_yaml_is_a_unified_diff_of_each_child_that_differs(world: World) -> None:

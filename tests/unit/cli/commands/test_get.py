@@ -156,11 +156,11 @@ Available  True
 Model      models:/churn@champion is churn version 7
 URL        http://models.example.com/shop/churn
 Address    http://churn.shop.svc
-Canary     10% wanted, 5% accepted; requests with x-cohort=beta; copies of 50%
+Canary     10% declared, 5% accepted; header x-cohort=beta; mirror 50%
 Rollout    Waiting for 3m
-Waits for  CrashLoopBackOff: Container model \
+Message    CrashLoopBackOff: Container model \
 ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
-Waits for  ShiftingTraffic: New weights are on their way to the gateway.
+Message    ShiftingTraffic: New weights are on their way to the gateway.
 
 REVISION                    STATE              MODEL     WEIGHT   ACCEPTED   READY   RESTARTS   AGE   NODE
 churn-bcdfghjklm #7         Stable             churn/7   90%      95%        2/2     -          -     -
@@ -177,11 +177,11 @@ AGE   EVENT             ABOUT                        MESSAGE
 """
 
 TABLE = """\
-NAME    READY     STATUS             MODEL     VERSION   CANARY   PODS   AGE     WAITS FOR
+NAME    READY     STATUS             MODEL     VERSION   CANARY   PODS   AGE     MESSAGE
 churn   False     CrashLoopBackOff   churn/7   7         5%       2/2    3h30m   CrashLoopBackOff: Container model \
 ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
-fresh   Unknown   NotSeenYet         -         -         -        0/0    61s     The operator has not seen it yet: \
-check that it runs, and that it serves this namespace.
+fresh   Unknown   NotObserved        -         -         -        0/0    61s     The operator has not observed \
+the resource yet: check that the operator runs and watches this namespace.
 """
 
 

@@ -10,10 +10,10 @@ import pytest
 from sluicegate.api.resource import decode
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.commands.history import document, lines
-from sluicegate.cli.commands.rollback import choose, released, told
+from sluicegate.cli.commands.rollback import choose, pinned_lines, unpinned_lines
 from sluicegate.cli.main import parsed
 from sluicegate.cli.output.text import plain
-from sluicegate.cli.steering.revisions import History, NoSuchRevision, before, find, history
+from sluicegate.cli.steering.revisions import History, NoSuchRevision, build_history, find, previous
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 A, B, C, DIGITS = "bcdfghjklm", "nqrstvwxz2", "zzzzzzzzzz", "2456789245"
@@ -50,7 +50,7 @@ def _known(*statuses: dict[str, Any], records: Any = None, phase: str = "Idle", 
             "status": {"revisions": list(statuses), "rollout": {"phase": phase}},
         }
     )
-    return history(resource, records)
+    return build_history(resource, records)
 
 
 PARKED = {"releasedAt": "2026-03-01T12:00:00Z"}
@@ -70,32 +70,32 @@ def test_a_hash_of_digits_is_a_hash() -> None:
 def test_a_version_that_two_revisions_serve_names_neither() -> None:
     records = [_record(A, 1, "7"), _record(B, 2, "7", "scorer:2"), _record(C, 3, "8")]
     known = _known(*THREE, records=records)
-    with pytest.raises(NoSuchRevision, match=r"not one revision but 2: churn-.* #2 .*#1 .*by its number"):
+    with pytest.raises(NoSuchRevision, match=r"matches 2 revisions: churn-.* #2 .*#1 .*Use the number"):
         find(known, "v7")
-    with pytest.raises(NoSuchRevision, match="for version 8 of the model write v8"):
+    with pytest.raises(NoSuchRevision, match="For version 8 of the model, use v8"):
         find(known, "8")
 
 
 def test_what_has_no_record_is_refused() -> None:
     known = _known(*THREE, records=[_record(C, 3, "3"), _record(B, 2, "2")])
-    with pytest.raises(NoSuchRevision, match=r"has no record .*historyLimit"):
+    with pytest.raises(NoSuchRevision, match=r"has no ControllerRevision any more.*historyLimit"):
         find(known, "1")
-    assert before(known).hash == B
+    assert previous(known).hash == B
 
 
 def test_without_a_name_it_is_the_one_that_the_traffic_left_last() -> None:
-    assert before(_known(*THREE)).hash == B
+    assert previous(_known(*THREE)).hash == B
     earlier = _status(A, 1, "Parked", releasedAt="2026-03-01T12:20:00Z")
-    assert before(_known(*THREE[:2], earlier)).hash == A
-    assert before(_known(THREE[0], _status(B, 2, "Parked"), THREE[2])).hash == B
-    assert before(_known(THREE[0], _status(B, 2, "Retiring"), earlier)).hash == B
+    assert previous(_known(*THREE[:2], earlier)).hash == A
+    assert previous(_known(THREE[0], _status(B, 2, "Parked"), THREE[2])).hash == B
+    assert previous(_known(THREE[0], _status(B, 2, "Retiring"), earlier)).hash == B
 
 
 def test_while_another_is_to_take_over_it_is_the_one_that_serves() -> None:
     known = _known(_status(C, 3, "Target"), _status(B, 2, "Stable"), _status(A, 1, "Parked", **PARKED), phase="Waiting")
     chosen = choose(known, None)
     assert chosen.hash == B
-    assert f"churn-{C} gets no traffic" in " ".join(told(known, chosen, None))
+    assert f"churn-{C} gets no traffic" in " ".join(pinned_lines(known, chosen, None))
 
 
 def test_a_newer_one_that_was_taken_back_must_be_named() -> None:
@@ -106,11 +106,11 @@ def test_a_newer_one_that_was_taken_back_must_be_named() -> None:
 
 
 def test_one_that_serves_already_is_refused_unless_it_is_pinned() -> None:
-    with pytest.raises(Failed, match=r"serves already.*annotate mdep churn sluicegate.dev/pin=zzzzzzzzzz"):
+    with pytest.raises(Failed, match=r"is stable already.*annotate mdep churn sluicegate.dev/pin=zzzzzzzzzz"):
         choose(_known(*THREE), "3")
     pinned = _known(*THREE, annotations={"sluicegate.dev/pin": f"churn-{C}"})
-    assert "is pinned already" in next(told(pinned, choose(pinned, "3"), None))
-    with pytest.raises(Failed, match="name a REVISION"):
+    assert "is pinned already" in next(pinned_lines(pinned, choose(pinned, "3"), None))
+    with pytest.raises(Failed, match="add a REVISION"):
         choose(pinned, None)
     canary = _known(_status(B, 2, "Canary", weight=10), _status(A, 1, "Stable", weight=90, acceptedWeight=90))
     assert choose(canary, "1").hash == A
@@ -118,18 +118,18 @@ def test_one_that_serves_already_is_refused_unless_it_is_pinned() -> None:
 
 def test_how_long_it_takes_is_said() -> None:
     known = _known(*THREE)
-    words = list(told(known, find(known, "2"), 40))
-    assert (
-        words[0]
-        == f"shop/churn: pinned to churn-{B} #2 (churn/2), which is to serve instead of churn-{C} #3 (churn/3)."
-    )
+    words = list(pinned_lines(known, find(known, "2"), 40))
+    assert words[0] == f"shop/churn: pinned to churn-{B} #2 (churn/2), to replace churn-{C} #3 (churn/3)."
     assert words[1].startswith(
-        "Its pods start first: about 40s, if they start as the ones that serve did, and at most "
+        "Its pods start first. This takes about 40s if they start as fast as the current ones. The rollback fails if "
     )
-    assert "Its pods start first: at most " in list(told(known, find(known, "2"), None))[1]
+    assert (
+        "Its pods start first. The rollback fails if they are not ready within "
+        in list(pinned_lines(known, find(known, "2"), None))[1]
+    )
     assert words[2].endswith("sluicegate unpin churn")
     warm = _known(THREE[0], _status(B, 2, "Retiring"))
-    assert "2 of its pods are ready, so it takes a few seconds" in list(told(warm, find(warm, "2"), None))[1]
+    assert "2 of its pods are ready, so this takes a few seconds" in list(pinned_lines(warm, find(warm, "2"), None))[1]
 
 
 def test_the_table_shows_images_only_where_they_differ() -> None:
@@ -137,17 +137,17 @@ def test_the_table_shows_images_only_where_they_differ() -> None:
     pin = {"sluicegate.dev/pin": B, "sluicegate.dev/abort": A}
     known = _known(*THREE, records=same, annotations=pin)
     assert plain(lines(known, (), NOW)) == (
-        "NUMBER   REVISION           MODEL     ROLE     WEIGHT   MADE   RELEASED   IMAGE   MARKS\n"
-        "3        churn-zzzzzzzzzz   churn/3   Stable   100%     150m   -          -       -\n"
-        "2        churn-nqrstvwxz2   churn/2   Parked   -        150m   30m        -       pinned\n"
-        "1        churn-bcdfghjklm   churn/1   Parked   -        150m   -          -       aborted\n"
+        "NUMBER   REVISION           MODEL     ROLE     WEIGHT   CREATED   RELEASED   IMAGE   MARKS\n"
+        "3        churn-zzzzzzzzzz   churn/3   Stable   100%     150m      -          -       -\n"
+        "2        churn-nqrstvwxz2   churn/2   Parked   -        150m      30m        -       pinned\n"
+        "1        churn-bcdfghjklm   churn/1   Parked   -        150m      -          -       aborted\n"
     )
     differ = _known(*THREE, records=[*same[:2], _record(A, 1, "1", "scorer:0")])
     assert "scorer:0" in plain(lines(differ, (), NOW))
     assert document(known)["revisions"][1]["releasedAt"] == "2026-03-01T12:00:00Z"
-    assert "unpinned from churn-nqrstvwxz2 #2" in next(released(known))
+    assert "unpinned from churn-nqrstvwxz2 #2" in next(unpinned_lines(known))
     lost = _known(*THREE, annotations={"sluicegate.dev/pin": "gone"})
-    assert "names gone, which is not there" in plain(lines(lost, (), NOW))
+    assert "names revision gone, which does not exist" in plain(lines(lost, (), NOW))
 
 
 def test_what_was_rolled_back_says_what_decided() -> None:
@@ -156,7 +156,7 @@ def test_what_was_rolled_back_says_what_decided() -> None:
         _status(B, 2, "Failed", reason="RolledBack", message=why), _status(A, 1, "Stable"), phase="RolledBack"
     )
     assert plain(lines(known, (), NOW)).splitlines()[1:3] == [
-        "2        churn-nqrstvwxz2   churn/2   Failed   -        -      -          -       RolledBack",
+        "2        churn-nqrstvwxz2   churn/2   Failed   -        -         -          -       RolledBack",
         f"         RolledBack: {why}",
     ]
     assert document(known)["revisions"][0]["message"] == why

@@ -13,12 +13,12 @@ from sluicegate.api.status import Role
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.commands import retry
 from sluicegate.cli.output import rollout_view
-from sluicegate.cli.output.live_metrics import Look
+from sluicegate.cli.output.live_metrics import LiveMetrics
 from sluicegate.cli.output.rollout_layout import header, sections
 from sluicegate.cli.output.text import plain
 from sluicegate.cli.steering import actions
-from sluicegate.cli.steering.actions import Order
-from sluicegate.cli.steering.revisions import History, history
+from sluicegate.cli.steering.actions import Action
+from sluicegate.cli.steering.revisions import History, build_history
 from sluicegate.core.snapshot.analysis_result import Outcome
 
 from tests.support.fake_cluster import World
@@ -32,12 +32,12 @@ def known(world: World) -> History:
     """Return what a command reads."""
     obj = stored(world)
     obj["metadata"]["annotations"] = dict(world.annotations)
-    return history(decode(msgspec.to_builtins(obj)), world.of_kind("ControllerRevision"))
+    return build_history(decode(msgspec.to_builtins(obj)), world.of_kind("ControllerRevision"))
 
 
-def give(world: World, order: Order) -> World:
+def give(world: World, action: Action) -> World:
     """Write the annotations of a command, and let the operator act."""
-    _write(world, order.annotations)
+    _write(world, action.annotations)
     return world.settle()
 
 
@@ -51,7 +51,7 @@ def promoted(world: World, *, full: bool = False) -> World:
 
 def shown(world: World) -> str:
     """Return the rollout as `get` prints it."""
-    found = rollout_view.progress(known(world).resource, Look())
+    found = rollout_view.progress(known(world).resource, LiveMetrics())
     assert found is not None
     lines = [[*value] for _, value in header(found, world.now)]
     return plain([*lines, *(line for each in sections(found, world.now, None) for line in each)])
@@ -63,13 +63,13 @@ def test_a_person_goes_through_a_rollout_by_promote_alone() -> None:
     assert "▶ 1    10%      hold 5m, 5m" in shown(world)
     promoted(world)
     assert (state(world).step_index, state(world).phase) == (1, "Paused")
-    assert "sluicegate promote churn   lets it go on to step 3" in shown(world)
+    assert "sluicegate promote churn   continues with step 3" in shown(world)
     promoted(world)
     assert (state(world).step_index, shares(world)) == (2, (50, 50))
     assert "✓ 2    10%      pause until promoted" in shown(world)
     promoted(world)
     assert world.role(world.hash_of(2)) == Role.STABLE
-    with pytest.raises(Failed, match="no rollout of churn is under way"):
+    with pytest.raises(Failed, match="no rollout of churn is in progress"):
         actions.promote(known(world), full=False)
 
 
@@ -92,7 +92,7 @@ def test_pause_and_resume() -> None:
     world = begun(STEPS).settle()
     give(world, actions.pause(known(world))).later(3600).settle()
     assert (state(world).step_index, state(world).phase) == (0, "Paused")
-    assert "sluicegate resume churn   lets the steps go on" in shown(world)
+    assert "sluicegate resume churn   continues the rollout" in shown(world)
     give(world, actions.resume(known(world)))
     assert state(world).step_index == 1
     # Promoting a paused step continues the rollout too.
@@ -106,11 +106,11 @@ def test_abort_and_retry_begin_again() -> None:
     promoted(world)
     give(world, actions.abort(known(world)))
     assert shares(world) == (100, 0)
-    assert "nothing was changed" in actions.abort(known(world)).told[0]
-    with pytest.raises(Failed, match="was aborted: `sluicegate retry churn`"):
+    assert "nothing was changed" in actions.abort(known(world)).lines[0]
+    with pytest.raises(Failed, match="was aborted: run `sluicegate retry churn`"):
         actions.promote(known(world), full=False)
     world.rest()
-    _write(world, retry.marks(known(world), retry.again(known(world))))
+    _write(world, retry.marks(known(world), retry.to_retry(known(world))))
     assert world.annotations == {}, "nothing that would stop or hasten it is left"
     world.settle()
     assert (state(world).step_index, shares(world)) == (0, (90, 10))
@@ -123,14 +123,14 @@ def test_retry_after_an_analysis_that_failed() -> None:
     assert shares(world) == (100, 0)
     assert "✗ 1    10%" in shown(world)
     assert "0.2 is above 0.01" in shown(world)
-    assert "sluicegate retry churn   tries it again from the first step" in shown(world)
-    with pytest.raises(Failed, match=r"0.2 is above 0.01.*`sluicegate retry churn` tries it again"):
+    assert "sluicegate retry churn   tries again from the first step" in shown(world)
+    with pytest.raises(Failed, match=r"0.2 is above 0.01.*`sluicegate retry churn` to try it again"):
         actions.promote(known(world), full=True)
     world.reading = None
-    chosen = retry.again(known(world))
+    chosen = retry.to_retry(known(world))
     _write(world, retry.marks(known(world), chosen))
     world.settle()
-    assert not any(actions.gave_up(known(world), each) for each in known(world).entries if each.hash == chosen.hash)
+    assert not any(actions.gave_up(known(world), each) for each in known(world).revisions if each.hash == chosen.hash)
     _write(world, {actions.RETRY: None})
     world.settle()
     assert (state(world).step_index, shares(world)) == (0, (90, 10))

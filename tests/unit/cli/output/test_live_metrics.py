@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 from sluicegate.cli.output import live_metrics
-from sluicegate.cli.output.live_metrics import Measured, Source
+from sluicegate.cli.output.live_metrics import Measured, MetricsSource
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden, NotFound, ServerError
 from sluicegate.kube.kinds import Kind
@@ -57,35 +57,35 @@ async def test_the_one_that_leads_answers() -> None:
         _pod("leader", containerPort=81),
     ]
     cluster = _Cluster(pods, {"away": ServerError(503, "", "dial"), "standby": "up 1\n", "leader": PAGE})
-    found = await Source(cluster, "shop", "churn").look()
+    found = await MetricsSource(cluster, "shop", "churn").read()
     assert found.measured == Measured({}, {"bcdfghjklm": 75.4})
     assert cluster.asked == ["system/away:9/metrics", "system/standby:8080/metrics", "system/leader:81/metrics"]
 
 
 async def test_who_may_not_list_everywhere_looks_where_the_operator_usually_is() -> None:
     cluster = _Cluster(lambda where: _refused() if where is None else [_pod("leader")], {"leader": PAGE})
-    assert (await Source(cluster, "shop", "churn").look()).measured is not None
+    assert (await MetricsSource(cluster, "shop", "churn").read()).measured is not None
 
 
 @pytest.mark.parametrize(
     ("pods", "page", "words"),
     [
-        (_refused("guest cannot list"), None, "may not be listed (guest cannot list)"),
-        (NotFound(404, "", "gone"), None, "cannot be listed"),
-        ([], None, "no pod of the operator"),
+        (_refused("guest cannot list"), None, "no permission to list the operator's pods (guest cannot list)"),
+        (NotFound(404, "", "gone"), None, "listing the operator's pods failed"),
+        ([], None, "no pod with the label app.kubernetes.io/name=sluicegate was found"),
         (
             [_pod("leader")],
             _refused("guest cannot get"),
-            "right to get pods/proxy in namespace system (guest cannot get)",
+            "no permission to get pods/proxy in namespace system (guest cannot get)",
         ),
-        ([_pod("leader")], ServerError(503, "", "dial"), "the metrics of pod system/leader cannot be read"),
-        ([_pod("leader")], "up 1\n", "the operator measures nothing of it now"),
+        ([_pod("leader")], ServerError(503, "", "dial"), "reading the metrics of pod system/leader failed"),
+        ([_pod("leader")], "up 1\n", "the operator has no measurements of this rollout"),
     ],
 )
 async def test_what_keeps_them_away_is_said(pods: Any, page: Any, words: str) -> None:
-    found = await Source(_Cluster(pods, {"leader": page}), "shop", "churn").look()
+    found = await MetricsSource(_Cluster(pods, {"leader": page}), "shop", "churn").read()
     assert found.measured is None
-    assert words in str(found.why_not)
+    assert words in str(found.unknown)
 
 
 async def test_nobody_waits_long_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,5 +94,5 @@ async def test_nobody_waits_long_for_them(monkeypatch: pytest.MonkeyPatch) -> No
             return str(await asyncio.Event().wait())
 
     monkeypatch.setattr(live_metrics, "PATIENCE", 0.01)
-    found = await Source(Slow([_pod("leader")], {}), "shop", "churn").look()
-    assert "do not come within" in str(found.why_not)
+    found = await MetricsSource(Slow([_pod("leader")], {}), "shop", "churn").read()
+    assert "did not arrive within" in str(found.unknown)

@@ -14,9 +14,9 @@ from sluicegate.api.resource import decode
 from sluicegate.api.rollout import Step
 from sluicegate.cli.commands.get import Picture, Scope, measures, picture
 from sluicegate.cli.output import live_metrics, rollout_view, step_text
-from sluicegate.cli.output.live_metrics import Look, Reading
+from sluicegate.cli.output.live_metrics import LiveMetrics, Reading
 from sluicegate.cli.output.rollout_layout import figure
-from sluicegate.cli.output.rollout_view import AS_USUAL, Typed
+from sluicegate.cli.output.rollout_view import DEFAULT_SHELL, Shell
 from sluicegate.cli.output.text import Piece, Size, plain, wrapped
 from sluicegate.kube.kinds import EVENT, MODEL_DEPLOYMENT, POD
 
@@ -42,8 +42,8 @@ sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="nqrstv
 sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="bcdfghjklm"} 75.4
 sluicegate_writes_total{kind="Deployment",outcome="ok"} 3.0
 """
-LIVE = Look(live_metrics.parsed(METRICS, "shop", "churn"))
-REFUSED = Look(why_not="it needs the right to get pods/proxy in namespace sluicegate-system (forbidden)")
+LIVE = LiveMetrics(live_metrics.parsed(METRICS, "shop", "churn"))
+REFUSED = LiveMetrics(unknown="no permission to get pods/proxy in namespace sluicegate-system (forbidden)")
 
 HOLDS = """\
 Name       shop/churn
@@ -52,20 +52,20 @@ Available  Unknown
 Model      models:/churn@champion is churn version 8
 URL        http://models.example.com/shop/churn
 Address    http://churn.shop.svc
-Rollout    Holding at step 2 of 4 (25%, hold 10m) for 6m, 4m10s to go
+Rollout    Holding at step 2 of 4 (25%, hold 10m) for 6m, 4m10s left
 Weight     25% set, 25% accepted, 24.6% measured
-Verdict    Passed, 40s ago: errors: 0.2 % of 420 requests failed, and at most 1 % may.
-Next       sluicegate promote churn   lets it go on to step 3 without waiting
-           sluicegate pause churn     keeps it at this step
-           sluicegate abort churn     sends all requests back to what serves
-Waits for  Stepping: Step 2 of 4.
+Analysis   Passed, 40s ago: errors: 0.2 % of 420 requests failed, and at most 1 % may.
+Next       sluicegate promote churn   continues with step 3 without waiting
+           sluicegate pause churn     holds the rollout at this step
+           sluicegate abort churn     returns all requests to stable
+Message    Stepping: Step 2 of 4.
 
-STEP   WEIGHT   DOES
+STEP   WEIGHT   ACTION
 ✓ 1    5%       hold 5m
-▶ 2    25%      hold 10m, 4m10s to go
+▶ 2    25%      hold 10m, 4m10s left
   3    25%      pause until promoted
-  4    50%      copies of 10%, hold 10m
-       100%     take over
+  4    50%      mirror 10%, hold 10m
+       100%     become stable
 
 METRIC    OUTCOME        VALUE    STABLE   LIMIT   SAMPLES
 errors    Passed         0.31%    0.1%     1%      512
@@ -87,28 +87,28 @@ Address    http://churn.shop.svc
 Rollout    Paused at step 3 of 4 (pause until promoted)
            for 6m
 Weight     25% set, 25% accepted
-Because    Step 3 waits for a person.
-Verdict    Passed, 40s ago: errors: 0.2 % of 420 requests
+Cause      Step 3 waits for a person.
+Analysis   Passed, 40s ago: errors: 0.2 % of 420 requests
            failed, and at most 1 % may.
-Next       sluicegate promote churn -n shop   lets it go
-           on to step 4
-           sluicegate abort churn -n shop     sends all
-           requests back to what serves
-Waits for  Stepping: Step 2 of 4.
+Next       sluicegate promote churn -n shop   continues
+           with step 4
+           sluicegate abort churn -n shop     returns all
+           requests to stable
+Message    Stepping: Step 2 of 4.
 
-STEP   WEIGHT   DOES
+STEP   WEIGHT   ACTION
 ✓ 1    5%       hold 5m
 ✓ 2    25%      hold 10m
 ▶ 3    25%      pause until promoted
-  4    50%      copies of 10%, hold 10m
-       100%     take over
+  4    50%      mirror 10%, hold 10m
+       100%     become stable
 
 METRIC    OUTCOME       VALUE   STABLE   LIMIT   SAMPLES
 errors    Passed        0.2%    0.1%     1%      420
 latency   -             -       -        -       -
 drift     - (dry run)   -       -        0.2     -
-Not live, but what status has: it needs the right to get
-  pods/proxy in namespace sluicegate-system (forbidden).
+Not live, from status: no permission to get pods/proxy in
+  namespace sluicegate-system (forbidden).
 
 REVISION              STATE    WEIGHT   ACCEPTED   READY
 churn-nqrstvwxz2 #8   Target   25%      25%        2/2
@@ -117,18 +117,18 @@ churn-bcdfghjklm #7   Stable   75%      75%        2/2
 
 TAKEN_BACK = """\
 Rollout    RolledBack at step 2 of 4 (25%, hold 10m) for 6m
-Because    It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, \
+Cause      It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, \
 and at most 1 % may.
-Verdict    Failed, 40s ago: errors: 9 % of 300 requests failed, and at most 1 % may.
-Next       sluicegate retry churn   tries it again from the first step
-Waits for  Stepping: Step 2 of 4.
+Analysis   Failed, 40s ago: errors: 9 % of 300 requests failed, and at most 1 % may.
+Next       sluicegate retry churn   tries again from the first step
+Message    Stepping: Step 2 of 4.
 
-STEP   WEIGHT   DOES
+STEP   WEIGHT   ACTION
 ✓ 1    5%       hold 5m
 ✗ 2    25%      hold 10m
   3    25%      pause until promoted
-  4    50%      copies of 10%, hold 10m
-       100%     take over
+  4    50%      mirror 10%, hold 10m
+       100%     become stable
 
 METRIC    OUTCOME       VALUE   STABLE   LIMIT   SAMPLES
 errors    Failed        9%      0.1%     1%      300
@@ -137,8 +137,8 @@ drift     - (dry run)   -       -        0.2     -
 """
 
 
-def _shown(resource: dict[str, Any], look: Look = LIVE, typed: Typed = AS_USUAL) -> Picture:
-    found = picture(Scope("churn", "shop", typed=typed), {MODEL_DEPLOYMENT: [resource], POD: [], EVENT: []}, look=look)
+def _shown(resource: dict[str, Any], live: LiveMetrics = LIVE, shell: Shell = DEFAULT_SHELL) -> Picture:
+    found = picture(Scope("churn", "shop", shell=shell), {MODEL_DEPLOYMENT: [resource], POD: [], EVENT: []}, live=live)
     assert found is not None
     return found
 
@@ -148,7 +148,7 @@ def test_a_step_that_holds_with_live_values() -> None:
 
 
 def test_a_pause_on_a_narrow_terminal_without_live_values() -> None:
-    assert plain(_shown(raw(PAUSED), REFUSED, Typed(where=" -n shop")).lines(NOW, Size(58))) == NARROW
+    assert plain(_shown(raw(PAUSED), REFUSED, Shell(namespace=" -n shop")).lines(NOW, Size(58))) == NARROW
 
 
 def test_a_rollout_that_was_taken_back_says_what_decided() -> None:
@@ -157,12 +157,12 @@ def test_a_rollout_that_was_taken_back_says_what_decided() -> None:
     assert "Not live" not in text
 
 
-def test_what_a_condition_tells_is_not_told_twice() -> None:
+def test_cause_with_the_reason_of_a_condition_is_left_out() -> None:
     resource = raw(PAUSED)
-    resource["status"]["conditions"][0]["message"] = f"{PAUSED['message']} Stable goes on serving."
+    resource["status"]["conditions"][0] |= {"reason": PAUSED["reason"], "message": "Step 3 of 4 is paused."}
     text = plain(_shown(resource).lines(NOW))
-    assert "Because" not in text
-    assert f"Waits for  Stepping: {PAUSED['message']} Stable goes on serving." in text
+    assert "Cause" not in text
+    assert f"Message    {PAUSED['reason']}: Step 3 of 4 is paused." in text
 
 
 def test_it_has_no_clock() -> None:
@@ -221,7 +221,7 @@ def test_what_may_be_typed_next(changes: dict[str, Any], more: dict[str, Any], c
 
 
 def test_commands_are_typed_as_the_user_called_it() -> None:
-    found = rollout_view.progress(decode(raw()), LIVE, Typed("kubectl sluicegate", " -n shop"))
+    found = rollout_view.progress(decode(raw()), LIVE, Shell("kubectl sluicegate", " -n shop"))
     assert found is not None
     assert found.next[0].command == "kubectl sluicegate promote churn -n shop"
 
@@ -256,6 +256,6 @@ def test_figures_are_in_the_units_of_their_metric() -> None:
 def test_steps_in_words() -> None:
     resource = decode(raw())
     assert step_text.listed(resource.spec.rollout.steps or ()) == (
-        "5% (hold 5m), 25% (hold 10m), pause until promoted, 50%, copies of 10% (hold 10m)"
+        "5% (hold 5m), 25% (hold 10m), pause until promoted, 50%, mirror 10% (hold 10m)"
     )
-    assert step_text.described(Step(match=())) == "no requests by header"
+    assert step_text.described(Step(match=())) == "no header match"
