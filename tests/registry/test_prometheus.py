@@ -179,7 +179,7 @@ async def test_who_is_not_let_in(served: PrometheusEndpoint, prometheus: Prometh
     assert await prometheus.number(served, "vector(7)", 20) == 7
     ca = served.credentials.ca_pem
     for credentials, says in (
-        (Credentials("me", "something else", ca_pem=ca), r"refuses the credentials \(401\)"),
+        (Credentials("me", "something else", ca_pem=ca), r"refused the credentials \(401\)"),
         (Credentials(ca_pem=ca), r"requires credentials|refused the credentials"),
         (Credentials("me", PASSWORD), r"Put the certificate of its CA into the key ca\.crt"),
     ):

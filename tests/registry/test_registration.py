@@ -130,7 +130,7 @@ async def test_it_is_made_once_signed_with_the_secret_and_put_back_when_somebody
 async def test_a_rotated_secret_is_written_again(
     server: str, registry: MlflowRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.runtime.registry.webhook_server.DOUBTED", 0.0)
+    monkeypatch.setattr("sluicegate.runtime.registry.webhook_server.RECHECK_SECONDS", 0.0)
     here = Here(server, free_port())
     async with here.door:
         await here.work.round("default")

@@ -130,7 +130,7 @@ async def test_runs(endpoint: RegistryEndpoint, seeded: dict[str, Any]) -> None:
         ("models:/nope/Production", "ModelNotFound", ["nope", "iris"]),
         ("models:/nope/latest", "ModelNotFound", ["nope", "iris"]),
         ("models:/Iris/1", "ModelNotFound", ["case-sensitive"]),
-        ("models:/iris/999", "VersionNotFound", ["999", "newest there is 6"]),
+        ("models:/iris/999", "VersionNotFound", ["999", "newest version is 6"]),
         ("models:/iris/2147483647", "VersionNotFound", ["newest"]),
         ("models:/empty/latest", "VersionNotFound", ["no versions"]),
         ("models:/iris@Champion", "AliasNotFound", ["Champion", "champion, Überholt_1"]),

@@ -168,8 +168,12 @@ def shown(address: str) -> str:
 
     It is one printable line without user name, password, query and fragment.
     """
-    text = without_userinfo(address).partition("#")[0].rpartition("@")[2]
-    line = "".join(char if char.isprintable() else " " for char in text).strip()
+    return one_line(without_userinfo(address).partition("#")[0].rpartition("@")[2])
+
+
+def one_line(text: str) -> str:
+    """Return another program's text as one printable line of at most `MAX_SHOWN` characters."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 1] + "…"
 
 

@@ -20,7 +20,7 @@ import msgspec
 from sluicegate.adapters import bounded
 from sluicegate.adapters.clients import ClientPool
 from sluicegate.adapters.mlflow.credentials import Credentials
-from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
+from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected, unexpected_message
 
 logger = logging.getLogger(__name__)
 AT_ONCE: Final = 16
@@ -229,10 +229,7 @@ def _request(client: httpx.AsyncClient, promql: str) -> httpx.Request:
 
 def _unexpected(endpoint: PrometheusEndpoint, error: BaseException) -> PrometheusError:
     log_unexpected(logger, f"Prometheus at {endpoint.shown}", error)
-    return PrometheusError(
-        f"A query of Prometheus at {endpoint.shown} failed with an unexpected {type(error).__name__}. "
-        "The traceback is in the operator's log: report it as a bug."
-    )
+    return PrometheusError(unexpected_message(f"A query of Prometheus at {endpoint.shown}", error))
 
 
 def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample]:
@@ -284,5 +281,5 @@ def _strange(endpoint: PrometheusEndpoint, what: str) -> str:
 
 
 def _line(text: str) -> str:
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split()).rstrip(".")
-    return line if len(line) <= 200 else line[:199] + "…"
+    """Return another program's text as one line that a full stop can follow."""
+    return bounded.one_line(text).rstrip(".")

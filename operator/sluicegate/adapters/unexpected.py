@@ -63,6 +63,19 @@ def log_unexpected(logger: logging.Logger, what: str, error: BaseException) -> N
     )
 
 
+def unexpected_message(what: str, error: BaseException) -> str:
+    """Return the message about an unexpected exception for users, without the exception's own text.
+
+    Args:
+        what: What failed, as the subject of a sentence.
+        error: The exception, which has been logged.
+    """
+    return (
+        f"{what} failed with an unexpected {type(error).__name__}. "
+        "The traceback is in the operator's log: report it as a bug."
+    )
+
+
 def cancelled_from_outside() -> bool:
     """Tell whether the current task was requested to stop.
 

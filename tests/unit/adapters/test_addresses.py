@@ -186,7 +186,7 @@ async def notification(address: str) -> None:
         words = str(error)
     else:
         assert not reply.sent and reply.again
-        words = reply.words
+        words = reply.problem
     assert "unexpected" not in words and "hunter2" not in words
 
 

@@ -275,11 +275,6 @@ def _is_html(body: bytes) -> bool:
 
 
 def _cut(text: str) -> str:
-    """Return one printable line of at most 200 characters of another program's text.
-
-    Credentials in its URLs are removed.
-    """
-    line = "".join(char if char.isprintable() else " " for char in text).strip()
-    parts = [without_userinfo(word) if "://" in word else word for word in line.split()]
-    line = " ".join(parts)
-    return line if len(line) <= 200 else line[:199] + "…"
+    """Return another program's text as one line, without credentials in its URLs."""
+    line = "".join(char if char.isprintable() else " " for char in text)
+    return bounded.one_line(" ".join(without_userinfo(word) if "://" in word else word for word in line.split()))

@@ -72,7 +72,7 @@ class PodHttp:
             except TimeoutError:
                 raise PodRequestFailed(f"no response within {seconds:.3g} s") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise PodRequestFailed(_line(str(error)) or type(error).__name__) from None
+                raise PodRequestFailed(bounded.one_line(str(error)) or type(error).__name__) from None
             except bounded.ResponseRefused as error:
                 raise PodRequestFailed(f"its {path.partition('?')[0]} is {error}") from None
             except PodRequestFailed:
@@ -111,12 +111,3 @@ class PodHttp:
 def _unexpected(address: str, error: BaseException) -> PodRequestFailed:
     log_unexpected(logger, f"reading the pod at {address}", error)
     return PodRequestFailed(f"an unexpected {type(error).__name__}, whose traceback is in the operator's log")
-
-
-def _line(text: str) -> str:
-    """Return one printable line of at most 200 characters of an aiohttp error.
-
-    A pod can influence the text of such an error.
-    """
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= 200 else line[:199] + "…"

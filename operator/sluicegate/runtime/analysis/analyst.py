@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from sluicegate.adapters.pods.metrics import PodScraper
+from sluicegate.adapters.unexpected import unexpected_message
 from sluicegate.api.resource import Key
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
@@ -166,10 +167,7 @@ class Analyst:
         failures: list[BaseException] = []
         with contained(self._what(analysis), failures.append):
             return await reading
-        return otherwise(
-            f"Measuring failed with an unexpected {type(failures[0]).__name__}. "
-            "The traceback is in the operator's log: report it as a bug."
-        )
+        return otherwise(unexpected_message("Measuring", failures[0]))
 
     def _left_of_warm_up(self, subject: Subject) -> float:
         """Return the remaining seconds of the warm-up.

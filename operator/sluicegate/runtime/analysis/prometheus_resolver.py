@@ -7,7 +7,7 @@ import time
 
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
-from sluicegate.adapters.unexpected import log_unexpected
+from sluicegate.adapters.unexpected import log_unexpected, unexpected_message
 from sluicegate.api.resource import Key
 from sluicegate.config.settings import Settings
 from sluicegate.core.analysis.run import Subject
@@ -91,10 +91,7 @@ class PrometheusResolver:
             except Exception as error:  # The failure of one rollout must not stop the analysis of others.
                 what = f'the Secret "{secret}" in namespace "{namespace}"'
                 log_unexpected(logger, what, error)
-                raise PrometheusError(
-                    f"Reading {what} failed with an unexpected {type(error).__name__}. "
-                    "The traceback is in the operator's log: report it as a bug."
-                ) from None
+                raise PrometheusError(unexpected_message(f"Reading {what}", error)) from None
             self._credentials_cache.pop((namespace, secret), None)
             self._credentials_cache[namespace, secret] = (time.monotonic(), credentials)
             while len(self._credentials_cache) > MAX_SECRETS:
