@@ -126,6 +126,6 @@ def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any
     )
 
 
-def known(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> History:
+def history_in(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> History:
     """Return the same object in the form that commands read."""
     return build_history(decode(raw(rollout, role, **more)), None)
