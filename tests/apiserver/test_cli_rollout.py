@@ -149,9 +149,9 @@ async def test_live_view_of_a_rollout(
             values.set("analysis_value", 0.0123, metric="errors", side="target")
             await _until(process, "errors    Passed        1.23%")
             await rollout.status(
-                phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for a person."
+                phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for approval."
             )
-            await _until(process, "Cause      Step 3 waits for a person.")
+            await _until(process, "Cause      Step 3 waits for approval.")
             await _until(process, f"sluicegate promote churn -n {cli.namespace}   continues with step 4")
             await rollout.status(role="Stable", phase="Idle")
             block = "Rollout"
@@ -222,7 +222,7 @@ async def test_each_command_writes_only_its_annotation(rollout: Rollout, cli: Cl
 
 async def test_retry_removes_an_abort(rollout: Rollout, cli: Cli) -> None:
     await rollout.make()
-    await rollout.status(role="Failed", phase="RolledBack", stepIndex=1, reason="Aborted", message="Taken back.")
+    await rollout.status(role="Failed", phase="RolledBack", stepIndex=1, reason="Aborted", message="Rolled back.")
     await rollout.annotate(abort=NEXT, promote=NEXT)
     retrying = asyncio.create_task(cli.run("retry", "churn"))
     deadline = time.monotonic() + 30

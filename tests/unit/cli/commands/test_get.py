@@ -67,10 +67,10 @@ RESOURCE: dict[str, Any] = {
         "canary": "5%",
         "model": {"uri": "models:/churn@champion", "name": "churn", "version": "7"},
         "conditions": [
-            _condition("Ready", "False", "CrashLoopBackOff", f"{CRASH} The previous revision goes on serving."),
+            _condition("Ready", "False", "CrashLoopBackOff", f"{CRASH} The previous revision keeps serving."),
             _condition("Available", "True", "Serving", "Revision serves."),
             _condition("ModelResolved", "True", "Resolved"),
-            _condition("TrafficRouted", "False", "ShiftingTraffic", "New weights are on their way to the gateway."),
+            _condition("TrafficRouted", "False", "ShiftingTraffic", "The gateway is applying the new weights."),
         ],
         "revisions": [
             _revision(STABLE, "Stable", 7, weight=90, acceptedWeight=95),
@@ -143,7 +143,13 @@ EVENTS = [
         "Warning",
     )
     | {"deprecatedCount": 3},
-    _event("ModelDeployment", "churn", "RevisionCreated", "Revision 8 was made.", "2026-03-01T12:27:00Z"),
+    _event(
+        "ModelDeployment",
+        "churn",
+        "RevisionCreated",
+        "Created revision churn-nqrstvwxz2 of churn/8.",
+        "2026-03-01T12:27:00Z",
+    ),
     _event("Pod", f"churn-{NEXT}-ddddd", "Pulled", "not worth a line", "2026-03-01T12:27:10Z"),
     _event("Pod", "churn-of-another", "BackOff", "not ours", "2026-03-01T12:27:10Z", "Warning"),
     _event("ModelDeployment", "churn-2", "Ready", "not ours", "2026-03-01T12:27:10Z"),
@@ -159,8 +165,8 @@ Address    http://churn.shop.svc
 Canary     10% declared, 5% accepted; header x-cohort=beta; mirror 50%
 Rollout    Waiting for 3m
 Message    CrashLoopBackOff: Container model \
-ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
-Message    ShiftingTraffic: New weights are on their way to the gateway.
+ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision keeps serving.
+Message    ShiftingTraffic: The gateway is applying the new weights.
 
 REVISION                    STATE              MODEL     WEIGHT   ACCEPTED   READY   RESTARTS   AGE   NODE
 churn-bcdfghjklm #7         Stable             churn/7   90%      95%        2/2     -          -     -
@@ -172,14 +178,14 @@ churn-nqrstvwxz2 #8         Canary             churn/8   10%      5%         1/2
    CrashLoopBackOff: Container model ended with exit code 1 and said: out of ideas, 3 restarts so far.
 
 AGE   EVENT             ABOUT                        MESSAGE
-3m    RevisionCreated   ModelDeployment/churn        Revision 8 was made.
+3m    RevisionCreated   ModelDeployment/churn        Created revision churn-nqrstvwxz2 of churn/8.
 30s   BackOff           Pod/churn-nqrstvwxz2-ddddd   Back-off restarting failed container (x3)
 """
 
 TABLE = """\
 NAME    READY     STATUS             MODEL     VERSION   CANARY   PODS   AGE     MESSAGE
 churn   False     CrashLoopBackOff   churn/7   7         5%       2/2    3h30m   CrashLoopBackOff: Container model \
-ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
+ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision keeps serving.
 fresh   Unknown   NotObserved        -         -         -        0/0    61s     The operator has not observed \
 the resource yet: check that the operator runs and watches this namespace.
 """

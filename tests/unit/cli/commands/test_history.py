@@ -153,7 +153,7 @@ def test_images_are_shown_only_where_they_differ() -> None:
 
 
 def test_rolled_back_revision_shows_its_measurement() -> None:
-    why = "It was rolled back at step 1 of 2 (10 % of the requests): errors: 9 % of 300 requests failed."
+    why = "Rolled back at step 1 of 2 (10% of the requests): errors: 9% of 300 requests failed."
     history = _history(
         _status(B, 2, "Failed", reason="RolledBack", message=why), _status(A, 1, "Stable"), phase="RolledBack"
     )

@@ -54,7 +54,7 @@ URL        http://models.example.com/shop/churn
 Address    http://churn.shop.svc
 Rollout    Holding at step 2 of 4 (25%, hold 10m) for 6m, 4m10s left
 Weight     25% set, 25% accepted, 24.6% measured
-Analysis   Passed, 40s ago: errors: 0.2 % of 420 requests failed, and at most 1 % may.
+Analysis   Passed, 40s ago: errors: 0.2% of 420 requests failed. The limit is 1%.
 Next       sluicegate promote churn   continues with step 3 without waiting
            sluicegate pause churn     holds the rollout at this step
            sluicegate abort churn     returns all requests to stable
@@ -87,9 +87,9 @@ Address    http://churn.shop.svc
 Rollout    Paused at step 3 of 4 (pause until promoted)
            for 6m
 Weight     25% set, 25% accepted
-Cause      Step 3 waits for a person.
-Analysis   Passed, 40s ago: errors: 0.2 % of 420 requests
-           failed, and at most 1 % may.
+Cause      Step 3 waits for approval.
+Analysis   Passed, 40s ago: errors: 0.2% of 420 requests
+           failed. The limit is 1%.
 Next       sluicegate promote churn -n shop   continues
            with step 4
            sluicegate abort churn -n shop     returns all
@@ -117,9 +117,9 @@ churn-bcdfghjklm #7   Stable   75%      75%        2/2
 
 TAKEN_BACK = """\
 Rollout    RolledBack at step 2 of 4 (25%, hold 10m) for 6m
-Cause      It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, \
-and at most 1 % may.
-Analysis   Failed, 40s ago: errors: 9 % of 300 requests failed, and at most 1 % may.
+Cause      Rolled back at step 2 of 4 (25% of the requests): errors: 9% of 300 requests failed. \
+The limit is 1%.
+Analysis   Failed, 40s ago: errors: 9% of 300 requests failed. The limit is 1%.
 Next       sluicegate retry churn   tries again from the first step
 Message    Stepping: Step 2 of 4.
 
