@@ -31,22 +31,10 @@ demo-down: ## Remove everything that `make demo` created
 
 ##@ Tests
 
-# The tools of the test clusters are built while the unit tests run.
-test: venv venv-scorer ## Run all tests (the end-to-end tests need root)
-	@mkdir -p build
-	@if [ "$$(id -u)" = 0 ]; then options="--profile node --base-image --addons gateway-crds,dns,metrics,traefik,envoy-gateway,s3,argocd,kwok"; else options="--profile control-plane --addons kwok"; fi; \
-	echo "Building the test clusters' tools meanwhile (build/tools.log)"; \
-	$(CLUSTER) build-tools $$options > build/tools.log 2>&1 & tools=$$!; \
-	echo "Testing the scoring image's program beside the operator (build/scorer.log, shown at its end)"; \
-	$(MAKE) test-scorer > build/scorer.log 2>&1 & scorer=$$!; \
-	trap 'kill $$tools $$scorer 2>/dev/null || true' EXIT; \
-	$(MAKE) test-unit test-registry; \
-	wait $$tools || { cat build/tools.log; echo "error: the test clusters' tools could not be built" >&2; exit 1; }; \
-	$(MAKE) test-apiserver; \
-	wait $$scorer || { cat build/scorer.log; echo "error: the scoring image's tests failed" >&2; exit 1; }; \
-	cat build/scorer.log; \
-	trap - EXIT; \
-	$(MAKE) e2e
+test: venv venv-scorer ## Run the tests of every layer, with the main paths on a node (root for the node)
+	@SYSTEM_PYTHON=$(SYSTEM_PYTHON) tools/test
+
+test-all: test e2e-rest ## Run all tests: also the rest of the end-to-end tests
 
 test-quick: test-unit lint ## An answer in under two minutes: unit tests, ruff, mypy and import contracts
 
@@ -68,9 +56,14 @@ test-apiserver: venv venv-scorer ## Test the CRD, the clients and the commands w
 
 # The tests wait for pods and holds most of the time, so they finish faster on two nodes in parallel.
 LANES ?= 2
-e2e: venv venv-scorer ## Run the end-to-end tests on LANES nodes in parallel: pods, gateway, MLflow (root)
-	@$(call need_root,make e2e,it makes network namespaces, mounts and cgroups for a Kubernetes node)
-	$(PYTEST) e2e -n $(LANES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+E2E = $(PYTEST) e2e -n $(LANES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+e2e e2e-main e2e-rest: venv venv-scorer
+	@$(call need_root,make $@,it makes network namespaces, mounts and cgroups for a Kubernetes node)
+	$(E2E) $(if $(filter e2e-main,$@),-m main,$(if $(filter e2e-rest,$@),-m "not main"))
+
+e2e: ## Run the end-to-end tests on LANES nodes in parallel: pods, gateway, MLflow (root)
+e2e-main: ## Run the end-to-end tests of the main paths, which `make test` contains (root)
+e2e-rest: ## Run the other end-to-end tests (root)
 
 e2e-flavors: venv venv-scorer ## Test the scoring images for onnx, tensorflow and torch (root; 40 GB of disk)
 	@$(call need_root,make e2e-flavors,it makes network namespaces, mounts and cgroups for a Kubernetes node)
@@ -215,5 +208,5 @@ define fill
 	$(1)/bin/python -m uv pip sync -q --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
 endef
 
-.PHONY: help demo demo-down test test-quick test-unit check-rollouts test-scorer test-registry test-apiserver e2e e2e-flavors bench bench-scorer bench-soak check lint drift golden format \
+.PHONY: help demo demo-down test test-all test-quick test-unit check-rollouts test-scorer test-registry test-apiserver e2e e2e-main e2e-rest e2e-flavors bench bench-scorer bench-soak check lint drift golden format \
 	generate images image-scorer venv venv-scorer lock clean system-python npm java

@@ -37,6 +37,7 @@ sys.path.insert(0, str(REPOSITORY / "operator"))
 from sluicegate.adapters.mlflow.pool import RegistryPool  # noqa: E402
 from sluicegate.config.settings import build  # noqa: E402
 from sluicegate.kube.client import KubeClient  # noqa: E402
+from sluicegate.runtime.registry.context import PollContext  # noqa: E402
 from sluicegate.runtime.registry.follower import Follower  # noqa: E402
 from sluicegate.runtime.registry.resolver import Registries, Resolver  # noqa: E402
 from sluicegate.runtime.resources import Key, Resources  # noqa: E402
@@ -141,7 +142,7 @@ class Followers:
         settings = build([("bench", {"registries": {"default": {"trackingUri": url}}})])
         registries = Registries(cast(KubeClient, None), settings)
         self.pool = RegistryPool()
-        self.follower = Follower(self.resources, registries, self.pool, self._woken.put_nowait)
+        self.follower = Follower(PollContext(self.resources, registries, self.pool, self._woken.put_nowait))
         self._resolver = Resolver(registries, settings, self.pool, self.follower)
         self.resolutions = 0
         for number in range(size.followers):

@@ -3,6 +3,7 @@
 SLUICEGATE_E2E_CLUSTER names a running cluster that has everything installed.
 Without it, this run creates a cluster called `e2e`, or one for each worker of pytest-xdist.
 It installs everything the way the demo does, and removes the cluster at the end.
+SLUICEGATE_E2E_KEEP=1 keeps the cluster, and the next run finds it.
 SLUICEGATE_E2E_SHARED=1 says that other users share the cluster.
 """
 
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # e2e is not an in
 from e2e.support import rollouts
 from e2e.support.gateway import GATEWAYS, Gateway
 from e2e.support.gateway import connect as connect_gateway
-from e2e.support.kube import Json, Kube
+from e2e.support.kube import PATIENCE, Json, Kube
 from e2e.support.load import Load
 from e2e.support.operator import Operator
 from e2e.support.registry import Registry
@@ -33,7 +34,7 @@ from tools.demo import install
 from tools.localcluster import Cluster, ClusterError, connect, down
 
 LIMIT = 240
-"""Limit of one test in seconds. It ends a run that hangs."""
+"""Limit of one test in seconds. It ends a run that hangs. PATIENCE multiplies it."""
 LONG = ("test_progressive.py", "test_progressive_faults.py", "test_argocd.py")
 """Files whose tests take minutes.
 
@@ -49,8 +50,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
-        if here in item.path.parents and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(LIMIT, func_only=True))
+        if here in item.path.parents:
+            given = item.get_closest_marker("timeout") or pytest.mark.timeout(LIMIT, func_only=True)
+            item.add_marker(pytest.mark.timeout(given.args[0] * PATIENCE, **given.kwargs), append=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -89,7 +91,8 @@ def cluster() -> Iterator[Cluster]:
     try:
         yield install.installed(name)
     finally:
-        down(name)
+        if "SLUICEGATE_E2E_KEEP" not in os.environ:
+            down(name)
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ def scale(space, name, replicas, **spec):
 
 def told_that_it_is_away(space):
     found = space.wait_condition("shop", "ModelResolved", "False", "RegistryUnreachable", timeout=90)
-    assert "version 1, as resolved before, stays" in found["message"]
+    assert "version 1, which it resolved earlier" in found["message"]
 
 
 def test_new_pods_start_from_object_storage_and_serve_the_pinned_version(workspace, kubectl, model, outage, load):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from e2e.support.kube import PATIENCE
 from tools.localcluster import Cluster
 
 MANY = """
@@ -96,6 +97,6 @@ class Registry:
         self._cluster.kubectl(
             *("-n", "mlflow", "exec", "-i", "deploy/mlflow", "--", "python3", "-"),
             input=MANY % {"options": options, "source": TRAIN.read_text()},
-            timeout=240,
+            timeout=240 * PATIENCE,
         )
         return self.versions(model)

@@ -41,13 +41,13 @@ def unpack(folder: Folder, name: str) -> dict[str, tuple[int, str]]:
                 _untar(folder, archive, scratch)
         except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
             archive.unlink()
-            raise ScorerError(f"{name} is no archive that can be read ({error}); make it anew") from error
+            raise ScorerError(f"cannot read the archive {name}: {error}. Create it again") from error
         archive.unlink()
         top = scratch
         while not (top / "MLmodel").exists() and len(below := list(top.iterdir())) == 1 and below[0].is_dir():
             top = below[0]
         hashes = {}
-        for path in sorted(each for each in top.rglob("*") if each.is_file()):
+        for path in sorted(path for path in top.rglob("*") if path.is_file()):
             relative = path.relative_to(top)
             hashes[str(PurePosixPath(relative))] = hash_file(path)
             (folder.path / relative).parent.mkdir(parents=True, exist_ok=True)
@@ -58,17 +58,19 @@ def unpack(folder: Folder, name: str) -> dict[str, tuple[int, str]]:
 
 def _unzip(folder: Folder, archive: Path, scratch: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
-        members = [each for each in opened.infolist() if not each.is_dir()]
-        _check(folder, ((each.filename, each.file_size) for each in members))
+        members = [member for member in opened.infolist() if not member.is_dir()]
+        _check(folder, ((member.filename, member.file_size) for member in members))
         opened.extractall(scratch, members)
 
 
 def _untar(folder: Folder, archive: Path, scratch: Path) -> None:
     with tarfile.open(archive) as opened:
-        members = [each for each in opened.getmembers() if not each.isdir()]
-        if wrong := next((each for each in members if not each.isreg()), None):
-            raise ScorerError(f"refused the archive: {wrong.name!r} is a link or a device, and a model has files only")
-        _check(folder, ((each.name.removeprefix("./"), each.size) for each in members))
+        members = [member for member in opened.getmembers() if not member.isdir()]
+        if wrong := next((member for member in members if not member.isreg()), None):
+            raise ScorerError(
+                f"refused the archive: {wrong.name!r} is a link or a device. Create it again with files only"
+            )
+        _check(folder, ((member.name.removeprefix("./"), member.size) for member in members))
         opened.extractall(scratch, members, filter="data")
 
 
@@ -78,7 +80,9 @@ def _check(folder: Folder, members: Iterator[tuple[str, int]]) -> None:
         safe_path(name)
         total, count = total + size, count + 1
         if count > MAX_FILES:
-            raise ScorerError(f"refused the archive: more than {MAX_FILES} files are no model")
+            raise ScorerError(
+                f"refused the archive: it has more than {MAX_FILES} files. Create it from the model's folder only"
+            )
     if not count:
-        raise ScorerError("the archive holds no files; make it anew")
+        raise ScorerError("the archive has no files. Create it again from the model's folder")
     folder.check_space(total)

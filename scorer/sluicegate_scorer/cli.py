@@ -39,12 +39,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=60.0,
         metavar="SECONDS",
-        help="give up after this long without a new byte; a server never reached is given 15 s (default 60); after a "
-        "run that failed, 300 s",
+        help="give up after this long without a new byte (default 60); a server that never responds gets at most 15 s, "
+        "and a run after one that failed at least 300 s",
     )
 
     install = commands.add_parser(
-        "install", help="install what a model asks for, and the server, for `serve --environment`"
+        "install", help="install a model's requirements and the server, for `serve --environment`"
     )
     install.add_argument("directory", metavar="DIR", type=Path, help="a directory with an MLmodel file")
     install.add_argument(
@@ -52,12 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     install.add_argument("--link", type=Path, metavar="PATH", help="make a symbolic link to the environment")
     install.add_argument(
-        "--timeout", type=_positive, default=300.0, metavar="SECONDS", help="give up after so long (default 300)"
+        "--timeout", type=_positive, default=300.0, metavar="SECONDS", help="give up after this long (default 300)"
     )
 
     serve = commands.add_parser("serve", help="serve the model in a directory over HTTP")
     serve.add_argument("directory", metavar="DIR", nargs="?", type=Path, help="a directory with an MLmodel file")
-    serve.add_argument("-m", "--model-uri", metavar="PATH_OR_URI", help="instead of DIR: a directory, or what to fetch")
+    serve.add_argument(
+        "-m", "--model-uri", metavar="PATH_OR_URI", help="instead of DIR: a directory, or a URI to fetch"
+    )
     serve.add_argument("--host", default="0.0.0.0", help="address to listen on (default 0.0.0.0)")
     serve.add_argument("-p", "--port", type=int, default=8080, help="port to listen on (default 8080)")
     serve.add_argument(
@@ -65,14 +67,14 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="go on accepting for this long after SIGTERM; 0 where a preStop hook waits (default 0)",
+        help="accept requests for this long after SIGTERM (default 0, for pods with a preStop hook)",
     )
     serve.add_argument(
         "--grace",
         type=float,
         default=25.0,
         metavar="SECONDS",
-        help="then let requests in flight take this long before they are cut off (default 25)",
+        help="then wait this long for requests in progress (default 25)",
     )
     serve.add_argument("--access-log", action="store_true", help="log every request as a JSON line (default off)")
     _serving_flags(serve)
@@ -94,19 +96,32 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serving_flags(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
-        "--timeout", type=_positive, metavar="SECONDS", help="answer 504 after this long (default 60, as MLflow does)"
+        "--timeout",
+        type=_positive,
+        metavar="SECONDS",
+        help="respond with 504 after this long (default 60, as in MLflow)",
     )
     serve.add_argument(
-        "--max-body", type=_positive, default=100.0, metavar="MIB", help="answer 413 above (default 100)"
+        "--max-body",
+        type=_positive,
+        default=100.0,
+        metavar="MIB",
+        help="respond with 413 to larger bodies (default 100)",
     )
-    serve.add_argument("--queue", type=int, default=1024, metavar="N", help="waiting requests, then 429 (default 1024)")
     serve.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="threads for the model, at most (default CPUs + 4)"
+        "--queue", type=int, default=1024, metavar="N", help="respond with 429 if more requests wait (default 1024)"
     )
     serve.add_argument(
-        "--batch", type=int, default=64, metavar="N", help="rows predicted at once; 1: none (default 64)"
+        "--workers", type=int, default=0, metavar="N", help="maximum number of threads for the model (default CPUs + 4)"
     )
-    serve.add_argument("--no-fast-path", action="store_true", help="answer every request with MLflow's own code")
+    serve.add_argument(
+        "--batch",
+        type=int,
+        default=64,
+        metavar="N",
+        help="maximum number of rows per prediction; 1 turns batches off (default 64)",
+    )
+    serve.add_argument("--no-fast-path", action="store_true", help="use MLflow's own code for every request")
     serve.add_argument(
         "--model-error-status",
         type=int,
@@ -119,33 +134,37 @@ def _serving_flags(serve: argparse.ArgumentParser) -> None:
         "--dependencies",
         choices=["warn", "missing", "refuse"],
         default=os.environ.get("SLUICEGATE_DEPENDENCIES") or "missing",
-        help="what to do where the model's requirements differ from what is installed: tell, refuse the model of which "
-        "a package is missing, refuse any difference (default $SLUICEGATE_DEPENDENCIES, or missing)",
+        help="what to do if the installed packages differ from the model's requirements: log the differences, refuse "
+        "the model if a package is missing, or refuse any difference (default $SLUICEGATE_DEPENDENCIES, or missing)",
     )
     serve.add_argument(
         "--environment",
         type=Path,
         default=os.environ.get("SLUICEGATE_ENVIRONMENT") or None,
         metavar="DIR",
-        help="run in an environment that `install` made (default $SLUICEGATE_ENVIRONMENT, or this one)",
+        help="run in an environment that `install` made (default $SLUICEGATE_ENVIRONMENT, or the current one)",
     )
-    serve.add_argument("--no-smoke-test", action="store_true", help="be ready before the model has answered once")
+    serve.add_argument("--no-smoke-test", action="store_true", help="become ready without a test prediction")
     serve.add_argument(
-        "--payload-log", type=_share, default=0.0, metavar="SHARE", help="share of requests logged with their bodies"
+        "--payload-log",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="share of requests to log with their bodies, from 0 to 1",
     )
 
 
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError("must be above 0")
+        raise argparse.ArgumentTypeError("must be greater than 0")
     return value
 
 
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError("must be from 0 to 1")
+        raise argparse.ArgumentTypeError("must be between 0 and 1")
     return value
 
 
@@ -177,7 +196,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(str(error), error.reason or usual)
     except Exception as error:  # a bug in this program: one line for the status, and the traceback for the log
         logging.getLogger("sluicegate_scorer").exception("unexpected failure")
-        return _fail(f"sluicegate-scorer {options.command} failed: {first_line(error)}; please report this", usual)
+        return _fail(
+            f"sluicegate-scorer {options.command} failed: {first_line(error)}. Report this bug with the log", usual
+        )
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -232,7 +253,7 @@ def _policy(text: str) -> "requirements.Check":
         return requirements.Check(text)
     except ValueError as error:
         raise ScorerError(
-            f"SLUICEGATE_DEPENDENCIES is {text!r}; set it to warn, missing or refuse, or remove it"
+            f"SLUICEGATE_DEPENDENCIES is {text!r}. Set it to warn, missing or refuse, or remove it"
         ) from error
 
 
@@ -243,16 +264,16 @@ def _profile(options: argparse.Namespace) -> int:
     from sluicegate_scorer import profile
 
     if not (options.model_uri / "MLmodel").is_file():
-        raise ScorerError(f"{options.model_uri} has no MLmodel file, so it is not an MLflow model")
+        raise ScorerError(f"--model-uri: {options.model_uri} has no MLmodel file. Use the folder of an MLflow model")
     try:
         data = (pd.read_csv if options.data.suffix == ".csv" else pd.read_parquet)(options.data)
     except (OSError, ValueError) as error:
-        raise ScorerError(f"cannot read {options.data}: {first_line(error)}") from error
+        raise ScorerError(f"cannot read {options.data}: {first_line(error)}. Use a .csv or .parquet file") from error
     model = mlflow.pyfunc.load_model(str(options.model_uri))
     names = model.metadata.get_input_schema().input_names() if model.metadata.get_input_schema() else []
     missing = [name for name in names if name not in data.columns]
     if missing:
-        raise ScorerError(f"{options.data} lacks the model's columns {', '.join(missing)}")
+        raise ScorerError(f"{options.data} does not have the model's columns {', '.join(missing)}. Add them")
     features = data[names] if names else data
     output = options.output or options.model_uri / profile.FILE
     profile.write(profile.make_profile(features, model.predict(features)), output)
@@ -268,7 +289,7 @@ def _model(options: argparse.Namespace) -> Iterator[Path]:
     """
     named = options.model_uri or options.directory
     if named is None or (options.model_uri and options.directory):
-        raise ScorerError("name one model: sluicegate-scorer serve DIR, or serve -m PATH_OR_URI")
+        raise ScorerError("serve needs exactly one model. Use sluicegate-scorer serve DIR, or serve -m PATH_OR_URI")
     if "://" not in str(named) and ":/" not in str(named):
         yield Path(named)
         return

@@ -40,14 +40,14 @@ def key(model: Path, server: Sequence[str]) -> str:
         model: the model's directory.
         server: what the server needs.
     """
-    asked = {
-        "model": [line.strip() for line in requirements.asked(model)[1] if line.strip()],
-        "constraints": [each.read_text(errors="replace") for each in sorted(model.glob("constraints*.txt"))],
+    inputs = {
+        "model": [line.strip() for line in requirements.stated_requirements(model)[1] if line.strip()],
+        "constraints": [path.read_text(errors="replace") for path in sorted(model.glob("constraints*.txt"))],
         "server": list(server),
         "python": [platform.python_version(), sys.implementation.cache_tag, sys.base_prefix],
         "platform": [sysconfig.get_platform(), *platform.libc_ver()],
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def python_path(base: Path | None = None) -> Path:
@@ -58,18 +58,21 @@ def python_path(base: Path | None = None) -> Path:
     Args:
         base: the directory to make it in, /tmp by default.
     """
-    shown = Path(tempfile.mkdtemp(prefix="sluicegate-scorer-", dir=base))
-    (shown / _PACKAGE.name).symlink_to(_PACKAGE, target_is_directory=True)
-    return shown
+    directory = Path(tempfile.mkdtemp(prefix="sluicegate-scorer-", dir=base))
+    (directory / _PACKAGE.name).symlink_to(_PACKAGE, target_is_directory=True)
+    return directory
 
 
-def variables(shown: Path) -> dict[str, str]:
+def variables(directory: Path) -> dict[str, str]:
     """Return the environment variables of a process in an environment.
 
     Args:
-        shown: the directory that `python_path` made.
+        directory: the directory that `python_path` made.
     """
-    return {**{name: value for name, value in os.environ.items() if name not in _OVERLAID}, "PYTHONPATH": str(shown)}
+    return {
+        **{name: value for name, value in os.environ.items() if name not in _OVERLAID},
+        "PYTHONPATH": str(directory),
+    }
 
 
 def enter(directory: Path | None, arguments: Sequence[str]) -> None:
@@ -86,8 +89,8 @@ def enter(directory: Path | None, arguments: Sequence[str]) -> None:
     python = directory.resolve() / "bin" / "python"
     if not python.exists():
         raise ScorerError(
-            f"there is no environment at {directory}, or it was installed by an image with another Python; "
-            "let sluicegate-scorer install of this image make it"
+            f"no environment for this image's Python exists at {directory}. "
+            "Run sluicegate-scorer install of the same image"
         )
     env = variables(python_path())
     env["PATH"] = os.pathsep.join([str(python.parent), env.get("PATH", os.defpath)])

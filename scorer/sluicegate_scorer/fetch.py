@@ -55,14 +55,14 @@ class Download:
         if not entries:
             raise self._source.missing()
         if not self._packed and not any(entry.path == "MLmodel" for entry in entries):
-            log.warning("the artifact folder has no MLmodel file: it is not an MLflow model, or the path is wrong")
+            log.warning("the artifact folder has no MLmodel file. Check that the URI is that of an MLflow model")
         self._check_collisions(entries)
         self._expect(entries)
         hashes = self._download(entries)
         if self._packed:
             hashes = archive.unpack(self._folder, entries[0].path)
         result = self._folder.finish(hashes)
-        log.info("%d files, %s in %.1f s", result.files, size(result.bytes), time.monotonic() - began)
+        log.info("fetched %d files, %s in %.1fs", result.files, size(result.bytes), time.monotonic() - began)
         return result
 
     def _list(self) -> list[Entry]:
@@ -76,9 +76,8 @@ class Download:
             folders.extend(deeper)
             if len(entries) > MAX_FILES or any(path.count("/") >= MAX_DEPTH for path in deeper):
                 raise ScorerError(
-                    f"refused the artifact listing: more than {MAX_FILES} files or {MAX_DEPTH} levels "
-                    "are no model; "
-                    "check the path"
+                    f"refused the artifact listing: it has more than {MAX_FILES} files or {MAX_DEPTH} levels of "
+                    "folders. Check that the URI is that of one model"
                 )
         return sorted(entries, key=lambda entry: entry.path)
 
@@ -92,12 +91,12 @@ class Download:
             attempt += 1
 
     def _check_collisions(self, entries: list[Entry]) -> None:
-        seen = {entry.path for entry in entries}
+        paths = {entry.path for entry in entries}
         parents = {str(parent) for entry in entries for parent in Path(entry.path).parents}
-        if len(seen) != len(entries) or seen & parents:
+        if len(paths) != len(entries) or paths & parents:
             raise ScorerError(
-                "refused the artifact listing: it has the same name twice, or a file that is also a folder; "
-                "check the artifact store"
+                "refused the artifact listing: it has a path twice, or a file that is also a folder. "
+                "Check the artifact store"
             )
 
     def _expect(self, entries: list[Entry]) -> None:
@@ -107,7 +106,7 @@ class Download:
         total = sum(entry.size or 0 for entry in missing)
         self._progress.expect(total)
         self._folder.check_space(total)
-        log.info("%d files, %s to fetch", len(missing), size(total))
+        log.info("downloading %d files, %s", len(missing), size(total))
 
     def _present(self, entry: Entry) -> bool:
         """Tell whether an earlier run of the same URI has fetched a file.
@@ -180,8 +179,8 @@ class Download:
     def _pause(self, error: TransientError, attempt: int, what: str) -> None:
         delay = self._progress.delay(error, attempt)
         if delay is None:
-            raise ScorerError(f"{error} (gave up after {self._progress.since():.0f} s without progress)") from error
-        log.warning("%s: %s; again in %.1f s", what, redact(str(error)), delay)
+            raise ScorerError(f"gave up after {self._progress.since():.0f}s without progress: {error}") from error
+        log.warning("%s: %s. Retrying in %.1fs", what, redact(str(error)), delay)
         if self._stop.wait(delay):
             raise _Stopped from error
 
@@ -213,8 +212,8 @@ class _Part:
         self.written += len(chunk)
         if self.entry.size is not None and self.written > self.entry.size:
             raise ScorerError(
-                f"{self.entry.path} is longer than the {self.entry.size} bytes its listing says; "
-                "the artifacts were changed while they were fetched, or the store is broken"
+                f"{self.entry.path} is longer than the {self.entry.size} bytes in its listing. "
+                "Check that the artifact did not change during the download"
             )
         new = max(self.written - self._farthest, 0)
         self._farthest = max(self._farthest, self.written)
@@ -231,14 +230,14 @@ class _Part:
         """
         if self.entry.size is not None and self.written < self.entry.size:
             raise TransientError(
-                f"{self.entry.path} ended after {self.written} of {self.entry.size} bytes; "
-                "the connection broke, or the artifact was cut short"
+                f"{self.entry.path} ended after {self.written} of {self.entry.size} bytes. "
+                "Check the connection, and the artifact in the store"
             )
         if self.entry.md5 and base64.b64encode(self._md5.digest()).decode() != self.entry.md5:
             self.restart()
             raise TransientError(
-                f"{self.entry.path} has not the checksum that its listing says; it was damaged on its way, or in the "
-                "store"
+                f"{self.entry.path} does not match the checksum in its listing. "
+                "Check the connection, and the artifact in the store"
             )
 
 

@@ -90,15 +90,14 @@ class Folder:
                 strangers = sorted(child.name for child in self.path.iterdir() if child.name not in _IGNORED)
                 if strangers:
                     raise ScorerError(
-                        f"{self.path} is not empty (it has {strangers[0]}) and was not filled by "
-                        "sluicegate-scorer; "
-                        "fetch into an empty directory"
+                        f"{self.path} is not empty: it has {strangers[0]}, and no manifest of sluicegate-scorer. "
+                        "Fetch into an empty directory"
                     )
                 self._write({"uri": self._uri, "complete": False})
                 return None
             if manifest.get("uri") != self._uri:
                 raise ScorerError(
-                    f"{self.path} already holds {manifest.get('uri')}, not {self._uri}; fetch into an empty directory"
+                    f"{self.path} already holds {manifest.get('uri')}, not {self._uri}. Fetch into an empty directory"
                 )
             self.continues = True
             for leftover in self.path.rglob(f"{TEMPORARY}*"):
@@ -112,7 +111,7 @@ class Folder:
         """
         usage = shutil.disk_usage(self.path)
         if total > usage.free:
-            raise self._full(f"the model has {size(total)}, {size(usage.free)} are free")
+            raise self._full(f"the model has {size(total)}, and {size(usage.free)} is free")
 
     def finish(self, hashes: Mapping[str, tuple[int, str]]) -> Result:
         """Mark the directory complete."""
@@ -129,22 +128,21 @@ class Folder:
             if error.errno in _FULL:
                 raise self._full("no space left on the device") from error
             raise ScorerError(
-                f"cannot write the model to {self.path}: {error.strerror or error}; it must be a volume "
-                "that user "
-                f"{os.getuid()} may write (fsGroup)"
+                f"cannot write the model to {self.path}: {error.strerror or error}. "
+                f"Use a volume that user {os.getuid()} may write to (fsGroup)"
             ) from error
 
     def _full(self, detail: str) -> ScorerError:
         total = size(shutil.disk_usage(self.path).total)
         return ScorerError(
-            f"the model does not fit on the volume at {self.path} ({detail}, the volume has {total}); "
-            "raise the size limit of the pod's model volume, or give the node more disk"
+            f"the model does not fit on the volume at {self.path} ({detail}, the volume has {total}). "
+            "Raise the size limit of the pod's model volume, or add disk space to the node"
         )
 
     def _manifest(self) -> dict[str, object] | None:
         with contextlib.suppress(FileNotFoundError, ValueError):
-            found = json.loads((self.path / MANIFEST).read_text())
-            return found if isinstance(found, dict) else None
+            manifest = json.loads((self.path / MANIFEST).read_text())
+            return manifest if isinstance(manifest, dict) else None
         return None
 
     def _write(self, manifest: Mapping[str, object]) -> None:

@@ -33,18 +33,17 @@ log = logging.getLogger("sluicegate_scorer.install")
 
 _MAKING = ".making-"
 _REMEDIES = {
-    "no space left": "raise dependencies.sizeLimit of the operator's settings, or give the volume more room",
-    "hash mismatch": "the index has another file than the model was logged with; correct the index or the model's "
-    "requirements",
-    "failed to build": "the index has no wheel of it for this Python, and it could not be built here; add a wheel to "
-    "the index",
-    "no solution found": "correct the model's requirements.txt, or add what is missing to the package index",
-    "peer certificate": "set SSL_CERT_FILE in dependencies.env of the operator's settings to the index's CA "
-    "certificate, or UV_SYSTEM_CERTS=1",
-    "failed to fetch": "check the package index and the proxy (dependencies of the operator's settings)",
-    "permission denied": "the volume must be one that the container's user may write (fsGroup)",
+    "no space left": "Raise dependencies.sizeLimit in the operator's settings, or use a larger volume",
+    "hash mismatch": "Upload the file that the model was logged with to the package index, or correct the model's "
+    "requirements.txt",
+    "failed to build": "Add a wheel for the image's Python to the package index",
+    "no solution found": "Correct the model's requirements.txt, or add the missing package to the package index",
+    "peer certificate": "Set SSL_CERT_FILE in dependencies.env of the operator's settings to the CA certificate of "
+    "the package index, or set UV_SYSTEM_CERTS=1",
+    "failed to fetch": "Check the package index and the proxy in dependencies of the operator's settings",
+    "permission denied": "Use a volume that the container's user may write to (fsGroup)",
 }
-_OTHERWISE = "correct the model's requirements.txt, or look at the package index"
+_OTHERWISE = "Correct the model's requirements.txt, or check the package index"
 
 
 @dataclass(frozen=True)
@@ -89,13 +88,13 @@ def install(model: Path, target: Path, timeout: float, server: Sequence[str] | N
     with _disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
         if final.is_dir():
-            return _found(final)
-        with _alone(target / f".{final.name}.lock", deadline) as locked:
+            return _existing(final)
+        with _locked(target / f".{final.name}.lock", deadline) as locked:
             if final.is_dir():
-                return _found(final)
+                return _existing(final)
             if locked:
-                for left in target.glob(f"{_MAKING}{final.name}-*"):
-                    shutil.rmtree(left, ignore_errors=True)
+                for leftover in target.glob(f"{_MAKING}{final.name}-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             making = Path(tempfile.mkdtemp(prefix=f"{_MAKING}{final.name}-", dir=target))
             making.chmod(0o755)
             try:
@@ -139,33 +138,33 @@ class _Attempt:
         began = time.monotonic()
         uv = _uv()
         scratch = self._place.parent
-        own, needs, overrides, lock = (scratch / f"{name}.txt" for name in ("model", "server", "overrides", "lock"))
+        stated, needs, overrides, lock = (scratch / f"{name}.txt" for name in ("model", "server", "overrides", "lock"))
         needs.write_text("\n".join(server))
         overrides.write_text("\n".join(line for line in server if requirements.is_mlflow(line)))
-        lock.write_text("\n".join(_here()))
-        given = self._model / "requirements.txt"
-        if not given.is_file():
-            own.write_text("\n".join(requirements.asked(self._model)[1]))
-            given = own
-        log.info("installing what %s asks for, and the server, to %s", given, scratch.parent)
+        lock.write_text("\n".join(_image_versions()))
+        model_requirements = self._model / "requirements.txt"
+        if not model_requirements.is_file():
+            stated.write_text("\n".join(requirements.stated_requirements(self._model)[1]))
+            model_requirements = stated
+        log.info("installing %s and the server's requirements to %s", model_requirements, scratch.parent)
         python = str(self._place / "bin" / "python")
         self._uv([uv, "venv", "-q", "--relocatable", "--no-project", "--python", sys.executable, str(self._place)])
         with_model = [*("--overrides", str(overrides)), *("--python", python)]
-        sources = [str(given), str(needs)]
+        sources = [str(model_requirements), str(needs)]
         self._uv([uv, "pip", "compile", "-q", "--no-header", "--no-annotate", *sources, *with_model, "-o", str(lock)])
         files = [
-            word for name in (str(lock), *sources) for word in ("-r", name)
+            argument for name in (str(lock), *sources) for argument in ("-r", name)
         ]  # the model's file once more, for its hashes
         self._uv([uv, "pip", "install", "--exact", "--no-deps", *files, *with_model])
         self._try()
-        log.info("installed in %.1f s", time.monotonic() - began)
+        log.info("installed in %.1fs", time.monotonic() - began)
 
     def _uv(self, command: list[str]) -> None:
         code, lines = self._command(command, self._env)
         if code:
-            said = _complaint(lines) or f"uv ended with exit code {code}"
-            remedy = next((words for sign, words in _REMEDIES.items() if sign in said.lower()), _OTHERWISE)
-            raise ScorerError(f"cannot install what the model asks for: {one_line(said, 420)}; {remedy}")
+            failure = _failure_text(lines) or f"uv failed with exit code {code}"
+            remedy = next((remedy for symptom, remedy in _REMEDIES.items() if symptom in failure.lower()), _OTHERWISE)
+            raise ScorerError(f"cannot install the model's requirements: {one_line(failure, 420)}. {remedy}")
 
     def _try(self) -> None:
         """Import the server and the module that loads the model.
@@ -174,12 +173,12 @@ class _Attempt:
         """
         env = environment.variables(environment.python_path(self._place.parent))
         env.pop("PYTHONDONTWRITEBYTECODE", None)
-        words = "import uvloop; from sluicegate_scorer import serve; from sluicegate_scorer.server import app"
-        code, lines = self._command([str(self._place / "bin/python"), "-c", words], env)
+        program = "import uvloop; from sluicegate_scorer import serve; from sluicegate_scorer.server import app"
+        code, lines = self._command([str(self._place / "bin/python"), "-c", program], env)
         if code:
             raise ScorerError(
-                "the server does not run with what the model asks for: "
-                f"{one_line(lines[-1] if lines else f'exit code {code}', 420)}; correct the model's requirements.txt"
+                "the server does not start with the model's requirements: "
+                f"{one_line(lines[-1] if lines else f'exit code {code}', 420)}. Correct the model's requirements.txt"
             )
         if loader := _loader(self._model):  # if this fails, the server reports the reason when it loads the model
             self._command([str(self._place / "bin/python"), "-c", f"import {loader}"], env)
@@ -210,10 +209,10 @@ class _Attempt:
                     log.info("%s", one_line(line, 300))
         timer.cancel()
         if time.monotonic() >= self._deadline:
-            last = f" (the last line was: {one_line(lines[-1], 200)})" if lines else ""
+            last = f" (last output: {one_line(lines[-1], 200)})" if lines else ""
             raise ScorerError(
-                f"what the model asks for was not installed within {self._timeout:.0f} s{last}; raise "
-                "dependencies.timeout of the operator's settings, or use an image that has it"
+                f"the model's requirements were not installed within {self._timeout:.0f}s{last}. Raise "
+                "dependencies.timeout in the operator's settings, or use an image that has them"
             )
         return process.returncode, list(lines)
 
@@ -227,7 +226,7 @@ def _kill(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def _found(final: Path) -> Installed:
+def _existing(final: Path) -> Installed:
     log.info("already installed: %s", final)
     return Installed(str(final), _count(final), installed=False)
 
@@ -236,24 +235,28 @@ def _count(final: Path) -> int:
     return sum(1 for _ in final.glob("lib/python*/site-packages/*.dist-info"))
 
 
-def _here() -> list[str]:
+def _image_versions() -> list[str]:
     """Return the versions of this environment.
 
     uv prefers the versions that a lock file already has.
     """
-    found = {each.name: each.version for each in importlib.metadata.distributions() if each.name}
-    return [f"{name}=={version}" for name, version in sorted(found.items()) if name != "sluicegate-scorer"]
+    versions = {
+        distribution.name: distribution.version
+        for distribution in importlib.metadata.distributions()
+        if distribution.name
+    }
+    return [f"{name}=={version}" for name, version in sorted(versions.items()) if name != "sluicegate-scorer"]
 
 
 def _uv() -> str:
     try:
         from uv import find_uv_bin
     except ImportError as error:
-        raise ScorerError("sluicegate-scorer install needs uv: pip install uv") from error
+        raise ScorerError("sluicegate-scorer install needs uv. Run pip install uv") from error
     return find_uv_bin()
 
 
-def _complaint(lines: Sequence[str]) -> str:
+def _failure_text(lines: Sequence[str]) -> str:
     """Return uv's output from `error:` on, as one line without its markers."""
     start = next((n for n, line in enumerate(lines) if re.match(r"\W*error:", line)), None)
     if start is None:
@@ -273,7 +276,7 @@ def _loader(model: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, deadline: float) -> Iterator[bool]:
+def _locked(path: Path, deadline: float) -> Iterator[bool]:
     """Hold a lock, once other processes have released it.
 
     Yields:
@@ -283,22 +286,22 @@ def _alone(path: Path, deadline: float) -> Iterator[bool]:
         ScorerError: if the time limit passed first.
     """
     with path.open("a") as file:
-        told = False
+        logged = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() >= deadline:
                     raise ScorerError(
-                        "another pod still installs what the model asks for, and the time limit is over; raise "
-                        "dependencies.timeout of the operator's settings"
+                        "the time limit passed while another pod installed the model's requirements. Raise "
+                        "dependencies.timeout in the operator's settings"
                     ) from None
-                if not told:
-                    log.info("another process installs the same: waiting for it")
-                    told = True
+                if not logged:
+                    log.info("waiting for another process that installs the same environment")
+                    logged = True
                 time.sleep(0.2)
             except OSError as error:
-                log.info("no locks on this volume (%s)", error.strerror)
+                log.info("this volume has no file locks (%s)", error.strerror)
                 yield False
                 return
             else:
@@ -312,6 +315,6 @@ def _disk_errors(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ScorerError(
-            f"cannot install to {target}: {error.strerror or error}; it must be a volume with room that user "
-            f"{os.getuid()} may write (fsGroup, dependencies.sizeLimit of the operator's settings)"
+            f"cannot install to {target}: {error.strerror or error}. Use a volume with enough space that user "
+            f"{os.getuid()} may write to (fsGroup, dependencies.sizeLimit in the operator's settings)"
         ) from error

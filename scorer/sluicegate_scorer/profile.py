@@ -36,12 +36,12 @@ def make_profile(data: Any, predictions: Any) -> dict[str, Any]:
         described = describe(np.asarray(data[name]))
         if described is not None:
             features[str(name)[:_MAX_NAME]] = described
-    found = {name: describe(column) for name, column in prediction_columns(predictions).items()}
+    columns = {name: describe(column) for name, column in prediction_columns(predictions).items()}
     return {
         "version": 1,
         "rows": len(data),
         "features": features,
-        "predictions": {name: each for name, each in found.items() if each is not None},
+        "predictions": {name: bins for name, bins in columns.items() if bins is not None},
     }
 
 
@@ -85,49 +85,51 @@ def describe(values: Any) -> dict[str, Any] | None:
         return None
     if array.dtype.kind in "fiub":
         numbers = array.astype(np.float64)
-        known = numbers[np.isfinite(numbers)]
-        if not len(known):
+        finite = numbers[np.isfinite(numbers)]
+        if not len(finite):
             return None
         # Bins with equal shares make PSI and KS sensitive where most values are.
-        edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])).tolist()
-        described = {"kind": "number", "edges": edges}
+        edges = np.unique(np.quantile(finite, np.linspace(0, 1, _BINS + 1)[1:-1])).tolist()
+        bins = {"kind": "number", "edges": edges}
     else:
         texts = [str(value) for value in array.tolist() if value is not None and value == value]
         names, counts = np.unique(texts, return_counts=True) if texts else (np.array([]), np.array([]))
         top = [str(names[index])[:_MAX_NAME] for index in np.argsort(-counts, kind="stable")[:_CATEGORIES]]
         if not top:
             return None
-        described = {"kind": "category", "values": top}
-    return {**described, "counts": count(described, array).tolist()}
+        bins = {"kind": "category", "values": top}
+    return {**bins, "counts": count(bins, array).tolist()}
 
 
-def count(described: dict[str, Any], values: Any) -> Any:
+def count(reference: dict[str, Any], values: Any) -> Any:
     """Return how many values are in each bin. The last bin counts missing values.
 
     A number on an edge belongs to the bin below it. Categories that the reference does not have are in the
     second-to-last bin.
     """
     array = np.asarray(values)
-    if described["kind"] == "number":
-        edges = np.asarray(described["edges"], dtype=np.float64)
+    if reference["kind"] == "number":
+        edges = np.asarray(reference["edges"], dtype=np.float64)
         numbers = array.astype(np.float64)
         bins = np.searchsorted(edges, numbers, side="left")
         bins[np.isnan(numbers)] = len(edges) + 1
         return np.bincount(bins, minlength=len(edges) + 2)
-    known = {value: number for number, value in enumerate(described["values"])}
-    other = len(known)
-    found = [other + 1 if value is None or value != value else known.get(str(value), other) for value in array.tolist()]
-    return np.bincount(found, minlength=other + 2)
+    positions = {value: number for number, value in enumerate(reference["values"])}
+    other = len(positions)
+    indices = [
+        other + 1 if value is None or value != value else positions.get(str(value), other) for value in array.tolist()
+    ]
+    return np.bincount(indices, minlength=other + 2)
 
 
-def labels(described: dict[str, Any]) -> list[str]:
+def labels(bins: dict[str, Any]) -> list[str]:
     """Return the bins' names in the order of their counts.
 
     They are upper bounds, or categories.
     """
-    if described["kind"] == "number":
-        return [*(repr(float(edge)) for edge in described["edges"]), "+Inf", "null"]
-    return [*described["values"], "other", "null"]
+    if bins["kind"] == "number":
+        return [*(repr(float(edge)) for edge in bins["edges"]), "+Inf", "null"]
+    return [*bins["values"], "other", "null"]
 
 
 def prediction_columns(predictions: Any) -> dict[str, Any]:

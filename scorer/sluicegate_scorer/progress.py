@@ -44,7 +44,7 @@ class Progress:
         self._clock = clock
         self._lock = threading.Lock()
         self._began = self._last = self._reported = clock()
-        self._answered = False
+        self._responded = False
         self._bytes = 0
         self._total: int | None = None
 
@@ -57,7 +57,7 @@ class Progress:
         with self._lock:
             now = self._clock()
             self._last = now
-            self._answered = True
+            self._responded = True
             self._bytes += count
             if now - self._reported < _REPORT_EVERY:
                 return
@@ -69,11 +69,11 @@ class Progress:
     def delay(self, error: TransientError, attempt: int) -> float | None:
         """Return the seconds before the next attempt, or None to give up."""
         patience = self.timeout
-        if self._hasty and error.unreachable and not self._answered:
+        if self._hasty and error.unreachable and not self._responded:
             patience = min(patience, UNREACHABLE_PATIENCE)
         wait = max(min(0.25 * 2.0**attempt, 5.0), min(error.retry_after or 0.0, 20.0))
-        left = self._last + patience - self._clock()
-        return wait if wait < left else None
+        remaining = self._last + patience - self._clock()
+        return wait if wait < remaining else None
 
     def since(self) -> float:
         """Return the seconds since the last progress: a listing or a new byte."""

@@ -22,7 +22,7 @@ from sluicegate_scorer.errors import Reason, ScorerError, redact
 log = logging.getLogger("sluicegate_scorer.requirements")
 
 _MLFLOW = ("mlflow", "mlflow-skinny")
-_STANDS_FOR = {
+_EQUIVALENT = {
     **dict.fromkeys(_MLFLOW, _MLFLOW),
     **dict.fromkeys(("xgboost", "xgboost-cpu"), ("xgboost", "xgboost-cpu")),
     **dict.fromkeys(("onnxruntime", "onnxruntime-gpu"), ("onnxruntime", "onnxruntime-gpu")),
@@ -30,7 +30,7 @@ _STANDS_FOR = {
     **dict.fromkeys(("opencv-python", "opencv-python-headless"), ("opencv-python", "opencv-python-headless")),
 }
 """Distributions that hold the same packages. The first one that is installed counts."""
-_SHOWN = 8
+_MAX_LISTED = 8
 
 
 class Check(StrEnum):
@@ -49,15 +49,15 @@ class Difference:
     """One requirement that this environment does not meet.
 
     Attributes:
-        wanted: the requirement, as the model states it.
-        found: the installed version, or None if there is none.
+        requirement: the requirement, as the model states it.
+        installed: the installed version, or None if there is none.
     """
 
-    wanted: str
-    found: str | None
+    requirement: str
+    installed: str | None
 
     def __str__(self) -> str:
-        return f"{self.wanted} ({f'here: {self.found}' if self.found else 'missing'})"
+        return f"{self.requirement} ({f'installed: {self.installed}' if self.installed else 'missing'})"
 
 
 def check(model: Path, policy: Check, *, installed: bool = False) -> None:
@@ -74,18 +74,22 @@ def check(model: Path, policy: Check, *, installed: bool = False) -> None:
     Raises:
         ScorerError: if `policy` refuses a difference. The message names the first ones.
     """
-    found = differences(model)
-    refused = [each for each in found if policy is Check.REFUSE or (policy is Check.MISSING and each.found is None)]
-    refused = [each for each in refused if not (installed and is_mlflow(each.wanted))]
-    for each in found:
-        log.warning("the model asks for %s, and this image differs", each)
+    unmet = differences(model)
+    refused = [
+        difference
+        for difference in unmet
+        if policy is Check.REFUSE or (policy is Check.MISSING and difference.installed is None)
+    ]
+    refused = [difference for difference in refused if not (installed and is_mlflow(difference.requirement))]
+    for difference in unmet:
+        log.warning("the model requires %s", difference)
     if not refused:
         return
-    more = f" and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+    more = f" and {len(refused) - _MAX_LISTED} more" if len(refused) > _MAX_LISTED else ""
     raise ScorerError(
-        f"this image does not have what the model asks for: {', '.join(map(str, refused[:_SHOWN]))}{more}; "
-        "set spec.runtime.image to an image that has it, or spec.runtime.dependencies: Install, or "
-        "SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env to serve the model all the same",
+        f"the image does not meet the model's requirements: {', '.join(map(str, refused[:_MAX_LISTED]))}{more}. "
+        "Set spec.runtime.image to an image that meets them, spec.runtime.dependencies: Install, or "
+        "SLUICEGATE_DEPENDENCIES=warn in spec.runtime.env",
         Reason.DEPENDENCY_MISSING,
     )
 
@@ -98,12 +102,12 @@ def differences(model: Path) -> list[Difference]:
     Options, URLs and local paths in a requirements file are skipped, because this check cannot tell whether they are
     met.
     """
-    python, lines = asked(model)
-    found = [each for each in (_python(python), *map(_requirement, lines)) if each is not None]
-    return list(dict.fromkeys(found))
+    python, lines = stated_requirements(model)
+    unmet = [difference for difference in (_python(python), *map(_requirement, lines)) if difference is not None]
+    return list(dict.fromkeys(unmet))
 
 
-def asked(model: Path) -> tuple[str | None, list[str]]:
+def stated_requirements(model: Path) -> tuple[str | None, list[str]]:
     """Return the Python version and the lines of requirements that the model states."""
     python, pip = _conda(model / "conda.yaml")
     environment = _yaml(model / "python_env.yaml")
@@ -125,10 +129,10 @@ def _conda(path: Path) -> tuple[str | None, list[str]]:
     document = _yaml(path)
     listed = document.get("dependencies") if isinstance(document, dict) else None
     python, pip = None, []
-    for each in listed if isinstance(listed, list) else []:
-        if isinstance(each, dict):
-            pip += [str(line) for line in each.get("pip") or []]
-        elif match := re.fullmatch(r"python\s*=+\s*([\d.]+)\S*", str(each)):
+    for dependency in listed if isinstance(listed, list) else []:
+        if isinstance(dependency, dict):
+            pip += [str(line) for line in dependency.get("pip") or []]
+        elif match := re.fullmatch(r"python\s*=+\s*([\d.]+)\S*", str(dependency)):
             python = match.group(1)
     return python, pip
 
@@ -141,15 +145,15 @@ def _yaml(path: Path) -> object:
         return None
 
 
-def _python(wanted: str | None) -> Difference | None:
+def _python(stated: str | None) -> Difference | None:
     """Compare the Python version with that of this environment.
 
     Only the major and minor version count, because pickles and wheels depend on those.
     """
-    here = platform.python_version()
-    if wanted is None or wanted.split(".")[:2] == here.split(".")[: len(wanted.split(".")[:2])]:
+    installed = platform.python_version()
+    if stated is None or stated.split(".")[:2] == installed.split(".")[: len(stated.split(".")[:2])]:
         return None
-    return Difference(f"python {wanted}", here)
+    return Difference(f"python {stated}", installed)
 
 
 def _requirement(line: str) -> Difference | None:
@@ -159,21 +163,21 @@ def _requirement(line: str) -> Difference | None:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        log.info("not compared with this image: %s", redact(text))
+        log.info("requirement not compared with the installed packages: %s", redact(text))
         return None
     if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
         return None
-    wanted = f"{requirement.name}{requirement.specifier}"
+    stated = f"{requirement.name}{requirement.specifier}"
     version = next(_installed(requirement.name), None)
     if version is None:
-        return Difference(wanted, None)
-    return None if _meets(requirement, version) else Difference(wanted, version)
+        return Difference(stated, None)
+    return None if _meets(requirement, version) else Difference(stated, version)
 
 
 def _installed(name: str) -> Iterator[str]:
-    for each in _STANDS_FOR.get(_normal(name), (_normal(name),)):
+    for distribution in _EQUIVALENT.get(_normal(name), (_normal(name),)):
         try:
-            yield importlib.metadata.version(each)
+            yield importlib.metadata.version(distribution)
         except importlib.metadata.PackageNotFoundError:
             continue
 

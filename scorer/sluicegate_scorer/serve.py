@@ -82,7 +82,7 @@ class Server(uvicorn.Server):
         if self._app.draining:
             return
         self._app.draining = True
-        log.info("SIGTERM: still answering for %g s, then finishing what is in flight", self._drain)
+        log.info("SIGTERM: accepting requests for %gs, then waiting for requests in progress", self._drain)
         if self._drain > 0:
             asyncio.get_running_loop().call_later(self._drain, self._leave)
         else:
@@ -122,7 +122,7 @@ def serve(directory: Path, settings: Settings) -> int:
         loop.run_until_complete(server.serve())
     except SystemExit as error:  # uvicorn exits if it cannot listen; it has logged the reason
         raise ScorerError(
-            f"cannot listen on {settings.host}:{settings.port}; another process of this pod may use the port"
+            f"cannot listen on {settings.host}:{settings.port}. Check that no other container of the pod uses the port"
         ) from error
     return 0
 
@@ -165,13 +165,13 @@ def check(directory: Path) -> None:
     """
     if not directory.is_dir():
         raise ScorerError(
-            f"cannot load the model: the directory {directory} does not exist; check the volume or the path",
+            f"cannot load the model: the directory {directory} does not exist. Check the volume and the path",
             Reason.LOAD_FAILED,
         )
     if not (directory / "MLmodel").is_file():
         raise ScorerError(
-            f"cannot load the model: {directory} has no MLmodel file, so it is not an MLflow model; "
-            "check that the URI names the model's own folder",
+            f"cannot load the model: {directory} has no MLmodel file. "
+            "Check that the URI is that of an MLflow model's folder",
             Reason.LOAD_FAILED,
         )
 
@@ -190,15 +190,15 @@ def _load(directory: Path, settings: ServerSettings) -> "Application":
         with interpreter.loading():
             model = scoring_server.load_model_with_mlflow_config(str(directory))  # type: ignore[no-untyped-call]
     except (Exception, SystemExit) as error:
-        log.error("the model did not load", exc_info=error)
+        log.error("cannot load the model", exc_info=error)
         advice = (
-            "run the image that has what the model's requirements.txt names"
+            "Set spec.runtime.image to an image that has the packages of the model's requirements.txt"
             if _lacks_package(error)
-            else ("try mlflow.pyfunc.load_model on it in the same image")
+            else "Run mlflow.pyfunc.load_model on the model in the same image"
         )
         sys.stderr.flush()
         raise ScorerError(
-            f"cannot load the model in {directory}: {first_line(error, 800)}; {advice}", Reason.LOAD_FAILED
+            f"cannot load the model in {directory}: {first_line(error, 800)}. {advice}", Reason.LOAD_FAILED
         ) from error
     log.info("loaded %s", directory)
     from sluicegate_scorer.server.loading import build
@@ -218,7 +218,7 @@ def _fit(settings: ServerSettings) -> ServerSettings:
     # The same number as in MLflow's server, but with the CPUs of this container. Models may also wait for other
     # services.
     workers = limits.workers or min(32, count + 4)
-    log.info("%d CPUs, %d threads for the model", count, workers)
+    log.info("using %d CPUs and at most %d threads for the model", count, workers)
     return dataclasses.replace(
         settings,
         limits=dataclasses.replace(limits, workers=workers, cpus=count),

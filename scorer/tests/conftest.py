@@ -25,9 +25,9 @@ API = "/api/2.0/mlflow-artifacts/artifacts"
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def wait_for(url: str, process: subprocess.Popen, seconds: float = 180) -> None:
@@ -74,8 +74,8 @@ def train(registry: str) -> Callable[..., str]:
         command = [sys.executable, str(TRAIN), "--tracking-uri", registry, "--name", name, *options]
         subprocess.run(command, check=True, capture_output=True, timeout=600)
         query = {"name": name, "version": "1"}
-        found = httpx.get(f"{registry}/api/2.0/mlflow/model-versions/get-download-uri", params=query)
-        return str(found.json()["artifact_uri"])
+        response = httpx.get(f"{registry}/api/2.0/mlflow/model-versions/get-download-uri", params=query)
+        return str(response.json()["artifact_uri"])
 
     return run
 
@@ -84,8 +84,8 @@ def train(registry: str) -> Callable[..., str]:
 def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Return a function that runs the command to its end.
 
-    Its result has two more fields: `.last_words` is the report or the failure message, and `.reason` is why the command
-    failed.
+    Its result has two more fields: `.termination_message` is the report or the failure message, and `.reason` is why
+    the command failed.
     """
 
     def run(*arguments: object, **env: str) -> subprocess.CompletedProcess:
@@ -99,7 +99,7 @@ def scorer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
         written = termination.read_text()
         failure = json.loads(written) if done.returncode == 1 and written else None
         done.reason = failure["reason"] if failure is not None else None  # type: ignore[attr-defined]
-        done.last_words = failure["message"] if failure is not None else written  # type: ignore[attr-defined]
+        done.termination_message = failure["message"] if failure is not None else written  # type: ignore[attr-defined]
         return done
 
     return run
@@ -174,13 +174,13 @@ class FaultyProxy:
         ]
         folders = {short.partition("/")[0] for short in below if "/" in short and ".." not in short}
         files += [{"path": name, "is_dir": True} for name in sorted(folders)]
-        self.answer(handler, 200, json.dumps({"files": files}).encode(), "application/json")
+        self.respond(handler, 200, json.dumps({"files": files}).encode(), "application/json")
 
     def file(self, handler: BaseHTTPRequestHandler, path: str) -> None:
         offset = int((handler.headers.get("Range") or "bytes=0-")[6:-1])
-        self.answer(handler, 206 if offset else 200, self.files[path][offset:], "application/octet-stream")
+        self.respond(handler, 206 if offset else 200, self.files[path][offset:], "application/octet-stream")
 
-    def answer(self, handler: BaseHTTPRequestHandler, status: int, body: bytes, kind: str) -> bool:
+    def respond(self, handler: BaseHTTPRequestHandler, status: int, body: bytes, kind: str) -> bool:
         handler.send_response(status)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(body)))

@@ -22,12 +22,12 @@ from .conftest import free_port, proxy_at
 URI = "mlflow-artifacts:/root"
 
 
-def test_a_real_model_arrives_whole_and_a_second_run_needs_no_server(registry, train, scorer, tmp_path):
+def test_fetches_a_model_once(registry, train, scorer, tmp_path):
     uri = train("fetched")
     model = tmp_path / "model"
     done = scorer("fetch", uri, model, MLFLOW_TRACKING_URI=registry)
     assert done.returncode == 0, done.stderr
-    report = json.loads(done.last_words)
+    report = json.loads(done.termination_message)
     assert json.loads(done.stdout) == report
     files = sorted(p for p in model.rglob("*") if p.is_file() and p.name != ".sluicegate-fetch.json")
     assert {"MLmodel", "model.skops", "serving_input_example.json"} <= {p.name for p in files}
@@ -36,16 +36,16 @@ def test_a_real_model_arrives_whole_and_a_second_run_needs_no_server(registry, t
     assert report["files"] == len(files)
     assert report["bytes"] == sum(p.stat().st_size for p in files)
     packed = report["signature"].removeprefix("z:")
-    told = json.loads(zlib.decompress(base64.b64decode(packed)))
+    lines = json.loads(zlib.decompress(base64.b64decode(packed)))
     schemas = Model.load(model).signature
-    assert told == {
+    assert lines == {
         "inputs": json.loads(schemas.inputs.to_json()),
         "outputs": json.loads(schemas.outputs.to_json()),
         "params": None,
     }
     again = scorer("fetch", uri, model, MLFLOW_TRACKING_URI="http://127.0.0.1:1")
     assert again.returncode == 0
-    assert json.loads(again.last_words) == report
+    assert json.loads(again.termination_message) == report
 
 
 @pytest.mark.parametrize(
@@ -66,20 +66,20 @@ def test_a_real_model_arrives_whole_and_a_second_run_needs_no_server(registry, t
         (None, None),
     ],
 )
-def test_a_signature_fits_into_the_last_words_or_only_its_digest_is_told(tmp_path, mlmodel, starts):
+def test_long_signature_becomes_its_digest(tmp_path, mlmodel, starts):
     if mlmodel is not None:
         (tmp_path / "MLmodel").write_text(mlmodel)
-    told = signature.described(tmp_path)
-    assert told is None if starts is None else told.startswith(starts)
-    assert len(told or "") <= signature.LONGEST
+    signature_text = signature.described(tmp_path)
+    assert signature_text is None if starts is None else signature_text.startswith(starts)
+    assert len(signature_text or "") <= signature.LONGEST
 
 
-def test_a_real_server_without_the_artifacts(registry, scorer, tmp_path):
+def test_real_server_without_the_artifacts(registry, scorer, tmp_path):
     done = scorer("fetch", "mlflow-artifacts:/no/such", tmp_path / "m", MLFLOW_TRACKING_URI=registry)
     failed(done, "no artifacts at mlflow-artifacts:/no/such")
 
 
-def test_a_real_server_refusing_our_host_name(registry, scorer, tmp_path):
+def test_real_server_that_refuses_the_host_name(registry, scorer, tmp_path):
     # 127.0.0.2 reaches the same server, but is not among the host names that it allows by default.
     url = registry.replace("127.0.0.1", "127.0.0.2")
     done = scorer("fetch", "mlflow-artifacts:/1", tmp_path / "m", MLFLOW_TRACKING_URI=url)
@@ -92,30 +92,30 @@ def test_a_real_server_refusing_our_host_name(registry, scorer, tmp_path):
         (401, "text/html", b"<html>", "refused the credentials (401)"),
         (403, "application/json", b"{}", "refused the credentials (403)"),
         (403, "text/plain", b"Invalid Host header - possible", "MLFLOW_SERVER_ALLOWED_HOSTS"),
-        (404, "text/html", b"<html>", "does not answer like an MLflow server"),
+        (404, "text/html", b"<html>", "is not that of an MLflow server"),
         (404, "application/json", b"{}", "no artifacts at"),
         (200, "text/html", b"<html>log in", "text/html instead of JSON"),
-        (500, "text/plain", b"boom", "answered 500"),
-        (400, "application/json", b'{"message": "bad path"}', "answered 400"),
+        (500, "text/plain", b"boom", "responded with 500"),
+        (400, "application/json", b'{"message": "bad path"}', "responded with 400"),
     ],
 )
-def test_answers_are_worded(proxy, scorer, tmp_path, status, kind, body, expected):
-    proxy.fault = lambda handler, path: proxy.answer(handler, status, body, kind)
+def test_error_response_names_the_fix(proxy, scorer, tmp_path, status, kind, body, expected):
+    proxy.fault = lambda handler, path: proxy.respond(handler, status, body, kind)
     failed(fetch(proxy, scorer, tmp_path, "--timeout", 1), expected)
 
 
-def test_unreachable_servers_are_worded(scorer, tmp_path):
+def test_unreachable_server_names_the_cause(scorer, tmp_path):
     for folder, url, expected in [
         ("a", "http://someone:hunter2@127.0.0.1:1", "Connection refused"),
-        ("b", "http://no-such-host.invalid", "unknown in the cluster's DNS"),
+        ("b", "http://no-such-host.invalid", "does not exist in the cluster's DNS"),
         ("c", "", "MLFLOW_TRACKING_URI"),
     ]:
         done = scorer("fetch", URI, tmp_path / folder, "--timeout", "1", MLFLOW_TRACKING_URI=url)
         failed(done, expected)
-        assert "hunter2" not in done.stderr + done.last_words
+        assert "hunter2" not in done.stderr + done.termination_message
 
 
-def test_a_run_after_a_failed_one_waits_for_the_server_to_come_back(scorer, tmp_path):
+def test_run_after_a_failure_waits_for_the_server(scorer, tmp_path):
     """Check what happens to a pod that starts while the registry is down.
 
     The first try reports the reason. The next one waits, and continues without help once the registry is back.
@@ -133,7 +133,7 @@ def test_a_run_after_a_failed_one_waits_for_the_server_to_come_back(scorer, tmp_
     assert (model / "data/model.bin").is_file()
 
 
-def test_a_first_run_gives_up_soon_and_a_later_one_has_patience():
+def test_first_run_gives_up_sooner_than_a_later_one():
     now = 0.0
     unreachable, slow = TransientError("no connection", unreachable=True), TransientError("busy")
     first, again = (Progress(60, hasty, clock=lambda: now) for hasty in (True, False))
@@ -146,7 +146,7 @@ def test_a_first_run_gives_up_soon_and_a_later_one_has_patience():
     assert again.delay(unreachable, 0) is None
 
 
-def test_a_broken_connection_continues_where_it_broke(proxy, scorer, tmp_path):
+def test_resumes_after_a_broken_connection(proxy, scorer, tmp_path):
     cut = []
 
     def break_off(handler, path):
@@ -154,7 +154,7 @@ def test_a_broken_connection_continues_where_it_broke(proxy, scorer, tmp_path):
             return False
         cut.append(path)
         if len(cut) == 1:
-            return proxy.answer(handler, 503, b"busy", "text/plain")
+            return proxy.respond(handler, 503, b"busy", "text/plain")
         handler.send_response(200)
         handler.send_header("Content-Length", str(len(proxy.files[path])))
         handler.end_headers()
@@ -171,50 +171,50 @@ def test_a_broken_connection_continues_where_it_broke(proxy, scorer, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../escape", "data/../../escape", "/etc/x", "a\\b"])
-def test_a_listing_cannot_write_outside(proxy, scorer, tmp_path, name):
+def test_refuses_a_path_outside_the_folder(proxy, scorer, tmp_path, name):
     proxy.files[name] = b"x"
     failed(fetch(proxy, scorer, tmp_path), "refused the artifact listing")
     assert not (tmp_path / "escape").exists()
 
 
-def test_a_wrong_size_is_refused(proxy, scorer, tmp_path):
+def test_refuses_a_file_longer_than_listed(proxy, scorer, tmp_path):
     proxy.sizes["MLmodel"] = 3
     failed(fetch(proxy, scorer, tmp_path), "longer than the 3 bytes")
     assert not (tmp_path / "model" / "MLmodel").exists()
 
 
-def test_a_truncated_file_is_refused(proxy, scorer, tmp_path):
+def test_refuses_a_truncated_file(proxy, scorer, tmp_path):
     proxy.sizes["MLmodel"] = 500
     failed(fetch(proxy, scorer, tmp_path, "--timeout", 1), "bytes")
 
 
-def test_a_folder_without_mlmodel_is_only_a_warning(proxy, scorer, tmp_path):
+def test_warns_about_a_folder_without_mlmodel(proxy, scorer, tmp_path):
     del proxy.files["MLmodel"]
     done = fetch(proxy, scorer, tmp_path)
     assert done.returncode == 0
     assert "no MLmodel file" in done.stderr
 
 
-def test_a_model_that_does_not_fit_is_refused_before_it_is_downloaded(proxy, scorer, tmp_path):
+def test_refuses_a_model_that_does_not_fit_before_the_download(proxy, scorer, tmp_path):
     proxy.sizes["data/model.bin"] = 1 << 60
     failed(fetch(proxy, scorer, tmp_path), "size limit of the pod's model volume")
     assert not any("model.bin" in path for path, _ in proxy.requests)
 
 
-def test_a_full_disk_is_worded(monkeypatch, tmp_path):
+def test_full_disk_names_the_size_limit(monkeypatch, tmp_path):
     import errno
 
     from sluicegate_scorer.errors import ScorerError
     from sluicegate_scorer.folder import Folder
 
     with (
-        pytest.raises(ScorerError, match="raise the size limit of the pod's model volume"),
+        pytest.raises(ScorerError, match="Raise the size limit of the pod's model volume"),
         Folder(tmp_path, URI).disk_errors(),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_directory_with_something_else_is_left_alone(proxy, scorer, tmp_path):
+def test_refuses_a_directory_with_other_files(proxy, scorer, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "thesis.txt").write_text("years of work")
     failed(fetch(proxy, scorer, tmp_path), "thesis.txt")
@@ -223,7 +223,7 @@ def test_a_directory_with_something_else_is_left_alone(proxy, scorer, tmp_path):
 
 
 @pytest.mark.parametrize("uri", ["models:/m@champion", "ftp://h/x", "dbfs:/x", "gs:///x", "http:///x", "model"])
-def test_other_schemes_are_worded(scorer, tmp_path, uri):
+def test_refuses_other_schemes(scorer, tmp_path, uri):
     failed(scorer("fetch", uri, tmp_path / "m"), "cannot fetch")
 
 
@@ -233,7 +233,7 @@ def fetch(proxy, scorer, tmp_path: Path, *options: object) -> subprocess.Complet
 
 def failed(done: subprocess.CompletedProcess, expected: str) -> None:
     assert done.returncode == 1, done.stderr
-    assert expected in done.last_words
-    assert done.stderr.splitlines()[-1] == done.last_words
-    assert "\n" not in done.last_words
+    assert expected in done.termination_message
+    assert done.stderr.splitlines()[-1] == done.termination_message
+    assert "\n" not in done.termination_message
     assert "Traceback" not in done.stderr

@@ -42,35 +42,35 @@ def secret(pki, name):
     return {key: Path(path).read_text() for key, path in files.items()}
 
 
-def test_the_keys_of_a_tls_secret_let_in(demanding, pki, scorer, tmp_path):
+def test_logs_in_with_the_keys_of_a_tls_secret(demanding, pki, scorer, tmp_path):
     done = scorer("fetch", URI, tmp_path / "a", MLFLOW_TRACKING_URI=demanding, **secret(pki, "pod"))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.last_words)["files"] == 2
-    found = secret(pki, "pod")
-    pem = {"MLFLOW_TRACKING_CLIENT_CERT_PEM": found["tls.crt"] + found["tls.key"], "ca.crt": found["ca.crt"]}
+    assert json.loads(done.termination_message)["files"] == 2
+    files = secret(pki, "pod")
+    pem = {"MLFLOW_TRACKING_CLIENT_CERT_PEM": files["tls.crt"] + files["tls.key"], "ca.crt": files["ca.crt"]}
     done = scorer("fetch", URI, tmp_path / "b", MLFLOW_TRACKING_URI=demanding, **pem)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("keys", [("tls.crt", "tls.key", "ca.crt"), ("ca.crt",), ("tls.crt", "tls.key")])
-def test_whoever_has_none_or_trusts_nobody_is_told_and_no_key_is(demanding, pki, scorer, tmp_path, keys):
+def test_failed_login_does_not_print_the_key(demanding, pki, scorer, tmp_path, keys):
     found = {key: value for key, value in secret(pki, "stranger").items() if key in keys}
     done = scorer("fetch", URI, tmp_path / "a", "--timeout", 1, MLFLOW_TRACKING_URI=demanding, **found)
     assert done.returncode != 0
-    assert done.last_words
+    assert done.termination_message
     secret_line = Path(pki.key("stranger")).read_text().splitlines()[1]
-    assert secret_line not in done.stdout + done.stderr + done.last_words
+    assert secret_line not in done.stdout + done.stderr + done.termination_message
 
 
-def test_a_certificate_that_is_none_is_worded(scorer, tmp_path):
+def test_invalid_certificate_names_its_variables(scorer, tmp_path):
     given = {"tls.crt": "no certificate", "tls.key": "hunter2", "MLFLOW_TRACKING_URI": "https://127.0.0.1:1"}
     done = scorer("fetch", URI, tmp_path / "a", **given)
     assert done.returncode != 0
-    assert "tls.crt, tls.key and ca.crt of the Secret" in done.last_words
-    assert "hunter2" not in done.stderr + done.last_words
+    assert "tls.crt, tls.key and ca.crt of the Secret" in done.termination_message
+    assert "hunter2" not in done.stderr + done.termination_message
 
 
-def test_a_service_accounts_token_logs_in_and_its_authority_is_not_the_registrys(proxy, scorer, tmp_path):
+def test_service_account_token_logs_in_without_its_ca(proxy, scorer, tmp_path):
     sent = []
 
     def note(handler, path):
@@ -82,4 +82,4 @@ def test_a_service_accounts_token_logs_in_and_its_authority_is_not_the_registrys
     done = scorer("fetch", URI, tmp_path / "a", MLFLOW_TRACKING_URI=proxy.url, **account)
     assert done.returncode == 0, done.stderr
     assert set(sent) == {"Bearer of-the-account"}
-    assert "of-the-account" not in done.stdout + done.stderr + done.last_words
+    assert "of-the-account" not in done.stdout + done.stderr + done.termination_message

@@ -70,7 +70,7 @@ class Index:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.hold = threading.Event()
         self.hold.set()
         index = self
@@ -80,7 +80,7 @@ class Index:
                 pass
 
             def do_GET(self) -> None:
-                index.asked.append(self.path)
+                index.requests.append(self.path)
                 index.hold.wait(60)
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     super().do_GET()
@@ -100,8 +100,8 @@ class Index:
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packages")
-    here = sysconfig.get_path("purelib")
-    wheel(folder, "stands-for-the-server", "1.0", {"server.pth": f"{here}\n"})
+    folder = sysconfig.get_path("purelib")
+    wheel(folder, "stands-for-the-server", "1.0", {"server.pth": f"{folder}\n"})
     wheel(folder, "mlflow", mlflow.__version__, {})
     for version in ("1.0", "2.0", "3.0"):
         files = {"shop_features.py": f"VERSION = {version}\n"}
@@ -148,9 +148,7 @@ def versions(found: install.Installed) -> set[str]:
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow warns that the model has no example.
-def test_a_model_is_served_with_exactly_what_it_asks_for_and_a_second_start_needs_no_index(
-    index, tmp_path, scorer, serving, monkeypatch
-):
+def test_serves_with_the_required_versions_and_reuses_them(index, tmp_path, scorer, serving, monkeypatch):
     code, model, target = tmp_path / "code.py", tmp_path / "model", tmp_path / "environments"
     code.write_text(USES_A_PACKAGE.replace("import shop_features", "").replace("shop_features.VERSION", "1.0"))
     data = np.array([[1.0, 2.0, 3.0]])
@@ -159,105 +157,105 @@ def test_a_model_is_served_with_exactly_what_it_asks_for_and_a_second_start_need
         model, python_model=str(code), signature=infer_signature(data, data[:, 0]), pip_requirements=requirements
     )
     (model / "code.py").write_text(USES_A_PACKAGE)
-    refused = scorer("serve", model, "--port", "1")
-    assert "shop-features==2.0 (missing)" in refused.last_words
-    assert "spec.runtime.dependencies: Install" in refused.last_words
-    found = install.install(model, target, 300, SERVER)
-    assert found.installed
-    assert versions(found) == {"shop_features-2.0", "needed_too-1.0"}, "MLflow is the server's, whatever the model says"
+    failed = scorer("serve", model, "--port", "1")
+    assert "shop-features==2.0 (missing)" in failed.termination_message
+    assert "spec.runtime.dependencies: Install" in failed.termination_message
+    made = install.install(model, target, 300, SERVER)
+    assert made.installed
+    assert versions(made) == {"shop_features-2.0", "needed_too-1.0"}, "MLflow is the server's, whatever the model says"
     link = tmp_path / "link"
-    install.link(link, found)
-    install.link(link, found)
+    install.link(link, made)
+    install.link(link, made)
     monkeypatch.setenv("SLUICEGATE_DEPENDENCIES", "refuse")
     monkeypatch.setenv("SLUICEGATE_ENVIRONMENT", str(link))
     with serving(model) as (url, process):
         body = {"inputs": data.tolist()}
         assert httpx.post(f"{url}/invocations", json=body).json() == {"predictions": [2.0]}
-        assert f"{found.environment}/bin/python" in Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert f"{made.environment}/bin/python" in Path(f"/proc/{process.pid}/cmdline").read_text()
         process.terminate()
         assert process.wait(20) == 0, "the server took the place of the command, and stops in order"
     index.stop()
     again = install.install(model, target, 5, SERVER)
-    assert again == install.Installed(found.environment, found.packages, installed=False)
+    assert again == install.Installed(made.environment, made.packages, installed=False)
     monkeypatch.delenv("SLUICEGATE_ENVIRONMENT")
     lost = scorer("serve", model, "--environment", tmp_path / "nowhere")
-    assert "there is no environment at" in lost.last_words
+    assert "no environment for this image's Python exists at" in lost.termination_message
 
 
-def test_pods_that_start_at_once_install_once(index, model, tmp_path):
-    asked = model("shop-features==1.0")
-    stranger = tmp_path / "environments" / f".making-{environment.key(asked, SERVER)}-killed"
+def test_concurrent_pods_install_once(index, model, tmp_path):
+    folder = model("shop-features==1.0")
+    stranger = tmp_path / "environments" / f".making-{environment.key(folder, SERVER)}-killed"
     stranger.mkdir(parents=True)
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        run = functools.partial(install.install, asked, tmp_path / "environments", 300, SERVER)
-        found = [each.result() for each in [pool.submit(run) for _ in range(3)]]
-    assert sorted(each.installed for each in found) == [False, False, True]
-    assert len({each.environment for each in found}) == 1
+        run = functools.partial(install.install, folder, tmp_path / "environments", 300, SERVER)
+        results = [result.result() for result in [pool.submit(run) for _ in range(3)]]
+    assert sorted(result.installed for result in results) == [False, False, True]
+    assert len({result.environment for result in results}) == 1
     assert not list((tmp_path / "environments").glob(".making-*")), "what a killed pod left is gone too"
 
 
-def test_without_locks_one_of_them_wins(index, model, tmp_path, monkeypatch):
+def test_one_process_wins_without_locks(index, model, tmp_path, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOTSUP, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    asked = model("shop-features==1.0")
+    folder = model("shop-features==1.0")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        run = functools.partial(install.install, asked, tmp_path / "environments", 300, SERVER)
-        found = [each.result() for each in [pool.submit(run) for _ in range(2)]]
-    assert [versions(each) for each in found] == [{"shop_features-1.0", "needed_too-1.0"}] * 2
-    assert len([each for each in (tmp_path / "environments").iterdir() if not each.name.startswith(".")]) == 1
+        run = functools.partial(install.install, folder, tmp_path / "environments", 300, SERVER)
+        results = [result.result() for result in [pool.submit(run) for _ in range(2)]]
+    assert [versions(result) for result in results] == [{"shop_features-1.0", "needed_too-1.0"}] * 2
+    assert len([path for path in (tmp_path / "environments").iterdir() if not path.name.startswith(".")]) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "expected"),
     [
-        ("shop-features==9.0", ["shop-features==9.0", "add what is missing to the package index"]),
+        ("shop-features==9.0", ["shop-features==9.0", "add the missing package to the package index"]),
         ("nothing-like-it==1.0", ["nothing-like-it", "package index"]),
         ("shop-features==1.0\nshop-features==2.0", ["shop-features==1.0", "shop-features==2.0"]),
-        (f"shop-features==1.0 --hash=sha256:{'0' * 64}", ["Hash mismatch", "shop-features==1.0", "another file"]),
+        (f"shop-features==1.0 --hash=sha256:{'0' * 64}", ["Hash mismatch", "shop-features==1.0", "Upload the file"]),
         (
             "shop-features==",
-            ["Couldn't parse requirement", "model/requirements.txt", "correct the model's requirements.txt"],
+            ["Couldn't parse requirement", "model/requirements.txt", "Correct the model's requirements.txt"],
         ),
-        ("breaks-the-server==1.0", ["the server does not run with what the model asks for", "this is no uvicorn"]),
+        ("breaks-the-server==1.0", ["the server does not start with the model's requirements", "this is no uvicorn"]),
     ],
 )
-def test_what_cannot_be_installed_is_named(index, model, tmp_path, text, words):
+def test_failed_installation_names_the_requirement(index, model, tmp_path, text, expected):
     with pytest.raises(ScorerError) as raised:
         install.install(model(text), tmp_path / "environments", 120, SERVER)
-    said = str(raised.value)
-    assert [each for each in words if each not in said] == []
-    assert "\n" not in said
-    assert len(said) < 600, "what status shows"
-    assert not [each for each in (tmp_path / "environments").iterdir() if not each.name.startswith((".uv", ".making"))][
+    message = str(raised.value)
+    assert [part for part in expected if part not in message] == []
+    assert "\n" not in message
+    assert len(message) < 600, "what status shows"
+    assert not [path for path in (tmp_path / "environments").iterdir() if not path.name.startswith((".uv", ".making"))][
         1:
     ]
 
 
-def test_an_index_that_cannot_be_reached_is_named_without_its_password(index, model, tmp_path, monkeypatch):
+def test_unreachable_index_is_named_without_its_password(index, model, tmp_path, monkeypatch):
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://me:hunter2@127.0.0.1:1/simple")
     with pytest.raises(
-        ScorerError, match=r"127\.0\.0\.1:1/simple.*Connection refused.*check the package index"
+        ScorerError, match=r"127\.0\.0\.1:1/simple.*Connection refused.*Check the package index"
     ) as raised:
         install.install(model("shop-features"), tmp_path / "environments", 60, SERVER)
     assert "hunter2" not in str(raised.value)
 
 
-def test_the_time_limit_ends_it_and_nothing_is_left(index, model, tmp_path):
+def test_time_limit_leaves_no_environment(index, model, tmp_path):
     index.hold.clear()
-    asked = model("shop-features")
-    with pytest.raises(ScorerError, match=r"not installed within 3 s.*raise dependencies\.timeout"):
-        install.install(asked, tmp_path / "environments", 3, SERVER)
+    folder = model("shop-features")
+    with pytest.raises(ScorerError, match=r"not installed within 3s.*Raise dependencies\.timeout"):
+        install.install(folder, tmp_path / "environments", 3, SERVER)
     index.hold.set()
-    assert {each.name for each in (tmp_path / "environments").iterdir()} <= {
+    assert {path.name for path in (tmp_path / "environments").iterdir()} <= {
         ".uv-cache",
-        f".{environment.key(asked, SERVER)}.lock",
+        f".{environment.key(folder, SERVER)}.lock",
     }
-    assert index.asked
+    assert index.requests
 
 
-def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp_path, monkeypatch):
+def test_time_limit_kills_a_build(index, packages, model, tmp_path, monkeypatch):
     backend = (
         "import os, time\ndef build_wheel(*_):\n    open(os.environ['NOTE'], 'w').write(str(os.getpid()))\n"
         "    time.sleep(600)\n"
@@ -276,7 +274,7 @@ def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp
             archive.addfile(entry, io.BytesIO(text.encode()))
     note = tmp_path / "pid"
     monkeypatch.setenv("NOTE", str(note))
-    with pytest.raises(ScorerError, match=r"not installed within 25 s.*raise dependencies\.timeout"):
+    with pytest.raises(ScorerError, match=r"not installed within 25s.*Raise dependencies\.timeout"):
         install.install(model("slow-build"), tmp_path / "environments", 25, SERVER)
     build = Path(f"/proc/{note.read_text()}/stat")
     deadline = time.monotonic() + 60
@@ -286,13 +284,13 @@ def test_the_time_limit_ends_what_is_being_built_too(index, packages, model, tmp
         time.sleep(0.1)
 
 
-def test_a_volume_that_may_not_be_written_is_worded(model, tmp_path):
+def test_read_only_volume_names_the_fix(model, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ScorerError, match="must be a volume with room that user"):
+    with pytest.raises(ScorerError, match="Use a volume with enough space that user"):
         install.install(model("x"), tmp_path / "file" / "environments", 5, SERVER)
 
 
-def test_the_key_is_what_is_asked_for(model, monkeypatch):
+def test_key_depends_on_the_requirements(model, monkeypatch):
     keys = [environment.key(model(text), SERVER) for text in ("a==1\n", "a==1", "  a==1 \n\n", "a==2", "a==1\nb")]
     assert keys[0] == keys[1] == keys[2]
     assert len(set(keys)) == 3
@@ -304,7 +302,7 @@ def test_the_key_is_what_is_asked_for(model, monkeypatch):
     assert environment.key(model("a==1"), SERVER) != keys[0]
 
 
-def test_the_command_tells_what_it_made(index, model, scorer, tmp_path):
+def test_command_reports_the_environment(index, model, scorer, tmp_path):
     """Run the command with the distribution's own requirements.
 
     Of these, the index has only MLflow.
@@ -313,13 +311,13 @@ def test_the_command_tells_what_it_made(index, model, scorer, tmp_path):
     relative = os.path.relpath(tmp_path / "environments")
     failed = scorer("install", model("shop-features"), relative, "--link", tmp_path / "link")
     assert failed.returncode == 1
-    assert "cannot install what the model asks for" in failed.last_words
-    assert failed.stderr.splitlines()[-1] == failed.last_words
+    assert "cannot install the model's requirements" in failed.termination_message
+    assert failed.stderr.splitlines()[-1] == failed.termination_message
     name = environment.key(tmp_path / "model", environment.server_needs())
     (tmp_path / "environments" / name / "bin").mkdir(parents=True)
     done = scorer("install", tmp_path / "model", relative, "--link", tmp_path / "link")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.last_words) == {
+    assert json.loads(done.termination_message) == {
         "environment": str(tmp_path / "environments" / name),
         "packages": 0,
         "installed": False,

@@ -43,12 +43,12 @@ def model(tmp_path):
         "# nothing",
     ],
 )
-def test_met_or_not_to_be_told_from_here(model, line):
+def test_ignores_requirements_that_are_met_or_unknown(model, line):
     assert differences(model(line)) == []
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted", "found"),
+    ("line", "requirement", "installed"),
     [
         ("numpy==0.1", "numpy==0.1", NUMPY),
         ("nothing-like-it==1.0", "nothing-like-it==1.0", None),
@@ -57,29 +57,29 @@ def test_met_or_not_to_be_told_from_here(model, line):
         ("nothing-like-it @ https://example.invalid/x.whl", "nothing-like-it", None),
     ],
 )
-def test_differs(model, line, wanted, found):
-    assert differences(model(line)) == [Difference(wanted, found)]
+def test_reports_a_difference(model, line, requirement, installed):
+    assert differences(model(line)) == [Difference(requirement, installed)]
 
 
-def test_python_counts_by_major_and_minor(model):
+def test_compares_python_by_major_and_minor(model):
     same = ".".join(PYTHON.split(".")[:2]) + ".99"
     assert differences(model(python_env_yaml=f"python: {same}\n")) == []
     assert differences(model(python_env_yaml="python: 3.8.10\n")) == [Difference("python 3.8.10", PYTHON)]
 
 
-def test_conda_where_there_is_no_other(model):
+def test_reads_conda_without_other_files(model):
     conda = "dependencies:\n- python=3.8.10\n- pip<=24\n- pip:\n  - nothing-like-it==1\n"
-    found = [Difference("python 3.8.10", PYTHON), Difference("nothing-like-it==1", None)]
-    assert differences(model(conda_yaml=conda)) == found
-    assert differences(model("numpy", conda_yaml=conda)) == found[:1], "requirements.txt is what MLflow installs"
+    unmet = [Difference("python 3.8.10", PYTHON), Difference("nothing-like-it==1", None)]
+    assert differences(model(conda_yaml=conda)) == unmet
+    assert differences(model("numpy", conda_yaml=conda)) == unmet[:1], "requirements.txt is what MLflow installs"
 
 
 @pytest.mark.parametrize("text", ["[", "a: b: c", "- 1", "dependencies: 7", "\x00"])
-def test_a_broken_environment_file_is_no_reason_not_to_serve(model, text):
+def test_ignores_a_broken_environment_file(model, text):
     assert differences(model(conda_yaml=text, python_env_yaml=text)) == []
 
 
-def test_what_each_policy_refuses(model):
+def test_each_policy_refuses_its_differences(model):
     other, missing = "numpy==0.1", "nothing-like-it==1"
     for text, refused in [(other, {Check.REFUSE}), (missing, {Check.REFUSE, Check.MISSING})]:
         for policy in Check:
@@ -90,12 +90,12 @@ def test_what_each_policy_refuses(model):
                 requirements.check(model(text), policy)
 
 
-def test_many_are_counted_not_listed(model):
-    with pytest.raises(ScorerError, match=r"p7 \(missing\) and 12 more; set spec\.runtime\.image"):
+def test_counts_differences_beyond_the_first(model):
+    with pytest.raises(ScorerError, match=r"p7 \(missing\) and 12 more\. Set spec\.runtime\.image"):
         requirements.check(model("\n".join(f"no-such-p{n}" for n in range(20))), Check.MISSING)
 
 
-def test_the_command_refuses_before_it_loads(scorer, train, registry, tmp_path):
+def test_command_refuses_before_loading(scorer, train, registry, tmp_path):
     """Check a real model that requires one package more than is installed."""
     lacking = tmp_path / "lacking"
     fetched = scorer("fetch", train("lacking"), lacking, MLFLOW_TRACKING_URI=registry)
@@ -104,10 +104,10 @@ def test_the_command_refuses_before_it_loads(scorer, train, registry, tmp_path):
         file.write("\nnothing-like-it==1.0\n")
     done = scorer("serve", lacking)
     assert done.returncode == 1
-    assert "nothing-like-it==1.0 (missing); set spec.runtime.image" in done.last_words
+    assert "nothing-like-it==1.0 (missing). Set spec.runtime.image" in done.termination_message
     assert done.reason == "ModelDependencyMissing"
-    assert done.stderr.splitlines()[-1] == done.last_words
+    assert done.stderr.splitlines()[-1] == done.termination_message
     assert "loading" not in done.stderr
     wrong = scorer("serve", lacking, SLUICEGATE_DEPENDENCIES="perhaps")
     assert wrong.returncode == 1
-    assert "set it to warn, missing or refuse" in wrong.last_words
+    assert "Set it to warn, missing or refuse" in wrong.termination_message

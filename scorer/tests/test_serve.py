@@ -24,12 +24,12 @@ def fetched(registry, train, scorer, tmp_path):
     return get
 
 
-def test_predictions_and_a_clean_stop(fetched, serving):
+def test_predicts_and_stops_cleanly(fetched, serving):
     model = fetched("served")
     with serving(model) as (url, process):
         example = (model / "serving_input_example.json").read_bytes()
-        answer = httpx.post(f"{url}/invocations", content=example, headers={"content-type": "application/json"})
-        assert [round(value / 100) for value in answer.json()["predictions"]] == [1, 1]
+        response = httpx.post(f"{url}/invocations", content=example, headers={"content-type": "application/json"})
+        assert [round(value / 100) for value in response.json()["predictions"]] == [1, 1]
         assert httpx.get(f"{url}/ping").status_code == 200
         assert httpx.get(f"{url}/version").text == "3.17.2"
         process.terminate()
@@ -37,11 +37,11 @@ def test_predictions_and_a_clean_stop(fetched, serving):
         assert "/invocations" not in process.stderr.read()
 
 
-def test_requests_in_flight_and_new_ones_are_answered_while_draining(fetched, serving):
+def test_serves_requests_while_draining(fetched, serving):
     with serving(fetched("slow", "--slow", "2"), "--drain", "1") as (url, process):
-        answers = []
+        responses = []
         request = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{url}/invocations", json=ROW, timeout=20))
+            target=lambda: responses.append(httpx.post(f"{url}/invocations", json=ROW, timeout=20))
         )
         request.start()
         time.sleep(0.5)
@@ -50,11 +50,11 @@ def test_requests_in_flight_and_new_ones_are_answered_while_draining(fetched, se
         late = httpx.get(f"{url}/ping")
         assert (late.status_code, late.headers["connection"]) == (200, "close")
         request.join(20)
-        assert answers[0].json() == {"predictions": [100.0]}
+        assert responses[0].json() == {"predictions": [100.0]}
         assert process.wait(10) == 0
 
 
-def test_the_grace_period_is_a_bound(fetched, serving):
+def test_grace_period_limits_the_stop(fetched, serving):
     with serving(fetched("slower", "--slow", "30"), "--grace", "1") as (url, process):
 
         def ask():
@@ -67,15 +67,15 @@ def test_the_grace_period_is_a_bound(fetched, serving):
         assert process.wait(5) == 0
 
 
-def test_a_model_that_cannot_be_loaded_says_why(fetched, scorer):
+def test_model_that_cannot_be_loaded_names_the_cause(fetched, scorer):
     done = scorer("serve", fetched("broken", "--broken", "load"), "--port", 1)
     assert done.returncode == 1
-    assert "No module named 'a_package_that_is_not_in_the_image'" in done.last_words
-    assert "MlflowException" in done.last_words
+    assert "No module named 'a_package_that_is_not_in_the_image'" in done.termination_message
+    assert "MlflowException" in done.termination_message
     assert done.reason == "ModelLoadFailed"
-    assert done.stderr.splitlines()[-1] == done.last_words
+    assert done.stderr.splitlines()[-1] == done.termination_message
 
 
-def test_a_missing_directory_and_a_folder_without_a_model(scorer, tmp_path):
-    assert "does not exist" in scorer("serve", tmp_path / "no").last_words
-    assert "has no MLmodel file" in scorer("serve", tmp_path).last_words
+def test_refuses_a_folder_without_a_model(scorer, tmp_path):
+    assert "does not exist" in scorer("serve", tmp_path / "no").termination_message
+    assert "has no MLmodel file" in scorer("serve", tmp_path).termination_message

@@ -38,14 +38,14 @@ def columns(rows):
     return [set(column) for column in zip(*rows, strict=True)]
 
 
-def test_integers_beside_the_example_and_the_split_points_are_tried():
+def test_tries_integers_near_example_and_split_points():
     (values,) = columns(boundaries.rows(shape("int64"), [[20240101]], {0: [20240110.5]}))
     assert {20240100, 20240101, 20240102} | {20240109, 20240110, 20240111, 20240112} <= values
     assert {2**24 + 1, 2**31 - 1, 2**53 - 1, -(2**63)} <= values
     assert all(isinstance(value, int) for value in values)
 
 
-def test_neighbours_of_both_widths_are_tried():
+def test_tries_neighbors_of_both_widths():
     (values,) = columns(boundaries.rows(shape("float64"), [[0.5]], {0: [0.1]}))
     for value in (0.5, 0.1):
         assert {float(np.nextafter(value, way)) for way in (-np.inf, np.inf)} <= values
@@ -55,13 +55,13 @@ def test_neighbours_of_both_widths_are_tried():
 
 
 @pytest.mark.parametrize("width", [1, 30, 1000, 4096])
-def test_the_rows_of_a_wide_model_are_few(width):
+def test_wide_model_gets_few_rows(width):
     rows = boundaries.rows(shape(*["int32", "float64"] * (width // 2) or ["int32"]), [], {})
     assert 8 <= len(rows) <= 200
     assert len(rows) * width <= 8 * 4096
 
 
-def test_rows_of_a_tensor_have_its_dimensions():
+def test_rows_have_the_dimensions_of_the_tensor():
     tensor = Shape(Schema([TensorSpec(np.dtype("float32"), (-1, 2, 3))]))
     rows = boundaries.rows(tensor, [[0.0] * 6], {})
     assert tensor.matrix(rows).shape[1:] == (2, 3)
@@ -74,18 +74,18 @@ def test_rows_of_a_tensor_have_its_dimensions():
     ["lightgbm LGBMRegressor", "lightgbm Booster", "xgboost XGBClassifier", "xgboost Booster", "onnx float tree"]
     + [f"sklearn {name}" for name in ("tree", "forest", "histogram", "lightgbm", "scaled lightgbm")],
 )
-def test_split_points_of_each_library_are_near_the_data(kind, tmp_path):
+def test_reads_split_points_of_each_library(kind, tmp_path):
     signature = "float32" if kind in ("onnx float tree", "sklearn scaled lightgbm") else "int64"
     with threadpoolctl.threadpool_limits(1):
-        found = split_points(mlflow.pyfunc.load_model(str(numbers.save(kind, signature, tmp_path))))
-    assert found
+        points = split_points(mlflow.pyfunc.load_model(str(numbers.save(kind, signature, tmp_path))))
+    assert points
     starts = numbers.STARTS[signature]
-    for column, values in found.items():
+    for column, values in points.items():
         assert len(values) <= 16
         assert all(abs(value - starts[column]) < 600 for value in values), (column, values)
 
 
-def test_a_model_whose_trees_cannot_be_read_has_none():
+def test_unreadable_trees_have_no_split_points():
     broken = type("Model", (), {"loader_module": "mlflow.lightgbm", "_model_impl": None})()
     assert split_points(broken) == {}
 
@@ -93,7 +93,7 @@ def test_a_model_whose_trees_cannot_be_read_has_none():
 @pytest.mark.parametrize(
     "kind, signature", [("onnx float linear", "float64"), ("onnx float linear", "long and double")]
 )
-def test_batches_that_add_up_in_another_order_are_not_made(kind, signature, tmp_path):
+def test_refuses_batches_that_add_in_another_order(kind, signature, tmp_path):
     """Check that the server makes no batches whose sums depend on their size.
 
     An ONNX graph computes the product of one row in another order than that of several rows.
@@ -107,6 +107,6 @@ def test_batches_that_add_up_in_another_order_are_not_made(kind, signature, tmp_
             assert path.singles(some) == [path.request([row]) for row in some]
 
 
-def test_a_difference_between_rows_together_is_told_from_one_in_a_row():
+def test_narrows_a_difference_to_a_row_or_a_batch():
     assert verify._narrowed([1, 2, 3, 4], lambda some: 3 in some) == [3]
     assert verify._narrowed([1, 2, 3, 4], lambda some: len(some) > 2) == [1, 2, 3, 4]

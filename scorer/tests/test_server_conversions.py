@@ -69,17 +69,17 @@ def verify_as(kind, model, path):
     fast = kind(model)
     general = General(model, Policy(400, True))
     example = (path / "serving_input_example.json").read_bytes()
-    verify(fast, lambda body: general.answer(body, "application/json"), example, 16)
+    verify(fast, lambda body: general.respond(body, "application/json"), example, 16)
     return fast
 
 
 def stock(model, body):
     """Return the status and the body of the response of MLflow's server."""
     try:
-        answer = scoring_server.invocations(body, "application/json", model, model.metadata.get_input_schema())
+        response = scoring_server.invocations(body, "application/json", model, model.metadata.get_input_schema())
     except MlflowException as error:
         return error.get_http_status_code(), None
-    return answer.status, answer.response.encode()
+    return response.status, response.response.encode()
 
 
 def bodies(names, rows):
@@ -117,7 +117,7 @@ def days(folder):
     return folder / "days"
 
 
-def test_lightgbm_tells_integers_above_2_to_24_apart(days):
+def test_lightgbm_distinguishes_integers_above_2_to_24(days):
     model = load(days)
     expected = stock(model, DAY)[1]
     fast = verify_as(FastPath, model, days)
@@ -126,7 +126,7 @@ def test_lightgbm_tells_integers_above_2_to_24_apart(days):
 
 
 @pytest.mark.parametrize("kind", numbers.MODELS)
-def test_numbers_are_converted_as_in_a_dataframe(kind, folder):
+def test_converts_numbers_as_a_dataframe_does(kind, folder):
     for signature in numbers.signatures(kind):
         path = numbers.save(kind, signature, folder)
         model = load(path)
@@ -146,9 +146,9 @@ def ask_general(model, signature):
     @given(rows=numbers.rows(signature), form=st.sampled_from(FORMS))
     def compare(rows, form):
         body = bodies(names, rows)[form]
-        answer = general.answer(body, "application/json")
+        response = general.respond(body, "application/json")
         status, expected = stock(model, body)
-        assert (answer.status, answer.body if expected is not None else None) == (status, expected), body
+        assert (response.status, response.body if expected is not None else None) == (status, expected), body
 
     compare()
 
@@ -181,7 +181,7 @@ def ask_fast(model, fast, signature):
 @pytest.mark.parametrize(
     "kind", ["lightgbm LGBMRegressor", "xgboost Booster", "catboost CatBoostRegressor", "sklearn tree"]
 )
-def test_other_mixtures_of_types_are_left_to_mlflow(kind, signature, folder):
+def test_mlflow_handles_other_mixtures_of_types(kind, signature, folder):
     model = load(numbers.save(kind, signature, folder))
     with pytest.raises(NotFast):
         FastPath(model)
@@ -230,7 +230,7 @@ WRONG = [
 @pytest.mark.parametrize(
     "kind, signature, wrong", WRONG, ids=lambda value: value if isinstance(value, str) else value.__name__
 )
-def test_a_wrong_conversion_takes_the_fast_path_away(kind, signature, wrong, folder):
+def test_wrong_conversion_turns_the_fast_path_off(kind, signature, wrong, folder):
     class Wrong(FastPath):
         def matrix(self, rows):
             return wrong(super().matrix(rows))
@@ -240,10 +240,10 @@ def test_a_wrong_conversion_takes_the_fast_path_away(kind, signature, wrong, fol
         verify_as(Wrong, load(path), path)
 
 
-def test_the_log_names_the_column_and_the_value(days):
+def test_log_names_the_column_and_the_value(days):
     class Wrong(FastPath):
         def matrix(self, rows):
             return single(super().matrix(rows))
 
-    with pytest.raises(NotFast, match=r"its answer to a row with day=\d+ differs from MLflow's own"):
+    with pytest.raises(NotFast, match=r"its response to a row with day=\d+ differs from MLflow's"):
         verify_as(Wrong, load(days), days)

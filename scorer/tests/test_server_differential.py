@@ -48,34 +48,34 @@ def client(app):
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
 
 
-def content(answer):
+def content(response):
     """Return the content of a response without the stack trace.
 
     A stack trace names the code that raised the error, so it differs.
     """
     try:
-        fields = answer.json()
+        fields = response.json()
     except ValueError:
-        return answer.content
+        return response.content
     if not isinstance(fields, dict) or "stack_trace" not in fields:
-        return answer.content
+        return response.content
     return {**fields, "stack_trace": bool(fields["stack_trace"])}
 
 
-async def compare(mine, stock, request):
+async def compare(ours, stock, request):
     headers = {"content-type": request.kind} if request.kind is not None else {}
-    one = await mine.post("/invocations", content=request.body, headers=headers)
+    one = await ours.post("/invocations", content=request.body, headers=headers)
     other = await stock.post("/invocations", content=request.body, headers=headers)
-    said = f"{request.kind} {request.body[:600]!r}"
-    assert one.status_code == other.status_code, said
-    assert one.headers["content-type"] == other.headers["content-type"], said
-    assert content(one) == content(other), said
-    assert ("x-sluicegate-error" in one.headers) == (one.status_code >= 400), said
+    difference = f"{request.kind} {request.body[:600]!r}"
+    assert one.status_code == other.status_code, difference
+    assert one.headers["content-type"] == other.headers["content-type"], difference
+    assert content(one) == content(other), difference
+    assert ("x-sluicegate-error" in one.headers) == (one.status_code >= 400), difference
     return one.status_code
 
 
 @pytest.mark.parametrize("flavor", zoo.FLAVORS)
-async def test_every_answer_is_that_of_mlflows_own_server(models, flavor):
+async def test_responses_equal_those_of_mlflow(models, flavor):
     kept = models(flavor)
     for path, traffic in kept:
         app = ours(path)
@@ -88,7 +88,7 @@ async def test_every_answer_is_that_of_mlflows_own_server(models, flavor):
         assert (app.general.frames is not None) == (path.name in FRAMED), path
 
 
-async def test_the_same_requests_together_get_the_same_answers(models):
+async def test_concurrent_requests_get_the_same_responses(models):
     """Check that concurrent requests get the same responses.
 
     Batches of the fast path hold rows of requests that arrived together.
@@ -109,7 +109,7 @@ async def test_the_same_requests_together_get_the_same_answers(models):
         assert app.metrics.rows.counts[1:] != [0] * len(app.metrics.rows.counts[1:]), path
 
 
-def test_the_traffic_is_what_it_says():
+def test_traffic_covers_what_it_declares():
     """Check that JSON requests are valid, and the same for the same seed."""
     made = [zoo.Traffic(zoo.NUMBERS, "x").requests(300) for _ in range(2)]
     assert made[0] == made[1]

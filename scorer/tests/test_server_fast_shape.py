@@ -53,7 +53,7 @@ SCHEMAS = {
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_what_the_fast_reader_takes_is_what_mlflow_reads(name):
+def test_fast_reader_equals_mlflows(name):
     schema = SCHEMAS[name]
     shape = Shape(schema)
     if name in ("float", "integer"):
@@ -75,7 +75,7 @@ def test_what_the_fast_reader_takes_is_what_mlflow_reads(name):
 
 
 @pytest.mark.parametrize("number", [number for number in NUMBERS if number[0] not in "+." and number[-1] != "."])
-def test_numbers_are_read_as_python_reads_them(number):
+def test_reads_numbers_as_python_does(number):
     text = f'{{"inputs": [[{number}, 1]]}}'
     rows = Shape(SCHEMAS["tensor"]).parse(text.encode())
     try:
@@ -100,6 +100,6 @@ def test_numbers_are_read_as_python_reads_them(number):
         Schema([TensorSpec(np.dtype("uint8"), (-1, 2))]),
     ],
 )
-def test_signatures_that_have_no_fast_path(schema):
+def test_refuses_other_signatures(schema):
     with pytest.raises(NotFast):
         Shape(schema)

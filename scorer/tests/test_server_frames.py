@@ -50,7 +50,7 @@ class Model:
 
 
 @pytest.mark.parametrize("types", TYPES, ids=lambda types: "-".join(kind.name for kind in types))
-def test_what_is_taken_is_the_frame_that_mlflow_makes(types):
+def test_makes_the_dataframe_that_mlflow_makes(types):
     model = Model(*types)
     made = frames.frames(model)
     assert made is not None
@@ -71,7 +71,7 @@ def test_what_is_taken_is_the_frame_that_mlflow_makes(types):
     assert taken > 20
 
 
-def test_a_form_whose_frames_differ_is_left_to_mlflow(monkeypatch):
+def test_mlflow_reads_a_form_whose_frames_differ(monkeypatch):
     """Check a form for which pandas makes other labels.
 
     Another version of pandas may label records in another way.
@@ -95,9 +95,9 @@ def test_a_form_whose_frames_differ_is_left_to_mlflow(monkeypatch):
 @pytest.mark.parametrize(
     "model", [Model(DataType.double, DataType.double, hinted=True), Model(DataType.string, DataType.double)]
 )
-def test_models_whose_bodies_are_left_to_mlflow(model, caplog):
+def test_mlflow_reads_the_bodies_of_other_models(model, caplog):
     with pytest.raises(NotFast):
         frames.Frames(model)
     caplog.set_level("INFO", logger="sluicegate_scorer.serve")
     assert frames.frames(model) is None
-    assert "bodies are read by MLflow's own code" in caplog.text
+    assert "MLflow's own code parses request bodies" in caplog.text

@@ -173,7 +173,7 @@ def cuts(generator, data):
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_upgrade_offer_changes_no_request(seed):
+async def test_ignores_an_upgrade_offer(seed):
     generator = random.Random(seed)
     for _ in range(60):
         offered, plain = requests(generator)
@@ -184,7 +184,7 @@ async def test_upgrade_offer_changes_no_request(seed):
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES)
-async def test_body_is_no_request_wherever_it_is_cut(upgrade):
+async def test_body_is_never_read_as_a_request(upgrade):
     head = b"POST /p HTTP/1.1\r\nHost: x\r\n" + upgrade + b"Content-Length: %d\r\n\r\n" % len(INNER)
     data = head + INNER
     for place in range(1, len(data)):
@@ -225,7 +225,7 @@ async def test_limits_heads_extensions_and_trailers(data, expected, segment):
     assert statuses(written)[-1] == expected or b"connection: close" in written
 
 
-async def test_trailers_are_not_headers_of_the_request():
+async def test_trailers_do_not_become_headers():
     framing = b"POST /p HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
     seen, _ = await converse(framing + b"1\r\na\r\n0\r\nInference-Header-Content-Length: 1\r\n\r\n")
     assert seen == [("POST", "/p", [(b"transfer-encoding", b"chunked")], b"a")]
@@ -254,7 +254,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("upgrade", [b"", UPGRADES[0]], ids=["plain", "upgrade"])
 @pytest.mark.parametrize("name", MALFORMED)
-async def test_malformed_request_is_400_and_nothing_after_it_is_read(name, upgrade):
+async def test_malformed_request_is_400_and_ends_the_connection(name, upgrade):
     data = MALFORMED[name].replace(b"Host: x\r\n", b"Host: x\r\n" + upgrade) + INNER
     for segments in ([data], [data[n : n + 1] for n in range(len(data))]):
         seen, written = await converse(*segments)
@@ -262,13 +262,13 @@ async def test_malformed_request_is_400_and_nothing_after_it_is_read(name, upgra
         assert [body for *_, body in seen] in ([], [None])
 
 
-async def test_connect_opens_no_tunnel():
+async def test_refuses_connect():
     for target in (b"host:443", b"/p"):
         seen, written = await converse(b"CONNECT %s HTTP/1.1\r\nHost: x\r\n\r\n" % target + INNER)
         assert (seen, statuses(written)) == ([], [501])
 
 
-async def test_pipelined_flood_waits_unparsed_and_is_answered_in_order():
+async def test_pipelined_requests_wait_and_keep_their_order():
     """Check that pipelined requests wait unparsed.
 
     The scope and the task of a request take more than a hundred times its bytes.
@@ -291,7 +291,7 @@ async def test_pipelined_flood_waits_unparsed_and_is_answered_in_order():
     assert app.requests[-1][1] == "/smuggled"
 
 
-async def test_garbage_after_a_request_does_not_take_its_response():
+async def test_garbage_after_a_request_keeps_its_response():
     seen, written = await converse(INNER + b"garbage\r\n\r\n")
     assert len(seen) == 1 and statuses(written) == [200] and b"connection: close" in written
 
@@ -318,7 +318,7 @@ async def test_unfinished_request_is_408(sent, body):
     assert "/smuggled" not in [path for _, path, *_ in app.requests[body is not None :]]
 
 
-async def test_body_that_comes_after_the_response_has_the_same_time():
+async def test_body_after_the_response_has_the_same_time_limit():
     async def early(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
@@ -329,7 +329,7 @@ async def test_body_that_comes_after_the_response_has_the_same_time():
     assert statuses(transport.written) == [200]
 
 
-async def test_second_head_in_time_for_a_slow_first_response():
+async def test_second_request_waits_for_a_slow_response():
     """Check that a slow response keeps its connection open.
 
     The server must not close a connection on which it still has to send a response.
@@ -350,7 +350,7 @@ async def test_second_head_in_time_for_a_slow_first_response():
     assert statuses(transport.written) == [200, 200] and not transport.closed
 
 
-async def test_idle_connection_is_closed():
+async def test_closes_an_idle_connection():
     for sent in (b"", INNER, b"\r\n"):
         connection, transport = connect(Recorder(), idle=0.02)
         connection.data_received(sent)
@@ -358,7 +358,7 @@ async def test_idle_connection_is_closed():
         assert statuses(transport.written) == [200] * (sent == INNER)
 
 
-async def test_idle_time_begins_with_the_response():
+async def test_idle_time_starts_at_the_response():
     connection, transport = connect(Recorder(), idle=100)
     connection.data_received(INNER)
     connection._check_idle()
@@ -371,7 +371,7 @@ async def test_idle_time_begins_with_the_response():
     assert transport.closed
 
 
-def test_idle_time_is_longer_than_that_of_gateways():
+def test_idle_time_exceeds_that_of_gateways():
     """Check that the server keeps idle connections longer than gateways do.
 
     Envoy keeps idle connections for an hour by default. The side that closes first loses no request.
@@ -403,13 +403,13 @@ def read_all(client):
     return got
 
 
-def test_client_that_still_sends_reads_its_431():
+def test_client_that_still_sends_gets_its_431():
     with listening(Recorder()) as port, socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nX: " + b"a" * (8 << 20))
         assert statuses(read_all(client)) == [431]
 
 
-async def test_half_closed_client_gets_the_response_to_a_whole_request():
+async def test_half_closed_client_gets_its_response():
     for sent in (INNER, INNER * 3, INNER + INNER[:9]):
         connection, transport = connect(Recorder())
         connection.data_received(sent)
@@ -433,7 +433,7 @@ def test_half_closed_client_over_a_socket():
         assert statuses(read_all(client)) == [200]
 
 
-def test_client_that_reads_nothing_is_dropped():
+def test_drops_a_client_that_reads_nothing():
     ended = threading.Event()
 
     async def large(scope, receive, send):

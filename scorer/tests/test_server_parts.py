@@ -9,7 +9,7 @@ import pytest
 from sluicegate_scorer.server import cpus
 from sluicegate_scorer.server.settings import Limits
 from sluicegate_scorer.server.slots import WINDOW, Slots, Used, since, used
-from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
+from sluicegate_scorer.server.workers import Overloaded, Stuck, TimedOut, Workers
 
 
 def cgroup(tmp_path, version, text):
@@ -33,16 +33,16 @@ def many(monkeypatch):
 
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("text, expected", [("200000 100000", 2), ("150000 100000", 2), ("10000 100000", 1)])
-def test_the_cgroups_quota_is_the_number_of_cpus(tmp_path, many, version, text, expected):
+def test_counts_cpus_by_the_cgroup_quota(tmp_path, many, version, text, expected):
     assert cpus.available(*cgroup(tmp_path, version, text)) == expected
 
 
-def test_without_a_limit_the_affinity_counts(tmp_path, many):
+def test_counts_cpus_by_the_affinity_without_a_quota(tmp_path, many):
     assert cpus.available(*cgroup(tmp_path, 2, "max 100000")) == 64
     assert cpus.available(tmp_path / "none", tmp_path / "none") == 64
 
 
-def test_what_a_user_set_stays(monkeypatch):
+def test_keeps_thread_counts_of_the_user(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.environ", {"OMP_NUM_THREADS": "7"})
@@ -52,10 +52,10 @@ def test_what_a_user_set_stays(monkeypatch):
     assert (os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"]) == ("7", "3")
 
 
-async def test_work_that_overruns_holds_its_thread_and_new_work_is_refused():
+async def test_overrun_work_holds_its_thread():
     workers = Workers(Limits(workers=1, seconds=0.05, queue=5))
     free = threading.Event()
-    with pytest.raises(Overdue):
+    with pytest.raises(TimedOut):
         await workers.run(free.wait)
     assert workers.overrun == 1
     with pytest.raises(Stuck):
@@ -67,21 +67,21 @@ async def test_work_that_overruns_holds_its_thread_and_new_work_is_refused():
     assert workers.running == workers.waiting == 0
 
 
-async def test_work_that_waited_too_long_never_runs():
+async def test_work_over_its_limit_never_runs():
     workers = Workers(Limits(workers=1, seconds=0.2, queue=5))
     ran = []
     first = asyncio.create_task(workers.run(lambda: time.sleep(0.5)))
     await asyncio.sleep(0.01)
-    with pytest.raises(Overdue):
+    with pytest.raises(TimedOut):
         await workers.run(lambda: ran.append(1))
-    with pytest.raises(Overdue):
+    with pytest.raises(TimedOut):
         await first
     while workers.running:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     assert not ran
 
 
-async def test_an_exception_that_would_end_the_process_does_not():
+async def test_survives_an_exception_that_ends_processes():
     def leave():
         raise SystemExit(3)
 
@@ -89,20 +89,20 @@ async def test_an_exception_that_would_end_the_process_does_not():
         await Workers(Limits(workers=1)).run(leave)
 
 
-async def test_more_than_may_wait_are_refused():
+async def test_refuses_work_above_the_queue_limit():
     workers = Workers(Limits(workers=1, seconds=20, queue=1))
     free = threading.Event()
     held = [asyncio.create_task(workers.run(free.wait)) for _ in range(2)]
     await asyncio.sleep(0.01)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Overloaded) as overloaded:
         await workers.run(lambda: 1)
-    assert not isinstance(refused.value, Stuck)
+    assert not isinstance(overloaded.value, Stuck)
     free.set()
     assert await asyncio.gather(*held) == [True, True]
 
 
 @pytest.mark.parametrize(("cpus_used", "most"), [(0.0, 8), (1.0, 2)], ids=["waits", "computes"])
-async def test_a_model_that_waits_gets_all_threads_and_one_that_computes_one_a_cpu(cpus_used, most):
+async def test_waiting_model_gets_all_threads_computing_model_the_cpus(cpus_used, most):
     clock = asyncio.get_running_loop().time
     slots = Slots(2, 8, lambda: {"model": Used(cpus_used * clock(), 0.0)})
     workers, seen = Workers(Limits(workers=8, cpus=2), slots), []
@@ -144,7 +144,7 @@ def test_slots_follow_the_processor_time():
     assert Slots(4, 2).number == 2, "never more than there are threads"
 
 
-def test_processor_time_is_counted_though_other_threads_end():
+def test_counts_processor_time_while_threads_end():
     held = threading.Event()
     other = threading.Thread(target=lambda: (compute(), held.wait()))
     other.start()

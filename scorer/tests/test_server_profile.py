@@ -24,7 +24,7 @@ def made():
     return data, data.a.fillna(0) * 2
 
 
-def test_a_profile_holds_equal_shares_and_what_is_missing():
+def test_profile_has_equal_shares_and_missing_values():
     data, predictions = made()
     profile = make_profile(data, predictions)
     assert profile["features"]["a"]["counts"] == [99] * 10 + [10]
@@ -41,7 +41,7 @@ def test_unknown_categories_and_infinities_have_bins():
     assert labels(features["a"])[-2:] == ["+Inf", "null"]
 
 
-def test_served_rows_are_counted_and_exported(tmp_path):
+def test_counts_and_exports_served_rows(tmp_path):
     data, predictions = made()
     log_profile(data[["a"]], predictions, tmp_path)
     metrics = Metrics()
@@ -56,7 +56,7 @@ def test_served_rows_are_counted_and_exported(tmp_path):
     assert 'profile_reference_bin{kind="feature",name="a",bin="null"} 10' in text
 
 
-def test_float_columns_count_alike_on_both_paths(tmp_path):
+def test_both_paths_count_float_columns_alike(tmp_path):
     """Check that both paths count a float32 value in the same bin.
 
     0.1 as a float32 is above 0.1 as a double, and is often an edge of a bin itself.
@@ -77,7 +77,7 @@ def test_float_columns_count_alike_on_both_paths(tmp_path):
     assert texts[0] == texts[1]
 
 
-def test_only_so_many_rows_are_sampled():
+def test_limits_the_sampled_rows():
     data, predictions = made()
     drift = Drift(make_profile(data[["a"]], predictions), {"a": "float64"})
     for _ in range(3000):
@@ -86,7 +86,7 @@ def test_only_so_many_rows_are_sampled():
     assert drift.rows == 2000
 
 
-def test_one_call_in_training_puts_it_into_the_logged_model(registry, tmp_path):
+def test_log_profile_adds_it_to_the_logged_model(registry, tmp_path):
     import mlflow
     from sklearn.linear_model import LinearRegression
 
@@ -103,15 +103,15 @@ def test_one_call_in_training_puts_it_into_the_logged_model(registry, tmp_path):
             registered_model_name="profiled",
         )
         log_profile(frame, model.predict(frame), info)
-        found = mlflow.artifacts.download_artifacts(artifact_uri="models:/profiled/1", dst_path=str(tmp_path))
+        path = mlflow.artifacts.download_artifacts(artifact_uri="models:/profiled/1", dst_path=str(tmp_path))
     finally:
         mlflow.set_tracking_uri(tracking)
     metrics = Metrics()
-    assert load(pathlib.Path(found), dict.fromkeys(["a", "b"], "float64"), metrics) is not None
+    assert load(pathlib.Path(path), dict.fromkeys(["a", "b"], "float64"), metrics) is not None
     assert 'profile_reference_bin{kind="feature",name="a",bin="null"} 0' in metrics.text().decode()
 
 
-def test_the_command_makes_it_from_a_data_set(scorer, tmp_path):
+def test_command_makes_a_profile_of_a_data_set(scorer, tmp_path):
     import mlflow
     from mlflow.models import infer_signature
     from sklearn.linear_model import LinearRegression
@@ -128,4 +128,7 @@ def test_the_command_makes_it_from_a_data_set(scorer, tmp_path):
     profile = json.loads((folder / "sluicegate_profile.json").read_text())
     assert set(profile["features"]) == {"a", "b"} and set(profile["predictions"]) == {"prediction"}
     frame[["a"]].to_csv(tmp_path / "short.csv", index=False)
-    assert "lacks the model's columns b" in scorer("profile", tmp_path / "short.csv", "-m", folder).last_words
+    assert (
+        "does not have the model's columns b"
+        in scorer("profile", tmp_path / "short.csv", "-m", folder).termination_message
+    )

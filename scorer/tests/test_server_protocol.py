@@ -58,8 +58,8 @@ def models(tmp_path_factory):
     def get(name):
         if name not in made:
             path = str(tmp_path_factory.mktemp("model") / name)
-            wanted = (target > 0).map({True: "yes", False: "no"}) if name == "labels" else target
-            model = estimators[name].fit(frame, wanted)
+            outcome = (target > 0).map({True: "yes", False: "no"}) if name == "labels" else target
+            model = estimators[name].fit(frame, outcome)
             signature = infer_signature(frame, model.predict(frame))
             mlflow.sklearn.save_model(
                 model,
@@ -135,7 +135,7 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("name", ["linear", "trees", "labels", "neighbours"])
-async def test_each_answer_is_that_of_mlflows_own_server(models, name):
+async def test_each_response_equals_mlflows(models, name):
     path = models(name)
     app = application(path, policy=Policy(400, True))
     stock = scoring_server.init(mlflow.pyfunc.load_model(path))
@@ -160,19 +160,19 @@ async def test_each_answer_is_that_of_mlflows_own_server(models, name):
 
 
 @pytest.mark.parametrize("name", ["linear", "trees", "labels", "neighbours"])
-async def test_concurrent_requests_get_the_answers_of_lone_ones(models, name):
+async def test_concurrent_requests_get_the_responses_of_single_ones(models, name):
     app = application(models(name))
     random = np.random.default_rng(5)
     rows = (random.normal(size=(150, 3)) * [1, 10, 100]).tolist()
     bodies = [json.dumps(split(*rows[n : n + 1 + n % 5 // 4])).encode() for n in range(140)]
     async with client(app) as ours:
-        answers = await asyncio.gather(*(ours.post("/invocations", content=body, headers=JSON) for body in bodies))
-    for body, answer in zip(bodies, answers, strict=True):
-        assert answer.content == app.general.answer(body, "application/json").body
+        responses = await asyncio.gather(*(ours.post("/invocations", content=body, headers=JSON) for body in bodies))
+    for body, response in zip(bodies, responses, strict=True):
+        assert response.content == app.general.respond(body, "application/json").body
     assert app.metrics.paths["general"] == 0
 
 
-async def test_an_exception_in_the_model_is_its_own_class_and_says_nothing_of_the_inside(custom):
+async def test_model_exception_has_its_class_and_no_details(custom):
     app = application(custom, smoke_test=False)
     async with client(app) as ours:
         bad = await ours.post("/invocations", json={"dataframe_records": [{"a": -1.0}]})
@@ -187,7 +187,7 @@ async def test_an_exception_in_the_model_is_its_own_class_and_says_nothing_of_th
     assert 'requests_total{endpoint="invocations",code="400",error_class="client"} 1' in text
 
 
-async def test_a_slow_model_is_bounded_and_does_not_block_health(custom):
+async def test_slow_model_times_out_and_does_not_block_health(custom):
     app = application(custom, limits=Limits(workers=1, seconds=0.3, queue=1))
     slow = {"dataframe_records": [{"a": 1.0}], "params": {"sleep": 0.8}}
     async with client(app) as ours:
@@ -196,9 +196,9 @@ async def test_a_slow_model_is_bounded_and_does_not_block_health(custom):
         began = time.perf_counter()
         assert (await ours.get("/health")).status_code == 200
         assert time.perf_counter() - began < 0.2
-        answers = [await request for request in requests]
-        assert sorted(answer.status_code for answer in answers) == [429, 429, 504, 504]
-        assert {answer.headers["x-sluicegate-error"] for answer in answers} == {"overload", "timeout"}
+        responses = [await request for request in requests]
+        assert sorted(response.status_code for response in responses) == [429, 429, 504, 504]
+        assert {response.headers["x-sluicegate-error"] for response in responses} == {"overload", "timeout"}
         stuck = await ours.post("/invocations", json=slow)  # The server's only thread still runs the previous request.
         assert (stuck.status_code, stuck.headers["x-sluicegate-error"]) == (429, "timeout")
         await asyncio.sleep(0.7)
@@ -206,22 +206,22 @@ async def test_a_slow_model_is_bounded_and_does_not_block_health(custom):
         assert fine.status_code == 200
 
 
-async def test_a_body_over_the_limit_is_refused(models):
+async def test_refuses_a_body_over_the_limit(models):
     app = application(models("trees"), limits=Limits(workers=1, body=100))
     async with client(app) as ours:
-        answer = await ours.post("/invocations", content=b" " * 101, headers=JSON)
-    assert (answer.status_code, answer.headers["connection"]) == (413, "close")
+        response = await ours.post("/invocations", content=b" " * 101, headers=JSON)
+    assert (response.status_code, response.headers["connection"]) == (413, "close")
 
 
-def test_a_model_that_cannot_answer_its_own_example_never_becomes_ready(custom, tmp_path):
+def test_failing_example_prevents_readiness(custom, tmp_path):
     path = pathlib.Path(shutil.copytree(custom, tmp_path / "bad"))
     (path / "serving_input_example.json").write_text('{"dataframe_records": [{"a": -1.0}]}')
-    with pytest.raises(ScorerError, match="does not answer its own input example"):
+    with pytest.raises(ScorerError, match="cannot predict its input example"):
         application(str(path))
     application(str(path), smoke_test=False)
 
 
-def test_without_an_example_only_a_made_up_row_of_numbers_decides(tmp_path):
+def test_only_a_row_of_numbers_decides_without_an_example(tmp_path):
     """Check that the server accepts an encoder without an example.
 
     An encoder rejects a category that it has never seen, but the model is sound.
@@ -235,26 +235,26 @@ def test_without_an_example_only_a_made_up_row_of_numbers_decides(tmp_path):
     path = str(tmp_path / "categories")
     mlflow.sklearn.save_model(model, path, signature=infer_signature(frame, frame.b), **options)
     assert (
-        application(path).general.answer(b'{"dataframe_records": [{"a": "x", "b": 2.0}]}', "application/json").status
+        application(path).general.respond(b'{"dataframe_records": [{"a": "x", "b": 2.0}]}', "application/json").status
         == 200
     )
     path = str(tmp_path / "never")
     signature = infer_signature(frame[["b"]].rename(columns={"b": "a"}), frame.b)
     mlflow.pyfunc.save_model(path, python_model=Never(), signature=signature, pip_requirements=["mlflow"])
-    with pytest.raises(ScorerError, match="does not answer a row made from its signature"):
+    with pytest.raises(ScorerError, match="cannot predict a row made from its signature"):
         application(path)
 
 
-def test_a_machine_that_is_busy_at_the_start_does_not_cost_the_fast_path(models, monkeypatch):
-    answer = General.answer
+def test_busy_machine_keeps_the_fast_path(models, monkeypatch):
+    respond = General.respond
 
     def held_up(self, body, content_type):
         if next(counted) < 4:
             time.sleep(0.3)
-        return answer(self, body, content_type)
+        return respond(self, body, content_type)
 
     counted = itertools.count()
-    monkeypatch.setattr(General, "answer", held_up)
+    monkeypatch.setattr(General, "respond", held_up)
     assert 'fast_path="true"' in application(models("linear")).metrics.text().decode()
 
 
@@ -272,20 +272,20 @@ async def test_open_inference(models):
         assert described["inputs"][0] == {
             "name": "a", "datatype": "FP64", "shape": [-1, 1], "parameters": {"content_type": "np"},
         }  # fmt: skip
-        answer = (await ours.post("/v2/models/shop/infer", json={"id": "x", "inputs": inputs})).json()
+        response = (await ours.post("/v2/models/shop/infer", json={"id": "x", "inputs": inputs})).json()
         same = (await ours.post("/invocations", json=split((1, 3, 5), (2, 4, 6)))).json()["predictions"]
-        assert answer["outputs"][0] == {
+        assert response["outputs"][0] == {
             "name": "output-1", "shape": [2, 1], "datatype": "FP64", "parameters": {"content_type": "np"}, "data": same,
         }  # fmt: skip
-        assert (answer["id"], answer["model_name"], answer["model_version"]) == ("x", "shop", "7")
+        assert (response["id"], response["model_name"], response["model_version"]) == ("x", "shop", "7")
         bad = await ours.post("/v2/models/shop/infer", content=b"{")
         assert (bad.status_code, bad.headers["x-sluicegate-error"]) == (400, "client")
 
 
-async def test_without_batches_or_without_the_fast_path_the_answers_stay(models):
+async def test_responses_are_equal_without_batches_or_fast_path(models):
     body = json.dumps(split((1, 2, 3))).encode()
-    answers = set()
+    responses = set()
     for fast in (Fast(), Fast(batch=1), Fast(enabled=False)):
         async with client(application(models("linear"), fast=fast)) as ours:
-            answers.add((await ours.post("/invocations", content=body, headers=JSON)).content)
-    assert len(answers) == 1 and math.isfinite(json.loads(answers.pop())["predictions"][0])
+            responses.add((await ours.post("/invocations", content=body, headers=JSON)).content)
+    assert len(responses) == 1 and math.isfinite(json.loads(responses.pop())["predictions"][0])

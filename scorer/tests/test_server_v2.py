@@ -93,11 +93,11 @@ def test_columns(server, binary):
     assert [(each["name"], each["datatype"]) for each in described["inputs"]] == [(name, "FP64") for name in "abc"]
     rows = np.random.default_rng(1).normal(size=(3, 3))
     inputs = [given(name, column.reshape(-1, 1), binary) for name, column in zip("abc", rows.T, strict=True)]
-    answer = client.infer("model", inputs, request_id="7")
+    response = client.infer("model", inputs, request_id="7")
     body = {"dataframe_split": {"columns": ["a", "b", "c"], "data": rows.tolist()}}
     same = httpx.post(f"{url}/invocations", json=body).json()["predictions"]
-    assert answer.as_numpy("output-1").tolist() == [[each] for each in same]
-    assert answer.get_response()["id"] == "7" and answer.get_response()["model_name"] == "model"
+    assert response.as_numpy("output-1").tolist() == [[each] for each in same]
+    assert response.get_response()["id"] == "7" and response.get_response()["model_name"] == "model"
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -110,10 +110,10 @@ def test_texts(server, binary):
         given("d", np.array([[True], [False]]), binary),
     ]
     outputs = [triton.InferRequestedOutput("output-1", binary_data=binary)]
-    answer = client.infer("model", inputs, outputs=outputs).as_numpy("output-1")
+    response = client.infer("model", inputs, outputs=outputs).as_numpy("output-1")
     records = [{"a": 1.0, "b": 1.0, "c": "red", "d": True}, {"a": -2.0, "b": 2.0, "c": "blue", "d": False}]
     same = httpx.post(f"{url}/invocations", json={"dataframe_records": records}).json()["predictions"]
-    found = [each.decode() if isinstance(each, bytes) else each for each in answer.reshape(-1)]
+    found = [each.decode() if isinstance(each, bytes) else each for each in response.reshape(-1)]
     assert found == same
 
 
@@ -124,19 +124,19 @@ def test_tensors(server, name, binary):
     rows = np.random.default_rng(2).normal(size=(2, 3)).astype(np.float32)
     tensor = client.get_model_metadata("model")["inputs"][0]
     assert tensor["datatype"] == "FP32" and tensor["shape"] == [-1, 3]
-    answer = client.infer("model", [given(tensor["name"], rows, binary)])
+    response = client.infer("model", [given(tensor["name"], rows, binary)])
     same = httpx.post(f"{url}/invocations", json={"inputs": rows.tolist()}).json()["predictions"]
-    for output in answer.get_response()["outputs"]:
-        found = answer.as_numpy(output["name"])
-        wanted = np.array(same[output["name"]], dtype=found.dtype)
-        assert found.tobytes() == wanted.tobytes()
-    assert len(answer.get_response()["outputs"]) == len(same)
+    for output in response.get_response()["outputs"]:
+        found = response.as_numpy(output["name"])
+        expected = np.array(same[output["name"]], dtype=found.dtype)
+        assert found.tobytes() == expected.tobytes()
+    assert len(response.get_response()["outputs"]) == len(same)
 
 
-def test_refusals(server):
+def test_errors_of_the_store_name_the_fix(server):
     _, client = server("linear")
     one = np.array([[1.0]])
-    with pytest.raises(InferenceServerException, match="no output 'other'; it has output-1"):
+    with pytest.raises(InferenceServerException, match=r"no output 'other'\. Its outputs are: output-1"):
         inputs = [given(name, one, True) for name in "abc"]
         client.infer("model", inputs, outputs=[triton.InferRequestedOutput("other")])
     with pytest.raises(InferenceServerException, match="Model other not found"):
@@ -146,12 +146,12 @@ def test_refusals(server):
     assert not client.is_model_ready("other")
 
 
-def test_params_and_an_exception_of_the_model(server):
+def test_params_and_a_model_exception(server):
     _, client = server("params")
     inputs = [given("a", np.array([[2.0]]), True), given("b", np.array([["x"]], dtype=object), True)]
-    answer = client.infer("model", inputs, parameters={"factor": 3.0, "prefix": "p"})
-    assert answer.as_numpy("text").tolist() == [["px"]] or answer.as_numpy("text").tolist() == [[b"px"]]
-    assert answer.as_numpy("sum").tolist() == [[7.0]]
+    response = client.infer("model", inputs, parameters={"factor": 3.0, "prefix": "p"})
+    assert response.as_numpy("text").tolist() == [["px"]] or response.as_numpy("text").tolist() == [[b"px"]]
+    assert response.as_numpy("sum").tolist() == [[7.0]]
     with pytest.raises(InferenceServerException, match="unexpected error") as failed:
         client.infer("model", [given("a", np.array([[-5.0]]), True), inputs[1]])
     assert failed.value.status() == "500" and "secret" not in str(failed.value)
@@ -161,20 +161,20 @@ FINE = {"name": "a", "shape": [1, 1], "datatype": "FP64"}
 
 
 @pytest.mark.parametrize(
-    "body, raw, length, said",
+    "body, raw, length, expected",
     [
-        ({"inputs": [{**FINE, "parameters": {"binary_data_size": 9}}]}, b"12345678", None, "has not the 9 bytes"),
+        ({"inputs": [{**FINE, "parameters": {"binary_data_size": 9}}]}, b"12345678", None, "from 0 to 8"),
         ({"inputs": [{**FINE, "parameters": {"binary_data_size": 8}}]}, b"123456789", None, "1 bytes after its last"),
-        ({"inputs": [{**FINE, "parameters": {"binary_data_size": -1}}]}, b"", None, "has not the -1 bytes"),
-        ({"inputs": [{**FINE, "parameters": {"binary_data_size": "8"}}]}, b"12345678", None, "has not the 8 bytes"),
+        ({"inputs": [{**FINE, "parameters": {"binary_data_size": -1}}]}, b"", None, "is -1. Use an integer"),
+        ({"inputs": [{**FINE, "parameters": {"binary_data_size": "8"}}]}, b"12345678", None, "is '8'. Use"),
         ({"inputs": [{**FINE, "parameters": {"binary_data_size": 7}}]}, b"1234567", None, "cannot be read"),
         ({"inputs": [{**FINE, "parameters": []}]}, b"", None, "neither data nor binary_data_size"),
         ({"inputs": [{**FINE, "parameters": [1]}]}, b"", None, "cannot be read"),
         ({"inputs": [FINE]}, b"", None, "neither data nor binary_data_size"),
         ({"inputs": [{**FINE, "data": [1, 2]}]}, b"", None, "cannot be read"),
-        ({"inputs": [{**FINE, "data": [1], "datatype": "FP8"}]}, b"", None, "'FP8' is not known"),
+        ({"inputs": [{**FINE, "data": [1], "datatype": "FP8"}]}, b"", None, "'FP8' is not supported"),
         ({"inputs": [{**FINE, "data": [1], "datatype": ["x"]}]}, b"", None, "cannot be read"),
-        ({"inputs": [{**FINE, "data": [1]}], "parameters": {"content_type": "x"}}, b"", None, "'x' is not known"),
+        ({"inputs": [{**FINE, "data": [1]}], "parameters": {"content_type": "x"}}, b"", None, "'x' is not supported"),
         ({"inputs": [{**FINE, "data": [1]}], "parameters": 5}, b"", None, "cannot be read"),
         ({"inputs": [{**FINE, "name": ["a"], "data": [1]}]}, b"", None, "cannot be read"),
         ({"inputs": [{**FINE, "data": [1.5], "datatype": "INT64"}]}, b"", None, "INT64, which cannot hold 1.5"),
@@ -186,11 +186,11 @@ FINE = {"name": "a", "shape": [1, 1], "datatype": "FP64"}
         ({}, b"rest", b"1", "is not JSON"),
         (
             {"inputs": [{**FINE, "datatype": "BYTES", "parameters": {"binary_data_size": 6}}]},
-            b"\x09\x00\x00\x00ab", None, "longer than its bytes",
+            b"\x09\x00\x00\x00ab", None, "longer than its raw bytes",
         ),
         (
             {"inputs": [{**FINE, "datatype": "BYTES", "parameters": {"binary_data_size": 3}}]},
-            b"\x00\x00\x00", None, "longer than its bytes",
+            b"\x00\x00\x00", None, "longer than its raw bytes",
         ),
         (
             {"inputs": [{**FINE, "datatype": "BYTES", "parameters": {"binary_data_size": 5}}]},
@@ -198,11 +198,11 @@ FINE = {"name": "a", "shape": [1, 1], "datatype": "FP64"}
         ),
     ],
 )  # fmt: skip
-def test_requests_that_are_wrong(application, body, raw, length, said):
+def test_refuses_invalid_requests(application, body, raw, length, expected):
     text = json.dumps(body).encode()
-    answer = application.v2.infer(text + raw, length or str(len(text)).encode())
-    assert (answer.status, answer.error) == (400, "client")
-    assert said in json.loads(answer.body)["error"]
+    response = application.v2.infer(text + raw, length or str(len(text)).encode())
+    assert (response.status, response.error) == (400, "client")
+    assert expected in json.loads(response.body)["error"]
 
 
 @pytest.fixture(scope="module")

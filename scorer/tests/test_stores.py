@@ -90,9 +90,9 @@ class Store:
 
 
 def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -192,11 +192,11 @@ class Web(http.server.SimpleHTTPRequestHandler):
             self.end_headers()
             return
         path = Path(self.translate_path(self.path))
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if not path.is_file() or not asked or self.headers.get("If-Range") != '"1"':
+        requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if not path.is_file() or not requested or self.headers.get("If-Range") != '"1"':
             super().do_GET()
             return
-        content, start = path.read_bytes(), int(asked.group(1))
+        content, start = path.read_bytes(), int(requested.group(1))
         self.send_response(206)
         self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - start))
@@ -256,20 +256,20 @@ def whole(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize("store", STORES, indirect=True)
-def test_a_folder_arrives_whole_and_a_second_run_asks_nobody(store, scorer, tmp_path):
+def test_fetches_a_folder_once(store, scorer, tmp_path):
     done = scorer("fetch", store.uri, tmp_path / "m", **store.env)
     assert done.returncode == 0, done.stderr
     assert whole(tmp_path / "m")
-    report = json.loads(done.last_words)
+    report = json.loads(done.termination_message)
     assert (report["files"], report["bytes"]) == (len(FILES), sum(map(len, FILES.values())))
-    asked = len(store.relay.seen)
+    requests = len(store.relay.seen)
     again = scorer("fetch", store.uri, tmp_path / "m", **store.env)
-    assert json.loads(again.last_words) == report
-    assert len(store.relay.seen) == asked
+    assert json.loads(again.termination_message) == report
+    assert len(store.relay.seen) == requests
 
 
 @pytest.mark.parametrize("store", STORES, indirect=True)
-def test_a_broken_connection_continues_where_it_broke(store, scorer, tmp_path):
+def test_resumes_after_a_broken_connection(store, scorer, tmp_path):
     cut = []
 
     def break_off(path, body):
@@ -282,12 +282,12 @@ def test_a_broken_connection_continues_where_it_broke(store, scorer, tmp_path):
     done = scorer("fetch", store.uri, tmp_path / "m", **store.env)
     assert done.returncode == 0, done.stderr
     assert whole(tmp_path / "m")
-    starts = [int(asked[6:-1]) for _, asked in store.relay.seen if asked]
+    starts = [int(range_[6:-1]) for _, range_ in store.relay.seen if range_]
     assert [each for each in starts if each > 1 << 20]
 
 
 @pytest.mark.parametrize("store", ["gs", "wasbs"], indirect=True)
-def test_a_damaged_file_is_fetched_again(store, scorer, tmp_path):
+def test_fetches_a_damaged_file_again(store, scorer, tmp_path):
     damaged = []
 
     def damage(path, body):
@@ -299,30 +299,30 @@ def test_a_damaged_file_is_fetched_again(store, scorer, tmp_path):
     store.relay.spoil = damage
     done = scorer("fetch", store.uri, tmp_path / "m", **store.env)
     assert done.returncode == 0, done.stderr
-    assert "has not the checksum" in done.stderr
+    assert "does not match the checksum" in done.stderr
     assert whole(tmp_path / "m")
 
 
 @pytest.mark.parametrize("store", ["gs", "wasbs"], indirect=True)
-def test_a_file_that_stays_damaged_is_refused(store, scorer, tmp_path):
+def test_refuses_a_file_that_stays_damaged(store, scorer, tmp_path):
     store.relay.spoil = lambda path, body: body[::-1] if "model.bin" in path else body
     done = scorer("fetch", store.uri, tmp_path / "m", "--timeout", 1, **store.env)
-    refused(done, "has not the checksum that its listing says")
+    refused(done, "does not match the checksum in its listing")
     assert not (tmp_path / "m/data/model.bin").exists()
 
 
 @pytest.mark.parametrize("store", STORES, indirect=True)
 @pytest.mark.parametrize(
-    ("status", "words"),
+    ("status", "expected"),
     [
         (401, "refused the credentials"),
         (403, "denied access (403"),
-        (404, "check the"),
-        (500, "answered 500"),
-        (400, "answered 400"),
+        (404, "Check the"),
+        (500, "responded with 500"),
+        (400, "responded with 400"),
     ],
 )
-def test_answers_are_worded_with_what_to_do(store, scorer, tmp_path, status, words):
+def test_error_response_of_a_store_names_the_fix(store, scorer, tmp_path, status, expected):
     def answer(handler):
         handler.send_response(status)
         handler.send_header("Content-Length", "5")
@@ -331,35 +331,35 @@ def test_answers_are_worded_with_what_to_do(store, scorer, tmp_path, status, wor
         return True
 
     store.relay.fault = answer
-    refused(scorer("fetch", store.uri, tmp_path / "m", "--timeout", 1, **store.env), words)
+    refused(scorer("fetch", store.uri, tmp_path / "m", "--timeout", 1, **store.env), expected)
 
 
 @pytest.mark.parametrize(("kind", "uri"), [("gs", "gs://models/no/such"), ("blobs", "az://models/no/such")])
-def test_a_wrong_path_is_an_empty_listing(kind, uri, scorer, tmp_path, request):
+def test_wrong_path_is_an_empty_listing(kind, uri, scorer, tmp_path, request):
     url = request.getfixturevalue(kind)
     connection = f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={url}/{ACCOUNT}"
     done = scorer("fetch", uri, tmp_path / "m", STORAGE_EMULATOR_HOST=url, AZURE_STORAGE_CONNECTION_STRING=connection)
-    refused(done, "check")
-    assert "no/such" in done.last_words
+    refused(done, "Check the path")
+    assert "no/such" in done.termination_message
 
 
-def test_azures_refusals_of_a_key_say_where_it_is_set(blobs, scorer, tmp_path):
-    for key, words in [("AAAA" + KEY[4:], "AuthorizationFailure"), ("no base64", "is not base64")]:
+def test_refused_azure_key_names_its_variable(blobs, scorer, tmp_path):
+    for key, expected in [("AAAA" + KEY[4:], "AuthorizationFailure"), ("no base64", "is not base64")]:
         connection = f"AccountName={ACCOUNT};AccountKey={key};BlobEndpoint={blobs}/{ACCOUNT}"
         done = scorer("fetch", "az://models/a/b", tmp_path / "m", AZURE_STORAGE_CONNECTION_STRING=connection)
-        refused(done, words)
+        refused(done, expected)
     refused(scorer("fetch", "az://models/a/b", tmp_path / "m"), "AZURE_STORAGE_ACCOUNT in the registry's podSecret")
 
 
-def test_where_nothing_gives_azures_credentials_the_ways_to_have_them_are_told(scorer, tmp_path):
+def test_missing_azure_credentials_name_their_variables(scorer, tmp_path):
     done = scorer(
         "fetch", "az://models/a/b", tmp_path / "m", AZURE_STORAGE_ACCOUNT="nobody", HTTP_PROXY="http://127.0.0.1:1"
     )
     refused(done, "AZURE_STORAGE_CONNECTION_STRING")
-    assert "no Azure credentials" in done.last_words
+    assert "no Azure credentials" in done.termination_message
 
 
-def test_a_shared_access_signature_is_enough(blobs, scorer, tmp_path):
+def test_shared_access_signature_is_enough(blobs, scorer, tmp_path):
     """Check an account SAS that may read and list blobs.
 
     The test makes it as the documentation of Azure Storage describes.
@@ -387,11 +387,11 @@ def test_a_shared_access_signature_is_enough(blobs, scorer, tmp_path):
     assert quote(sign) not in done.stderr
 
 
-def test_googles_credentials_are_told_apart(gs, scorer, tmp_path):
+def test_reads_each_kind_of_google_credentials(gs, scorer, tmp_path):
     bad = scorer("fetch", "gs://models/a/b", tmp_path / "m", GOOGLE_APPLICATION_CREDENTIALS_JSON="no JSON")
-    refused(bad, "is not the text of a key file")
+    refused(bad, "is not the content of a key file")
     wrong = scorer("fetch", "gs://models/a/b", tmp_path / "m", GOOGLE_APPLICATION_CREDENTIALS_JSON='{"type": "x"}')
-    refused(wrong, "cannot be used")
+    refused(wrong, "cannot use the credentials")
 
 
 def archive(kind: str, names: dict[str, bytes]) -> bytes:
@@ -412,40 +412,42 @@ def archive(kind: str, names: dict[str, bytes]) -> bytes:
 @pytest.mark.parametrize("store", ["http"], indirect=True)
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 @pytest.mark.parametrize("top", ["", "model/"])
-def test_an_archive_is_unpacked(store, web, scorer, tmp_path, kind, top):
+def test_unpacks_an_archive(store, web, scorer, tmp_path, kind, top):
     (web[1] / f"model.{kind}").write_bytes(archive(kind, {top + name: content for name, content in FILES.items()}))
     uri = f"{store.relay.url}/model.{kind}"
     done = scorer("fetch", uri, tmp_path / "m", **store.env)
     assert done.returncode == 0, done.stderr
     assert whole(tmp_path / "m")
-    asked = len(store.relay.seen)
-    assert json.loads(scorer("fetch", uri, tmp_path / "m", **store.env).last_words) == json.loads(done.last_words)
-    assert len(store.relay.seen) == asked
+    requests = len(store.relay.seen)
+    assert json.loads(scorer("fetch", uri, tmp_path / "m", **store.env).termination_message) == json.loads(
+        done.termination_message
+    )
+    assert len(store.relay.seen) == requests
 
 
 @pytest.mark.parametrize("store", ["http"], indirect=True)
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "expected"),
     [
         ("evil.zip", archive("zip", {"../out": b"x"}), "refused the artifact listing"),
         ("evil.tgz", archive("tar.gz", {"a/../../out": b"x"}), "refused the artifact listing"),
-        ("no.zip", b"this is no archive", "no archive that can be read"),
-        ("half.tar.gz", archive("tar.gz", FILES)[:5000], "no archive that can be read"),
-        ("empty.zip", archive("zip", {}), "holds no files"),
-        ("file.txt", b"x", "is not there"),
+        ("no.zip", b"this is no archive", "cannot read the archive"),
+        ("half.tar.gz", archive("tar.gz", FILES)[:5000], "cannot read the archive"),
+        ("empty.zip", archive("zip", {}), "has no files"),
+        ("file.txt", b"x", "does not exist"),
         ("unlisted/", b"", "not a folder that its server lists"),
-        ("nothing/", b"", "the server lists none"),
+        ("nothing/", b"", "listing is empty"),
     ],
 )
-def test_what_is_no_model_is_worded(store, web, scorer, tmp_path, name, content, words):
+def test_refuses_what_is_not_a_model(store, web, scorer, tmp_path, name, content, expected):
     if not name.endswith("/"):
         (web[1] / name).write_bytes(content)
     done = scorer("fetch", f"{store.relay.url}/{name}", tmp_path / "m", **store.env)
-    refused(done, words)
+    refused(done, expected)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_password_goes_nowhere_else(web, scorer, tmp_path):
+def test_password_is_not_printed(web, scorer, tmp_path):
     done = scorer(
         "fetch", f"{web[0]}/a/b", tmp_path / "m", SLUICEGATE_HTTP_USERNAME="me", SLUICEGATE_HTTP_PASSWORD="wrong"
     )
@@ -453,10 +455,10 @@ def test_a_password_goes_nowhere_else(web, scorer, tmp_path):
     refused(scorer("fetch", f"{web[0]}/a/b?sig=secret", tmp_path / "n"), "without a query")
 
 
-def refused(done, words: str) -> None:
+def refused(done, expected: str) -> None:
     assert done.returncode == 1, done.stderr
-    assert words in done.last_words
-    assert done.stderr.splitlines()[-1] == done.last_words
+    assert expected in done.termination_message
+    assert done.stderr.splitlines()[-1] == done.termination_message
     assert "Traceback" not in done.stderr
     assert "hunter2" not in done.stderr
     assert KEY not in done.stderr

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.metrics import PodScraper
-from sluicegate.app import operator as composition
+from sluicegate.app import wiring
 from sluicegate.core.analysis.counters import REQUESTS, PodCounts
 from sluicegate.kube.client import KubeClient
 
@@ -61,7 +61,7 @@ async def world(
 @pytest.mark.parametrize(("errors", "phase"), [(0, "Idle"), (40, "RolledBack")], ids=["good", "bad"])
 async def test_the_analysis_decides(world: World, monkeypatch: pytest.MonkeyPatch, errors: int, phase: str) -> None:
     stable: list[str] = []
-    monkeypatch.setattr(composition, "PodScraper", lambda _: Counted(stable, errors))
+    monkeypatch.setattr(wiring, "PodScraper", lambda _: Counted(stable, errors))
     asked: dict[str, Any] = {"scaling": {"replicas": 2}, "rollout": ROLLOUT}
     async with world.operator():
         await world.resource(**asked)

@@ -71,7 +71,7 @@ REFUSED = {
     ),
     "a webhook to register without its secret": (
         "settings.registries.a.trackingUri=http://a,settings.registries.a.registerWebhook.url=http://b",
-        "settings.registries.a.registerWebhook needs webhookSecret too",
+        "settings.registries.a.registerWebhook requires webhookSecret",
     ),
     "credentials in an address": (
         "settings.registries.a.trackingUri=http://u:p@a",
@@ -87,7 +87,7 @@ REFUSED = {
     ),
     "a gateway of no namespace": (
         "settings.gateway.parentRefs[0].name=public",
-        "settings.gateway.parentRefs[0] (public) needs a namespace: it holds for resources of every namespace.",
+        "settings.gateway.parentRefs[0] (public) requires a namespace, because it applies",
     ),
 }  # fmt: skip
 

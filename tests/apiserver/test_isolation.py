@@ -80,9 +80,9 @@ async def test_hostile_registries_stop_nobody_else_nor_the_next_start(world: Wor
 
             async def followed() -> bool:
                 """Tell whether every hostile registry has failed several times."""
-                states = operator._follower._states
-                return {each.name for each in states} == set(HOSTILE.values()) and all(
-                    state.trouble for state in states.values()
+                followers = operator.follower._followers
+                return {registry.name for registry in followers} == set(HOSTILE.values()) and all(
+                    follower.health.problem for follower in followers.values()
                 )
 
             await world.until(followed)

@@ -99,7 +99,7 @@ async def test_two_rush_for_a_new_lease(client: KubeClient, namespace: str) -> N
 
 async def test_events_and_their_series(client: KubeClient, namespace: str) -> None:
     about = await client.create(CONFIG_MAP, config_map(namespace, "c", "o"))
-    recorder = EventRecorder(client, "sluicegate.dev/operator", "pod-1", time.monotonic)
+    recorder = EventRecorder(client, ("sluicegate.dev/operator", "pod-1"), time.monotonic)
     task = asyncio.create_task(recorder.run())
     for _ in range(3):
         recorder.record(reference(about), "Warning", "Broken", "It broke.", "Reconcile")

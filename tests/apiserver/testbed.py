@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from sluicegate.app.operator import Operator
+from sluicegate.app.operator import App
+from sluicegate.app.wiring import build
 from sluicegate.config.settings import Settings
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
@@ -120,9 +121,9 @@ class World:
         await self.until(gone, 120)
 
     @contextlib.asynccontextmanager
-    async def operator(self, settings: Settings | None = None) -> AsyncIterator[Operator]:
+    async def operator(self, settings: Settings | None = None) -> AsyncIterator[App]:
         settings = settings or Settings(namespace=self.namespace, leader_election=False)
-        operator = Operator(self.observed, settings, Metrics())
+        operator = build(settings, self.observed, Metrics())
         stop = asyncio.Event()
         self.running = running = asyncio.create_task(operator.run(stop))
         try:

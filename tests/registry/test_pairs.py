@@ -10,7 +10,7 @@ import asyncio
 import httpx
 import pytest
 from sluicegate.adapters.pods.http import PodHttp
-from sluicegate.adapters.pods.recent_predictions import AnswerReader, Pod, Untold
+from sluicegate.adapters.pods.recent_predictions import Pod, PredictionReader, PredictionsUnavailable
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Evidence, Pairs
 from sluicegate.core.analysis.judge import judge
@@ -33,7 +33,7 @@ class Here:
         self.pods = {"s": [stable], "t": [target]}
         self.http = PodHttp()
         subject = Subject(KEY, "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(SHARE, SIZE)))
-        self.pairs = PodPairs(subject, lambda _, revision: self.pods[revision], AnswerReader(self.http))
+        self.pairs = PodPairs(subject, lambda _, revision: self.pods[revision], PredictionReader(self.http))
         self.sent = 0
 
     async def send(self, count: int, same_id: bool = True) -> None:
@@ -101,17 +101,17 @@ async def test_a_gateway_that_changes_the_id_gives_no_pairs_and_that_is_said(pod
     await here.pairs.begin()
     await here.send(100, same_id=False)
     found = await here.pairs.read()
-    assert isinstance(found, str) and "gives copies another x-request-id" in found
+    assert isinstance(found, str) and "sends copies with another x-request-id" in found
     assert judge(SHARE, Evidence(pairs_trouble=found)).outcome is Outcome.INCONCLUSIVE
     await here.http.aclose()
 
 
 async def test_a_pod_of_another_uid_tells_nothing(pods: dict[str, PodFacts]) -> None:
     http = PodHttp()
-    reader = AnswerReader(http)
+    reader = PredictionReader(http)
     pod = pods["stable"]
-    with pytest.raises(Untold, match="does not tell its answers"):
+    with pytest.raises(PredictionsUnavailable, match="does not report its predictions"):
         await reader.read(Pod(pod.name, pod.address, "guessed"), "", 60.0, 10.0)
-    with pytest.raises(Untold, match=r"cannot be read at 127\.0\.0\.1:9"):
+    with pytest.raises(PredictionsUnavailable, match=r"cannot be read at 127\.0\.0\.1:9"):
         await reader.read(Pod(pod.name, "127.0.0.1:9", "stable"), "", 60.0, 10.0)
     await http.aclose()

@@ -24,7 +24,7 @@ from sluicegate.core.analysis.run import Subject
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.analysis.readers import PrometheusReader, QueryReader
 
 from tests.registry.conftest import free_port
@@ -101,7 +101,7 @@ async def prometheus() -> AsyncIterator[Prometheus]:
     await made.aclose()
 
 
-class Named(Servers):
+class Named(PrometheusResolver):
     """The platform team's Prometheus server, without a cluster that holds its Secret."""
 
     def __init__(self, prometheus: Prometheus, endpoint: PrometheusEndpoint) -> None:
@@ -143,7 +143,7 @@ async def test_the_pods_counters_by_way_of_prometheus_decide(
     assert answers["rate"].trouble is None and 0 < (answers["rate"].target or 0) < 1000
 
 
-async def _scraped(servers: Servers, pod: str, count: int) -> None:
+async def _scraped(servers: PrometheusResolver, pod: str, count: int) -> None:
     """Wait until Prometheus has scraped that many requests of a pod.
 
     Then wait for one more scrape.
@@ -159,12 +159,12 @@ async def _scraped(servers: Servers, pod: str, count: int) -> None:
 @pytest.mark.parametrize(
     ("promql", "says"),
     [
-        ("nothing_of_the_kind", "has no data"),
-        ("up", "gives 2 series"),
-        ("sum(up", "refuses the query: .*parse error"),
-        ("up[1m]", "gives a matrix"),
-        ("0/0", "gives nan"),
-        ('sum(up{pod="' + "x" * 3000 + '"})', "has no data"),
+        ("nothing_of_the_kind", "has no result"),
+        ("up", "returned 2 series"),
+        ("sum(up", "rejected the query: .*parse error"),
+        ("up[1m]", "returned a matrix"),
+        ("0/0", "returned nan"),
+        ('sum(up{pod="' + "x" * 3000 + '"})', "has no result"),
     ],
     ids=["empty", "several", "syntax", "matrix", "nan", "long"],
 )
@@ -180,8 +180,8 @@ async def test_who_is_not_let_in(served: PrometheusEndpoint, prometheus: Prometh
     ca = served.credentials.ca_pem
     for credentials, says in (
         (Credentials("me", "something else", ca_pem=ca), r"refuses the credentials \(401\)"),
-        (Credentials(ca_pem=ca), r"asks for credentials|refuses the credentials"),
-        (Credentials("me", PASSWORD), r"Put the certificate of its authority as ca\.crt"),
+        (Credentials(ca_pem=ca), r"requires credentials|refused the credentials"),
+        (Credentials("me", PASSWORD), r"Put the certificate of its CA into the key ca\.crt"),
     ):
         with pytest.raises(PrometheusError, match=says) as refused:
             await prometheus.number(PrometheusEndpoint(served.address, credentials), "vector(7)", 20)

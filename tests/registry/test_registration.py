@@ -22,7 +22,7 @@ from sluicegate.core.models.webhook_subscription import Hook, is_right
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
-from sluicegate.runtime.registry.webhook_subscription import Registration
+from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
 
 from tests.registry.conftest import free_port
 from tests.registry.test_resolve import send
@@ -64,8 +64,10 @@ class Here:
         door = Webhooks(self, lambda *_: False, lambda: True, lambda _, outcome: self.outcomes.update([outcome]))
         self.door = WebhookServer(door, port, "127.0.0.1")
 
-    def restarted(self) -> Registration:
-        return Registration(self.registries, self.pool, self.settings, lambda _, there: self.reports.append(there))
+    def restarted(self) -> WebhookSubscriptions:
+        return WebhookSubscriptions(
+            self.registries, self.pool, self.settings, lambda _, there: self.reports.append(there)
+        )
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
         return {"default": self.registries.configured("default")}
@@ -116,7 +118,7 @@ async def test_it_is_made_once_signed_with_the_secret_and_put_back_when_somebody
         await here.work.round("default")
         assert await ours(registry) == [hook]
         assert here.outcomes == {"not_followed": 2}
-        assert "clusterName of its own" in caplog.text
+        assert "its own clusterName" in caplog.text
 
         await here.restarted().round("default")
         assert await ours(registry) == [hook]
@@ -158,8 +160,11 @@ async def test_one_made_by_hand_for_the_same_door_is_taken_over(server: str, reg
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://127.0.0.1:1/webhooks/default", "a trial of the webhook of registry default did not arrive"),
-        ("http:///nowhere", "has no webhook of ours, and is polled alone"),
+        (
+            "http://127.0.0.1:1/webhooks/default",
+            "registry default: the test delivery of the webhook subscription did not arrive",
+        ),
+        ("http:///nowhere", "cannot maintain the webhook subscription"),
     ],
 )
 async def test_what_a_registry_refuses_or_cannot_reach_is_said_and_holds_up_nothing(
@@ -191,7 +196,7 @@ async def test_a_registry_that_is_down_is_asked_again_and_then_has_it(
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert set(away.reports) == {False}
-    assert caplog.text.count("has no webhook of ours") == 1, "told once"
+    assert caplog.text.count("cannot maintain the webhook subscription") == 1, "logged once"
     here = Here(server, port)
     async with here.door:
         await here.work.round("default")
@@ -205,5 +210,5 @@ def test_without_a_secret_the_setting_is_refused() -> None:
         "trackingUri": "http://mlflow",
         "registerWebhook": {"url": "https://hooks/webhooks/default"},
     }
-    with pytest.raises(ValueError, match="registerWebhook needs webhookSecret"):
+    with pytest.raises(ValueError, match="registerWebhook requires webhookSecret"):
         build([("file", {"registries": {"default": registry}})])

@@ -15,6 +15,7 @@ from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.config.settings import build
 from sluicegate.core.models.following import ModelView
 from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
@@ -56,7 +57,7 @@ async def test_an_alias_that_moves_is_known_long_before_the_next_poll(
     settings = build([("test", {"registries": {"default": {"trackingUri": server}}})])
     resources, woken, counted = Resources(lambda _: None), asyncio.Event(), Counter[str]()
     pool, registries = RegistryPool(), Registries(cast(KubeClient, None), settings)
-    follower = Follower(resources, registries, pool, lambda _: woken.set())
+    follower = Follower(PollContext(resources, registries, pool, lambda _: woken.set()))
     ref = RegistryRef("default", server, settings.operator_namespace, None)
     model = {"uri": "models:/iris@hooked", "registry": "default", "source": "s3://a", "version": "1"}
     metadata = {"name": "shop", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 1}
@@ -65,10 +66,10 @@ async def test_an_alias_that_moves_is_known_long_before_the_next_poll(
     following = asyncio.create_task(follower.run(HOUR))
 
     async def polled() -> None:
-        while not isinstance(follower.seen(ref, "iris"), ModelView):  # noqa: ASYNC110  a poll sets no event
+        while not isinstance(follower.last_result(ref, "iris"), ModelView):  # noqa: ASYNC110  a poll sets no event
             await asyncio.sleep(0.1)
 
-    hooks = Webhooks(Sources(ref), follower.look, lambda: True, lambda _, outcome: counted.update([outcome]))
+    hooks = Webhooks(Sources(ref), follower.poll_soon, lambda: True, lambda _, outcome: counted.update([outcome]))
     try:
         await asyncio.wait_for(polled(), 30)
         async with WebhookServer(hooks, 0, "127.0.0.1") as door:
@@ -80,7 +81,7 @@ async def test_an_alias_that_moves_is_known_long_before_the_next_poll(
             asked = {"name": "iris", "alias": "hooked", "version": "2"}
             await asyncio.to_thread(lambda: send("POST", alias, json=asked).raise_for_status())
             await asyncio.wait_for(woken.wait(), 30)
-        view = follower.seen(ref, "iris")
+        view = follower.last_result(ref, "iris")
         assert isinstance(view, ModelView)
         assert view.aliases["hooked"] == "2"
         assert counted["accepted"] == 1

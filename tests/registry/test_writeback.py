@@ -12,7 +12,7 @@ from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.resolver import Registries
-from sluicegate.runtime.registry.served_tags import WriteBack
+from sluicegate.runtime.registry.served_tags import ServedTagWriter
 from sluicegate.runtime.resources import Resources
 
 KEY = "sluicegate.dev/served-by.eu-1"
@@ -32,7 +32,7 @@ async def test_what_is_served_is_tagged_and_what_is_not_any_more_loses_its_tag(
     registries = {"default": {"trackingUri": server, "writeBack": True}}
     settings = build([("test", {"registries": registries, "clusterName": "eu-1"})])
     resources, pool = Resources(lambda _: None), RegistryPool()
-    work = WriteBack(resources, Registries(cast(KubeClient, None), settings), pool, settings)
+    work = ServedTagWriter(resources, Registries(cast(KubeClient, None), settings), pool, settings)
     registry = MlflowRegistry(endpoint)
     try:
         resources.streamed(resource("a", "1", 1), deleted=False)
@@ -46,7 +46,9 @@ async def test_what_is_served_is_tagged_and_what_is_not_any_more_loses_its_tag(
         await work.round("default")
         await work.round("default")
         assert await registry.tagged(KEY) == {("iris", "1"): "shop/a"}
-        restarted = WriteBack(Resources(lambda _: None), Registries(cast(KubeClient, None), settings), pool, settings)
+        restarted = ServedTagWriter(
+            Resources(lambda _: None), Registries(cast(KubeClient, None), settings), pool, settings
+        )
         await restarted.round("default")
         assert await registry.tagged(KEY) == {("iris", "1"): "shop/a"}, "just started, not all resources are known"
         await restarted.round("default")

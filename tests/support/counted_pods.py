@@ -20,7 +20,7 @@ from sluicegate.core.snapshot.analysis_result import Outcome, Reading
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.analysis.analyst import Analyst, Sources
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.resources import Resources
 
 from tests.support import virtual_clock
@@ -82,7 +82,7 @@ class Here:
         self._began = asyncio.get_running_loop().time()
         self._http = PodHttp(self._pod)
         self._prometheus = Prometheus(StreamingTransport(self._ask))
-        servers = Servers(cast(KubeClient, None), self.settings, self._prometheus)
+        servers = PrometheusResolver(cast(KubeClient, None), self.settings, self._prometheus)
         sources = Sources(self.facts, PodScraper(self._http), servers, self.pairs)
         self.analyst = Analyst(
             self.resources, sources, lambda key: self.woken.update([key[1]]), lambda: START + timedelta(seconds=self.at)

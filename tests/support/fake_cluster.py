@@ -390,15 +390,11 @@ class World:
             obj["metadata"]["labels"][names.LABEL_REVISION]: obj["data"]["template"]
             for obj in self.of_kind("ControllerRevision")
         }
-        targets = [each for each in (snapshot.desired, snapshot.desired_canary) if each is not None]
-        intents = {each.intent.hash: each.intent for each in targets if each.intent is not None}
-        for revision in intents:
-            templates.setdefault(revision, _template(revision))
-        number = children.next_number(snapshot.revisions)
-        for entry in plan.revisions:
-            if entry.new and entry.hash in intents:
-                self._put(children.record(snapshot.resource, intents[entry.hash], number, templates[entry.hash]))
-                number += 1
+        for desired in snapshot.all_desired:
+            if desired.intent is not None:
+                templates.setdefault(desired.intent.hash, _template(desired.intent.hash))
+        for manifest in list(children.records(snapshot, plan, templates)):
+            self._put(manifest)
         for manifest in children.render(snapshot.resource, plan, templates):
             self._put(manifest)
         for kind, name in list(self.objects):

@@ -170,7 +170,7 @@ def _default(field: mi.Field) -> str:
         return ""
     if isinstance(value, msgspec.Struct) or plain in ({}, [], ()):
         return "none"
-    if isinstance(plain, dict):
+    if isinstance(plain, dict | list | tuple):
         return f"`{json.dumps(plain)}`"
     if plain == "":
         return ""

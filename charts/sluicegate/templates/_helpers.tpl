@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{- /* Cluster-wide objects carry the namespace too: two releases of one name may live side by side. */ -}}
+{{- /* Names of cluster-scoped objects contain the namespace, because two releases may have the same name. */ -}}
 {{- define "sluicegate.clusterName" -}}
 {{- printf "%s:%s" .Release.Namespace (include "sluicegate.name" .) -}}
 {{- end -}}
@@ -39,11 +39,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{- /* Not empty where a registry may send webhooks. */ -}}
+{{- /* Not empty if a registry may send webhooks. */ -}}
 {{- define "sluicegate.webhooks" -}}
 {{- range $name, $registry := .Values.settings.registries }}
 {{- if and $registry.registerWebhook (not $registry.webhookSecret) }}
-{{- fail (printf "settings.registries.%s.registerWebhook needs webhookSecret too: it names the Secret that the webhook is signed with." $name) -}}
+{{- fail (printf "settings.registries.%s.registerWebhook requires webhookSecret, the Secret that the webhook is signed with." $name) -}}
 {{- end }}
 {{- end -}}
 {{- range .Values.settings.registries }}{{ .webhookSecret | default "" }}{{ end -}}
@@ -52,12 +52,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "sluicegate.settings" -}}
 {{- range $index, $ref := (.Values.settings.gateway).parentRefs -}}
 {{- if not $ref.namespace -}}
-{{- fail (printf "settings.gateway.parentRefs[%d] (%s) needs a namespace: it holds for resources of every namespace." $index $ref.name) -}}
+{{- fail (printf "settings.gateway.parentRefs[%d] (%s) requires a namespace, because it applies to resources of every namespace." $index $ref.name) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name, $notification := .Values.settings.notifications -}}
 {{- if eq (empty $notification.url) (empty $notification.secret) -}}
-{{- fail (printf "settings.notifications.%s needs either url or secret: it says where to post." $name) -}}
+{{- fail (printf "settings.notifications.%s requires either url or secret." $name) -}}
 {{- end -}}
 {{- end -}}
 {{- $settings := deepCopy .Values.settings -}}
@@ -67,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- toYaml $settings -}}
 {{- end -}}
 
-{{- /* What the operator does in a namespace that it serves. It never writes a spec, a pod, a Secret or a role. */ -}}
+{{- /* Permissions in a watched namespace. The operator never writes a spec, a pod, a Secret or a role. */ -}}
 {{- define "sluicegate.rules" -}}
 - apiGroups: [sluicegate.dev]
   resources: [modeldeployments]
@@ -129,7 +129,7 @@ subjects:
   {{- include "sluicegate.subject" .root | nindent 2 }}
 {{- end -}}
 
-{{- /* The head of a role, up to its rules: the same arguments. */ -}}
+{{- /* The start of a role, up to its rules. The arguments are the same. */ -}}
 {{- define "sluicegate.role" -}}
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ .kind }}

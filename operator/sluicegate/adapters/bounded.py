@@ -65,7 +65,7 @@ class RequestFailed(Exception):
 
 
 class ResponseRefused(Exception):
-    """The response is not read to its end. The text can follow `answered with`."""
+    """The response is not read to its end. The text can follow `returned`."""
 
 
 class Body:
@@ -225,9 +225,9 @@ async def fetch(
     except httpx.TimeoutException as error:
         limit_of = client.timeout.read
         within = f" within {limit_of:g} s" if limit_of is not None else " in time"
-        raise RequestFailed(f"no answer{within}", type(error).__name__) from None
+        raise RequestFailed(f"no response{within}", type(error).__name__) from None
     except httpx.LocalProtocolError as error:  # the text of this error quotes headers
-        raise RequestFailed("the request holds characters that HTTP cannot carry", type(error).__name__) from None
+        raise RequestFailed("the request contains characters that HTTP does not allow", type(error).__name__) from None
     except (httpx.HTTPError, OSError) as error:
         name = type(error).__name__
         raise RequestFailed(str(error) or name, name, certificate=_is_of_certificate(error)) from None
@@ -237,9 +237,7 @@ async def fetch(
 async def _read(response: httpx.Response, limit: int) -> bytes:
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
-        raise ResponseRefused(
-            f"the Content-Encoding {encoding[:40]!r} (the operator asks for identity and decodes nothing)"
-        )
+        raise ResponseRefused(f"the Content-Encoding {encoding[:40]!r} (the operator accepts only identity)")
     length = response.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > limit):
         raise ResponseRefused(too_large(limit))

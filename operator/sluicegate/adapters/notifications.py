@@ -54,17 +54,19 @@ class Receiver:
         Raises:
             InvalidReceiver: The Secret has no url, or a value that no header can carry.
         """
-        found: dict[str, str | None] = {}
+        values: dict[str, str | None] = {}
         for key in ("url", "authorization", "ca.crt"):
             try:
-                found[key] = data[key].decode("ascii").strip() or None if key in data else None
+                values[key] = data[key].decode("ascii").strip() or None if key in data else None
             except UnicodeDecodeError:
                 raise InvalidReceiver(f"{secret}: the key {key} is not plain ASCII text") from None
-        if found["url"] is None:
-            raise InvalidReceiver(f'{secret} has no key "url": put the address there that notifications are posted to')
-        if found["authorization"] is not None and not found["authorization"].isprintable():
-            raise InvalidReceiver(f"{secret}: the key authorization holds characters that no HTTP header can carry")
-        return cls(found["url"], found["authorization"], found["ca.crt"])
+        if values["url"] is None:
+            raise InvalidReceiver(f'{secret} has no key "url": add the URL of the receiver')
+        if values["authorization"] is not None and not values["authorization"].isprintable():
+            raise InvalidReceiver(
+                f"{secret}: the key authorization contains characters that an HTTP header does not allow"
+            )
+        return cls(values["url"], values["authorization"], values["ca.crt"])
 
 
 class Reply(NamedTuple):
@@ -73,7 +75,7 @@ class Reply(NamedTuple):
     sent: bool
     again: bool
     """Whether another attempt may succeed."""
-    words: str
+    problem: str
     """Why the notification was not sent, without the address."""
     after: float | None = None
     """Seconds that the receiver asked the operator to wait."""
@@ -104,7 +106,7 @@ async def post(receiver: Receiver, content: bytes, delivery: str) -> Reply:
         async with asyncio.timeout(SECONDS), client:
             return _reply(await bounded.fetch(client, build, None))
     except TimeoutError:
-        return Reply(False, True, f"it did not answer within {SECONDS:.0f} s")
+        return Reply(False, True, f"no response within {SECONDS:.0f} s")
     except bounded.RequestFailed as error:
         return Reply(False, True, f"it cannot be reached ({error.kind})")
     except asyncio.CancelledError as error:
@@ -143,4 +145,4 @@ def _reply(response: bounded.Response) -> Reply:
         return Reply(True, False, "")
     asked = response.headers.get("retry-after", "")
     after = min(float(asked), LONGEST_WAIT) if asked.isdecimal() else None
-    return Reply(False, status in _AGAIN or status >= 500, f"it answered {status}", after)
+    return Reply(False, status in _AGAIN or status >= 500, f"it responded with {status}", after)

@@ -84,22 +84,22 @@ def credentials_of(data: Mapping[str, bytes], secret: str) -> Credentials:
         except UnicodeDecodeError:
             raise PrometheusError(f"{secret}: {key} is not UTF-8 text.") from None
         if value and not key.endswith((".crt", ".key")) and not (value.isprintable() and value.isascii()):
-            raise PrometheusError(f"{secret}: {key} holds characters that no HTTP header can carry.")
+            raise PrometheusError(f"{secret}: {key} contains characters that an HTTP header does not allow.")
         return value or None
 
     username, password, certificate, key = map(text, ("username", "password", "tls.crt", "tls.key"))
     for one, other, pair in ((username, password, "username and password"), (certificate, key, "tls.crt and tls.key")):
         if (one is None) != (other is None):
-            raise PrometheusError(f"{secret}: {pair} go together, and one of them is missing.")
-    found = Credentials(
+            raise PrometheusError(f"{secret}: {pair} are required together, and one of them is missing.")
+    credentials = Credentials(
         username, password, text("token"), f"{certificate}\n{key}\n" if certificate else None, text("ca.crt")
     )
-    if found == Credentials():
+    if credentials == Credentials():
         raise PrometheusError(
-            f"{secret} has none of the keys username and password, token, ca.crt, tls.crt and tls.key: "
-            "put there what logs in to Prometheus."
+            f"{secret} has none of the keys username and password, token, ca.crt, tls.crt and tls.key. "
+            "Add those that Prometheus requires."
         )
-    return found
+    return credentials
 
 
 class _Element(msgspec.Struct):
@@ -160,7 +160,7 @@ class Prometheus:
         except PrometheusError:
             raise
         except TimeoutError:
-            raise PrometheusError(_unreachable(endpoint, f"no answer within {seconds:g} s")) from None
+            raise PrometheusError(_unreachable(endpoint, f"no response within {seconds:g} s")) from None
         except bounded.RequestFailed as error:
             raise PrometheusError(_unreachable(endpoint, str(error), certificate=error.certificate)) from None
         except bounded.ResponseRefused as error:
@@ -180,16 +180,20 @@ class Prometheus:
         Raises:
             PrometheusError: The query result is empty, has more than one series, or is not finite.
         """
-        found = await self.query(endpoint, promql, seconds)
-        if not found:
-            raise PrometheusError("The query has no data: nothing matches it, or it has not been scraped twice yet.")
-        if len(found) > 1:
-            raise PrometheusError(f"The query gives {len(found)} series: make it one number, such as by sum().")
-        if not math.isfinite(found[0].value):
+        samples = await self.query(endpoint, promql, seconds)
+        if not samples:
             raise PrometheusError(
-                f"The query gives {found[0].value}: a division by zero, for want of requests perhaps."
+                "The query has no result. Check that it matches a series that Prometheus has scraped at least twice."
             )
-        return found[0].value
+        if len(samples) > 1:
+            raise PrometheusError(
+                f"The query returned {len(samples)} series. Aggregate them to one number, such as with sum()."
+            )
+        if not math.isfinite(samples[0].value):
+            raise PrometheusError(
+                f"The query returned {samples[0].value}, as after a division by zero. Check that there are requests."
+            )
+        return samples[0].value
 
 
 def _made(endpoint: PrometheusEndpoint, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
@@ -226,7 +230,7 @@ def _request(client: httpx.AsyncClient, promql: str) -> httpx.Request:
 def _unexpected(endpoint: PrometheusEndpoint, error: BaseException) -> PrometheusError:
     log_unexpected(logger, f"Prometheus at {endpoint.shown}", error)
     return PrometheusError(
-        f"Asking Prometheus at {endpoint.shown} failed with an unexpected {type(error).__name__}. "
+        f"A query of Prometheus at {endpoint.shown} failed with an unexpected {type(error).__name__}. "
         "The traceback is in the operator's log: report it as a bug."
     )
 
@@ -238,44 +242,44 @@ def _read(endpoint: PrometheusEndpoint, status: int, body: bytes) -> list[Sample
         PrometheusError: The response is an error, or is not one of Prometheus.
     """
     if status in (401, 403):
-        said = "refuses the credentials" if endpoint.credentials.present else "asks for credentials, and none are set"
+        cause = "refused the credentials" if endpoint.credentials.present else "requires credentials, and none are set"
         raise PrometheusError(
-            f"Prometheus at {endpoint.shown} {said} ({status}): "
-            f"put username and password, or token, in the Secret that {endpoint.where} names."
+            f"Prometheus at {endpoint.shown} {cause} ({status}). "
+            f"Put username and password, or token, into the Secret that {endpoint.where} names."
         )
     try:
-        answer = msgspec.json.decode(body, type=_Body)
+        decoded = msgspec.json.decode(body, type=_Body)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        raise PrometheusError(_strange(endpoint, f"{status} and no JSON of its API")) from None
-    if answer.status != "success" or answer.data is None:
-        if answer.error_type == "bad_data":
-            raise PrometheusError(f"Prometheus refuses the query: {_line(answer.error)}.")
-        raise PrometheusError(f"Prometheus at {endpoint.shown} failed ({status}): {_line(answer.error)}.")
+        raise PrometheusError(_strange(endpoint, f"{status} without JSON of its API")) from None
+    if decoded.status != "success" or decoded.data is None:
+        if decoded.error_type == "bad_data":
+            raise PrometheusError(f"Prometheus rejected the query: {_line(decoded.error)}.")
+        raise PrometheusError(f"Prometheus at {endpoint.shown} failed ({status}): {_line(decoded.error)}.")
     try:
-        if answer.data.result_type == "scalar":
-            _, value = msgspec.convert(answer.data.result, tuple[float, str])
+        if decoded.data.result_type == "scalar":
+            _, value = msgspec.convert(decoded.data.result, tuple[float, str])
             return [Sample({}, float(value))]
-        if answer.data.result_type == "vector":
-            found = msgspec.convert(answer.data.result, list[_Element])
-            return [Sample(each.metric, float(each.value[1])) for each in found]
+        if decoded.data.result_type == "vector":
+            elements = msgspec.convert(decoded.data.result, list[_Element])
+            return [Sample(element.metric, float(element.value[1])) for element in elements]
     except (msgspec.ValidationError, ValueError):
-        raise PrometheusError(_strange(endpoint, "a vector that cannot be read")) from None
+        raise PrometheusError(_strange(endpoint, "an invalid vector")) from None
     raise PrometheusError(
-        f"The query gives a {_line(answer.data.result_type)}: it must be a number, or a vector of one."
+        f"The query returned a {_line(decoded.data.result_type)}. It must return a scalar, or a vector of one element."
     )
 
 
 def _unreachable(endpoint: PrometheusEndpoint, why: str, *, certificate: bool = False) -> str:
-    hint = "Check its address, and that the operator may reach it"
+    fix = f"Check {endpoint.field}, and that the operator can reach it (NetworkPolicy)"
     if certificate:
-        hint = f"Put the certificate of its authority as ca.crt in the Secret that {endpoint.where} names"
-    return f"Prometheus at {endpoint.shown} cannot be asked: {_line(why)}. {hint}."
+        fix = f"Put the certificate of its CA into the key ca.crt of the Secret that {endpoint.where} names"
+    return f"Prometheus at {endpoint.shown} cannot be reached: {_line(why)}. {fix}."
 
 
 def _strange(endpoint: PrometheusEndpoint, what: str) -> str:
     return (
-        f"{endpoint.shown} answers with {what}: "
-        "check that it is a Prometheus server's URL, with its path where it has one."
+        f"Prometheus at {endpoint.shown} returned {what}. "
+        f"Check that {endpoint.field} is the URL of a Prometheus server, with its path if it has one."
     )
 
 

@@ -37,7 +37,7 @@ def describe(error: BaseException) -> str:
         parts.append(f"{type(current).__module__}.{type(current).__qualname__}\n{frames}".rstrip())
         if isinstance(current, BaseExceptionGroup):
             pending += current.exceptions
-        pending += [each for each in (current.__cause__, current.__context__) if each is not None]
+        pending += [related for related in (current.__cause__, current.__context__) if related is not None]
     return "\n".join(parts)
 
 

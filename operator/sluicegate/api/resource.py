@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus
+
+Key: TypeAlias = tuple[str, str]
+"""Namespace and name of an object."""
+Manifest: TypeAlias = dict[str, Any]
+"""A Kubernetes object, or a part of one, as plain data."""
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -32,7 +37,7 @@ class ModelDeployment(msgspec.Struct, frozen=True):
     status: ModelDeploymentStatus = ModelDeploymentStatus()
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """Return (namespace, name), the key in the work queue and the caches."""
         return (self.metadata.namespace, self.metadata.name)
 

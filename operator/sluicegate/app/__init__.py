@@ -1,1 +1,1 @@
-"""The composition root, and the only package that imports kopf."""
+"""The operator's process and its wiring, and the only package that imports kopf."""

@@ -94,9 +94,9 @@ class _List(_Content):
             raise aiohttp.ClientPayloadError(str(error)) from error
         good = []
         for raw in page.raws:
-            found = read_object(raw, MODEL_DEPLOYMENT)
-            if isinstance(found, Undecodable):
-                self._resources.skip(found)
+            decoded = read_object(raw, MODEL_DEPLOYMENT)
+            if isinstance(decoded, Undecodable):
+                self._resources.skip(decoded)
             else:
                 good.append(raw)
         yield msgspec.json.encode(

@@ -39,19 +39,22 @@ class Watchdog:
         self._resources = resources
         self._namespace = namespace
         self._interval = interval
-        self.verdict: str | None = None
-        """The failure of the last comparison if the stream is dead, otherwise None."""
+        self._problem: str | None = None
+
+    def check(self) -> str | None:
+        """Return the problem that the last comparison found, or None."""
+        return self._problem
 
     async def run(self) -> None:
         """Compare periodically until cancelled."""
         while True:
             await asyncio.sleep(self._interval * random.uniform(0.75, 1.25))
             try:
-                await self.look()
+                await self.compare()
             except KubeError as error:
-                logger.warning("relist of ModelDeployments: %s", error)
+                logger.warning("cannot list ModelDeployments: %s", error)
             except Exception:
-                logger.exception("relist of ModelDeployments failed")
+                logger.exception("comparing the stream of ModelDeployments with a list failed")
 
     async def _everything(self) -> tuple[list[Object | Undecodable], int]:
         raws: list[Object | Undecodable] = []
@@ -61,7 +64,7 @@ class Watchdog:
             version = int(page.resource_version)
         return raws, version
 
-    async def look(self) -> None:
+    async def compare(self) -> None:
         """Compare the stream with a list.
 
         If the stream is behind, the comparison is repeated after `GRACE` seconds.
@@ -71,12 +74,14 @@ class Watchdog:
         """
         listed, version = await self._everything()
         self._resources.relisted(listed, version)
-        raws = [each for each in listed if not isinstance(each, Undecodable)]
+        raws = [entry for entry in listed if not isinstance(entry, Undecodable)]
         if not self._resources.behind(raws):
-            self.verdict = None
+            self._problem = None
             return
         await asyncio.sleep(GRACE)
         missing = self._resources.behind(raws)
-        self.verdict = f"the stream of ModelDeployments missed {len(missing)} changes" if missing else None
-        if self.verdict:
-            logger.error("%s", self.verdict)
+        self._problem = (
+            f"the stream of ModelDeployments missed {len(missing)} changes for {GRACE:.0f}s" if missing else None
+        )
+        if self._problem:
+            logger.error("%s", self._problem)

@@ -87,9 +87,7 @@ class RegistrySettings(SettingsType, frozen=True):
     def __post_init__(self) -> None:
         """Reject settings that exclude each other."""
         if self.register_webhook is not None and self.webhook_secret is None:
-            raise ValueError(
-                "registerWebhook needs webhookSecret too: it names the Secret that the webhook is signed with"
-            )
+            raise ValueError("registerWebhook requires webhookSecret, the Secret that the webhook is signed with")
 
 
 class GatewaySettings(SettingsType, frozen=True):
@@ -174,7 +172,7 @@ class NotificationSettings(SettingsType, frozen=True):
     def __post_init__(self) -> None:
         """Require exactly one of url and secret."""
         if (self.url is None) == (self.secret is None):
-            raise ValueError("a notification needs either url or secret, which says where to post")
+            raise ValueError("a notification requires either url or secret")
 
 
 IndexUrl = Annotated[str, Meta(pattern=r"^https?://[^\s@]+$")]

@@ -333,10 +333,10 @@ class KubeClient:
         return (await self._send("proxy", POD.kind, request)).decode("utf-8", "replace")
 
     async def _object(self, verb: str, kind: Kind, request: Request) -> Object:
-        answer = read_object(await self._send(verb, kind.kind, request), kind)
-        if isinstance(answer, Undecodable):
-            raise answer
-        return answer
+        decoded = read_object(await self._send(verb, kind.kind, request), kind)
+        if isinstance(decoded, Undecodable):
+            raise decoded
+        return decoded
 
     async def _send(self, verb: str, kind: str, request: Request, at_most: int | None = None) -> bytes:
         with self._observed(verb, kind):

@@ -28,8 +28,8 @@ def namespace(kubeconfig: str | None, context: str | None) -> str:
     if source is None and IN_CLUSTER.is_file():
         return IN_CLUSTER.read_text(encoding="utf-8").strip() or "default"
     try:
-        known, current = list_kube_config_contexts(source)  # type: ignore[no-untyped-call]
+        contexts, current = list_kube_config_contexts(source)  # type: ignore[no-untyped-call]
     except (ConfigException, OSError):
         return "default"  # connecting reports what is wrong with the kubeconfig
-    wanted = next((each for each in known if each["name"] == context), None) if context else current
-    return str(((wanted or {}).get("context") or {}).get("namespace") or "default")
+    selected = next((entry for entry in contexts if entry["name"] == context), None) if context else current
+    return str(((selected or {}).get("context") or {}).get("namespace") or "default")

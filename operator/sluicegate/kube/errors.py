@@ -210,5 +210,7 @@ def _causes(details: Mapping[str, Any] | None) -> set[str]:
     """Return the machine-readable reasons in a Status object's details."""
     causes = (details or {}).get("causes")
     return (
-        {str(each.get("reason")) for each in causes if isinstance(each, Mapping)} if isinstance(causes, list) else set()
+        {str(cause.get("reason")) for cause in causes if isinstance(cause, Mapping)}
+        if isinstance(causes, list)
+        else set()
     )

@@ -23,6 +23,7 @@ from sluicegate.kube.errors import (
     Unreachable,
 )
 from sluicegate.kube.kinds import EVENT
+from sluicegate.kube.rate_limit import TokenBucket
 from sluicegate.kube.wire import Object
 
 logger = logging.getLogger(__name__)
@@ -76,12 +77,6 @@ class _Series:
     attempts: int = 0
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_at: float
-
-
 class EventRecorder:
     """Records Events.
 
@@ -91,32 +86,29 @@ class EventRecorder:
     def __init__(
         self,
         client: KubeClient,
-        component: str,
-        instance: str,
+        reporter: tuple[str, str],
         clock: Callable[[], float],
         wall: Callable[[], datetime] = utc_now,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         """Prepare the recorder. It sends nothing before `run` or `flush`.
 
-        `busy` may be set to a function that tells whether there is more important work. Events wait for the end of that
-        work, up to a limit.
-
         Args:
             client: Used in the background only.
-            component: The reporting controller, `sluicegate.dev/operator`.
-            instance: The reporting instance: the pod's name.
+            reporter: The reporting controller, such as `sluicegate.dev/operator`, and its instance: the pod's name.
             clock: Monotonic seconds.
             wall: Time of day in UTC, for readers.
+            busy: Tells whether there is more important work. Events wait for the end of that work, up to a limit.
         """
         self._client = client
-        self._source = {"reportingController": component, "reportingInstance": instance[:128]}
+        self._source = {"reportingController": reporter[0], "reportingInstance": reporter[1][:128]}
         self._clock = clock
         self._wall = wall
         self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._unwritten: dict[tuple[str, str, str], _Series] = {}
         self._wake = asyncio.Event()
-        self.busy: Callable[[], bool] = lambda: False
+        self._busy = busy
         self.dropped = 0
         """Number of Events that were dropped, because of the rate limit or because they could not be written."""
 
@@ -175,7 +167,7 @@ class EventRecorder:
     async def _yield(self, series: _Series) -> None:
         """Wait while there is more important work, for `PATIENCE` seconds at most."""
         # Polling is enough: best-effort work needs no signal of its own.
-        while self.busy() and self._clock() - series.last_at < PATIENCE:  # noqa: ASYNC110
+        while self._busy() and self._clock() - series.last_at < PATIENCE:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 
     async def flush(self, seconds: float = 5.0) -> None:
@@ -191,7 +183,7 @@ class EventRecorder:
                 for key, series in list(self._unwritten.items()):
                     await self._write(key, series)
         except TimeoutError:
-            logger.warning("%d events could not be written in time", len(self._unwritten))
+            logger.warning("%d Events were not written in time", len(self._unwritten))
 
     async def _sleep(self) -> None:
         """Wait for a new Event, or until the next series is due."""
@@ -220,7 +212,7 @@ class EventRecorder:
         except KubeError as error:
             self._give_up(series, count, error)
         except Exception as error:  # must not affect Events about other objects
-            logger.exception("event %s: unexpected error", series.body["reason"])
+            logger.exception("Event %s: unexpected error", series.body["reason"])
             self._give_up(series, count, error)
         else:
             first = not series.written
@@ -249,7 +241,7 @@ class EventRecorder:
         series.written, series.attempts = count, 0
         logger.log(
             logging.DEBUG if isinstance(error, NamespaceTerminating) else logging.WARNING,
-            "event %s about %s not written: %s",
+            "cannot write Event %s about %s: %s",
             series.body["reason"],
             series.body["regarding"]["name"],
             error,
@@ -257,16 +249,11 @@ class EventRecorder:
 
     def _allowed(self, uid: str, now: float) -> bool:
         """Take a token from the object's bucket, if there is one."""
-        bucket = self._buckets.setdefault(uid, _Bucket(BURST, now))
+        bucket = self._buckets.setdefault(uid, TokenBucket(1 / REFILL, BURST))
         self._buckets.move_to_end(uid)
         while len(self._buckets) > MAX_SERIES:
             self._buckets.popitem(last=False)
-        bucket.tokens = min(BURST, bucket.tokens + (now - bucket.filled_at) / REFILL)
-        bucket.filled_at = now
-        if bucket.tokens < 1:
-            return False
-        bucket.tokens -= 1
-        return True
+        return bucket.take(now)
 
     def _timestamp(self) -> str:
         return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

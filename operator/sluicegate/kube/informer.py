@@ -23,8 +23,8 @@ from sluicegate.kube.errors import (
 )
 from sluicegate.kube.kinds import Kind
 from sluicegate.kube.skipped import Skipped
-from sluicegate.kube.store import Key, Store, key_of
-from sluicegate.kube.wire import Object, WatchEvent, unusable
+from sluicegate.kube.store import Store, key_of
+from sluicegate.kube.wire import Key, Object, WatchEvent, unusable
 
 logger = logging.getLogger(__name__)
 
@@ -175,13 +175,13 @@ class Informer(Generic[T]):
                 else:
                     await self._pause(0.0)
             except Gone as error:
-                logger.info("%s: listing again: %s", self.kind.kind, error)
+                logger.info("%s: relisting: %s", self.kind.kind, error)
                 await self._pause(0.0)
             except KubeError as error:
-                logger.warning("%s: listing again: %s", self.kind.kind, error)
+                logger.warning("%s: relisting: %s", self.kind.kind, error)
                 await self._pause(error.retry_after if isinstance(error, TooManyRequests) else 0.0)
             except Exception:
-                logger.exception("%s: listing again after an unexpected error", self.kind.kind)
+                logger.exception("%s: relisting after an unexpected error", self.kind.kind)
                 await self._pause(0.0)
 
     async def _list_and_watch(self) -> None:
@@ -194,7 +194,7 @@ class Informer(Generic[T]):
                 await self._watch(min(timings.watch * random.uniform(0.75, 1.25), relist_at - clock()))
             except (Unreachable, TooManyRequests) as error:
                 # The position is still valid. A watch from there saves the server a list while it is overloaded.
-                logger.info("%s: watching again: %s", self.kind.kind, error)
+                logger.info("%s: restarting the watch: %s", self.kind.kind, error)
                 await self._pause(error.retry_after if isinstance(error, TooManyRequests) else 0.0)
 
     async def _list(self) -> None:
@@ -283,7 +283,7 @@ class Informer(Generic[T]):
 
     def _missing(self) -> None:
         if self.available or not self.synced.is_set():
-            logger.info("going on without %s %s", self.kind.api_version, self.kind.kind)
+            logger.info("continuing without %s %s", self.kind.api_version, self.kind.kind)
         self._alive()
         self._failures = 0
         self.available = False

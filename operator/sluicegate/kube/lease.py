@@ -120,12 +120,12 @@ class Elector:
         while self._renewed_at is not None:
             await asyncio.sleep(min(pause, max(0.0, self._left())))
             if not self.leading:
-                logger.error("could not renew the lease for %.0f s: leading no more", self._timings.renew)
+                logger.error("cannot renew the Lease for %.0f s: this process stops leading", self._timings.renew)
                 self._renewed_at = None
             elif await self._attempt(self._left()):
                 pause = self._timings.retry
             elif self.holder not in ("", self._identity):
-                logger.error("the lease went to %s: leading no more", self.holder)
+                logger.error("%s took the Lease: this process stops leading", self.holder)
                 self._renewed_at = None
             else:
                 pause = self._timings.retry / 4
@@ -144,7 +144,7 @@ class Elector:
                 if lease is not None and self.holder == self._identity:
                     await self._write(lease, {"holderIdentity": "", "leaseDurationSeconds": 1})
         except (KubeError, TimeoutError) as error:
-            logger.warning("could not release the lease: %s", str(error) or "no answer in time")
+            logger.warning("cannot release the Lease: %s", str(error) or "no response in time")
 
     def _left(self) -> float:
         """Return the seconds until leadership ends."""
@@ -160,7 +160,7 @@ class Elector:
             async with asyncio.timeout(limit / 2):
                 won = await self._take_or_renew()
         except (KubeError, TimeoutError) as error:
-            logger.warning("lease %s/%s: %s", self._namespace, self._name, str(error) or "no answer in time")
+            logger.warning("Lease %s/%s: %s", self._namespace, self._name, str(error) or "no response in time")
             return False
         if won:
             self._renewed_at = started

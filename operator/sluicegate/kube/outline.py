@@ -74,21 +74,21 @@ def members(text: bytes, start: int = 0) -> Iterator[tuple[bytes, Span]]:
             yield name.group(1), (name.end(), end)
 
 
-def member(text: bytes, wanted: str) -> Span | None:
+def member(text: bytes, key: str) -> Span | None:
     """Return the span of the value of a member of an object, or None.
 
     The errors are those of `parts`.
     """
-    quoted = f'"{wanted}"'.encode()
+    quoted = f'"{key}"'.encode()
     return next((span for name, span in members(text) if name == quoted), None)
 
 
-def start_of(text: bytes, wanted: str) -> int | None:
+def start_of(text: bytes, key: str) -> int | None:
     """Return where the value of a member of an object starts, or None.
 
     The function does not read that value.
     """
-    quoted, depth = f'"{wanted}"'.encode(), 0
+    quoted, depth = f'"{key}"'.encode(), 0
     for token in _TOKENS.finditer(text):
         byte = text[token.start()]
         if byte in _OPEN:

@@ -9,12 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sluicegate.kube.wire import Object
+from sluicegate.kube.wire import Key, Object
 
 T = TypeVar("T")
-
-Key = tuple[str, str]
-"""Namespace (empty for cluster-scoped objects) and name."""
 
 
 @dataclass(frozen=True, slots=True)

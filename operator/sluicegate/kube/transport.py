@@ -137,8 +137,8 @@ class Transport:
                 header_params={"Accept": "application/json, */*;q=0.1", "Content-Type": request.content_type},
                 auth_settings=["BearerToken"],
             )
-            answer = await self._api.call_api(method, url, headers, request.body, _request_timeout=limits)
-        response: aiohttp.ClientResponse = answer.response
+            result = await self._api.call_api(method, url, headers, request.body, _request_timeout=limits)
+        response: aiohttp.ClientResponse = result.response
         self.date = (response.headers.get("Date"), time.monotonic())
         try:
             if not 200 <= response.status <= 299:
@@ -159,7 +159,7 @@ async def _read(request: Request, response: aiohttp.ClientResponse, at_most: int
         chunks.append(chunk)
         length += len(chunk)
         if length > at_most:
-            raise TooLong(f"the answer to {request.method} {request.path} has more than {at_most:,} bytes")
+            raise TooLong(f"the response to {request.method} {request.path} has more than {at_most:,} bytes")
     return b"".join(chunks)
 
 
@@ -175,7 +175,7 @@ def _translated(request: Request) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise Unreachable(f"the API server did not answer {request.method} {request.path} in time") from error
+        raise Unreachable(f"the API server did not respond to {request.method} {request.path} in time") from error
     except (aiohttp.ClientError, OSError) as error:
         raise Unreachable(f"the API server cannot be reached: {str(error) or type(error).__name__}") from error
 
@@ -243,5 +243,5 @@ async def _refresh(loader: object, configuration: Configuration) -> None:
         try:
             return await refresh_token(loader, configuration, interval=300)  # type: ignore[no-untyped-call, no-any-return]
         except Exception:
-            logger.exception("refreshing the cluster credentials failed; trying again in a minute")
+            logger.exception("cannot refresh the cluster credentials, retry in 60 s")
             await asyncio.sleep(60)

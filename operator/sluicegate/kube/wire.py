@@ -16,6 +16,8 @@ from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
 
 Object = dict[str, Any]
 """A Kubernetes object as decoded from JSON."""
+Key = tuple[str, str]
+"""Namespace (empty for cluster-scoped objects) and name."""
 
 Decoded = TypeVar("Decoded")
 
@@ -141,13 +143,13 @@ def _identity(text: bytes) -> _Identity:
 
 def _outlined_identity(text: bytes) -> _Identity:
     """Return the identity of an object that is nested too deep for the decoder."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     try:
         span = outline.member(text, "metadata")
         for name, (start, end) in outline.members(text, span[0]) if span is not None else ():
             if name in _IDENTIFYING and end - start < 1024:
-                found[name.decode().strip('"')] = _text(text[start:end])
-        return msgspec.convert(found, _Identity)
+                fields[name.decode().strip('"')] = _text(text[start:end])
+        return msgspec.convert(fields, _Identity)
     except (ValueError, msgspec.ValidationError):
         return _NO_IDENTITY
 
@@ -181,14 +183,14 @@ class Page:
 
     def read(self) -> Iterator[Object | Undecodable]:
         """Iterate over the objects, and decode each one when it is reached."""
-        return (read_object(each, self.kind) for each in self.raws)
+        return (read_object(raw, self.kind) for raw in self.raws)
 
     def __iter__(self) -> Iterator[Object]:
         """Iterate over the objects without the undecodable ones.
 
         Each object is decoded when it is reached.
         """
-        return (each for each in self.read() if not isinstance(each, Undecodable))
+        return (decoded for decoded in self.read() if not isinstance(decoded, Undecodable))
 
     @property
     def items(self) -> list[Object]:
@@ -225,7 +227,7 @@ def decode(body: bytes | msgspec.Raw, shape: type[Decoded]) -> Decoded:
         return msgspec.json.decode(body, type=shape)
     except UNREADABLE as error:
         start = bytes(body)[:80].decode("utf-8", "replace")
-        raise Unreachable(f"the answer is not the API server's ({error}); it begins {start!r}") from error
+        raise Unreachable(f"the response is not from the API server ({error}): it begins with {start!r}") from error
 
 
 def decode_page(body: bytes, kind: Kind) -> Page:

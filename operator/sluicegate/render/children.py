@@ -8,14 +8,13 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import duration, names
-from sluicegate.api.resource import Meta, ModelDeployment
+from sluicegate.api.resource import Manifest, Meta, ModelDeployment
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan, RoutePlan
-from sluicegate.core.snapshot.facts import Mirror, Revision
+from sluicegate.core.snapshot.facts import Mirror, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.render import engine, invariants
 
-Manifest = dict[str, Any]
 _REWRITE = {
     "type": "URLRewrite",
     "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}},
@@ -63,9 +62,22 @@ def record(resource: ModelDeployment, intent: Intent, number: int, template: Man
     )
 
 
-def next_number(revisions: Mapping[str, Revision]) -> int:
-    """Return the number of a new revision: one more than the highest number."""
-    return 1 + max((each.number for each in revisions.values()), default=0)
+def records(snapshot: Snapshot, plan: Plan, templates: Mapping[str, Manifest]) -> Iterator[Manifest]:
+    """Yield the ControllerRevision of each new revision of a plan.
+
+    Each new revision has a number one higher than the highest number before it.
+
+    Args:
+        snapshot: The facts that the plan was made from.
+        plan: The desired state.
+        templates: Pod template by revision hash.
+    """
+    intents = {desired.intent.hash: desired.intent for desired in snapshot.all_desired if desired.intent is not None}
+    number = 1 + max((revision.number for revision in snapshot.revisions.values()), default=0)
+    for entry in plan.revisions:
+        if entry.new and entry.hash in intents:
+            yield record(snapshot.resource, intents[entry.hash], number, templates[entry.hash])
+            number += 1
 
 
 def render(resource: ModelDeployment, plan: Plan, templates: Mapping[str, Manifest]) -> Iterator[Manifest]:
@@ -143,7 +155,7 @@ def _route(resource: ModelDeployment, route: RoutePlan) -> Manifest:
             "rewrite": _REWRITE,
             "timeout": duration.gateway(route.timeout_seconds) if route.timeout_seconds is not None else None,
             "backends": [_backend(name, revision, weight) for revision, weight in sorted(route.split.weights.items())],
-            "matches": [msgspec.to_builtins(each) for each in route.split.matches],
+            "matches": [msgspec.to_builtins(match) for match in route.split.matches],
             "matched": [_backend(name, route.split.matched, 100)] if route.split.matched is not None else [],
             "mirror": _mirror(name, route.split.mirror) if route.split.mirror is not None else None,
         },

@@ -64,45 +64,45 @@ def fingerprinted(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
-def difference(wanted: Any, there: Any, path: str = "") -> str | None:
+def difference(desired: Any, existing: Any, path: str = "") -> str | None:
     """Return the path of the first field that differs from the manifest, or None.
 
     Quantities compare by value, because the API server stores 1000m as 1. An empty object or list equals a missing one.
 
     Args:
-        wanted: The manifest, or a part of it.
-        there: The same part of the object in the cluster.
+        desired: The manifest, or a part of it.
+        existing: The same part of the object in the cluster.
         path: Path of the part.
     """
-    if isinstance(wanted, dict):
-        if not isinstance(there, dict):
-            return None if not wanted and there is None else path
-        found = (difference(value, there.get(key), f"{path}.{key}") for key, value in wanted.items())
-        return next((each for each in found if each is not None), None)
-    if isinstance(wanted, list):
-        return _list_difference(wanted, there, path)
-    if wanted == there or (_is_quantity(path) and _same_quantity(wanted, there)):
+    if isinstance(desired, dict):
+        if not isinstance(existing, dict):
+            return None if not desired and existing is None else path
+        paths = (difference(value, existing.get(key), f"{path}.{key}") for key, value in desired.items())
+        return next((path for path in paths if path is not None), None)
+    if isinstance(desired, list):
+        return _list_difference(desired, existing, path)
+    if desired == existing or (_is_quantity(path) and _same_quantity(desired, existing)):
         return None
-    if there is None and not wanted and path.rpartition(".")[2] not in _KEPT_WHEN_ZERO:
+    if existing is None and not desired and path.rpartition(".")[2] not in _KEPT_WHEN_ZERO:
         return None
     return path
 
 
-def _list_difference(wanted: list[Any], there: Any, path: str) -> str | None:
-    if not wanted and not there:
+def _list_difference(desired: list[Any], existing: Any, path: str) -> str | None:
+    if not desired and not existing:
         return None
-    if not isinstance(there, list):
+    if not isinstance(existing, list):
         return path
-    key = merge_key(wanted, there) if there else None
+    key = merge_key(desired, existing) if existing else None
     if key is None:
-        if len(wanted) != len(there):
+        if len(desired) != len(existing):
             return path
-        pairs = [(index, item, there[index]) for index, item in enumerate(wanted)]
+        pairs = [(index, item, existing[index]) for index, item in enumerate(desired)]
     else:
-        named = {item[key]: item for item in there}
-        pairs = [(item[key], item, named.get(item[key])) for item in wanted]
-    found = (difference(item, other, f"{path}[{index}]") for index, item, other in pairs)
-    return next((each for each in found if each is not None), None)
+        named = {item[key]: item for item in existing}
+        pairs = [(item[key], item, named.get(item[key])) for item in desired]
+    paths = (difference(item, other, f"{path}[{index}]") for index, item, other in pairs)
+    return next((path for path in paths if path is not None), None)
 
 
 def _is_quantity(path: str) -> bool:

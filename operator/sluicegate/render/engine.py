@@ -56,7 +56,7 @@ def _plain(value: Any) -> Any:
         return str(value)
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    raise TypeError(f"a {type(value).__name__} has no place in a manifest")
+    raise TypeError(f"a value of type {type(value).__name__} cannot be in a manifest")
 
 
 def _filled(value: Any, parts: list[Any]) -> Any:
@@ -71,11 +71,11 @@ def _filled(value: Any, parts: list[Any]) -> Any:
     return value
 
 
-def _inside(parts: list[Any], found: re.Match[str]) -> str:
+def _inside(parts: list[Any], match: re.Match[str]) -> str:
     """Return a value inside a text, such as a script, as JSON."""
-    value = parts[int(found[1])]
+    value = parts[int(match[1])]
     if isinstance(value, dict | list):
-        raise jinja2.TemplateRuntimeError("a list or an object stands inside a text: give it a field of its own")
+        raise jinja2.TemplateRuntimeError("a list or an object cannot be part of a text: make it the value of a field")
     return json.dumps(value)
 
 
@@ -134,7 +134,7 @@ def _parse(name: str, template: Callable[[], jinja2.Template], context: dict[str
     except TypeError as error:
         raise TemplateError(f"template {name}: {error}") from error
     except yaml.YAMLError as error:
-        raise TemplateError(f"template {name} does not give YAML: {error}") from error
+        raise TemplateError(f"template {name} does not produce YAML: {error}") from error
     if not isinstance(parsed, dict):
-        raise TemplateError(f"template {name} gives a {type(parsed).__name__}, not an object")
+        raise TemplateError(f"template {name} produces a {type(parsed).__name__}, not an object")
     return parsed

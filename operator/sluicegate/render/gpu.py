@@ -91,7 +91,7 @@ def mebibytes(memory: int | str) -> int:
     """
     match = re.fullmatch(MEMORY_PATTERN, str(memory))
     if match is None:
-        raise InvalidGpu(f"spec.gpu.minMemory: {memory} is no amount of memory with its unit, such as 20Gi.")
+        raise InvalidGpu(f"spec.gpu.minMemory: {memory} is not an amount of memory with a unit, such as 20Gi.")
     return math.ceil(Fraction(match[1]) * _UNITS[match[3]] / _MEBIBYTE)
 
 

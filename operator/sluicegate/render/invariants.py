@@ -38,6 +38,6 @@ def checked(manifest: dict[str, Any]) -> dict[str, Any]:
             weights = [backend["weight"] for backend in rule["backendRefs"]]
             if sum(weights) != 100 or min(weights) < 0:
                 raise Broken(f"{where} has weights {weights}, which do not sum to 100")
-    if wrong := schema.complaints(kind, {**manifest, "metadata": {**metadata, "ownerReferences": []}}):
+    if wrong := schema.problems(kind, {**manifest, "metadata": {**metadata, "ownerReferences": []}}):
         raise Broken(f"{where}: {'; '.join(wrong)}")
     return manifest

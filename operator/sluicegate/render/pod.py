@@ -29,7 +29,7 @@ GRACE_SECONDS = 75
 """terminationGracePeriodSeconds: preStop, and then the longest request of the default timeout."""
 
 
-class Refused(ValueError):
+class InvalidSpec(ValueError):
     """The spec produces no pod template. `problem` says why and names the field."""
 
     def __init__(self, problem: Problem) -> None:
@@ -41,15 +41,15 @@ def pod_template(resource: ModelDeployment, intent: Intent, settings: Settings) 
     """Return the pod template for `intent`.
 
     Raises:
-        Refused: The runtime is unknown or has no image, spec.gpu is not valid, or spec.podTemplate does not produce a
-            valid pod.
+        InvalidSpec: The runtime is unknown or has no image, spec.gpu is not valid, or spec.podTemplate does not produce
+            a valid pod.
     """
     context = _context(resource, intent, settings)
     try:
         container = _container(intent, settings, context)
         template = engine.render("pod.yaml.j2", {**context, "container": container})
     except engine.TemplateError as error:
-        raise Refused(Problem(Reason.INVALID_RUNTIME, f"spec.runtime.name: {error}")) from error
+        raise InvalidSpec(Problem(Reason.INVALID_RUNTIME, f"spec.runtime.name: {error}")) from error
     if intent.pod_template is not None:
         template = overlay(template, intent.pod_template)
     _check(template, context["labels"])
@@ -88,7 +88,7 @@ def _gpu(intent: Intent, settings: Settings) -> Placement | None:
     try:
         return placement(intent.gpu, settings.gpu) if intent.gpu is not None else None
     except InvalidGpu as error:
-        raise Refused(Problem(Reason.INVALID_GPU, str(error))) from error
+        raise InvalidSpec(Problem(Reason.INVALID_GPU, str(error))) from error
 
 
 def _resources(intent: Intent, gpu: Placement | None) -> dict[str, Any]:
@@ -106,14 +106,16 @@ def _image(intent: Intent, settings: Settings, runtime: str) -> str:
     image = intent.runtime.image or added.image or default
     if added.template is None and runtime not in BUILT_IN:
         known = ", ".join(sorted({*BUILT_IN, *settings.runtimes}))
-        raise Refused(
-            Problem(Reason.RUNTIME_UNKNOWN, f'spec.runtime.name: there is no runtime "{runtime}"; known are {known}.')
+        raise InvalidSpec(
+            Problem(
+                Reason.RUNTIME_UNKNOWN, f'spec.runtime.name: runtime "{runtime}" does not exist. Use one of: {known}.'
+            )
         )
     if image is None:
-        raise Refused(
+        raise InvalidSpec(
             Problem(
                 Reason.IMAGE_MISSING,
-                f'spec.runtime.image is missing: the runtime "{runtime}" has no image of its own here.',
+                f'spec.runtime.image is missing, and the runtime "{runtime}" has no default image. Set the field.',
             )
         )
     return image
@@ -164,11 +166,11 @@ def _install(intent: Intent, settings: Settings, runtime: str) -> dict[str, Any]
     if not _installs(intent):
         return None
     if runtime != "mlflow":
-        raise Refused(
+        raise InvalidSpec(
             Problem(
                 Reason.INVALID_RUNTIME,
-                "spec.runtime.dependencies: Install is for the runtime mlflow; "
-                f'the image of the runtime "{runtime}" has to have what the model asks for.',
+                "spec.runtime.dependencies: Install requires the runtime mlflow. Remove the field, "
+                f'and install the packages into the image of the runtime "{runtime}".',
             )
         )
     chosen = settings.dependencies
@@ -198,34 +200,35 @@ def _container(intent: Intent, settings: Settings, context: dict[str, Any]) -> d
     else:
         own = engine.render(f"runtimes/{runtime}.yaml.j2", context)
     container: dict[str, Any] = overlay(common, own)
-    variables = [msgspec.to_builtins(each) for each in intent.runtime.env or ()]
+    variables = [msgspec.to_builtins(variable) for variable in intent.runtime.env or ()]
     merged: dict[str, Any] = overlay(container, {"name": names.MODEL_CONTAINER, "env": variables})
     return merged
 
 
 def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
-    wrong = schema.complaints("PodTemplateSpec", template)
+    wrong = schema.problems("PodTemplateSpec", template)
     if wrong:
-        found = "; ".join(wrong)
+        problems = "; ".join(wrong)
         message = (
-            f"spec.podTemplate does not make a pod: {found}. "
-            "Correct or remove what is named; kubectl explain pod.spec lists the fields."
+            f"spec.podTemplate does not produce a valid pod: {problems}. "
+            "Correct or remove these fields. kubectl explain pod.spec lists the valid ones."
         )
-        raise Refused(Problem(Reason.INVALID_POD_TEMPLATE, message))
+        raise InvalidSpec(Problem(Reason.INVALID_POD_TEMPLATE, message))
     present = (template.get("metadata") or {}).get("labels") or {}
     if any(present.get(label) != value for label, value in labels.items()):
-        raise Refused(
+        raise InvalidSpec(
             Problem(
                 Reason.INVALID_POD_TEMPLATE,
-                f"spec.podTemplate.metadata.labels must leave {', '.join(labels)} alone: Services select by them.",
+                f"spec.podTemplate.metadata.labels must not change {', '.join(labels)}, by which Services select pods.",
             )
         )
     if not any(
-        each.get("name") == names.MODEL_CONTAINER for each in (template.get("spec") or {}).get("containers") or ()
+        container.get("name") == names.MODEL_CONTAINER
+        for container in (template.get("spec") or {}).get("containers") or ()
     ):
-        raise Refused(
+        raise InvalidSpec(
             Problem(
                 Reason.INVALID_POD_TEMPLATE,
-                f'spec.podTemplate must leave the container "{names.MODEL_CONTAINER}" there.',
+                f'spec.podTemplate must not remove the container "{names.MODEL_CONTAINER}".',
             )
         )

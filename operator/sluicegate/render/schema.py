@@ -27,7 +27,7 @@ def _model(kind: str) -> Any:
     return getattr(importlib.import_module(f"kubernetes.aio.client.models.{module}"), name)
 
 
-def complaints(kind: str, manifest: dict[str, Any]) -> list[str]:
+def problems(kind: str, manifest: dict[str, Any]) -> list[str]:
     """Return what is wrong with `manifest`, one sentence for each field.
 
     The list is empty for kinds that the client has no type for.

@@ -49,11 +49,13 @@ class SteadyClock:
         try:
             server = parsedate_to_datetime(date or "")
         except ValueError:
-            logger.warning("the API server does not tell its time (%r): going by this machine's clock", date)
+            logger.warning("the API server's response has no valid Date header (%r): using this machine's clock", date)
             return
         if server.tzinfo is None:
             server = server.replace(tzinfo=UTC)
         apart = (self._wall() - server).total_seconds() - (self._monotonic() - heard)
         if abs(apart) > NOTABLE:
-            logger.warning("this machine's clock is %.0f s off the API server's, which is what rollouts go by", apart)
+            logger.warning(
+                "this machine's clock differs from the API server's by %.0f s: rollouts use the API server's", apart
+            )
         self._base, self._at = server.astimezone(UTC), heard

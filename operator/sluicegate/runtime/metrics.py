@@ -14,8 +14,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.analysis.run import Judged
 from sluicegate.core.snapshot import staleness
+from sluicegate.core.status.events import rollback, version_changes
 from sluicegate.runtime.supervise import contained
 
 WRITES = frozenset({"apply", "patch", "create", "update", "delete"})
@@ -47,44 +49,43 @@ class Metrics:
         )
         self.polls = Counter(
             "sluicegate_registry_polls_total",
-            "Requests for what a followed model's aliases and stages point to, by registry and outcome.",
+            "Polls of followed models, by registry and outcome.",
             ["registry", "outcome"],
             registry=self.registry,
         )
         self.registry_up = Gauge(
             "sluicegate_registry_up",
-            "1 while a registry that is followed answers, 0 while it does not.",
+            "1 while a followed registry responds, otherwise 0.",
             ["registry"],
             registry=self.registry,
         )
         self.webhooks = Counter(
             "sluicegate_webhooks_total",
-            "Webhooks of registries, by registry and outcome.",
+            "Webhook deliveries from registries, by registry and outcome.",
             ["registry", "outcome"],
             registry=self.registry,
         )
         self.webhook_registered = Gauge(
             "sluicegate_webhook_registered",
-            "1 while a registry has the webhook that `registerWebhook` asks for, "
-            "0 while it cannot be seen or made there.",
+            "1 while a registry has the webhook subscription that `registerWebhook` asks for, otherwise 0.",
             ["registry"],
             registry=self.registry,
         )
         self.model_changes = Counter(
             "sluicegate_model_changes_total",
-            "Followed URIs that have come to mean another version.",
+            "Changes of the version that a followed URI resolves to.",
             registry=self.registry,
         )
         self.notifications = Counter(
             "sluicegate_notifications_total",
-            "Notifications by destination and outcome: sent, retried (after a failed attempt), refused, "
-            "expired (not taken for too long), dropped (too many waited), lost (at the operator's end).",
+            "Notifications by destination and outcome: sent, retried (an attempt failed), refused, "
+            "expired (failed for an hour), dropped (too many were waiting), lost (the operator stopped).",
             ["destination", "outcome"],
             registry=self.registry,
         )
         self.rollbacks = Counter(
             "sluicegate_rollbacks_total",
-            "Rollouts that were taken back, by what condemned them: the metric of the analysis, or Crash.",
+            "Rollouts that were rolled back, by cause: the metric of the analysis, or Crash.",
             ["namespace", "name", "by"],
             registry=self.registry,
         )
@@ -106,21 +107,30 @@ class Metrics:
         """Count one webhook delivery."""
         self.webhooks.labels(registry, outcome).inc()
 
-    def on_registration(self, registry: str, there: bool) -> None:
-        """Record whether a registry has the operator's webhook."""
-        self.webhook_registered.labels(registry).set(there)
+    def on_subscription(self, registry: str, present: bool) -> None:
+        """Record whether a registry has the operator's webhook subscription."""
+        self.webhook_registered.labels(registry).set(present)
 
     def on_notification(self, destination: str, outcome: str) -> None:
         """Count the outcome of a notification or of one attempt."""
         self.notifications.labels(destination, outcome).inc()
 
+    def on_status(self, resource: ModelDeployment, after: ModelDeploymentStatus) -> None:
+        """Count rollbacks and version changes. The status writer calls this as an observer."""
+        if (cause := rollback(resource.status, after)) is not None:
+            self.rollbacks.labels(*resource.key, cause).inc()
+        for _ in version_changes(resource.status, after):
+            self.model_changes.inc()
+
     def watch_queue(self, depth: Callable[[], int], oldest: Callable[[], float]) -> None:
         """Export the depth and the oldest age of the work queue at each scrape."""
-        Gauge("sluicegate_queue_depth", "Resources waiting to be reconciled.", registry=self.registry).set_function(
+        Gauge("sluicegate_queue_depth", "Resources that wait to be reconciled.", registry=self.registry).set_function(
             lambda: float(depth())
         )
         Gauge(
-            "sluicegate_queue_oldest_seconds", "Time that the oldest of them has waited.", registry=self.registry
+            "sluicegate_queue_oldest_seconds",
+            "Time that the resource at the head of the queue has waited.",
+            registry=self.registry,
         ).set_function(oldest)
 
     def watch_resources(self, resources: Callable[[], Iterable[ModelDeployment]]) -> None:
@@ -147,7 +157,7 @@ class _Undecodable(Collector):
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
             "sluicegate_undecodable_objects",
-            "Objects that the operator skips because it cannot decode them, by kind. The log names each of them.",
+            "Objects that the operator skips because it cannot decode them, by kind. The log names each object.",
             labels=["kind"],
         )
         for kind, count in self._count().items():
@@ -163,37 +173,39 @@ class _Analyses(Collector):
         labels = ["namespace", "name", "metric"]
         value = GaugeMetricFamily(
             "sluicegate_analysis_value",
-            "What a metric of a running analysis is, of the new version (target) and stable, in its own unit.",
+            "Value of a metric of a running analysis, in its own unit. The side is target (the candidate) or stable.",
             labels=[*labels, "side"],
         )
         limit = GaugeMetricFamily(
-            "sluicegate_analysis_limit", "Largest value of the metric that would pass.", labels=labels
+            "sluicegate_analysis_limit", "Largest value of a metric of a running analysis that passes.", labels=labels
         )
         samples = GaugeMetricFamily(
-            "sluicegate_analysis_samples", "Requests (rows, pairs) of the new version that it is from.", labels=labels
+            "sluicegate_analysis_samples",
+            "Number of requests, rows or pairs of the candidate that the value comes from.",
+            labels=labels,
         )
         outcome = GaugeMetricFamily(
             "sluicegate_analysis_outcome",
-            "1 for what the metric comes to: Passed, Failed or Inconclusive.",
+            "1 for the outcome of the metric: Passed, Failed or Inconclusive.",
             labels=[*labels, "outcome"],
         )
         share = GaugeMetricFamily(
             "sluicegate_rollout_requests_share",
-            "Percent of the requests that a revision has answered within the analysis's window, "
-            "of its own and stable's.",
+            "Percent of the requests of the candidate and the stable revision that a revision served in the "
+            "analysis's window.",
             labels=["namespace", "name", "revision"],
         )
         for judged in self._judged():
             key = judged.subject.key
-            for each in judged.reading.measurements:
-                names = [*key, each.metric]
-                for side, found in (("target", each.value), ("stable", each.stable)):
-                    if found is not None:
-                        value.add_metric([*names, side], found)
-                if each.limit is not None:
-                    limit.add_metric(names, each.limit)
-                samples.add_metric(names, each.samples)
-                outcome.add_metric([*names, each.outcome.value], 1)
+            for measurement in judged.reading.measurements:
+                names = [*key, measurement.metric]
+                for side, number in (("target", measurement.value), ("stable", measurement.stable)):
+                    if number is not None:
+                        value.add_metric([*names, side], number)
+                if measurement.limit is not None:
+                    limit.add_metric(names, measurement.limit)
+                samples.add_metric(names, measurement.samples)
+                outcome.add_metric([*names, measurement.outcome.value], 1)
             for revision, percent in judged.shares.items():
                 share.add_metric([*key, revision], percent)
         yield from (value, limit, samples, outcome, share)
@@ -228,13 +240,13 @@ class _Ages(Collector):
     def collect(self) -> Iterator[Metric]:
         age = GaugeMetricFamily(
             "sluicegate_served_version_age_seconds",
-            "Time since the version that a ModelDeployment serves was registered.",
+            "Time since the registration of the version that a ModelDeployment serves.",
             labels=["namespace", "name"],
         )
         behind = GaugeMetricFamily(
             "sluicegate_newer_version_seconds",
-            "Time for which the registry has had a newer version (see spec.model.staleAgainst) "
-            "than a ModelDeployment serves; 0 while it has none.",
+            "Time since the registry got a newer version than a ModelDeployment serves (spec.model.staleAgainst). "
+            "0 if it has none.",
             labels=["namespace", "name"],
         )
         now = datetime.now(UTC)

@@ -72,10 +72,10 @@ class Notifier:
         """
         if not self._queues:
             return
-        for each in notifications(resource, after, self._settings.cluster_name, now):
+        for notification in notifications(resource, after, self._settings.cluster_name, now):
             for name, destination in self._settings.notifications.items():
-                if wants(destination, each):
-                    self._put(name, each)
+                if wants(destination, notification):
+                    self._put(name, notification)
 
     def _put(self, name: str, notification: Notification) -> None:
         try:
@@ -83,7 +83,7 @@ class Notifier:
             self._open[name] += 1
         except asyncio.QueueFull:
             self._count(name, "dropped")
-            logger.warning("notifications %s: dropped one, %d wait already", name, MOST)
+            logger.warning("notifications %s: dropped a notification, because %d are waiting", name, MOST)
 
     async def run(self) -> None:
         """Send notifications until cancelled."""
@@ -106,8 +106,8 @@ class Notifier:
         ]
         if idle:
             _, late = await asyncio.wait(idle, timeout=seconds)
-            for each in late:
-                each.cancel()
+            for task in late:
+                task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for name in self._open.elements():
             self._count(name, "lost")
@@ -137,16 +137,16 @@ class Notifier:
             if reply.sent:
                 return "sent"
             if not reply.again:
-                logger.warning("notifications %s: %s is not sent: %s", name, what, reply.words)
+                logger.warning("notifications %s: %s was refused: %s", name, what, reply.problem)
                 return "refused"
             if delay is None:
                 break
             self._waiting.add(name)
             wait = max(delay * random.uniform(0.8, 1.2), reply.after or 0.0)
             self._count(name, "retried")
-            logger.warning("notifications %s: %s again in %.0f s: %s", name, what, wait, reply.words)
+            logger.warning("notifications %s: %s failed, retry in %.0f s: %s", name, what, wait, reply.problem)
             await asyncio.sleep(wait)
-        logger.warning("notifications %s: %s is given up", name, what)
+        logger.warning("notifications %s: %s expired", name, what)
         return "expired"
 
     async def _try(self, destination: NotificationSettings, content: bytes, delivery: str) -> Reply:
@@ -166,11 +166,11 @@ class Notifier:
         if destination.url is not None:
             return Receiver(destination.url)
         namespace, name = self._settings.operator_namespace, destination.secret or ""
-        words = f'the Secret "{name}" in namespace "{namespace}"'
+        title = f'the Secret "{name}" in namespace "{namespace}"'
         try:
             data = await read_secret(self._client, namespace, name)
         except KubeError as error:
-            raise InvalidReceiver(f"{words} cannot be read: {error}") from None
+            raise InvalidReceiver(f"{title} cannot be read: {error}") from None
         if data is None:
-            raise InvalidReceiver(f"{words} does not exist, or the operator may not read it")
-        return Receiver.from_secret(data, words)
+            raise InvalidReceiver(f"{title} does not exist, or the operator may not read it")
+        return Receiver.from_secret(data, title)

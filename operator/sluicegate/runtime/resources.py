@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from sluicegate.api import names
-from sluicegate.api.resource import ModelDeployment, decode
+from sluicegate.api.resource import Key, ModelDeployment, decode
 from sluicegate.kube.errors import Undecodable
 from sluicegate.kube.events import EventRecorder
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT
 from sluicegate.kube.skipped import Skipped
 from sluicegate.kube.wire import Object, unusable
-
-Key = tuple[str, str]
 
 
 class Resources:
@@ -112,13 +110,13 @@ class Resources:
             version: The resourceVersion of the list. A newer resource stays although the list does not have it.
         """
         keys: set[Key | None] = set()
-        for each in listed:
-            if isinstance(each, Undecodable):
-                keys.add(each.key)
-                self.skip(each)
+        for entry in listed:
+            if isinstance(entry, Undecodable):
+                keys.add(entry.key)
+                self.skip(entry)
             else:
-                keys.add(_key(each))
-                self.offer(each)
+                keys.add(_key(entry))
+                self.offer(entry)
         self.skipped.retain(keys)
         for key, resource in list(self._known.items()):
             if key not in keys and _number(resource) <= version:
@@ -141,9 +139,8 @@ def record_undecodable(events: EventRecorder, undecodable: Undecodable) -> None:
     namespace, name = undecodable.key
     about = {"apiVersion": names.API_VERSION, "kind": names.KIND, "namespace": namespace, "name": name}
     message = (
-        f"The operator cannot read this ModelDeployment: {undecodable.problem}. "
-        "It leaves all pods and routes as they are. "
-        "Remove the value from the object; free-form values are in spec.podTemplate."
+        f"The operator cannot decode this ModelDeployment: {undecodable.problem}. "
+        "It leaves the pods and routes unchanged. Remove the value, which is usually in spec.podTemplate."
     )
     events.record({**about, "uid": undecodable.uid}, "Warning", "Undecodable", message, "Read")
 

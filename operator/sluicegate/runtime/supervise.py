@@ -111,7 +111,7 @@ async def first_failure(*work: Coroutine[Any, Any, None]) -> Exception | None:
     Returns:
         The first exception, or None.
     """
-    tasks = [asyncio.create_task(each) for each in work]
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     finally:

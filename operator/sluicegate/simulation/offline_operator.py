@@ -24,7 +24,7 @@ from sluicegate.runtime.reconcile.gather import Gatherer, parent_refs
 from sluicegate.runtime.registry.resolver import Registries, Resolver
 from sluicegate.runtime.resources import Resources
 from sluicegate.simulation.offline_resolver import NoPolls, OfflineResolver
-from sluicegate.simulation.settle import Outcome, settled
+from sluicegate.simulation.settle import FinalState, settled
 
 _RESYNC = 600.0
 """Seconds between two full lists of an informer. The caches are listed once only."""
@@ -36,9 +36,9 @@ class Prediction:
 
     snapshot: Snapshot
     """The snapshot of the cluster, with the spec to apply."""
-    before: Outcome | None
+    before: FinalState | None
     """The outcome of the live object, or None where there is none."""
-    after: Outcome
+    after: FinalState
     inputs: Mapping[str, Mapping[str, Any]]
     """The recorded parts of the existing revisions, by hash."""
     guessed: frozenset[str] = field(default_factory=frozenset)

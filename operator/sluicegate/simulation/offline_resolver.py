@@ -33,10 +33,10 @@ _ONLY_HERE = {
 class NoPolls:
     """Views without any poll of a followed model, so that the version in status counts. See `Views`."""
 
-    def seen(self, registry: RegistryRef, model: str) -> None:
+    def last_result(self, registry: RegistryRef, model: str) -> None:
         """Return no result of a poll."""
 
-    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+    def learn(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         """Store nothing."""
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool:

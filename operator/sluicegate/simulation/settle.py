@@ -7,15 +7,13 @@ runs. The result is the final state if nothing fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 
 from sluicegate.api import names
-from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.resource import Manifest, ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
@@ -27,7 +25,6 @@ from sluicegate.core.status.diagnosis import judge
 from sluicegate.render import children
 from sluicegate.runtime.reconcile.gather import Gathered
 
-Manifest = dict[str, Any]
 Address = tuple[str, str]
 """Kind and name."""
 STEPS = 60
@@ -35,7 +32,7 @@ STEPS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FinalState:
     """The final state of a ModelDeployment."""
 
     manifests: dict[Address, Manifest] = field(default_factory=dict)
@@ -49,7 +46,7 @@ class Outcome:
     """The problem that prevents this state."""
 
 
-def settled(gathered: Gathered) -> Outcome:
+def settled(gathered: Gathered) -> FinalState:
     """Return the final state of a gathered resource."""
     snapshot = replace(gathered.snapshot, resource=_without_steps(gathered.snapshot.resource))
     intents = _intents(snapshot)
@@ -59,13 +56,13 @@ def settled(gathered: Gathered) -> Outcome:
     for _ in range(STEPS):
         plan = decide(snapshot)
         resource = snapshot.resource
-        for manifest in _records(snapshot, plan, gathered.templates):
+        for manifest in children.records(snapshot, plan, gathered.templates):
             records[_address(manifest)] = manifest
             record = parse.revision(manifest)
             snapshot = replace(snapshot, revisions={**snapshot.revisions, record.hash: record})
         before, manifests = (
             manifests,
-            {_address(each): each for each in children.render(resource, plan, gathered.templates)},
+            {_address(manifest): manifest for manifest in children.render(resource, plan, gathered.templates)},
         )
         if plan.route is None and not plan.drop_route:
             kept = before.get(("HTTPRoute", resource.metadata.name))
@@ -74,8 +71,12 @@ def settled(gathered: Gathered) -> Outcome:
         if manifests == before and plan.recheck_after is None and after.resource.status == resource.status:
             break
         snapshot = after
-    made = {address: each for address, each in records.items() if parse.revision(each).hash in snapshot.revisions}
-    return Outcome(
+    made = {
+        address: manifest
+        for address, manifest in records.items()
+        if parse.revision(manifest).hash in snapshot.revisions
+    }
+    return FinalState(
         manifests={**made, **manifests},
         status=snapshot.resource.status,
         pods={revision: len(pods) for revision, pods in snapshot.pods.items() if pods},
@@ -90,16 +91,7 @@ def _without_steps(resource: ModelDeployment) -> ModelDeployment:
 
 
 def _intents(snapshot: Snapshot) -> dict[str, Intent]:
-    return {each.intent.hash: each.intent for each in snapshot.all_desired if each.intent is not None}
-
-
-def _records(snapshot: Snapshot, plan: Plan, templates: dict[str, Manifest]) -> Iterator[Manifest]:
-    number = children.next_number(snapshot.revisions)
-    for entry in plan.revisions:
-        intent = _intents(snapshot).get(entry.hash)
-        if entry.new and intent is not None:
-            yield children.record(snapshot.resource, intent, number, templates[entry.hash])
-            number += 1
+    return {desired.intent.hash: desired.intent for desired in snapshot.all_desired if desired.intent is not None}
 
 
 def _address(manifest: Manifest) -> Address:
@@ -122,7 +114,7 @@ def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest
         snapshot,
         now=snapshot.now + wait,
         resource=ModelDeployment(resource.metadata, resource.spec, compose(snapshot, plan)),
-        revisions={each: facts for each, facts in snapshot.revisions.items() if each not in plan.forgotten},
+        revisions={revision: facts for revision, facts in snapshot.revisions.items() if revision not in plan.forgotten},
         deployments={revision: _deployment(snapshot, revision, count) for revision, count in counts.items()},
         autoscalers={
             entry.hash: AutoscalerFacts(entry.hash, counts[entry.hash], counts[entry.hash])
@@ -143,8 +135,8 @@ def _count(snapshot: Snapshot, entry: RevisionPlan) -> int:
     """
     if isinstance(entry.scale, Fixed):
         return entry.scale.replicas
-    there = snapshot.deployments.get(entry.hash)
-    return max(entry.scale.min, min(entry.scale.max, there.replicas if there is not None else 0))
+    deployment = snapshot.deployments.get(entry.hash)
+    return max(entry.scale.min, min(entry.scale.max, deployment.replicas if deployment is not None else 0))
 
 
 def _pods(snapshot: Snapshot, revision: str, count: int) -> tuple[PodFacts, ...]:
@@ -156,8 +148,8 @@ def _pods(snapshot: Snapshot, revision: str, count: int) -> tuple[PodFacts, ...]
 
 
 def _deployment(snapshot: Snapshot, revision: str, count: int) -> DeploymentFacts:
-    there = snapshot.deployments.get(revision)
-    ours = there is None or there.replicas_ours
+    deployment = snapshot.deployments.get(revision)
+    ours = deployment is None or deployment.replicas_ours
     return DeploymentFacts(revision, count, count, count, replicas_ours=ours)
 
 
@@ -166,5 +158,5 @@ def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFa
     if manifest is None:
         return None if plan.drop_route else snapshot.route
     verdicts = [{"type": kind, "status": "True", "observedGeneration": 0} for kind in ("Accepted", "ResolvedRefs")]
-    parents = [{"parentRef": each, "conditions": verdicts} for each in manifest["spec"]["parentRefs"]]
+    parents = [{"parentRef": ref, "conditions": verdicts} for ref in manifest["spec"]["parentRefs"]]
     return parse.route({**manifest, "status": {"parents": parents}})

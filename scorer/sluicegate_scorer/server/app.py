@@ -3,19 +3,20 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
-from sluicegate_scorer.server import answers, trace
 from sluicegate_scorer.server import metrics as exposition
+from sluicegate_scorer.server import recent_predictions, trace
 from sluicegate_scorer.server.asgi import (
     JSON,
     TEXT,
-    Answer,
     App,
     Disconnected,
     Header,
     Message,
     Receive,
+    Response,
     Send,
     TooLarge,
     closing,
@@ -25,13 +26,13 @@ from sluicegate_scorer.server.asgi import (
     reply,
     reply_json,
 )
-from sluicegate_scorer.server.batching import Batcher, Declined
+from sluicegate_scorer.server.batching import Batcher
 from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import ServerSettings
 from sluicegate_scorer.server.v2 import LENGTH_HEADER, OpenInference
-from sluicegate_scorer.server.workers import Overdue, Refused, Stuck, Workers
+from sluicegate_scorer.server.workers import Overloaded, Stuck, TimedOut, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
@@ -39,23 +40,23 @@ _JSON_TYPES = frozenset(
     {JSON, *(JSON + b";" + space + b"charset=" + name for space in (b"", b" ") for name in (b"utf-8", b"UTF-8"))}
 )
 """Content types that MLflow also reads as JSON. MLflow itself reads requests with any other type."""
-_PING = Answer(200, b"\n")
-_TIMEOUT = Answer(504, b"Request processing time exceeded limit", JSON, "timeout")
-_FULL = Answer(
+_PING = Response(200, b"\n")
+_TIMEOUT = Response(504, b"Request processing time exceeded limit", JSON, "timeout")
+_FULL = Response(
     429,
     json_error(
         "REQUEST_LIMIT_EXCEEDED",
-        "The server has as many requests waiting as it may have; send this one again a little later, or add replicas.",
+        "The queue of the server is full. Send the request again later, or add replicas.",
     ),
     JSON,
     "overload",
     ((b"retry-after", b"1"),),
 )
-_STUCK = Answer(
+_STUCK = Response(
     429,
     json_error(
         "REQUEST_LIMIT_EXCEEDED",
-        "Every thread of the server is held by a request over its time limit; send this one again a little later.",
+        "Requests over their time limit hold every thread of the server. Send the request again later.",
     ),
     JSON,
     "timeout",
@@ -65,12 +66,13 @@ _STUCK = Answer(
 
 Its error class is `timeout`, the class of those requests. Otherwise a model that hangs would look like a lack of pods.
 """
-_BUG = Answer(500, b"Internal Server Error", TEXT, "server")
+_REFUSALS: dict[type[Exception], Response] = {Overloaded: _FULL, Stuck: _STUCK, TimedOut: _TIMEOUT}
+_BUG = Response(500, b"Internal Server Error", TEXT, "server")
 
 Handler = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-class Asked(NamedTuple):
+class PredictionRequest(NamedTuple):
     """A prediction request.
 
     Attributes:
@@ -78,16 +80,28 @@ class Asked(NamedTuple):
         scope: the ASGI scope.
         body: its body, empty if it was not read.
         began: the start time, by the performance counter.
-        kind: its content type.
-        passed: the request headers that the response repeats.
+        content_type: its content type.
+        repeated_headers: the request headers that the response repeats.
     """
 
     endpoint: str
     scope: Message
     body: bytes
     began: float
-    kind: bytes | None
-    passed: tuple[Header, ...]
+    content_type: bytes | None
+    repeated_headers: tuple[Header, ...]
+
+
+class Shared(NamedTuple):
+    """What the application shares with the batcher.
+
+    Attributes:
+        workers: the threads.
+        metrics: the counters.
+    """
+
+    workers: Workers
+    metrics: Metrics
 
 
 class Application:
@@ -96,48 +110,47 @@ class Application:
     All other requests go to MLflow's own application. It responds to unknown paths, wrong methods and its documentation
     pages.
 
+    Args:
+        general: responds with MLflow's own code.
+        batcher: the fast path, or None if the model has none.
+        settings: how to serve.
+        shared: the parts that the batcher uses too.
+        other: MLflow's own application.
+
     Attributes:
         draining: set once SIGTERM arrived. Responses then ask clients to reconnect, so that they reach another pod.
-        answers: recent responses, kept while the operator compares them.
+        recent: recent predictions, kept while the operator compares them.
     """
 
-    def __init__(self, general: General, batcher: Batcher | None, settings: ServerSettings) -> None:
+    def __init__(
+        self, general: General, batcher: Batcher | None, settings: ServerSettings, shared: Shared, other: App
+    ) -> None:
         self.draining = False
-        self.metrics = Metrics()
-        self.answers = answers.Answers(settings.pod_uid)
+        self.recent = recent_predictions.RecentPredictions(settings.pod_uid)
         self.general = general
+        self.v2 = OpenInference(general, settings.name, settings.version)
         self._settings = settings
-        self._workers = Workers(settings.limits)
         self._batcher = batcher
-        self._other: App | None = None
+        self._workers, self.metrics = shared
+        self._other = other
         self._log = RequestLog(settings.logs)
         self._logged = settings.logs.access or settings.logs.payloads > 0
-        self.v2 = OpenInference(general, settings.name, settings.version)
         self._routes: dict[tuple[str, str], Handler] = {
-            ("POST", "/invocations"): self._invocations,
+            ("POST", "/invocations"): partial(self._predict, "invocations"),
             ("GET", "/ping"): self._ping,
             ("GET", "/health"): self._ping,
             ("GET", "/metrics"): self._metrics,
-            ("GET", answers.PATH): self._answers,
+            ("GET", recent_predictions.PATH): self._recent_predictions,
         }
+        self._add_gauges()
 
-    def use(self, workers: Workers, metrics: Metrics, other: App) -> None:
-        """Set the objects that were made before the application.
-
-        Args:
-            workers: the threads, which the batcher uses too.
-            metrics: the counters, which the batcher uses too.
-            other: MLflow's own application.
-        """
-        self._workers = workers
-        self.metrics = metrics
-        self._other = other
-        batcher = self._batcher
-        metrics.gauges["queue_depth"] = (
+    def _add_gauges(self) -> None:
+        workers, batcher = self._workers, self._batcher
+        self.metrics.gauges["queue_depth"] = (
             "Requests that wait for a thread or a batch.",
             lambda: workers.waiting + (batcher.depth if batcher is not None else 0),
         )
-        metrics.gauges["overrun_requests"] = (
+        self.metrics.gauges["overrun_requests"] = (
             "Requests over their time limit whose model call still runs.",
             lambda: workers.overrun,
         )
@@ -157,70 +170,69 @@ class Application:
             if path == "/v2" or path.startswith("/v2/"):
                 await self._open_inference(scope, receive, send)
                 return
-        if self._other is not None:
-            await self._other(scope, receive, closing(send) if self.draining else send)
+        await self._other(scope, receive, closing(send) if self.draining else send)
 
     async def _ping(self, scope: Message, receive: Receive, send: Send) -> None:
         await reply(send, _PING, self.draining)
 
     async def _metrics(self, scope: Message, receive: Receive, send: Send) -> None:
-        await reply(send, Answer(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
+        await reply(send, Response(200, self.metrics.text(), exposition.CONTENT_TYPE), self.draining)
 
-    async def _answers(self, scope: Message, receive: Receive, send: Send) -> None:
-        if self.answers.admits(scope):
-            await reply(send, self.answers.read(scope["query_string"]), self.draining)
-        elif self._other is not None:
+    async def _recent_predictions(self, scope: Message, receive: Receive, send: Send) -> None:
+        if self.recent.admits(scope):
+            await reply(send, self.recent.read(scope["query_string"]), self.draining)
+        else:
             await self._other(scope, receive, closing(send) if self.draining else send)
 
-    async def _invocations(self, scope: Message, receive: Receive, send: Send) -> None:
-        await self._predict("invocations", scope, receive, send)
-
     async def _open_inference(self, scope: Message, receive: Receive, send: Send) -> None:
-        found = self.v2.route(scope["method"], scope["path"])
-        if found is not None:
-            await reply(send, found, self.draining)
+        response = self.v2.route(scope["method"], scope["path"])
+        if response is not None:
+            await reply(send, response, self.draining)
         else:
             await self._predict("infer", scope, receive, send)
 
     async def _predict(self, endpoint: str, scope: Message, receive: Receive, send: Send) -> None:
+        """Read a body, predict by the fast path or else by MLflow's own code, and send the response.
+
+        A prediction of the fast path that no log needs is counted and sent here, without a `PredictionRequest`.
+        """
         began = time.perf_counter()
-        kind, passed = trace.passed(scope["headers"])
+        content_type, repeated_headers = trace.read_headers(scope["headers"])
         try:
-            body = await self._body(receive)
+            body = await self._read_body(receive)
         except Disconnected:
             return
         except TooLarge:
+            request = PredictionRequest(endpoint, scope, b"", began, content_type, repeated_headers)
             # The rest of the body is not read, so the connection cannot be used again.
-            await self._finish(self._too_large(), Asked(endpoint, scope, b"", began, kind, passed), send, last=True)
+            await self._finish(request, self._too_large(), send, last=True)
             return
+        response = prediction = None
         batcher = self._batcher
-        if batcher is not None and kind in _JSON_TYPES and endpoint == "invocations":
-            rows = batcher.path.parse(body)
-            if rows is not None and batcher.takes(rows):
-                try:
-                    fast = await batcher.answer(rows)
-                except Declined:
-                    pass
-                except (Refused, Overdue) as error:
-                    answer = _FULL if isinstance(error, Refused) else _TIMEOUT
-                    await self._finish(answer, Asked(endpoint, scope, body, began, kind, passed), send)
-                    return
-                else:
-                    metrics = self.metrics
-                    metrics.paths["fast"] += 1
-                    if self._logged or self.answers.recording:
-                        asked = Asked(endpoint, scope, body, began, kind, passed)
-                        await self._finish(Answer(200, fast), asked, send)
-                        return
-                    metrics.request("invocations", 200, None, time.perf_counter() - began)
-                    await reply_json(send, fast, passed, self.draining)
-                    return
-        asked = Asked(endpoint, scope, body, began, kind, passed)
-        answer = await self._slow(asked)
-        self.metrics.paths["general"] += 1
-        await self._finish(answer, asked, send)
+        if (
+            batcher is not None
+            and content_type in _JSON_TYPES
+            and endpoint == "invocations"
+            and (rows := batcher.decode(body)) is not None
+        ):
+            try:
+                prediction = await batcher.respond(rows)
+            except (Overloaded, TimedOut) as error:
+                response = _REFUSALS[type(error)]
+        if prediction is not None:
+            self.metrics.paths["fast"] += 1
+            if not (self._logged or self.recent.recording):
+                self.metrics.request("invocations", 200, None, time.perf_counter() - began)
+                await reply_json(send, prediction, repeated_headers, self.draining)
+                return
+            response = Response(200, prediction)
+        request = PredictionRequest(endpoint, scope, body, began, content_type, repeated_headers)
+        if response is None:
+            response = await self._predict_general(request)
+            self.metrics.paths["general"] += 1
+        await self._finish(request, response, send)
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _read_body(self, receive: Receive) -> bytes:
         """Read the body of a request, up to the size limit.
 
         The connection limits the time (http1.py).
@@ -234,38 +246,45 @@ class Application:
             return body
         return await read_body(message, receive, limit)
 
-    async def _slow(self, asked: Asked) -> Answer:
-        """Respond with MLflow's own code, in a thread."""
+    async def _predict_general(self, request: PredictionRequest) -> Response:
+        """Predict with MLflow's own code, in a thread."""
         try:
-            return await self._workers.run(lambda: self._general_answer(asked))
-        except Stuck:
-            return _STUCK
-        except Refused:
-            return _FULL
-        except Overdue:
-            return _TIMEOUT
+            return await self._workers.run(lambda: self._respond(request))
+        except (Overloaded, TimedOut) as error:
+            return _REFUSALS[type(error)]
         except Exception:
-            log.exception("a request failed in the server itself")
+            log.exception("unexpected error in the scoring server")
             return _BUG
 
-    def _general_answer(self, asked: Asked) -> Answer:
-        with trace.current(asked.passed):
-            if asked.endpoint == "infer":
-                return self.v2.infer(asked.body, header(asked.scope, LENGTH_HEADER))
-            return self.general.answer(asked.body, asked.kind.decode("latin-1") if asked.kind is not None else None)
+    def _respond(self, request: PredictionRequest) -> Response:
+        with trace.current(request.repeated_headers):
+            if request.endpoint == "infer":
+                return self.v2.infer(request.body, header(request.scope, LENGTH_HEADER))
+            content_type = request.content_type
+            return self.general.respond(
+                request.body, content_type.decode("latin-1") if content_type is not None else None
+            )
 
-    async def _finish(self, answer: Answer, asked: Asked, send: Send, last: bool = False) -> None:
-        took = time.perf_counter() - asked.began
-        self.metrics.request(asked.endpoint, answer.status, answer.error, took)
-        if self.answers.recording and not last:
-            self.answers.keep(asked.scope, asked.body, answer)
+    async def _finish(self, request: PredictionRequest, response: Response, send: Send, last: bool = False) -> None:
+        """Count, keep and log a response, and send it.
+
+        Args:
+            request: the request.
+            response: the response, without the headers that it repeats.
+            send: the ASGI channel of the request.
+            last: whether the connection has to close, because the body of the request was not read.
+        """
+        took = time.perf_counter() - request.began
+        self.metrics.request(request.endpoint, response.status, response.error, took)
+        if self.recent.recording and not last:
+            self.recent.keep(request.scope, request.body, response)
         if self._logged:
-            self._log.write(asked.scope, asked.body, answer, took)
-        if asked.passed:
-            answer = answer._replace(headers=(*answer.headers, *asked.passed))
-        await reply(send, answer, last or self.draining)
+            self._log.write(request.scope, request.body, response, took)
+        if request.repeated_headers:
+            response = response._replace(headers=(*response.headers, *request.repeated_headers))
+        await reply(send, response, last or self.draining)
 
-    def _too_large(self) -> Answer:
+    def _too_large(self) -> Response:
         limit = self._settings.limits.body
-        text = f"The request's body is over the limit of {limit} bytes; send fewer rows a request."
-        return Answer(413, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")
+        text = f"The request body exceeds the limit of {limit} bytes. Send fewer rows per request."
+        return Response(413, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")

@@ -18,7 +18,7 @@ _CLOSE: Header = (b"connection", b"close")
 _JSON_HEADER: Header = (b"content-type", JSON)
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A complete response.
 
     Attributes:
@@ -56,8 +56,8 @@ def header(scope: Message, name: bytes) -> bytes | None:
     """
     for key, value in scope["headers"]:
         if key == name:
-            found: bytes = value
-            return found
+            first: bytes = value
+            return first
     return None
 
 
@@ -95,22 +95,22 @@ async def reply_json(send: Send, body: bytes, passed: tuple[Header, ...], closin
     await send({"type": "http.response.body", "body": body})
 
 
-async def reply(send: Send, answer: Answer, closing: bool) -> None:
+async def reply(send: Send, response: Response, closing: bool) -> None:
     """Send a response.
 
     Args:
         send: the ASGI channel of the request.
-        answer: the response.
+        response: the response.
         closing: whether to ask the client to reconnect elsewhere, as a draining server does.
     """
-    headers: list[Header] = [(b"content-length", b"%d" % len(answer.body)), (b"content-type", answer.media)]
-    if answer.error is not None:
-        headers.append((ERROR_HEADER, answer.error.encode()))
-    headers.extend(answer.headers)
+    headers: list[Header] = [(b"content-length", b"%d" % len(response.body)), (b"content-type", response.media)]
+    if response.error is not None:
+        headers.append((ERROR_HEADER, response.error.encode()))
+    headers.extend(response.headers)
     if closing:
         headers.append(_CLOSE)
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 def closing(send: Send) -> Send:

@@ -18,7 +18,7 @@ from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import Rows
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import Limits
-from sluicegate_scorer.server.workers import Overdue, Refused, Workers
+from sluicegate_scorer.server.workers import Overloaded, TimedOut, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
@@ -30,15 +30,11 @@ BACK_ON_LOOP = 0.001
 _WEIGHT = 0.1
 
 
-class Declined(Exception):
-    """The fast path failed on the request, and MLflow's own code has to respond."""
-
-
 class Waiting(NamedTuple):
-    """A request, and the future that receives the body of its response."""
+    """A request, and the future that receives the body of its response, or None if the fast path failed on it."""
 
     rows: Rows
-    answer: "asyncio.Future[bytes]"
+    body: "asyncio.Future[bytes | None]"
 
 
 class Batcher:
@@ -56,7 +52,7 @@ class Batcher:
     def __init__(self, path: FastPath, workers: Workers, limits: Limits, metrics: Metrics) -> None:
         self.path = path
         self.on_loop = path.seconds < ON_LOOP
-        self.observe: Callable[[Rows, bytes], None] | None = None
+        self.on_prediction: Callable[[Rows, bytes], None] | None = None
         self._workers = workers
         self._limits = limits
         self._metrics = metrics
@@ -72,24 +68,26 @@ class Batcher:
         """Number of requests that wait."""
         return len(self._waiting)
 
-    def takes(self, rows: Rows) -> bool:
-        """Tell whether the fast path may respond to this many rows."""
-        return len(rows) == 1 or self.path.several
+    def decode(self, body: bytes) -> Rows | None:
+        """Return the rows of a request body, or None if MLflow's own code has to respond."""
+        rows = self.path.parse(body)
+        return rows if rows is not None and (len(rows) == 1 or self.path.several) else None
 
-    async def answer(self, rows: Rows) -> bytes:
+    async def respond(self, rows: Rows) -> bytes | None:
         """Return the body of the response.
 
+        The result is None if the fast path failed on this request, and MLflow's own code has to respond.
+
         Raises:
-            Declined: if the fast path failed on this request.
             Refused: if too many requests wait.
             Overdue: if the time limit passed.
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._limits.queue:
-            while self._waiting and self._waiting[0].answer.done():  # these are over their time limit
+            while self._waiting and self._waiting[0].body.done():  # these are over their time limit
                 self._waiting.popleft()
             if len(self._waiting) >= self._limits.queue:
-                raise Refused
+                raise Overloaded
         request = Waiting(rows, loop.create_future())
         self._waiting.append(request)
         if self.on_loop and len(rows) <= self._rows_on_loop:
@@ -97,11 +95,11 @@ class Batcher:
                 self._scheduled = True
                 # Two turns: in the first one the loop reads the sockets that are readable now.
                 loop.call_soon(loop.call_soon, self._flush)
-            return await request.answer
+            return await request.body
         self._start()
         timer = loop.call_later(self._limits.seconds, self._expire, request)
         try:
-            return await request.answer
+            return await request.body
         finally:
             timer.cancel()
 
@@ -109,14 +107,14 @@ class Batcher:
         self._scheduled = False
         if not self._waiting:
             return
-        if not self.on_loop or any(len(each.rows) > self._rows_on_loop for each in self._waiting):
+        if not self.on_loop or any(len(request.rows) > self._rows_on_loop for request in self._waiting):
             self._start()
             return
         batch = self._take()
         began = time.perf_counter()
         self._deliver(batch, self._predict(batch))
         took = time.perf_counter() - began
-        self._watch(took)
+        self._adapt(took)
         if self._waiting and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -137,7 +135,7 @@ class Batcher:
         """Submit batches to the threads that are free."""
         loop = asyncio.get_running_loop()
         while self._waiting and self._running < self._parallel:
-            batch = [each for each in self._take() if not each.answer.done()]
+            batch = [request for request in self._take() if not request.body.done()]
             if not batch:
                 continue
             self._running += 1
@@ -158,25 +156,25 @@ class Batcher:
 
     def _finish(self, batch: list[Waiting], job: "Future[tuple[list[bytes | None], float]]") -> None:
         self._running -= 1
-        answers: list[bytes | None] = [None] * len(batch)
+        bodies: list[bytes | None] = [None] * len(batch)
         if job.exception() is None:
-            answers, took = job.result()
-            self._watch(took)
-        self._deliver(batch, answers)
+            bodies, took = job.result()
+            self._adapt(took)
+        self._deliver(batch, bodies)
         self._start()
 
     def _predict(self, batch: list[Waiting]) -> list[bytes | None]:
         """Return the response body of each request, or None if the fast path fails on it."""
         if len(batch) > 1:
-            rows = [each.rows[0] for each in batch]
+            rows = [request.rows[0] for request in batch]
             try:
-                answers = self.path.singles(rows)
-                if len(answers) == len(batch):
+                bodies = self.path.singles(rows)
+                if len(bodies) == len(batch):
                     self._metrics.batch(len(batch))
-                    return list(answers)
+                    return list(bodies)
             except Exception:
-                log.debug("a batch failed; its requests are tried one by one", exc_info=True)
-        return [self._one(each.rows) for each in batch]
+                log.debug("a batch failed, so each of its requests is predicted alone", exc_info=True)
+        return [self._one(request.rows) for request in batch]
 
     def _one(self, rows: Rows) -> bytes | None:
         self._metrics.batch(len(rows))
@@ -185,27 +183,24 @@ class Batcher:
         except Exception:
             return None
 
-    def _watch(self, took: float) -> None:
+    def _adapt(self, took: float) -> None:
         """Move the work off the event loop when it becomes slow, and back."""
         self._batch_seconds += _WEIGHT * (took - self._batch_seconds)
         if self.on_loop and (self._batch_seconds > ON_LOOP or took > 10 * ON_LOOP):
             self.on_loop = False
-            log.info("predictions take %.1f ms: they run in threads now", took * 1000)
+            log.info("a prediction took %.1f ms: predictions now run in threads", took * 1000)
             self._batch_seconds = max(self._batch_seconds, ON_LOOP)
         elif not self.on_loop and self._batch_seconds < BACK_ON_LOOP and self.path.seconds < ON_LOOP:
             self.on_loop = True
 
     def _expire(self, request: Waiting) -> None:
-        if not request.answer.done():
-            request.answer.set_exception(Overdue())
+        if not request.body.done():
+            request.body.set_exception(TimedOut())
 
-    def _deliver(self, batch: list[Waiting], answers: list[bytes | None]) -> None:
-        for request, answer in zip(batch, answers, strict=True):
-            if request.answer.done():
+    def _deliver(self, batch: list[Waiting], bodies: list[bytes | None]) -> None:
+        for request, body in zip(batch, bodies, strict=True):
+            if request.body.done():
                 continue
-            if answer is None:
-                request.answer.set_exception(Declined())
-                continue
-            request.answer.set_result(answer)
-            if self.observe is not None:
-                self.observe(request.rows, answer)
+            request.body.set_result(body)
+            if body is not None and self.on_prediction is not None:
+                self.on_prediction(request.rows, body)

@@ -33,19 +33,19 @@ def limit_threads(cpus: int) -> None:
 
 def _folders(root: Path, membership: Path) -> list[Path]:
     """Return the process's cgroup and its parents, because each may have a limit."""
-    found = [root, root / "cpu", root / "cpu,cpuacct"]
+    folders = [root, root / "cpu", root / "cpu,cpuacct"]
     try:
         lines = membership.read_text().splitlines()
     except OSError:
-        return found
+        return folders
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
         base = root if not controllers else root / controllers
         inner = base / path.lstrip("/")
-        found += [inner, *(parent for parent in inner.parents if base in parent.parents)]
-    return found
+        folders += [inner, *(parent for parent in inner.parents if base in parent.parents)]
+    return folders
 
 
 def _v2(folder: Path) -> float | None:

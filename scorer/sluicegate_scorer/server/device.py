@@ -13,10 +13,9 @@ log = logging.getLogger("sluicegate_scorer.serve")
 CPU = "cpu"
 _DEVICES = "/dev/nvidia[0-9]*"
 _ADVICE = {
-    "mlflow.onnx": "the image has onnxruntime without CUDA (onnxruntime-gpu has it), or the model was logged with "
-    "other onnx_execution_providers",
-    "mlflow.pytorch": "the image's torch has no CUDA, its driver is too old, or MLFLOW_DEFAULT_PREDICTION_DEVICE is "
-    "cpu",
+    "mlflow.onnx": "Use an image with onnxruntime-gpu, or log the model with CUDA in onnx_execution_providers",
+    "mlflow.pytorch": "Use an image whose torch has CUDA for the node's driver, and do not set "
+    "MLFLOW_DEFAULT_PREDICTION_DEVICE to cpu",
 }
 
 
@@ -44,10 +43,10 @@ def describe(model: Any, devices: str = _DEVICES) -> str:
     try:
         device = of(model)
     except (AttributeError, IndexError):
-        log.debug("the model's device is not known", exc_info=True)
+        log.debug("the model's device is unknown", exc_info=True)
         return CPU
     if device != CPU:
-        log.info("the model computes on %s", device)
+        log.info("the model runs on %s", device)
     elif model.loader_module in _ADVICE and glob.glob(devices):
-        log.warning("this container has a GPU and the model does not use it: %s", _ADVICE[model.loader_module])
+        log.warning("the container has a GPU that the model does not use. %s", _ADVICE[model.loader_module])
     return device

@@ -15,7 +15,7 @@ from sluicegate_scorer.server.metrics import Metrics, Sample
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
-_ROWS_A_SECOND = 2000
+_ROWS_PER_SECOND = 2000
 """Rows that are sampled each second. Counting them costs about a hundredth of a CPU, however many rows are served."""
 
 
@@ -34,29 +34,29 @@ class Drift:
         self._predictions: dict[str, Any] = profile["predictions"]
         self._columns = columns
         self._counts = {
-            (kind, name): np.zeros(len(labels(described)), dtype=np.int64)
+            (kind, name): np.zeros(len(labels(bins)), dtype=np.int64)
             for kind, side in (("feature", self._features), ("prediction", self._predictions))
-            for name, described in side.items()
+            for name, bins in side.items()
         }
         self._lock = threading.Lock()
         self._rows: list[Any] = []
-        self._answers: list[bytes] = []
-        self._left = _ROWS_A_SECOND
+        self._bodies: list[bytes] = []
+        self._rows_left = _ROWS_PER_SECOND
         self.rows = 0
 
     def start(self) -> None:
         """Start the counting thread."""
         threading.Thread(target=self._forever, name="drift", daemon=True).start()
 
-    def fast(self, rows: list[Any], answer: bytes) -> None:
+    def fast(self, rows: list[Any], body: bytes) -> None:
         """Store a request of the fast path, and the body of its response.
 
         The event loop calls this method, so it does almost nothing.
         """
-        if self._left >= len(rows):
-            self._left -= len(rows)
+        if self._rows_left >= len(rows):
+            self._rows_left -= len(rows)
             self._rows.extend(rows)
-            self._answers.append(answer)
+            self._bodies.append(body)
 
     def frame(self, data: Any) -> bool:
         """Count the features of a DataFrame before the model sees it.
@@ -64,9 +64,9 @@ class Drift:
         Returns:
             Whether to count the predictions too.
         """
-        if not hasattr(data, "columns") or self._left < len(data):
+        if not hasattr(data, "columns") or self._rows_left < len(data):
             return False
-        self._left -= len(data)
+        self._rows_left -= len(data)
         self.rows += len(data)
         self._add("feature", self._features, ((str(name), np.asarray(data[name])) for name in data.columns))
         return True
@@ -76,44 +76,44 @@ class Drift:
         try:
             self._add("prediction", self._predictions, prediction_columns(predictions).items())
         except Exception:  # a model may return anything, and counting must never fail a request
-            log.debug("predictions could not be counted", exc_info=True)
+            log.debug("cannot count predictions", exc_info=True)
 
     def flush(self) -> None:
         """Count the rows that the fast path stored."""
         rows, self._rows = self._rows, []
-        answers, self._answers = self._answers, []
-        self._left = _ROWS_A_SECOND
+        bodies, self._bodies = self._bodies, []
+        self._rows_left = _ROWS_PER_SECOND
         if not rows:
             return
         self.rows += len(rows)
         if self._columns and len(rows[0]) == len(self._columns):
             values = zip(self._columns.items(), zip(*rows, strict=True), strict=True)
             # A float32 column is counted as the model sees it, because the edges come from such a column.
-            made = ((name, np.array(column, dtype=kind)) for (name, kind), column in values)
-            self._add("feature", self._features, made)
+            converted = ((name, np.array(column, dtype=kind)) for (name, kind), column in values)
+            self._add("feature", self._features, converted)
         predictions: list[Any] = []
-        for answer in answers:
-            each = json.loads(answer)["predictions"]
-            if not isinstance(each, list):
+        for body in bodies:
+            batch = json.loads(body)["predictions"]
+            if not isinstance(batch, list):
                 return
-            predictions += each
+            predictions += batch
         self.predicted(predictions)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the count of each bin."""
         self.flush()
         for (kind, name), counts in self._counts.items():
-            described = (self._features if kind == "feature" else self._predictions)[name]
-            for label, value in zip(labels(described), counts.tolist(), strict=True):
+            bins = (self._features if kind == "feature" else self._predictions)[name]
+            for label, value in zip(labels(bins), counts.tolist(), strict=True):
                 yield {"kind": kind, "name": name, "bin": label}, value
 
     def _add(self, kind: str, side: dict[str, Any], columns: Iterable[tuple[str, Any]]) -> None:
         for name, values in columns:
-            described = side.get(name)
-            if described is None:
+            bins = side.get(name)
+            if bins is None:
                 continue
             try:
-                counted = count(described, values)
+                counted = count(bins, values)
             except (TypeError, ValueError):
                 continue
             with self._lock:
@@ -125,7 +125,7 @@ class Drift:
             try:
                 self.flush()
             except Exception:
-                log.debug("served rows could not be counted", exc_info=True)
+                log.debug("cannot count the served rows", exc_info=True)
 
 
 def load(directory: Path, columns: dict[str, str], metrics: Metrics) -> Drift | None:
@@ -139,17 +139,22 @@ def load(directory: Path, columns: dict[str, str], metrics: Metrics) -> Drift | 
         reference = [
             ({"kind": kind, "name": name, "bin": label}, float(value))
             for kind, side in (("feature", profile["features"]), ("prediction", profile["predictions"]))
-            for name, described in side.items()
-            for label, value in zip(labels(described), described["counts"], strict=True)
+            for name, bins in side.items()
+            for label, value in zip(labels(bins), bins["counts"], strict=True)
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("the reference profile %s cannot be used: %r", path, error)
+        log.warning(
+            "cannot use the reference profile %s: %r. Create it again with sluicegate-scorer profile", path, error
+        )
         return None
     metrics.families.append(
-        ("profile_bin_total", "counter", "Served values a bin of the reference profile (sampled).", drift.samples)
+        ("profile_bin_total", "counter", "Served values in each bin of the reference profile (sampled).", drift.samples)
     )
     metrics.families.append(
-        ("profile_reference_bin", "gauge", "Values a bin in the reference profile.", lambda: reference)
+        ("profile_reference_bin", "gauge", "Values in each bin of the reference profile.", lambda: reference)
     )
-    metrics.gauges["profile_sampled_rows"] = ("Rows counted into the profile's bins.", lambda: drift.rows)
+    metrics.gauges["profile_sampled_rows"] = (
+        "Served rows that are counted in the bins of the reference profile.",
+        lambda: drift.rows,
+    )
     return drift

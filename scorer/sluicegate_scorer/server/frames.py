@@ -41,11 +41,11 @@ class Frames:
         """
         metadata = model.metadata
         if metadata._is_signature_from_type_hint():
-            raise NotFast("the signature is that of type hints")
+            raise NotFast("the signature comes from type hints")
         self._metadata, self._schema = metadata, metadata.get_input_schema()
         self.shape = Shape(self._schema)
         if self.shape.tensor:
-            raise NotFast("the signature is a tensor's")
+            raise NotFast("the signature has a tensor")
         self.forms = {SPLIT, RECORDS}
         self._names = pd.Index(self.shape.names)
         fields = [
@@ -60,15 +60,15 @@ class Frames:
     def parse(self, body: bytes) -> pd.DataFrame | None:
         """Return the DataFrame of a body, or None if MLflow's own code has to read it."""
         try:
-            found = self._decode(body)
+            request = self._decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
-        if (found.split is UNSET) == (found.records is UNSET):
+        if (request.split is UNSET) == (request.records is UNSET):
             return None
-        if found.split is UNSET:
-            rows = [msgspec.structs.astuple(each) for each in found.records]
+        if request.split is UNSET:
+            rows = [msgspec.structs.astuple(record) for record in request.records]
             return self._frame(rows, None) if rows and RECORDS in self.forms else None
-        split = found.split
+        split = request.split
         if split.columns != self.shape.names or not split.data or SPLIT not in self.forms:
             return None
         if split.index is UNSET:
@@ -99,7 +99,7 @@ class Frames:
                 if form in self.forms and not self._same(body):
                     self.forms.discard(form)
         if not self.forms:
-            raise NotFast("its frames differ from MLflow's own")
+            raise NotFast("the DataFrames differ from MLflow's")
 
     def _row(self, random: np.random.Generator) -> tuple[Any, ...]:
         """Make a row of random numbers.
@@ -151,12 +151,12 @@ def frames(model: Any) -> Frames | None:
     It is None if the model cannot have it. The log then has the reason.
     """
     try:
-        found = Frames(model)
-        found.verify()
+        decoder = Frames(model)
+        decoder.verify()
     except NotFast as reason:
-        log.info("bodies are read by MLflow's own code: %s", reason)
+        log.info("MLflow's own code parses request bodies: %s", reason)
         return None
     except Exception as error:  # a library's internals differ from what this code expects: do without the shortcut
-        log.info("bodies are read by MLflow's own code: %r", error)
+        log.info("MLflow's own code parses request bodies: %r", error)
         return None
-    return found
+    return decoder

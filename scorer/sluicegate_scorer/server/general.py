@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 
 from sluicegate_scorer.server import trace
-from sluicegate_scorer.server.asgi import JSON, TEXT, Answer
+from sluicegate_scorer.server.asgi import JSON, TEXT, Response
 from sluicegate_scorer.server.drift import Drift
 from sluicegate_scorer.server.frames import Frames
 from sluicegate_scorer.server.settings import Policy
@@ -105,7 +105,7 @@ class General:
         """Count the features and predictions of each later request in `drift`."""
         self._watch.drift = drift
 
-    def answer(self, body: bytes, content_type: str | None) -> Answer:
+    def respond(self, body: bytes, content_type: str | None) -> Response:
         """Respond to one request.
 
         The call runs in a thread, and takes as long as the model does.
@@ -120,7 +120,7 @@ class General:
         # Starlette adds the charset to what it sends as text.
         media = TEXT if result.mimetype == "text/plain" else result.mimetype.encode("latin-1")
         failed = "client" if result.status >= 400 else None
-        return Answer(result.status, result.response.encode(), media, failed)
+        return Response(result.status, result.response.encode(), media, failed)
 
     def _invocations(self, body: bytes, content_type: str | None) -> Any:
         """Run MLflow's function of the same name.
@@ -148,25 +148,25 @@ class General:
         self._watch.reset()
         return self.model.predict(data, params=params)
 
-    def failure(self, error: Exception) -> Answer:
+    def failure(self, error: Exception) -> Response:
         """Return the response for an exception of `predict`."""
         if isinstance(error, MlflowException):
             return self.mlflow_error(error)
         if not self._watch.failed:
             return self._bare_error(error)
-        log.error("the model raised an exception%s", trace.said(), exc_info=error)
+        log.error("the model raised an exception%s", trace.log_suffix(), exc_info=error)
         wrapped = MlflowException("Encountered an unexpected error while evaluating the model.")
         body = wrapped.serialize_as_json().encode()  # type: ignore[no-untyped-call]
-        return Answer(self._policy.model_error_status, body, JSON, "model")
+        return Response(self._policy.model_error_status, body, JSON, "model")
 
-    def mlflow_error(self, error: MlflowException) -> Answer:
+    def mlflow_error(self, error: MlflowException) -> Response:
         """Return MLflow's error body with the error class for the canary analysis.
 
         The stack trace is removed, unless the policy allows it.
         """
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
         if self._watch.failed:
-            log.error("the model raised an exception%s", trace.said(), exc_info=error.__context__ or error)
+            log.error("the model raised an exception%s", trace.log_suffix(), exc_info=error.__context__ or error)
             status = self._policy.model_error_status
         fields = json.loads(error.serialize_as_json())  # type: ignore[no-untyped-call]
         if not self._policy.stack_traces:
@@ -174,9 +174,9 @@ class General:
         if self._watch.failed and status >= 500:
             fields["error_code"] = MODEL_ERROR
         failed = "model" if self._watch.failed or status >= 500 else "client"
-        return Answer(status, json.dumps(fields).encode(), JSON, failed)
+        return Response(status, json.dumps(fields).encode(), JSON, failed)
 
-    def _bare_error(self, error: Exception) -> Answer:
+    def _bare_error(self, error: Exception) -> Response:
         """Return a bare 500 for an exception that MLflow's server does not catch.
 
         Before the model is reached, the cause is a request that MLflow's parsers cannot handle: it has no content type,
@@ -184,10 +184,10 @@ class General:
         """
         failed = "model" if self._watch.failed or self._watch.done else "client"
         if failed == "model":
-            log.error("the model's answer cannot be sent%s", trace.said(), exc_info=error)
+            log.error("cannot encode the model's prediction as JSON%s", trace.log_suffix(), exc_info=error)
         else:
-            log.info("a request could not be parsed: %s%s", type(error).__name__, trace.said())
-        return Answer(500, b"Internal Server Error", TEXT, failed)
+            log.info("cannot parse a request: %s%s", type(error).__name__, trace.log_suffix())
+        return Response(500, b"Internal Server Error", TEXT, failed)
 
 
 class _Failed:

@@ -43,12 +43,12 @@ A connection that is closed with unread input is reset, and the client may lose 
 _MESSAGES = {
     400: "The request is not valid HTTP/1.1.",
     408: "The request did not arrive within the time limit.",
-    431: f"The request's header fields exceed {HEAD_BYTES} bytes, or {HEAD_FIELDS} fields; send fewer or shorter ones.",
-    501: "The server opens no tunnels; send requests without CONNECT.",
+    431: f"The request header exceeds {HEAD_BYTES} bytes or {HEAD_FIELDS} fields. Send fewer or shorter fields.",
+    501: "The server does not support CONNECT. Send the request without a tunnel.",
 }
 
 
-class _Refused(Exception):
+class _Rejected(Exception):
     """Stops the parser. The connection's `_status` holds the reason."""
 
 
@@ -78,7 +78,7 @@ class Connection(HttpToolsProtocol):
 
     # With more than 30 attributes in the instance's dictionary, Python 3.11 no longer optimizes access to them.
     __slots__ = (
-        "_idle_timer", "_moved", "_quiet", "_refused", "_rest", "_stalled", "_status", "_timer", "_trailers", "_whole",
+        "_idle_timer", "_moved", "_quiet", "_rejected", "_rest", "_stalled", "_status", "_timer", "_trailers", "_whole",
     )  # fmt: skip
 
     head_seconds = 20.0
@@ -99,7 +99,7 @@ class Connection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = self.loop.time()
         self._status = 400
-        self._refused = False
+        self._rejected = False
         self._trailers = self.headers
         self._whole = True
 
@@ -119,7 +119,7 @@ class Connection(HttpToolsProtocol):
         return not self._whole and not self._in_head
 
     @property
-    def _answering(self) -> bool:
+    def _responding(self) -> bool:
         """Tell whether the application has yet to finish the last request that it began."""
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -146,14 +146,14 @@ class Connection(HttpToolsProtocol):
 
         A client that ends its sending side may still read.
         """
-        if self._refused or self._in_body or not self._answering:
+        if self._rejected or self._in_body or not self._responding:
             return False
         self.cycle.keep_alive = False
         return True
 
     def data_received(self, data: bytes) -> None:
         """Parse the bytes that arrived."""
-        if self._refused:
+        if self._rejected:
             return
         if self.pipeline or self._rest or self._stalled or len(data) > SLICE:
             self._rest = memoryview(bytes(self._rest) + data if self._rest else data)
@@ -178,17 +178,17 @@ class Connection(HttpToolsProtocol):
         while True:
             try:
                 self.parser.feed_data(data)
-            except httptools.HttpParserUpgrade as found:
-                data = b"".join((self._without_upgrade(), data[found.args[0] :]))
+            except httptools.HttpParserUpgrade as upgrade:
+                data = b"".join((self._without_upgrade(), data[upgrade.args[0] :]))
                 self.parser = httptools.HttpRequestParser(self)
                 continue
             except httptools.HttpParserError:
-                self._refuse(self._status)
+                self._reject(self._status)
                 return
             break
         self._stalled = 0 if self._moved else self._stalled + size
         if self._stalled >= HEAD_BYTES:
-            self._refuse(431)
+            self._reject(431)
 
     def _without_upgrade(self) -> bytes:
         """Return the head that was parsed last, without its `Upgrade` field."""
@@ -203,10 +203,10 @@ class Connection(HttpToolsProtocol):
             if self.parser.get_method() != b"CONNECT":
                 return
             self._status = 501
-            raise _Refused
+            raise _Rejected
         if len(self.headers) > HEAD_FIELDS:
             self._status = 431
-            raise _Refused
+            raise _Rejected
         HttpToolsProtocol.on_headers_complete(self)
         self.headers = self._trailers = []  # uvicorn would append trailers to the application's headers
         self._whole = False
@@ -255,10 +255,10 @@ class Connection(HttpToolsProtocol):
 
     def _check_idle(self) -> None:
         """End an idle connection, even if its client has not read its last response."""
-        busy = self._in_head or self._in_body or self._answering
-        left = self.timeout_keep_alive - (0 if busy else self.loop.time() - self._quiet)
-        if left > 0:
-            self._watch_idle(left)
+        busy = self._in_head or self._in_body or self._responding
+        remaining = self.timeout_keep_alive - (0 if busy else self.loop.time() - self._quiet)
+        if remaining > 0:
+            self._watch_idle(remaining)
         else:
             self.transport.abort()
 
@@ -271,25 +271,25 @@ class Connection(HttpToolsProtocol):
 
     def _wait(self) -> None:
         """Limit the time for the rest of a request."""
-        if self._timer is None and not self._refused and not self.transport.is_closing():
+        if self._timer is None and not self._rejected and not self.transport.is_closing():
             seconds = self.head_seconds if self._in_head else self.body_seconds
             self._timer = self.loop.call_later(seconds, self._late)
 
     def _late(self) -> None:
         self._timer = None
-        if self.behind or (self._in_head and self._answering):
+        if self.behind or (self._in_head and self._responding):
             self._wait()  # the server does not read, or has to send a response first
         else:
-            self._refuse(408)
+            self._reject(408)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _refuse(self, status: int) -> None:
+    def _reject(self, status: int) -> None:
         """Respond with an error and close the connection. Drop all further input."""
-        self._refused = True
+        self._rejected = True
         self._rest = memoryview(b"")
         self._stop_timer()
         if self.transport.is_closing():  # the transport waits for a client that does not read
@@ -297,7 +297,7 @@ class Connection(HttpToolsProtocol):
             return
         self.logger.warning("refused a request with %d: %s", status, _MESSAGES[status])
         cycle = self.cycle
-        if self._answering:
+        if self._responding:
             if not self._in_body:
                 # earlier requests are served first, and the end of their responses closes the connection
                 cycle.keep_alive = False

@@ -10,8 +10,8 @@ import numpy as np
 
 from sluicegate_scorer.errors import ScorerError, one_line
 from sluicegate_scorer.server import device
-from sluicegate_scorer.server.app import Application
-from sluicegate_scorer.server.asgi import Answer
+from sluicegate_scorer.server.app import Application, Shared
+from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.batching import Batcher
 from sluicegate_scorer.server.drift import load as load_drift
 from sluicegate_scorer.server.fast.path import FastPath
@@ -52,8 +52,8 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
     if settings.smoke_test:
         _smoke_test(general, example)
     metrics = Metrics()
-    workers = Workers(settings.limits)
-    batcher = _batcher(general, example, settings, (workers, metrics))
+    shared = Shared(Workers(settings.limits), metrics)
+    batcher = _batcher(general, example, settings, shared)
     if settings.fast.enabled and (batcher is None or not batcher.path.several):
         general.frames = frames(model)
     drift = load_drift(directory, batcher.path.shape.columns if batcher is not None else {}, metrics)
@@ -61,34 +61,34 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
         drift.start()
         general.count_into(drift)
         if batcher is not None:
-            batcher.observe = drift.fast
-    application = Application(general, batcher, settings)
-    application.use(workers, metrics, other)
+            batcher.on_prediction = drift.fast
+    application = Application(general, batcher, settings, shared, other)
     loaded = time.monotonic() - began
     _describe(metrics, model, settings, batcher is not None)
-    metrics.gauges["model_load_seconds"] = ("Time from start to ready to answer.", lambda: loaded)
-    log.info("ready after %.1f s", loaded)
+    metrics.gauges["model_load_seconds"] = (
+        "Time in seconds from the start of the server until it was ready.",
+        lambda: loaded,
+    )
+    log.info("ready after %.1fs", loaded)
     return application
 
 
-def _batcher(
-    general: General, example: bytes | None, settings: ServerSettings, shared: tuple[Workers, Metrics]
-) -> Batcher | None:
+def _batcher(general: General, example: bytes | None, settings: ServerSettings, shared: Shared) -> Batcher | None:
     if not settings.fast.enabled:
-        log.info("the fast path is turned off")
+        log.info("no fast path: --no-fast-path is set")
         return None
     try:
         path = FastPath(general.model)
         with _quiet():
-            verify(path, lambda body: general.answer(body, "application/json"), example, settings.fast.batch)
+            verify(path, lambda body: general.respond(body, "application/json"), example, settings.fast.batch)
     except NotFast as reason:
         log.info("no fast path: %s", reason)
         return None
     except Exception as error:  # a library's internals differ from what this code expects: do without the fast path
         log.info("no fast path: %s", one_line(repr(error)))
         return None
-    log.info("fast path for %s, at most %d requests a batch", ", ".join(sorted(path.forms)), path.batch)
-    return Batcher(path, shared[0], settings.limits, shared[1])
+    log.info("fast path for %s, with at most %d requests per batch", ", ".join(sorted(path.forms)), path.batch)
+    return Batcher(path, shared.workers, settings.limits, shared.metrics)
 
 
 class _quiet:
@@ -123,21 +123,25 @@ def _smoke_test(general: General, example: bytes | None) -> None:
     """
     body = example or _from_signature(general.schema)
     if body is None:
-        log.info("no smoke test: the model has neither an input example nor a signature to make one from")
+        log.info("no smoke test: the model has neither an input example nor a usable signature")
         return
     began = time.monotonic()
-    answer = general.answer(body, "application/json")
-    if answer.status == 200:
-        log.info("answered %s in %.0f ms", "its input example" if example else "a made-up row", _since(began))
+    response = general.respond(body, "application/json")
+    if response.status == 200:
+        log.info(
+            "predicted %s in %.0f ms",
+            "the input example" if example else "a row made from the signature",
+            _since(began),
+        )
         return
-    said = _said(answer)
-    if example is None and (answer.error != "model" or not _only_numbers(general.schema)):
-        log.warning("a row made from the signature was not answered, log the model with an input example: %s", said)
+    message = _error_message(response)
+    if example is None and (response.error != "model" or not _only_numbers(general.schema)):
+        log.warning("cannot predict a row made from the signature: %s. Log the model with an input example", message)
         return
-    source = "its own input example" if example else "a row made from its signature"
+    source = "its input example" if example else "a row made from its signature"
     raise ScorerError(
-        f"the model does not answer {source}: {said}; the log above has the traceback, "
-        "and --no-smoke-test serves it all the same"
+        f"the model cannot predict {source}: {message}. See the traceback in the log, or start the server with "
+        "--no-smoke-test"
     )
 
 
@@ -145,11 +149,11 @@ def _since(began: float) -> float:
     return (time.monotonic() - began) * 1000
 
 
-def _said(answer: Answer) -> str:
+def _error_message(response: Response) -> str:
     try:
-        text = str(json.loads(answer.body)["message"])
+        text = str(json.loads(response.body)["message"])
     except (ValueError, KeyError, TypeError):
-        text = answer.body.decode("utf-8", "replace")
+        text = response.body.decode("utf-8", "replace")
     return one_line(text, 400)
 
 
@@ -184,4 +188,4 @@ def _describe(metrics: Metrics, model: Any, settings: ServerSettings, fast: bool
         "fast_path": str(fast).lower(),
         "device": device.describe(model),
     }
-    metrics.families.append(("model_info", "gauge", "The model that is served.", lambda: [(labels, 1.0)]))
+    metrics.families.append(("model_info", "gauge", "The served model.", lambda: [(labels, 1.0)]))

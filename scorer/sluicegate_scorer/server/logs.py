@@ -6,9 +6,9 @@ import sys
 import time
 from typing import Any
 
-from sluicegate_scorer.server.asgi import Answer, Message
+from sluicegate_scorer.server.asgi import Message, Response
 from sluicegate_scorer.server.settings import Logs
-from sluicegate_scorer.server.trace import passed
+from sluicegate_scorer.server.trace import read_headers
 
 _LONGEST = 16 << 10
 """Bytes of a body that a payload line holds."""
@@ -24,25 +24,25 @@ class RequestLog:
     def __init__(self, settings: Logs) -> None:
         self._settings = settings
 
-    def write(self, scope: Message, body: bytes, answer: Answer, took: float) -> None:
+    def write(self, scope: Message, body: bytes, response: Response, took: float) -> None:
         """Log one request and its response."""
         entry: dict[str, Any] = {
             "time": time.time(),
             "method": scope["method"],
             "path": scope["path"],
-            "status": answer.status,
-            "error_class": answer.error,
+            "status": response.status,
+            "error_class": response.error,
             "seconds": round(took, 6),
             "request_bytes": len(body),
-            "response_bytes": len(answer.body),
+            "response_bytes": len(response.body),
             "client": (scope.get("client") or ("", 0))[0],
         }
-        for name, value in passed(scope["headers"])[1]:
+        for name, value in read_headers(scope["headers"])[1]:
             entry[name.decode()] = value.decode("latin-1")
         if self._settings.access:
             _line({"log": "access", **entry})
         if self._settings.payloads > 0 and random.random() < self._settings.payloads:
-            texts = {"request": body, "response": answer.body}
+            texts = {"request": body, "response": response.body}
             cut = {name: text[:_LONGEST].decode("utf-8", "replace") for name, text in texts.items()}
             _line({"log": "payload", **entry, **cut})
 

@@ -19,8 +19,8 @@ _ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 1024.0, 4096.0)
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "sluicegate_scorer_"
 _REQUESTS = (
-    "Requests by endpoint, HTTP status and error class: client (the request is wrong), model (it failed), server (a "
-    "bug of this server), timeout (over the time limit), overload (refused for want of room), empty (none)."
+    "Requests by endpoint, HTTP status and error class: client (invalid request), model (exception in the model), "
+    "server (error of the scoring server), timeout (over the time limit), overload (full queue), empty (success)."
 )
 Sample = tuple[Mapping[str, str], float]
 
@@ -86,11 +86,16 @@ class Metrics:
         )
         _family(
             lines,
-            ("path_requests_total", "counter", "Requests by the path they took: fast, or general (MLflow's own code)."),
+            ("path_requests_total", "counter", "Requests by path: fast, or general (MLflow's own code)."),
             [({"path": path}, count) for path, count in self.paths.items()],
         )
-        _histogram(lines, "request_duration_seconds", "Time from a request's first byte to its answer.", self.seconds)
-        _histogram(lines, "batch_rows", "Rows predicted at once by the fast path.", self.rows)
+        _histogram(
+            lines,
+            "request_duration_seconds",
+            "Time in seconds from the head of a request to its response.",
+            self.seconds,
+        )
+        _histogram(lines, "batch_rows", "Rows per prediction of the fast path.", self.rows)
         for name, kind, description, samples in self.families:
             _family(lines, (name, kind, description), samples())
         for name, (description, value) in self.gauges.items():

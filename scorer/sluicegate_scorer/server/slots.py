@@ -46,14 +46,14 @@ def used() -> Counts:
     The source is `/proc/PID/schedstat` (Documentation/scheduler/sched-stats). On other systems the result has one entry
     for the process, and `delayed` is 0.
     """
-    found = {}
-    for each in _TASKS.glob("*/schedstat"):
+    counts = {}
+    for path in _TASKS.glob("*/schedstat"):
         try:
-            had, delayed, _ = each.read_text().split()
+            had, delayed, _ = path.read_text().split()
         except (OSError, ValueError):
             continue  # the thread has just ended
-        found[each.parent.name] = Used(int(had) / 1e9, int(delayed) / 1e9)
-    return found or {"": Used(time.process_time(), 0.0)}
+        counts[path.parent.name] = Used(int(had) / 1e9, int(delayed) / 1e9)
+    return counts or {"": Used(time.process_time(), 0.0)}
 
 
 def since(before: Counts, now: Counts) -> Used:
@@ -64,8 +64,8 @@ def since(before: Counts, now: Counts) -> Used:
     none = Used(0.0, 0.0)
     pairs = [(count, before.get(thread, none)) for thread, count in now.items()]
     return Used(
-        sum(max(0.0, count.had - known.had) for count, known in pairs),
-        sum(max(0.0, count.delayed - known.delayed) for count, known in pairs),
+        sum(max(0.0, count.had - earlier.had) for count, earlier in pairs),
+        sum(max(0.0, count.delayed - earlier.delayed) for count, earlier in pairs),
     )
 
 

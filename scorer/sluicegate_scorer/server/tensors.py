@@ -57,13 +57,13 @@ def parse(body: bytes, length: bytes | None) -> tuple[dict[str, Any], dict[str, 
         BadRequest: if the request is not valid.
     """
     if length is not None and not (length.isdigit() and int(length) <= len(body)):
-        raise BadRequest("Inference-Header-Content-Length must be the number of bytes of the body that are JSON.")
+        raise BadRequest("Inference-Header-Content-Length must be the number of bytes of JSON in the body.")
     end = len(body) if length is None else int(length)
     try:
         request = json.loads(body[:end])
     except (ValueError, RecursionError):
         raise BadRequest(
-            "The body is not JSON; where raw values follow it, Inference-Header-Content-Length must say how long it is."
+            "The body is not JSON. If raw values follow the JSON, set Inference-Header-Content-Length to its length."
         ) from None
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list) or not request["inputs"]:
         raise BadRequest('The body must be an object with a list "inputs" of at least one tensor.')
@@ -75,7 +75,9 @@ def parse(body: bytes, length: bytes | None) -> tuple[dict[str, Any], dict[str, 
         size = (tensor.get("parameters") or {}).get("binary_data_size")
         if size is not None:
             if not isinstance(size, int) or not 0 <= size <= len(raw):
-                raise BadRequest(f"The body has not the {size} bytes that the tensor {tensor['name']} says.")
+                raise BadRequest(
+                    f"binary_data_size of the tensor {tensor['name']} is {size!r}. Use an integer from 0 to {len(raw)}."
+                )
             tensors[tensor["name"]] = _from_bytes(tensor, raw[:size])
             raw = raw[size:]
         elif "data" in tensor:
@@ -108,7 +110,9 @@ def _check_whole(tensor: dict[str, Any], values: Any) -> None:
     sent = np.array(tensor["data"])
     if sent.dtype.kind == "f" and not np.array_equal(sent, values):
         wrong = sent.reshape(-1)[np.argmax(sent.reshape(-1) != values.reshape(-1))]
-        raise BadRequest(f"The tensor {tensor['name']} is {tensor['datatype']}, which cannot hold {wrong}.")
+        raise BadRequest(
+            f"The tensor {tensor['name']} has the datatype {tensor['datatype']}, which cannot hold {wrong}."
+        )
 
 
 def _from_bytes(tensor: dict[str, Any], raw: memoryview) -> Any:
@@ -123,7 +127,7 @@ def _from_bytes(tensor: dict[str, Any], raw: memoryview) -> Any:
         start = where + _LENGTH
         where = start + int.from_bytes(raw[start - _LENGTH : start], "little")
         if where > len(raw) or start > len(raw):
-            raise BadRequest(f"The texts of the tensor {tensor['name']} are longer than its bytes.")
+            raise BadRequest(f"The texts of the tensor {tensor['name']} are longer than its raw bytes.")
         value = bytes(raw[start:where])
         texts.append(value if content == "base64" else value.decode())
     return np.array(texts, dtype=object).reshape(tensor["shape"])
@@ -131,7 +135,7 @@ def _from_bytes(tensor: dict[str, Any], raw: memoryview) -> Any:
 
 def _numpy(kind: Any) -> str:
     if kind not in _TO_NUMPY:
-        raise BadRequest(f"The datatype {kind!r} is not known; there are {', '.join(_TO_NUMPY)} and BYTES.")
+        raise BadRequest(f"The datatype {kind!r} is not supported. Use {', '.join(_TO_NUMPY)} or BYTES.")
     return _TO_NUMPY[kind]
 
 
@@ -194,11 +198,11 @@ def column(array: Any) -> Any:
     return array if array.ndim < 2 else list(array.tolist())
 
 
-def described(schema: Any, prefix: str) -> list[dict[str, Any]]:
+def metadata(schema: Any, prefix: str) -> list[dict[str, Any]]:
     """Return the inputs or outputs of a signature as the protocol's metadata."""
     if schema is None:
         return []
-    found = []
+    entries = []
     for number, spec in enumerate(schema.inputs):
         name = getattr(spec, "name", None) or f"{prefix}{number}"
         if schema.is_tensor_spec():
@@ -206,5 +210,5 @@ def described(schema: Any, prefix: str) -> list[dict[str, Any]]:
         else:
             kind, shape = _COLUMN_TYPES.get(getattr(spec.type, "name", ""), "BYTES"), [-1, 1]
         content = "np" if kind != "BYTES" else "str"
-        found.append({"name": name, "datatype": kind, "shape": shape, "parameters": {"content_type": content}})
-    return found
+        entries.append({"name": name, "datatype": kind, "shape": shape, "parameters": {"content_type": content}})
+    return entries

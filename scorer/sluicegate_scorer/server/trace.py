@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from sluicegate_scorer.server.asgi import Header
 
-PASSED = frozenset({b"traceparent", b"tracestate", b"x-request-id"})
+REPEATED = frozenset({b"traceparent", b"tracestate", b"x-request-id"})
 """Request headers that the response repeats: W3C Trace Context, and the ID that most gateways set."""
 _LONGEST = 512
 """Bytes of a value that is passed, which is the limit of tracestate itself."""
@@ -18,21 +18,21 @@ _LONGEST = 512
 _current: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("trace", default={})  # noqa: B039 (never changed)
 
 
-def passed(headers: list[Header]) -> tuple[bytes | None, tuple[Header, ...]]:
+def read_headers(headers: list[Header]) -> tuple[bytes | None, tuple[Header, ...]]:
     """Return a request's content type, and the headers that the response repeats."""
     kind = None
-    found: tuple[Header, ...] = ()
+    repeated: tuple[Header, ...] = ()
     for header in headers:
         name = header[0]
         if name == b"content-type":
             if kind is None:
                 kind = header[1]
-        elif name in PASSED and len(header[1]) <= _LONGEST:
-            found = (*found, header)
-    return kind, found
+        elif name in REPEATED and len(header[1]) <= _LONGEST:
+            repeated = (*repeated, header)
+    return kind, repeated
 
 
-def said() -> str:
+def log_suffix() -> str:
     """Return the current request's trace headers for a log line, or an empty text."""
     return "".join(f" {name}={value!r}" for name, value in _current.get().items())
 
@@ -44,12 +44,12 @@ def current(headers: tuple[Header, ...]) -> Iterator[None]:
     The log reads it, and so do OpenTelemetry and the libraries that it instruments.
     """
     carrier = {name.decode(): value.decode("latin-1") for name, value in headers}
-    known = _current.set(carrier)
+    token = _current.set(carrier)
     try:
         with _attached(carrier) if "traceparent" in carrier else contextlib.nullcontext():
             yield
     finally:
-        _current.reset(known)
+        _current.reset(token)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from sluicegate_scorer import __version__
 from sluicegate_scorer.server import tensors
-from sluicegate_scorer.server.asgi import Answer
+from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.tensors import BadRequest
 
@@ -34,11 +34,11 @@ class OpenInference:
         signature = general.model.metadata.signature
         params = general.model.metadata.get_params_schema()
         self._params = {spec.name for spec in params.params} if params is not None else set()
-        self._inputs = tensors.described(getattr(signature, "inputs", None), "input-")
-        self._outputs = tensors.described(getattr(signature, "outputs", None), "output-")
+        self._inputs = tensors.metadata(getattr(signature, "inputs", None), "input-")
+        self._outputs = tensors.metadata(getattr(signature, "outputs", None), "output-")
         self._content_type = _content_type(general.schema)
 
-    def route(self, method: str, path: str) -> Answer | None:
+    def route(self, method: str, path: str) -> Response | None:
         """Return the response to a request that does not infer.
 
         For a request to infer the result is None.
@@ -60,7 +60,7 @@ class OpenInference:
             return unknown
         return _json({"name": self._name, "ready": True}) if ready else _json(self._metadata())
 
-    def infer(self, body: bytes, length: bytes | None) -> Answer:
+    def infer(self, body: bytes, length: bytes | None) -> Response:
         """Respond to one request to infer. The call runs in a thread.
 
         Args:
@@ -77,27 +77,27 @@ class OpenInference:
         try:
             raw = self._general.predict(data, params)
         except Exception as error:
-            answer = self._general.failure(error)
-            said = json.loads(answer.body)["message"] if answer.body.startswith(b"{") else "Internal Server Error"
-            return _error(answer.status, said, answer.error)
+            failure = self._general.failure(error)
+            message = json.loads(failure.body)["message"] if failure.body.startswith(b"{") else "Internal Server Error"
+            return _error(failure.status, message, failure.error)
         try:
-            return self._answer(request, raw)
+            return self._response(request, raw)
         except BadRequest as error:
             return _error(400, str(error))
         except (TypeError, ValueError, KeyError) as error:
-            return _error(500, f"The model's answer cannot be put into tensors: {error}", "model")
+            return _error(500, f"The prediction cannot be encoded as tensors: {error}", "model")
 
-    def _model(self, parts: list[str]) -> tuple[str, Answer | None]:
+    def _model(self, parts: list[str]) -> tuple[str, Response | None]:
         """Check whether a path names this model: NAME, or NAME/versions/VERSION.
 
         Returns:
             The name in the path, and the response for an unknown model or version; None if the path names this model.
         """
         name = parts[0] if parts else ""
-        known = name == self._name and (
+        matches = name == self._name and (
             len(parts) == 1 or (len(parts) == 3 and parts[1] == "versions" and parts[2] == (self._version or "1"))
         )
-        return name, None if known else _error(404, f"Model {'/'.join(parts)} not found")
+        return name, None if matches else _error(404, f"Model {'/'.join(parts)} not found")
 
     def _metadata(self) -> dict[str, Any]:
         return {
@@ -117,59 +117,59 @@ class OpenInference:
         if kind == "dict":
             return arrays, params or None
         if kind != "pd":
-            raise BadRequest(f"The content type {kind!r} is not known; there are pd, np and dict.")
+            raise BadRequest(f"The content type {kind!r} is not supported. Use pd, np or dict.")
         import pandas as pd
 
         return pd.DataFrame({name: tensors.column(array) for name, array in arrays.items()}), params or None
 
-    def _answer(self, request: dict[str, Any], raw: Any) -> Answer:
+    def _response(self, request: dict[str, Any], raw: Any) -> Response:
         """Return the response, followed by raw values if the client asked for them."""
-        found, kind = tensors.outputs(raw)
-        wanted = _wanted(request, [output.head["name"] for output in found])
-        response: dict[str, Any] = {"model_name": self._name}
+        outputs, kind = tensors.outputs(raw)
+        binary_by_name = _requested_outputs(request, [output.head["name"] for output in outputs])
+        fields: dict[str, Any] = {"model_name": self._name}
         if self._version:
-            response["model_version"] = self._version
+            fields["model_version"] = self._version
         if "id" in request:
-            response["id"] = request["id"]
-        response["parameters"] = {"content_type": kind}
+            fields["id"] = request["id"]
+        fields["parameters"] = {"content_type": kind}
         heads = []
         values = []
-        for output in found:
-            binary = wanted.get(output.head["name"])
+        for output in outputs:
+            binary = binary_by_name.get(output.head["name"])
             if binary is None:
                 continue
             if not binary:
                 heads.append(tensors.in_json(output))
                 continue
-            head, each = tensors.in_bytes(output)
+            head, raw_values = tensors.in_bytes(output)
             heads.append(head)
-            values.append(each)
-        response["outputs"] = heads
+            values.append(raw_values)
+        fields["outputs"] = heads
         if not values:
-            return _json(response)
-        head_bytes = json.dumps(response).encode()
+            return _json(fields)
+        head_bytes = json.dumps(fields).encode()
         length = (LENGTH_HEADER, str(len(head_bytes)).encode())
-        return Answer(200, head_bytes + b"".join(values), _BINARY, headers=(length,))
+        return Response(200, head_bytes + b"".join(values), _BINARY, headers=(length,))
 
 
-def _wanted(request: dict[str, Any], names: list[str]) -> dict[str, bool]:
+def _requested_outputs(request: dict[str, Any], names: list[str]) -> dict[str, bool]:
     """Return the outputs to send, and whether to send each one as raw bytes.
 
     Raises:
         BadRequest: if the client asks for an output that does not exist.
     """
-    everywhere = (request.get("parameters") or {}).get("binary_data_output") is True
-    asked = request.get("outputs")
-    if not asked:
-        return dict.fromkeys(names, everywhere)
-    wanted = {}
-    for output in asked:
+    binary_default = (request.get("parameters") or {}).get("binary_data_output") is True
+    requested = request.get("outputs")
+    if not requested:
+        return dict.fromkeys(names, binary_default)
+    binary_by_name = {}
+    for output in requested:
         name = output.get("name") if isinstance(output, dict) else None
         if name not in names:
-            raise BadRequest(f"The model has no output {name!r}; it has {', '.join(names) or 'none'}.")
-        binary = (output.get("parameters") or {}).get("binary_data", everywhere)
-        wanted[name] = binary is True
-    return wanted
+            raise BadRequest(f"The model has no output {name!r}. Its outputs are: {', '.join(names) or 'none'}.")
+        binary = (output.get("parameters") or {}).get("binary_data", binary_default)
+        binary_by_name[name] = binary is True
+    return binary_by_name
 
 
 def _content_type(schema: Any) -> str:
@@ -178,9 +178,9 @@ def _content_type(schema: Any) -> str:
     return "dict" if schema.has_input_names() else "np"
 
 
-def _json(value: Any) -> Answer:
-    return Answer(200, json.dumps(value).encode())
+def _json(value: Any) -> Response:
+    return Response(200, json.dumps(value).encode())
 
 
-def _error(status: int, message: str, failed: str | None = "client") -> Answer:
-    return Answer(status, json.dumps({"error": message}).encode(), error=failed)
+def _error(status: int, message: str, failed: str | None = "client") -> Response:
+    return Response(status, json.dumps({"error": message}).encode(), error=failed)

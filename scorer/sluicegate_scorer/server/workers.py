@@ -19,15 +19,15 @@ log = logging.getLogger("sluicegate_scorer.serve")
 T = TypeVar("T")
 
 
-class Refused(Exception):
+class Overloaded(Exception):
     """The queue has no room for another request."""
 
 
-class Stuck(Refused):
+class Stuck(Overloaded):
     """Every thread is held by a request over its time limit."""
 
 
-class Overdue(Exception):
+class TimedOut(Exception):
     """A request took longer than the limit."""
 
 
@@ -58,7 +58,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="model")
         self._slots = slots or Slots(limits.cpus, limits.workers)
         self._queue: deque[_Job] = deque()
-        self._looking = False
+        self._adapting = False
         self.running = 0
         self.overrun = 0
 
@@ -80,7 +80,7 @@ class Workers:
         while self._queue and self._queue[0].result.done():  # these are over their time limit
             self._queue.popleft()
         if len(self._queue) >= self._limits.queue:
-            raise Refused
+            raise Overloaded
         loop = asyncio.get_running_loop()
         job = _Job(work, loop.create_future())
         self._queue.append(job)
@@ -109,35 +109,35 @@ class Workers:
             self.running += 1
             done = self._pool.submit(job.work)
             done.add_done_callback(lambda done, job=job: loop.call_soon_threadsafe(self._finish, done, job))
-        if self._queue and not self._looking:
-            self._looking = True
+        if self._queue and not self._adapting:
+            self._adapting = True
             self._slots.begin(loop.time())
-            loop.call_later(WINDOW, self._look, loop)
+            loop.call_later(WINDOW, self._adapt, loop)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _adapt(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._queue:
             self._slots.adapt(loop.time())
             self._start(loop)
-        self._looking = bool(self._queue)
-        if self._looking:
-            loop.call_later(WINDOW, self._look, loop)
+        self._adapting = bool(self._queue)
+        if self._adapting:
+            loop.call_later(WINDOW, self._adapt, loop)
 
     def _expire(self, job: _Job) -> None:
         if job.result.done():
             return
         if job.started:  # the call runs, and continues
             self.overrun += 1
-            log.warning("a request is still running after the time limit of %g s", self._limits.seconds)
-        job.result.set_exception(Overdue())
+            log.warning("a request still runs after the time limit of %gs", self._limits.seconds)
+        job.result.set_exception(TimedOut())
 
     def _finish(self, done: "Future[Any]", job: _Job) -> None:
         self.running -= 1
-        self._answer(done, job.result)
+        self._deliver(done, job.result)
         self._start(job.result.get_loop())
 
-    def _answer(self, done: "Future[Any]", result: "asyncio.Future[Any]") -> None:
+    def _deliver(self, done: "Future[Any]", result: "asyncio.Future[Any]") -> None:
         if result.done():
-            if not result.cancelled() and isinstance(result.exception(), Overdue):
+            if not result.cancelled() and isinstance(result.exception(), TimedOut):
                 self.overrun -= 1
             return
         error = done.exception()

@@ -25,18 +25,18 @@ def open_source(uri: str) -> Source:
     """
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     try:
-        if found := _open(scheme, uri):
-            return found
+        if source := _open(scheme, uri):
+            return source
     except ImportError as error:
         raise ScorerError(
-            f"cannot fetch {redact(uri)}: {error.name} is not installed; pip install 'sluicegate-scorer[stores]'"
+            f"cannot fetch {redact(uri)}: {error.name} is not installed. Run pip install 'sluicegate-scorer[stores]'"
         ) from error
     if scheme in {"models", "runs"}:
         raise ScorerError(
-            f"cannot fetch {redact(uri)}: the operator resolves {scheme}:/ to where the artifacts are; give that "
-            f"address ({FORMS})"
+            f"cannot fetch {redact(uri)}: {scheme}:/ is not the address of artifacts. Use that address, which the "
+            f"operator resolves: {FORMS}"
         )
-    raise ScorerError(f"cannot fetch {redact(uri)}: the scheme {scheme or '(none)'} is not supported; use {FORMS}")
+    raise ScorerError(f"cannot fetch {redact(uri)}: the scheme {scheme or '(none)'} is not supported. Use {FORMS}")
 
 
 def _open(scheme: str, uri: str) -> Source | None:

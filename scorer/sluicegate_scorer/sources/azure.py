@@ -22,12 +22,12 @@ import httpx
 
 from sluicegate_scorer.errors import ScorerError, one_line, redact
 from sluicegate_scorer.sources.base import MAX_FILES, Body, Entry, safe_path
-from sluicegate_scorer.sources.web import Web, Words, client
+from sluicegate_scorer.sources.web import Remedies, Web, client
 
 _VERSION = "2021-12-02"
 _SCOPE = "https://storage.azure.com/.default"
 _CREDENTIALS = (
-    "put AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN into the registry's "
+    "Set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN in the registry's "
     "podSecret, or give the pod's service account an identity (Workload Identity)"
 )
 _SIGNED = (
@@ -53,7 +53,7 @@ class SharedKey(httpx.Auth):
         try:
             self._key = base64.b64decode(key, validate=True)
         except ValueError as error:
-            raise ScorerError("the Azure storage key is not base64; copy the account's key again") from error
+            raise ScorerError("the Azure storage key is not base64. Copy the key of the account again") from error
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Add the date, the version and the signature."""
@@ -64,14 +64,14 @@ class SharedKey(httpx.Auth):
             for name, value in request.headers.items()
             if (name.lower(), value) != ("content-length", "0")
         }
-        own = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers) if name.startswith("x-ms-"))
+        service_headers = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers) if name.startswith("x-ms-"))
         query = sorted(
             (name.lower(), value) for name, value in parse_qsl(request.url.query.decode(), keep_blank_values=True)
         )
         resource = f"/{self._account}{request.url.raw_path.decode().partition('?')[0]}"
         resource += "".join(f"\n{name}:{value}" for name, value in query)
         lines = [request.method, *(headers.get(name.lower(), "") for name in (*_SIGNED, *_SIGNED_LAST))]
-        text = "\n".join(lines) + "\n" + own + resource
+        text = "\n".join(lines) + "\n" + service_headers + resource
         digest = base64.b64encode(hmac.digest(self._key, text.encode(), hashlib.sha256)).decode()
         request.headers["Authorization"] = f"SharedKey {self._account}:{digest}"
         yield request
@@ -104,16 +104,16 @@ class _Identity(httpx.Auth):
         with self._lock:
             if time.time() > self._until - 120:
                 try:
-                    found = self._credential.get_token(_SCOPE)
+                    token = self._credential.get_token(_SCOPE)
                 except ClientAuthenticationError as error:
-                    told = re.search(r"AADSTS\d+:[^.]*", str(error))  # without it, no identity provider was asked
-                    why = (
-                        f"Azure refused the identity ({one_line(told[0], 160)})"
-                        if told
-                        else "no Azure credentials and no identity of the pod"
+                    refusal = re.search(r"AADSTS\d+:[^.]*", str(error))  # without it, no identity provider was asked
+                    problem = (
+                        f"Azure refused the identity ({one_line(refusal[0], 160)})"
+                        if refusal
+                        else "no Azure credentials are set, and the pod has no identity"
                     )
-                    raise ScorerError(f"{why}; {_CREDENTIALS}") from error
-                self._token, self._until = found.token, float(found.expires_on)
+                    raise ScorerError(f"{problem}. {_CREDENTIALS}") from error
+                self._token, self._until = token.token, float(token.expires_on)
         request.headers["x-ms-version"] = _VERSION
         request.headers["Authorization"] = f"Bearer {self._token}"
         yield request
@@ -155,8 +155,9 @@ def place(uri: str, settings: dict[str, str]) -> Place:
     prefix = unquote(parts.path).strip("/")
     if not container or not account:
         raise ScorerError(
-            f"cannot fetch {uri}: write wasbs://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or az://CONTAINER/PATH "
-            "with AZURE_STORAGE_ACCOUNT in the registry's podSecret or env"
+            f"cannot fetch {uri}: it has no container or no account. "
+            "Use wasbs://CONTAINER@ACCOUNT.blob.core.windows.net/PATH, or az://CONTAINER/PATH with "
+            "AZURE_STORAGE_ACCOUNT in the registry's podSecret or env"
         )
     if settings.get("BlobEndpoint") and account == (named or account):
         endpoint = settings["BlobEndpoint"]
@@ -181,13 +182,13 @@ class AzureSource:
         self._place = place
         self._container = f"{place.endpoint}/{quote(place.container)}"
         self._where = f"{self._container}/{place.prefix}"
-        words = Words(
+        remedies = Remedies(
             where=self._where,
             credentials=_CREDENTIALS,
-            denied=f"it needs the role Storage Blob Data Reader, or a key that is right: {_CREDENTIALS}",
-            missing="check the URI, and that the artifacts were not deleted",
+            denied="Give the identity the role Storage Blob Data Reader, or correct the key in the podSecret",
+            missing="Check the URI, and that the artifacts were not deleted",
         )
-        self._web = Web(words, client(auth))
+        self._web = Web(remedies, client(auth))
 
     @classmethod
     def from_environment(cls, uri: str) -> "AzureSource":
@@ -199,13 +200,13 @@ class AzureSource:
         settings = dict(
             part.partition("=")[::2] for part in env("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if part
         )
-        found = place(uri, settings)
+        location = place(uri, settings)
         key = settings.get("AccountKey") or env("AZURE_STORAGE_ACCESS_KEY") or env("AZURE_STORAGE_KEY")
         token = settings.get("SharedAccessSignature") or env("AZURE_STORAGE_SAS_TOKEN")
         if key:
-            return cls(found, SharedKey(found.account, key))
+            return cls(location, SharedKey(location.account, key))
         if token:
-            return cls(found, _Signature(token))
+            return cls(location, _Signature(token))
         try:
             from azure.identity import (
                 ChainedTokenCredential,
@@ -215,12 +216,12 @@ class AzureSource:
             )
         except ImportError as error:
             raise ScorerError(
-                f"no credentials for {redact(found.endpoint)}; {_CREDENTIALS} (pip install azure-identity)"
+                f"no credentials for {redact(location.endpoint)}, and azure-identity is not installed. {_CREDENTIALS}"
             ) from error
         chain: list[Any] = [EnvironmentCredential()]
         if env("AZURE_FEDERATED_TOKEN_FILE"):
             chain.append(WorkloadIdentityCredential())
-        return cls(found, _Identity(ChainedTokenCredential(*chain, ManagedIdentityCredential())))
+        return cls(location, _Identity(ChainedTokenCredential(*chain, ManagedIdentityCredential())))
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
         """List all blobs under the path, page by page.
@@ -237,7 +238,7 @@ class AzureSource:
                 root = ElementTree.fromstring(response.content)
             except ElementTree.ParseError as error:
                 raise ScorerError(
-                    f"{self._where}: the store does not answer like Azure's; check the account's name"
+                    f"the response of {self._where} is not that of Azure Blob Storage. Check the name of the account"
                 ) from error
             entries += [entry for blob in root.iter("Blob") if (entry := _entry(blob, base)) is not None]
             marker = root.findtext("NextMarker")
@@ -259,8 +260,8 @@ class AzureSource:
         An object store has no folders, so a wrong path gives an empty listing.
         """
         return ScorerError(
-            f"no blobs at {self._where}: nothing in container {self._place.container} has the path "
-            f"{self._place.prefix}/; check it, and that the artifacts were not deleted"
+            f"no blobs at {self._where}: container {self._place.container} has none below "
+            f"{self._place.prefix}/. Check the path, and that the artifacts were not deleted"
         )
 
 

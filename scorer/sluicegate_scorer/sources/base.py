@@ -67,10 +67,10 @@ class Source(Protocol):
 def bucket(uri: str, form: str) -> tuple[str, str]:
     """Return the bucket and the prefix of SCHEME://BUCKET/PREFIX."""
     parts = urlsplit(uri)
-    found = parts.netloc.rpartition("@")[2]
-    if not found:
-        raise ScorerError(f"cannot fetch {redact(uri)}: it names no bucket; write {form}")
-    return found, unquote(parts.path).strip("/")
+    name = parts.netloc.rpartition("@")[2]
+    if not name:
+        raise ScorerError(f"cannot fetch {redact(uri)}: it has no bucket. Use {form}")
+    return name, unquote(parts.path).strip("/")
 
 
 def safe_path(path: str) -> str:
@@ -91,8 +91,7 @@ def safe_path(path: str) -> str:
     bad = any(part in {"", ".", ".."} for part in parts) or "\\" in path or any(ord(c) < 32 for c in path)
     if bad or len(parts) > MAX_DEPTH:
         raise ScorerError(
-            f"refused the artifact listing: it names {path!r}, which could be written outside the "
-            "model's directory; "
-            "check the artifact store"
+            f"refused the artifact listing: the path {path!r} is not valid below the model's directory. "
+            "Check the artifact store"
         )
     return path

@@ -18,12 +18,12 @@ from google.auth import exceptions
 
 from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
 from sluicegate_scorer.sources.base import MAX_FILES, Body, Entry, bucket, safe_path
-from sluicegate_scorer.sources.web import Web, Words, client
+from sluicegate_scorer.sources.web import Remedies, Web, client
 
 _SCOPES = ["https://www.googleapis.com/auth/devstorage.read_only"]
 _CREDENTIALS = (
-    "give the pod's service account a role (Workload Identity), or put GOOGLE_APPLICATION_CREDENTIALS_JSON, the key "
-    "file's text, into the registry's podSecret"
+    "Give the pod's service account a role (Workload Identity), or set GOOGLE_APPLICATION_CREDENTIALS_JSON in the "
+    "registry's podSecret to the content of a key file"
 )
 
 
@@ -41,10 +41,12 @@ class _Auth(httpx.Auth):
                     self._credentials.refresh(google.auth.transport.requests.Request())
                 except exceptions.TransportError as error:
                     raise TransientError(
-                        f"no token from Google: {one_line(str(error), 200)}; {_CREDENTIALS}"
+                        f"cannot get a token from Google: {one_line(str(error), 200)}. {_CREDENTIALS}"
                     ) from error
                 except exceptions.GoogleAuthError as error:
-                    raise ScorerError(f"no token from Google: {one_line(str(error), 200)}; {_CREDENTIALS}") from error
+                    raise ScorerError(
+                        f"cannot get a token from Google: {one_line(str(error), 200)}. {_CREDENTIALS}"
+                    ) from error
         request.headers["Authorization"] = f"Bearer {self._credentials.token}"
         yield request
 
@@ -64,15 +66,15 @@ class GsSource:
         self._uri = redact(uri)
         self._bucket, self._prefix = bucket(uri, "gs://BUCKET/PREFIX")
         self._objects = f"{endpoint.rstrip('/')}/storage/v1/b/{quote(self._bucket, safe='')}/o"
-        words = Words(
+        remedies = Remedies(
             where=self._uri,
             credentials=_CREDENTIALS,
-            denied="let the pod's identity list and read its objects (roles/storage.objectViewer on the bucket)"
+            denied="Give the pod's identity roles/storage.objectViewer on the bucket"
             if auth is not None
             else _CREDENTIALS,
-            missing="check the URI, and that the artifacts were not deleted",
+            missing="Check the URI, and that the artifacts were not deleted",
         )
-        self._web = Web(words, client(auth))
+        self._web = Web(remedies, client(auth))
 
     @classmethod
     def from_environment(cls, uri: str) -> "GsSource":
@@ -89,18 +91,20 @@ class GsSource:
         endpoint = f"{parts.scheme}://{parts.netloc}"
         try:
             if text:
-                found, _ = google.auth.load_credentials_from_dict(json.loads(text), scopes=_SCOPES)
+                credentials, _ = google.auth.load_credentials_from_dict(json.loads(text), scopes=_SCOPES)
             else:
-                found, _ = google.auth.default(scopes=_SCOPES)
+                credentials, _ = google.auth.default(scopes=_SCOPES)
         except exceptions.DefaultCredentialsError as error:
             if text or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
                 raise ScorerError(
-                    f"the credentials for {redact(uri)} cannot be used: {one_line(str(error), 200)}"
+                    f"cannot use the credentials for {redact(uri)}: {one_line(str(error), 200)}. Correct the key file"
                 ) from error
             return cls(uri, endpoint, None)
         except ValueError as error:
-            raise ScorerError("GOOGLE_APPLICATION_CREDENTIALS_JSON is not the text of a key file") from error
-        return cls(uri, endpoint, _Auth(found))
+            raise ScorerError(
+                "GOOGLE_APPLICATION_CREDENTIALS_JSON is not the content of a key file. Copy the whole file"
+            ) from error
+        return cls(uri, endpoint, _Auth(credentials))
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
         """List all objects under the prefix, page by page.
@@ -114,15 +118,15 @@ class GsSource:
         while True:
             response = self._web.get(self._objects, params)
             try:
-                answer = response.json()
-                for item in answer.get("items", []):
+                listing = response.json()
+                for item in listing.get("items", []):
                     if not item["name"].endswith("/"):
                         path = safe_path(item["name"][len(base) :])
                         entries.append(Entry(path, int(item["size"]), item.get("md5Hash"), item.get("generation")))
-                token = answer.get("nextPageToken")
+                token = listing.get("nextPageToken")
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ScorerError(
-                    f"{self._uri}: the store does not answer like Google Cloud Storage; check its address"
+                    f"the response for {self._uri} is not that of Google Cloud Storage. Check its address"
                 ) from error
             if not token or len(entries) > MAX_FILES:
                 return entries, []
@@ -142,6 +146,6 @@ class GsSource:
         An object store has no folders, so a wrong prefix gives an empty listing.
         """
         return ScorerError(
-            f"no objects at {self._uri}: nothing in bucket {self._bucket} has the prefix {self._prefix}/; "
-            "check the path, and that the artifacts were not deleted"
+            f"no objects at {self._uri}: bucket {self._bucket} has none below {self._prefix}/. "
+            "Check the path, and that the artifacts were not deleted"
         )

@@ -14,10 +14,10 @@ import httpx
 
 from sluicegate_scorer.errors import ScorerError, redact
 from sluicegate_scorer.sources.base import Body, Entry, safe_path
-from sluicegate_scorer.sources.web import Web, Words, client
+from sluicegate_scorer.sources.web import Remedies, Web, client
 
 _CREDENTIALS = (
-    "put SLUICEGATE_HTTP_USERNAME and SLUICEGATE_HTTP_PASSWORD, or SLUICEGATE_HTTP_TOKEN, into the registry's podSecret"
+    "Set SLUICEGATE_HTTP_USERNAME and SLUICEGATE_HTTP_PASSWORD, or SLUICEGATE_HTTP_TOKEN, in the registry's podSecret"
 )
 
 
@@ -35,12 +35,16 @@ class HttpSource:
         self._uri = redact(uri)
         host = parts.netloc.rpartition("@")[2]
         if not host or parts.query or parts.fragment:
-            raise ScorerError(f"cannot fetch {self._uri}: write {parts.scheme}://HOST/PATH, without a query")
+            raise ScorerError(
+                f"cannot fetch {self._uri}: it has no host, or a query. Use {parts.scheme}://HOST/PATH without a query"
+            )
         self._root = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
         self._single = single
         self._etags: dict[str, str] = {}
-        words = Words(self._uri, _CREDENTIALS, _CREDENTIALS, "check the URI, and that the artifacts were not deleted")
-        self._web = Web(words, client(auth))
+        remedies = Remedies(
+            self._uri, _CREDENTIALS, _CREDENTIALS, "Check the URI, and that the artifacts were not deleted"
+        )
+        self._web = Web(remedies, client(auth))
 
     @classmethod
     def from_environment(cls, uri: str, *, single: bool = False) -> "HttpSource":
@@ -58,12 +62,12 @@ class HttpSource:
         response = self._web.get(url, {})
         if "html" not in response.headers.get("content-type", ""):
             raise ScorerError(
-                f"{self._uri} is not a folder that its server lists; turn listing on (nginx: autoindex on), or give "
-                "the address of a .zip or .tar.gz of the model's folder"
+                f"{self._uri} is not a folder that its server lists. Turn on listings (nginx: autoindex on), or use "
+                "the URL of a .zip or .tar.gz of the model's folder"
             )
         files, folders = [], []
         base = str(response.url)
-        for link in dict.fromkeys(_Links(response.text).found):
+        for link in dict.fromkeys(_Links(response.text).targets):
             name = _below(base, urljoin(base, link))
             if name.endswith("/"):
                 folders.append(safe_path(f"{folder}/{name[:-1]}".strip("/")))
@@ -79,13 +83,13 @@ class HttpSource:
         if offset and not etag:
             offset = 0  # without an ETag or a date it may be another file
         with self._web.read(url, offset, headers={"If-Range": etag} if offset else {}) as (body, headers):
-            found = headers.get("etag", "") or headers.get("last-modified", "")
-            self._etags[entry.path] = "" if found.startswith("W/") else found
+            validator = headers.get("etag", "") or headers.get("last-modified", "")
+            self._etags[entry.path] = "" if validator.startswith("W/") else validator
             yield body
 
     def missing(self) -> ScorerError:
         """Return the error for an index page without links."""
-        return ScorerError(f"no files at {self._uri}: the server lists none; check the path")
+        return ScorerError(f"no files at {self._uri}: the server's listing is empty. Check the path")
 
 
 class _Bearer(httpx.Auth):
@@ -102,12 +106,12 @@ class _Links(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.targets: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Record the target of an anchor."""
-        self.found += [value for name, value in attrs if tag == "a" and name == "href" and value]
+        self.targets += [value for name, value in attrs if tag == "a" and name == "href" and value]
 
 
 def _below(base: str, target: str) -> str:

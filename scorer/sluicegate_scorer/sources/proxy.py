@@ -48,9 +48,8 @@ class ProxySource:
         target = urlsplit(uri)
         if tracking.scheme not in {"http", "https"} or not tracking.netloc:
             raise ScorerError(
-                f"cannot fetch {redact(uri)}: MLFLOW_TRACKING_URI must be the http(s) address of the "
-                "MLflow server, "
-                f"and is {redact(tracking.geturl()) or 'not set'}; set the registry's trackingUri"
+                f"cannot fetch {redact(uri)}: MLFLOW_TRACKING_URI is "
+                f"{redact(tracking.geturl()) or 'not set'}. Set the registry's trackingUri to an http(s) URL"
             )
         netloc = target.netloc or tracking.netloc
         root = target.path.strip("/")
@@ -70,12 +69,12 @@ class ProxySource:
         self._check(response, folder or self._uri)
         try:
             listed = response.json().get("files", [])
-            found = [(str(item["path"]), bool(item.get("is_dir")), item.get("file_size")) for item in listed]
+            items = [(str(item["path"]), bool(item.get("is_dir")), item.get("file_size")) for item in listed]
         except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise self._not_mlflow(response) from error
         files: list[Entry] = []
         folders: list[str] = []
-        for name, is_folder, size in found:
+        for name, is_folder, size in items:
             full = safe_path(f"{folder}/{name}" if folder else name)
             if is_folder:
                 folders.append(full)
@@ -104,9 +103,8 @@ class ProxySource:
         MLflow lists a folder that does not exist as an empty one.
         """
         return ScorerError(
-            f"no artifacts at {self._uri} on {self._base}: the model version's files are not there "
-            "(404); check that "
-            "the run's artifacts were not deleted and that the server uses the same artifact store"
+            f"no artifacts at {self._uri} on {self._base}: the model version's files do not exist (404). "
+            "Check that the run's artifacts were not deleted and that the server uses the same artifact store"
         )
 
     def _check(self, response: httpx.Response, what: str) -> None:
@@ -117,14 +115,14 @@ class ProxySource:
         if status == 403 and "invalid host header" in text.lower():
             host = urlsplit(self._base).netloc
             raise ScorerError(
-                f"{self._base} refused the host name {host} (403 Invalid Host header); add it to "
+                f"{self._base} refused the host name {host} (403 Invalid Host header). Add it to "
                 "MLFLOW_SERVER_ALLOWED_HOSTS (mlflow server --allowed-hosts) of the MLflow server"
             )
         if status in {401, 403}:
             raise ScorerError(
-                f"{self._base} refused the credentials ({status}) for {what}; check "
-                "MLFLOW_TRACKING_USERNAME and "
-                "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN in the registry's podSecret"
+                f"{self._base} refused the credentials ({status}) for {what}. Correct "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the registry's "
+                "podSecret"
             )
         if status == 404 and "html" in response.headers.get("content-type", ""):
             raise self._not_mlflow(response)
@@ -133,45 +131,43 @@ class ProxySource:
                 self.missing()
                 if what == self._uri
                 else ScorerError(
-                    f"{what} of {self._uri} is not on {self._base} (404); check that the artifacts were not deleted"
+                    f"{what} of {self._uri} does not exist on {self._base} (404). Check that it was not deleted"
                 )
             )
         if status == 503 and "serve-artifacts" in text:
-            raise ScorerError(f"{self._base} does not proxy artifacts; start it with mlflow server --serve-artifacts")
-        detail = f"{self._base} answered {status} for {what}: {one_line(text, 200)}"
+            raise ScorerError(f"{self._base} does not proxy artifacts. Start it with mlflow server --serve-artifacts")
+        detail = f"{self._base} responded with {status} for {what}: {one_line(text, 200)}"
         if status in _TRANSIENT:
-            raise TransientError(f"{detail}; look at the MLflow server's log", retry_after=_retry_after(response))
-        raise ScorerError(f"{detail}; look at the MLflow server's log")
+            raise TransientError(f"{detail}. Check the MLflow server's log", retry_after=_retry_after(response))
+        raise ScorerError(f"{detail}. Check the MLflow server's log")
 
     def _not_mlflow(self, response: httpx.Response) -> ScorerError:
         kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
         return ScorerError(
-            f"{self._base} does not answer like an MLflow server ({response.status_code}, {kind} "
-            "instead of JSON); "
-            "check the registry's trackingUri, its path, and whether a login page stands before it"
+            f"the response of {self._base} is not that of an MLflow server ({response.status_code}, {kind} "
+            "instead of JSON). Check the registry's trackingUri, its path, and that no login page is in front of it"
         )
 
     def _failure(self, error: httpx.HTTPError) -> ScorerError:
         detail = one_line(str(error) or type(error).__name__, 200)
         if "CERTIFICATE_VERIFY_FAILED" in detail:
             return ScorerError(
-                f"the certificate of {self._base} is not trusted ({detail}); "
-                "put the certificate of its authority into the Secret as ca.crt, or name a file in "
-                "MLFLOW_TRACKING_SERVER_CERT_PATH"
+                f"the certificate of {self._base} is not trusted: {detail}. "
+                "Add the CA certificate to the registry's podSecret as ca.crt, or set "
+                "MLFLOW_TRACKING_SERVER_CERT_PATH to its file"
             )
         if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol | httpx.InvalidURL):
-            return ScorerError(f"cannot talk to {self._base}: {detail}; check the registry's trackingUri")
+            return ScorerError(f"cannot use {self._base}: {detail}. Correct the registry's trackingUri")
         if isinstance(error, httpx.ConnectTimeout):
             return TransientError(
-                f"no answer from {self._base}: connecting timed out; check the address, and network "
-                "policies between "
-                "this namespace and the MLflow server",
+                f"cannot connect to {self._base}: the connection timed out. Check the address, and the network "
+                "policies between this namespace and the MLflow server",
                 unreachable=True,
             )
         if isinstance(error, httpx.TimeoutException):
             return TransientError(
-                f"{self._base} is too slow: {type(error).__name__} after 20 s without a byte; "
-                "look at the MLflow server's load and log"
+                f"{self._base} is too slow: {type(error).__name__} after 20s without a byte. "
+                "Check the load and the log of the MLflow server"
             )
         if isinstance(error, httpx.ConnectError):
             names = (
@@ -183,15 +179,17 @@ class ProxySource:
             if any(name in detail for name in names):
                 host = urlsplit(self._base).hostname
                 return TransientError(
-                    f"the host name {host} is unknown in the cluster's DNS; check the registry's trackingUri",
+                    f"the host name {host} does not exist in the cluster's DNS. Correct the registry's trackingUri",
                     unreachable=True,
                 )
             return TransientError(
-                f"cannot connect to {self._base} ({detail}); check that the MLflow server runs and the "
-                "address is right",
+                f"cannot connect to {self._base}: {detail}. Check that the MLflow server runs, and the registry's "
+                "trackingUri",
                 unreachable=True,
             )
-        return TransientError(f"the download from {self._base} broke off ({detail}); look at the MLflow server's log")
+        return TransientError(
+            f"the download from {self._base} was interrupted: {detail}. Check the MLflow server's log"
+        )
 
 
 def _client(userinfo: str) -> httpx.Client:
@@ -234,7 +232,7 @@ def _trust() -> ssl.SSLContext | bool:
     # In a service account's Secret, ca.crt is the certificate of the API server.
     authority_pem = None if env("token") and env("namespace") else env("ca.crt")
     authority = env("MLFLOW_TRACKING_SERVER_CERT_PATH") or (None if authority_pem else env("REQUESTS_CA_BUNDLE"))
-    pair = "\n".join(each for each in (env("tls.crt"), env("tls.key")) if each)
+    pair = "\n".join(part for part in (env("tls.crt"), env("tls.key")) if part)
     pem = env("MLFLOW_TRACKING_CLIENT_CERT_PEM") or pair
     if not any((authority, certificate, authority_pem, pem)):
         return True
@@ -246,9 +244,8 @@ def _trust() -> ssl.SSLContext | bool:
             _load_pair(context, pem)
     except (OSError, ssl.SSLError) as error:
         raise ScorerError(
-            f"cannot read the certificates MLFLOW_TRACKING_SERVER_CERT_PATH={authority} or "
-            f"MLFLOW_TRACKING_CLIENT_CERT_PATH={certificate}, or tls.crt, tls.key and ca.crt of the Secret: {error}; "
-            "check the volume or the Secret that holds them"
+            f"cannot read the certificates: {error}. Check MLFLOW_TRACKING_SERVER_CERT_PATH={authority}, "
+            f"MLFLOW_TRACKING_CLIENT_CERT_PATH={certificate}, and tls.crt, tls.key and ca.crt of the Secret"
         ) from error
     return context
 

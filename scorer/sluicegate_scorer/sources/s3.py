@@ -50,7 +50,7 @@ class S3Source:
         self._prefix = unquote(parts.path).strip("/")
         self._client = client
         if not self._bucket:
-            raise ScorerError(f"cannot fetch {self._uri}: it names no bucket; write s3://BUCKET/PREFIX")
+            raise ScorerError(f"cannot fetch {self._uri}: it has no bucket. Use s3://BUCKET/PREFIX")
 
     @classmethod
     def from_environment(cls, uri: str) -> "S3Source":
@@ -78,7 +78,8 @@ class S3Source:
             )
         except (failures.BotoCoreError, ValueError) as error:
             raise ScorerError(
-                f"cannot fetch {redact(uri)}: the S3 settings are wrong: {one_line(str(error), 300)}"
+                f"cannot fetch {redact(uri)}: the S3 settings are not valid: {one_line(str(error), 300)}. "
+                "Correct AWS_* and MLFLOW_S3_* in the registry's podSecret or env"
             ) from error
         return cls(uri, client)
 
@@ -107,10 +108,10 @@ class S3Source:
         key = "/".join(part for part in (self._prefix, entry.path) if part)
         extra = {"Range": f"bytes={offset}-"} if offset else {}
         try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
+            response = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
             # botocore's own context manager returns the bare stream inside, which has no iter_chunks.
-            with closing(answer["Body"]) as body:
-                start = offset if "ContentRange" in answer else 0
+            with closing(response["Body"]) as body:
+                start = offset if "ContentRange" in response else 0
                 yield Body(start, body.iter_chunks(_CHUNK))
         except (failures.BotoCoreError, failures.ClientError) as error:
             raise self._failure(error) from error
@@ -121,59 +122,57 @@ class S3Source:
         S3 has no folders, so a wrong prefix gives an empty listing.
         """
         return ScorerError(
-            f"no objects at {self._uri}: nothing in bucket {self._bucket} has the prefix {self._prefix}/; "
-            "check the path, and that the artifacts were not deleted"
+            f"no objects at {self._uri}: bucket {self._bucket} has none below {self._prefix}/. "
+            "Check the path, and that the artifacts were not deleted"
         )
 
     def _failure(self, error: Exception) -> ScorerError:
         where = f"s3://{self._bucket} at {self._client.meta.endpoint_url}"
         if isinstance(error, failures.ClientError):
-            return self._refused(error, where)
+            return self._client_error(error, where)
         detail = one_line(str(error), 200)
         if isinstance(
             error,
             failures.NoCredentialsError | failures.PartialCredentialsError | failures.TokenRetrievalError,
         ):
             return ScorerError(
-                f"no S3 credentials for {where}; put AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY into "
-                "the registry's "
+                f"no S3 credentials for {where}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the registry's "
                 "podSecret, or give the pod's service account a role"
             )
         if isinstance(error, failures.SSLError):
-            return ScorerError(f"TLS with {where} failed ({detail}); set AWS_CA_BUNDLE to the CA certificate")
+            return ScorerError(f"TLS with {where} failed: {detail}. Set AWS_CA_BUNDLE to the CA certificate")
         if isinstance(error, failures.EndpointConnectionError | failures.ConnectTimeoutError):
             return TransientError(
-                f"cannot connect to {where} ({detail}); check AWS_ENDPOINT_URL or MLFLOW_S3_ENDPOINT_URL, "
-                "and network policies",
+                f"cannot connect to {where}: {detail}. Check AWS_ENDPOINT_URL or MLFLOW_S3_ENDPOINT_URL, and the "
+                "network policies",
                 unreachable=True,
             )
         if isinstance(error, failures.HTTPClientError | failures.IncompleteReadError):
-            return TransientError(f"the download from {where} broke off ({detail}); look at the S3 server")
-        return ScorerError(f"cannot use {where}: {detail}; check the AWS_* settings in the registry's podSecret")
+            return TransientError(f"the download from {where} was interrupted: {detail}. Check the S3 server")
+        return ScorerError(f"cannot use {where}: {detail}. Check the AWS_* settings in the registry's podSecret")
 
-    def _refused(self, error: failures.ClientError, where: str) -> ScorerError:
+    def _client_error(self, error: failures.ClientError, where: str) -> ScorerError:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code == "NoSuchBucket":
             return ScorerError(
-                f"the bucket {self._bucket} does not exist ({where}, NoSuchBucket); check the URI {self._uri}"
+                f"the bucket {self._bucket} does not exist ({where}, NoSuchBucket). Correct the URI {self._uri}"
             )
         if code in {"NoSuchKey", "404"}:
             return ScorerError(
-                f"an object of {self._uri} is not there any more ({where}, NoSuchKey); "
-                "check that the artifacts were not deleted"
+                f"an object of {self._uri} no longer exists ({where}, NoSuchKey). "
+                "Check that the artifacts were not deleted"
             )
         if code in _BAD_KEYS:
             return ScorerError(
-                f"{where} refused the credentials ({code}); check AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY and "
-                "AWS_SESSION_TOKEN in the registry's podSecret"
+                f"{where} refused the credentials ({code}). Correct AWS_ACCESS_KEY_ID, "
+                "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN in the registry's podSecret"
             )
         if code in _DENIED:
             return ScorerError(
-                f"{where} denied access to {self._uri} (AccessDenied); "
-                "allow s3:ListBucket on the bucket and s3:GetObject on the prefix"
+                f"{where} denied access to {self._uri} (AccessDenied). "
+                "Allow s3:ListBucket on the bucket and s3:GetObject on the prefix"
             )
         detail = one_line(str(error.response.get("Error", {}).get("Message", "")), 200)
-        message = f"{where} answered {code} ({status}): {detail}; look at the S3 server"
+        message = f"{where} responded with {code} ({status}): {detail}. Check the S3 server"
         return TransientError(message) if code in _TRANSIENT or status >= 500 else ScorerError(message)

@@ -17,7 +17,7 @@ _UNKNOWN_NAMES = ("Name or service not known", "name resolution", "No address as
 
 
 @dataclass(frozen=True)
-class Words:
+class Remedies:
     """The parts of a store's error messages that say what to do.
 
     Attributes:
@@ -51,12 +51,12 @@ class Web:
     """Requests to one artifact store. Their failures have messages for the user.
 
     Args:
-        words: the parts of its error messages.
+        remedies: the parts of its error messages.
         client: the HTTP client, with its credentials set.
     """
 
-    def __init__(self, words: Words, client: httpx.Client) -> None:
-        self.words = words
+    def __init__(self, remedies: Remedies, client: httpx.Client) -> None:
+        self.remedies = remedies
         self._client = client
 
     def get(self, url: str, params: Mapping[str, str]) -> httpx.Response:
@@ -70,7 +70,7 @@ class Web:
             response = self._client.get(url, params=params)
         except httpx.HTTPError as error:
             raise self._failure(error, url) from error
-        self.check(response, self.words.where)
+        self.check(response, self.remedies.where)
         return response
 
     @contextmanager
@@ -78,11 +78,11 @@ class Web:
         self, url: str, offset: int, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[tuple[Body, httpx.Headers]]:
         """Stream a file from `offset` on, or from where the store really begins."""
-        wanted = dict(headers or {})
+        request_headers = dict(headers or {})
         if offset:
-            wanted["Range"] = f"bytes={offset}-"
+            request_headers["Range"] = f"bytes={offset}-"
         try:
-            with self._client.stream("GET", url, params=dict(params or {}), headers=wanted) as response:
+            with self._client.stream("GET", url, params=dict(params or {}), headers=request_headers) as response:
                 if response.status_code not in {200, 206}:
                     response.read()
                 self.check(response, urlsplit(url).path.rpartition("/")[2])
@@ -101,43 +101,45 @@ class Web:
             TransientError: if another attempt may succeed.
             ScorerError: if it cannot.
         """
-        status, words = response.status_code, self.words
+        status, remedies = response.status_code, self.remedies
         if status in {200, 206}:
             return
-        said = f"{words.where} answered {status} for {what}: {one_line(response.text, 200)}"
+        failure = f"{remedies.where} responded with {status} for {what}: {one_line(response.text, 200)}"
         if status == 401:
-            raise ScorerError(f"{words.where} refused the credentials ({status}); {words.credentials}")
+            raise ScorerError(f"{remedies.where} refused the credentials ({status}). {remedies.credentials}")
         if status == 403:
-            raise ScorerError(f"{words.where} denied access ({_code(response)}); {words.denied}")
+            raise ScorerError(f"{remedies.where} denied access ({_code(response)}). {remedies.denied}")
         if status == 404:
-            raise ScorerError(f"{what} is not there ({words.where}, {_code(response)}); {words.missing}")
+            raise ScorerError(f"{what} does not exist ({remedies.where}, {_code(response)}). {remedies.missing}")
         if status == 412:
-            raise ScorerError(f"{what} was changed while it was fetched ({words.where}, 412); fetch it again")
+            raise ScorerError(f"{what} changed during the download ({remedies.where}, 412). Fetch it again")
         if status in TRANSIENT:
             after = response.headers.get("retry-after", "")
-            raise TransientError(f"{said}; look at the store", retry_after=float(after) if after.isdigit() else None)
-        raise ScorerError(f"{said}; check the URI")
+            raise TransientError(
+                f"{failure}. Check the artifact store", retry_after=float(after) if after.isdigit() else None
+            )
+        raise ScorerError(f"{failure}. Check the URI")
 
     def _failure(self, error: httpx.HTTPError, url: str) -> ScorerError:
         parts = urlsplit(url)
         host = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         detail = one_line(str(error) or type(error).__name__, 200)
         if "CERTIFICATE_VERIFY_FAILED" in detail:
-            return ScorerError(f"the certificate of {host} is not trusted; set SSL_CERT_FILE to its CA certificate")
+            return ScorerError(f"the certificate of {host} is not trusted. Set SSL_CERT_FILE to its CA certificate")
         if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol):
-            return ScorerError(f"cannot talk to {host}: {detail}; check the URI")
+            return ScorerError(f"cannot use {host}: {detail}. Check the URI")
         if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
             if any(name in detail for name in _UNKNOWN_NAMES):
-                detail = f"the host name {parts.hostname} is unknown in the cluster's DNS"
+                detail = f"the host name {parts.hostname} does not exist in the cluster's DNS"
             return TransientError(
-                f"cannot connect to {host} ({detail}); check the address, the proxy and network policies",
+                f"cannot connect to {host}: {detail}. Check the address, the proxy and the network policies",
                 unreachable=True,
             )
         if isinstance(error, httpx.TimeoutException):
             return TransientError(
-                f"{host} is too slow: {type(error).__name__} after 20 s without a byte; look at the store"
+                f"{host} is too slow: {type(error).__name__} after 20s without a byte. Check the artifact store"
             )
-        return TransientError(f"the download from {host} broke off ({detail}); look at the store")
+        return TransientError(f"the download from {host} was interrupted: {detail}. Check the artifact store")
 
 
 def _start(response: httpx.Response, offset: int) -> int:
@@ -149,5 +151,5 @@ def _start(response: httpx.Response, offset: int) -> int:
 
 def _code(response: httpx.Response) -> str:
     """Return the status of a response, and the store's own name for the error."""
-    found = response.headers.get("x-ms-error-code") or ""
-    return f"{response.status_code} {found}".strip()
+    name = response.headers.get("x-ms-error-code") or ""
+    return f"{response.status_code} {name}".strip()

@@ -19,7 +19,7 @@ from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.notifications import InvalidReceiver, Receiver, post
-from sluicegate.adapters.pods.http import PodHttp, PodTrouble
+from sluicegate.adapters.pods.http import PodHttp, PodRequestFailed
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, credentials_of
 from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import ResolutionError
@@ -214,7 +214,7 @@ def test_any_address_of_a_pod_is_a_pods_trouble(address: str, path: str) -> None
     async def main() -> None:
         pods = PodHttp()
         try:
-            with pytest.raises(PodTrouble) as caught:
+            with pytest.raises(PodRequestFailed) as caught:
                 await pods.get(address, f"/{path}", 5)
             assert str(caught.value).isprintable()
         finally:

@@ -23,8 +23,8 @@ from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.adapters.notifications import Receiver, post
-from sluicegate.adapters.pods.exposition import NotOurs, parse
-from sluicegate.adapters.pods.http import PodHttp, PodTrouble
+from sluicegate.adapters.pods.exposition import NotScoringServer, parse
+from sluicegate.adapters.pods.http import PodHttp, PodRequestFailed
 from sluicegate.adapters.prometheus import AT_ONCE, Prometheus, PrometheusEndpoint, PrometheusError
 from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import ResolutionError
@@ -110,7 +110,7 @@ async def prometheus(server: Server) -> str:
 async def pod(server: Server) -> str:
     pods = PodHttp()
     try:
-        with pytest.raises(PodTrouble) as caught:
+        with pytest.raises(PodRequestFailed) as caught:
             await pods.get(f"127.0.0.1:{server.port}", "/metrics", 5)
         assert "unexpected" not in str(caught.value)
         return str(caught.value)
@@ -295,16 +295,16 @@ async def test_a_slow_drip_ends_with_the_whole_time(monkeypatch: pytest.MonkeyPa
 
     async with serving(body) as slow, serving(head) as slower:
         for server in (slow, slower):
-            assert "no answer within" in await registry(server)
+            assert "no response within" in await registry(server)
             asked, pods = Prometheus(), PodHttp()
-            with pytest.raises(PrometheusError, match=r"no answer within 0\.3 s"):
+            with pytest.raises(PrometheusError, match=r"no response within 0\.3 s"):
                 await asked.query(PrometheusEndpoint(f"http://127.0.0.1:{server.port}"), "up", 0.3)
-            with pytest.raises(PodTrouble, match=r"no answer within 0\.3 s"):
+            with pytest.raises(PodRequestFailed, match=r"no response within 0\.3 s"):
                 await pods.get(f"127.0.0.1:{server.port}", "/metrics", 0.3)
             await asked.aclose()
             await pods.aclose()
         reply = await post(Receiver(f"http://127.0.0.1:{slower.port}"), b"{}", "1")
-        assert not reply.sent and "did not answer" in reply.words
+        assert not reply.sent and "no response within" in reply.problem
 
 
 def jars(client: httpx.AsyncClient) -> int:
@@ -329,7 +329,7 @@ async def test_no_cookie_is_kept_or_sent() -> None:
                 await client.view("churn")
             with pytest.raises(PrometheusError):
                 await asked.query(PrometheusEndpoint(address), "up", 5)
-            with pytest.raises(PodTrouble, match="header"):  # aiohttp accepts 128 of them.
+            with pytest.raises(PodRequestFailed, match="header"):  # aiohttp accepts 128 of them.
                 await pods.get(f"127.0.0.1:{server.port}", "/metrics", 5)
             assert (await post(Receiver(address), b"{}", "1")).sent
 
@@ -389,7 +389,7 @@ async def test_a_listing_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPa
     page = b'{"model_versions": [{"name": "m", "version": "1", "tags": [{"key": "k"}]}], "next_page_token": "on"}'
     async with serving(response(page)) as server:
         client = MlflowRegistry(RegistryEndpoint("d", f"http://127.0.0.1:{server.port}"))
-        with pytest.raises(ResolutionError, match="a listing without an end"):
+        with pytest.raises(ResolutionError, match="a list that does not end"):
             await client.tagged("k")
         await client.aclose()
     assert len(server.requests) == 5
@@ -436,7 +436,7 @@ async def test_a_client_that_cannot_be_closed_fails_nobody(monkeypatch: pytest.M
 def test_the_counters_of_a_pod_are_bounded() -> None:
     line = 'sluicegate_scorer_requests_total{error_class="%s"} 1\n'
     assert len(parse(line % "model" + line % ("x" * 5000), ["requests"]).counts) == 1
-    with pytest.raises(NotOurs, match="more than"):
+    with pytest.raises(NotScoringServer, match="more than"):
         parse("".join(line % number for number in range(33_000)), ["requests"])
 
 

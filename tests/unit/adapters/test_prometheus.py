@@ -53,15 +53,15 @@ async def test_one_number(kind: str, result: Any, value: float) -> None:
 @pytest.mark.parametrize(
     ("handler", "says"),
     [
-        (success("vector", []), "no data"),
-        (success("vector", [{"metric": {}, "value": [1, "1"]}] * 2), "2 series: make it one number"),
+        (success("vector", []), "has no result"),
+        (success("vector", [{"metric": {}, "value": [1, "1"]}] * 2), "2 series. Aggregate them to one number"),
         (success("vector", [{"metric": {}, "value": [1, "NaN"]}]), "division by zero"),
         (success("vector", [{"metric": {}, "value": [1, "+Inf"]}]), "division by zero"),
-        (success("vector", [{"metric": {}, "value": "x"}]), "check that it is a Prometheus"),
-        (success("matrix", []), "gives a matrix"),
-        (failure(400, "bad_data", "parse error: unexpected end of input"), "refuses the query: parse error"),
+        (success("vector", [{"metric": {}, "value": "x"}]), "is the URL of a Prometheus server"),
+        (success("matrix", []), "returned a matrix"),
+        (failure(400, "bad_data", "parse error: unexpected end of input"), "rejected the query: parse error"),
         (failure(503, "timeout", "query timed out"), r"failed \(503\): query timed out"),
-        (failure(401, "", ""), "asks for credentials, and none are set"),
+        (failure(401, "", ""), "requires credentials, and none are set"),
     ],
 )
 async def test_no_number(handler: Handler, says: str) -> None:
@@ -81,14 +81,14 @@ async def test_what_is_no_prometheus() -> None:
         return web.Response()
 
     for handler in (page, elsewhere):
-        with pytest.raises(PrometheusError, match="check that it is a Prometheus server's URL"):
+        with pytest.raises(PrometheusError, match="is the URL of a Prometheus server"):
             await ask(handler)
     prometheus = Prometheus()
     async with serving(hangs) as address:
         endpoint = PrometheusEndpoint(f"http://{address}")
-        with pytest.raises(PrometheusError, match=r"no answer within 0.2 s"):
+        with pytest.raises(PrometheusError, match=r"no response within 0.2 s"):
             await prometheus.query(endpoint, "up", 0.2)
-    with pytest.raises(PrometheusError, match="cannot be asked"):
+    with pytest.raises(PrometheusError, match="cannot be reached"):
         await prometheus.query(endpoint, "up", 5)
     with pytest.raises(PrometheusError, match="is not a URL"):
         await prometheus.query(PrometheusEndpoint("http://p:port"), "up", 5)
@@ -126,7 +126,7 @@ async def test_logging_in() -> None:
     await ask(handle, token="abc")
     await ask(handle)
     assert seen == [f"Basic {base64.b64encode(b'me:pass word').decode()}", "Bearer abc", ""]
-    with pytest.raises(PrometheusError, match="refuses the credentials") as error:
+    with pytest.raises(PrometheusError, match="refused the credentials") as error:
         await ask(failure(403, "", ""), token="hush-hush")
     assert "hush" not in str(error.value)
 
@@ -139,7 +139,7 @@ async def test_tls(tmp_path: Path) -> None:
     async with serving(success("scalar", [1, "7"]), tls=context) as address:
         trusting = PrometheusEndpoint(f"https://{address}", Credentials(ca_pem=certificate.read_text()))
         assert await prometheus.number(trusting, "up", 5) == 7
-        with pytest.raises(PrometheusError, match=r"Put the certificate of its authority as ca\.crt in the Secret"):
+        with pytest.raises(PrometheusError, match=r"Put the certificate of its CA into the key ca\.crt of the Secret"):
             await prometheus.number(PrometheusEndpoint(f"https://{address}"), "up", 5)
     await prometheus.aclose()
 
@@ -148,9 +148,9 @@ async def test_tls(tmp_path: Path) -> None:
     ("data", "says"),
     [
         ({}, "none of the keys"),
-        ({"username": b"a"}, "username and password go together"),
-        ({"tls.key": b"a"}, "tls.crt and tls.key go together"),
-        ({"token": b"a\nb"}, "no HTTP header can carry"),
+        ({"username": b"a"}, "username and password are required together"),
+        ({"tls.key": b"a"}, "tls.crt and tls.key are required together"),
+        ({"token": b"a\nb"}, "an HTTP header does not allow"),
         ({"token": b"\xff"}, "not UTF-8"),
     ],
 )

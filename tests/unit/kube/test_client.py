@@ -51,7 +51,7 @@ async def test_no_answer_in_time(fake: FakeServer, client: KubeClient) -> None:
         raise AssertionError
 
     fake.other = hang
-    with pytest.raises(Unreachable, match="did not answer GET"):
+    with pytest.raises(Unreachable, match="did not respond to GET"):
         await client.get(CONFIG_MAP, "n", "c")
 
 

@@ -39,10 +39,10 @@ class FakeEvents:
         return patch
 
 
-def make() -> tuple[EventRecorder, FakeEvents, "asyncio.Task[None]"]:
+def make(busy: Callable[[], bool] = lambda: False) -> tuple[EventRecorder, FakeEvents, "asyncio.Task[None]"]:
     server = FakeEvents()
     clock = asyncio.get_running_loop().time
-    recorder = EventRecorder(cast(KubeClient, server), "sluicegate.dev/operator", "pod-1", clock)
+    recorder = EventRecorder(cast(KubeClient, server), ("sluicegate.dev/operator", "pod-1"), clock, busy=busy)
     return recorder, server, asyncio.create_task(recorder.run())
 
 
@@ -86,8 +86,7 @@ def test_the_first_repetition_is_written_at_once(virtual: Run) -> None:
 
 def test_events_wait_for_more_important_work_but_not_for_ever(virtual: Run) -> None:
     async def main() -> None:
-        recorder, server, task = make()
-        recorder.busy = lambda: True
+        recorder, server, task = make(busy=lambda: True)
         record(recorder)
         await asyncio.sleep(events.PATIENCE - 1)
         assert server.created == []

@@ -1,4 +1,5 @@
 import pytest
+from sluicegate.api import names
 from sluicegate.kube import kinds
 
 
@@ -30,3 +31,8 @@ def test_lookup_finds_each(kind: kinds.Kind) -> None:
 def test_lookup_of_a_stranger() -> None:
     with pytest.raises(KeyError, match="apps/v1beta1 Deployment"):
         kinds.by_api("apps/v1beta1", "Deployment")
+
+
+def test_the_api_has_one_name() -> None:
+    kind = kinds.MODEL_DEPLOYMENT
+    assert (kind.api_version, kind.kind, kind.plural) == (names.API_VERSION, names.KIND, names.PLURAL)

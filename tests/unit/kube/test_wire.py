@@ -54,7 +54,7 @@ async def test_errors_in_the_stream() -> None:
 
 
 async def test_a_captive_portal_is_not_a_watch() -> None:
-    with pytest.raises(Unreachable, match="begins '<html>'"):
+    with pytest.raises(Unreachable, match="begins with '<html>'"):
         _ = [e async for e in wire.events(_stream([b"<html>\n"]), CONFIG_MAP)]
 
 

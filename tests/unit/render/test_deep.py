@@ -16,7 +16,7 @@ from sluicegate.kube import kinds, wire
 from sluicegate.kube.errors import Undecodable
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
-from sluicegate.render.pod import Refused, pod_template
+from sluicegate.render.pod import InvalidSpec, pod_template
 
 MODEL = ResolvedModel(uri="image:///opt/model", source="image:///opt/model")
 PLACES: dict[str, Any] = {
@@ -47,7 +47,7 @@ def reconciled(text: bytes) -> str:
     intent = intent_of(resource, MODEL, None)
     try:
         template = pod_template(resource, intent, Settings())
-    except Refused as error:
+    except InvalidSpec as error:
         return error.problem.reason
     manifest = fingerprinted(children.record(resource, intent, 1, template))
     assert difference(manifest, json.loads(json.dumps(manifest))) is None

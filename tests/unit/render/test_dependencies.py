@@ -11,7 +11,7 @@ from sluicegate.config.settings import DependencySettings, InvalidSettings, Sett
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import schema
-from sluicegate.render.pod import Refused, pod_template
+from sluicegate.render.pod import InvalidSpec, pod_template
 
 SOURCES = ["mlflow-artifacts:/1", "pvc://models/a/1", "image:///opt/model"]
 
@@ -22,7 +22,7 @@ def pod(runtime: dict[str, Any], chosen: DependencySettings | None = None, sourc
     )
     settings = Settings(dependencies=chosen or DependencySettings())
     template = pod_template(resource, intent_of(resource, ResolvedModel(source, source), None), settings)
-    assert schema.complaints("PodTemplateSpec", template) == []
+    assert schema.problems("PodTemplateSpec", template) == []
     return dict(template["spec"])
 
 
@@ -93,10 +93,10 @@ def test_without_it_nothing_is_installed(runtime: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["mlserver", "custom"])
 def test_other_runtimes_refuse_it_by_name(name: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(InvalidSpec) as refused:
         pod({"name": name, "image": "x:1", "dependencies": "Install"})
     assert refused.value.problem.reason == "InvalidRuntime"
-    assert f'the image of the runtime "{name}" has to have what the model asks for' in refused.value.problem.message
+    assert f'install the packages into the image of the runtime "{name}"' in refused.value.problem.message
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sluicegate.config.settings import GpuSettings, RegistrySettings, Settings
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import schema
-from sluicegate.render.pod import Refused, pod_template
+from sluicegate.render.pod import InvalidSpec, pod_template
 
 MODEL = ResolvedModel("models:/a/1", "mlflow-artifacts:/1", "a", "1")
 RUNTIME = "name: model\nports: [{name: http, containerPort: 8080}]\nresources: {{ resources }}\n"
@@ -25,7 +25,7 @@ def pod(gpu: dict[str, Any] | None, platform: dict[str, GpuSettings] | None = No
     resource = decode({"metadata": {"name": "a", "namespace": "b"}, "spec": fields})
     chosen = Settings(registries={"default": RegistrySettings(tracking_uri="http://m")}, gpu=platform or {})
     template = pod_template(resource, intent_of(resource, MODEL, "default"), chosen)
-    assert schema.complaints("PodTemplateSpec", template) == []
+    assert schema.problems("PodTemplateSpec", template) == []
     return dict(template["spec"])
 
 
@@ -119,5 +119,5 @@ def test_the_platforms_labels() -> None:
 
 
 def test_what_an_older_crd_let_pass_is_refused_by_name() -> None:
-    with pytest.raises(Refused, match=r"spec\.gpu\.minMemory: 20 is no amount of memory"):
+    with pytest.raises(InvalidSpec, match=r"spec\.gpu\.minMemory: 20 is not an amount of memory"):
         pod({"minMemory": 20})

@@ -32,14 +32,15 @@ from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.events import EventRecorder
 from sluicegate.runtime.analysis.analyst import Analyst, Sources
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.notifications import Notifier
 from sluicegate.runtime.registry import served_tags
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, Resolver
-from sluicegate.runtime.registry.served_tags import WriteBack
-from sluicegate.runtime.registry.webhook_subscription import Registration
+from sluicegate.runtime.registry.served_tags import ServedTagWriter
+from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, keep
 
@@ -200,21 +201,23 @@ def test_the_follower_goes_on(error: BaseException) -> None:
         woken: Counter[str] = Counter()
         known = registries()
         follower = Follower(
-            resources_of("bad", "good"), known, cast(RegistryPool, pool), lambda key: woken.update([key[1]])
+            PollContext(
+                resources_of("bad", "good"), known, cast(RegistryPool, pool), lambda key: woken.update([key[1]])
+            )
         )
         task = asyncio.ensure_future(follower.run(INTERVAL))
         await asyncio.sleep(3 * INTERVAL)
         before = pool.calls.copy()
         for _ in range(3):  # The follower sends each of these requests at once, in a task of its own.
-            assert follower.look(known.configured("bad"), "m")
-            assert follower.look(known.configured("good"), "m")
+            assert follower.poll_soon(known.configured("bad"), "m")
+            assert follower.poll_soon(known.configured("good"), "m")
             await asyncio.sleep(3)
         assert pool.calls["view good"] - before["view good"] >= 3
         assert pool.calls["view bad"] - before["view bad"] >= 3
         await asyncio.sleep(20 * INTERVAL)
         assert pool.calls["view good"] >= 20
         assert not task.done()
-        failure = follower.seen(known.configured("bad"), "m")
+        failure = follower.last_result(known.configured("bad"), "m")
         assert failure is not None and not isinstance(failure, ModelView)
         assert failure.reason is Reason.INTERNAL_ERROR
         assert "secret-1234" not in failure.message and type(error).__name__ in failure.message
@@ -232,7 +235,9 @@ def test_the_watch_of_fixed_versions_goes_on(error: BaseException) -> None:
         pool = Pool(error)
         woken: Counter[str] = Counter()
         resources = resources_of("bad", "good", uri="models:/m/1")
-        follower = Follower(resources, registries(), cast(RegistryPool, pool), lambda key: woken.update([key[1]]))
+        follower = Follower(
+            PollContext(resources, registries(), cast(RegistryPool, pool), lambda key: woken.update([key[1]]))
+        )
         task = asyncio.ensure_future(follower.run(INTERVAL))
         await asyncio.sleep(25 * INTERVAL)
         assert pool.calls["has good"] >= 2 and pool.calls["has bad"] >= 2
@@ -252,8 +257,8 @@ def test_write_back_and_subscriptions_go_on(error: BaseException) -> None:
     async def main() -> None:
         pool = Pool(error)
         reported: list[tuple[str, bool]] = []
-        write_back = WriteBack(resources_of("bad", "good"), registries(), cast(RegistryPool, pool), SETTINGS)
-        registration = Registration(
+        write_back = ServedTagWriter(resources_of("bad", "good"), registries(), cast(RegistryPool, pool), SETTINGS)
+        registration = WebhookSubscriptions(
             registries(), cast(RegistryPool, pool), SETTINGS, lambda *told: reported.append(told)
         )
         tasks = [asyncio.ensure_future(write_back.run()), asyncio.ensure_future(registration.run())]
@@ -276,7 +281,7 @@ def test_resolution_fails_with_a_reason(error: BaseException) -> None:
         pool, known = Pool(error), registries()
         resources = resources_of("bad", "good", uri="models:/other@a")
         resolver = Resolver(
-            known, SETTINGS, cast(RegistryPool, pool), Follower(resources, known, cast(Any, pool), print)
+            known, SETTINGS, cast(RegistryPool, pool), Follower(PollContext(resources, known, cast(Any, pool), print))
         )
         for resource in resources_of("bad", "good", uri="models:/other/1").items():
             raw = {
@@ -353,7 +358,7 @@ def test_the_analysis_of_the_other_resource_goes_on(error: BaseException, where:
 
             number = query
 
-        servers = Servers(cast(KubeClient, None), here.settings, cast(Any, Failing()))
+        servers = PrometheusResolver(cast(KubeClient, None), here.settings, cast(Any, Failing()))
         http = PodHttp(fetch)
 
         def pairs(subject: Subject) -> Any:
@@ -401,9 +406,9 @@ def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.M
     async def main() -> None:
         pool, resources = Pool(ValueError()), resources_of("bad", "good")
         tasks = [
-            asyncio.ensure_future(Follower(resources, registries(), cast(Any, pool), print).run(INTERVAL)),
-            asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
-            asyncio.ensure_future(analyst.Analyst(resources, cast(Any, None), print).run()),
+            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
+            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
+            asyncio.ensure_future(analyst.Analyst(resources, cast(Any, None), print, lambda: NOW).run()),
         ]
         await asyncio.sleep(300)
         assert pool.calls["view good"] >= 5 and pool.calls["tag good"] >= 3
@@ -429,7 +434,9 @@ def test_the_follower_stops_when_it_is_told_to_whatever_fails_meanwhile(unexpect
         for number in range(3):
             for raw in raws("bad", uri=f"models:/m{number}@a", name=f"r{number}"):
                 resources.streamed(raw, deleted=False)
-        task = asyncio.ensure_future(Follower(resources, registries(), cast(Any, pool), lambda _: None).run(INTERVAL))
+        task = asyncio.ensure_future(
+            Follower(PollContext(resources, registries(), cast(Any, pool), lambda _: None)).run(INTERVAL)
+        )
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -457,9 +464,9 @@ def test_a_slow_registry_delays_no_other() -> None:
         pool = Slow(ValueError())
         resources = resources_of("bad", "good", uri="models:/m/1")
         tasks = [
-            asyncio.ensure_future(Follower(resources, registries(), cast(Any, pool), print).run(INTERVAL)),
-            asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
-            asyncio.ensure_future(Registration(registries(), cast(Any, pool), SETTINGS, lambda *_: None).run()),
+            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
+            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
+            asyncio.ensure_future(WebhookSubscriptions(registries(), cast(Any, pool), SETTINGS, lambda *_: None).run()),
         ]
         await asyncio.sleep(30 * INTERVAL)
         assert pool.calls["has good"] >= 2 and pool.calls["tag good"] >= 10 and pool.calls["ask good"] >= 10
@@ -531,8 +538,8 @@ def test_one_models_refusal_keeps_no_other_tag_or_version_waiting(monkeypatch: p
             for raw in raws("good", uri=f"models:/m{number}/1", model=f"m{number}", name=f"r{number}"):
                 resources.streamed(raw, deleted=False)
         tasks = [
-            asyncio.ensure_future(Follower(resources, registries(), cast(Any, pool), print).run(INTERVAL)),
-            asyncio.ensure_future(WriteBack(resources, registries(), cast(Any, pool), SETTINGS).run()),
+            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
+            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
         ]
         await asyncio.sleep(15 * INTERVAL)
         assert set(looked) == {f"m{number}" for number in range(8)}
@@ -568,7 +575,7 @@ async def test_an_event_that_cannot_be_written_stops_no_other() -> None:
                 raise RecursionError
             written.set()
 
-    recorder = EventRecorder(cast(KubeClient, Client()), "c", "i", asyncio.get_running_loop().time)
+    recorder = EventRecorder(cast(KubeClient, Client()), ("c", "i"), asyncio.get_running_loop().time)
     for name in ("bad", "good"):
         recorder.record({"name": name, "namespace": "ns", "uid": name}, "Normal", "R", "m \ud800", "A")
     task = asyncio.create_task(recorder.run())

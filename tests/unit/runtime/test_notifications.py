@@ -25,7 +25,11 @@ from tests.unit.core.status.test_notifications import resource_of, status
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 SECRET_PATH = "/services/T000/B000/verysecret"
-OK, AGAIN, NO = Reply(True, False, ""), Reply(False, True, "it answered 503"), Reply(False, False, "it answered 404")
+OK, AGAIN, NO = (
+    Reply(True, False, ""),
+    Reply(False, True, "it responded with 503"),
+    Reply(False, False, "it responded with 404"),
+)
 
 
 class Secrets:
@@ -134,12 +138,12 @@ async def test_what_an_answer_means(
     receiver.answers = [answer]
     reply = await post(Receiver(receiver.url), b"{}", "1")
     assert (reply.sent, reply.again, reply.after) == (False, again, after)
-    assert reply.words == f"it answered {answer.status}"
+    assert reply.problem == f"it responded with {answer.status}"
 
 
 async def test_a_receiver_that_is_not_there_is_tried_again() -> None:
     reply = await post(Receiver("http://127.0.0.1:9/secret"), b"{}", "1")
-    assert (reply.again, reply.words) == (True, "it cannot be reached (ConnectError)")
+    assert (reply.again, reply.problem) == (True, "it cannot be reached (ConnectError)")
 
 
 async def test_a_receiver_that_hangs_is_left(receiver: Receivers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +219,7 @@ def test_it_is_tried_again_with_longer_and_longer_waits_and_the_same_id() -> Non
 
 
 def test_a_receiver_that_asks_for_time_gets_it() -> None:
-    send = Scripted(Reply(False, True, "it answered 429", 120.0), OK)
+    send = Scripted(Reply(False, True, "it responded with 429", 120.0), OK)
     run(Here(send), 1000)
     assert send.at[1] - send.at[0] == pytest.approx(120.0)
 
@@ -320,7 +324,7 @@ async def test_the_address_is_in_no_log_line(receiver: Receivers, caplog: pytest
     assert here.counted == {"ops refused": 1, "ops sent": 1}
     # This excludes the records of the receiver.
     ours = [each.getMessage() for each in caplog.records if not each.name.startswith("aiohttp")]
-    assert any("it answered 404" in each for each in ours)
+    assert any("it responded with 404" in each for each in ours)
     assert not [each for each in ours if "verysecret" in each]
     assert "verysecret" not in repr(Receiver(receiver.url))
 

@@ -75,36 +75,42 @@ class Credentials:
         certificate, key = text("tls.crt"), text("tls.key")
         if (username is None) != (password is None):
             missing = _PASSWORD if password is None else _USERNAME
-            raise ResolutionError(secret_invalid(secret, f"{missing} is missing; user name and password go together"))
+            raise ResolutionError(
+                secret_invalid(secret, f"{missing} is missing; a user name and a password are required together")
+            )
         if (certificate is None) != (key is None):
             missing = "tls.key" if key is None else "tls.crt"
-            raise ResolutionError(secret_invalid(secret, f"{missing} is missing; certificate and key go together"))
+            raise ResolutionError(
+                secret_invalid(secret, f"{missing} is missing; a certificate and a key are required together")
+            )
         pair = f"{certificate}\n{key}\n" if certificate else None
         authority = None if data.keys() >= _SERVICE_ACCOUNT else text("ca.crt")
-        found = cls(username, password, token, text(_CERT) or pair, authority)
-        if found == cls():
+        credentials = cls(username, password, token, text(_CERT) or pair, authority)
+        if credentials == cls():
             raise ResolutionError(secret_invalid(secret, f"it has none of the keys {_KEYS}"))
         try:
-            found.ssl_context()
+            credentials.ssl_context()
         except (OSError, ValueError, TypeError):  # ssl.SSLError is an OSError; PEM that is not ASCII causes a TypeError
             raise ResolutionError(secret_invalid(secret, "its certificate, key or ca.crt is not valid PEM")) from None
-        return found
+        return credentials
 
     @property
     def present(self) -> bool:
         """Tell whether there are credentials. Trusted certificates alone do not count."""
         return bool((self.username and self.password) or self.token or self.client_pem)
 
-    def hidden(self, words: str) -> str:
+    def hidden(self, text: str) -> str:
         """Return another program's text without any of these credentials.
 
         Some servers repeat what they received.
         """
         pair = f"{self.username}:{self.password}".encode() if self.password else b""
         values = [self.password, self.token, base64.b64encode(pair).decode() if pair else None]
-        for value in sorted((each for each in values if each and len(each) >= _SHORTEST), key=len, reverse=True):
-            words = words.replace(value, "***")
-        return words
+        for value in sorted(
+            (secret for secret in values if secret and len(secret) >= _SHORTEST), key=len, reverse=True
+        ):
+            text = text.replace(value, "***")
+        return text
 
     def headers(self) -> dict[str, str]:
         """Return the headers for a bearer token.
@@ -138,7 +144,7 @@ class Credentials:
 def _one_line(value: str | None, key: str, secret: str) -> str | None:
     """Return `value`, or raise an error if it could add or break a header."""
     if value is not None and (not value.isprintable() or (key in (_TOKEN, "token") and not value.isascii())):
-        raise ResolutionError(secret_invalid(secret, f"{key} holds characters that no HTTP header can carry"))
+        raise ResolutionError(secret_invalid(secret, f"{key} contains characters that an HTTP header does not allow"))
     return value
 
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Final
 
-from sluicegate.adapters.mlflow.http import Refusal, RegistryEndpoint, server_error
+from sluicegate.adapters.mlflow.http import MlflowError, RegistryEndpoint, server_error
 from sluicegate.adapters.mlflow.responses import LoggedInfo, Registered, RegisteredList, Version
 from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
@@ -29,10 +29,10 @@ _CHANGE: Final = "change spec.model.uri"
 def no_model(endpoint: RegistryEndpoint, name: str, models: RegisteredList) -> ResolutionError:
     """Return a ModelNotFound error."""
     names = [model.name for model in models.registered_models]
-    there = f"Models there: {_list(names, more=bool(models.next_page_token))}" if names else "It lists no models"
+    existing = f"Existing models: {_list(names, more=bool(models.next_page_token))}" if names else "It lists no models"
     return _failure(
         Reason.MODEL_NOT_FOUND,
-        f"There is no registered model {_q(name)} in {endpoint}. {there}. Register it, or {_CHANGE} "
+        f"Registered model {_q(name)} does not exist in {endpoint}. {existing}. Register it, or {_CHANGE} "
         "(names are case-sensitive).",
     )
 
@@ -40,10 +40,10 @@ def no_model(endpoint: RegistryEndpoint, name: str, models: RegisteredList) -> R
 def no_version(endpoint: RegistryEndpoint, ref: RegistryVersion, model: Registered) -> ResolutionError:
     """Return a VersionNotFound error."""
     newest = max((int(version.version) for version in model.latest_versions), default=None)
-    there = "It has no versions" if newest is None else f"The newest there is {newest}"
+    existing = "It has no versions" if newest is None else f"Its newest version is {newest}"
     return _failure(
         Reason.VERSION_NOT_FOUND,
-        f"Model {_q(ref.name)} has no version {ref.version} in {endpoint}. {there}. Register one, or {_CHANGE}.",
+        f"Model {_q(ref.name)} has no version {ref.version} in {endpoint}. {existing}. Register one, or {_CHANGE}.",
     )
 
 
@@ -58,11 +58,11 @@ def no_versions(endpoint: RegistryEndpoint, name: str) -> ResolutionError:
 def no_alias(endpoint: RegistryEndpoint, ref: RegistryAlias, model: Registered) -> ResolutionError:
     """Return an AliasNotFound error."""
     aliases = [alias.alias for alias in model.aliases]
-    there = f"Aliases there: {_list(aliases)}" if aliases else "It has no aliases"
+    existing = f"Existing aliases: {_list(aliases)}" if aliases else "It has no aliases"
     arguments = f"{_q(ref.name)}, {_q(ref.alias)}, VERSION"
     return _failure(
         Reason.ALIAS_NOT_FOUND,
-        f"Model {_q(ref.name)} has no alias {_q(ref.alias)} in {endpoint}. {there}. Set it with "
+        f"Model {_q(ref.name)} has no alias {_q(ref.alias)} in {endpoint}. {existing}. Set it with "
         f"MlflowClient().set_registered_model_alias({arguments}), or {_CHANGE}.",
     )
 
@@ -70,12 +70,11 @@ def no_alias(endpoint: RegistryEndpoint, ref: RegistryAlias, model: Registered) 
 def empty_stage(endpoint: RegistryEndpoint, ref: RegistryStage, model: Registered) -> ResolutionError:
     """Return a StageEmpty error."""
     stages = [f"{version.current_stage} (version {version.version})" for version in model.latest_versions]
-    there = f"Stages with versions: {_list(stages)}" if stages else "It has no versions"
+    existing = f"Stages with versions: {_list(stages)}" if stages else "It has no versions"
     arguments = f'{_q(ref.name)}, VERSION, "{ref.stage}"'
     return _failure(
         Reason.STAGE_EMPTY,
-        f"Model {_q(ref.name)} has no version in stage {ref.stage} in {endpoint}. {there}. Move one "
-        "there with "
+        f"Model {_q(ref.name)} has no version in stage {ref.stage} in {endpoint}. {existing}. Move one to it with "
         f"MlflowClient().transition_model_version_stage({arguments}), or {_CHANGE}.",
     )
 
@@ -86,11 +85,12 @@ def version_not_ready(endpoint: RegistryEndpoint, version: Version) -> Resolutio
     The registration is in progress, or has failed permanently.
     """
     pending = version.status == "PENDING_REGISTRATION"
-    said = f" ({version.status_message[:200]})" if version.status_message else ""
-    todo = "It is looked at again by itself" if pending else f"Register the model again, or {_CHANGE}"
+    detail = f" ({version.status_message[:200]})" if version.status_message else ""
+    todo = "The operator checks it again" if pending else f"Register the model again, or {_CHANGE}"
     return _failure(
         Reason.VERSION_NOT_READY,
-        f"Version {version.version} of model {_q(version.name)} in {endpoint} is {version.status[:40]}{said}. {todo}.",
+        f"Version {version.version} of model {_q(version.name)} in {endpoint} is "
+        f"{version.status[:40]}{detail}. {todo}.",
         transient=pending,
     )
 
@@ -101,8 +101,8 @@ def logged_model_not_ready(endpoint: RegistryEndpoint, info: LoggedInfo) -> Reso
     The upload is in progress, or has failed permanently.
     """
     pending = info.status == "LOGGED_MODEL_PENDING"
-    state = "is still being logged" if pending else "was not uploaded whole"
-    todo = "It is looked at again by itself" if pending else f"Log it again, or {_CHANGE}"
+    state = "is still being logged" if pending else "was not uploaded completely"
+    todo = "The operator checks it again" if pending else f"Log it again, or {_CHANGE}"
     return _failure(
         Reason.VERSION_NOT_READY,
         f"The logged model {_q(info.model_id)} in {endpoint} {state} ({info.status}). {todo}.",
@@ -114,31 +114,29 @@ def no_logged_model(endpoint: RegistryEndpoint, ref: LoggedModel) -> ResolutionE
     """Return a LoggedModelNotFound error."""
     return _failure(
         Reason.LOGGED_MODEL_NOT_FOUND,
-        f"There is no logged model {_q(ref.model_id)} in {endpoint} (or it was deleted). For a "
-        "registered model of that name write "
-        f"models:/{ref.model_id}/VERSION; else {_CHANGE}.",
+        f"Logged model {_q(ref.model_id)} does not exist in {endpoint}, or was deleted. "
+        f"For a registered model of that name use models:/{ref.model_id}/VERSION, or {_CHANGE}.",
     )
 
 
 def no_run(endpoint: RegistryEndpoint, ref: RunArtifact, *, deleted: bool = False) -> ResolutionError:
     """Return a RunNotFound error."""
     what = (
-        f"The run {_q(ref.run_id)} in {endpoint} was deleted"
+        f"Run {_q(ref.run_id)} in {endpoint} was deleted"
         if deleted
-        else f"There is no run {_q(ref.run_id)} in {endpoint}"
+        else f"Run {_q(ref.run_id)} does not exist in {endpoint}"
     )
-    todo = "Restore it (mlflow runs restore)" if deleted else "Check its id and spec.model.registry"
+    todo = "Restore it with mlflow runs restore" if deleted else "Check its ID and spec.model.registry"
     return _failure(Reason.RUN_NOT_FOUND, f"{what}. {todo}, or {_CHANGE}.")
 
 
-def no_artifact(endpoint: RegistryEndpoint, ref: RunArtifact, there: Iterable[str]) -> ResolutionError:
+def no_artifact(endpoint: RegistryEndpoint, ref: RunArtifact, artifacts: Iterable[str]) -> ResolutionError:
     """Return an ArtifactNotFound error."""
-    listed = _list(list(there))
-    has = f"Its artifacts: {listed}" if listed else "It lists no artifacts"
+    listed = _list(list(artifacts))
+    existing = f"Existing artifacts: {listed}" if listed else "It lists no artifacts"
     return _failure(
         Reason.ARTIFACT_NOT_FOUND,
-        f"The run {_q(ref.run_id)} in {endpoint} has neither an artifact nor a logged model at "
-        f"{_q(ref.path)}. {has}. "
+        f"Run {_q(ref.run_id)} in {endpoint} has neither an artifact nor a logged model at {_q(ref.path)}. {existing}. "
         f"Log the model under that name, or {_CHANGE}.",
     )
 
@@ -150,14 +148,13 @@ def unsupported_source(endpoint: RegistryEndpoint, uri: str, source: str) -> Res
         why = "has no artifacts recorded. Log the model again"
     elif source.startswith(("/", "file:", ".")) or ":" not in source:
         why = (
-            f"is kept in a directory of the MLflow server's own machine ({shown}), which no pod can "
-            "fetch. Start the server with "
+            f"is stored in a directory of the MLflow server ({shown}), which no pod can fetch. Start the server with "
             "--serve-artifacts and --artifacts-destination, and log the model again in a new experiment"
         )
     else:
         why = (
-            f"is kept at {shown}, which cannot be fetched: only mlflow-artifacts:/PATH, s3://, gs:// and "
-            "Azure's wasbs:// and abfss:// can be"
+            f"is stored at {shown}, which pods cannot fetch. Store it at mlflow-artifacts:/PATH, s3://, gs://, "
+            "wasbs:// or abfss://"
         )
     return _failure(Reason.SOURCE_UNSUPPORTED, f'The model "{uri}" of {endpoint} {why}, or {_CHANGE}.')
 
@@ -166,18 +163,17 @@ def too_many_hops(endpoint: RegistryEndpoint, uri: str, source: str) -> Resoluti
     """Return a SourceUnsupported error, for versions that refer to each other."""
     return _failure(
         Reason.SOURCE_UNSUPPORTED,
-        f'The model "{uri}" of {endpoint} has a source that points at a further model '
-        f"({without_userinfo(source)[:200]}), and "
-        f"so on, too many times. Register the model from its artifacts, or {_CHANGE}.",
+        f'The source of model "{uri}" of {endpoint} refers to another model ({without_userinfo(source)[:200]}), '
+        f"in a chain that is too long. Register the model from its artifacts, or {_CHANGE}.",
     )
 
 
-def unexpected(endpoint: RegistryEndpoint, refusal: Refusal) -> ResolutionError:
+def unexpected(endpoint: RegistryEndpoint, error: MlflowError) -> ResolutionError:
     """Return a RegistryError error, for an unexpected refusal.
 
     MLflow refused a request that every MLflow server accepts.
     """
-    return server_error(endpoint, refusal.status, f"{refusal.code} {refusal.message}")
+    return server_error(endpoint, error.status, f"{error.code} {error.message}")
 
 
 def _failure(reason: Reason, message: str, *, transient: bool = False) -> ResolutionError:

@@ -1,6 +1,6 @@
 """Calls to an MLflow server, and the errors that they end in.
 
-A call ends in one of three ways. A typed response is the success. A `Refusal` is MLflow's own JSON error, which the
+A call ends in one of three ways. A typed response is the success. A `MlflowError` is MLflow's own JSON error, which the
 caller can interpret. A `ResolutionError` means that the server, the network path to it, or the credentials have a
 problem. Its message is for users.
 """
@@ -92,10 +92,7 @@ def _address(endpoint: RegistryEndpoint) -> httpx.URL:
             raise bounded.InvalidAddress("it has a query or a fragment")
         return bounded.parse_address(endpoint.tracking_uri.rstrip("/") + "/" + API)
     except bounded.InvalidAddress as error:
-        inline = endpoint.name == endpoint.tracking_uri
-        field = (
-            "spec.model.inlineRegistry.trackingUri" if inline else f"settings.registries.{endpoint.name}.trackingUri"
-        )
+        field = _field(endpoint, "trackingUri", "trackingUri")
         raise _error(
             Reason.REGISTRY_UNREACHABLE,
             f"{field}: {bounded.shown(endpoint.tracking_uri)!r} cannot be used, because {error}. "
@@ -103,7 +100,7 @@ def _address(endpoint: RegistryEndpoint) -> httpx.URL:
         ) from None
 
 
-class Refusal(Exception):
+class MlflowError(Exception):
     """MLflow refused the request, with an `error_code` and a message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -122,12 +119,12 @@ class _ErrorBody(msgspec.Struct, frozen=True):
 
 
 async def call(
-    client: httpx.AsyncClient, endpoint: RegistryEndpoint, build: Callable[[], httpx.Request], answer: type[T]
+    client: httpx.AsyncClient, endpoint: RegistryEndpoint, build: Callable[[], httpx.Request], response_type: type[T]
 ) -> T:
     """Send the request that `build` returns, and decode the response.
 
     Raises:
-        Refusal: MLflow's JSON error with a 4xx other than 401 and 429.
+        MlflowError: MLflow's JSON error with a 4xx other than 401 and 429.
         ResolutionError: Any other failure.
     """
     try:
@@ -135,27 +132,27 @@ async def call(
     except bounded.RequestFailed as error:
         raise unreachable(endpoint, str(error), certificate=error.certificate) from None
     except bounded.ResponseRefused as error:
-        raise invalid_answer(endpoint, str(error)) from None
+        raise invalid_response(endpoint, str(error)) from None
     if response.status != 200:
         _explain(endpoint, response)
-    return _decode(endpoint, response.body, answer)
+    return _decode(endpoint, response.body, response_type)
 
 
 def unreachable(
-    endpoint: RegistryEndpoint, why: str = f"no answer within {TOTAL_SECONDS:g} s", *, certificate: bool = False
+    endpoint: RegistryEndpoint, why: str = f"no response within {TOTAL_SECONDS:g} s", *, certificate: bool = False
 ) -> ResolutionError:
     """Return the error for a server that cannot be reached."""
-    hint = "Check that the server runs, and that the operator may reach it (URL, DNS, NetworkPolicy)"
+    fix = "Check that the server runs, and that the operator can reach it (URL, DNS, NetworkPolicy)"
     if certificate:
-        hint = "Give the certificate of its authority as ca.crt in the registry's Secret, or in the settings"
-    said = endpoint.credentials.hidden(_cut(why))
-    return _error(Reason.REGISTRY_UNREACHABLE, f"Cannot reach {endpoint}: {said}. {hint}.", transient=True)
+        fix = "Put the certificate of its CA into the key ca.crt of the registry's Secret"
+    cause = endpoint.credentials.hidden(_cut(why))
+    return _error(Reason.REGISTRY_UNREACHABLE, f"Cannot reach {endpoint}: {cause}. {fix}.", transient=True)
 
 
 def unexpected_failure(endpoint: RegistryEndpoint, error: BaseException) -> ResolutionError:
     """Log an unexpected exception, and return the error for it."""
     log_unexpected(logger, str(endpoint), error)
-    return ResolutionError(internal_error(f"Asking {endpoint}", error))
+    return ResolutionError(internal_error(f"A request to {endpoint}", error))
 
 
 def _tls(endpoint: RegistryEndpoint) -> ssl.SSLContext:
@@ -174,83 +171,83 @@ def _basic(credentials: Credentials, url: httpx.URL) -> tuple[str, str] | None:
     return None
 
 
-def invalid_answer(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
+def invalid_response(endpoint: RegistryEndpoint, what: str) -> ResolutionError:
     """Return the error for a response that no MLflow server sends."""
     return _error(
         Reason.REGISTRY_INVALID_ANSWER,
-        f"{_capital(endpoint)} answered with {endpoint.credentials.hidden(what)} instead of MLflow's JSON. "
-        "Check that the tracking URI is that of an MLflow server (with its path, where it has one), "
-        "and that no proxy or login page stands before it.",
+        f"{_capital(endpoint)} returned {endpoint.credentials.hidden(what)} instead of MLflow's JSON. "
+        "Check that the tracking URI is that of an MLflow server, with its path if it has one, "
+        "and that no proxy or login page is in front of it.",
         transient=True,
     )
 
 
 def endless(endpoint: RegistryEndpoint) -> ResolutionError:
     """Return the error for a listing that does not end."""
-    return invalid_answer(endpoint, "a listing without an end")
+    return invalid_response(endpoint, "a list that does not end")
 
 
-def _decode(endpoint: RegistryEndpoint, body: bytes, answer: type[T]) -> T:
+def _decode(endpoint: RegistryEndpoint, body: bytes, response_type: type[T]) -> T:
     try:
-        return msgspec.json.decode(body, type=answer)
+        return msgspec.json.decode(body, type=response_type)
     except msgspec.ValidationError as error:
-        raise invalid_answer(endpoint, f"unexpected JSON ({_cut(str(error))})") from None
+        raise invalid_response(endpoint, f"unexpected JSON ({_cut(str(error))})") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        raise invalid_answer(endpoint, "an HTML page" if _is_html(body) else "something that is not JSON") from None
+        raise invalid_response(endpoint, "an HTML page" if _is_html(body) else "text that is not JSON") from None
 
 
 def _explain(endpoint: RegistryEndpoint, response: bounded.Response) -> NoReturn:
     """Raise the error for a response other than 200."""
     status, body, where = response.status, response.body, _capital(endpoint)
     if status == 401:
-        said = (
+        cause = (
             "refused the credentials"
             if endpoint.credentials.present
-            else "asks for credentials, and none are configured"
+            else "requires credentials, and none are configured"
         )
         raise _error(
             Reason.REGISTRY_UNAUTHORIZED,
-            f"{where} {said} (401). Put MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
-            "MLFLOW_TRACKING_TOKEN, in the "
-            "registry's Secret, and name that Secret in its settings or in spec.model.inlineRegistry.secretRef.",
+            f"{where} {cause} (401). Put MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN, into a Secret, and name it in "
+            f"{_field(endpoint, 'secretRef', 'secret')}.",
         )
     if status == 403 and b"Invalid Host header" in body:
         host = _cut(response.host)
         raise _error(
             Reason.REGISTRY_HOST_REFUSED,
-            f"{where} refuses requests to this host name (403 Invalid Host header). Start the MLflow "
-            "server with "
-            f'--allowed-hosts "{host}" or MLFLOW_SERVER_ALLOWED_HOSTS="{host}" (beside the names it has).',
+            f"{where} rejects requests to this host name (403 Invalid Host header). Start the MLflow server with "
+            f'--allowed-hosts "{host}" or MLFLOW_SERVER_ALLOWED_HOSTS="{host}", in addition to its other host names.',
         )
     if status == 403:
         raise _error(
             Reason.REGISTRY_FORBIDDEN,
-            f"{where} knows the operator's account, but it may not read this (403). Give it READ "
-            "permission on the model (and, "
-            "for runs:/ and logged models, on the experiment).",
+            f"{where} does not let the operator's account read this (403). Give it READ permission on the model, "
+            "or on the experiment for runs:/ and logged models.",
         )
     if 300 <= status < 400:
         target = without_userinfo(_cut(response.headers.get("location", "")))
-        raise invalid_answer(endpoint, f"a redirect ({status}) to {target or 'nowhere'}")
-    refusal = _refusal(body)
+        raise invalid_response(endpoint, f"a redirect ({status}) to {target or 'nowhere'}")
+    error = _error_body(body)
     if status >= 500 or status == 429:
-        raise server_error(endpoint, status, refusal.message if refusal else "")
-    if refusal is None:
-        raise invalid_answer(endpoint, f"{status} and {'an HTML page' if _is_html(body) else 'no explanation'}")
-    raise Refusal(status, refusal.error_code, refusal.message)
+        raise server_error(endpoint, status, error.message if error else "")
+    if error is None:
+        raise invalid_response(
+            endpoint, f"{status} {'and an HTML page' if _is_html(body) else 'without an error code'}"
+        )
+    raise MlflowError(status, error.error_code, error.message)
 
 
 def server_error(endpoint: RegistryEndpoint, status: int, message: str) -> ResolutionError:
     """Return the error for a server that fails or responds unexpectedly."""
-    said = f": {_cut(endpoint.credentials.hidden(message))}" if message else ""
+    quoted = f": {_cut(endpoint.credentials.hidden(message))}" if message else ""
     return _error(
         Reason.REGISTRY_ERROR,
-        f"{_capital(endpoint)} failed with {status}{said}. Its own log says more; this is tried again by itself.",
+        f"{_capital(endpoint)} failed with {status}{quoted}. See the registry's log. The operator retries.",
         transient=True,
     )
 
 
-def _refusal(body: bytes) -> _ErrorBody | None:
+def _error_body(body: bytes) -> _ErrorBody | None:
     try:
         return msgspec.json.decode(body, type=_ErrorBody)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
@@ -259,6 +256,13 @@ def _refusal(body: bytes) -> _ErrorBody | None:
 
 def _error(reason: Reason, message: str, *, transient: bool = False) -> ResolutionError:
     return ResolutionError(ResolutionFailure(reason, message, transient))
+
+
+def _field(endpoint: RegistryEndpoint, inline: str, configured: str) -> str:
+    """Return the path of a field of the registry, in the spec or in the operator's settings."""
+    if endpoint.name == endpoint.tracking_uri:
+        return f"spec.model.inlineRegistry.{inline}"
+    return f"settings.registries.{endpoint.name}.{configured}"
 
 
 def _capital(endpoint: RegistryEndpoint) -> str:
@@ -276,6 +280,6 @@ def _cut(text: str) -> str:
     Credentials in its URLs are removed.
     """
     line = "".join(char if char.isprintable() else " " for char in text).strip()
-    words = [without_userinfo(word) if "://" in word else word for word in line.split()]
-    line = " ".join(words)
+    parts = [without_userinfo(word) if "://" in word else word for word in line.split()]
+    line = " ".join(parts)
     return line if len(line) <= 200 else line[:199] + "…"

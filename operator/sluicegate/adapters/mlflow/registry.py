@@ -21,7 +21,7 @@ from sluicegate.adapters.mlflow import artifact_uris, failures, responses
 from sluicegate.adapters.mlflow.http import (
     TOTAL_SECONDS,
     ClientFactory,
-    Refusal,
+    MlflowError,
     RegistryEndpoint,
     call,
     endless,
@@ -103,10 +103,10 @@ class MlflowRegistry:
         """
         async with self._failures():
             model = await self._registered(name)
-            newest = max(model.latest_versions, key=lambda each: int(each.version), default=None)
+            newest = max(model.latest_versions, key=lambda version: int(version.version), default=None)
             return ModelView(
-                aliases={each.alias: each.version for each in model.aliases},
-                stages={each.current_stage: each.version for each in model.latest_versions},
+                aliases={alias.alias: alias.version for alias in model.aliases},
+                stages={version.current_stage: version.version for version in model.latest_versions},
                 newest_at=newest.registered_at if newest is not None else None,
             )
 
@@ -117,7 +117,7 @@ class MlflowRegistry:
             ResolutionError: The request failed. The message says why and what to do about it.
         """
         params = {"name": ref.name, "version": str(ref.version)}
-        return await self._asked(self._get("model-versions/get", responses.VersionAnswer, params), None) is not None
+        return await self._asked(self._get("model-versions/get", responses.VersionResponse, params), None) is not None
 
     async def tagged(self, key: str) -> dict[tuple[str, str], str]:
         """Return the versions that have a tag, as (name, version), and its value.
@@ -125,17 +125,17 @@ class MlflowRegistry:
         Raises:
             ResolutionError: The request failed. The message says why and what to do about it.
         """
-        found: dict[tuple[str, str], str] = {}
+        tags: dict[tuple[str, str], str] = {}
         params = {"filter": f"tags.`{key}` LIKE '%'", "max_results": "1000"}
         for _ in range(MAX_PAGES):
             asking = self._get("model-versions/search", responses.TaggedVersions, params)
             page = await self._asked(asking, otherwise=responses.TaggedVersions())
-            for each in page.model_versions:
+            for entry in page.model_versions:
                 # A version has at most one tag with this key.
-                found |= {(each.name, each.version): tag.value for tag in each.tags if tag.key == key}  # noqa: B035
+                tags |= {(entry.name, entry.version): tag.value for tag in entry.tags if tag.key == key}  # noqa: B035
             if not page.next_page_token:
-                return found
-            if len(found) > MAX_LISTED:
+                return tags
+            if len(tags) > MAX_LISTED:
                 break
             params = {**params, "page_token": page.next_page_token}
         raise endless(self.endpoint)
@@ -155,7 +155,7 @@ class MlflowRegistry:
             writing = self._send("POST", "model-versions/set-tag", responses.Nothing, json={**about, "value": value})
         await self._asked(writing, otherwise=responses.Nothing())
 
-    async def ask(self, method: str, path: str, answer: type[T], **content: Any) -> T:
+    async def ask(self, method: str, path: str, response_type: type[T], **content: Any) -> T:
         """Send one request to a path below `/api/2.0/mlflow/`.
 
         If MLflow refuses the request, the error quotes its message.
@@ -164,7 +164,7 @@ class MlflowRegistry:
             ResolutionError: The request failed. The message says why and what to do about it.
         """
         async with self._failures():
-            return await self._send(method, path, answer, **content)
+            return await self._send(method, path, response_type, **content)
 
     async def _asked(self, asking: Awaitable[T], otherwise: U) -> T | U:
         """Await one request within its time limit.
@@ -178,8 +178,8 @@ class MlflowRegistry:
         async with self._failures():
             try:
                 return await asking
-            except Refusal as refusal:
-                if refusal.missing:
+            except MlflowError as error:
+                if error.missing:
                     return otherwise
                 raise
 
@@ -196,8 +196,8 @@ class MlflowRegistry:
             raise
         except TimeoutError:
             raise unreachable(self.endpoint) from None
-        except Refusal as refusal:
-            raise failures.unexpected(self.endpoint, refusal) from None
+        except MlflowError as error:
+            raise failures.unexpected(self.endpoint, error) from None
         except asyncio.CancelledError as error:
             if cancelled_from_outside():
                 raise
@@ -233,8 +233,8 @@ class MlflowRegistry:
         if version.status != "READY":
             raise failures.version_not_ready(self.endpoint, version)
         params = {"name": version.name, "version": version.version}
-        source = (await self._get("model-versions/get-download-uri", responses.DownloadAnswer, params)).artifact_uri
-        found = ResolvedModel(
+        source = (await self._get("model-versions/get-download-uri", responses.DownloadResponse, params)).artifact_uri
+        resolved = ResolvedModel(
             uri=str(ref),
             source=source,
             name=version.name,
@@ -245,15 +245,15 @@ class MlflowRegistry:
         )
         inner = artifact_uris.inner(source)
         if inner is None:
-            return replace(found, source=artifact_uris.fetchable(self.endpoint, source, str(ref)))
+            return replace(resolved, source=artifact_uris.fetchable(self.endpoint, source, str(ref)))
         if hops == 0:
             raise failures.too_many_hops(self.endpoint, str(ref), source)
         end = await self._resolve(inner, hops - 1)
         return replace(
-            found,
+            resolved,
             source=end.source,
-            run_id=found.run_id or end.run_id,
-            model_id=found.model_id or end.model_id,
+            run_id=resolved.run_id or end.run_id,
+            model_id=resolved.model_id or end.model_id,
         )
 
     async def _version(self, ref: RegistryVersion) -> responses.Version:
@@ -263,9 +263,9 @@ class MlflowRegistry:
         """
         params = {"name": ref.name, "version": str(ref.version)}
         try:
-            return (await self._get("model-versions/get", responses.VersionAnswer, params)).model_version
-        except Refusal as refusal:
-            if not refusal.missing:
+            return (await self._get("model-versions/get", responses.VersionResponse, params)).model_version
+        except MlflowError as error:
+            if not error.missing:
                 raise
         raise failures.no_version(self.endpoint, ref, await self._registered(ref.name))
 
@@ -276,9 +276,9 @@ class MlflowRegistry:
         """
         params = {"name": ref.name, "alias": ref.alias}
         try:
-            return (await self._get("registered-models/alias", responses.VersionAnswer, params)).model_version
-        except Refusal as refusal:
-            if not refusal.missing and refusal.code != "INVALID_PARAMETER_VALUE":
+            return (await self._get("registered-models/alias", responses.VersionResponse, params)).model_version
+        except MlflowError as error:
+            if not error.missing and error.code != "INVALID_PARAMETER_VALUE":
                 raise
         raise failures.no_alias(self.endpoint, ref, await self._registered(ref.name))
 
@@ -301,14 +301,14 @@ class MlflowRegistry:
         """
         body = {"name": name, "stages": stages}
         try:
-            answer = await self._send(
-                "POST", "registered-models/get-latest-versions", responses.VersionsAnswer, json=body
+            response = await self._send(
+                "POST", "registered-models/get-latest-versions", responses.VersionsResponse, json=body
             )
-        except Refusal as refusal:
-            if not refusal.missing:
+        except MlflowError as error:
+            if not error.missing:
                 raise
             raise await self._model_missing(name) from None
-        return answer.model_versions
+        return response.model_versions
 
     async def _registered(self, name: str) -> responses.Registered:
         """Return the registered model, so that an error can name what it has.
@@ -318,10 +318,10 @@ class MlflowRegistry:
         """
         try:
             return (
-                await self._get("registered-models/get", responses.RegisteredAnswer, {"name": name})
+                await self._get("registered-models/get", responses.RegisteredResponse, {"name": name})
             ).registered_model
-        except Refusal as refusal:
-            if not refusal.missing:
+        except MlflowError as error:
+            if not error.missing:
                 raise
         raise await self._model_missing(name)
 
@@ -329,7 +329,7 @@ class MlflowRegistry:
         """Return ModelNotFound, with the models of the registry if it lists them."""
         try:
             models = await self._get("registered-models/search", responses.RegisteredList, {"max_results": "20"})
-        except (Refusal, ResolutionError):  # the list is optional: which model is missing is known already
+        except (MlflowError, ResolutionError):  # the list is optional: which model is missing is known already
             models = responses.RegisteredList()
         return failures.no_model(self.endpoint, name, models)
 
@@ -337,9 +337,9 @@ class MlflowRegistry:
         """Return a logged model (MLflow REST `logged-models/ID`, MLflow 3)."""
         try:
             path = f"logged-models/{quote(ref.model_id, safe='')}"
-            info = (await self._get(path, responses.LoggedAnswer, {})).model.info
-        except Refusal as refusal:
-            if not refusal.missing:
+            info = (await self._get(path, responses.LoggedResponse, {})).model.info
+        except MlflowError as error:
+            if not error.missing:
                 raise
             raise failures.no_logged_model(self.endpoint, ref) from None
         return self._of_logged(ref, info, "")
@@ -363,9 +363,9 @@ class MlflowRegistry:
         models, the newest one wins.
         """
         try:
-            info = (await self._get("runs/get", responses.RunAnswer, {"run_id": ref.run_id})).run.info
-        except Refusal as refusal:
-            if not refusal.missing:
+            info = (await self._get("runs/get", responses.RunResponse, {"run_id": ref.run_id})).run.info
+        except MlflowError as error:
+            if not error.missing:
                 raise
             raise failures.no_run(self.endpoint, ref) from None
         if info.lifecycle_stage == "deleted":
@@ -375,7 +375,7 @@ class MlflowRegistry:
         if logged is not None:
             return self._of_logged(ref, logged, rest)
         listing = {"run_id": ref.run_id, "path": ref.path}
-        if not (await self._get("artifacts/list", responses.FilesAnswer, listing)).files:
+        if not (await self._get("artifacts/list", responses.FilesResponse, listing)).files:
             raise failures.no_artifact(self.endpoint, ref, await self._top_level(ref.run_id))
         source = artifact_uris.fetchable(self.endpoint, artifact_uris.join(info.artifact_uri, ref.path), str(ref))
         return ResolvedModel(uri=str(ref), source=source, run_id=ref.run_id)
@@ -390,12 +390,12 @@ class MlflowRegistry:
             "max_results": 1,
         }
         try:
-            found = await self._send("POST", "logged-models/search", responses.LoggedList, json=body)
+            logged = await self._send("POST", "logged-models/search", responses.LoggedList, json=body)
         except ResolutionError:
             if await self._is_mlflow_2():
                 return None
             raise
-        return found.models[0].info if found.models else None
+        return logged.models[0].info if logged.models else None
 
     async def _is_mlflow_2(self) -> bool:
         """Tell whether the server is older than logged models, by GET /version.
@@ -405,10 +405,10 @@ class MlflowRegistry:
         version = httpx.URL(self.endpoint.tracking_uri.rstrip("/") + "/version").copy_with(username=None, password=None)
         build = functools.partial(self._client.build_request, "GET", version)
         try:
-            answer = await bounded.fetch(self._client, build, MAX_VERSION_BYTES)
+            response = await bounded.fetch(self._client, build, MAX_VERSION_BYTES)
         except (bounded.RequestFailed, bounded.ResponseRefused):
             return False
-        return answer.status == 200 and answer.body.startswith((b"1.", b"2."))
+        return response.status == 200 and response.body.startswith((b"1.", b"2."))
 
     async def _top_level(self, run_id: str) -> list[str]:
         """Return the run's top-level artifacts, for a message.
@@ -416,14 +416,14 @@ class MlflowRegistry:
         The list is empty if the registry does not return one.
         """
         try:
-            listing = await self._get("artifacts/list", responses.FilesAnswer, {"run_id": run_id})
-        except (Refusal, ResolutionError):
+            listing = await self._get("artifacts/list", responses.FilesResponse, {"run_id": run_id})
+        except (MlflowError, ResolutionError):
             return []
         return [file.path for file in listing.files]
 
-    async def _get(self, path: str, answer: type[T], params: dict[str, str]) -> T:
-        return await self._send("GET", path, answer, params=params)
+    async def _get(self, path: str, response_type: type[T], params: dict[str, str]) -> T:
+        return await self._send("GET", path, response_type, params=params)
 
-    async def _send(self, method: str, path: str, answer: type[T], **content: Any) -> T:
+    async def _send(self, method: str, path: str, response_type: type[T], **content: Any) -> T:
         build = functools.partial(self._client.build_request, method, path, **content)
-        return await call(self._client, self.endpoint, build, answer)
+        return await call(self._client, self.endpoint, build, response_type)

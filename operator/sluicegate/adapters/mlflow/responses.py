@@ -40,13 +40,13 @@ class Version(Struct, frozen=True):
         return datetime.fromtimestamp(self.creation_timestamp / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class VersionAnswer(Struct, frozen=True):
+class VersionResponse(Struct, frozen=True):
     """Response of `model-versions/get` and `registered-models/alias`."""
 
     model_version: Version
 
 
-class VersionsAnswer(Struct, frozen=True):
+class VersionsResponse(Struct, frozen=True):
     """Response of `registered-models/get-latest-versions`. Empty means none."""
 
     model_versions: tuple[Version, ...] = ()
@@ -98,7 +98,7 @@ class Webhooks(Struct, frozen=True):
     next_page_token: str = ""
 
 
-class WebhookAnswer(Struct, frozen=True):
+class WebhookResponse(Struct, frozen=True):
     """Response to a write of a webhook."""
 
     webhook: Webhook
@@ -112,7 +112,7 @@ class WebhookTest(Struct, frozen=True):
     error_message: str = ""
 
 
-class WebhookTestAnswer(Struct, frozen=True):
+class WebhookTestResponse(Struct, frozen=True):
     """Response of `webhooks/ID/test`."""
 
     result: WebhookTest
@@ -122,7 +122,7 @@ class Nothing(Struct, frozen=True):
     """The empty response to a write."""
 
 
-class DownloadAnswer(Struct, frozen=True):
+class DownloadResponse(Struct, frozen=True):
     """Response of `model-versions/get-download-uri`."""
 
     artifact_uri: str = ""
@@ -143,7 +143,7 @@ class Registered(Struct, frozen=True):
     latest_versions: tuple[Version, ...] = ()
 
 
-class RegisteredAnswer(Struct, frozen=True):
+class RegisteredResponse(Struct, frozen=True):
     """Response of `registered-models/get`."""
 
     registered_model: Registered
@@ -172,7 +172,7 @@ class Logged(Struct, frozen=True):
     info: LoggedInfo
 
 
-class LoggedAnswer(Struct, frozen=True):
+class LoggedResponse(Struct, frozen=True):
     """Response of `logged-models/ID`."""
 
     model: Logged
@@ -199,7 +199,7 @@ class Run(Struct, frozen=True):
     info: RunInfo
 
 
-class RunAnswer(Struct, frozen=True):
+class RunResponse(Struct, frozen=True):
     """Response of `runs/get`."""
 
     run: Run
@@ -211,7 +211,7 @@ class File(Struct, frozen=True):
     path: str
 
 
-class FilesAnswer(Struct, frozen=True):
+class FilesResponse(Struct, frozen=True):
     """Response of `artifacts/list`. It is empty if there is nothing at the path."""
 
     root_uri: str = ""

@@ -22,14 +22,14 @@ async def listed(registry: MlflowRegistry) -> list[Hook]:
     Raises:
         ResolutionError: The request failed. The message says why and what to do about it.
     """
-    found: list[Hook] = []
+    hooks: list[Hook] = []
     params = {"max_results": _PAGE}
     for _ in range(MAX_PAGES):
         page = await registry.ask("GET", "webhooks", responses.Webhooks, params=params)
-        found += [_hook(each) for each in page.webhooks]
+        hooks += [_hook(webhook) for webhook in page.webhooks]
         if not page.next_page_token:
-            return found
-        if len(found) > MAX_LISTED:
+            return hooks
+        if len(hooks) > MAX_LISTED:
             break
         params = {**params, "page_token": page.next_page_token}
     raise endless(registry.endpoint)
@@ -44,10 +44,10 @@ async def write(registry: MlflowRegistry, hook: Hook | None, name: str, url: str
     events = [{"entity": entity, "action": action} for entity, action in sorted(EVENTS)]
     body: dict[str, Any] = {"name": name, "url": url, "events": events, "status": "ACTIVE", "secret": secret}
     if hook is None:
-        answer = await registry.ask("POST", "webhooks", responses.WebhookAnswer, json=body)
+        response = await registry.ask("POST", "webhooks", responses.WebhookResponse, json=body)
     else:
-        answer = await registry.ask("PATCH", _path(hook), responses.WebhookAnswer, json=body)
-    return _hook(answer.webhook)
+        response = await registry.ask("PATCH", _path(hook), responses.WebhookResponse, json=body)
+    return _hook(response.webhook)
 
 
 async def tried(registry: MlflowRegistry, hook: Hook) -> responses.WebhookTest:
@@ -56,13 +56,13 @@ async def tried(registry: MlflowRegistry, hook: Hook) -> responses.WebhookTest:
     Raises:
         ResolutionError: The request failed. The message says why and what to do about it.
     """
-    return (await registry.ask("POST", f"{_path(hook)}/test", responses.WebhookTestAnswer, json={})).result
+    return (await registry.ask("POST", f"{_path(hook)}/test", responses.WebhookTestResponse, json={})).result
 
 
 def _path(hook: Hook) -> str:
     return f"webhooks/{quote(hook.id, safe='')}"
 
 
-def _hook(each: responses.Webhook) -> Hook:
-    events = frozenset((event.entity, event.action) for event in each.events)
-    return Hook(each.webhook_id, each.name, each.url, events, each.status == "ACTIVE")
+def _hook(webhook: responses.Webhook) -> Hook:
+    events = frozenset((event.entity, event.action) for event in webhook.events)
+    return Hook(webhook.webhook_id, webhook.name, webhook.url, events, webhook.status == "ACTIVE")

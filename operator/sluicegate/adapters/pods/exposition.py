@@ -28,7 +28,7 @@ MAX_SERIES: Final = 32_768
 """Maximum number of series of one pod."""
 
 
-class NotOurs(ValueError):
+class NotScoringServer(ValueError):
     """The text is not that of the scoring server. The message says why."""
 
 
@@ -36,7 +36,7 @@ def parse(text: str, kinds: Iterable[str]) -> PodCounts:
     """Return the counters of the given kinds.
 
     Raises:
-        NotOurs: The text has no counter of requests, or more than `MAX_SERIES` series.
+        NotScoringServer: The text has no counter of requests, or more than `MAX_SERIES` series.
     """
     wanted = frozenset(kinds) | {REQUESTS}
     names = tuple({_NAMES[kind] + "{" for kind in wanted})
@@ -49,11 +49,11 @@ def parse(text: str, kinds: Iterable[str]) -> PodCounts:
             if series is not None and series[0] in wanted:
                 counts[series] = counts.get(series, 0.0) + _number(value)
                 if len(counts) > MAX_SERIES:
-                    raise NotOurs(f"its /metrics has more than {MAX_SERIES:,} series")
+                    raise NotScoringServer(f"its /metrics has more than {MAX_SERIES:,} series")
         elif line.startswith(_STARTED):
             started = _number(line.rpartition(" ")[2])
     if not any(series[0] == REQUESTS for series in counts):
-        raise NotOurs("its /metrics has no sluicegate_scorer_requests_total")
+        raise NotScoringServer("its /metrics has no sluicegate_scorer_requests_total")
     return PodCounts(counts, started)
 
 
@@ -72,7 +72,7 @@ def _series(labelled: str) -> Series | None:
     None means that they are malformed, or that analysis does not use them.
     """
     try:
-        samples = [each for family in text_string_to_metric_families(f"{labelled} 0\n") for each in family.samples]
+        samples = [sample for family in text_string_to_metric_families(f"{labelled} 0\n") for sample in family.samples]
     except ValueError:
         return None
     return of_labels(samples[0].name, samples[0].labels) if len(samples) == 1 else None

@@ -28,7 +28,7 @@ Fetch = Callable[[str, Mapping[str, str]], Awaitable[tuple[int, bytes]]]
 """Returns status and body of a GET of a URL with headers."""
 
 
-class PodTrouble(Exception):
+class PodRequestFailed(Exception):
     """A pod does not respond as expected. The text says why and can follow a colon."""
 
 
@@ -63,19 +63,19 @@ class PodHttp:
             headers: Headers to send in addition to the default ones.
 
         Raises:
-            PodTrouble: There is no response in time, or it is compressed or larger than `MOST_BYTES`.
+            PodRequestFailed: There is no response in time, or it is compressed or larger than `MOST_BYTES`.
         """
         async with self._turns:
             try:
                 async with asyncio.timeout(seconds):
                     status, body = await self._fetch(f"http://{address}{path}", headers)
             except TimeoutError:
-                raise PodTrouble(f"no answer within {seconds:.3g} s") from None
+                raise PodRequestFailed(f"no response within {seconds:.3g} s") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise PodTrouble(_line(str(error)) or type(error).__name__) from None
+                raise PodRequestFailed(_line(str(error)) or type(error).__name__) from None
             except bounded.ResponseRefused as error:
-                raise PodTrouble(f"its {path.partition('?')[0]} is {error}") from None
-            except PodTrouble:
+                raise PodRequestFailed(f"its {path.partition('?')[0]} is {error}") from None
+            except PodRequestFailed:
                 raise
             except asyncio.CancelledError as error:
                 if cancelled_from_outside():
@@ -84,7 +84,7 @@ class PodHttp:
             except Exception as error:  # must not affect the reads of other pods
                 raise _unexpected(address, error) from None
             if len(body) > MOST_BYTES:
-                raise PodTrouble(f"its {path.partition('?')[0]} is {bounded.too_large(MOST_BYTES)}")
+                raise PodRequestFailed(f"its {path.partition('?')[0]} is {bounded.too_large(MOST_BYTES)}")
             return status, body
 
     async def _get(self, url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -101,16 +101,16 @@ class PodHttp:
             encoding = response.headers.get("Content-Encoding", "").strip().lower()
             if encoding not in ("", "identity"):
                 what = f"the Content-Encoding {encoding[:40]!r}"
-                raise PodTrouble(f"it answers with {what}, where the operator asks for identity and decodes nothing")
+                raise PodRequestFailed(f"it returned {what}, and the operator accepts only identity")
             with bounded.Body(MOST_BYTES) as body:
                 async for chunk in response.content.iter_any():
                     body.add(chunk)
                 return response.status, bytes(body)
 
 
-def _unexpected(address: str, error: BaseException) -> PodTrouble:
+def _unexpected(address: str, error: BaseException) -> PodRequestFailed:
     log_unexpected(logger, f"reading the pod at {address}", error)
-    return PodTrouble(f"an unexpected {type(error).__name__}, whose traceback is in the operator's log")
+    return PodRequestFailed(f"an unexpected {type(error).__name__}, whose traceback is in the operator's log")
 
 
 def _line(text: str) -> str:

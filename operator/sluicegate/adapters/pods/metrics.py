@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterable
 from typing import Final
 
-from sluicegate.adapters.pods.exposition import NotOurs, parse
-from sluicegate.adapters.pods.http import PodHttp, PodTrouble
+from sluicegate.adapters.pods.exposition import NotScoringServer, parse
+from sluicegate.adapters.pods.http import PodHttp, PodRequestFailed
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.analysis.counters import PodCounts
 
@@ -16,7 +16,7 @@ PATH: Final = "/metrics"
 _HEADERS: Final = {"Accept": "text/plain"}
 
 
-class Unreadable(Exception):
+class CountersUnavailable(Exception):
     """A pod's counters cannot be read. The message says why and what to do about it."""
 
 
@@ -37,30 +37,30 @@ class PodScraper:
             seconds: Time limit.
 
         Raises:
-            Unreadable: The pod does not respond, or its response has no counters of the scoring server.
+            CountersUnavailable: The pod does not respond, or its response has no counters of the scoring server.
         """
         try:
             status, body = await self._http.get(address, PATH, seconds, _HEADERS)
-        except PodTrouble as trouble:
-            raise Unreadable(_unreachable(pod, address, str(trouble))) from None
+        except PodRequestFailed as error:
+            raise CountersUnavailable(_unreachable(pod, address, str(error))) from None
         if status not in (200, 404):
-            raise Unreadable(_unreachable(pod, address, f"its /metrics answers {status}"))
+            raise CountersUnavailable(_unreachable(pod, address, f"its /metrics returned {status}"))
         try:
             return parse(body.decode("utf-8", "replace") if status == 200 else "", kinds)
-        except NotOurs as error:
-            raise Unreadable(
-                f"Pod {pod} does not count requests as the scoring server does ({error}): "
-                "only the runtime mlflow does. Use metrics of type Query for other runtimes."
+        except NotScoringServer as error:
+            raise CountersUnavailable(
+                f"Pod {pod} does not have the counters of the scoring server ({error}). "
+                "Only the runtime mlflow has them. Use metrics of type Query for other runtimes."
             ) from None
         except Exception as error:  # must not affect the reads of other pods
             log_unexpected(logger, f"the /metrics of pod {pod}", error)
-            raise Unreadable(
-                _unreachable(pod, address, f"its /metrics makes an unexpected {type(error).__name__}")
+            raise CountersUnavailable(
+                _unreachable(pod, address, f"its /metrics caused an unexpected {type(error).__name__}")
             ) from None
 
 
 def _unreachable(pod: str, address: str, why: str) -> str:
     return (
-        f"Pod {pod} cannot be read at {address}: {why}. Check that the operator may reach the port of the scoring pods "
+        f"Pod {pod} cannot be read at {address}: {why}. Let the operator reach the port of the scoring pods "
         "(NetworkPolicy), or set spec.rollout.analysis.source.type: Prometheus."
     )

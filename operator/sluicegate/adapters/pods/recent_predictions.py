@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from sluicegate.adapters.pods.http import PodHttp, PodTrouble
+from sluicegate.adapters.pods.http import PodHttp, PodRequestFailed
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.core.analysis.pairing import Told
 
@@ -32,7 +32,7 @@ MAX_NAME: Final = 128
 """Maximum length in characters of a cursor and of a key, which are kept and sent back."""
 
 
-class Untold(Exception):
+class PredictionsUnavailable(Exception):
     """A pod's predictions cannot be read. The message says why and what to do."""
 
 
@@ -52,7 +52,7 @@ class Recent:
 
     cursor: str
     """Where the next reading starts."""
-    answers: tuple[tuple[float, Told], ...]
+    predictions: tuple[tuple[float, Told], ...]
     """(seconds ago, prediction), the oldest first."""
 
 
@@ -72,7 +72,7 @@ _HEAD = msgspec.json.Decoder(_Head)
 _LINE = msgspec.json.Decoder(_Line)
 
 
-class AnswerReader:
+class PredictionReader:
     """Reads the recent predictions of pods."""
 
     def __init__(self, http: PodHttp) -> None:
@@ -89,9 +89,9 @@ class AnswerReader:
             seconds: Time limit.
 
         Raises:
-            Untold: The pod does not respond, keeps no predictions, or sends an invalid response.
+            PredictionsUnavailable: The pod does not respond, keeps no predictions, or sends an invalid response.
         """
-        answers: list[tuple[float, Told]] = []
+        predictions: list[tuple[float, Told]] = []
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
         left = MAX_READING
@@ -99,44 +99,48 @@ class AnswerReader:
             body = await self._part(pod, cursor, keep, max(0.0, until - clock()))
             left -= len(body)
             if left < 0:
-                raise Untold(_unreachable(pod, f"its {PATH} is over {MAX_READING >> 20} MiB"))
+                raise PredictionsUnavailable(_unreachable(pod, f"its {PATH} is larger than {MAX_READING >> 20} MiB"))
             head, part = _parsed(pod, body)
             cursor = head.next
-            answers += part
+            predictions += part
             if not head.more:
                 break
-        return Recent(cursor, tuple(answers))
+        return Recent(cursor, tuple(predictions))
 
     async def _part(self, pod: Pod, cursor: str, keep: float, seconds: float) -> bytes:
         path = f"{PATH}?{urlencode({'since': cursor, 'keep': f'{keep:.0f}'})}"
         try:
             status, body = await self._http.get(pod.address, path, seconds, {"Authorization": f"Bearer {pod.uid}"})
-        except PodTrouble as trouble:
-            raise Untold(_unreachable(pod, str(trouble))) from None
+        except PodRequestFailed as error:
+            raise PredictionsUnavailable(_unreachable(pod, str(error))) from None
         if status in (404, 405):
-            raise Untold(_none(pod))
+            raise PredictionsUnavailable(_none(pod))
         if status != 200:
-            raise Untold(_unreachable(pod, f"its {PATH} answers {status}"))
+            raise PredictionsUnavailable(_unreachable(pod, f"its {PATH} returned {status}"))
         return body
 
 
 def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
     first, *rest = body.split(b"\n")
-    if any(len(each) > MAX_LINE for each in (first, *rest)):
-        raise Untold(_unreachable(pod, f"its {PATH} has an answer of over {MAX_LINE >> 10} KiB"))
+    if any(len(line) > MAX_LINE for line in (first, *rest)):
+        raise PredictionsUnavailable(
+            _unreachable(pod, f"its {PATH} has a prediction of more than {MAX_LINE >> 10} KiB")
+        )
     try:
         head = _HEAD.decode(first)
-        found = [_line(each) for each in rest if each]
-        if len(head.next) > MAX_NAME or any(len(each.key) > MAX_NAME for each in found):
-            raise Untold(_none(pod))
-        return head, [(each.age, Told(each.key, each.status, each.answer)) for each in found]
+        entries = [_line(line) for line in rest if line]
+        if len(head.next) > MAX_NAME or any(len(entry.key) > MAX_NAME for entry in entries):
+            raise PredictionsUnavailable(_none(pod))
+        return head, [(entry.age, Told(entry.key, entry.status, entry.answer)) for entry in entries]
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Untold(_none(pod)) from None
-    except Untold:
+        raise PredictionsUnavailable(_none(pod)) from None
+    except PredictionsUnavailable:
         raise
     except Exception as error:  # must not affect the reads of other pods
         log_unexpected(logger, f"the {PATH} of pod {pod.name}", error)
-        raise Untold(_unreachable(pod, f"its {PATH} makes an unexpected {type(error).__name__}")) from None
+        raise PredictionsUnavailable(
+            _unreachable(pod, f"its {PATH} caused an unexpected {type(error).__name__}")
+        ) from None
 
 
 def _line(text: bytes) -> _Line:
@@ -150,18 +154,18 @@ def _line(text: bytes) -> _Line:
         try:
             return msgspec.convert(json.loads(text), _Line)
         except (ValueError, RecursionError, msgspec.ValidationError):
-            raise msgspec.DecodeError("no answer") from None
+            raise msgspec.DecodeError("not a prediction") from None
 
 
 def _none(pod: Pod) -> str:
     return (
-        f"Pod {pod.name} does not tell its answers: only the scoring server of the runtime mlflow does. "
-        "An older revision's pods learn it when it is rolled (annotation sluicegate.dev/roll)."
+        f"Pod {pod.name} does not report its predictions. Only the scoring server of the runtime mlflow does. "
+        "For a revision of an older operator, set the annotation sluicegate.dev/roll to a new value."
     )
 
 
 def _unreachable(pod: Pod, why: str) -> str:
     return (
         f"Pod {pod.name} cannot be read at {pod.address}: {why}. "
-        "Check that the operator may reach the port of the scoring pods (NetworkPolicy)."
+        "Let the operator reach the port of the scoring pods (NetworkPolicy)."
     )

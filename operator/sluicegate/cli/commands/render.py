@@ -24,7 +24,7 @@ from sluicegate.core.models.uri import InvalidModelUri, LoggedModel, RegistryVer
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.render import children
-from sluicegate.render.pod import Refused, pod_template
+from sluicegate.render.pod import InvalidSpec, pod_template
 from sluicegate.simulation.serving import serving_snapshot
 
 Manifest = dict[str, Any]
@@ -56,7 +56,7 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
         if findings := validate(documents, CHECKS):
             raise CannotRender("\n".join(str(finding) for finding in findings))
         manifests = [manifest for document in documents for manifest in render(document, settings, versions)]
-    except (CannotRender, InvalidSettings, InvalidResource, MissingExtra, Refused, Unreadable) as error:
+    except (CannotRender, InvalidSettings, InvalidResource, MissingExtra, InvalidSpec, Unreadable) as error:
         print(f"sluicegate render: {error}", file=sys.stderr)
         return 1
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, explicit_start=True)
@@ -73,7 +73,7 @@ def render(document: Manifest, settings: Settings, versions: dict[str, str]) -> 
 
     Raises:
         CannotRender: The model URI is invalid, or its version is not known.
-        Refused: The spec does not give a valid pod template.
+        InvalidSpec: The spec does not give a valid pod template.
     """
     resource = decode(
         {

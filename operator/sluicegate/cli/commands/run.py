@@ -51,6 +51,6 @@ def run(options: argparse.Namespace) -> int:
         os.environ["KUBECONFIG"] = options.kubeconfig  # kopf reads its credentials from there
     import uvloop
 
-    from sluicegate.app.operator import run as operate
+    from sluicegate.app.process import run as operate
 
     return uvloop.run(operate(chosen, options.kubeconfig or os.environ.get("KUBECONFIG")))

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sluicegate.api.resource import Key
 from sluicegate.cli.commands.get import Picture, Scope, measures, picture, read
 from sluicegate.cli.output import terminal
 from sluicegate.cli.output.live_metrics import LiveMetrics, MetricsSource
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings, without_managed_fields
 from sluicegate.kube.kinds import MODEL_DEPLOYMENT, Kind
-from sluicegate.kube.store import Key
 
 SETTLE = 0.1
 """Seconds within which changes are shown together."""

@@ -11,11 +11,12 @@ from typing import Any
 import yaml
 
 from sluicegate.api import names
+from sluicegate.api.resource import Manifest
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.output.step_text import listed, rollout_of
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.simulation.settle import Address, Manifest, Outcome
+from sluicegate.simulation.settle import Address, FinalState
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _INPUTS = {
@@ -45,9 +46,9 @@ class Comparison:
     """The object as the apply would store it."""
     snapshot: Snapshot
     """The snapshot of the cluster, with the spec to apply."""
-    before: Outcome | None
+    before: FinalState | None
     """The outcome of the live object, or None where there is none."""
-    after: Outcome
+    after: FinalState
     inputs: Mapping[str, Mapping[str, Any]]
     """The recorded parts of the existing revisions, by hash."""
 
@@ -61,7 +62,7 @@ class Comparison:
         """Tell whether the apply changes anything."""
         return self.live is None or bool(self.fields) or self._children(self.before) != self._children(self.after)
 
-    def _children(self, outcome: Outcome | None) -> dict[Address, Manifest]:
+    def _children(self, outcome: FinalState | None) -> dict[Address, Manifest]:
         return outcome.manifests if outcome is not None else {}
 
 

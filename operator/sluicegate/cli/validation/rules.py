@@ -14,7 +14,7 @@ from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.models.uri import InvalidModelUri, parse
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import schema
-from sluicegate.render.pod import BUILT_IN, Refused, pod_template
+from sluicegate.render.pod import BUILT_IN, InvalidSpec, pod_template
 
 
 def model(resource: ModelDeployment) -> Iterator[Finding]:
@@ -40,7 +40,7 @@ def pod(resource: ModelDeployment) -> Iterator[Finding]:
     settings = Settings(runtimes={runtime: added} if runtime is not None else {})
     try:
         pod_template(resource, intent_of(resource, resolved, None), settings)
-    except Refused as error:
+    except InvalidSpec as error:
         yield _finding(resource, "spec.podTemplate", error.problem.message)
 
 
@@ -51,7 +51,7 @@ def autoscaler(resource: ModelDeployment) -> Iterator[Finding]:
     parts = {"metrics": list(scaling.metrics or ()), "behavior": scaling.behavior}
     for field, value in parts.items():
         if value:
-            for complaint in schema.complaints("HorizontalPodAutoscaler", {"spec": {**spec, field: value}}):
+            for complaint in schema.problems("HorizontalPodAutoscaler", {"spec": {**spec, field: value}}):
                 yield _finding(
                     resource,
                     f"spec.scaling.{complaint.removeprefix('spec.').partition(':')[0]}",

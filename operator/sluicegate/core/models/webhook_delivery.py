@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import json
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,8 +20,6 @@ LARGEST = 64 * 1024
 WINDOW = 300.0
 """How far the timestamp of a delivery may be from the operator's clock, in seconds. Retries have the timestamp of the
 first attempt."""
-REMEMBERED = 10_000
-"""The largest number of deliveries of one registry that are remembered."""
 _ENTITIES = {"registered_model", "model_version", "model_version_alias"}
 """The entities whose events may change what an alias, a stage or `latest` means."""
 
@@ -91,43 +88,3 @@ def subject(body: bytes) -> tuple[Outcome, str]:
     if not isinstance(entity, str) or not isinstance(name, str):
         return Outcome.MALFORMED, ""
     return (Outcome.ACCEPTED, name) if entity in _ENTITIES else (Outcome.IRRELEVANT, name)
-
-
-class Seen:
-    """The accepted deliveries of one registry.
-
-    None of them is accepted twice within the window.
-    """
-
-    def __init__(self) -> None:
-        self._until: OrderedDict[str, float] = OrderedDict()
-
-    def first(self, delivery: Delivery, now: float) -> bool:
-        """Tell whether an authentic and timely delivery is new, and remember it."""
-        while self._until and (next(iter(self._until.values())) < now or len(self._until) >= REMEMBERED):
-            self._until.popitem(last=False)
-        if delivery.id in self._until:
-            return False
-        self._until[delivery.id] = now + 2 * WINDOW
-        return True
-
-
-class Bucket:
-    """A rate limit of `rate` deliveries a second on average, and `burst` at once."""
-
-    def __init__(self, rate: float = 20.0, burst: float = 100.0) -> None:
-        self._rate, self._burst = rate, burst
-        self._left, self._at = burst, 0.0
-
-    def take(self, now: float) -> bool:
-        """Tell whether one more delivery is allowed, and count it.
-
-        Args:
-            now: The time, in monotonic seconds.
-        """
-        self._left = min(self._burst, self._left + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True

@@ -12,11 +12,12 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TypeVar
 
 from sluicegate.adapters.pods.metrics import PodScraper
+from sluicegate.api.resource import Key
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
@@ -24,23 +25,16 @@ from sluicegate.core.analysis.judge import judge
 from sluicegate.core.analysis.run import Judged, Subject, subject_of
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.parse import time_of
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.analysis.readers import PairReader, PodReader, Pods, PrometheusReader, QueryReader, Reader
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import contained, keep
 
 logger = logging.getLogger(__name__)
-Key = tuple[str, str]
 T = TypeVar("T")
 
 LOOK = 1.0
 """Seconds between two searches for steps that have started."""
-_NO_PAIRS = "Answers to mirrored requests are not compared by this version of Sluicegate: use other metrics."
-
-
-def utc_now() -> datetime:
-    """Return the time of the wall clock, in UTC."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +43,13 @@ class Sources:
 
     pods: Pods
     scraper: PodScraper
-    servers: Servers
-    pairs: Callable[[Subject], PairReader] | None = None
+    servers: PrometheusResolver
+    pairs: Callable[[Subject], PairReader]
     """Creates a reader that compares the predictions of the two revisions for the same requests."""
 
 
 @dataclass(slots=True)
-class _Case:
+class _Analysis:
     subject: Subject
     task: asyncio.Task[None] | None = None
     judged: Judged | None = None
@@ -77,7 +71,7 @@ class Analyst:
         resources: Resources,
         sources: Sources,
         wake: Callable[[Key], None],
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime],
     ) -> None:
         """Create an analyst, which measures nothing before `run`.
 
@@ -91,22 +85,22 @@ class Analyst:
         self._sources = sources
         self._wake = wake
         self._now = now
-        self._cases: dict[Key, _Case] = {}
+        self._analyses: dict[Key, _Analysis] = {}
 
     def reading(self, key: Key) -> Reading | None:
         """Return the analysis result of a resource's current step, or None.
 
         There is no result before the first interval ends, and after an unexpected exception.
         """
-        case = self._cases.get(key)
-        return case.judged.reading if case is not None and case.judged is not None else None
+        analysis = self._analyses.get(key)
+        return analysis.judged.reading if analysis is not None and analysis.judged is not None else None
 
     def judged(self) -> Iterator[Judged]:
         """Return the latest results of all running analyses.
 
         It may be called from another thread.
         """
-        return (each.judged for each in list(self._cases.values()) if each.judged is not None)
+        return (analysis.judged for analysis in list(self._analyses.values()) if analysis.judged is not None)
 
     async def run(self) -> None:
         """Run analyses until cancelled."""
@@ -118,59 +112,59 @@ class Analyst:
 
     def _look(self, group: asyncio.TaskGroup) -> None:
         """Start the analyses of new steps, and stop those of steps that have ended."""
-        wanted: dict[Key, Subject] = {}
+        subjects: dict[Key, Subject] = {}
         for resource in self._resources.items():
             with contained("the analysis of {}/{}".format(*resource.key)):
                 if (subject := subject_of(resource)) is not None:
-                    wanted[resource.key] = subject
-        for key, case in list(self._cases.items()):
-            if wanted.get(key) != case.subject:
-                del self._cases[key]
-                if case.task is not None:
-                    case.task.cancel()
-        for key, subject in wanted.items():
-            if key not in self._cases:
-                case = self._cases[key] = _Case(subject)
-                judging = keep(f"the analysis of {key[0]}/{key[1]}", partial(self._follow, case))
-                case.task = group.create_task(judging, name=f"judge {key[0]}/{key[1]}")
+                    subjects[resource.key] = subject
+        for key, analysis in list(self._analyses.items()):
+            if subjects.get(key) != analysis.subject:
+                del self._analyses[key]
+                if analysis.task is not None:
+                    analysis.task.cancel()
+        for key, subject in subjects.items():
+            if key not in self._analyses:
+                analysis = self._analyses[key] = _Analysis(subject)
+                judging = keep(f"the analysis of {key[0]}/{key[1]}", partial(self._follow, analysis))
+                analysis.task = group.create_task(judging, name=f"judge {key[0]}/{key[1]}")
 
-    async def _follow(self, case: _Case) -> None:
+    async def _follow(self, analysis: _Analysis) -> None:
         """Run the analysis of one step until it is cancelled."""
-        subject = case.subject
+        subject = analysis.subject
         readers = self._readers(subject)
         await asyncio.sleep(self._left_of_warm_up(subject))
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        with contained(self._what(case)):
+        with contained(self._what(analysis)):
             await readers.counters.begin()
             if readers.pairs is not None:
                 await readers.pairs.begin()
         while True:
             await asyncio.sleep(subject.interval * random.uniform(0.9, 1.1))
-            with contained(self._what(case), partial(self._forget, case)):
-                self._conclude(case, await self._evidence(case, readers, loop.time() - begun))
+            with contained(self._what(analysis), partial(self._forget, analysis)):
+                self._conclude(analysis, await self._evidence(analysis, readers, loop.time() - begun))
 
     @staticmethod
-    def _what(case: _Case) -> str:
-        return "the analysis of {}/{}".format(*case.subject.key)
+    def _what(analysis: _Analysis) -> str:
+        return "the analysis of {}/{}".format(*analysis.subject.key)
 
-    def _forget(self, case: _Case, error: BaseException) -> None:
+    def _forget(self, analysis: _Analysis, error: BaseException) -> None:
         """Discard the result after an unexpected exception, so that the rollout holds."""
         del error
-        if case.judged is not None:
-            case.judged = None
-            self._wake(case.subject.key)
+        if analysis.judged is not None:
+            analysis.judged = None
+            self._wake(analysis.subject.key)
 
-    async def _read(self, case: _Case, reading: Awaitable[T], otherwise: Callable[[str], T]) -> T:
+    async def _read(self, analysis: _Analysis, reading: Awaitable[T], otherwise: Callable[[str], T]) -> T:
         """Await a reader.
 
         Args:
-            case: The analysis.
+            analysis: The analysis.
             reading: The reader's call.
             otherwise: Makes the result from a message if the reader raises an unexpected exception.
         """
         failures: list[BaseException] = []
-        with contained(self._what(case), failures.append):
+        with contained(self._what(analysis), failures.append):
             return await reading
         return otherwise(
             f"Measuring failed with an unexpected {type(failures[0]).__name__}. "
@@ -193,32 +187,32 @@ class Analyst:
             counters = PrometheusReader(subject, sources.pods, sources.servers)
         else:
             counters = PodReader(subject, sources.pods, sources.scraper)
-        pairs = sources.pairs(subject) if subject.paired and sources.pairs is not None else None
+        pairs = sources.pairs(subject) if subject.paired else None
         return _Readers(counters, QueryReader(subject, sources.servers), pairs)
 
-    async def _evidence(self, case: _Case, readers: _Readers, elapsed: float) -> Evidence:
-        queries = case.subject.queries
-        evidence, answers, pairs = await asyncio.gather(
-            self._read(case, readers.counters.read(elapsed), lambda trouble: Evidence(trouble=trouble)),
+    async def _evidence(self, analysis: _Analysis, readers: _Readers, elapsed: float) -> Evidence:
+        queries = analysis.subject.queries
+        evidence, query_results, pairs = await asyncio.gather(
+            self._read(analysis, readers.counters.read(elapsed), lambda message: Evidence(trouble=message)),
             self._read(
-                case,
+                analysis,
                 readers.queries.read(elapsed),
-                lambda trouble: {metric.name: Answer(None, None, trouble) for metric in queries},
+                lambda message: {metric.name: Answer(None, None, message) for metric in queries},
             ),
-            self._read(case, _paired(readers.pairs), str),
+            self._read(analysis, _paired(readers.pairs), str),
         )
         if isinstance(pairs, Pairs):
-            return replace(evidence, answers=answers, pairs=pairs)
-        return replace(evidence, answers=answers, pairs_trouble=pairs)
+            return replace(evidence, answers=query_results, pairs=pairs)
+        return replace(evidence, answers=query_results, pairs_trouble=pairs)
 
-    def _conclude(self, case: _Case, evidence: Evidence) -> None:
-        subject = case.subject
-        measured = tuple(judge(each, evidence) for each in subject.spec.metrics)
-        case.failed = streaks(case.failed, measured)
-        outcome, decisive = concluded(case.failed, measured, subject.spec.failure_limit)
+    def _conclude(self, analysis: _Analysis, evidence: Evidence) -> None:
+        subject = analysis.subject
+        measured = tuple(judge(metric, evidence) for metric in subject.spec.metrics)
+        analysis.failed = streaks(analysis.failed, measured)
+        outcome, decisive = concluded(analysis.failed, measured, subject.spec.failure_limit)
         reading = Reading(subject.target, subject.since, outcome, decisive, measured)
-        before = case.judged.reading if case.judged is not None else None
-        case.judged = Judged(subject, reading, _shares(subject, evidence))
+        before = analysis.judged.reading if analysis.judged is not None else None
+        analysis.judged = Judged(subject, reading, _shares(subject, evidence))
         if before is None or _news(before) != _news(reading):
             logger.info(
                 "%s/%s: the analysis of %s is %s%s",
@@ -235,7 +229,7 @@ def _news(reading: Reading) -> tuple[object, ...]:
 
 
 async def _paired(reader: PairReader | None) -> Pairs | str:
-    return await reader.read() if reader is not None else _NO_PAIRS
+    return await reader.read() if reader is not None else ""
 
 
 def _shares(subject: Subject, evidence: Evidence) -> dict[str, float]:

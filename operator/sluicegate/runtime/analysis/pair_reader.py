@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from sluicegate.adapters.pods.recent_predictions import AnswerReader, Pod, Untold
+from sluicegate.adapters.pods.recent_predictions import Pod, PredictionReader, PredictionsUnavailable
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.pairing import Pairing, Told
 from sluicegate.core.analysis.run import Subject
@@ -25,7 +25,7 @@ So one late or failed reading loses no prediction.
 class PodPairs:
     """The pairs of one step of a rollout since its warm-up."""
 
-    def __init__(self, subject: Subject, pods: Pods, reader: AnswerReader) -> None:
+    def __init__(self, subject: Subject, pods: Pods, reader: PredictionReader) -> None:
         """Create a reader. Pods keep no predictions before `begin`.
 
         Args:
@@ -49,14 +49,14 @@ class PodPairs:
         """Return all pairs since `begin`, or a message about why there are none."""
         subject = self._subject
         if subject.stable is None:
-            return "There is no stable revision whose answers could be compared."
+            return "There is no stable revision to compare predictions with."
         # Read the candidate first. Stable has long answered the requests that the candidate reports by then.
-        mine, troubles = await self._side(subject.target)
-        theirs, more = await self._side(subject.stable)
-        self._pairing.add(mine, theirs)
-        return self._pairs([*troubles, *more])
+        candidate, errors = await self._side(subject.target)
+        stable, more_errors = await self._side(subject.stable)
+        self._pairing.add(candidate, stable)
+        return self._pairs([*errors, *more_errors])
 
-    def _pairs(self, troubles: Sequence[str]) -> Pairs | str:
+    def _pairs(self, errors: Sequence[str]) -> Pairs | str:
         pairing = self._pairing
         if pairing.compared:
             return Pairs(
@@ -67,27 +67,27 @@ class PodPairs:
                 pairing.unlike,
                 dict(pairing.beyond),
             )
-        if troubles:
-            return troubles[0]
-        mine, theirs = pairing.seen
-        told = (
-            f"No mirrored request has been answered by both yet: {mine} answers of the new version "
-            f"and {theirs} of stable are known."
+        if errors:
+            return errors[0]
+        candidate, stable = pairing.seen
+        message = (
+            f"No mirrored request has a prediction of both revisions yet: {candidate} predictions of the candidate "
+            f"and {stable} of the stable revision are known."
         )
-        if min(mine, theirs) >= 100:
-            told += (
-                " If it stays so, the gateway gives copies another x-request-id, or another body, than their originals."
+        if min(candidate, stable) >= 100:
+            message += (
+                " If this persists, the gateway sends copies with another x-request-id or body than their originals."
             )
-        return told
+        return message
 
     async def _side(self, revision: str) -> tuple[list[Told], list[str]]:
         """Return the new predictions of one revision's pods, and the errors."""
-        there = alive(self._pods(self._subject.key, revision))
-        if not there:
-            return [], ["One of the two versions has no ready pod whose answers could be compared."]
-        found = await asyncio.gather(*(self._pod(each) for each in there))
-        told = [each for part in found if not isinstance(part, str) for each in part]
-        return told, [each for each in found if isinstance(each, str)]
+        pods = alive(self._pods(self._subject.key, revision))
+        if not pods:
+            return [], [f"Revision {revision} has no ready pod whose predictions can be compared."]
+        results = await asyncio.gather(*(self._pod(pod) for pod in pods))
+        predictions = [prediction for result in results if not isinstance(result, str) for prediction in result]
+        return predictions, [result for result in results if isinstance(result, str)]
 
     async def _pod(self, pod: PodFacts) -> list[Told] | str:
         subject = self._subject
@@ -96,8 +96,8 @@ class PodPairs:
             recent = await self._reader.read(
                 Pod(pod.name, pod.address, pod.uid), self._cursors.get(pod.name, ""), keep, subject.timeout
             )
-        except Untold as error:
+        except PredictionsUnavailable as error:
             return str(error)
         self._cursors[pod.name] = recent.cursor
         since = asyncio.get_running_loop().time() - self._begun
-        return [told for age, told in recent.answers if age < since]
+        return [prediction for age, prediction in recent.predictions if age < since]

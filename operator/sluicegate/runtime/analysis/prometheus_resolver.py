@@ -8,6 +8,7 @@ import time
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
 from sluicegate.adapters.unexpected import log_unexpected
+from sluicegate.api.resource import Key
 from sluicegate.config.settings import Settings
 from sluicegate.core.analysis.run import Subject
 from sluicegate.kube.client import KubeClient
@@ -21,7 +22,7 @@ SECRET_SECONDS = 60.0
 """Seconds for which a Secret is cached, because every rollout needs it several times a minute."""
 
 
-class Servers:
+class PrometheusResolver:
     """Queries the Prometheus server of a resource.
 
     It is the server in the resource's spec, or else the one in the operator's settings.
@@ -38,7 +39,7 @@ class Servers:
         self._client = client
         self._settings = settings
         self._prometheus = prometheus
-        self._known: dict[tuple[str, str], tuple[float, Credentials]] = {}
+        self._credentials_cache: dict[Key, tuple[float, Credentials]] = {}
 
     async def query(self, subject: Subject, promql: str) -> list[Sample]:
         """Run a query whose result is an instant vector.
@@ -72,8 +73,8 @@ class Servers:
             return PrometheusEndpoint(source.address, credentials, "spec.rollout.analysis.source.secretRef")
         if platform.address is None:
             raise PrometheusError(
-                "No Prometheus is configured: set spec.rollout.analysis.source to type Prometheus with its address, "
-                "or ask the platform to set prometheus.address in the operator's settings."
+                "No Prometheus server is configured. Set spec.rollout.analysis.source to type Prometheus with an "
+                "address, or ask the platform team to set prometheus.address in the operator's settings."
             )
         credentials = await self._credentials(self._settings.operator_namespace, platform.secret)
         return PrometheusEndpoint(platform.address, credentials, "the operator's setting prometheus.secret")
@@ -81,10 +82,10 @@ class Servers:
     async def _credentials(self, namespace: str, secret: str | None) -> Credentials:
         if secret is None:
             return Credentials()
-        read, found = self._known.get((namespace, secret), (None, Credentials()))
+        read, credentials = self._credentials_cache.get((namespace, secret), (None, Credentials()))
         if read is None or time.monotonic() - read > SECRET_SECONDS:
             try:
-                found = await self._read(namespace, secret)
+                credentials = await self._read(namespace, secret)
             except PrometheusError:
                 raise
             except Exception as error:  # The failure of one rollout must not stop the analysis of others.
@@ -94,21 +95,21 @@ class Servers:
                     f"Reading {what} failed with an unexpected {type(error).__name__}. "
                     "The traceback is in the operator's log: report it as a bug."
                 ) from None
-            self._known.pop((namespace, secret), None)
-            self._known[namespace, secret] = (time.monotonic(), found)
-            while len(self._known) > MAX_SECRETS:
-                del self._known[next(iter(self._known))]
-        return found
+            self._credentials_cache.pop((namespace, secret), None)
+            self._credentials_cache[namespace, secret] = (time.monotonic(), credentials)
+            while len(self._credentials_cache) > MAX_SECRETS:
+                del self._credentials_cache[next(iter(self._credentials_cache))]
+        return credentials
 
     async def _read(self, namespace: str, secret: str) -> Credentials:
-        words = f'The Secret "{secret}" in namespace "{namespace}"'
+        title = f'The Secret "{secret}" in namespace "{namespace}"'
         try:
             data = await read_secret(self._client, namespace, secret)
         except KubeError as error:
-            raise PrometheusError(f"{words} cannot be read now: {error}") from None
+            raise PrometheusError(f"{title} cannot be read: {error}. The operator retries.") from None
         if data is None:
             raise PrometheusError(
-                f"{words} is not there, or the operator may not read it: make it, "
-                "and let the operator read it by its name (chart value rbac.workloadSecrets)."
+                f"{title} does not exist, or the operator may not read it. Create it, "
+                "and add it to the chart value rbac.workloadSecrets."
             )
-        return credentials_of(data, words)
+        return credentials_of(data, title)

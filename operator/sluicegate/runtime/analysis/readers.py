@@ -12,16 +12,16 @@ from dataclasses import replace
 from typing import Protocol
 
 from sluicegate.adapters.pods.exposition import PROFILE_BIN, REQUESTS_TOTAL, SECONDS_BUCKET, of_labels
-from sluicegate.adapters.pods.metrics import PodScraper, Unreadable
+from sluicegate.adapters.pods.metrics import CountersUnavailable, PodScraper
 from sluicegate.adapters.prometheus import PrometheusError
+from sluicegate.api.resource import Key
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.counters import Counts, Ledger, PodCounts, Series, Side
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
 from sluicegate.core.analysis.run import Subject, filled
 from sluicegate.core.snapshot.facts import PodFacts
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 
-Key = tuple[str, str]
 Pods = Callable[[Key, str], Sequence[PodFacts]]
 """Returns the pods of a revision of a resource, including terminating ones."""
 
@@ -48,7 +48,7 @@ class PairReader(Protocol):
 
 def alive(pods: Sequence[PodFacts]) -> list[PodFacts]:
     """Return the pods that may receive requests now."""
-    return [each for each in pods if each.ready and not each.deleting and each.address]
+    return [pod for pod in pods if pod.ready and not pod.deleting and pod.address]
 
 
 class PodReader:
@@ -79,49 +79,49 @@ class PodReader:
         """Read the counters of every pod that may receive requests."""
         del elapsed
         subject = self._subject
-        troubles = dict(
-            zip(self._sides, await asyncio.gather(*(self._look(each) for each in self._sides)), strict=True)
-        )
-        mine, theirs = troubles.get(subject.target, ([], 0)), troubles.get(subject.stable or "", ([], 0))
+        reads = await asyncio.gather(*(self._read_pods(revision) for revision in self._sides))
+        results = dict(zip(self._sides, reads, strict=True))
+        errors, responses = results.get(subject.target, ([], 0))
+        stable_errors, stable_responses = results.get(subject.stable or "", ([], 0))
         evidence = Evidence(target=self._side(subject.target), stable=self._side(subject.stable))
-        if not mine[1]:
-            words = mine[0][0] if mine[0] else "The new version has no ready pod to be read."
-            return replace(evidence, trouble=words)
-        if not theirs[1]:
-            words = theirs[0][0] if theirs[0] else "Stable has no ready pod to be compared with."
-            evidence = replace(evidence, stable_trouble=words)
-        return replace(evidence, blind=mine[0][0] if mine[0] else None)
+        if not responses:
+            message = errors[0] if errors else "The candidate has no ready pod to read."
+            return replace(evidence, trouble=message)
+        if not stable_responses:
+            message = stable_errors[0] if stable_errors else "The stable revision has no ready pod to compare with."
+            evidence = replace(evidence, stable_trouble=message)
+        return replace(evidence, blind=errors[0] if errors else None)
 
     def _side(self, revision: str | None) -> Side:
         ledger = self._sides.get(revision or "")
         return ledger.side if ledger is not None else Side()
 
-    async def _look(self, revision: str) -> tuple[list[str], int]:
+    async def _read_pods(self, revision: str) -> tuple[list[str], int]:
         """Read the pods of one revision.
 
         Returns:
             The errors, and the number of pods that responded.
         """
-        there = self._pods(self._subject.key, revision)
-        found = await asyncio.gather(*(self._scrape(each) for each in alive(there)))
-        seen = {name: each for name, each in found if isinstance(each, PodCounts)}
+        pods = self._pods(self._subject.key, revision)
+        results = await asyncio.gather(*(self._scrape(pod) for pod in alive(pods)))
+        counts = {name: result for name, result in results if isinstance(result, PodCounts)}
         ledger = self._sides[revision]
-        ledger.look(asyncio.get_running_loop().time(), seen)
-        ledger.forget(each.name for each in there)
-        return [each for _, each in found if isinstance(each, str)], len(seen)
+        ledger.look(asyncio.get_running_loop().time(), counts)
+        ledger.forget(pod.name for pod in pods)
+        return [result for _, result in results if isinstance(result, str)], len(counts)
 
     async def _scrape(self, pod: PodFacts) -> tuple[str, PodCounts | str]:
         subject = self._subject
         try:
             return pod.name, await self._scraper.scrape(pod.name, pod.address, subject.kinds, subject.timeout)
-        except Unreadable as error:
+        except CountersUnavailable as error:
             return pod.name, str(error)
 
 
 class PrometheusReader:
     """Queries Prometheus for the sums of the counters that it scraped from the pods."""
 
-    def __init__(self, subject: Subject, pods: Pods, servers: Servers) -> None:
+    def __init__(self, subject: Subject, pods: Pods, servers: PrometheusResolver) -> None:
         """Create a reader, which queries nothing before `read`.
 
         Args:
@@ -141,26 +141,26 @@ class PrometheusReader:
         subject = self._subject
         spans = [elapsed] if elapsed <= subject.window else [subject.window, elapsed]
         try:
-            found = [await self._growth(span) for span in spans]
+            increases = [await self._increase(span) for span in spans]
         except PrometheusError as error:
             return Evidence(trouble=str(error))
-        recent, step = found[0], found[-1]
+        recent, step = increases[0], increases[-1]
         target, stable = (
             Side(recent.get(revision or "", {}), step.get(revision or "", {}))
             for revision in (subject.target, subject.stable)
         )
         missing = (
-            "Prometheus has no sluicegate_scorer_requests_total of {} pods: it must scrape them (a PodMonitor), "
+            "Prometheus has no sluicegate_scorer_requests_total of {} pods. Scrape them with a PodMonitor, "
             "with the labels namespace and pod, at least twice in the window."
         )
         return Evidence(
             target=target,
             stable=stable,
-            trouble=None if target.step else missing.format("the new version's"),
-            stable_trouble=None if stable.step else missing.format("stable's"),
+            trouble=None if target.step else missing.format("the candidate's"),
+            stable_trouble=None if stable.step else missing.format("the stable revision's"),
         )
 
-    async def _growth(self, span: float) -> Mapping[str, Counts]:
+    async def _increase(self, span: float) -> Mapping[str, Counts]:
         """Return the increase of the counters in the last `span` seconds, by revision."""
         subject = self._subject
         revisions = {
@@ -171,36 +171,36 @@ class PrometheusReader:
         }
         if not revisions:
             return {}
-        found: dict[str, dict[Series, float]] = {}
-        which = f'namespace="{subject.key[0]}",pod=~"{"|".join(sorted(revisions))}"'
+        increases: dict[str, dict[Series, float]] = {}
+        selector = f'namespace="{subject.key[0]}",pod=~"{"|".join(sorted(revisions))}"'
         for name, labels, filters in _families(subject.kinds):
-            promql = f"sum by (pod,{labels}) (increase({name}{{{which}{filters}}}[{max(1, int(span))}s]))"
+            promql = f"sum by (pod,{labels}) (increase({name}{{{selector}{filters}}}[{max(1, int(span))}s]))"
             for sample in await self._servers.query(subject, promql):
                 series = of_labels(name, dict(sample.labels))
                 revision = revisions.get(sample.labels.get("pod", ""))
                 if series is not None and revision is not None and sample.value >= 0:
-                    side = found.setdefault(revision, {})
+                    side = increases.setdefault(revision, {})
                     side[series] = side.get(series, 0.0) + sample.value
-        return found
+        return increases
 
 
 def _families(kinds: frozenset[str]) -> list[tuple[str, str, str]]:
     """Return (metric, labels, filters) of each counter of some kinds."""
-    wanted = [(REQUESTS_TOTAL, "error_class", "")]
+    families = [(REQUESTS_TOTAL, "error_class", "")]
     if counters.LATENCY in kinds:
-        wanted.append((SECONDS_BUCKET, "le", ""))
-    wanted += [
+        families.append((SECONDS_BUCKET, "le", ""))
+    families += [
         (PROFILE_BIN, "kind,name,bin", f',kind="{kind}"')
         for kind in (counters.FEATURE, counters.PREDICTION)
         if kind in kinds
     ]
-    return wanted
+    return families
 
 
 class QueryReader:
     """Runs the queries of the analysis's metrics of type Query."""
 
-    def __init__(self, subject: Subject, servers: Servers) -> None:
+    def __init__(self, subject: Subject, servers: PrometheusResolver) -> None:
         """Create a reader, which queries nothing before `read`.
 
         Args:
@@ -215,17 +215,17 @@ class QueryReader:
 
         The window is limited so that `{{window}}` never includes time before the end of the warm-up.
         """
-        found = {}
+        results = {}
         for metric in self._subject.queries:
             window = min(self._subject.window, elapsed)
             target = await self._number(metric.query or "", self._subject.target, window)
             stable: float | str | None = None
             if metric.ratio is not None and self._subject.stable is not None:
                 stable = await self._number(metric.query or "", self._subject.stable, window)
-            trouble = next((each for each in (target, stable) if isinstance(each, str)), None)
-            numbers = [each if isinstance(each, float) else None for each in (target, stable)]
-            found[metric.name] = Answer(numbers[0], numbers[1], trouble)
-        return found
+            problem = next((value for value in (target, stable) if isinstance(value, str)), None)
+            numbers = [value if isinstance(value, float) else None for value in (target, stable)]
+            results[metric.name] = Answer(numbers[0], numbers[1], problem)
+        return results
 
     async def _number(self, query: str, revision: str, window: float) -> float | str:
         try:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from sluicegate.api import names
 from sluicegate.api.reasons import Reason
-from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.resource import Manifest, ModelDeployment
 from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.kube import kinds
@@ -30,7 +29,6 @@ from sluicegate.runtime.reconcile.caches import CHILD_KINDS, Caches, Child
 from sluicegate.runtime.reconcile.gather import Gathered
 
 logger = logging.getLogger(__name__)
-Manifest = dict[str, Any]
 
 ONLY_CREATE = "1"
 """A resourceVersion that no object has.
@@ -81,7 +79,7 @@ class Applier:
         done = Applied()
         for child in self._unwanted_autoscalers(resource, plan):
             await self._delete(kinds.HPA, resource, child, done)
-        for manifest in self._records(resource, gathered, plan):
+        for manifest in children.records(gathered.snapshot, plan, gathered.templates):
             await self._write(manifest, done)
         for manifest in children.render(resource, plan, gathered.templates):
             await self._write(manifest, done)
@@ -89,14 +87,6 @@ class Applier:
             for kind, child in self._surplus(resource, plan):
                 await self._delete(kind, resource, child, done)
         return done
-
-    def _records(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Iterator[Manifest]:
-        number = children.next_number(gathered.snapshot.revisions)
-        intents = {each.intent.hash: each.intent for each in gathered.snapshot.all_desired if each.intent is not None}
-        for entry in plan.revisions:
-            if entry.new and entry.hash in intents:
-                yield children.record(resource, intents[entry.hash], number, gathered.templates[entry.hash])
-                number += 1
 
     def _unwanted_autoscalers(self, resource: ModelDeployment, plan: Plan) -> Iterator[Child]:
         autoscaled = {entry.hash for entry in plan.revisions if isinstance(entry.scale, Autoscaled)}
@@ -127,30 +117,30 @@ class Applier:
     async def _write(self, manifest: Manifest, done: Applied) -> None:
         kind = kinds.by_api(manifest["apiVersion"], manifest["kind"])
         metadata = manifest["metadata"]
-        wanted = fingerprinted(manifest)
+        desired = fingerprinted(manifest)
         cache, key = self._caches.children[kind], (metadata["namespace"], metadata["name"])
         if (undecodable := cache.skipped.get(key)) is not None:
             done.refused = done.refused or _unreadable(undecodable)
             return
-        there = cache.get(*key)
-        if there is None:
-            wanted["metadata"]["resourceVersion"] = ONLY_CREATE
+        child = cache.get(*key)
+        if child is None:
+            desired["metadata"]["resourceVersion"] = ONLY_CREATE
         else:
-            present = there.desired_part()
-            if not _is_ours(present, metadata):
+            existing = child.desired_part()
+            if not _is_child(existing, metadata):
                 done.refused = done.refused or _taken(kind, metadata)
                 return
-            found = difference(wanted, present)
-            if found is None:
+            path = difference(desired, existing)
+            if path is None:
                 return
-            logger.debug("%s %s/%s differs at %s", kind.kind, *key, found)
-            if kind is kinds.DEPLOYMENT and "replicas" in wanted["spec"]:
+            logger.debug("%s %s/%s differs at %s", kind.kind, *key, path)
+            if kind is kinds.DEPLOYMENT and "replicas" in desired["spec"]:
                 # An HPA may be taking over the replicas. Never overwrite a number that the cache does not have yet.
-                wanted["metadata"]["resourceVersion"] = there.version
+                desired["metadata"]["resourceVersion"] = child.version
         try:
-            answer = await self._client.apply(kind, wanted, manager=names.MANAGER)
+            response = await self._client.apply(kind, desired, manager=names.MANAGER)
         except Conflict:
-            if there is None and await self._foreign(kind, manifest):
+            if child is None and await self._is_foreign(kind, manifest):
                 done.refused = done.refused or _taken(kind, metadata)
             else:
                 done.conflicts += 1
@@ -161,21 +151,20 @@ class Applier:
             done.refused = done.refused or _refusal(kind, metadata, error)
             return
         done.writes += 1
-        cache.put(answer)
+        cache.put(response)
 
-    async def _foreign(self, kind: Kind, manifest: Manifest) -> bool:
-        """Tell whether an object that the caches do not have belongs to another owner.
+    async def _is_foreign(self, kind: Kind, manifest: Manifest) -> bool:
+        """Tell whether an object that the caches do not have is no child of this ModelDeployment.
 
-        An object of this resource is added to the caches.
+        A child is added to the caches.
         """
         metadata = manifest["metadata"]
-        found = await self._client.get(kind, metadata["namespace"], metadata["name"])
-        if found is None:
+        existing = await self._client.get(kind, metadata["namespace"], metadata["name"])
+        if existing is None:
             return False
-        owners = {owner.get("uid") for owner in found["metadata"].get("ownerReferences") or ()}
-        if metadata["ownerReferences"][0]["uid"] not in owners:
+        if not _is_child(existing, metadata):
             return True
-        self._caches.children[kind].put(found)
+        self._caches.children[kind].put(existing)
         return False
 
     async def _delete(self, kind: Kind, resource: ModelDeployment, child: Child, done: Applied) -> None:
@@ -192,30 +181,34 @@ class Applier:
         self._caches.children[kind].forget(namespace, child.name, child.uid)
 
 
-def _is_ours(there: Manifest, metadata: Manifest) -> bool:
-    """Tell whether an object belongs to this ModelDeployment or has no owner.
+def _is_child(existing: Manifest, metadata: Manifest) -> bool:
+    """Tell whether an object belongs to this ModelDeployment, or may be adopted by it.
 
-    Owners are compared by UID, so a deleted ModelDeployment of the same name is another owner.
+    Owners are compared by UID, so a deleted ModelDeployment of the same name is another owner. An object without owners
+    is adopted if it has the labels of a child, such as one that `kubectl delete --cascade=orphan` left behind.
     """
-    owners = there["metadata"].get("ownerReferences") or ()
-    return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners) or not owners
+    existing_metadata = existing["metadata"]
+    if owners := existing_metadata.get("ownerReferences"):
+        return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners)
+    labels = existing_metadata.get("labels") or {}
+    return all(labels.get(key) == metadata["labels"][key] for key in (names.LABEL_MANAGED_BY, names.LABEL_DEPLOYMENT))
 
 
 def _taken(kind: Kind, metadata: Manifest) -> Problem:
     return Problem(
         Reason.NAME_TAKEN,
-        f"{kind.kind} {metadata['name']} exists already and belongs to something else: "
-        "remove it, or rename the ModelDeployment.",
+        f"{kind.kind} {metadata['name']} already exists and belongs to another owner. "
+        "Delete it, or rename the ModelDeployment.",
     )
 
 
 def _unreadable(error: Undecodable) -> Problem:
-    return Problem(Reason.UNDECODABLE, f"{error}. Delete it: the operator makes it again.")
+    return Problem(Reason.UNDECODABLE, f"{error}. Delete it, and the operator creates it again.")
 
 
 def _refusal(kind: Kind, metadata: Manifest, error: ApiError) -> Problem:
     return Problem(
         Reason.APPLY_REFUSED,
-        f"The API server refuses {kind.kind} {metadata['name']}: {error.message}",
+        f"The API server refused {kind.kind} {metadata['name']}: {error.message}",
         waits_for_user=not isinstance(error, NotFound),
     )

@@ -16,17 +16,16 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
+from sluicegate.api.resource import Key
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings
 from sluicegate.kube.kinds import Kind
+from sluicegate.kube.wire import Object
 
-Key = tuple[str, str]
-Raw = dict[str, Any]
-
-_FACTS: dict[Kind, Callable[[Raw], Any]] = {
+_FACTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.CONTROLLER_REVISION: parse.revision,
     kinds.DEPLOYMENT: parse.deployment,
     kinds.SERVICE: parse.service,
@@ -52,13 +51,13 @@ class Child:
     """The resourceVersion, for preconditions."""
     created: str = ""
 
-    def desired_part(self) -> Raw:
+    def desired_part(self) -> Object:
         """Return the part of the object that a manifest can set."""
-        decoded: Raw = msgspec.json.decode(self.body)
+        decoded: Object = msgspec.json.decode(self.body)
         return decoded
 
 
-def _child(kind: Kind, raw: Raw) -> Child:
+def _child(kind: Kind, raw: Object) -> Child:
     metadata = raw["metadata"]
     kept = {
         key: metadata[key]
@@ -91,11 +90,11 @@ class Owned:
     facts: Any
 
 
-def _owned(facts: Callable[[Raw], Any]) -> Callable[[Raw], Owned]:
+def _owned(facts: Callable[[Object], Any]) -> Callable[[Object], Owned]:
     return lambda raw: Owned(parse.owner_key(raw), facts(raw))
 
 
-def _gateway(raw: Raw) -> Owned:
+def _gateway(raw: Object) -> Owned:
     return Owned((raw["metadata"]["namespace"], raw["metadata"]["name"]), parse.gateway(raw))
 
 
@@ -135,19 +134,19 @@ class Caches:
             client, kinds.GATEWAY_CLASS, replace(options, optional=namespace is not None)
         )
 
-    def _platform(self, transform: Callable[[Raw], Owned], namespace: str | None) -> InformerOptions[Owned]:
+    def _platform(self, transform: Callable[[Object], Owned], namespace: str | None) -> InformerOptions[Owned]:
         return InformerOptions(
             transform=transform,
-            owner_of=lambda each: each.owner,
+            owner_of=lambda stored: stored.owner,
             clock=time.monotonic,
             namespace=namespace,
             timings=self._timings,
         )
 
-    def _informer(self, kind: Kind, transform: Callable[[Raw], Any], selector: str) -> Informer[Any]:
+    def _informer(self, kind: Kind, transform: Callable[[Object], Any], selector: str) -> Informer[Any]:
         options: InformerOptions[Any] = InformerOptions(
             transform=transform,
-            owner_of=lambda each: each.owner,
+            owner_of=lambda stored: stored.owner,
             clock=time.monotonic,
             namespace=self._namespace,
             selector=selector,
@@ -189,7 +188,7 @@ class Caches:
     def silent(self, limit: float) -> str | None:
         """Return a message about watches without activity for `limit` seconds, or None."""
         dead = [informer.kind.kind for informer in self.all if informer.heartbeat_age() > limit]
-        return f"no sign of life from the watch of {', '.join(dead)} for {limit:.0f} s" if dead else None
+        return f"no activity on the watch of {', '.join(dead)} for {limit:.0f} s" if dead else None
 
     def skipped(self) -> dict[str, int]:
         """Return the number of undecodable objects of each kind."""
@@ -208,14 +207,14 @@ class Caches:
 
     def pods_of(self, owner: Key, revision: str) -> list[PodFacts]:
         """Return the pods of a revision, including terminating ones."""
-        return [each.facts for each in self.pods.owned(owner) if each.facts.revision == revision]
+        return [pod.facts for pod in self.pods.owned(owner) if pod.facts.revision == revision]
 
     def gateway(self, namespace: str, name: str) -> GatewayFacts:
         """Return the facts of a Gateway, with `exists=False` if it is not cached."""
         watched = self.gateways.get(None) or self.gateways.get(namespace)
-        found = watched.get(namespace, name) if watched is not None else None
-        if found is None:
+        gateway = watched.get(namespace, name) if watched is not None else None
+        if gateway is None:
             return GatewayFacts(namespace, name, exists=False)
-        of_class = self.gateway_classes.get(None, found.facts.gateway_class)
-        facts: GatewayFacts = found.facts
-        return replace(facts, features=of_class.facts if of_class is not None else frozenset())
+        gateway_class = self.gateway_classes.get(None, gateway.facts.gateway_class)
+        facts: GatewayFacts = gateway.facts
+        return replace(facts, features=gateway_class.facts if gateway_class is not None else frozenset())

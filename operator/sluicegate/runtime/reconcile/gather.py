@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
-from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.resource import Key, Manifest, ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
 from sluicegate.core.models.resolution import ResolutionError
@@ -20,14 +20,11 @@ from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
-from sluicegate.render.pod import Refused, pod_template
+from sluicegate.render.pod import InvalidSpec, pod_template
 from sluicegate.runtime.reconcile.caches import Caches
 from sluicegate.runtime.registry.resolver import Resolution
 from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import resolved
-
-Manifest = dict[str, Any]
-_OF_CANARY = "spec.canary: "
 
 
 class Resolves(Protocol):
@@ -59,7 +56,7 @@ class Gatherer:
         resources: Resources,
         resolver: Resolves,
         settings: Settings,
-        reading: Callable[[tuple[str, str]], Reading | None] = lambda _: None,
+        reading: Callable[[Key], Reading | None] = lambda _: None,
     ) -> None:
         """Create a gatherer, which reads nothing before `gather`.
 
@@ -83,47 +80,53 @@ class Gatherer:
         the same moment.
         """
         view = canary_view(resource)
-        target = await self._target(resource)
-        canary = _of_canary(await self._target(view)) if view is not None else None
+        desired = await self._desired(resource)
+        canary = await self._desired(view) if view is not None else None
         templates = self._stored_templates(resource)
-        target = self._with_template(resource, target, templates)
+        desired = self._with_template(resource, desired, templates)
         if view is not None and canary is not None:
             canary = _of_canary(self._with_template(view, canary, templates))
-        return Gathered(self._snapshot(resource, target, canary, now()), templates)
+        return Gathered(self._snapshot(resource, desired, canary, now()), templates)
 
     def _with_template(
-        self, resource: ModelDeployment, target: DesiredRevision, templates: dict[str, Manifest]
+        self, resource: ModelDeployment, desired: DesiredRevision, templates: dict[str, Manifest]
     ) -> DesiredRevision:
         """Add the pod template of the desired revision to `templates`.
 
         Returns:
             The revision, with a problem if its pod template cannot be rendered.
         """
-        if target.intent is None or target.problem is not None or target.intent.hash in templates:
-            return target
+        if desired.intent is None or desired.problem is not None or desired.intent.hash in templates:
+            return desired
         try:
-            templates[target.intent.hash] = pod_template(resource, target.intent, self._settings)
-        except Refused as error:
-            return replace(target, problem=error.problem)
-        return target
+            templates[desired.intent.hash] = pod_template(resource, desired.intent, self._settings)
+        except InvalidSpec as error:
+            return replace(desired, problem=error.problem)
+        return desired
 
-    async def _target(self, resource: ModelDeployment) -> DesiredRevision:
+    async def _desired(self, resource: ModelDeployment) -> DesiredRevision:
         try:
-            found = await resolved("Resolving the model", self._resolver.resolve(resource))
+            resolution = await resolved("Resolving the model", self._resolver.resolve(resource))
         except ResolutionError as error:
             failure = error.failure
             return DesiredRevision(
                 problem=Problem(failure.reason, failure.message, waits_for_user=not failure.transient)
             )
-        intent = intent_of(resource, found.model, fetched_from(resource, found.model, self._settings))
-        return DesiredRevision(found.model, intent, trouble=_trouble(found), again=found.again, newest=found.newest)
+        intent = intent_of(resource, resolution.model, fetched_from(resource, resolution.model, self._settings))
+        return DesiredRevision(
+            resolution.model,
+            intent,
+            trouble=_problem(resolution),
+            again=resolution.again,
+            newest=resolution.newest,
+        )
 
     def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
         return {child.revision: child.desired_part()["data"]["template"] for child in children if child.revision}
 
     def _snapshot(
-        self, resource: ModelDeployment, target: DesiredRevision, canary: DesiredRevision | None, now: datetime
+        self, resource: ModelDeployment, desired: DesiredRevision, canary: DesiredRevision | None, now: datetime
     ) -> Snapshot:
         caches, key = self._caches, resource.key
         pods: dict[str, tuple[PodFacts, ...]] = {}
@@ -135,13 +138,13 @@ class Gatherer:
             now=now,
             resource=resource,
             settings=self._settings,
-            desired=target,
+            desired=desired,
             desired_canary=canary,
             revisions={facts.hash: facts for facts in caches.facts(kinds.CONTROLLER_REVISION, key)},
             deployments={facts.revision: facts for facts in caches.facts(kinds.DEPLOYMENT, key)},
             autoscalers={facts.revision: facts for facts in caches.facts(kinds.HPA, key)},
             pods=pods,
-            endpoints=parse.merged_endpoints(each.facts for each in caches.slices.owned(key)),
+            endpoints=parse.merged_endpoints(endpoint_slice.facts for endpoint_slice in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,
             route=route.facts if route is not None and route.owner == key else None,
             gateways=tuple(self._gateways(resource)),
@@ -153,48 +156,51 @@ class Gatherer:
     def _gateways(self, resource: ModelDeployment) -> list[GatewayFacts]:
         refs = parent_refs(resource, self._settings)
         vouched = frozenset(self._settings.gateway.features)
-        found = (self._caches.gateway(ref.namespace or resource.metadata.namespace, ref.name) for ref in refs)
-        return [replace(each, vouched=vouched) for each in found]
+        gateways = (self._caches.gateway(ref.namespace or resource.metadata.namespace, ref.name) for ref in refs)
+        return [replace(gateway, vouched=vouched) for gateway in gateways]
 
     def _rival(self, resource: ModelDeployment) -> str | None:
         """Return the `NAMESPACE/NAME` of an older resource that claims the same route.
 
         Two resources conflict if they have the same explicit path and a host in common. Default paths never conflict.
         """
-        mine = resource.spec.traffic.gateway
-        if mine.path_prefix is None or not parent_refs(resource, self._settings):
+        gateway = resource.spec.traffic.gateway
+        if gateway.path_prefix is None or not parent_refs(resource, self._settings):
             return None
         for other in self._resources.items():
-            theirs = other.spec.traffic.gateway
-            hosts_meet = not mine.hostnames or not theirs.hostnames or set(mine.hostnames) & set(theirs.hostnames)
-            if other.key == resource.key or theirs.path_prefix != mine.path_prefix or not hosts_meet:
+            other_gateway = other.spec.traffic.gateway
+            hosts_meet = (
+                not gateway.hostnames
+                or not other_gateway.hostnames
+                or set(gateway.hostnames) & set(other_gateway.hostnames)
+            )
+            if other.key == resource.key or other_gateway.path_prefix != gateway.path_prefix or not hosts_meet:
                 continue
             if (other.metadata.creation_timestamp, other.key) < (resource.metadata.creation_timestamp, resource.key):
                 return "/".join(other.key)
         return None
 
 
-def _trouble(found: Resolution) -> Problem | None:
-    failure = found.trouble
+def _problem(resolution: Resolution) -> Problem | None:
+    failure = resolution.failure
     if failure is None:
         return None
-    stays = found.model.version and f"{found.model.name} version {found.model.version}"
+    model = resolution.model
+    kept = model.version and f"{model.name} version {model.version}"
     return Problem(
         failure.reason,
-        f"{failure.message} {stays or found.model.source}, as resolved before, stays.",
+        f"{failure.message} The operator keeps {kept or model.source}, which it resolved earlier.",
         waits_for_user=not failure.transient and not concerns_registry(failure),
     )
 
 
-def _of_canary(target: DesiredRevision) -> DesiredRevision:
+def _of_canary(desired: DesiredRevision) -> DesiredRevision:
     """Return `target` with problem messages that name spec.canary."""
-    return replace(target, problem=_prefixed(target.problem), trouble=_prefixed(target.trouble))
+    return replace(desired, problem=_prefixed(desired.problem), trouble=_prefixed(desired.trouble))
 
 
 def _prefixed(problem: Problem | None) -> Problem | None:
-    if problem is None or problem.message.startswith(_OF_CANARY):
-        return problem
-    return replace(problem, message=f"{_OF_CANARY}{problem.message}")
+    return replace(problem, message=f"spec.canary: {problem.message}") if problem is not None else None
 
 
 def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:
@@ -202,7 +208,7 @@ def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:
     return resource.spec.traffic.gateway.parent_refs or settings.gateway.parent_refs
 
 
-def names_gateway(resource: ModelDeployment, settings: Settings, gateway: tuple[str, str]) -> bool:
+def names_gateway(resource: ModelDeployment, settings: Settings, gateway: Key) -> bool:
     """Tell whether `resource` refers to `gateway`, given as (namespace, name)."""
     refs = parent_refs(resource, settings)
     return any((ref.namespace or resource.metadata.namespace, ref.name) == gateway for ref in refs)

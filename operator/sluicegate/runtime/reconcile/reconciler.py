@@ -12,50 +12,32 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-import msgspec
-
 from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
-from sluicegate.api import names
-from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.status import ModelDeploymentStatus
+from sluicegate.api.resource import Key
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Plan
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.core.status.compose import compose, differs_in_state, differs_in_words, internal_error, moved
-from sluicegate.core.status.events import announcements, rollback, version_changes
-from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import Conflict, KubeError, NamespaceTerminating, NotFound, Undecodable
-from sluicegate.kube.events import EventRecorder
-from sluicegate.kube.kinds import MODEL_DEPLOYMENT
+from sluicegate.core.status.compose import compose, internal_error
+from sluicegate.kube.errors import KubeError, NamespaceTerminating
 from sluicegate.runtime.metrics import Metrics
-from sluicegate.runtime.notifications import Notifier
 from sluicegate.runtime.reconcile.apply import Applied, Applier
 from sluicegate.runtime.reconcile.gather import Gatherer
 from sluicegate.runtime.reconcile.queue import Closed, WorkQueue
+from sluicegate.runtime.reconcile.status_writer import StatusWriter
 from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)
-Key = tuple[str, str]
-
-STATUS_INTERVAL = 1.0
-"""Minimum seconds between two status writes of one resource. The later write includes the changes in between.
-
-The operator writes at once what the next decision reads from status, such as roles and release times.
-It delays changes that only affect counts and messages, because these come in bursts.
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of the operator that a reconciler uses."""
 
-    client: KubeClient
     resources: Resources
     gatherer: Gatherer
     applier: Applier
-    events: EventRecorder
+    status_writer: StatusWriter
     metrics: Metrics
-    notifier: Notifier
 
 
 class Reconciler:
@@ -72,9 +54,7 @@ class Reconciler:
         self._parts = parts
         self._queue = queue
         self._now = now
-        self._status_written: dict[Key, float] = {}
-        self._status_differs: dict[Key, float] = {}
-        self._leaving: dict[Key, str] = {}
+        self._terminating: dict[Key, str] = {}
         """UID by key of the resources in terminating namespaces. The operator skips them until they are deleted."""
 
     async def work(self) -> None:
@@ -89,10 +69,10 @@ class Reconciler:
             try:
                 outcome = await self._once(key)
             except NamespaceTerminating:
-                self._leave(key)
+                self._skip_until_deleted(key)
             except KubeError as error:
                 outcome = "retry"
-                logger.warning("%s/%s: again in %.1f s: %s", *key, self._queue.retry(key), error)
+                logger.warning("%s/%s: retry in %.1f s: %s", *key, self._queue.retry(key), error)
             except asyncio.CancelledError as error:
                 if cancelled_from_outside():
                     raise
@@ -108,39 +88,39 @@ class Reconciler:
     async def _once(self, key: Key) -> str:
         resource = self._parts.resources.get(key)
         if resource is None or resource.metadata.deletion_timestamp is not None:
-            for known in (self._status_written, self._status_differs, self._leaving):
-                known.pop(key, None)
+            self._parts.status_writer.forget(key)
+            self._terminating.pop(key, None)
             self._queue.forget(key)
             return "done"
-        if self._leaving.get(key) == resource.metadata.uid:
+        if self._terminating.get(key) == resource.metadata.uid:
             return "done"
         gathered = await self._parts.gatherer.gather(resource, self._now)
         snapshot = gathered.snapshot
         plan = decide(snapshot)
         applied = await self._parts.applier.apply(resource, gathered, plan)
-        await self._write_status(resource, compose(snapshot, plan, applied.refused))
+        await self._parts.status_writer.write(resource, compose(snapshot, plan, applied.refused))
         return self._schedule(key, snapshot, plan, applied)
 
     async def _failed(self, key: Key, error: BaseException) -> None:
         """Log an unexpected exception of one reconcile, report it in status and retry."""
         delay = self._queue.retry(key)
         log_unexpected(logger, "{}/{}".format(*key), error)
-        logger.warning("%s/%s: unexpected %s, again in %.1f s", *key, type(error).__name__, delay)
+        logger.warning("%s/%s: unexpected %s, retry in %.1f s", *key, type(error).__name__, delay)
         resource = self._parts.resources.get(key)
         if resource is None or resource.metadata.deletion_timestamp is not None:
             return
         try:
-            await self._write_status(resource, internal_error(resource, error, self._now()))
+            await self._parts.status_writer.write(resource, internal_error(resource, error, self._now()))
         except KubeError as failure:
-            logger.warning("%s/%s: the error cannot be written to its status: %s", *key, failure)
+            logger.warning("%s/%s: cannot write the error to status: %s", *key, failure)
         except Exception as failure:
-            log_unexpected(logger, "{}/{}: writing the error to its status".format(*key), failure)
+            log_unexpected(logger, "{}/{}: writing the error to status".format(*key), failure)
 
-    def _leave(self, key: Key) -> None:
-        logger.debug("%s/%s: the namespace is being deleted, and this with it", *key)
+    def _skip_until_deleted(self, key: Key) -> None:
+        logger.debug("%s/%s: skipped, because its namespace is being deleted", *key)
         self._queue.forget(key)
         if (resource := self._parts.resources.get(key)) is not None:
-            self._leaving[key] = resource.metadata.uid
+            self._terminating[key] = resource.metadata.uid
 
     def _schedule(self, key: Key, snapshot: Snapshot, plan: Plan, applied: Applied) -> str:
         """Requeue a resource that needs another reconcile even if nothing changes.
@@ -154,60 +134,9 @@ class Reconciler:
             self._queue.add_after(key, 0.2)
             return "retry"
         desired = snapshot.all_desired
-        unresolved = any(each.problem is not None and each.intent is None for each in desired)
-        if applied.refused is not None or unresolved or any(each.again for each in desired):
+        unresolved = any(revision.problem is not None and revision.intent is None for revision in desired)
+        if applied.refused is not None or unresolved or any(revision.again for revision in desired):
             self._queue.retry(key)
             return "retry"
         self._queue.forget(key)
         return "done"
-
-    async def _write_status(self, resource: ModelDeployment, status: ModelDeploymentStatus) -> None:
-        """Write the status if it differs, at most once a second.
-
-        A change that the next decision depends on is written at once.
-        """
-        key, now = resource.key, time.monotonic()
-        if status == resource.status:
-            self._status_differs.pop(key, None)
-            return
-        since = self._status_written.get(key, -STATUS_INTERVAL)
-        if differs_in_words(resource.status, status):
-            since = max(since, self._status_differs.setdefault(key, now))
-        wait = since + STATUS_INTERVAL - now
-        if wait > 0 and not differs_in_state(resource.status, status):
-            self._queue.add_after(key, wait)
-            return
-        metadata = _identity(resource)
-        manifest = {"metadata": metadata, "status": msgspec.to_builtins(status)}
-        try:
-            answer = await self._parts.client.apply(
-                MODEL_DEPLOYMENT, manifest, manager=names.STATUS_MANAGER, subresource="status"
-            )
-        except (NotFound, Conflict):
-            return  # The resource was deleted, and possibly recreated. The stream delivers that change.
-        except Undecodable as error:
-            self._parts.resources.skip(error)
-            return
-        self._status_written[key] = now
-        self._status_differs.pop(key, None)
-        self._parts.resources.offer(answer)
-        if moved(resource.status, status):
-            self._queue.add(key)
-        about = _about(resource)
-        if (condemned := rollback(resource.status, status)) is not None:
-            self._parts.metrics.rollbacks.labels(*key, condemned).inc()
-        for _ in version_changes(resource.status, status):
-            self._parts.metrics.model_changes.inc()
-        for severity, reason, message in announcements(resource.status, status):
-            self._parts.events.record(about, severity, reason, message, "Reconcile")
-        self._parts.notifier.watch(resource, status, self._now())
-
-
-def _identity(resource: ModelDeployment) -> dict[str, str]:
-    metadata = resource.metadata
-    return {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid}
-
-
-def _about(resource: ModelDeployment) -> dict[str, str]:
-    """Return the object reference that an Event about the resource has."""
-    return {"apiVersion": names.API_VERSION, "kind": names.KIND, **_identity(resource)}

@@ -15,7 +15,7 @@ from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.reasons import Reason
-from sluicegate.api.resource import ModelDeployment
+from sluicegate.api.resource import Key, ModelDeployment
 from sluicegate.api.spec import ModelSpec
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import Followed, ModelView
@@ -45,7 +45,7 @@ REMEMBERED = 60.0
 
 The time is limited because a deleted model may be created again under its name, with other versions.
 """
-_GONE = frozenset({Reason.VERSION_NOT_FOUND.value, Reason.MODEL_NOT_FOUND.value})
+_MISSING = frozenset({Reason.VERSION_NOT_FOUND.value, Reason.MODEL_NOT_FOUND.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Resolution:
     """What a URI resolves to, and the failure to resolve it now, if any."""
 
     model: ResolvedModel
-    trouble: ResolutionFailure | None = None
+    failure: ResolutionFailure | None = None
     """Why resolution failed now. `model` is then the result of an earlier resolution."""
     again: bool = False
     """Whether the resource must be retried, because nothing else reports the end of the failure."""
@@ -103,7 +103,7 @@ class Registries:
 
     def named(
         self, resources: Iterable[ModelDeployment], pick: Callable[[ModelSpec], Iterable[T]]
-    ) -> Iterator[tuple[RegistryRef, tuple[str, str], T]]:
+    ) -> Iterator[tuple[RegistryRef, Key, T]]:
         """Yield what `pick` returns for the models of each resource.
 
         These are the resource's model and its canary's model. A model whose registry is not in the settings is skipped,
@@ -117,23 +117,23 @@ class Registries:
             The registry to ask, the resource's key, and one item.
         """
         for resource in resources:
-            found: list[tuple[RegistryRef, tuple[str, str], T]] = []
+            items: list[tuple[RegistryRef, Key, T]] = []
             with contained("the registry of {}/{}".format(*resource.key)):
-                found = list(self._named_by(resource, pick))
-            yield from found
+                items = list(self._named_by(resource, pick))
+            yield from items
 
     def _named_by(
         self, resource: ModelDeployment, pick: Callable[[ModelSpec], Iterable[T]]
-    ) -> Iterator[tuple[RegistryRef, tuple[str, str], T]]:
+    ) -> Iterator[tuple[RegistryRef, Key, T]]:
         for view in (resource, canary_view(resource)):
-            found = tuple(pick(view.spec.model)) if view is not None else ()
-            if view is None or not found:
+            items = tuple(pick(view.spec.model)) if view is not None else ()
+            if view is None or not items:
                 continue
             try:
                 registry = self.ref_of(view)
             except ResolutionError:
                 continue
-            yield from ((registry, resource.key, each) for each in found)
+            yield from ((registry, resource.key, item) for item in items)
 
     async def endpoint(self, ref: RegistryRef) -> RegistryEndpoint:
         """Return the address and credentials of a registry.
@@ -151,7 +151,9 @@ class Registries:
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
         """Return the registries that may send webhooks, by name."""
-        return {name: self.configured(name) for name, each in self._settings.registries.items() if each.webhook_secret}
+        return {
+            name: self.configured(name) for name, entry in self._settings.registries.items() if entry.webhook_secret
+        }
 
     async def webhook_secrets(self, name: str) -> tuple[bytes, ...]:
         """Return the secrets that a registry signs its webhooks with.
@@ -169,16 +171,16 @@ class Registries:
             raise (
                 error if error.failure.transient else ResolutionError(webhook_secret_not_found(namespace, secret, name))
             ) from None
-        found = tuple(value for key in ("secret", "previous") if (value := data.get(key, b"").strip()))
-        if not found:
+        secrets = tuple(value for key in ("secret", "previous") if (value := data.get(key, b"").strip()))
+        if not secrets:
             raise ResolutionError(
                 ResolutionFailure(
                     Reason.SECRET_INVALID,
-                    f'The Secret "{secret}" in namespace "{namespace}" has no key "secret": '
-                    f'put there what the webhooks of registry "{name}" are signed with.',
+                    f'The Secret "{secret}" in namespace "{namespace}" has no key "secret". '
+                    f'Add the secret that registry "{name}" signs its webhooks with.',
                 )
             )
-        return found
+        return secrets
 
     def configured(self, name: str) -> RegistryRef:
         """Return a registry that is in the settings."""
@@ -202,10 +204,10 @@ class Registries:
 class Views(Protocol):
     """What the last polls returned, see `Follower`."""
 
-    def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
+    def last_result(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
         """Return the result of a model's last poll, or None before the first one."""
 
-    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+    def learn(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         """Store a version that the registry has just returned for `ref`."""
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
@@ -224,7 +226,7 @@ class _Versions:
 
     def __init__(self, ask: Callable[[RegistryRef, RegistryVersion], Awaitable[ResolvedModel]]) -> None:
         self._ask = ask
-        self._known: OrderedDict[tuple[RegistryRef, RegistryVersion], tuple[float, asyncio.Task[ResolvedModel]]] = (
+        self._tasks: OrderedDict[tuple[RegistryRef, RegistryVersion], tuple[float, asyncio.Task[ResolvedModel]]] = (
             OrderedDict()
         )
 
@@ -235,17 +237,17 @@ class _Versions:
             ResolutionError: The request failed. The next call makes a new one.
         """
         now, key = asyncio.get_running_loop().time(), (registry, ref)
-        while self._known and next(iter(self._known.values()))[0] <= now:
-            self._known.popitem(last=False)
-        if key not in self._known:
-            self._known[key] = (now + REMEMBERED, asyncio.create_task(self._asked(key), name=f"resolve {ref}"))
-        return await asyncio.shield(self._known[key][1])
+        while self._tasks and next(iter(self._tasks.values()))[0] <= now:
+            self._tasks.popitem(last=False)
+        if key not in self._tasks:
+            self._tasks[key] = (now + REMEMBERED, asyncio.create_task(self._asked(key), name=f"resolve {ref}"))
+        return await asyncio.shield(self._tasks[key][1])
 
     async def _asked(self, key: tuple[RegistryRef, RegistryVersion]) -> ResolvedModel:
         try:
             return await self._ask(*key)
         except BaseException:
-            self._known.pop(key, None)
+            self._tasks.pop(key, None)
             raise
 
 
@@ -291,20 +293,20 @@ class Resolver:
         pinned = self._pinned(resource)
         newest = self._newest(resource, registry, ref)
         if pinned is not None:
-            known = await self._followed(registry, ref, pinned) if isinstance(ref, Followed) else None
-            return replace(known or await self._fixed(resource, registry, ref, pinned), newest=newest)
-        found = await self._ask(registry, ref)
-        if isinstance(ref, Followed) and found.version is not None:
-            self._views.learned(registry, ref, found.version)
-        return Resolution(found, newest=newest)
+            resolution = await self._followed(registry, ref, pinned) if isinstance(ref, Followed) else None
+            return replace(resolution or await self._fixed(resource, registry, ref, pinned), newest=newest)
+        model = await self._ask(registry, ref)
+        if isinstance(ref, Followed) and model.version is not None:
+            self._views.learn(registry, ref, model.version)
+        return Resolution(model, newest=newest)
 
     def _newest(self, resource: ModelDeployment, registry: RegistryRef, ref: ModelRef) -> Newest | None:
         """Return the highest version of the registered model at its last poll."""
         if resource.spec.model.stale_against != "Model" or not isinstance(ref, Followed | RegistryVersion):
             return None
-        seen = self._views.seen(registry, ref.name)
-        version = seen.pointed(RegistryLatest(ref.name)) if isinstance(seen, ModelView) else None
-        return Newest(version, seen.newest_at) if isinstance(seen, ModelView) and version is not None else None
+        view = self._views.last_result(registry, ref.name)
+        version = view.pointed(RegistryLatest(ref.name)) if isinstance(view, ModelView) else None
+        return Newest(version, view.newest_at) if isinstance(view, ModelView) and version is not None else None
 
     async def _fixed(
         self, resource: ModelDeployment, registry: RegistryRef, ref: ModelRef, pinned: ResolvedModel
@@ -318,7 +320,7 @@ class Resolver:
             return Resolution(pinned)
         missing = self._views.missing(registry, ref)
         if missing is None:  # The operator has just started, so status decides until the first check.
-            missing = any(each.reason in _GONE for each in resource.status.conditions)
+            missing = any(condition.reason in _MISSING for condition in resource.status.conditions)
         if not missing:
             return Resolution(pinned)
         try:
@@ -333,28 +335,28 @@ class Resolver:
         Returns:
             The model that `ref` points to now. It is `pinned` if that has not changed, or if resolution fails.
         """
-        seen = self._views.seen(registry, ref.name)
-        if isinstance(seen, ResolutionFailure):
-            return Resolution(pinned, seen)
-        if seen is None or (version := seen.pointed(ref)) == pinned.version:
+        view = self._views.last_result(registry, ref.name)
+        if isinstance(view, ResolutionFailure):
+            return Resolution(pinned, view)
+        if view is None or (version := view.pointed(ref)) == pinned.version:
             return Resolution(pinned)
         try:
             if version is None:
                 # The registry's error says what exists instead.
                 return Resolution(await self._ask(registry, ref))
-            found = await self._versions.get(registry, RegistryVersion(ref.name, int(version)))
+            model = await self._versions.get(registry, RegistryVersion(ref.name, int(version)))
         except ResolutionError as error:
             return Resolution(pinned, error.failure, again=error.failure.transient)
-        return Resolution(replace(found, uri=pinned.uri))
+        return Resolution(replace(model, uri=pinned.uri))
 
     def _pinned(self, resource: ModelDeployment) -> ResolvedModel | None:
         """Return the model that status has for the same URI and registry, if any.
 
         It may be the model of the base or of the canary, so that a promoted canary keeps its model.
         """
-        wanted = (resource.spec.model.uri, registry_of(resource.spec.model, self._settings.default_registry))
+        identity = (resource.spec.model.uri, registry_of(resource.spec.model, self._settings.default_registry))
         for pinned in (resource.status.model, resource.status.canary_model):
-            if pinned is not None and pinned.source is not None and (pinned.uri, pinned.registry) == wanted:
+            if pinned is not None and pinned.source is not None and (pinned.uri, pinned.registry) == identity:
                 return ResolvedModel(
                     pinned.uri,
                     pinned.source,
@@ -368,4 +370,4 @@ class Resolver:
 
     async def _ask(self, registry: RegistryRef, ref: ModelRef) -> ResolvedModel:
         endpoint = await self._registries.endpoint(registry)
-        return await resolved(f"Asking {endpoint}", self._pool.resolve(endpoint, ref))
+        return await resolved(f"A request to {endpoint}", self._pool.resolve(endpoint, ref))

@@ -28,7 +28,7 @@ MAX_FAILURES = 5
 """Number of failed writes that end a round."""
 
 
-class WriteBack:
+class ServedTagWriter:
     """Compares and writes tags once a minute.
 
     A failure is retried in the next round. It delays nothing else.
@@ -47,7 +47,7 @@ class WriteBack:
         self._registries = registries
         self._pool = pool
         self._key = tag_key(settings.cluster_name, settings.namespace)
-        self._names = [name for name, each in settings.registries.items() if each.write_back]
+        self._names = [name for name, registry in settings.registries.items() if registry.write_back]
         self._absent: dict[str, set[tuple[str, str]]] = {}
         self._refused: dict[str, set[tuple[str, str]]] = {}
         """Versions whose tag a registry refused. They are written last, so that they delay no other version."""
@@ -72,7 +72,7 @@ class WriteBack:
             await self.round(name)
         except ResolutionError as error:
             if name not in self._failing:
-                logger.warning("tags of served versions are not written: %s", error.failure.message)
+                logger.warning("registry %s: cannot tag the served versions: %s", name, error.failure.message)
             self._failing.add(name)
         else:
             self._failing.discard(name)
@@ -84,12 +84,12 @@ class WriteBack:
             ResolutionError: The registry cannot be reached, or refuses a tag.
         """
         registry = self._registries.configured(name)
-        wanted = served([each for each in self._resources.items() if self._is_of(each, name)])
+        desired = served([resource for resource in self._resources.items() if self._is_of(resource, name)])
         endpoint = await self._registries.endpoint(registry)
         async with self._pool.lease(endpoint) as client:
-            there = await resolved(f"Asking {endpoint}", client.tagged(self._key))
-            todo = changes(wanted, there, self._absent.get(name, ()))
-            self._absent[name] = set(there) - set(wanted)
+            current = await resolved(f"A request to {endpoint}", client.tagged(self._key))
+            todo = changes(desired, current, self._absent.get(name, ()))
+            self._absent[name] = set(current) - set(desired)
             await self._write(name, client, todo)
 
     async def _write(self, name: str, client: MlflowRegistry, todo: list[Change]) -> None:
@@ -99,9 +99,9 @@ class WriteBack:
             ResolutionError: A tag was refused, or the registry cannot be reached.
         """
         refused = self._refused.setdefault(name, set())
-        refused.intersection_update((each.model, each.version) for each in todo)
+        refused.intersection_update((change.model, change.version) for change in todo)
         failures: list[ResolutionError] = []
-        for change in sorted(todo, key=lambda each: (each.model, each.version) in refused)[:MOST]:
+        for change in sorted(todo, key=lambda change: (change.model, change.version) in refused)[:MOST]:
             version = (change.model, change.version)
             try:
                 writing = client.tag(change.model, change.version, self._key, change.value)

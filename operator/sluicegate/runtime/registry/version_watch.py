@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.api.resource import Key
 from sluicegate.api.spec import ModelSpec
 from sluicegate.core.models.following import concerns_registry, fixed
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError
-from sluicegate.runtime.registry.resolver import Registries, RegistryRef
-from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.registry.context import PollContext
+from sluicegate.runtime.registry.resolver import RegistryRef
 from sluicegate.runtime.supervise import contained, keep, resolved
 
-Key = tuple[str, str]
 SLOWER: Final = 10
 """Number of follow intervals between two checks of a fixed version."""
 
@@ -33,23 +31,11 @@ class FixedVersions:
     It enqueues the resources of a version that is deleted, or that exists again.
     """
 
-    def __init__(
-        self, resources: Resources, registries: Registries, pool: RegistryPool, wake: Callable[[Key], None]
-    ) -> None:
-        """Create the checks, which send no requests before `run`.
-
-        Args:
-            resources: All ModelDeployments.
-            registries: Finds the registry of a resource.
-            pool: The clients of registries. The caller closes it.
-            wake: Called with the key of each resource to reconcile.
-        """
-        self._resources = resources
-        self._registries = registries
-        self._pool = pool
-        self._wake = wake
+    def __init__(self, context: PollContext) -> None:
+        """Create the checks, which send no requests before `run`."""
+        self._context = context
         self._missing: dict[tuple[RegistryRef, RegistryVersion], bool] = {}
-        self._watched: set[RegistryRef] = set()
+        self._registries: set[RegistryRef] = set()
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
         """Tell whether a version was missing at its last check.
@@ -66,13 +52,13 @@ class FixedVersions:
         """
         async with asyncio.TaskGroup() as group:  # No child raises, see `keep`.
             while True:
-                with contained("looking for fixed versions"):
+                with contained("searching for fixed versions"):
                     named = self._named()
                     current = {(registry, ref) for registry, refs in named.items() for ref in refs}
-                    for gone in self._missing.keys() - current:
-                        del self._missing[gone]
-                    for registry in named.keys() - self._watched:
-                        self._watched.add(registry)
+                    for unreferenced in self._missing.keys() - current:
+                        del self._missing[unreferenced]
+                    for registry in named.keys() - self._registries:
+                        self._registries.add(registry)
                         group.create_task(self._keep(registry, SLOWER * interval), name=f"versions {registry.name}")
                 await asyncio.sleep(interval)
 
@@ -82,9 +68,11 @@ class FixedVersions:
         The checks continue after errors.
         """
         try:
-            await keep(f"looking for versions of registry {registry.name}", partial(self._rounds, registry, period))
+            await keep(
+                f"checking the fixed versions of registry {registry.name}", partial(self._rounds, registry, period)
+            )
         finally:
-            self._watched.discard(registry)
+            self._registries.discard(registry)
 
     async def _rounds(self, registry: RegistryRef, period: float) -> None:
         loop = asyncio.get_running_loop()
@@ -95,26 +83,27 @@ class FixedVersions:
 
     async def _round(self, registry: RegistryRef, refs: dict[RegistryVersion, list[Key]], pause: float) -> None:
         """Check each version of one registry. A failure of the registry ends the round."""
-        for ref, keys in sorted(refs.items(), key=lambda each: str(each[0])):
+        for ref, keys in sorted(refs.items(), key=lambda item: str(item[0])):
             await asyncio.sleep(pause * random.uniform(0.5, 0.9))
             try:
-                endpoint = await self._registries.endpoint(registry)
-                missing = not await resolved(f"Asking {endpoint}", self._pool.has(endpoint, ref))
+                endpoint = await self._context.registries.endpoint(registry)
+                missing = not await resolved(f"A request to {endpoint}", self._context.pool.has(endpoint, ref))
             except ResolutionError as error:
                 if concerns_registry(error.failure):
                     return
                 continue  # A failure of one model says nothing about the others.
             if missing is not self._missing.get((registry, ref), False):
                 for key in keys:
-                    self._wake(key)
+                    self._context.wake(key)
             self._missing[(registry, ref)] = missing
 
     def _named(self) -> dict[RegistryRef, dict[RegistryVersion, list[Key]]]:
         """Return the keys of the resources that refer to each version, by registry."""
-        found: dict[RegistryRef, dict[RegistryVersion, list[Key]]] = {}
-        for registry, key, ref in self._registries.named(self._resources.items(), _fixed_version):
-            found.setdefault(registry, {}).setdefault(ref, []).append(key)
-        return found
+        context = self._context
+        keys: dict[RegistryRef, dict[RegistryVersion, list[Key]]] = {}
+        for registry, key, ref in context.registries.named(context.resources.items(), _fixed_version):
+            keys.setdefault(registry, {}).setdefault(ref, []).append(key)
+        return keys
 
 
 def _fixed_version(model: ModelSpec) -> tuple[RegistryVersion, ...]:

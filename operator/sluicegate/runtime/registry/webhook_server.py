@@ -5,6 +5,7 @@ It listens on its own port, and only if a registry has a webhook secret.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol, Self
@@ -12,27 +13,35 @@ from typing import Protocol, Self
 from aiohttp import web
 
 from sluicegate.core.models.resolution import ResolutionError
-from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery, Outcome, Seen, authentic, subject, timely
+from sluicegate.core.models.webhook_delivery import LARGEST, Delivery, Outcome, authentic, subject, timely
+from sluicegate.kube.rate_limit import TokenBucket
 from sluicegate.runtime.http_server import HttpServer
+from sluicegate.runtime.registry.replay_cache import ReplayCache
 from sluicegate.runtime.registry.resolver import RegistryRef
 
-FRESH = 5.0
+logger = logging.getLogger(__name__)
+
+RATE = 20.0
+"""Deliveries a second that a registry may send on average."""
+BURST = 100.0
+"""Deliveries that a registry may send at once."""
+SECRET_SECONDS = 5.0
 """Seconds for which a Secret is cached."""
-DOUBTED = 1.0
+RECHECK_SECONDS = 1.0
 """Seconds for which a Secret is cached after a bad signature, because the secret may have been rotated just now."""
-_AGAIN = {"Retry-After": "1"}
-_ANSWERS: Mapping[Outcome, tuple[int, str]] = {
-    Outcome.ACCEPTED: (202, "The registry is asked now."),
-    Outcome.NOT_FOLLOWED: (200, "Nothing here follows this model."),
-    Outcome.IRRELEVANT: (200, "This event changes nothing that is followed."),
-    Outcome.BAD_SIGNATURE: (401, "The signature is not that of this registry's webhook secret."),
-    Outcome.EXPIRED: (401, "The timestamp is more than five minutes away from this clock."),
-    Outcome.REPLAYED: (409, "This delivery was taken before."),
-    Outcome.MALFORMED: (400, "This is no event of MLflow's model registry."),
-    Outcome.TOO_LARGE: (413, f"More than {LARGEST} bytes."),
-    Outcome.TOO_MANY: (429, "Too many deliveries; the registry is polled anyway."),
-    Outcome.STANDBY: (503, "This replica stands by; another one leads."),
-    Outcome.NO_SECRET: (503, "The webhook secret of this registry cannot be read; the operator's log says why."),
+_RETRY = {"Retry-After": "1"}
+_RESPONSES: Mapping[Outcome, tuple[int, str]] = {
+    Outcome.ACCEPTED: (202, "The operator polls the registry now."),
+    Outcome.NOT_FOLLOWED: (200, "No ModelDeployment follows this model."),
+    Outcome.IRRELEVANT: (200, "This event changes no alias, stage or version."),
+    Outcome.BAD_SIGNATURE: (401, "The signature does not match this registry's webhook secret."),
+    Outcome.EXPIRED: (401, "The timestamp differs from the operator's clock by more than five minutes."),
+    Outcome.REPLAYED: (409, "This delivery was accepted before."),
+    Outcome.MALFORMED: (400, "The body is not an event of MLflow's model registry."),
+    Outcome.TOO_LARGE: (413, f"The body has more than {LARGEST} bytes."),
+    Outcome.TOO_MANY: (429, "Too many deliveries. The operator polls the registry in any case."),
+    Outcome.STANDBY: (503, "This replica is a standby. Another one leads."),
+    Outcome.NO_SECRET: (503, "The operator cannot read this registry's webhook secret. The cause is in its log."),
 }
 """HTTP status and text of a response. MLflow retries a delivery a few times after 429 or 5xx."""
 
@@ -57,7 +66,7 @@ class Webhooks:
     def __init__(
         self,
         sources: Sources,
-        look: Callable[[RegistryRef, str], bool],
+        poll_soon: Callable[[RegistryRef, str], bool],
         leads: Callable[[], bool],
         count: Callable[[str, str], None],
     ) -> None:
@@ -65,20 +74,22 @@ class Webhooks:
 
         Args:
             sources: The registries.
-            look: Polls a model of a registry soon. Returns False if no resource follows it.
+            poll_soon: Polls a model of a registry soon. Returns False if no resource follows it.
             leads: Tells whether this replica is the leader.
             count: Called with the registry's name and the outcome of each delivery.
         """
         self._sources = sources
-        self._look = look
+        self._poll_soon = poll_soon
         self._leads = leads
         self._count = count
-        self._buckets: dict[str, Bucket] = {}
-        self._seen: dict[str, Seen] = {}
+        self._buckets: dict[str, TokenBucket] = {}
+        self._accepted: dict[str, ReplayCache] = {}
         self._secrets: dict[str, tuple[float, tuple[bytes, ...]]] = {}
+        self._problems: dict[str, str] = {}
+        """Why the secrets of a registry could not be read at the last attempt."""
 
     @property
-    def wanted(self) -> bool:
+    def enabled(self) -> bool:
         """Whether any registry may send webhooks."""
         return bool(self._sources.with_webhooks())
 
@@ -94,7 +105,7 @@ class Webhooks:
         """
         if not self._leads():
             return Outcome.STANDBY
-        if not self._buckets.setdefault(name, Bucket()).take(time.monotonic()):
+        if not self._buckets.setdefault(name, TokenBucket(RATE, BURST)).take(time.monotonic()):
             return Outcome.TOO_MANY
         if (request.content_length or 0) > LARGEST:
             return Outcome.TOO_LARGE
@@ -107,11 +118,18 @@ class Webhooks:
             header("X-MLflow-Delivery-Id", ""), header("X-MLflow-Timestamp", ""), header("X-MLflow-Signature", ""), body
         )
         try:
-            if not authentic(delivery, await self._known(name, FRESH)):
-                await self._known(name, DOUBTED)
-            return self._judge(name, delivery, await self._known(name, FRESH))
-        except ResolutionError:
+            if not authentic(delivery, await self._secrets_of(name, SECRET_SECONDS)):
+                await self._secrets_of(name, RECHECK_SECONDS)
+            return self._judge(name, delivery, await self._secrets_of(name, SECRET_SECONDS))
+        except ResolutionError as error:
+            self._log_once(name, error.failure.message)
             return Outcome.NO_SECRET
+
+    def _log_once(self, name: str, problem: str) -> None:
+        """Log why the secret of a registry cannot be read, unless the last failure had the same cause."""
+        if self._problems.get(name) != problem:
+            self._problems[name] = problem
+            logger.warning("registry %s: webhooks are refused: %s", name, problem)
 
     def _judge(self, name: str, delivery: Delivery, secrets: tuple[bytes, ...]) -> Outcome:
         now = time.time()
@@ -119,35 +137,36 @@ class Webhooks:
             return Outcome.BAD_SIGNATURE
         if not timely(delivery, now):
             return Outcome.EXPIRED
-        if not self._seen.setdefault(name, Seen()).first(delivery, now):
+        if not self._accepted.setdefault(name, ReplayCache()).add(delivery, now):
             return Outcome.REPLAYED
         outcome, model = subject(delivery.body)
-        if outcome is Outcome.ACCEPTED and not self._look(self._sources.with_webhooks()[name], model):
+        if outcome is Outcome.ACCEPTED and not self._poll_soon(self._sources.with_webhooks()[name], model):
             return Outcome.NOT_FOLLOWED
         return outcome
 
-    async def _known(self, name: str, longest: float) -> tuple[bytes, ...]:
+    async def _secrets_of(self, name: str, longest: float) -> tuple[bytes, ...]:
         """Return the secrets of a registry, read at most `longest` seconds ago."""
         now = time.monotonic()
-        read, secrets = self._secrets.get(name, (-FRESH, ()))
+        read, secrets = self._secrets.get(name, (-SECRET_SECONDS, ()))
         if now - read >= longest:
             secrets = await self._sources.webhook_secrets(name)
             self._secrets[name] = (now, secrets)
+            self._problems.pop(name, None)
         return secrets
 
     async def handle(self, request: web.Request) -> web.Response:
         """Respond to one request."""
         name = request.match_info["registry"]
         if name not in self._sources.with_webhooks():
-            return web.Response(status=404, text=f"No registry {name!r} with a webhookSecret is in the settings.\n")
+            return web.Response(status=404, text=f"The settings have no registry {name!r} with a webhookSecret.\n")
         outcome = await self.receive(name, request)
         self._count(name, outcome.value)
-        status, text = _ANSWERS[outcome]
-        answer = web.Response(status=status, text=f"{text}\n", headers=_AGAIN if status in (429, 503) else None)
+        status, text = _RESPONSES[outcome]
+        response = web.Response(status=status, text=f"{text}\n", headers=_RETRY if status in (429, 503) else None)
         if outcome is Outcome.STANDBY:
             # MLflow's next attempt would otherwise use this connection, and reach this replica again.
-            answer.force_close()
-        return answer
+            response.force_close()
+        return response
 
 
 class WebhookServer(HttpServer):
@@ -155,11 +174,11 @@ class WebhookServer(HttpServer):
 
     def __init__(self, webhooks: Webhooks, port: int, host: str | None = None) -> None:
         """Create a server, which listens once its context is entered; `webhooks` receives the deliveries."""
-        self._wanted = webhooks.wanted
+        self._enabled = webhooks.enabled
         app = web.Application(client_max_size=LARGEST)
         app.router.add_post("/webhooks/{registry}", webhooks.handle)
         super().__init__(app, port, host)
 
     async def __aenter__(self) -> Self:
         """Start listening, if a registry may send webhooks."""
-        return await super().__aenter__() if self._wanted else self
+        return await super().__aenter__() if self._enabled else self

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 INTERVAL = 60.0
 
 
-class Registration:
+class WebhookSubscriptions:
     """Compares webhook subscriptions once a minute, and writes those that differ.
 
     A registry never returns the secret of a webhook, so the operator keeps the last written secret in memory. After a
@@ -47,8 +47,8 @@ class Registration:
         self._pool = pool
         self._report = report
         self._name = hook_name(settings.cluster_name, settings.namespace)
-        wanted = ((name, each.register_webhook) for name, each in settings.registries.items())
-        self._urls = {name: each.url for name, each in wanted if each is not None}
+        configured = ((name, registry.register_webhook) for name, registry in settings.registries.items())
+        self._urls = {name: webhook.url for name, webhook in configured if webhook is not None}
         self._written: dict[str, str] = {}
         """The secret that was last written to each registry."""
         self._failing: set[str] = set()
@@ -84,12 +84,11 @@ class Registration:
             await self.round(name)
         except ResolutionError as error:
             if name not in self._failing:
-                words = (
-                    "registry %s has no webhook of ours, and is polled alone: %s "
-                    "(Webhooks need MLflow 3.3 or later with a SQL store, "
-                    "and the operator's account the right to manage them.)"
+                message = (
+                    "registry %s: cannot maintain the webhook subscription, so the registry is only polled: %s "
+                    "Webhooks require MLflow 3.3 or later with a SQL store, and an account that may manage them."
                 )
-                logger.warning(words, name, error.failure.message)
+                logger.warning(message, name, error.failure.message)
             return False
         return True
 
@@ -101,40 +100,40 @@ class Registration:
         """
         secret, url = await self._secret(name), self._urls[name]
         async with self._pool.lease(await self._registries.endpoint(self._registries.configured(name))) as registry:
-            there = mine(await webhooks.listed(registry), self._name, url)
-            known = self._written.get(name) == secret
-            if known and there and all(is_right(each, self._name, url) for each in there):
+            hooks = mine(await webhooks.listed(registry), self._name, url)
+            is_current = self._written.get(name) == secret
+            if is_current and hooks and all(is_right(hook, self._name, url) for hook in hooks):
                 return
-            self._tell_of_rivals(name, there, known)
-            for hook in there or (None,):
+            self._warn_of_rivals(name, hooks, is_current)
+            for hook in hooks or (None,):
                 written = await webhooks.write(registry, hook, self._name, url, secret)
-                did = "changed" if hook is not None else "made"
-                logger.info("%s the webhook %s of registry %s, to %s", did, self._name, name, url)
+                action = "updated" if hook is not None else "created"
+                logger.info("registry %s: %s the webhook subscription %s to %s", name, action, self._name, url)
             self._written[name] = secret
             await self._try_out(name, registry, written)
 
-    def _tell_of_rivals(self, name: str, there: tuple[Hook, ...], known: bool) -> None:
+    def _warn_of_rivals(self, name: str, hooks: tuple[Hook, ...], is_current: bool) -> None:
         """Warn if another cluster with the same name changes the webhook.
 
         Two such clusters would overwrite the webhook in turn.
         """
-        for hook in there if known else ():
+        for hook in hooks if is_current else ():
             if hook.url != self._urls[name]:
-                words = (
-                    "somebody else has sent the webhook %s of registry %s to %s: "
-                    "give each cluster of a registry a clusterName of its own"
+                message = (
+                    "registry %s: another client changed the URL of the webhook subscription %s to %s. "
+                    "Give each cluster that uses the registry its own clusterName."
                 )
-                logger.warning(words, hook.name, name, hook.url)
+                logger.warning(message, name, hook.name, hook.url)
 
     async def _secret(self, name: str) -> str:
         try:
             return (await self._registries.webhook_secrets(name))[0].decode()
         except UnicodeDecodeError:
-            words = (
-                f'The webhook secret of registry "{name}" is not UTF-8 text, which MLflow needs: '
-                "put another one into its Secret."
+            message = (
+                f'The webhook secret of registry "{name}" is not UTF-8 text, which MLflow requires. '
+                'Replace the key "secret" of its Secret.'
             )
-            raise ResolutionError(ResolutionFailure(Reason.SECRET_INVALID, words)) from None
+            raise ResolutionError(ResolutionFailure(Reason.SECRET_INVALID, message)) from None
 
     async def _try_out(self, name: str, registry: MlflowRegistry, hook: Hook) -> None:
         """Send a test delivery, and log whether it arrived.
@@ -144,16 +143,16 @@ class Registration:
         try:
             result = await webhooks.tried(registry, hook)
         except ResolutionError as error:
-            logger.info("the webhook of registry %s could not be tried out: %s", name, error.failure.message)
+            logger.info("registry %s: cannot test the webhook subscription: %s", name, error.failure.message)
             return
         if result.success or result.response_status == 503:  # A standby responds with 503.
-            logger.info("a trial of the webhook of registry %s arrived", name)
+            logger.info("registry %s: the test delivery of the webhook subscription arrived", name)
             return
-        what = f"was answered {result.response_status}" if result.response_status else "did not arrive"
-        said = result.error_message[:300]
+        problem = f"failed with {result.response_status}" if result.response_status else "did not arrive"
         logger.warning(
-            "a trial of the webhook of registry %s %s: check registerWebhook.url and docs/guide/follow.md. %s",
+            "registry %s: the test delivery of the webhook subscription %s: "
+            "check registerWebhook.url, see docs/guide/follow.md. %s",
             name,
-            what,
-            said,
+            problem,
+            result.error_message[:300],
         )

@@ -31,7 +31,7 @@ NaN.
 """
 
 
-def rows(shape: Shape, known: list[list[float]], points: SplitPoints) -> Rows:
+def rows(shape: Shape, examples: list[list[float]], points: SplitPoints) -> Rows:
     """Make the rows. The same arguments always give the same rows.
 
     The first half has values near those of the example and the trees, in every column. The other half has limits of
@@ -40,16 +40,16 @@ def rows(shape: Shape, known: list[list[float]], points: SplitPoints) -> Rows:
 
     Args:
         shape: what the signature requires.
-        known: flat rows of the model's example, or none.
+        examples: flat rows of the model's example, or none.
         points: the model's split points.
     """
     kinds = shape.kinds * int(np.prod(shape.inner)) if shape.tensor else shape.kinds
     limit = min(max(_CELLS // len(kinds), _FEWEST), _MOST)
     random = np.random.default_rng(20240607)
-    examples = evenly(known, _EXAMPLES)
+    sampled = evenly(examples, _EXAMPLES)
     near = []
     for column, kind in enumerate(kinds):
-        values = _near(kind, [row[column] for row in examples], points.get(column, []))
+        values = _near(kind, [row[column] for row in sampled], points.get(column, []))
         near.append([values[number] for number in random.permutation(len(values))])
     count = min(max(map(len, near)), limit // 2)
     made = [[values[number % len(values)] for values in near] for number in range(count)]
@@ -74,12 +74,12 @@ def _near(kind: str, examples: list[float], points: list[float]) -> list[Any]:
         whole |= {int(np.floor(value)) + step for value in points for step in (-1, 0, 1, 2)}
         inside = {value for value in whole if limits.min <= value <= limits.max}
         return sorted(inside | {0, 1, -1})
-    found = {0.0, 1.0, -1.0, *examples, *points}
+    values = {0.0, 1.0, -1.0, *examples, *points}
     for value in [*examples, *points]:
         for step in (_by_float32, float):
-            found |= {float(np.nextafter(step(value), step(way))) for way in (-np.inf, np.inf)}
-        found |= {value - 1, value + 1} if value in examples else {float(_by_float32(value))}
-    return sorted(found)
+            values |= {float(np.nextafter(step(value), step(way))) for way in (-np.inf, np.inf)}
+        values |= {value - 1, value + 1} if value in examples else {float(_by_float32(value))}
+    return sorted(values)
 
 
 def _by_float32(value: float) -> Any:
@@ -90,8 +90,8 @@ def _by_float32(value: float) -> Any:
 def flat(value: Any) -> Iterator[Any]:
     """Yield the numbers of a row, whatever its dimensions."""
     if isinstance(value, list | tuple):
-        for each in value:
-            yield from flat(each)
+        for item in value:
+            yield from flat(item)
     else:
         yield value
 

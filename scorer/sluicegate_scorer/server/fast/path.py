@@ -60,7 +60,7 @@ class FastPath:
 
     def encode_all(self, predictions: Sequence[Any]) -> list[bytes]:
         """Return the response body of each request."""
-        return [self._body(each) for each in predictions]
+        return [self._body(prediction) for prediction in predictions]
 
     def _body(self, predictions: Any) -> bytes:
         return b'{"predictions": ' + self._encode(predictions).encode() + b"}"

@@ -31,14 +31,14 @@ class Predictor(NamedTuple):
             other's last digit.
         confidence: returns the continuous values behind the predictions, if the predictions are labels. The start-up
             comparison uses it, with an array or a DataFrame.
-        why: the reason why there is no batching, or an empty text.
+        unbatched: the reason why there is no batching, or an empty text.
     """
 
     dtype: np.dtype[Any]
     request: Callable[[Matrix], Jsonable]
     singles: Callable[[Matrix], list[Jsonable]] | None
     confidence: Callable[[Any], Any] | None = None
-    why: str = ""
+    unbatched: str = ""
 
 
 def predictor(model: Any, shape: Shape) -> Predictor:
@@ -48,23 +48,23 @@ def predictor(model: Any, shape: Shape) -> Predictor:
         NotFast: if the model cannot have one.
     """
     loader = model.loader_module
-    found = _FLAVORS.get(loader)
-    if found is None:
+    build = _FLAVORS.get(loader)
+    if build is None:
         raise NotFast(f"models of {loader} have no fast path")
     if model.metadata.get_params_schema() is not None:
         raise NotFast("the signature has params")
-    return found(model, shape)
+    return build(model, shape)
 
 
 def _sklearn(model: Any, shape: Shape) -> Predictor:
     estimator = model._model_impl.sklearn_model
     name = model.metadata.flavors["python_function"].get("predict_fn", "predict")
     if name not in ("predict", "predict_proba", "predict_log_proba"):
-        raise NotFast(f"{name} has no fast path")
+        raise NotFast(f"the predict function {name} has no fast path")
     _check_estimator(estimator)
     _check_names(estimator, shape)
     if shape.mixed and not _takes_one_type(estimator):
-        raise NotFast("its columns have several types, which a pipeline may treat apart")
+        raise NotFast("its columns have several types, which a pipeline may treat differently")
     # A DataFrame's values are stored column by column, and BLAS adds them up in another order.
     order: Any = "C" if shape.tensor else "F"
     first = _first(estimator)
@@ -87,8 +87,10 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
     if linear is not None:  # its scores are those of single rows by construction
         return Predictor(dtype, request, linear)
     singles = _by_rows(estimator, call)
-    why = "" if singles else f"rows of {type(_final(estimator)).__name__} may influence each other's last digit"
-    return Predictor(dtype, request, singles, confidence, why)
+    unbatched = (
+        "" if singles else f"{type(_final(estimator)).__name__} may predict other last digits for rows of a batch"
+    )
+    return Predictor(dtype, request, singles, confidence, unbatched)
 
 
 def _by_rows(estimator: Any, call: Callable[[Matrix], Any]) -> Callable[[Matrix], list[Jsonable]] | None:
@@ -101,7 +103,7 @@ def _by_rows(estimator: Any, call: Callable[[Matrix], Any]) -> Callable[[Matrix]
     module = type(final).__module__
     if not module.startswith((*_TREES, "xgboost.", "lightgbm.")) or not _elementwise_before(estimator):
         return None
-    return lambda matrix: [[each] for each in _array(call(matrix))]
+    return lambda matrix: [[prediction] for prediction in _array(call(matrix))]
 
 
 def _linear(estimator: Any, name: str) -> Callable[[Matrix], list[Jsonable]] | None:
@@ -132,18 +134,18 @@ def _linear(estimator: Any, name: str) -> Callable[[Matrix], list[Jsonable]] | N
         prepared = prepare(matrix) if prepare is not None else matrix
         if not np.isfinite(prepared).all():
             raise ValueError("not finite")
-        found: Matrix = (prepared[:, None, :] @ right)[:, 0] + final.intercept_
-        return found
+        values: Matrix = (prepared[:, None, :] @ right)[:, 0] + final.intercept_
+        return values
 
     def singles(matrix: Matrix) -> list[Jsonable]:
-        return [[each] for each in scores(matrix).tolist()]
+        return [[score] for score in scores(matrix).tolist()]
 
     def labels(matrix: Matrix) -> list[Jsonable]:
-        found = scores(matrix)
-        if found.ndim > 1 and found.shape[1] == 1:
-            found = found.reshape(-1)
-        chosen = (found > 0).astype(np.intp) if found.ndim == 1 else found.argmax(axis=1)
-        return [[each] for each in final.classes_.take(chosen, axis=0).tolist()]
+        values = scores(matrix)
+        if values.ndim > 1 and values.shape[1] == 1:
+            values = values.reshape(-1)
+        chosen = (values > 0).astype(np.intp) if values.ndim == 1 else values.argmax(axis=1)
+        return [[label] for label in final.classes_.take(chosen, axis=0).tolist()]
 
     return singles if regression else labels
 
@@ -189,36 +191,36 @@ def _onnx(model: Any, shape: Shape) -> Predictor:
         raise NotFast("the graph has several inputs")
     name, _ = wrapper.inputs[0]
     if shape.tensor and shape.names and shape.names != [name]:
-        raise NotFast("the signature's tensor has not the name of the graph's input")
-    outputs = list(wrapper.output_names)
+        raise NotFast("the name of the signature's tensor is not that of the graph's input")
+    output_names = list(wrapper.output_names)
 
     def run(matrix: Matrix) -> list[Any]:
-        found: list[Any] = session.run(outputs, wrapper._cast_float64_to_float32({name: matrix}))
-        return found
+        outputs: list[Any] = session.run(output_names, wrapper._cast_float64_to_float32({name: matrix}))
+        return outputs
 
     def records(matrix: Matrix) -> list[Jsonable]:
-        columns = [np.asarray(each).reshape(-1) for each in run(matrix)]
+        columns = [np.asarray(output).reshape(-1) for output in run(matrix)]
         if any(len(column) != len(columns[0]) for column in columns):
             raise NotFast("its outputs differ in length")
         values = [column.tolist() for column in columns]
-        return [dict(zip(outputs, row, strict=True)) for row in zip(*values, strict=True)]
+        return [dict(zip(output_names, row, strict=True)) for row in zip(*values, strict=True)]
 
     def tensors(matrix: Matrix) -> Jsonable:
-        return dict(zip(outputs, run(matrix), strict=True))
+        return dict(zip(output_names, run(matrix), strict=True))
 
     def singles_of_records(matrix: Matrix) -> list[Jsonable]:
-        found = records(matrix)
-        if len(found) % len(matrix):
-            raise NotFast("its outputs do not have one part a row")
-        each = len(found) // len(matrix)
-        return [found[start : start + each] for start in range(0, len(found), each)]
+        predictions = records(matrix)
+        if len(predictions) % len(matrix):
+            raise NotFast("its outputs do not have one part per row")
+        size = len(predictions) // len(matrix)
+        return [predictions[start : start + size] for start in range(0, len(predictions), size)]
 
     def singles_of_tensors(matrix: Matrix) -> list[Jsonable]:
-        found = run(matrix)
-        if any(len(value) != len(matrix) for value in found):
-            raise NotFast("its outputs do not have one part a row")
+        outputs = run(matrix)
+        if any(len(output) != len(matrix) for output in outputs):
+            raise NotFast("its outputs do not have one part per row")
         return [
-            {output: value[row : row + 1] for output, value in zip(outputs, found, strict=True)}
+            {name: output[row : row + 1] for name, output in zip(output_names, outputs, strict=True)}
             for row in range(len(matrix))
         ]
 
@@ -232,7 +234,7 @@ def _trees(dtype: np.dtype[Any], call: Callable[[Matrix], Any], confidence: Call
     return Predictor(
         dtype,
         lambda matrix: _array(call(matrix)),
-        lambda matrix: [[each] for each in _array(call(matrix))],
+        lambda matrix: [[prediction] for prediction in _array(call(matrix))],
         confidence,
     )
 
@@ -241,8 +243,8 @@ def _array(raw: Any) -> list[Any]:
     """Return what MLflow makes of an array of numbers or strings."""
     if type(raw) is not np.ndarray or raw.dtype.kind not in "fiubUO":
         raise NotFast(f"its predictions are of type {type(raw).__name__}")
-    found: list[Any] = raw.tolist()
-    return found
+    predictions: list[Any] = raw.tolist()
+    return predictions
 
 
 def _final(estimator: Any) -> Any:

@@ -149,16 +149,16 @@ class Shape:
             return rows
 
         def from_records(value: Any) -> Rows | None:
-            return [as_tuple(each) for each in value]
+            return [as_tuple(item) for item in value]
 
         def from_inputs(value: Any) -> Rows | None:
             if type(value) is list:
-                return [as_tuple(each) for each in value]
-            found = as_tuple(value)
-            length = len(found[0])
-            if any(len(each) != length for each in found):
+                return [as_tuple(item) for item in value]
+            values = as_tuple(value)
+            length = len(values[0])
+            if any(len(item) != length for item in values):
                 return None
-            return list(zip(*found, strict=True))
+            return list(zip(*values, strict=True))
 
         return {
             "dataframe_split": _Form(split, from_split),
@@ -202,7 +202,7 @@ class Shape:
             request = self._decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             return None
-        found: Rows | None = None
+        rows: Rows | None = None
         seen = False
         for name, form in self._decoders.items():
             value = getattr(request, name)
@@ -211,8 +211,8 @@ class Shape:
             if seen or name not in self.forms:
                 return None
             seen = True
-            found = form.rows(value)
-        return found or None
+            rows = form.rows(value)
+        return rows or None
 
     @property
     def columns(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ def _sample(pairs: Iterable[tuple[int, float]]) -> SplitPoints:
     for column, value in pairs:
         if column >= 0 and np.isfinite(value):
             values[column].add(float(value))
-    return {column: evenly(sorted(found), _PER_COLUMN) for column, found in values.items()}
+    return {column: evenly(sorted(column_values), _PER_COLUMN) for column, column_values in values.items()}
 
 
 def evenly(values: list[Any], count: int) -> list[Any]:
@@ -119,7 +119,7 @@ def _of_estimator(estimator: Any) -> Iterator[tuple[int, float]]:
         tree = estimator.tree_
         yield from zip(tree.feature.tolist(), tree.threshold.tolist(), strict=True)  # a leaf's feature is negative
     elif hasattr(estimator, "_predictors"):  # HistGradientBoosting
-        for tree in evenly([tree for each in estimator._predictors for tree in each], _TREES):
+        for tree in evenly([tree for iteration in estimator._predictors for tree in iteration], _TREES):
             nodes = tree.nodes[tree.nodes["is_leaf"] == 0]
             yield from zip(nodes["feature_idx"].tolist(), nodes["num_threshold"].tolist(), strict=True)
     elif hasattr(estimator, "estimators_"):
@@ -138,7 +138,7 @@ def _of_onnx(wrapper: Any) -> Iterator[tuple[int, float]]:
     for node in onnx.load(path, load_external_data=False).graph.node:
         if not node.op_type.startswith("TreeEnsemble"):
             continue
-        fields = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        fields = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
         values = fields.get("nodes_values")
         if values is None:  # the operators of later versions have tensors
             tensor = fields.get("nodes_values_as_tensor", fields.get("nodes_splits"))

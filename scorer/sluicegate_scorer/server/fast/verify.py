@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sluicegate_scorer.server.asgi import Answer
+from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.fast import boundaries, conversions
 from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import LIMITS, NotFast, Rows
@@ -20,7 +20,7 @@ from sluicegate_scorer.server.fast.split_points import evenly
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
-Ask = Callable[[bytes], Answer]
+Respond = Callable[[bytes], Response]
 
 _PROBES = 8
 _FEWEST = 8
@@ -29,7 +29,7 @@ _BUDGET = 2.0
 _SEVERAL = (2, 3, 5, 8, 17, 64)
 _FIRST = 16
 """Rows of the first boundary request. Its time determines how many more rows are compared."""
-_NAMED = 5
+_MAX_CELLS = 5
 """Values of a row that a log line shows."""
 _ANY = (-np.inf, np.inf)
 _BATCHED = 48
@@ -38,32 +38,32 @@ digit.
 """
 
 
-def verify(path: FastPath, ask: Ask, example: bytes | None, batch: int) -> None:
+def verify(path: FastPath, respond: Respond, example: bytes | None, batch: int) -> None:
     """Compare a fast path with MLflow's own code, and set which parts may be used.
 
     Args:
         path: the fast path. Its forms, `several`, `batch` and `seconds` are set.
-        ask: returns MLflow's own response to a JSON body.
+        respond: returns MLflow's own response to a JSON body.
         example: the model's input example as a request, or None.
         batch: how many requests may be predicted together.
 
     Raises:
         NotFast: if no part of it may be used.
     """
-    known = path.parse(example) if example is not None else None
-    probes = _Probes(path, known)
+    example_rows = path.parse(example) if example is not None else None
+    probes = _Probes(path, example_rows)
     first = probes.rows(1)
-    count = _affordable(path, ask, first)
-    _check_forms(path, ask, probes)
-    singles = [(first, _check(path, ask, first))]
-    singles += [(rows, _check(path, ask, rows)) for rows in (probes.rows(1) for _ in range(count - 1))]
-    answered = [rows[0] for rows, body in singles if body is not None]
-    if len(answered) < _FEWEST / 2:
-        raise NotFast("the model answers too few made-up rows to compare")
-    _measure(path, answered[:1])
-    _check_several(path, ask, probes)
-    answered += _check_boundaries(path, ask, known)
-    _check_batches(path, answered, batch)
+    count = _affordable(path, respond, first)
+    _check_forms(path, respond, probes)
+    singles = [(first, _check(path, respond, first))]
+    singles += [(rows, _check(path, respond, rows)) for rows in (probes.rows(1) for _ in range(count - 1))]
+    accepted = [rows[0] for rows, body in singles if body is not None]
+    if len(accepted) < _FEWEST / 2:
+        raise NotFast("the model accepts too few made-up rows for a comparison")
+    _measure(path, accepted[:1])
+    _check_several(path, respond, probes)
+    accepted += _check_boundaries(path, respond, example_rows)
+    _check_batches(path, accepted, batch)
 
 
 class _Probes:
@@ -72,10 +72,10 @@ class _Probes:
     Without an example, and for a quarter of the calls, the rows are of all magnitudes.
     """
 
-    def __init__(self, path: FastPath, known: Rows | None) -> None:
+    def __init__(self, path: FastPath, example_rows: Rows | None) -> None:
         self._shape = path.shape
         self._random = np.random.default_rng(20240607)
-        self._known = np.asarray(known, dtype=np.float64) if known else None
+        self._example = np.asarray(example_rows, dtype=np.float64) if example_rows else None
 
     def rows(self, count: int) -> Rows:
         made = self._make(count)
@@ -93,9 +93,9 @@ class _Probes:
         size = (count, *self._shape.inner)
         scale = 10.0 ** self._random.integers(-2, 4)
         noise = self._random.normal(size=size)
-        if self._known is None or self._random.random() < 0.25:
+        if self._example is None or self._random.random() < 0.25:
             return noise * scale
-        base = self._known[self._random.integers(0, len(self._known), count)]
+        base = self._example[self._random.integers(0, len(self._example), count)]
         return base * (1 + 0.5 * noise) + 0.1 * noise
 
 
@@ -104,7 +104,7 @@ def _whole(values: Any) -> Any:
 
 
 def _as_tuple(value: Any) -> Any:
-    return tuple(_as_tuple(each) for each in value) if isinstance(value, list) else value
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
 
 
 def _bodies(path: FastPath, rows: Rows) -> Iterator[tuple[str, bytes]]:
@@ -125,7 +125,7 @@ def _bodies(path: FastPath, rows: Rows) -> Iterator[tuple[str, bytes]]:
         yield form, json.dumps({form: columns}).encode()
 
 
-def _affordable(path: FastPath, ask: Ask, rows: Rows) -> int:
+def _affordable(path: FastPath, respond: Respond, rows: Rows) -> int:
     """Return the number of rows to compare.
 
     It depends on the processor time of this thread and not on the elapsed time. A busy node, or throttling while the
@@ -136,44 +136,44 @@ def _affordable(path: FastPath, ask: Ask, rows: Rows) -> int:
         NotFast: if the model is too slow to compare enough rows.
     """
     body = next(_bodies(path, rows))[1]
-    ask(body)  # the first request of a process is slower than all others
+    respond(body)  # the first request of a process is slower than all others
     took = []
     for _ in range(2):
         began = time.thread_time()
-        ask(body)
+        respond(body)
         took.append(time.thread_time() - began)
     count = int(_BUDGET / 2 / max(min(took), 1e-6))
     if count < _FEWEST:
-        raise NotFast(f"a prediction takes {min(took) * 1000:.0f} ms, so that comparing would take too long")
+        raise NotFast(f"a prediction takes {min(took) * 1000:.0f} ms, too long for the comparison at start-up")
     return min(count, _PROBES)
 
 
-def _check_forms(path: FastPath, ask: Ask, probes: _Probes) -> None:
+def _check_forms(path: FastPath, respond: Respond, probes: _Probes) -> None:
     for count in (1, 3):
         for form, body in _bodies(path, probes.rows(count)):
             if form not in path.forms:
                 continue
             rows = path.parse(body)
-            expected = ask(body)
+            expected = respond(body)
             if rows is None or _fast(path, rows) != (expected.body if expected.status == 200 else None):
                 path.forms.discard(form)
-                log.debug("the fast path does not take %s", form)
+                log.debug("the fast path does not read %s", form)
     if not path.forms:
-        raise NotFast("its answers differ from MLflow's own")
+        raise NotFast("its responses differ from MLflow's")
 
 
 def _body(path: FastPath, rows: Rows) -> bytes:
     return next(body for form, body in _bodies(path, rows) if form in path.forms)
 
 
-def _check(path: FastPath, ask: Ask, rows: Rows) -> bytes | None:
+def _check(path: FastPath, respond: Respond, rows: Rows) -> bytes | None:
     form, body = next((form, body) for form, body in _bodies(path, rows) if form in path.forms)
-    expected = ask(body)
-    wanted = expected.body if expected.status == 200 else None
+    expected = respond(body)
+    expected_body = expected.body if expected.status == 200 else None
     parsed = path.parse(body)
-    if parsed is None or _fast(path, parsed) != wanted:
-        raise NotFast(f"its answer to a {form} of {len(rows)} differs from MLflow's own")
-    return wanted
+    if parsed is None or _fast(path, parsed) != expected_body:
+        raise NotFast(f"its response to {len(rows)} rows in {form} differs from MLflow's")
+    return expected_body
 
 
 def _fast(path: FastPath, rows: Rows) -> bytes | None:
@@ -192,16 +192,16 @@ def _measure(path: FastPath, rows: Rows) -> None:
     path.seconds = min(times)
 
 
-def _check_several(path: FastPath, ask: Ask, probes: _Probes) -> None:
+def _check_several(path: FastPath, respond: Respond, probes: _Probes) -> None:
     try:
         for count in _SEVERAL:
-            _check(path, ask, probes.rows(count))
+            _check(path, respond, probes.rows(count))
     except NotFast as reason:
         path.several = False
-        log.info("requests of several rows take MLflow's own path: %s", reason)
+        log.info("MLflow's own code predicts requests of several rows: %s", reason)
 
 
-def _check_boundaries(path: FastPath, ask: Ask, known: Rows | None) -> Rows:
+def _check_boundaries(path: FastPath, respond: Respond, example_rows: Rows | None) -> Rows:
     """Compare rows of values at which two conversions of a number can differ.
 
     Many rows go into one request, which costs little more than a request of one row. If the path does not take requests
@@ -213,20 +213,20 @@ def _check_boundaries(path: FastPath, ask: Ask, known: Rows | None) -> Rows:
     Raises:
         NotFast: if the responses differ. The message has the columns and values.
     """
-    examples = [list(boundaries.flat(row)) for row in known or []]
+    examples = [list(boundaries.flat(row)) for row in example_rows or []]
     rows = [row for row in boundaries.rows(path.shape, examples, path.split_points) if _reads(path, row)]
-    rows = _answered(path, rows)
+    rows = _with_response(path, rows)
     first = evenly(rows, _FIRST)
     if path.several:
         began = time.thread_time()
-        _compare(path, ask, first)
+        _compare(path, respond, first)
         took = max(time.thread_time() - began, 1e-6)
         rows = evenly(rows, max(int(len(first) * _BUDGET / 4 / took), len(first)))
-        _compare(path, ask, rows)
+        _compare(path, respond, rows)
     else:
         rows = first
         for row in rows:
-            _compare(path, ask, [row])
+            _compare(path, respond, [row])
     _compare_confidence(path, rows)
     return rows
 
@@ -235,7 +235,7 @@ def _reads(path: FastPath, row: Any) -> bool:
     return path.parse(_body(path, [row])) is not None
 
 
-def _answered(path: FastPath, rows: Rows) -> Rows:
+def _with_response(path: FastPath, rows: Rows) -> Rows:
     """Return the rows for which the fast path has a response.
 
     MLflow's own code responds to requests with the other rows.
@@ -243,23 +243,23 @@ def _answered(path: FastPath, rows: Rows) -> Rows:
     if not rows or _fast(path, rows) is not None:
         return rows
     middle = len(rows) // 2
-    return _answered(path, rows[:middle]) + _answered(path, rows[middle:]) if middle else []
+    return _with_response(path, rows[:middle]) + _with_response(path, rows[middle:]) if middle else []
 
 
-def _compare(path: FastPath, ask: Ask, rows: Rows) -> None:
-    if rows and _differs(path, ask, rows):
-        found = _narrowed(rows, lambda some: _differs(path, ask, some))
-        raise NotFast(f"its answer to {_named(path, found)} differs from MLflow's own")
+def _compare(path: FastPath, respond: Respond, rows: Rows) -> None:
+    if rows and _differs(path, respond, rows):
+        different = _narrowed(rows, lambda some: _differs(path, respond, some))
+        raise NotFast(f"its response to {_described(path, different)} differs from MLflow's")
 
 
-def _differs(path: FastPath, ask: Ask, rows: Rows) -> bool:
+def _differs(path: FastPath, respond: Respond, rows: Rows) -> bool:
     """Tell whether the fast path has a response that differs from MLflow's bytes."""
     body = _body(path, rows)
     parsed = path.parse(body)
     ours = _fast(path, parsed) if parsed is not None else None
     if ours is None:
         return False
-    expected = ask(body)
+    expected = respond(body)
     return expected.status != 200 or expected.body != ours
 
 
@@ -268,16 +268,16 @@ def _compare_confidence(path: FastPath, rows: Rows) -> None:
 
     Equal labels may hide scores that differ.
     """
-    ask = path.predictor.confidence
-    if ask is None or path.shape.tensor or not rows:
+    confidence = path.predictor.confidence
+    if confidence is None or path.shape.tensor or not rows:
         return
 
     def differs(some: Rows) -> bool:
-        ours, theirs = ask(path.matrix(some)), ask(conversions.data_frame(path.shape, some))
+        ours, theirs = confidence(path.matrix(some)), confidence(conversions.data_frame(path.shape, some))
         return not np.array_equal(np.asarray(ours), np.asarray(theirs), equal_nan=True)
 
     if differs(rows):
-        raise NotFast(f"its scores for {_named(path, _narrowed(rows, differs))} differ from those for a DataFrame")
+        raise NotFast(f"its scores for {_described(path, _narrowed(rows, differs))} differ from those for a DataFrame")
 
 
 def _narrowed(rows: Rows, differs: Callable[[Rows], bool]) -> Rows:
@@ -291,14 +291,18 @@ def _narrowed(rows: Rows, differs: Callable[[Rows], bool]) -> Rows:
     return rows
 
 
-def _named(path: FastPath, rows: Rows) -> str:
+def _described(path: FastPath, rows: Rows) -> str:
     """Describe rows for a log line: the first values of a single row, or the count."""
     if len(rows) != 1:
         return f"{len(rows)} rows together"
     values = list(boundaries.flat(rows[0]))
     names = path.shape.names if not path.shape.tensor else [f"value {number}" for number in range(len(values))]
-    said = [f"{name}={value!r}" for name, value in zip(names, values, strict=True)]
-    return "a row with " + ", ".join(said[:_NAMED]) + (f" and {len(said) - _NAMED} more" if len(said) > _NAMED else "")
+    cells = [f"{name}={value!r}" for name, value in zip(names, values, strict=True)]
+    return (
+        "a row with "
+        + ", ".join(cells[:_MAX_CELLS])
+        + (f" and {len(cells) - _MAX_CELLS} more" if len(cells) > _MAX_CELLS else "")
+    )
 
 
 def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
@@ -310,7 +314,7 @@ def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
         batch: the largest batch to try.
     """
     if batch < 2 or path.predictor.singles is None:
-        log.info("no batching: %s", path.predictor.why or "it is turned off")
+        log.info("no batching: %s", path.predictor.unbatched or "--batch is below 2")
         return
     random = np.random.default_rng(7)
     rows = evenly(rows, _BATCHED)
@@ -325,10 +329,10 @@ def _check_batches(path: FastPath, rows: Rows, batch: int) -> None:
                 chosen = random.integers(0, len(rows), size)
                 together = [rows[number] for number in chosen]
                 if path.singles(together) != [alone[number] for number in chosen]:
-                    raise NotFast(f"the answer to a row depends on the {size} rows it is predicted with")
+                    raise NotFast(f"the response to a row depends on the other rows of a batch of {size}")
             _check_confidence(path, together)
         except Exception as reason:
-            log.info("%s: %s", f"at most {path.batch} rows a batch" if path.batch > 1 else "no batching", reason)
+            log.info("%s: %s", f"at most {path.batch} rows per batch" if path.batch > 1 else "no batching", reason)
             return
         path.batch = size
 
@@ -341,11 +345,11 @@ def _check_confidence(path: FastPath, rows: Rows) -> None:
     Raises:
         NotFast: if the scores differ.
     """
-    ask = path.predictor.confidence
-    if ask is None:
+    confidence = path.predictor.confidence
+    if confidence is None:
         return
     matrix = path.matrix(rows)
-    together = np.asarray(ask(matrix))
-    alone = np.concatenate([np.asarray(ask(matrix[number : number + 1])) for number in range(len(matrix))])
+    together = np.asarray(confidence(matrix))
+    alone = np.concatenate([np.asarray(confidence(matrix[number : number + 1])) for number in range(len(matrix))])
     if not np.array_equal(together, alone, equal_nan=True):
-        raise NotFast("the scores of a row depend on the rows it is predicted with")
+        raise NotFast("the scores of a row depend on the other rows of its batch")

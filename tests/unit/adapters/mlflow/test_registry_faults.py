@@ -158,13 +158,13 @@ async def test_the_courtesy_list_may_fail() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("file:///srv/x", "own machine"),
-        ("/srv/x", "own machine"),
+        ("file:///srv/x", "a directory of the MLflow server"),
+        ("/srv/x", "a directory of the MLflow server"),
         ("", "no artifacts recorded"),
         ("https://u:hunter2@h/x", "https://h/x"),
-        ("image:///etc", "cannot be fetched"),
-        ("s3://b/../x", "cannot be fetched"),
-        ("models:/iris/1", "too many times"),
+        ("image:///etc", "which pods cannot fetch"),
+        ("s3://b/../x", "which pods cannot fetch"),
+        ("models:/iris/1", "a chain that is too long"),
     ],
 )
 async def test_sources_that_no_pod_may_fetch(source: str, words: str) -> None:
@@ -232,7 +232,7 @@ def test_a_tracking_uri_that_is_none(url: str) -> None:
         ({"MLFLOW_TRACKING_USERNAME": b"u"}, "MLFLOW_TRACKING_PASSWORD is missing"),
         ({"MLFLOW_TRACKING_PASSWORD": b"hunter2"}, "MLFLOW_TRACKING_USERNAME is missing"),
         ({"MLFLOW_TRACKING_TOKEN": b"hunter2\xff"}, "not UTF-8"),
-        ({"MLFLOW_TRACKING_TOKEN": b"hunter2\r\nX: y"}, "no HTTP header"),
+        ({"MLFLOW_TRACKING_TOKEN": b"hunter2\r\nX: y"}, "an HTTP header does not allow"),
         ({"tls.crt": b"hunter2"}, "tls.key is missing"),
         ({"tls.crt": b"hunter2", "tls.key": b"hunter2"}, "not valid PEM"),
         ({"ca.crt": b"hunter2"}, "not valid PEM"),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from sluicegate.adapters.pods.exposition import NotOurs, parse
+from sluicegate.adapters.pods.exposition import NotScoringServer, parse
 from sluicegate.adapters.pods.http import PodHttp
-from sluicegate.adapters.pods.metrics import PodScraper, Unreadable
+from sluicegate.adapters.pods.metrics import CountersUnavailable, PodScraper
 from sluicegate.core.analysis.counters import FEATURE, LATENCY, PREDICTION, REQUESTS, Histogram, failed, requests
 
 from tests.support.loopback import serving
@@ -48,7 +48,7 @@ def test_what_is_read() -> None:
 
 @pytest.mark.parametrize("text", ["", "<html>", "up 1\n", "sluicegate_scorer_requests_total{", "\x00{}", "a{b=} 1\n"])
 def test_what_is_not_ours(text: str) -> None:
-    with pytest.raises(NotOurs):
+    with pytest.raises(NotScoringServer):
         parse(text, [LATENCY])
 
 
@@ -97,10 +97,10 @@ async def test_a_pod_is_read() -> None:
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (web.Response(status=404), "only the runtime mlflow does"),
+        (web.Response(status=404), "Only the runtime mlflow has them"),
         (web.Response(text="python_info 1\n"), "Use metrics of type Query"),
-        (web.Response(status=302, headers={"Location": "http://169.254.169.254/"}), "answers 302"),
-        (web.Response(status=503), "answers 503"),
+        (web.Response(status=302, headers={"Location": "http://169.254.169.254/"}), "returned 302"),
+        (web.Response(status=503), "returned 503"),
         (web.Response(body=b"a" * 5_000_000), "more than 4 MiB"),
     ],
     ids=["404", "other", "redirect", "503", "endless"],
@@ -112,7 +112,7 @@ async def test_what_answers_otherwise(answer: web.Response, says: str) -> None:
     http = PodHttp()
     scraper = PodScraper(http)
     async with serving(handle) as address:
-        with pytest.raises(Unreadable, match=says) as error:
+        with pytest.raises(CountersUnavailable, match=says) as error:
             await scraper.scrape("churn-1", address, [], 5)
     assert "churn-1" in str(error.value)
     await http.aclose()
@@ -126,9 +126,9 @@ async def test_a_pod_that_hangs_or_is_not_there() -> None:
     http = PodHttp()
     scraper = PodScraper(http)
     async with serving(handle) as address:
-        with pytest.raises(Unreadable, match=r"no answer within 0.2 s.*NetworkPolicy"):
+        with pytest.raises(CountersUnavailable, match=r"no response within 0.2 s.*NetworkPolicy"):
             await scraper.scrape("churn-1", address, [], 0.2)
-    with pytest.raises(Unreadable, match="NetworkPolicy"):
+    with pytest.raises(CountersUnavailable, match="NetworkPolicy"):
         await scraper.scrape("churn-1", address, [], 5)
     await http.aclose()
 
@@ -142,7 +142,7 @@ async def test_a_pod_that_breaks_off() -> None:
     http = PodHttp()
     scraper = PodScraper(http)
     async with serving(handle) as address:
-        with pytest.raises(Unreadable, match="cannot be read"):
+        with pytest.raises(CountersUnavailable, match="cannot be read"):
             await scraper.scrape("churn-1", address, [], 5)
     await http.aclose()
 
@@ -150,6 +150,6 @@ async def test_a_pod_that_breaks_off() -> None:
 async def test_what_is_no_address() -> None:
     http = PodHttp()
     scraper = PodScraper(http)
-    with pytest.raises(Unreadable, match="cannot be read"):
+    with pytest.raises(CountersUnavailable, match="cannot be read"):
         await scraper.scrape("churn-1", "[::1:x", [], 5)
     await http.aclose()

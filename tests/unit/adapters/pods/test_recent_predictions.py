@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from sluicegate.adapters.pods.http import MOST_BYTES, PodHttp
-from sluicegate.adapters.pods.recent_predictions import AnswerReader, Pod, Untold
+from sluicegate.adapters.pods.recent_predictions import Pod, PredictionReader, PredictionsUnavailable
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.run import Subject
@@ -45,14 +45,14 @@ class Here:
     def __init__(self) -> None:
         self.handler: Handler = lambda _: lines()
         self.asked: list[Request] = []
-        self.reader = AnswerReader(PodHttp(self._answer))
+        self.reader = PredictionReader(PodHttp(self._answer))
 
     async def _answer(self, url: str, headers: Mapping[str, str]) -> Answer:
         self.asked.append(Request(url, headers))
         return self.handler(self.asked[-1])
 
     async def trouble(self) -> str:
-        with pytest.raises(Untold) as found:
+        with pytest.raises(PredictionsUnavailable) as found:
             await self.reader.read(POD, "", 60.0, 5.0)
         return str(found.value)
 
@@ -65,7 +65,11 @@ def here() -> Here:
 async def test_the_uid_is_shown_and_the_cursor_given(here: Here) -> None:
     here.handler = lambda _: lines(line("k", '{"predictions": [1]}', 2.5), cursor="b-9")
     found = await here.reader.read(POD, "b-3", 61.0, 5.0)
-    assert (found.cursor, found.answers[0][0], found.answers[0][1]) == ("b-9", 2.5, ("k", 200, {"predictions": [1]}))
+    assert (found.cursor, found.predictions[0][0], found.predictions[0][1]) == (
+        "b-9",
+        2.5,
+        ("k", 200, {"predictions": [1]}),
+    )
     (request,) = here.asked
     assert request.headers["Authorization"] == "Bearer uid-1"
     assert request.url == "http://10.0.0.1:8080/sluicegate/answers?since=b-3&keep=61"
@@ -78,31 +82,31 @@ async def test_all_parts_are_read(here: Here) -> None:
 
     here.handler = parts
     found = await here.reader.read(POD, "", 60.0, 5.0)
-    assert (found.cursor, [told.key for _, told in found.answers]) == ("b-3", ["1", "2", "3"])
+    assert (found.cursor, [told.key for _, told in found.predictions]) == ("b-3", ["1", "2", "3"])
 
 
 async def test_one_that_never_ends_is_left_for_the_next_reading(here: Here) -> None:
     here.handler = lambda _: lines(line("k", "[]"), more=True)
-    assert len((await here.reader.read(POD, "", 60.0, 5.0)).answers) == 8
+    assert len((await here.reader.read(POD, "", 60.0, 5.0)).predictions) == 8
 
 
 async def test_not_a_number_is_read_as_python_writes_it(here: Here) -> None:
     here.handler = lambda _: lines(line("k", '{"predictions": [NaN, -Infinity, 1]}'))
-    answer = (await here.reader.read(POD, "", 60.0, 5.0)).answers[0][1].answer["predictions"]
+    answer = (await here.reader.read(POD, "", 60.0, 5.0)).predictions[0][1].answer["predictions"]
     assert math.isnan(answer[0]) and answer[1:] == [-math.inf, 1]
 
 
 @pytest.mark.parametrize(
     ("response", "words"),
     [
-        ((404, b""), "Pod p-1 does not tell its answers: only the scoring server of the runtime mlflow"),
-        ((405, b""), "does not tell its answers"),
-        ((200, b"<html>"), "does not tell its answers"),
-        ((200, b""), "does not tell its answers"),
-        (lines("{", cursor="b-1"), "does not tell its answers"),
-        (lines('{"key": 1}', cursor="b-1"), "does not tell its answers"),
-        ((500, b""), "cannot be read at 10.0.0.1:8080: its /sluicegate/answers answers 500"),
-        ((302, b""), "answers 302"),
+        ((404, b""), "Pod p-1 does not report its predictions. Only the scoring server of the runtime mlflow"),
+        ((405, b""), "does not report its predictions"),
+        ((200, b"<html>"), "does not report its predictions"),
+        ((200, b""), "does not report its predictions"),
+        (lines("{", cursor="b-1"), "does not report its predictions"),
+        (lines('{"key": 1}', cursor="b-1"), "does not report its predictions"),
+        ((500, b""), "cannot be read at 10.0.0.1:8080: its /sluicegate/answers returned 500"),
+        ((302, b""), "returned 302"),
         ((200, b"x" * (MOST_BYTES + 1)), "more than 4 MiB"),
     ],
 )
@@ -117,14 +121,14 @@ async def test_a_pod_that_is_gone_or_hangs_is_said(here: Here) -> None:
         raise OSError("refused")
 
     here.handler = gone
-    assert "cannot be read at 10.0.0.1:8080: refused. Check that" in await here.trouble()
+    assert "cannot be read at 10.0.0.1:8080: refused. Let the operator" in await here.trouble()
 
     async def hang(_: str, __: Mapping[str, str]) -> Answer:
         await asyncio.sleep(60)
         return lines()
 
-    with pytest.raises(Untold, match=r"no answer within 0\.05 s"):
-        await AnswerReader(PodHttp(hang)).read(POD, "", 60.0, 0.05)
+    with pytest.raises(PredictionsUnavailable, match=r"no response within 0\.05 s"):
+        await PredictionReader(PodHttp(hang)).read(POD, "", 60.0, 0.05)
 
 
 class Two:
@@ -164,7 +168,7 @@ async def test_a_side_that_cannot_be_read_is_said_and_never_passes(here: Here) -
     two = Two(here)
     await two.pairs.begin()
     two.told = {"s": (404, b"")}
-    assert "Pod s does not tell its answers" in str(await two.pairs.read())
+    assert "Pod s does not report its predictions" in str(await two.pairs.read())
     two.pods["t"] = []
     assert "has no ready pod" in str(await two.pairs.read())
 
@@ -172,12 +176,12 @@ async def test_a_side_that_cannot_be_read_is_said_and_never_passes(here: Here) -
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (lines(line("k", '"' + "x" * 40_000 + '"')), "over 32 KiB"),
-        (lines(cursor="c" * 200), "does not tell its answers"),
-        (lines(line("k" * 200, "1")), "does not tell its answers"),
-        (lines(*(line("k", '"' + "x" * 30_000 + '"') for _ in range(100)), more=True), "over 8 MiB"),
-        (lines(line("k", "[" * 20_000)), "does not tell its answers"),
-        ((200, b"\xff\xfe"), "does not tell its answers"),
+        (lines(line("k", '"' + "x" * 40_000 + '"')), "more than 32 KiB"),
+        (lines(cursor="c" * 200), "does not report its predictions"),
+        (lines(line("k" * 200, "1")), "does not report its predictions"),
+        (lines(*(line("k", '"' + "x" * 30_000 + '"') for _ in range(100)), more=True), "larger than 8 MiB"),
+        (lines(line("k", "[" * 20_000)), "does not report its predictions"),
+        ((200, b"\xff\xfe"), "does not report its predictions"),
     ],
 )
 async def test_what_a_pod_tells_is_bounded(answer: Answer, says: str) -> None:

@@ -13,12 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.core.models.webhook_delivery import (
-    REMEMBERED,
     WINDOW,
-    Bucket,
     Delivery,
     Outcome,
-    Seen,
     authentic,
     subject,
     timely,
@@ -100,26 +97,3 @@ def test_deep_garbage_is_malformed() -> None:
 )
 def test_what_an_event_is_about(change: dict[str, Any], expected: tuple[Outcome, str]) -> None:
     assert subject(json.dumps({**ALIAS, **change}).encode()) == expected
-
-
-def test_a_delivery_is_taken_once() -> None:
-    seen = Seen()
-    assert seen.first(signed(b""), NOW)
-    assert not seen.first(signed(b""), NOW + WINDOW)
-    assert seen.first(signed(b"", id="d2"), NOW)
-
-
-def test_what_is_remembered_has_a_bound() -> None:
-    seen = Seen()
-    assert all(seen.first(signed(b"", id=str(number)), NOW) for number in range(REMEMBERED + 10))
-    assert not seen.first(signed(b"", id=str(REMEMBERED)), NOW)
-    assert len(seen._until) <= REMEMBERED
-
-
-@given(st.lists(st.floats(0, 3), max_size=300))
-def test_never_more_than_the_rate_and_the_burst(pauses: list[float]) -> None:
-    bucket, now, let_in = Bucket(rate=5, burst=10), 1000.0, 0
-    for pause in pauses:
-        now += pause
-        let_in += bucket.take(now)
-    assert let_in <= 10 + 5 * (now - 1000.0) + 1e-6

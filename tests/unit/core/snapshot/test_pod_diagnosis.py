@@ -264,9 +264,9 @@ CASES = [
     ),
     (
         "cannot be installed",
-        pod(STARTING, init=(container("install", terminated(1, "cannot install what the model asks for: x==1")),)),
+        pod(STARTING, init=(container("install", terminated(1, "cannot install the model's requirements: x==1")),)),
         "DependenciesNotInstalled",
-        ["could not be installed: cannot install what the model asks for: x==1."],
+        ["could not be installed: cannot install the model's requirements: x==1."],
     ),
     (
         "lacks a package",

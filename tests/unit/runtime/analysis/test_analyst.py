@@ -5,6 +5,7 @@ One test uses real sockets.
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -19,7 +20,7 @@ from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.analysis.analyst import Analyst, Sources
-from sluicegate.runtime.analysis.prometheus_resolver import Servers
+from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.resources import Resources
 
@@ -106,9 +107,9 @@ def test_modest_traffic_passes_in_time() -> None:
 @pytest.mark.parametrize(
     ("breaks", "says"),
     [
-        ({"answers": False}, "no answer within 5 s"),
-        ({"status": 500}, "answers 500"),
-        ({"status": 404}, "only the runtime mlflow does"),
+        ({"answers": False}, "no response within 5 s"),
+        ({"status": 500}, "returned 500"),
+        ({"status": 404}, "Only the runtime mlflow has them"),
         ({"ready": False}, "no ready pod"),
     ],
 )
@@ -275,8 +276,10 @@ async def test_over_real_sockets() -> None:
         def pods(_: tuple[str, str], revision: str) -> list[PodFacts]:
             return [PodFacts(revision, revision, True, False, address=where[revision])]
 
-        sources = Sources(pods, PodScraper(http), Servers(cast(KubeClient, None), build([]), prometheus))
-        analyst = Analyst(resources, sources, lambda _: news.set())
+        sources = Sources(
+            pods, PodScraper(http), PrometheusResolver(cast(KubeClient, None), build([]), prometheus), cast(Any, None)
+        )
+        analyst = Analyst(resources, sources, lambda _: news.set(), lambda: datetime.now(UTC))
         raw = {
             "metadata": {"name": "churn", "namespace": "ns", "uid": "1", "resourceVersion": "1"},
             "spec": {

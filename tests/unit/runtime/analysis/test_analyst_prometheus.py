@@ -45,7 +45,7 @@ def test_prometheus_as_the_source() -> None:
         assert here.reading().outcome is OPEN
         here.prometheus = lambda _: []
         await asyncio.sleep(30)
-        assert "must scrape them" in here.reading().measurements[0].message
+        assert "Scrape them with a PodMonitor" in here.reading().measurements[0].message
 
     here = live(life, prometheus=answer)
     assert not here.read

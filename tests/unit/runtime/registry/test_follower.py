@@ -14,6 +14,7 @@ from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.reference import RegistryAlias, RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
@@ -69,7 +70,9 @@ class Here:
         self.ref = RegistryRef("default", "http://mlflow", SETTINGS.operator_namespace, None)
         self.woken: Counter[str] = Counter()
         self.follower = Follower(
-            self.resources, registries, cast(RegistryPool, self.registry), lambda key: self.woken.update([key[1]])
+            PollContext(
+                self.resources, registries, cast(RegistryPool, self.registry), lambda key: self.woken.update([key[1]])
+            )
         )
         self._task = asyncio.ensure_future(self.follower.run(INTERVAL))
 
@@ -216,11 +219,11 @@ def test_the_trouble_of_some_models_is_told_once_to_their_followers_and_the_othe
         await asyncio.sleep(20 * INTERVAL)
         assert all(17 <= here.registry.asked[f"m{number}"] <= 23 for number in range(8)), here.registry.asked
         assert here.woken == {f"r{number}": 1 for number in range(bad)}
-        assert isinstance(here.follower.seen(here.ref, "m0"), ResolutionFailure)
-        assert here.follower.seen(here.ref, "m7") == ModelView({"a": "1"})
+        assert isinstance(here.follower.last_result(here.ref, "m0"), ResolutionFailure)
+        assert here.follower.last_result(here.ref, "m7") == ModelView({"a": "1"})
         here.registry.views["m0"] = ModelView({"a": "2"})
         await asyncio.sleep(1.2 * INTERVAL)
-        assert here.follower.seen(here.ref, "m0") == ModelView({"a": "2"})
+        assert here.follower.last_result(here.ref, "m0") == ModelView({"a": "2"})
 
     live(life)
 
@@ -260,12 +263,12 @@ def test_what_was_learnt_elsewhere_is_not_undone_by_a_poll_that_was_under_way() 
         here.registry.delay = 3.0
         here.registry.polled.clear()
         await here.registry.polled.wait()
-        here.follower.learned(here.ref, RegistryAlias("churn", "champion"), "2")
+        here.follower.learn(here.ref, RegistryAlias("churn", "champion"), "2")
         await asyncio.sleep(4)
-        assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2", "old": "1"})
+        assert here.follower.last_result(here.ref, "churn") == ModelView({"champion": "2", "old": "1"})
         here.registry.views["churn"] = ModelView({"champion": "3", "old": "1"})
         await asyncio.sleep(1.2 * INTERVAL + 3)
-        assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "3", "old": "1"})
+        assert here.follower.last_result(here.ref, "churn") == ModelView({"champion": "3", "old": "1"})
 
     live(life)
 
@@ -280,14 +283,14 @@ def test_a_look_asks_at_once_and_many_looks_are_few_questions() -> None:
         here.registry.delay = 0.5
         here.registry.views["churn"] = ModelView({"champion": "2"})
         for _ in range(50):
-            assert here.follower.look(here.ref, "churn")
+            assert here.follower.poll_soon(here.ref, "churn")
         await asyncio.sleep(0.1)
         for _ in range(50):
-            assert here.follower.look(here.ref, "churn")
+            assert here.follower.poll_soon(here.ref, "churn")
         await asyncio.sleep(1.5)
         assert 2 <= here.registry.asked["churn"] <= 3, "one, one more for what came meanwhile, and perhaps its turn"
         assert here.woken == {"shop": 1}
-        assert not here.follower.look(here.ref, "unknown")
+        assert not here.follower.poll_soon(here.ref, "unknown")
 
     live(life)
 
@@ -298,11 +301,11 @@ def test_a_look_at_a_registry_in_trouble_does_no_harm() -> None:
         here.registry.views["churn"] = ModelView({"champion": "1"})
         await asyncio.sleep(2 * INTERVAL)
         here.registry.failure = ResolutionFailure(Reason.REGISTRY_UNREACHABLE, "down", transient=True)
-        here.follower.look(here.ref, "churn")
+        here.follower.poll_soon(here.ref, "churn")
         await asyncio.sleep(1)
         here.registry.failure = None
         here.registry.views["churn"] = ModelView({"champion": "2"})
-        here.follower.look(here.ref, "churn")
+        here.follower.poll_soon(here.ref, "churn")
         await asyncio.sleep(1)
         assert here.woken == {"shop": 1}
 
@@ -319,12 +322,12 @@ def test_the_answer_to_an_older_question_is_no_news() -> None:
         await here.registry.polled.wait()
         here.registry.delay = 1.0
         here.registry.views["churn"] = ModelView({"champion": "2"})
-        here.follower.look(here.ref, "churn")
+        here.follower.poll_soon(here.ref, "churn")
         await asyncio.sleep(2)
-        assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2"})
+        assert here.follower.last_result(here.ref, "churn") == ModelView({"champion": "2"})
         here.registry.views["churn"] = ModelView({"champion": "1"})  # The slow response will contain this.
         await asyncio.sleep(9)
-        assert here.follower.seen(here.ref, "churn") == ModelView({"champion": "2"})
+        assert here.follower.last_result(here.ref, "churn") == ModelView({"champion": "2"})
 
     live(life)
 

@@ -52,10 +52,10 @@ class FakeViews:
         self.told: list[tuple[str, str]] = []
         self.gone: bool | None = None
 
-    def seen(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
+    def last_result(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
         return self.view
 
-    def learned(self, registry: RegistryRef, ref: Followed, version: str) -> None:
+    def learn(self, registry: RegistryRef, ref: Followed, version: str) -> None:
         self.told.append((ref.name, version))
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
@@ -113,7 +113,7 @@ def test_a_failure_is_told_to_all_who_wait_and_not_remembered() -> None:
         here.views.view = ModelView({"champion": "2"})
         here.registry.failure = DOWN
         found = await asyncio.gather(*(here.resolver.resolve(resource(f"r{number}")) for number in range(10)))
-        assert all(each.model.version == "1" and each.trouble == DOWN and each.again for each in found)
+        assert all(each.model.version == "1" and each.failure == DOWN and each.again for each in found)
         assert len(here.registry.asked) == 1
         here.registry.failure = None
         assert (await here.resolver.resolve(resource())).model.version == "2"
@@ -151,7 +151,7 @@ def test_what_has_not_moved_is_not_asked_for(view: ModelView | ResolutionFailure
         here.views.view = view
         found = await here.resolver.resolve(resource())
         assert (found.model.version, here.registry.asked) == ("1", [])
-        assert found.trouble == (DOWN if view is DOWN else None)
+        assert found.failure == (DOWN if view is DOWN else None)
 
     virtual_clock.run(main())
 
@@ -176,7 +176,7 @@ def test_a_fixed_version_is_asked_for_again_only_where_it_was_not_there(
         here.registry.failure = ResolutionFailure(Reason.VERSION_NOT_FOUND, "no version 1")
         found = await here.resolver.resolve(resource(uri="models:/churn/1", said=said))
         assert (found.model.version, found.model.source) == ("1", "s3://a/1")
-        assert (found.trouble is not None, bool(here.registry.asked)) == (asked, asked)
+        assert (found.failure is not None, bool(here.registry.asked)) == (asked, asked)
 
     virtual_clock.run(main())
 
@@ -186,7 +186,7 @@ def test_a_fixed_version_that_is_there_again_is_no_trouble() -> None:
         here = Here()
         here.views.gone = True
         found = await here.resolver.resolve(resource(uri="models:/churn/1", said="VersionNotFound"))
-        assert (found.trouble, found.model.source) == (None, "s3://a/1")
+        assert (found.failure, found.model.source) == (None, "s3://a/1")
 
     virtual_clock.run(main())
 

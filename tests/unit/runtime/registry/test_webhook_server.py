@@ -13,7 +13,8 @@ import httpx
 import pytest
 from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
-from sluicegate.core.models.webhook_delivery import LARGEST, Bucket, Delivery
+from sluicegate.core.models.webhook_delivery import LARGEST, Delivery
+from sluicegate.kube.rate_limit import TokenBucket
 from sluicegate.runtime.registry.resolver import RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 
@@ -37,7 +38,7 @@ class Here:
         self.counted: Counter[str] = Counter()
         self.url = ""
         count = lambda name, outcome: self.counted.update([f"{name} {outcome}"])  # noqa: E731
-        self.webhooks = Webhooks(self, self.look, lambda: self.leads, count)
+        self.webhooks = Webhooks(self, self.poll_soon, lambda: self.leads, count)
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
         return {"default": REF}
@@ -48,7 +49,7 @@ class Here:
             raise ResolutionError(self.failure)
         return (SECRET,)
 
-    def look(self, registry: RegistryRef, model: str) -> bool:
+    def poll_soon(self, registry: RegistryRef, model: str) -> bool:
         self.looks.append((registry, model))
         return model == "churn"
 
@@ -124,8 +125,16 @@ async def test_a_standby_and_a_missing_secret_ask_for_another_try(here: Here) ->
     assert await here.post(now()) == 202
 
 
+async def test_logs_once_why_a_secret_cannot_be_read(here: Here, caplog: pytest.LogCaptureFixture) -> None:
+    for cause in ("gone", "gone", "forbidden"):
+        here.failure = ResolutionFailure(Reason.SECRET_NOT_FOUND, cause)
+        assert await here.post(now()) == 503
+    logged = [record.getMessage() for record in caplog.records if "webhooks are refused" in record.getMessage()]
+    assert logged == [f"registry default: webhooks are refused: {cause}" for cause in ("gone", "forbidden")]
+
+
 async def test_a_flood_is_held_back(here: Here) -> None:
-    here.webhooks._buckets["default"] = Bucket(rate=0, burst=10)
+    here.webhooks._buckets["default"] = TokenBucket(rate=0, burst=10)
     answers = Counter([await here.post(replace(now(id=str(number)), signature="v1,AAAA")) for number in range(15)])
     assert answers == {401: 10, 429: 5}
     assert here.counted == {"default bad_signature": 10, "default too_many": 5}

@@ -66,20 +66,20 @@ def client(app):
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
 
 
-def passed(answer):
-    return {name: answer.headers.get(name) for name in ("traceparent", "tracestate", "x-request-id")}
+def passed(response):
+    return {name: response.headers.get(name) for name in ("traceparent", "tracestate", "x-request-id")}
 
 
-async def test_trace_headers_come_back_with_every_kind_of_answer(folder):
+async def test_repeats_trace_headers_in_every_response(folder):
     app = application(folder / "linear")
-    wanted = {name: HEADERS[name] for name in ("traceparent", "tracestate", "x-request-id")}
+    expected = {name: HEADERS[name] for name in ("traceparent", "tracestate", "x-request-id")}
     async with client(app) as ours:
         fast = await ours.post("/invocations", json=ROW, headers=HEADERS)
         wrong = await ours.post("/invocations", json={"inputs": []}, headers=HEADERS)
         large = await ours.post("/invocations", content=b" " * 3000, headers=HEADERS)
         infer = await ours.post("/v2/models/model/infer", json={}, headers=HEADERS)
-        assert [each.status_code for each in (fast, wrong, large, infer)] == [200, 400, 413, 400]
-        assert [passed(each) for each in (fast, wrong, large, infer)] == [wanted] * 4
+        assert [response.status_code for response in (fast, wrong, large, infer)] == [200, 400, 413, 400]
+        assert [passed(response) for response in (fast, wrong, large, infer)] == [expected] * 4
         without = await ours.post("/invocations", json=ROW)
         assert set(passed(without).values()) == {None}
         longer = await ours.post("/invocations", json=ROW, headers={"tracestate": "x" * 600})
@@ -87,7 +87,7 @@ async def test_trace_headers_come_back_with_every_kind_of_answer(folder):
     assert app.metrics.paths["fast"] == 3
 
 
-async def test_a_model_that_calls_others_does_so_within_the_requests_trace(folder):
+async def test_calls_of_the_model_carry_the_trace(folder):
     async with client(application(folder / "caller")) as ours:
         inside = (await ours.post("/invocations", json=ROW, headers=HEADERS)).json()["predictions"]
         assert inside == [TRACE]
@@ -96,22 +96,22 @@ async def test_a_model_that_calls_others_does_so_within_the_requests_trace(folde
         assert nonsense.json()["predictions"] == [""]
 
 
-async def test_the_logs_are_json_lines_with_the_trace(folder, capsys):
+async def test_logs_are_json_lines_with_the_trace(folder, capsys):
     app = application(folder / "linear", logs=Logs(access=True, payloads=1.0))
     async with client(app) as ours:
         await ours.post("/invocations", json=ROW, headers=HEADERS)
         await ours.post("/invocations", content=b"{", headers=HEADERS)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [(each["log"], each["status"], each["error_class"]) for each in lines] == [
+    assert [(line["log"], line["status"], line["error_class"]) for line in lines] == [
         ("access", 200, None), ("payload", 200, None), ("access", 400, "client"), ("payload", 400, "client"),
     ]  # fmt: skip
-    for each in lines:
-        assert (each["traceparent"], each["x-request-id"], each["path"]) == (TRACE, "77", "/invocations")
+    for line in lines:
+        assert (line["traceparent"], line["x-request-id"], line["path"]) == (TRACE, "77", "/invocations")
     assert json.loads(lines[1]["request"]) == ROW and "predictions" in json.loads(lines[1]["response"])
     assert "request" not in lines[0]
 
 
-async def test_what_fails_in_the_model_is_logged_with_its_trace(folder, caplog):
+async def test_logs_a_model_exception_with_its_trace(folder, caplog):
     app = application(folder / "linear")
     null = {"dataframe_records": [{"a": None, "b": 2.0, "c": 3.0}]}
     async with client(app) as ours:
@@ -119,7 +119,7 @@ async def test_what_fails_in_the_model_is_logged_with_its_trace(folder, caplog):
     assert f"the model raised an exception traceparent='{TRACE}' tracestate='a=1,b=2' x-request-id='77'" in caplog.text
 
 
-async def test_payloads_are_a_sample_and_are_cut(folder, capsys):
+async def test_samples_and_shortens_payloads(folder, capsys):
     app = application(folder / "linear", logs=Logs(payloads=0.5))
     async with client(app) as ours:
         for _ in range(200):
@@ -128,7 +128,7 @@ async def test_payloads_are_a_sample_and_are_cut(folder, capsys):
     assert 50 < len(lines) < 150 and {each["log"] for each in lines} == {"payload"}
 
 
-async def test_another_endpoint_is_one_call(folder):
+async def test_adds_an_endpoint_with_one_call(folder):
     app = application(folder / "linear")
 
     async def hello(scope, receive, send):
@@ -141,7 +141,7 @@ async def test_another_endpoint_is_one_call(folder):
         assert (await ours.post("/hello")).status_code == 404
 
 
-async def test_the_classes_have_series_from_the_start(folder):
+async def test_error_classes_have_series_from_the_start(folder):
     async with client(application(folder / "linear")) as ours:
         text = (await ours.get("/metrics")).text
     for code, failed in ((400, "client"), (500, "model"), (500, "server"), (504, "timeout"), (429, "overload")):
@@ -149,7 +149,7 @@ async def test_the_classes_have_series_from_the_start(folder):
     assert 'device="cpu"' in text
 
 
-def test_mlflow_gives_onnx_cuda_first_where_the_library_has_it(folder, monkeypatch):
+def test_mlflow_prefers_cuda_for_onnx(folder, monkeypatch):
     """Check which providers MLflow requests for the session, and in which order.
 
     There is no GPU here.
@@ -175,7 +175,7 @@ def test_mlflow_gives_onnx_cuda_first_where_the_library_has_it(folder, monkeypat
 
 
 @pytest.mark.parametrize("cuda, forced, expected", [(True, None, "cuda"), (False, None, "cpu"), (True, "cpu", "cpu")])
-def test_mlflow_gives_torch_the_gpu_where_there_is_one(monkeypatch, cuda, forced, expected):
+def test_mlflow_gives_torch_the_gpu(monkeypatch, cuda, forced, expected):
     """Check the device that MLflow's own code chooses.
 
     Torch is not installed here, so a stub reports whether CUDA is available.
@@ -195,7 +195,7 @@ def test_mlflow_gives_torch_the_gpu_where_there_is_one(monkeypatch, cuda, forced
     assert device.of(loaded).startswith(expected)
 
 
-def test_a_gpu_that_is_not_used_is_told(folder, tmp_path, caplog):
+def test_warns_about_an_unused_gpu(folder, tmp_path, caplog):
     loaded = mlflow.pyfunc.load_model(str(folder / "tensor"))
     caplog.clear()
     with caplog.at_level(logging.INFO):
@@ -203,7 +203,7 @@ def test_a_gpu_that_is_not_used_is_told(folder, tmp_path, caplog):
         assert not caplog.records
         (tmp_path / "nvidia0").touch()
         assert device.describe(loaded, str(tmp_path / "nvidia[0-9]*")) == "cpu"
-    assert "has a GPU and the model does not use it: the image has onnxruntime without CUDA" in caplog.text
+    assert "has a GPU that the model does not use. Use an image with onnxruntime-gpu" in caplog.text
     linear = mlflow.pyfunc.load_model(str(folder / "linear"))
     caplog.clear()
     assert device.describe(linear, str(tmp_path / "nvidia[0-9]*")) == "cpu" and not caplog.records
@@ -220,7 +220,7 @@ def usual():
         yield
 
 
-def test_what_was_loaded_is_not_looked_through_again(usual):
+def test_excludes_loaded_objects_from_collections(usual):
     before = gc.get_threshold()
     with interpreter.importing():
         assert not gc.isenabled()

@@ -19,27 +19,27 @@ from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from sluicegate_scorer.server.asgi import JSON, Answer, Message, header
+from sluicegate_scorer.server.asgi import JSON, Message, Response, header
 
 PATH = "/sluicegate/answers"
 LINES = b"application/x-ndjson"
-A_SECOND = 64
+PER_SECOND = 64
 """Approximate number of responses to keep each second.
 
 Above it, the share of requests that is kept halves. Below half of it, the share doubles.
 """
 _SPACE = 1 << 64
 _LEVELS = 40
-_LARGEST_REQUEST = 1 << 20
-_LARGEST_ANSWER = 16 << 10
-_MOST_BYTES = 4 << 20
-_MOST = 8192
-_A_READ = 1 << 20
-_LONGEST = 900.0
-_USUAL = 60.0
+_MAX_REQUEST = 1 << 20
+_MAX_RESPONSE = 16 << 10
+_MAX_BYTES = 4 << 20
+_MAX_ENTRIES = 8192
+_MAX_READ = 1 << 20
+_MAX_SECONDS = 900.0
+_DEFAULT_SECONDS = 60.0
 
 
-class Kept(NamedTuple):
+class Prediction(NamedTuple):
     """One response. The body is empty if the request failed."""
 
     number: int
@@ -49,7 +49,7 @@ class Kept(NamedTuple):
     body: bytes
 
 
-class Answers:
+class RecentPredictions:
     """The responses of the last seconds or minutes, in bounded memory.
 
     Args:
@@ -66,7 +66,7 @@ class Answers:
         self.level = 0
         self._secret = f"Bearer {token}".encode() if token else b""
         self._clock = clock
-        self._kept: deque[Kept] = deque()
+        self._entries: deque[Prediction] = deque()
         self._bytes = 0
         self._next = 0
         self._started = secrets.token_hex(4)
@@ -74,36 +74,36 @@ class Answers:
         self._below = _SPACE
         self._second = 0.0
         self._count = 0
-        self._enough = A_SECOND
+        self._limit = PER_SECOND
 
     def admits(self, scope: Message) -> bool:
         """Tell whether a request may read the responses."""
-        shown = header(scope, b"authorization")
-        return bool(self._secret) and shown is not None and hmac.compare_digest(shown, self._secret)
+        credentials = header(scope, b"authorization")
+        return bool(self._secret) and credentials is not None and hmac.compare_digest(credentials, self._secret)
 
-    def keep(self, scope: Message, body: bytes, answer: Answer) -> None:
+    def keep(self, scope: Message, body: bytes, response: Response) -> None:
         """Keep a response if its request is in the sample.
 
         The server calls it for every request while `recording` is set. A request that failed because the server was
         overloaded, too slow or faulty says nothing about the model, so it is left out.
         """
-        if len(body) > _LARGEST_REQUEST or answer.error in ("server", "timeout", "overload"):
+        if len(body) > _MAX_REQUEST or response.error in ("server", "timeout", "overload"):
             return
         now = self._clock()
-        if now - self._second >= 1.0 and not self._turn(now):
+        if now - self._second >= 1.0 and not self._next_second(now):
             return
         key = blake2b(body, digest_size=8, key=(header(scope, b"x-request-id") or b"")[:64]).digest()
         if int.from_bytes(key, "big") >= self._below:
             return
-        if answer.error is None and (len(answer.body) > _LARGEST_ANSWER or answer.media != JSON):
+        if response.error is None and (len(response.body) > _MAX_RESPONSE or response.media != JSON):
             return
-        self._add(Kept(self._next, now, key, answer.status, b"" if answer.error else answer.body))
+        self._add(Prediction(self._next, now, key, response.status, b"" if response.error else response.body))
         self._count += 1
-        if self._count >= self._enough:
-            self._enough += A_SECOND
-            self._sample(self.level + 1)
+        if self._count >= self._limit:
+            self._limit += PER_SECOND
+            self._set_level(self.level + 1)
 
-    def read(self, query: bytes) -> Answer:
+    def read(self, query: bytes) -> Response:
         """Return what was kept since a cursor, as JSON lines.
 
         The first line holds the next cursor. Each other line is one response.
@@ -112,40 +112,40 @@ class Answers:
         for which to keep responses without another read.
         """
         now = self._clock()
-        asked = parse_qs(query.decode("latin-1"))
-        self._go_on(now, asked.get("keep", [""])[0])
-        started, _, number = asked.get("since", [""])[0].partition("-")
+        parameters = parse_qs(query.decode("latin-1"))
+        self._record_for(now, parameters.get("keep", [""])[0])
+        started, _, number = parameters.get("since", [""])[0].partition("-")
         first = int(number) if started == self._started and number.isdecimal() and len(number) < 20 else 0
         lines: list[bytes] = []
         size, behind = 0, self._next
-        for each in self._kept:
-            if each.number < first:
+        for entry in self._entries:
+            if entry.number < first:
                 continue
-            if size > _A_READ:
-                behind = each.number
+            if size > _MAX_READ:
+                behind = entry.number
                 break
-            lines.append(_line(each, now))
+            lines.append(_line(entry, now))
             size += len(lines[-1])
-        oldest = self._kept[0].number if self._kept else self._next
+        oldest = self._entries[0].number if self._entries else self._next
         head = {
             "next": f"{self._started}-{behind}",
             "more": behind < self._next,
             "lost": max(0, oldest - first),
             "level": self.level,
         }
-        return Answer(200, b"\n".join([json.dumps(head).encode(), *lines]) + b"\n", LINES)
+        return Response(200, b"\n".join([json.dumps(head).encode(), *lines]) + b"\n", LINES)
 
-    def _go_on(self, now: float, seconds: str) -> None:
+    def _record_for(self, now: float, seconds: str) -> None:
         try:
-            wanted = float(seconds)
+            requested = float(seconds)
         except ValueError:
-            wanted = _USUAL
-        self._until = max(self._until, now + min(max(wanted, 0.0), _LONGEST))
+            requested = _DEFAULT_SECONDS
+        self._until = max(self._until, now + min(max(requested, 0.0), _MAX_SECONDS))
         if not self.recording:
-            self._begin(now)
+            self._begin_second(now)
         self.recording = True
 
-    def _turn(self, now: float) -> bool:
+    def _next_second(self, now: float) -> bool:
         """Begin another second, and double the share if too few responses were kept.
 
         Too few means fewer than half of `A_SECOND`.
@@ -155,34 +155,34 @@ class Answers:
         """
         if now >= self._until:
             self.recording = False
-            self._kept.clear()
+            self._entries.clear()
             self._bytes = 0
-            self._sample(0)
+            self._set_level(0)
             return False
-        if self._count < A_SECOND // 2 and self.level:
-            self._sample(self.level - 1)
-        self._begin(now)
+        if self._count < PER_SECOND // 2 and self.level:
+            self._set_level(self.level - 1)
+        self._begin_second(now)
         return True
 
-    def _begin(self, second: float) -> None:
-        self._second, self._count, self._enough = second, 0, A_SECOND
+    def _begin_second(self, second: float) -> None:
+        self._second, self._count, self._limit = second, 0, PER_SECOND
 
-    def _sample(self, level: int) -> None:
+    def _set_level(self, level: int) -> None:
         self.level = min(level, _LEVELS)
         self._below = _SPACE >> self.level
 
-    def _add(self, kept: Kept) -> None:
+    def _add(self, entry: Prediction) -> None:
         self._next += 1
-        self._kept.append(kept)
-        self._bytes += len(kept.body)
-        while self._bytes > _MOST_BYTES or len(self._kept) > _MOST:
-            self._bytes -= len(self._kept.popleft().body)
+        self._entries.append(entry)
+        self._bytes += len(entry.body)
+        while self._bytes > _MAX_BYTES or len(self._entries) > _MAX_ENTRIES:
+            self._bytes -= len(self._entries.popleft().body)
 
 
-def _line(kept: Kept, now: float) -> bytes:
+def _line(entry: Prediction, now: float) -> bytes:
     """Return one response as a line of JSON.
 
     The body goes in unchanged except for line ends, which have no meaning in JSON.
     """
-    head = f'{{"key": "{kept.key.hex()}", "age": {now - kept.at:.3f}, "status": {kept.status}, "answer": '.encode()
-    return head + (kept.body.replace(b"\n", b" ").replace(b"\r", b" ") or b"null") + b"}"
+    head = f'{{"key": "{entry.key.hex()}", "age": {now - entry.at:.3f}, "status": {entry.status}, "answer": '.encode()
+    return head + (entry.body.replace(b"\n", b" ").replace(b"\r", b" ") or b"null") + b"}"

@@ -25,13 +25,13 @@ def client():
     ("code", "status", "expected"),
     [
         ("NoSuchBucket", 404, "bucket models does not exist"),
-        ("NoSuchKey", 404, "not there any more"),
-        ("AccessDenied", 403, "allow s3:ListBucket"),
+        ("NoSuchKey", 404, "no longer exists"),
+        ("AccessDenied", 403, "Allow s3:ListBucket"),
         ("InvalidAccessKeyId", 403, "refused the credentials"),
         ("SignatureDoesNotMatch", 403, "refused the credentials"),
     ],
 )
-def test_refusals(client, code, status, expected):
+def test_errors_of_the_store_name_the_fix(client, code, status, expected):
     with Stubber(client) as stub:
         stub.add_client_error("list_objects_v2", code, "why", status)
         with pytest.raises(ScorerError, match=expected) as raised:
@@ -39,19 +39,19 @@ def test_refusals(client, code, status, expected):
     assert not isinstance(raised.value, TransientError)
 
 
-def test_a_busy_server_is_asked_again(client):
+def test_busy_server_is_transient(client):
     with Stubber(client) as stub:
         stub.add_client_error("list_objects_v2", "SlowDown", "why", 503)
         with pytest.raises(TransientError):
             S3Source("s3://models/a/b", client).list_folder("")
 
 
-def test_no_credentials(client, monkeypatch):
+def test_missing_credentials_name_the_variables(client, monkeypatch):
     source = S3Source("s3://models/a/b", client)
     assert "AWS_ACCESS_KEY_ID" in str(source._failure(NoCredentialsError()))
 
 
-def test_listing_is_relative_to_the_prefix_and_cannot_escape(client):
+def test_listing_stays_below_the_prefix(client):
     with Stubber(client) as stub:
         keys = [
             {"Key": "a/b/", "Size": 0},
@@ -66,7 +66,7 @@ def test_listing_is_relative_to_the_prefix_and_cannot_escape(client):
             S3Source("s3://models/a/b", client).list_folder("")
 
 
-def test_a_body_is_read_in_chunks(client):
+def test_reads_a_body_in_chunks(client):
     """Check a read through botocore's own StreamingBody.
 
     Its context manager returns another object than itself.

@@ -1,0 +1,45 @@
+"""The entry point of `sluicegate run`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+
+from sluicegate import __version__
+from sluicegate.app.wiring import build
+from sluicegate.config.settings import Settings
+from sluicegate.kube.client import KubeClient
+from sluicegate.kube.transport import ClientOptions
+from sluicegate.runtime.health import HealthServer
+from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.registry.webhook_server import WebhookServer
+
+logger = logging.getLogger(__name__)
+
+
+async def run(settings: Settings, kubeconfig: str | None) -> int:
+    """Run the operator until SIGTERM or SIGINT, or until it loses its Lease.
+
+    Args:
+        settings: The operator's settings.
+        kubeconfig: How to reach the API server, see `KubeClient.connect`.
+
+    Returns:
+        The process's exit code. It is 1 if the operator lost its Lease or a part of it ended, so that the kubelet
+        starts a new standby.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics = Metrics()
+    options = ClientOptions(on_request=metrics.on_request)
+    async with KubeClient.connect(kubeconfig, options=options) as client:
+        app = build(settings, client, metrics)
+        health = HealthServer(app.live(), app.ready(), metrics.registry, settings.health_port)
+        webhook_server = WebhookServer(app.webhooks, settings.webhook_port)
+        async with health, webhook_server:
+            logger.info("sluicegate %s, health and metrics on port %d", __version__, health.port)
+            if app.webhooks.enabled:
+                logger.info("receiving webhooks of registries on port %d", webhook_server.port)
+            return await app.run(stop)

@@ -1,0 +1,25 @@
+"""What the polls of registries use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.api.resource import Key
+from sluicegate.runtime.registry.resolver import Registries
+from sluicegate.runtime.resources import Resources
+
+
+@dataclass(frozen=True, slots=True)
+class PollContext:
+    """The parts that the follower and the checks of fixed versions share."""
+
+    resources: Resources
+    """All ModelDeployments."""
+    registries: Registries
+    """Finds the registry of a resource."""
+    pool: RegistryPool
+    """The clients of registries. The operator closes it."""
+    wake: Callable[[Key], None]
+    """Called with the key of each resource to reconcile."""
