@@ -171,7 +171,7 @@ def _share(text: str) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command.
 
-    Every failure ends as one sentence on stderr and in the termination log.
+    Every failure ends as one line on stderr and in the termination log.
 
     Returns:
         The exit code.

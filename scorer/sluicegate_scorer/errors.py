@@ -1,7 +1,8 @@
-"""Failures that a user reads in `kubectl get mdep`, each in one sentence.
+"""Failures that a user reads in `kubectl get mdep`, each in one line.
 
 They contain no secrets. The operator copies the termination message of a pod into a condition. The text of every error
-that leaves this package must therefore say what failed and how to fix it, without a traceback.
+that leaves this package must therefore say what failed, and then how to fix it in a sentence of its own, without a
+traceback. The last sentence has no period, because the operator may continue it.
 """
 
 import re
@@ -21,9 +22,9 @@ _HEADER = re.compile(r"\b(?P<kind>Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{8,}")
 
 
 class Reason(StrEnum):
-    """The cause of a failure as one word, which the operator acts on. It never acts on the text.
+    """The cause of a failure, which the operator acts on. It never acts on the message.
 
-    The words are reasons of the operator's conditions (`core/snapshot/termination.py`).
+    The values are reasons of the operator's conditions (`core/snapshot/termination.py`).
     """
 
     FETCH_FAILED = "ModelFetchFailed"

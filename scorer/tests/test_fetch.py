@@ -36,9 +36,9 @@ def test_fetches_a_model_once(registry, train, scorer, tmp_path):
     assert report["files"] == len(files)
     assert report["bytes"] == sum(p.stat().st_size for p in files)
     packed = report["signature"].removeprefix("z:")
-    lines = json.loads(zlib.decompress(base64.b64decode(packed)))
+    unpacked = json.loads(zlib.decompress(base64.b64decode(packed)))
     schemas = Model.load(model).signature
-    assert lines == {
+    assert unpacked == {
         "inputs": json.loads(schemas.inputs.to_json()),
         "outputs": json.loads(schemas.outputs.to_json()),
         "params": None,

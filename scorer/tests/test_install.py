@@ -100,8 +100,8 @@ class Index:
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("packages")
-    folder = sysconfig.get_path("purelib")
-    wheel(folder, "stands-for-the-server", "1.0", {"server.pth": f"{folder}\n"})
+    site_packages = sysconfig.get_path("purelib")
+    wheel(folder, "stands-for-the-server", "1.0", {"server.pth": f"{site_packages}\n"})
     wheel(folder, "mlflow", mlflow.__version__, {})
     for version in ("1.0", "2.0", "3.0"):
         files = {"shop_features.py": f"VERSION = {version}\n"}

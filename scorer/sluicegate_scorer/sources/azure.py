@@ -106,7 +106,7 @@ class _Identity(httpx.Auth):
                 try:
                     token = self._credential.get_token(_SCOPE)
                 except ClientAuthenticationError as error:
-                    refusal = re.search(r"AADSTS\d+:[^.]*", str(error))  # without it, no identity provider was asked
+                    refusal = re.search(r"AADSTS\d+:[^.]*", str(error))  # without it, no identity provider responded
                     problem = (
                         f"Azure refused the identity ({one_line(refusal[0], 160)})"
                         if refusal
