@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("crd")
 EXEC = "client.authentication.k8s.io/v1"
 
 
-class Said(NamedTuple):
+class Result(NamedTuple):
     """The exit code and the output of the command."""
 
     code: int
@@ -53,12 +53,12 @@ class Cli:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
 
-    async def run(self, command: str, *args: str, given: Any = None) -> Said:
-        process = await self.start(command, *args, pipe_in=given is not None)
-        content = json.dumps(given).encode() if given is not None else None
+    async def run(self, command: str, *args: str, stdin: Any = None) -> Result:
+        process = await self.start(command, *args, pipe_in=stdin is not None)
+        content = json.dumps(stdin).encode() if stdin is not None else None
         out, err = await asyncio.wait_for(process.communicate(content), 60)
         assert process.returncode is not None
-        return Said(process.returncode, out.decode(), err.decode())
+        return Result(process.returncode, out.decode(), err.decode())
 
 
 def manifest(namespace: str, uri: str = FIRST, **spec: Any) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def cli(kubeconfig: str, namespace: str) -> Cli:
     return Cli(kubeconfig, namespace)
 
 
-async def test_get_tells_what_serves_and_what_it_waits_for(world: World, cli: Cli) -> None:
+async def test_get_shows_what_serves_and_why_not(world: World, cli: Cli) -> None:
     empty = await cli.run("get")
-    assert empty == Said(0, f"No ModelDeployments found in namespace {cli.namespace}.\n", "")
+    assert empty == Result(0, f"No ModelDeployments found in namespace {cli.namespace}.\n", "")
     gone = await cli.run("get", "demo")
     assert gone.code == 1
     assert f"ModelDeployment demo does not exist in namespace {cli.namespace}" in gone.err
@@ -139,11 +139,13 @@ async def test_get_tells_what_serves_and_what_it_waits_for(world: World, cli: Cl
         assert (await cli.run("get", "-o", "name")).out == "modeldeployment.sluicegate.dev/demo\n"
 
 
-async def test_it_is_a_plugin_of_kubectl(world: World, cli: Cli, kubectl_program: str, monkeypatch: Any) -> None:
+async def test_kubectl_plugin(world: World, cli: Cli, kubectl_program: str, monkeypatch: Any) -> None:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     await world.resource()
-    said = await asyncio.to_thread(_plugin, kubectl_program, "get", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig)
-    assert said.out.splitlines()[1].split()[:2] == ["demo", "Unknown"]
+    result = await asyncio.to_thread(
+        _plugin, kubectl_program, "get", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig
+    )
+    assert result.out.splitlines()[1].split()[:2] == ["demo", "Unknown"]
     wrong = await asyncio.to_thread(
         _plugin, kubectl_program, "get", "odd", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig
     )
@@ -155,9 +157,9 @@ async def test_it_is_a_plugin_of_kubectl(world: World, cli: Cli, kubectl_program
     assert "nowhere" in context.err
 
 
-def _plugin(program: str, *args: str) -> Said:
+def _plugin(program: str, *args: str) -> Result:
     done = subprocess.run([program, "sluicegate", *args], capture_output=True, text=True, timeout=60, check=False)
-    return Said(done.returncode, done.stdout, done.stderr)
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
 class Proxy:
@@ -182,9 +184,9 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(*self._target)
+        upstream, back = await asyncio.open_connection(*self._target)
         self._open |= {writer, back}
-        for source, sink in ((reader, back), (there, writer)):
+        for source, sink in ((reader, back), (upstream, writer)):
             task = asyncio.create_task(self._copy(source, sink))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -214,22 +216,22 @@ def _config(kubeconfig: str, path: Path, server: str | None = None, token: str |
     return str(path)
 
 
-async def _until(process: asyncio.subprocess.Process, words: str, seconds: float = 40.0) -> str:
+async def _until(process: asyncio.subprocess.Process, text: str, seconds: float = 40.0) -> str:
     """Return the output of the process up to the line that contains `words`."""
     assert process.stdout is not None
-    seen = ""
+    output = ""
     try:
         async with asyncio.timeout(seconds):
-            while words not in seen:
+            while text not in output:
                 line = await process.stdout.readline()
-                assert line, seen
-                seen += line.decode()
+                assert line, output
+                output += line.decode()
     except TimeoutError as error:
-        raise AssertionError(f"{words!r} did not come within {seconds} s; what came:\n{seen}") from error
-    return seen
+        raise AssertionError(f"{text!r} was not printed within {seconds}s:\n{output}") from error
+    return output
 
 
-async def test_the_live_view_follows_and_outlives_the_api_server(world: World, kubeconfig: str, tmp_path: Path) -> None:
+async def test_live_view_survives_a_restart_of_the_api_server(world: World, kubeconfig: str, tmp_path: Path) -> None:
     server = yaml.safe_load(Path(kubeconfig).read_text())["clusters"][0]["cluster"]["server"]
     host, _, port = server.removeprefix("https://").partition(":")
     proxy = Proxy(host, int(port))
@@ -272,11 +274,11 @@ async def test_ctrl_c_ends_the_live_view_cleanly(world: World, cli: Cli) -> None
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
-async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli, tmp_path: Path) -> None:
+async def test_diff_predicts_what_an_apply_does(world: World, cli: Cli, tmp_path: Path) -> None:
     config = tmp_path / "settings.yaml"
     config.write_text("{}")
     with_settings = ("--config", str(config))
-    first = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace))
+    first = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace))
     assert first.code == 1, first
     assert f"{cli.namespace}/demo is new:" in first.out
     assert "1 pod of demo-" in first.out
@@ -286,15 +288,15 @@ async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli
         (stable,) = (await world.status())["revisions"]
         assert f"new revision {stable['name']} " in first.out
         # The field manager of that apply is "user", and diff uses the same name.
-        same = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace))
-        assert same == Said(0, f"{cli.namespace}/demo: no change\n", "")
-        more = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace, scaling={"replicas": 3}))
+        same = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace))
+        assert same == Result(0, f"{cli.namespace}/demo: no change\n", "")
+        more = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace, scaling={"replicas": 3}))
         assert more.code == 1
         assert "spec.scaling.replicas: (absent) -> 3" in more.out
         assert f"2 pods of {stable['name']} start (1 -> 3)" in more.out
         assert "new revision" not in more.out
         quiet = await cli.run(
-            "diff", "-f", "-", *with_settings, given=manifest(cli.namespace, rollout={"scaleDownDelay": "2s"})
+            "diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace, rollout={"scaleDownDelay": "2s"})
         )
         assert quiet.code == 1
         assert "no child changes, and no pod restarts" in quiet.out
@@ -303,12 +305,12 @@ async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli
         path = tmp_path / "manifests"
         path.mkdir()
         (path / "demo.yaml").write_text(yaml.safe_dump(manifest(cli.namespace, SECOND, **image)))
-        told = await cli.run("diff", "-f", str(path), *with_settings)
-        assert told.code == 1, told
-        assert f"spec.model.uri: {FIRST} -> {SECOND}" in told.out
-        assert f"differs from {stable['name']} in" in told.out
-        assert "spec.runtime.image: example/model:1 -> example/model:2" in told.out
-        assert f"1 pod of {stable['name']} drains" in told.out
+        result = await cli.run("diff", "-f", str(path), *with_settings)
+        assert result.code == 1, result
+        assert f"spec.model.uri: {FIRST} -> {SECOND}" in result.out
+        assert f"differs from {stable['name']} in" in result.out
+        assert "spec.runtime.image: example/model:1 -> example/model:2" in result.out
+        assert f"1 pod of {stable['name']} drains" in result.out
         as_yaml = await cli.run("diff", "-f", str(path), *with_settings, "-o", "yaml")
         assert as_yaml.code == 1
         assert f"+++ applied ModelDeployment/{cli.namespace}/demo" in as_yaml.out
@@ -317,9 +319,9 @@ async def test_diff_tells_what_an_apply_does_and_is_right(world: World, cli: Cli
         await world.resource(uri=SECOND, **image)
         await world.until_serving(SECOND)
         made = next(each for each in (await world.status())["revisions"] if each["role"] == "Stable")
-        assert f"new revision {made['name']} " in told.out
-        assert f"requests to {made['name']}: 0% -> 100%" in told.out
-        back = await cli.run("diff", "-f", "-", *with_settings, given=manifest(cli.namespace))
+        assert f"new revision {made['name']} " in result.out
+        assert f"requests to {made['name']}: 0% -> 100%" in result.out
+        back = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace))
         assert f"existing revision {stable['name']} " in back.out
 
 
@@ -330,12 +332,12 @@ async def test_diff_compares_with_what_kubectl_applied(world: World, cli: Cli, k
     """
     await asyncio.to_thread(kubectl, "apply", "-f", "-", input=manifest(cli.namespace, scaling={"replicas": 2}))
     await asyncio.to_thread(kubectl, "-n", cli.namespace, "annotate", "mdep", "demo", "theirs=yes")
-    said = await cli.run("diff", "-f", "-", given=manifest(cli.namespace))
-    assert said.code == 1
-    assert "spec.scaling.replicas: 2 -> (absent)" in said.out
-    assert "theirs" not in said.out
-    assert "the operator's settings are not known" in said.err
-    assert (await cli.run("diff", "-f", "-", given=manifest(cli.namespace, scaling={"replicas": 2}))).code == 0
+    result = await cli.run("diff", "-f", "-", stdin=manifest(cli.namespace))
+    assert result.code == 1
+    assert "spec.scaling.replicas: 2 -> (absent)" in result.out
+    assert "theirs" not in result.out
+    assert "the operator's settings are not known" in result.err
+    assert (await cli.run("diff", "-f", "-", stdin=manifest(cli.namespace, scaling={"replicas": 2}))).code == 0
 
 
 async def test_diff_reads_the_settings_of_the_operator(world: World, cli: Cli) -> None:
@@ -344,29 +346,29 @@ async def test_diff_reads_the_settings_of_the_operator(world: World, cli: Cli) -
     await world.client.create(
         kinds.CONFIG_MAP, {"metadata": metadata, "data": {"settings.yaml": yaml.safe_dump(settings)}}
     )
-    wanted = manifest(cli.namespace, "models:/churn@champion")
-    said = await cli.run("diff", "-f", "-", given=wanted)
-    assert said.code == 1, said
-    assert "registry default (RegistryUnreachable) cannot be used from this machine" in said.err
-    assert "the operator's settings" not in said.err
-    assert "new revision demo-(new) (churn/to be resolved)" in said.out
-    answered = await cli.run("diff", "-f", "-", "--resolve", "models:/churn@champion=7", given=wanted)
+    document = manifest(cli.namespace, "models:/churn@champion")
+    result = await cli.run("diff", "-f", "-", stdin=document)
+    assert result.code == 1, result
+    assert "registry default (RegistryUnreachable) cannot be used from this machine" in result.err
+    assert "the operator's settings" not in result.err
+    assert "new revision demo-(new) (churn/to be resolved)" in result.out
+    answered = await cli.run("diff", "-f", "-", "--resolve", "models:/churn@champion=7", stdin=document)
     assert "new revision demo-(new) (churn/7)" in answered.out
 
 
-async def test_errors_are_sentences_and_have_their_own_exit_code(world: World, cli: Cli, tmp_path: Path) -> None:
-    wrong = await cli.run("diff", "-f", "-", given=manifest(cli.namespace, scaling={"min": 3, "max": 2}))
+async def test_errors_have_a_message_and_their_own_exit_code(world: World, cli: Cli, tmp_path: Path) -> None:
+    wrong = await cli.run("diff", "-f", "-", stdin=manifest(cli.namespace, scaling={"min": 3, "max": 2}))
     assert wrong.code == 2
     assert "the API server rejects it" in wrong.err
     assert "min must not be larger than max" in wrong.err
     missing = await cli.run("diff", "-f", str(tmp_path / "none.yaml"))
     assert (missing.code, missing.out) == (2, "")
     nowhere = Cli(_config(cli.kubeconfig, tmp_path / "nowhere", "https://127.0.0.1:1"), cli.namespace)
-    assert (await nowhere.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
+    assert (await nowhere.run("diff", "-f", "-", stdin=manifest(cli.namespace))).code == 2
     unreachable = await nowhere.run("get")
     assert unreachable.code == 1
     assert "the API server is not reachable" in unreachable.err
-    elsewhere = await cli.run("diff", "-f", "-", given=manifest("elsewhere"))
+    elsewhere = await cli.run("diff", "-f", "-", stdin=manifest("elsewhere"))
     assert elsewhere.code == 2
     assert "metadata.namespace is elsewhere, but -n is" in elsewhere.err
     assert (await cli.run("get", "demo", "-A")).code == 1
@@ -376,7 +378,7 @@ async def test_errors_are_sentences_and_have_their_own_exit_code(world: World, c
     assert "cannot use the cluster configuration" in none.err
 
 
-async def test_what_may_not_be_read_is_named(
+async def test_missing_read_permission_is_reported(
     world: World, cli: Cli, kubectl: Callable[..., Any], tmp_path: Path
 ) -> None:
     kubectl("-n", cli.namespace, "create", "serviceaccount", "guest")
@@ -386,7 +388,7 @@ async def test_what_may_not_be_read_is_named(
     assert refused.code == 1
     assert "forbidden: " in refused.err
     assert "modeldeployments" in refused.err
-    assert (await guest.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
+    assert (await guest.run("diff", "-f", "-", stdin=manifest(cli.namespace))).code == 2
     kubectl(
         "-n",
         cli.namespace,
@@ -407,20 +409,20 @@ async def test_what_may_not_be_read_is_named(
     )
     await world.resource()
     deadline = time.monotonic() + 20
-    while (told := await guest.run("get", "demo")).code != 0:
-        assert time.monotonic() < deadline, told
-    assert "Name " in told.out
-    assert "note: Pods are not shown" in told.out
-    assert "note: Events are not shown" in told.out
+    while (result := await guest.run("get", "demo")).code != 0:
+        assert time.monotonic() < deadline, result
+    assert "Name " in result.out
+    assert "note: Pods are not shown" in result.out
+    assert "note: Events are not shown" in result.out
 
 
-async def test_a_cluster_without_sluicegate_is_named_so(cli: Cli, kubectl: Callable[..., Any], crd: Path) -> None:
+async def test_missing_crd_is_reported(cli: Cli, kubectl: Callable[..., Any], crd: Path) -> None:
     kubectl("delete", "-f", str(crd))
     try:
-        for said in (await cli.run("get"), await cli.run("get", "demo"), await cli.run("get", "-w")):
-            assert said.code == 1
-            assert "the CRD modeldeployments.sluicegate.dev does not exist in this cluster" in said.err
-        assert (await cli.run("diff", "-f", "-", given=manifest(cli.namespace))).code == 2
+        for result in (await cli.run("get"), await cli.run("get", "demo"), await cli.run("get", "-w")):
+            assert result.code == 1
+            assert "the CRD modeldeployments.sluicegate.dev does not exist in this cluster" in result.err
+        assert (await cli.run("diff", "-f", "-", stdin=manifest(cli.namespace))).code == 2
     finally:
         kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd))
         deadline = time.monotonic() + 30

@@ -36,9 +36,9 @@ def cli(kubeconfig: str, namespace: str) -> Cli:
 
 
 async def _live(world: World) -> dict[str, Any]:
-    found = await world.client.get(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
-    assert found is not None
-    return found
+    raw = await world.client.get(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
+    assert raw is not None
+    return raw
 
 
 async def _parked(world: World) -> None:
@@ -59,7 +59,7 @@ async def _with_kubelet(world: World, work: Any) -> Any:
     return await task
 
 
-async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) -> None:
+async def test_rollback_and_unpin(world: World, cli: Cli, capsys: Any) -> None:
     async with world.operator():
         await world.resource()
         await world.until_serving()
@@ -87,13 +87,13 @@ async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) 
         assert unknown.code == 1
         assert "revision 9 of demo does not exist" in unknown.err
 
-        said = await _with_kubelet(world, cli.run("rollback", "demo", "--wait", "--timeout", "60s"))
-        assert said.code == 0, said
-        assert f"pinned to {old['name']} #1" in said.out
-        assert "Its pods start first" in said.out
-        assert "To remove it: sluicegate unpin demo" in said.out
-        assert f"{old['name']} #1" in said.out.splitlines()[-1]
-        assert "is stable after" in said.out.splitlines()[-1]
+        result = await _with_kubelet(world, cli.run("rollback", "demo", "--wait", "--timeout", "60s"))
+        assert result.code == 0, result
+        assert f"pinned to {old['name']} #1" in result.out
+        assert "Its pods start first" in result.out
+        assert "To remove it: sluicegate unpin demo" in result.out
+        assert f"{old['name']} #1" in result.out.splitlines()[-1]
+        assert "is stable after" in result.out.splitlines()[-1]
         live = await _live(world)
         assert live["spec"] == spec
         assert live["metadata"]["annotations"][PIN] == old["revision"]
@@ -131,17 +131,17 @@ async def test_a_rollback_and_the_way_back(world: World, cli: Cli, capsys: Any) 
         back = await cli.run("rollback", "demo", "#1")
         assert back.code == 0, back
 
-    words = ["rollback", "demo", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig]
-    for typed, wanted in (
-        (["rollback", *words[2:], ""], "demo"),
-        ([*words, ""], "1"),
-        ([*words, "demo-"], old["name"]),
+    command = ["rollback", "demo", "-n", cli.namespace, "--kubeconfig", cli.kubeconfig]
+    for typed, candidate in (
+        (["rollback", *command[2:], ""], "demo"),
+        ([*command, ""], "1"),
+        ([*command, "demo-"], old["name"]),
     ):
         assert await asyncio.to_thread(completion.main, typed) == 0
-        assert wanted in [each.partition("\t")[0] for each in capsys.readouterr().out.splitlines()]
+        assert candidate in [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()]
 
 
-async def test_a_rollback_while_a_change_is_under_way_keeps_what_serves(world: World, cli: Cli) -> None:
+async def test_rollback_during_a_change_keeps_stable(world: World, cli: Cli) -> None:
     async with world.operator():
         await world.resource()
         await world.until_serving()
@@ -151,13 +151,13 @@ async def test_a_rollback_while_a_change_is_under_way_keeps_what_serves(world: W
             return "Target" in [each["role"] for each in (await world.status())["revisions"]]
 
         await world.until(target, kubelet=False)
-        said = await cli.run("rollback", "demo", "--wait", "--timeout", "30s")
-        assert said.code == 0, said
-        assert "It stays stable" in said.out
-        assert "gets no traffic" in said.out
+        result = await cli.run("rollback", "demo", "--wait", "--timeout", "30s")
+        assert result.code == 0, result
+        assert "It stays stable" in result.out
+        assert "gets no traffic" in result.out
 
 
-async def test_what_may_not_be_written_is_named(
+async def test_missing_write_permission_is_reported(
     world: World, cli: Cli, kubectl: Callable[..., Any], tmp_path: Any
 ) -> None:
     missing = await cli.run("history", "demo")
@@ -180,16 +180,16 @@ async def test_what_may_not_be_written_is_named(
         await world.until_serving()
         await world.resource(uri=SECOND)
         await world.until_serving(SECOND)
-    told = await guest.run("history", "demo")
-    assert told.code == 0
-    assert "note: images and creation times are not shown" in told.out
+    result = await guest.run("history", "demo")
+    assert result.code == 0
+    assert "note: images and creation times are not shown" in result.out
     refused = await guest.run("rollback", "demo", "1")
     assert refused.code == 1
     assert "forbidden: " in refused.err
     assert "patch" in refused.err
 
 
-async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
+async def test_unpin_while_other_clients_write(world: World, cli: Cli) -> None:
     """Check that unpin works while another client keeps writing.
 
     `history` also reports a pin that names an unknown revision.
@@ -197,8 +197,8 @@ async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
     await world.resource()
     patch = {"metadata": {"annotations": {PIN: "nothere222"}}}
     await world.client.merge_patch(kinds.MODEL_DEPLOYMENT, world.namespace, "demo", patch)
-    told = await cli.run("history", "demo")
-    assert "names revision nothere222, which does not exist. To remove it: sluicegate unpin demo" in told.out
+    result = await cli.run("history", "demo")
+    assert "names revision nothere222, which does not exist. To remove it: sluicegate unpin demo" in result.out
     done = asyncio.Event()
 
     async def others() -> None:
@@ -210,11 +210,11 @@ async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
             await asyncio.sleep(0.02)
 
     writing = asyncio.create_task(others())
-    said = await cli.run("unpin", "demo")
+    result = await cli.run("unpin", "demo")
     done.set()
     await writing
-    assert said.code == 0, said
-    assert "unpinned from nothere222" in said.out
+    assert result.code == 0, result
+    assert "unpinned from nothere222" in result.out
     annotations = (await _live(world))["metadata"]["annotations"]
     assert PIN not in annotations
     assert "busy" in annotations
@@ -223,10 +223,10 @@ async def test_others_write_at_the_same_time(world: World, cli: Cli) -> None:
 async def _crash(world: World, uri: str) -> None:
     """Report the pods of a version as crashing, as a kubelet does."""
     written = {"reason": "ModelLoadFailed", "message": "cannot load the model: no module named skops"}
-    said = {"exitCode": 1, "message": json.dumps(written)}
+    terminated = {"exitCode": 1, "message": json.dumps(written)}
     waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
     container = {"name": "model", "image": "i", "imageID": "", "ready": False, "restartCount": 3, "state": waiting}
-    status = {"phase": "Running", "containerStatuses": [{**container, "lastState": {"terminated": said}}]}
+    status = {"phase": "Running", "containerStatuses": [{**container, "lastState": {"terminated": terminated}}]}
     status["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]  # type: ignore[list-item]
     entries = (await world.status())["revisions"]
     revision = next(each["revision"] for each in entries if each["model"] == uri)
@@ -236,7 +236,7 @@ async def _crash(world: World, uri: str) -> None:
             await world.client.merge_patch(kinds.POD, world.namespace, name, {"status": status}, subresource="status")
 
 
-async def test_what_crashes_for_its_whole_deadline_is_given_up_until_retry(world: World, cli: Cli) -> None:
+async def test_crashing_revision_is_given_up_until_retry(world: World, cli: Cli) -> None:
     rollout = {"scaleDownDelay": "1s", "progressDeadline": "4s"}
     async with world.operator():
         await world.resource(rollout=rollout)

@@ -45,8 +45,8 @@ class Rollout:
     async def make(self, **spec: Any) -> None:
         rollout = {"steps": STEPS, "analysis": {"metrics": METRICS}}
         runtime = {"name": "custom", "image": "example/model:1"}
-        wanted = {"model": {"uri": FIRST}, "runtime": runtime, "rollout": rollout, **spec}
-        manifest = {"metadata": {"name": "churn", "namespace": self.namespace}, "spec": wanted}
+        spec = {"model": {"uri": FIRST}, "runtime": runtime, "rollout": rollout, **spec}
+        manifest = {"metadata": {"name": "churn", "namespace": self.namespace}, "spec": spec}
         await self.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
 
     async def status(self, role: str = "Target", **rollout: Any) -> None:
@@ -69,9 +69,9 @@ class Rollout:
         )
 
     async def annotations(self) -> dict[str, str]:
-        found = await self.client.get(kinds.MODEL_DEPLOYMENT, self.namespace, "churn")
-        assert found is not None
-        annotations = found["metadata"].get("annotations") or {}
+        raw = await self.client.get(kinds.MODEL_DEPLOYMENT, self.namespace, "churn")
+        assert raw is not None
+        annotations = raw["metadata"].get("annotations") or {}
         return {key.removeprefix(PREFIX): value for key, value in annotations.items()}
 
     async def annotate(self, **values: str | None) -> None:
@@ -124,7 +124,7 @@ async def _operator_pod(client: KubeClient, namespace: str, values: Values) -> A
         yield
 
 
-async def test_the_live_view_of_a_rollout(
+async def test_live_view_of_a_rollout(
     rollout: Rollout, cli: Cli, client: KubeClient, kubectl: Callable[..., Any], tmp_path: Path
 ) -> None:
     await rollout.make()
@@ -149,9 +149,9 @@ async def test_the_live_view_of_a_rollout(
             values.set("analysis_value", 0.0123, metric="errors", side="target")
             await _until(process, "errors    Passed        1.23%")
             await rollout.status(
-                phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for a person."
+                phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for approval."
             )
-            await _until(process, "Cause      Step 3 waits for a person.")
+            await _until(process, "Cause      Step 3 waits for approval.")
             await _until(process, f"sluicegate promote churn -n {cli.namespace}   continues with step 4")
             await rollout.status(role="Stable", phase="Idle")
             block = "Rollout"
@@ -175,13 +175,13 @@ async def test_the_live_view_of_a_rollout(
         token = kubectl(*where, "token", "guest").out.strip()
         guest = Cli(_config(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
         deadline = time.monotonic() + 30
-        while (told := await guest.run("get", "churn")).code != 0:
-            assert time.monotonic() < deadline, told
-        assert "Not live, from status: no permission to list the operator's pods" in told.out, told
-        assert "measured" not in told.out
+        while (result := await guest.run("get", "churn")).code != 0:
+            assert time.monotonic() < deadline, result
+        assert "Not live, from status: no permission to list the operator's pods" in result.out, result
+        assert "measured" not in result.out
 
 
-async def test_each_command_writes_its_annotation_and_nothing_else(rollout: Rollout, cli: Cli) -> None:
+async def test_each_command_writes_only_its_annotation(rollout: Rollout, cli: Cli) -> None:
     await rollout.make()
     early = await cli.run("promote", "churn")
     assert early.code == 1
@@ -190,10 +190,10 @@ async def test_each_command_writes_its_annotation_and_nothing_else(rollout: Roll
     await rollout.status(phase="Holding", stepIndex=1, until=_time(3000))
     await rollout.annotate(abort=OLD)
 
-    said = await cli.run("promote", "churn")
-    assert said.code == 0, said
-    assert f"churn-{NEXT} #8 (churn/8) continues past step 2 of 4 (25%, hold 10m)" in said.out
-    assert f"Removed the annotation sluicegate.dev/abort, which named {OLD}" in said.out
+    result = await cli.run("promote", "churn")
+    assert result.code == 0, result
+    assert f"churn-{NEXT} #8 (churn/8) continues past step 2 of 4 (25%, hold 10m)" in result.out
+    assert f"Removed the annotation sluicegate.dev/abort, which named {OLD}" in result.out
     assert await rollout.annotations() == {"promote": f"{NEXT}/2"}
     again = await cli.run("promote", "churn")
     assert "nothing was changed" in again.out
@@ -201,7 +201,7 @@ async def test_each_command_writes_its_annotation_and_nothing_else(rollout: Roll
     assert live is not None
     assert "sluicegate-cli" in {each["manager"] for each in live["metadata"]["managedFields"]}
 
-    for command, words, left in (
+    for command, text, left in (
         (("pause", "churn"), "stays at step 2 of 4", {"pause": NEXT}),
         (("resume", "churn"), "ends. The rollout continues from step 2 of 4", {}),
         (
@@ -211,18 +211,18 @@ async def test_each_command_writes_its_annotation_and_nothing_else(rollout: Roll
         ),
         (("abort", "churn"), f"all requests return to churn-{STABLE} #7", {"abort": NEXT}),
     ):
-        told = await cli.run(*command)
-        assert told.code == 0, told
-        assert words in told.out
+        result = await cli.run(*command)
+        assert result.code == 0, result
+        assert text in result.out
         assert await rollout.annotations() == left
     refused = await cli.run("promote", "churn")
     assert refused.code == 1
     assert "was aborted: run `sluicegate retry churn`" in refused.err
 
 
-async def test_retry_lifts_an_abort_once_the_operator_has_seen_it(rollout: Rollout, cli: Cli) -> None:
+async def test_retry_removes_an_abort(rollout: Rollout, cli: Cli) -> None:
     await rollout.make()
-    await rollout.status(role="Failed", phase="RolledBack", stepIndex=1, reason="Aborted", message="Taken back.")
+    await rollout.status(role="Failed", phase="RolledBack", stepIndex=1, reason="Aborted", message="Rolled back.")
     await rollout.annotate(abort=NEXT, promote=NEXT)
     retrying = asyncio.create_task(cli.run("retry", "churn"))
     deadline = time.monotonic() + 30
@@ -230,21 +230,21 @@ async def test_retry_lifts_an_abort_once_the_operator_has_seen_it(rollout: Rollo
         assert time.monotonic() < deadline, now
         await asyncio.sleep(0.1)
     await rollout.status(phase="Waiting")
-    said = await retrying
-    assert said.code == 0, said
-    assert "is tried again, from step 1 (5%, hold 5m)" in said.out
+    result = await retrying
+    assert result.code == 0, result
+    assert "is tried again, from step 1 (5%, hold 5m)" in result.out
     assert await rollout.annotations() == {}
 
 
-async def test_a_declared_canary_is_not_promoted_but_aborted(rollout: Rollout, cli: Cli) -> None:
+async def test_declared_canary_is_not_promoted_but_aborted(rollout: Rollout, cli: Cli) -> None:
     await rollout.make(rollout={}, canary={"weight": 10, "model": {"uri": "image:///opt/model-2"}})
     await rollout.status(role="Canary", phase="Idle")
     refused = await cli.run("promote", "churn")
     assert refused.code == 1
     assert "move the content of spec.canary into the base of the spec and remove spec.canary" in refused.err
-    said = await cli.run("abort", "churn")
-    assert said.code == 0, said
-    assert "gets no requests until spec.canary changes" in said.out
+    result = await cli.run("abort", "churn")
+    assert result.code == 0, result
+    assert "gets no requests until spec.canary changes" in result.out
     lifted = await cli.run("retry", "churn")
     assert "gets the share of spec.canary again" in lifted.out
     assert await rollout.annotations() == {}
@@ -253,14 +253,14 @@ async def test_a_declared_canary_is_not_promoted_but_aborted(rollout: Rollout, c
 async def _at(world: World, phase: str, index: int | None) -> None:
     """Wait until status has the rollout in this phase at this step."""
 
-    async def there() -> bool:
-        found = (await world.status()).get("rollout") or {}
-        return (found.get("phase"), found.get("stepIndex")) == (phase, index)
+    async def back_reader() -> bool:
+        raw = (await world.status()).get("rollout") or {}
+        return (raw.get("phase"), raw.get("stepIndex")) == (phase, index)
 
-    await world.until(there)
+    await world.until(back_reader)
 
 
-async def test_the_operator_does_what_the_commands_say(world: World, cli: Cli) -> None:
+async def test_operator_acts_on_the_commands(world: World, cli: Cli) -> None:
     steps = [{"weight": 50, "pause": {}}, {"weight": 50, "hold": "1h"}, {"weight": 75, "hold": "1h"}]
     fields: dict[str, Any] = {"rollout": {"steps": steps, "scaleDownDelay": "1s"}, "scaling": {"replicas": 2}}
     async with world.operator():
@@ -281,8 +281,8 @@ async def test_the_operator_does_what_the_commands_say(world: World, cli: Cli) -
         lifted = await cli.run("retry", "demo")
         assert lifted.code == 0, lifted
         await _at(world, "Paused", 0)
-        said = await cli.run("promote", "demo")
-        assert "and its pause ends" in said.out
+        result = await cli.run("promote", "demo")
+        assert "and its pause ends" in result.out
         await _at(world, "Holding", 1)
         assert (await cli.run("pause", "demo")).code == 0
         await _at(world, "Paused", 1)

@@ -27,7 +27,7 @@ CONFIG = {
 }
 
 
-class Said(NamedTuple):
+class Result(NamedTuple):
     code: int
     out: str
     err: str
@@ -40,10 +40,10 @@ class Mlflow:
         self.world = world
         self.kubeconfig = kubeconfig
 
-    async def run(self, *words: str, **config: str) -> Said:
+    async def run(self, *arguments: str, **config: str) -> Result:
         options = [word for key, value in config.items() for word in ("-C", f"{key}={value}")]
         process = await asyncio.create_subprocess_exec(
-            *(PYTHON, "-m", "mlflow", "deployments", *words, "-t", f"sluicegate:/{self.world.namespace}", *options),
+            *(PYTHON, "-m", "mlflow", "deployments", *arguments, "-t", f"sluicegate:/{self.world.namespace}", *options),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "KUBECONFIG": self.kubeconfig},
@@ -54,7 +54,7 @@ class Mlflow:
             await asyncio.sleep(0.2)
         out, err = await task
         assert process.returncode is not None
-        return Said(process.returncode, out.decode(), err.decode())
+        return Result(process.returncode, out.decode(), err.decode())
 
 
 @pytest.fixture
@@ -66,9 +66,9 @@ async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any], mo
 
 
 async def _spec(world: World) -> dict[str, Any]:
-    found = await world.client.get(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
-    assert found is not None
-    spec: dict[str, Any] = found["spec"]
+    live = await world.client.get(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
+    assert live is not None
+    spec: dict[str, Any] = live["spec"]
     return spec
 
 

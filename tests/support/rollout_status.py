@@ -32,7 +32,7 @@ HOLDING: dict[str, Any] = {
     "acceptedAt": "2026-03-01T12:24:10Z",
     "until": "2026-03-01T12:34:10Z",
     "reason": "Holding",
-    "message": "25 % of the requests until 2026-03-01T12:34:10Z.",
+    "message": "25% of the requests until 2026-03-01T12:34:10Z.",
     "verdict": {
         "outcome": "Passed",
         "metric": "errors",
@@ -40,7 +40,7 @@ HOLDING: dict[str, Any] = {
         "stableValue": 0.001,
         "limit": 0.01,
         "samples": 420,
-        "message": "0.2 % of 420 requests failed, and at most 1 % may.",
+        "message": "0.2% of 420 requests failed. The limit is 1%.",
         "at": "2026-03-01T12:29:20Z",
     },
 }
@@ -49,14 +49,13 @@ PAUSED: dict[str, Any] = {
     "phase": "Paused",
     "stepIndex": 2,
     "reason": "RolloutPaused",
-    "message": "Step 3 waits for a person.",
+    "message": "Step 3 waits for approval.",
 }
 ROLLED_BACK: dict[str, Any] = {
     **{key: value for key, value in HOLDING.items() if key != "until"},
     "phase": "RolledBack",
     "reason": "RolledBack",
-    "message": "It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, "
-    "and at most 1 % may.",
+    "message": "Rolled back at step 2 of 4 (25% of the requests): errors: 9% of 300 requests failed. The limit is 1%.",
     "verdict": {
         "outcome": "Failed",
         "metric": "errors",
@@ -64,7 +63,7 @@ ROLLED_BACK: dict[str, Any] = {
         "stableValue": 0.001,
         "limit": 0.01,
         "samples": 300,
-        "message": "9 % of 300 requests failed, and at most 1 % may.",
+        "message": "9% of 300 requests failed. The limit is 1%.",
         "at": "2026-03-01T12:29:20Z",
     },
 }
@@ -126,6 +125,6 @@ def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any
     )
 
 
-def known(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> History:
+def history_in(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> History:
     """Return the same object in the form that commands read."""
     return build_history(decode(raw(rollout, role, **more)), None)

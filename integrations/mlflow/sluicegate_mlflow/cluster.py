@@ -22,10 +22,10 @@ _COLLECTION = "/apis/sluicegate.dev/v1alpha1/namespaces/{}/modeldeployments"
 
 
 class Refused(Exception):
-    """A request failed, or the API server rejected it. The text is a sentence for the user."""
+    """A request failed, or the API server rejected it. The text is the message for the user."""
 
-    def __init__(self, sentence: str, status: int = 0) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
         self.status = status
 
 
@@ -46,7 +46,8 @@ class Cluster:
         place = parts.path.strip("/") if parts.scheme else ""
         if parts.netloc or "/" in place or set(options) - {"context", "kubeconfig"}:
             raise Refused(
-                f"{target_uri}: write sluicegate:/NAMESPACE, or sluicegate:/NAMESPACE?context=NAME&kubeconfig=FILE"
+                f"target {target_uri} is invalid: use sluicegate:/NAMESPACE, optionally with "
+                "?context=NAME&kubeconfig=FILE"
             )
         self._settings, current = _configuration(options.get("kubeconfig"), options.get("context"))
         self.namespace = place or current
@@ -78,7 +79,9 @@ class Cluster:
         except Refused as error:
             if error.status != 404:
                 raise
-            raise Refused("this cluster has no modeldeployments.sluicegate.dev: install Sluicegate", 404) from error
+            raise Refused(
+                "the CRD modeldeployments.sluicegate.dev does not exist in this cluster: install Sluicegate", 404
+            ) from error
 
     def apply(self, name: str, spec: dict[str, Any], *, force: bool) -> dict[str, Any]:
         """Apply `spec` as the plugin's field manager.
@@ -128,26 +131,26 @@ class Cluster:
 
     def _one(self, name: str) -> str:
         if not name:
-            raise Refused("a deployment needs a name")
+            raise Refused("the name of the deployment is empty: set it with --name")
         return f"{self._path}/{quote(name, safe='')}"
 
     def _json(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> dict[str, Any]:
         content = json.dumps(body).encode() if body is not None else None
-        status, answer = self._send(method, path, content, kind)
+        status, response = self._send(method, path, content, kind)
         try:
-            found: dict[str, Any] = json.loads(answer)
+            parsed: dict[str, Any] = json.loads(response)
         except ValueError:
-            found = {"message": answer.decode("utf-8", "replace")[:300]}
+            parsed = {"message": response.decode("utf-8", "replace")[:300]}
         if status >= 300:
-            raise Refused(str(found.get("message") or f"the API server answered {status}"), status)
-        return found
+            raise Refused(str(parsed.get("message") or f"the API server responded with status {status}"), status)
+        return parsed
 
     def _send(self, method: str, path: str, body: bytes | None, kind: str, seconds: float = 30.0) -> tuple[int, bytes]:
         headers = {"Accept": "application/json", "Content-Type": kind, "User-Agent": MANAGER}
-        headers |= {each["key"]: each["value"] for each in self._settings.auth_settings().values() if each["value"]}
+        headers |= {auth["key"]: auth["value"] for auth in self._settings.auth_settings().values() if auth["value"]}
         url = f"{self._settings.host.rstrip('/')}{path}"
         try:
-            answer = self._pool.request(
+            response = self._pool.request(
                 method,
                 url,
                 body=body,
@@ -156,8 +159,8 @@ class Cluster:
                 retries=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            raise Refused(f"no cluster answers at {self._settings.host}: {error}") from error
-        return int(answer.status), bytes(answer.data)
+            raise Refused(f"the API server {self._settings.host} is not reachable: {error}") from error
+        return int(response.status), bytes(response.data)
 
 
 def _configuration(kubeconfig: str | None, context: str | None) -> tuple[Any, str]:
@@ -174,8 +177,8 @@ def _configuration(kubeconfig: str | None, context: str | None) -> tuple[Any, st
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             return settings, (_IN_CLUSTER / "namespace").read_text(encoding="utf-8").strip() or "default"
         config.load_kube_config(source, context, settings, persist_config=False)  # type: ignore[no-untyped-call]
-        known, current = config.list_kube_config_contexts(source)  # type: ignore[no-untyped-call]
+        contexts, current = config.list_kube_config_contexts(source)  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, ValueError, KeyError) as error:
-        raise Refused(f"cannot use the kubeconfig {source or '~/.kube/config'}: {error}") from error
-    chosen = next((each for each in known if each["name"] == context), None) if context else current
-    return settings, str(((chosen or {}).get("context") or {}).get("namespace") or "default")
+        raise Refused(f"the kubeconfig {source or '~/.kube/config'} is not usable: {error}") from error
+    selected = next((entry for entry in contexts if entry["name"] == context), None) if context else current
+    return settings, str(((selected or {}).get("context") or {}).get("namespace") or "default")

@@ -47,12 +47,12 @@ def read(options: Mapping[str, Any] | None) -> Config:
     Raises:
         WrongConfig: an option cannot be parsed.
     """
-    given = dict(options or {})
-    wait, force = (_truth(key, given.pop(key, default)) for key, default in (("wait", True), ("force", False)))
-    timeout = _seconds(given.pop("timeout", 900.0))
-    fields = {path(key): value(each) for key, each in given.items()}
+    rest = dict(options or {})
+    wait, force = (_truth(key, rest.pop(key, default)) for key, default in (("wait", True), ("force", False)))
+    timeout = _seconds(rest.pop("timeout", 900.0))
+    fields = {path(key): value(option) for key, option in rest.items()}
     if ("model", "uri") in fields:
-        raise WrongConfig("-C model.uri: name the model by -m (model_uri) instead")
+        raise WrongConfig("-C model.uri is not supported: set the model with -m (model_uri)")
     return Config(fields, wait, timeout, force)
 
 
@@ -66,11 +66,11 @@ def path(key: str) -> tuple[str, ...]:
     """
     parts = tuple(part.replace("\\.", ".") for part in _KEY.findall(key))
     if not parts or key.startswith(".") or key.endswith(".") or ".." in key:
-        raise WrongConfig(f"-C {key}: write a path in spec such as scaling.replicas")
+        raise WrongConfig(f"-C {key} is not a path in spec: use a path such as scaling.replicas")
     return parts[1:] if parts[0] == "spec" and len(parts) > 1 else parts
 
 
-def value(given: Any) -> Any:
+def value(option: Any) -> Any:
     """Parse the value of an option.
 
     true, false, null and numbers in the form of JSON are parsed as such. Lists, objects and quoted strings are YAML.
@@ -80,34 +80,32 @@ def value(given: Any) -> Any:
     Raises:
         WrongConfig: a list, an object or a quoted string is not valid YAML.
     """
-    if not isinstance(given, str):
-        return given
-    text = given.strip()
+    if not isinstance(option, str):
+        return option
+    text = option.strip()
     if text[:1] in ("[", "{", '"', "'"):
         try:
             return yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise WrongConfig(
-                f"{given!r} begins as a list, an object or a quoted text, and cannot be read: {error}"
-            ) from error
+            raise WrongConfig(f"{option!r} is not a valid list, object or quoted string: {error}") from error
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except ValueError:
-        return given
-    return found if json.dumps(found) == text and text.lstrip("-")[:1] not in ("N", "I") else given
+        return option
+    return parsed if json.dumps(parsed) == text and text.lstrip("-")[:1] not in ("N", "I") else option
 
 
-def _truth(key: str, given: Any) -> bool:
-    found = value(given)
-    if not isinstance(found, bool):
-        raise WrongConfig(f"-C {key}={given}: write true or false")
-    return found
+def _truth(key: str, option: Any) -> bool:
+    parsed = value(option)
+    if not isinstance(parsed, bool):
+        raise WrongConfig(f"-C {key}={option} is invalid: use true or false")
+    return parsed
 
 
-def _seconds(given: Any) -> float:
-    text = str(given).strip()
+def _seconds(option: Any) -> float:
+    text = str(option).strip()
     if not _DURATION.fullmatch(text):
-        raise WrongConfig(f"-C timeout={given}: write seconds or a duration such as 90s or 1h30m")
+        raise WrongConfig(f"-C timeout={option} is invalid: use seconds or a duration such as 90s or 1h30m")
     return sum(float(number) * _UNITS[unit or "s"] for number, unit in re.findall(r"([\d.]+)([hms]?)", text))
 
 
@@ -120,55 +118,55 @@ def changed(spec: Mapping[str, Any], fields: Mapping[tuple[str, ...], Any]) -> d
         WrongConfig: a parent in a path is not an object.
     """
     result: dict[str, Any] = copy.deepcopy(dict(spec))
-    for parts, wanted in fields.items():
-        _set(result, parts, wanted)
+    for parts, new in fields.items():
+        _set(result, parts, new)
     return result
 
 
-def _set(inside: dict[str, Any], parts: tuple[str, ...], wanted: Any) -> None:
+def _set(parent: dict[str, Any], parts: tuple[str, ...], new: Any) -> None:
     first, rest = parts[0], parts[1:]
     if not rest:
-        if wanted is None:
-            inside.pop(first, None)
+        if new is None:
+            parent.pop(first, None)
         else:
-            inside[first] = wanted
+            parent[first] = new
         return
-    deeper = inside.setdefault(first, {})
-    if not isinstance(deeper, dict):
-        raise WrongConfig(f"-C {'.'.join(parts)}: {first} is {deeper!r} and has no fields; give {first} as a whole")
-    _set(deeper, rest, wanted)
-    if wanted is None and not deeper:
-        del inside[first]
+    child = parent.setdefault(first, {})
+    if not isinstance(child, dict):
+        raise WrongConfig(f"-C {'.'.join(parts)}: {first} is {child!r} and has no fields. Set {first} as a whole")
+    _set(child, rest, new)
+    if new is None and not child:
+        del parent[first]
 
 
 def owned(live: Mapping[str, Any], manager: str) -> dict[str, Any]:
     """Return the part of spec that `manager` owns by server-side apply, with the current values."""
     for entry in live["metadata"].get("managedFields") or ():
         if entry.get("manager") == manager and entry.get("operation") == "Apply" and not entry.get("subresource"):
-            mine = (entry.get("fieldsV1") or {}).get("f:spec")
-            found = _taken(live.get("spec") or {}, mine) if mine is not None else {}
-            return found if isinstance(found, dict) else {}
+            tree = (entry.get("fieldsV1") or {}).get("f:spec")
+            part = _covered(live.get("spec") or {}, tree) if tree is not None else {}
+            return part if isinstance(part, dict) else {}
     return {}
 
 
-def _taken(there: Any, mine: Mapping[str, Any]) -> Any:
-    """Return the part of the value `there` that the tree of owned fields `mine` covers.
+def _covered(current: Any, tree: Mapping[str, Any]) -> Any:
+    """Return the part of the value `current` that the tree of owned fields covers.
 
     An empty tree covers the whole value.
     """
-    inner = [key for key in mine if key != "."]
-    if not inner:
-        return copy.deepcopy(there)
-    if isinstance(there, dict):
-        return {key[2:]: _taken(there[key[2:]], mine[key]) for key in inner if key[2:] in there}
-    if isinstance(there, list):
-        return [_taken(each, mine[key]) for each in there for key in inner if _is(each, key)]
-    return there
+    keys = [key for key in tree if key != "."]
+    if not keys:
+        return copy.deepcopy(current)
+    if isinstance(current, dict):
+        return {key[2:]: _covered(current[key[2:]], tree[key]) for key in keys if key[2:] in current}
+    if isinstance(current, list):
+        return [_covered(item, tree[key]) for item in current for key in keys if _selects(key, item)]
+    return current
 
 
-def _is(item: Any, key: str) -> bool:
+def _selects(key: str, item: Any) -> bool:
     """Tell whether a field key such as `k:{"name":"A"}` or `v:"x"` selects this list item."""
     kind, _, text = key.partition(":")
     if kind == "v":
         return bool(item == json.loads(text))
-    return kind == "k" and all(item.get(name) == each for name, each in json.loads(text).items())
+    return kind == "k" and all(item.get(name) == part for name, part in json.loads(text).items())

@@ -13,10 +13,10 @@ ENVELOPES = ("dataframe_split", "dataframe_records", "instances", "inputs")
 
 
 class WrongInput(ValueError):
-    """The input cannot be sent. The text is a sentence for the user."""
+    """The input cannot be sent. The text is the message for the user."""
 
 
-def body(given: Any) -> str:
+def body(data: Any) -> str:
     """Return the JSON text to post to /invocations.
 
     Raises:
@@ -24,32 +24,35 @@ def body(given: Any) -> str:
     """
     import pandas as pd
 
-    if isinstance(given, str | Path):
-        given = _file(Path(given))
-    if isinstance(given, pd.DataFrame):
-        unpacked = _unpacked(given)
+    if isinstance(data, str | Path):
+        data = _file(Path(data))
+    if isinstance(data, pd.DataFrame):
+        unpacked = _unpacked(data)
         if unpacked is None:
-            return '{"dataframe_split": ' + str(given.to_json(orient="split", date_format="iso")) + "}"
-        given = unpacked
-    if hasattr(given, "tolist"):
-        given = given.tolist()
+            return '{"dataframe_split": ' + str(data.to_json(orient="split", date_format="iso")) + "}"
+        data = unpacked
     try:
-        return json.dumps(_wrapped(given))
+        return json.dumps(_wrapped(_plain(data)))
     except TypeError as error:
-        raise WrongInput(f"the input cannot be written as JSON: {error}") from error
+        raise WrongInput(f"the input is not serializable as JSON: {error}") from error
 
 
-def _wrapped(given: Any) -> dict[str, Any]:
-    if isinstance(given, dict):
-        if any(key in given for key in ENVELOPES):
-            return given
-        if any(isinstance(each, list | tuple | dict) or hasattr(each, "tolist") for each in given.values()):
-            return {"inputs": {key: each.tolist() if hasattr(each, "tolist") else each for key, each in given.items()}}
-        return {"dataframe_records": [given]}
-    if isinstance(given, list):
-        return {"dataframe_records" if given and all(isinstance(each, dict) for each in given) else "inputs": given}
+def _plain(value: Any) -> Any:
+    """Return an array as a list, and any other value unchanged."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _wrapped(data: Any) -> dict[str, Any]:
+    if isinstance(data, dict):
+        if any(key in data for key in ENVELOPES):
+            return data
+        if any(isinstance(value, list | tuple | dict) or hasattr(value, "tolist") for value in data.values()):
+            return {"inputs": {key: _plain(value) for key, value in data.items()}}
+        return {"dataframe_records": [data]}
+    if isinstance(data, list):
+        return {"dataframe_records" if data and all(isinstance(item, dict) for item in data) else "inputs": data}
     raise WrongInput(
-        f"inputs of type {type(given).__name__} cannot be sent: give a DataFrame, a dict, a list, or a JSON or CSV file"
+        f"inputs of type {type(data).__name__} are not supported: use a DataFrame, dict or list, or a JSON or CSV file"
     )
 
 
@@ -58,7 +61,7 @@ def _unpacked(frame: Any) -> Any:
 
     The mlflow command line reads every JSON file as a table, also one that contains a whole request.
     """
-    columns = [str(each) for each in frame.columns]
+    columns = [str(name) for name in frame.columns]
     if len(columns) != 1 or columns[0] not in ENVELOPES:
         return None
     column = frame[frame.columns[0]]
@@ -72,4 +75,4 @@ def _file(path: Path) -> Any:
     try:
         return pd.read_csv(path) if path.suffix == ".csv" else json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WrongInput(f"{path} cannot be read: {error}") from error
+        raise WrongInput(f"{path} is not readable: {error}") from error

@@ -25,29 +25,31 @@ _INTERVAL = 1.0
 _PREDICT_SECONDS = 60.0
 _HELD = ("Pinned", "Paused", "Aborted")
 """Reasons of the condition Ready that last until the user acts."""
+_NOT_OBSERVED = (
+    "The operator has not observed the resource yet: check that the operator runs and watches this namespace."
+)
 _ENDPOINTS = (
-    "Sluicegate has no endpoints: each deployment has a URL of its own. "
-    "Leave out the endpoint, and name the deployment by --name."
+    "Sluicegate has no endpoints: each deployment has its own URL. Remove the endpoint, and select the deployment with "
+    "--name."
 )
 
 
 def target_help() -> str:
     """Return the text of `mlflow deployments help -t sluicegate`."""
     return (
-        "Target sluicegate: serve models on Kubernetes by Sluicegate (a ModelDeployment for each deployment).\n"
+        "Target sluicegate: serve models on Kubernetes with Sluicegate. Each deployment is a ModelDeployment.\n"
         "\n"
-        "Target URI: sluicegate:/NAMESPACE, or sluicegate for the namespace of the kubeconfig; "
-        "sluicegate:/NAMESPACE?context=NAME&kubeconfig=FILE\n"
-        "chooses another cluster.\n"
+        "Target URI: sluicegate:/NAMESPACE, or sluicegate for the namespace of the kubeconfig.\n"
+        "sluicegate:/NAMESPACE?context=NAME&kubeconfig=FILE selects another cluster.\n"
         "\n"
         "-C PATH=VALUE sets a field of the ModelDeployment's spec: "
         "-C scaling.replicas=2 -C gpu.count=1 -C runtime.image=example/scorer:1\n"
-        "VALUE is true, false, null (removes the field), a number, a JSON or YAML list or object, or a text; "
-        "a dot in a name is written \\.\n"
+        "VALUE is true, false, null (removes the field), a number, a JSON or YAML list or object, or a string. "
+        "Write a dot in a name as \\.\n"
         "-C wait=false      return before the model serves\n"
-        "-C timeout=15m     how long to wait\n"
-        "-C force=true      take over fields that somebody else applies, such as a GitOps tool\n"
-        "`kubectl explain mdep.spec` tells all fields.\n"
+        "-C timeout=15m     maximum time to wait\n"
+        "-C force=true      take ownership of fields that another client applies, such as a GitOps tool\n"
+        "`kubectl explain mdep.spec` describes all fields.\n"
     )
 
 
@@ -56,18 +58,18 @@ def run_local(name: str, model_uri: str, flavor: str | None = None, config: Any 
 
     `-C port=5001` sets the port (default 5000), and `-C host` sets the address (default 127.0.0.1).
     """
-    given = dict(config or {})
-    port, host = str(given.pop("port", 5000)), str(given.pop("host", "127.0.0.1"))
-    if given:
-        raise MlflowException(f"run-local takes -C port and -C host, not {', '.join(given)}")
+    options = dict(config or {})
+    port, host = str(options.pop("port", 5000)), str(options.pop("host", "127.0.0.1"))
+    if options:
+        raise MlflowException(f"run-local accepts -C port and -C host, not {', '.join(options)}")
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model_uri, "-h", host, "-p", port]
     done = subprocess.run([*command, "--env-manager", "local"], check=False)
     if done.returncode not in (0, 130):
-        raise MlflowException(f"mlflow models serve ended with exit code {done.returncode}; its own words are above")
+        raise MlflowException(f"mlflow models serve ended with exit code {done.returncode}. Its output is above")
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _converted_errors() -> Iterator[None]:
     """Convert the plugin's errors to MlflowException, whose message MLflow shows."""
     try:
         yield
@@ -84,7 +86,7 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
     def __init__(self, target_uri: str) -> None:
         """Load the kubeconfig, without a request to the cluster."""
         super().__init__(target_uri)
-        with _told():
+        with _converted_errors():
             self._cluster = Cluster(target_uri)
 
     def create_deployment(
@@ -92,16 +94,15 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
     ) -> dict[str, Any]:
         """Create a ModelDeployment, and wait until it is ready."""
         self._check(flavor, endpoint)
-        with _told():
-            wanted = configs.read(config)
+        with _converted_errors():
+            options = configs.read(config)
             if self._cluster.get(name) is not None:
                 raise Refused(
-                    f"{self._title(name)} exists already: change it by `mlflow deployments update`, "
-                    "or choose another name"
+                    f"{self._title(name)} exists already: change it with `mlflow deployments update`, "
+                    "or use another name"
                 )
-            spec = configs.changed({"model": {"uri": model_uri}}, wanted.fields)
-            made = self._cluster.apply(name, spec, force=wanted.force)
-            return self._finished(made, wanted)
+            spec = configs.changed({"model": {"uri": model_uri}}, options.fields)
+            return self._finished(self._cluster.apply(name, spec, force=options.force), options)
 
     def update_deployment(
         self,
@@ -116,14 +117,14 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
         All other fields keep their values.
         """
         self._check(flavor, endpoint)
-        with _told():
-            wanted = configs.read(config)
+        with _converted_errors():
+            options = configs.read(config)
             live = self._required(name)
-            fields = dict(wanted.fields) | ({("model", "uri"): model_uri} if model_uri else {})
+            fields = dict(options.fields) | ({("model", "uri"): model_uri} if model_uri else {})
             if not fields:
-                raise Refused("there is nothing to change: give a model by -m, or fields by -C")
+                raise Refused("the update changes nothing: set a model with -m, or fields with -C")
             spec = configs.changed(configs.owned(live, MANAGER), fields)
-            return self._finished(self._cluster.apply(name, spec, force=wanted.force), wanted)
+            return self._finished(self._cluster.apply(name, spec, force=options.force), options)
 
     def delete_deployment(self, name: str, config: Any = None, endpoint: str | None = None) -> None:
         """Delete the ModelDeployment and its children.
@@ -131,36 +132,36 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
         It is not an error if the ModelDeployment does not exist.
         """
         self._check(None, endpoint)
-        with _told():
+        with _converted_errors():
             self._cluster.delete(name)
 
     def list_deployments(self, endpoint: str | None = None) -> list[dict[str, Any]]:
         """Return all ModelDeployments of the namespace, also those that the plugin did not create."""
         self._check(None, endpoint)
-        with _told():
-            return [_described(each) for each in self._cluster.list()]
+        with _converted_errors():
+            return [_described(live) for live in self._cluster.list()]
 
     def get_deployment(self, name: str, endpoint: str | None = None) -> dict[str, Any]:
         """Return the model that the deployment serves, its URL, and its condition Ready."""
         self._check(None, endpoint)
-        with _told():
+        with _converted_errors():
             return _described(self._required(name))
 
     def predict(self, deployment_name: str | None = None, inputs: Any = None, endpoint: str | None = None) -> Any:
         """Return predictions from the deployment's URL, or through the API server if it has none."""
         self._check(None, endpoint)
-        with _told():
+        with _converted_errors():
             if deployment_name is None:
-                raise Refused("name the deployment by --name")
+                raise Refused("--name is required: it selects the deployment")
             body = bodies.body(inputs)
             url = (self._required(deployment_name).get("status") or {}).get("url")
             if url:
-                status, answer = _post(f"{url}/invocations", body)
+                status, content = _post(f"{url}/invocations", body)
             else:
-                status, answer = self._cluster.post_to_service(deployment_name, "/invocations", body, _PREDICT_SECONDS)
-            text = answer.decode("utf-8", "replace")
+                status, content = self._cluster.post_to_service(deployment_name, "/invocations", body, _PREDICT_SECONDS)
+            text = content.decode("utf-8", "replace")
             if status >= 300:
-                raise Refused(f"{self._title(deployment_name)} answered {status}: {text[:2000]}")
+                raise Refused(f"{self._title(deployment_name)} responded with status {status}: {text[:2000]}")
         return PredictionsResponse.from_json(text)
 
     def predict_stream(
@@ -193,63 +194,63 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
         if endpoint is not None:
             raise MlflowException(_ENDPOINTS)
         if flavor not in (None, FLAVOR):
-            raise MlflowException(f"models are served by their {FLAVOR} flavor, not by {flavor}: leave out --flavor")
+            raise MlflowException(f"flavor {flavor} is not supported, only {FLAVOR}: remove --flavor")
 
     def _title(self, name: str) -> str:
         return f"ModelDeployment {self._cluster.namespace}/{name}"
 
     def _required(self, name: str) -> dict[str, Any]:
-        found = self._cluster.get(name)
-        if found is None:
-            raise Refused(f"there is no {self._title(name)}: `mlflow deployments list` shows those that are there", 404)
-        return found
+        live = self._cluster.get(name)
+        if live is None:
+            raise Refused(
+                f"{self._title(name)} does not exist: `mlflow deployments list` shows the existing deployments", 404
+            )
+        return live
 
-    def _finished(self, applied: dict[str, Any], wanted: configs.Config) -> dict[str, Any]:
-        """Wait until the ModelDeployment is ready, unless `wanted.wait` is False, and describe it.
+    def _finished(self, applied: dict[str, Any], options: configs.Config) -> dict[str, Any]:
+        """Wait until the ModelDeployment is ready, unless `options.wait` is False, and describe it.
 
         Raises:
-            Refused: it does not become ready within `wanted.timeout`, or cannot become ready without the user.
+            Refused: it does not become ready within `options.timeout`, or cannot become ready without the user.
         """
         name, generation = applied["metadata"]["name"], int(applied["metadata"]["generation"])
-        deadline = time.monotonic() + wanted.timeout
+        deadline = time.monotonic() + options.timeout
         live = applied
-        while wanted.wait:
+        while options.wait:
             live = self._required(name)
-            ready, words, final = verdict(live, generation)
+            ready, message, final = readiness(live, generation)
             if ready:
                 break
             if final or time.monotonic() >= deadline:
-                late = "" if final else f" within {wanted.timeout:g}s"
-                raise Refused(
-                    f"{self._title(name)} does not serve what was asked for{late}: {words} It is left as it is."
-                )
+                late = "" if final else f" within {options.timeout:g}s"
+                raise Refused(f"{self._title(name)} did not become ready{late}: {message} The resource stays applied.")
             time.sleep(_INTERVAL)
         return _described(live)
 
 
-def verdict(live: dict[str, Any], generation: int) -> tuple[bool, str, bool]:
-    """Judge the status of a ModelDeployment.
+def readiness(live: dict[str, Any], generation: int) -> tuple[bool, str, bool]:
+    """Read from status whether a ModelDeployment is ready.
 
     Args:
         live: the ModelDeployment
         generation: the generation that was applied
 
     Returns:
-        Whether this generation is ready, the reason and message of Ready, and whether it is useless to wait.
+        Whether this generation is ready, the reason and message of Ready, and whether waiting longer is useless.
     """
     status = live.get("status") or {}
-    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
     ready = conditions.get("Ready", {})
     if int(status.get("observedGeneration") or 0) < generation:
-        return False, "The operator has not seen it yet: check that it runs, and that it serves this namespace.", False
-    words = f"{ready.get('reason')}: {ready.get('message')}"
+        return False, _NOT_OBSERVED, False
+    message = f"{ready.get('reason')}: {ready.get('message')}"
     stalled = conditions.get("Stalled", {}).get("status") == "True"
-    return ready.get("status") == "True", words, stalled or ready.get("reason") in _HELD
+    return ready.get("status") == "True", message, stalled or ready.get("reason") in _HELD
 
 
 def _described(live: dict[str, Any]) -> dict[str, Any]:
     status = live.get("status") or {}
-    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    conditions = {condition["type"]: condition for condition in status.get("conditions") or ()}
     ready, model = conditions.get("Ready", {}), status.get("model") or {}
     return {
         "name": live["metadata"]["name"],
@@ -259,7 +260,7 @@ def _described(live: dict[str, Any]) -> dict[str, Any]:
         "model": model.get("name"),
         "version": model.get("version"),
         "ready": ready.get("status", "Unknown"),
-        "reason": ready.get("reason", "NotSeenYet"),
+        "reason": ready.get("reason", "NotObserved"),
         "message": ready.get("message"),
         "url": status.get("url"),
         "address": status.get("address"),
@@ -268,9 +269,9 @@ def _described(live: dict[str, Any]) -> dict[str, Any]:
 
 def _post(url: str, body: str) -> tuple[int, bytes]:
     try:
-        answer = requests.post(
+        response = requests.post(
             url, data=body.encode(), headers={"Content-Type": "application/json"}, timeout=_PREDICT_SECONDS
         )
     except requests.RequestException as error:
-        raise Refused(f"{url} does not answer: {error}") from error
-    return answer.status_code, answer.content
+        raise Refused(f"{url} is not reachable: {error}") from error
+    return response.status_code, response.content

@@ -157,7 +157,7 @@ def _steer(commands: Commands) -> None:
         "promote": (
             "continue a rollout past its current step",
             "End the pause or the hold of the current step, without waiting for its analysis. "
-            "Sets the annotation sluicegate.dev/promote.",
+            "This sets the annotation sluicegate.dev/promote.",
         ),
         "abort": (
             "return all requests to the stable revision",

@@ -1,4 +1,4 @@
-"""Predict what the operator does with a spec that nobody has applied yet.
+"""Predict what the operator does with a spec before it is applied.
 
 This reads a namespace as the operator reads it, and writes nothing.
 """

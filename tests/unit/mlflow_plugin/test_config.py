@@ -25,9 +25,9 @@ from sluicegate_mlflow.config import WrongConfig, changed, owned, path, read, va
         ("[a, b]", ["a", "b"]),
     ],
 )
-def test_a_value_is_what_it_says(text: str, meaning: Any) -> None:
-    found = value(text)
-    assert (found, type(found)) == (meaning, type(meaning))
+def test_values_are_parsed_as_written(text: str, meaning: Any) -> None:
+    option = value(text)
+    assert (option, type(option)) == (meaning, type(meaning))
 
 
 def test_paths() -> None:
@@ -39,18 +39,18 @@ def test_paths() -> None:
     "options",
     [{"a..b": "1"}, {"": "1"}, {"gpu": "{"}, {"wait": "2"}, {"timeout": "soon"}, {"model.uri": "models:/a/1"}],
 )
-def test_what_cannot_be_read_is_refused(options: dict[str, str]) -> None:
+def test_invalid_options_are_errors(options: dict[str, str]) -> None:
     with pytest.raises(WrongConfig):
         read(options)
 
 
-def test_options_of_the_plugin_are_no_fields() -> None:
-    found = read({"wait": "false", "timeout": "1m30s", "force": "true", "scaling.replicas": "2"})
-    assert (found.wait, found.timeout, found.force) == (False, 90.0, True)
-    assert found.fields == {("scaling", "replicas"): 2}
+def test_plugin_options_are_not_fields() -> None:
+    option = read({"wait": "false", "timeout": "1m30s", "force": "true", "scaling.replicas": "2"})
+    assert (option.wait, option.timeout, option.force) == (False, 90.0, True)
+    assert option.fields == {("scaling", "replicas"): 2}
 
 
-def test_changes_are_laid_over_what_is_there() -> None:
+def test_changes_are_merged_into_the_spec() -> None:
     spec = {"model": {"uri": "a"}, "scaling": {"min": 1, "max": 3}}
     fields = {("scaling",): {"replicas": 2}, ("gpu", "count"): 1}
     assert changed(spec, fields) == {"model": {"uri": "a"}, "scaling": {"replicas": 2}, "gpu": {"count": 1}}
@@ -59,13 +59,13 @@ def test_changes_are_laid_over_what_is_there() -> None:
         changed(spec, {("model", "uri", "x"): 1})
 
 
-def test_what_a_manager_applies_is_read_back() -> None:
-    mine = {
+def test_fields_of_a_manager_are_read_back() -> None:
+    tree = {
         "f:model": {"f:uri": {}},
         "f:runtime": {"f:args": {}, "f:env": {'k:{"name":"A"}': {".": {}, "f:name": {}, "f:value": {}}}},
     }
     entries = [
-        {"manager": "me", "operation": "Apply", "fieldsV1": {"f:spec": mine}},
+        {"manager": "me", "operation": "Apply", "fieldsV1": {"f:spec": tree}},
         {"manager": "other", "operation": "Apply", "fieldsV1": {"f:spec": {"f:scaling": {}}}},
     ]
     env = [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]

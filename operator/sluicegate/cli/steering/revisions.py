@@ -207,7 +207,7 @@ def find(history: History, text: str) -> RevisionSummary:
         )
     if not matching[0].recorded:
         raise NoSuchRevision(
-            f"{matching[0].title} has no ControllerRevision any more, so it cannot be restored. Use another REVISION; "
+            f"{matching[0].title} no longer has a ControllerRevision, so it cannot be restored. Use another REVISION; "
             f"spec.rollout.historyLimit sets how many are kept"
         )
     return matching[0]

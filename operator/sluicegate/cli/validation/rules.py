@@ -51,12 +51,9 @@ def autoscaler(resource: ModelDeployment) -> Iterator[Finding]:
     parts = {"metrics": list(scaling.metrics or ()), "behavior": scaling.behavior}
     for field, value in parts.items():
         if value:
-            for complaint in schema.problems("HorizontalPodAutoscaler", {"spec": {**spec, field: value}}):
-                yield _finding(
-                    resource,
-                    f"spec.scaling.{complaint.removeprefix('spec.').partition(':')[0]}",
-                    complaint.partition(": ")[2],
-                )
+            for problem in schema.problems("HorizontalPodAutoscaler", {"spec": {**spec, field: value}}):
+                path, _, message = problem.removeprefix("spec.").partition(": ")
+                yield _finding(resource, f"spec.scaling.{path}", message)
 
 
 CHECKS: tuple[Check, ...] = (model, pod, autoscaler)

@@ -51,9 +51,9 @@ def _compared(world: World, after: World) -> diff_text.Comparison:
     )
 
 
-def _told(world: World, after: World) -> list[str]:
-    found = _compared(world, after)
-    return list(diff_text.sentences(found)) if found.changed else []
+def _sentences(world: World, after: World) -> list[str]:
+    comparison = _compared(world, after)
+    return list(diff_text.sentences(comparison)) if comparison.changed else []
 
 
 @pytest.fixture
@@ -61,17 +61,17 @@ def world() -> World:
     return World(1, scaling={"replicas": 2}).settle().rest()
 
 
-def test_the_same_again_changes_nothing(world: World) -> None:
-    assert _told(world, copy.deepcopy(world)) == []
+def test_same_spec_changes_nothing(world: World) -> None:
+    assert _sentences(world, copy.deepcopy(world)) == []
 
 
 def test_scaling_restarts_nothing(world: World) -> None:
     one = f"churn-{world.hash_of(1)}"
-    assert _told(world, copy.deepcopy(world).edit(scaling={"replicas": 5})) == [
+    assert _sentences(world, copy.deepcopy(world).edit(scaling={"replicas": 5})) == [
         "spec.scaling.replicas: 2 -> 5",
         f"3 pods of {one} start (2 -> 5)",
     ]
-    assert _told(world, copy.deepcopy(world).edit(scaling={"min": 2, "max": 5})) == [
+    assert _sentences(world, copy.deepcopy(world).edit(scaling={"min": 2, "max": 5})) == [
         "spec.scaling.max: (absent) -> 5",
         "spec.scaling.min: (absent) -> 2",
         "spec.scaling.replicas: 2 -> (absent)",
@@ -81,83 +81,83 @@ def test_scaling_restarts_nothing(world: World) -> None:
     ]
 
 
-def test_a_new_version_is_a_new_revision_and_the_old_pods_drain(world: World) -> None:
+def test_new_version_is_a_new_revision_and_old_pods_drain(world: World) -> None:
     after = copy.deepcopy(world).serve(2)
     old, new = world.hash_of(1), world.hash_of(2)
     pods = ", ".join(sorted(pod.name for pod in world.snapshot().live_pods(old)))
-    told = _told(world, after)
-    assert told[:2] == [
+    lines = _sentences(world, after)
+    assert lines[:2] == [
         "spec.model.uri: models:/churn/1 -> models:/churn/2",
         f"new revision churn-{new} (churn/2) as Stable: differs from churn-{old} in the model's version: 1 -> 2",
     ]
-    assert set(told[2:]) == {
+    assert set(lines[2:]) == {
         f"2 pods of churn-{new} start (0 -> 2)",
         f"2 pods of churn-{old} drain once no request can reach them ({pods}); the revision is kept without pods",
         f"requests to churn-{old}: 100% -> 0%",
         f"requests to churn-{new}: 0% -> 100%",
     }
     after.settle().rest()
-    back = _told(after, copy.deepcopy(after).serve(1))
+    back = _sentences(after, copy.deepcopy(after).serve(1))
     assert f"existing revision churn-{old} (churn/1) as Stable: its pods start again" in back
 
 
-def test_a_canary_is_declared_and_promoted_with_the_same_pods(world: World) -> None:
+def test_canary_is_promoted_with_the_same_pods(world: World) -> None:
     world = World(1, scaling={"replicas": 2}, traffic={"gateway": {"parentRefs": [{"name": "gate"}]}}).settle().rest()
     beside = copy.deepcopy(world).canary(2, 10)
     stable, canary = world.hash_of(1), world.hash_of(2)
-    told = _told(world, beside)
-    assert f"2 pods of churn-{stable} keep running, without a restart" in told
-    assert f"2 pods of churn-{canary} start (0 -> 2)" in told
-    assert f"requests to churn-{stable}: 100% -> 90%" in told
-    assert f"requests to churn-{canary}: 0% -> 10%" in told
+    lines = _sentences(world, beside)
+    assert f"2 pods of churn-{stable} keep running, without a restart" in lines
+    assert f"2 pods of churn-{canary} start (0 -> 2)" in lines
+    assert f"requests to churn-{stable}: 100% -> 90%" in lines
+    assert f"requests to churn-{canary}: 0% -> 10%" in lines
     beside.settle().rest()
-    moved = _told(beside, copy.deepcopy(beside).canary(2, 50))
+    moved = _sentences(beside, copy.deepcopy(beside).canary(2, 50))
     assert "no pod starts, terminates or restarts" in moved
     assert f"requests to churn-{canary}: 10% -> 50%" in moved
-    promoted = _told(beside, copy.deepcopy(beside).canary(None).serve(2))
+    promoted = _sentences(beside, copy.deepcopy(beside).canary(None).serve(2))
     assert f"churn-{canary} (churn/2) becomes Stable instead of Canary, with the same pods" in promoted
     assert f"2 pods of churn-{canary} keep running, without a restart" in promoted
     assert f"requests to churn-{canary}: 10% -> 100%" in promoted
 
 
-def test_what_would_not_come_true_is_said(world: World) -> None:
+def test_problem_that_prevents_the_change_is_shown(world: World) -> None:
     after = copy.deepcopy(world).gateway()
     after.missing_gateway = True
-    told = _told(world, after)
-    assert any(line.startswith("this would not take effect now: GatewayNotFound: ") for line in told)
+    lines = _sentences(world, after)
+    assert any(line.startswith("this would not take effect now: GatewayNotFound: ") for line in lines)
 
 
-def test_steps_are_told_and_the_end_is_shown(world: World) -> None:
+def test_steps_and_the_final_state_are_shown(world: World) -> None:
     steps = [{"weight": 5, "hold": "5m"}, {"pause": {}}, {"weight": 50}]
     analysis = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
     fresh = World(1, rollout={"steps": steps})
     first = replace(_compared(copy.deepcopy(fresh), fresh), live=None, before=None)
-    words = "the first revision becomes stable at once: spec.rollout.steps apply to later versions"
-    assert words in list(diff_text.sentences(first))
+    steps_text = "the first revision becomes stable at once: spec.rollout.steps apply to later versions"
+    assert steps_text in list(diff_text.sentences(first))
     by_steps = copy.deepcopy(world).edit(rollout={"steps": steps, "analysis": analysis})
-    words = "3 steps: 5% (hold 5m), pause until promoted, 50%, then 100%, with analysis of errors"
-    assert _told(world, by_steps)[-2:] == [
+    steps_text = "3 steps: 5% (hold 5m), pause until promoted, 50%, then 100%, with analysis of errors"
+    assert _sentences(world, by_steps)[-2:] == [
         "no child changes, and no pod restarts",
-        f"a new version rolls out in {words}",
+        f"a new version rolls out in {steps_text}",
     ]
     by_steps.rest()
     old, new = world.hash_of(1), world.hash_of(2)
-    told = _told(by_steps, copy.deepcopy(by_steps).serve(2))
-    assert f"churn-{new} rolls out in {words}" in told
-    assert f"requests to churn-{new}: 0% -> 100%" in told
-    assert f"requests to churn-{old}: 100% -> 0%" in told
+    lines = _sentences(by_steps, copy.deepcopy(by_steps).serve(2))
+    assert f"churn-{new} rolls out in {steps_text}" in lines
+    assert f"requests to churn-{new}: 0% -> 100%" in lines
+    assert f"requests to churn-{old}: 100% -> 0%" in lines
     # The rollout is in progress. The first edit changes its steps, and the second returns to the stable revision.
     moving = copy.deepcopy(by_steps).serve(2).settle()
     edited = copy.deepcopy(moving).edit(rollout={"steps": [{"weight": 20}], "analysis": analysis})
     assert "the rollout in progress keeps its weight and continues at the first new step that is not below it" in (
-        _told(moving, edited)
+        _sentences(moving, edited)
     )
-    back = _told(moving, copy.deepcopy(moving).serve(1))
+    back = _sentences(moving, copy.deepcopy(moving).serve(1))
     assert not any("rolls out in" in each for each in back)
     assert f"2 pods of churn-{old} keep running, without a restart" in back
 
 
-def test_yaml_is_a_unified_diff_of_each_child_that_differs(world: World) -> None:
+def test_yaml_is_a_unified_diff_of_each_changed_child(world: World) -> None:
     text = "".join(diff_text.manifests(_compared(world, copy.deepcopy(world).edit(scaling={"replicas": 5}))))
     assert [line for line in text.splitlines() if line.startswith("+++")] == [
         "+++ applied ModelDeployment/shop/churn",
@@ -166,17 +166,17 @@ def test_yaml_is_a_unified_diff_of_each_child_that_differs(world: World) -> None
     assert "-  replicas: 2\n+  replicas: 5\n" in text
 
 
-def test_a_client_side_apply_takes_back_what_it_had_set() -> None:
+def test_client_side_apply_removes_fields_that_it_had_set() -> None:
     original = {"metadata": {"name": "m"}, "spec": {"a": 1, "b": {"c": 2, "d": 3}, "list": [1]}}
     live = {
         "metadata": {"name": "m", "labels": {"x": "y"}},
         "spec": {"a": 1, "b": {"c": 2, "d": 3, "theirs": 9}, "list": [1]},
     }
-    wanted = {"metadata": {"name": "m"}, "spec": {"b": {"c": 2, "e": 5}, "list": [1, 2]}}
-    assert three_way(original, wanted, live) == {"spec": {"a": None, "b": {"d": None, "e": 5}, "list": [1, 2]}}
+    manifest = {"metadata": {"name": "m"}, "spec": {"b": {"c": 2, "e": 5}, "list": [1, 2]}}
+    assert three_way(original, manifest, live) == {"spec": {"a": None, "b": {"d": None, "e": 5}, "list": [1, 2]}}
 
 
-def test_it_goes_on_as_whoever_has_applied() -> None:
+def test_field_manager_of_the_last_apply_is_the_default() -> None:
     def managed(*managers: str) -> dict[str, Any]:
         entries = [{"manager": each, "operation": "Apply"} for each in managers]
         return {
@@ -193,7 +193,7 @@ def test_it_goes_on_as_whoever_has_applied() -> None:
     assert applier_of(managed("argocd-controller", "kubectl")) == "kubectl"
 
 
-def test_a_directory_stands_for_its_files(tmp_path: Any) -> None:
+def test_directory_is_replaced_by_its_files(tmp_path: Any) -> None:
     for name in ("b.yaml", "a.yml", "c.json", "d.txt"):
         (tmp_path / name).touch()
     assert files([str(tmp_path), "-"]) == [*(str(tmp_path / each) for each in ("a.yml", "b.yaml", "c.json")), "-"]

@@ -67,10 +67,10 @@ RESOURCE: dict[str, Any] = {
         "canary": "5%",
         "model": {"uri": "models:/churn@champion", "name": "churn", "version": "7"},
         "conditions": [
-            _condition("Ready", "False", "CrashLoopBackOff", f"{CRASH} The previous revision goes on serving."),
+            _condition("Ready", "False", "CrashLoopBackOff", f"{CRASH} The previous revision keeps serving."),
             _condition("Available", "True", "Serving", "Revision serves."),
             _condition("ModelResolved", "True", "Resolved"),
-            _condition("TrafficRouted", "False", "ShiftingTraffic", "New weights are on their way to the gateway."),
+            _condition("TrafficRouted", "False", "ShiftingTraffic", "The gateway is applying the new weights."),
         ],
         "revisions": [
             _revision(STABLE, "Stable", 7, weight=90, acceptedWeight=95),
@@ -143,7 +143,13 @@ EVENTS = [
         "Warning",
     )
     | {"deprecatedCount": 3},
-    _event("ModelDeployment", "churn", "RevisionCreated", "Revision 8 was made.", "2026-03-01T12:27:00Z"),
+    _event(
+        "ModelDeployment",
+        "churn",
+        "RevisionCreated",
+        "Created revision churn-nqrstvwxz2 of churn/8.",
+        "2026-03-01T12:27:00Z",
+    ),
     _event("Pod", f"churn-{NEXT}-ddddd", "Pulled", "not worth a line", "2026-03-01T12:27:10Z"),
     _event("Pod", "churn-of-another", "BackOff", "not ours", "2026-03-01T12:27:10Z", "Warning"),
     _event("ModelDeployment", "churn-2", "Ready", "not ours", "2026-03-01T12:27:10Z"),
@@ -159,8 +165,8 @@ Address    http://churn.shop.svc
 Canary     10% declared, 5% accepted; header x-cohort=beta; mirror 50%
 Rollout    Waiting for 3m
 Message    CrashLoopBackOff: Container model \
-ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
-Message    ShiftingTraffic: New weights are on their way to the gateway.
+ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision keeps serving.
+Message    ShiftingTraffic: The gateway is applying the new weights.
 
 REVISION                    STATE              MODEL     WEIGHT   ACCEPTED   READY   RESTARTS   AGE   NODE
 churn-bcdfghjklm #7         Stable             churn/7   90%      95%        2/2     -          -     -
@@ -172,14 +178,14 @@ churn-nqrstvwxz2 #8         Canary             churn/8   10%      5%         1/2
    CrashLoopBackOff: Container model ended with exit code 1 and said: out of ideas, 3 restarts so far.
 
 AGE   EVENT             ABOUT                        MESSAGE
-3m    RevisionCreated   ModelDeployment/churn        Revision 8 was made.
+3m    RevisionCreated   ModelDeployment/churn        Created revision churn-nqrstvwxz2 of churn/8.
 30s   BackOff           Pod/churn-nqrstvwxz2-ddddd   Back-off restarting failed container (x3)
 """
 
 TABLE = """\
 NAME    READY     STATUS             MODEL     VERSION   CANARY   PODS   AGE     MESSAGE
 churn   False     CrashLoopBackOff   churn/7   7         5%       2/2    3h30m   CrashLoopBackOff: Container model \
-ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
+ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision keeps serving.
 fresh   Unknown   NotObserved        -         -         -        0/0    61s     The operator has not observed \
 the resource yet: check that the operator runs and watches this namespace.
 """
@@ -191,16 +197,16 @@ def _fresh() -> dict[str, Any]:
 
 
 def _shown(scope: Scope, *resources: dict[str, Any]) -> Picture:
-    found = picture(scope, {MODEL_DEPLOYMENT: copy.deepcopy(list(resources)), POD: PODS, EVENT: EVENTS})
-    assert found is not None
-    return found
+    view = picture(scope, {MODEL_DEPLOYMENT: copy.deepcopy(list(resources)), POD: PODS, EVENT: EVENTS})
+    assert view is not None
+    return view
 
 
 def test_one_resource_with_its_revisions_pods_and_events() -> None:
     assert plain(_shown(Scope("churn", "shop"), _fresh(), RESOURCE).lines(NOW)) == DETAIL
 
 
-def test_the_table_has_each_column_in_each_line() -> None:
+def test_table_has_each_column_in_each_line() -> None:
     text = plain(_shown(Scope(None, "shop"), _fresh(), RESOURCE).lines(NOW))
     assert text == TABLE
     narrow = plain(_shown(Scope(None, "shop"), _fresh(), RESOURCE).lines(NOW, Size(80))).splitlines()
@@ -211,7 +217,7 @@ def test_the_table_has_each_column_in_each_line() -> None:
     assert "http://models.example.com/shop/churn" in wide[1]
 
 
-def test_nothing_has_happened_when_only_time_has_passed() -> None:
+def test_views_are_equal_where_only_time_has_passed() -> None:
     scope = Scope("churn", "shop")
     assert _shown(scope, RESOURCE) == _shown(scope, RESOURCE)
     other = copy.deepcopy(RESOURCE)
@@ -219,7 +225,7 @@ def test_nothing_has_happened_when_only_time_has_passed() -> None:
     assert _shown(scope, RESOURCE) != _shown(scope, other)
 
 
-def test_a_resource_that_is_gone_has_no_picture() -> None:
+def test_deleted_resource_has_no_picture() -> None:
     assert picture(Scope("churn", "shop"), {MODEL_DEPLOYMENT: [_fresh()]}) is None
 
 
@@ -236,20 +242,20 @@ def test_a_resource_that_is_gone_has_no_picture() -> None:
         ({"reason": "Evicted", "phase": "Failed"}, "Evicted"),
     ],
 )
-def test_a_pod_says_where_it_is_on_its_way_in_one_word(pod: dict[str, Any], state: str) -> None:
+def test_state_of_a_pod_is_one_word(pod: dict[str, Any], state: str) -> None:
     assert detail_view.pod(_pod(STABLE, "aaaaa", False, **pod)).state == state
 
 
-def test_ages_are_kubectls() -> None:
-    told = [age(NOW - timedelta(seconds=each), NOW) for each in (0, 119, 125, 600, 7200, 12600, 100_000, 200_000)]
-    assert told == ["0s", "119s", "2m5s", "10m", "120m", "3h30m", "27h", "2d"]
+def test_ages_are_formatted_as_by_kubectl() -> None:
+    ages = [age(NOW - timedelta(seconds=each), NOW) for each in (0, 119, 125, 600, 7200, 12600, 100_000, 200_000)]
+    assert ages == ["0s", "119s", "2m5s", "10m", "120m", "3h30m", "27h", "2d"]
 
 
 class _Stream(io.StringIO):
     encoding = "ascii"
 
 
-def test_a_pipe_gets_plain_text_even_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipe_gets_plain_text_even_in_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
     out = _Stream()
     monkeypatch.setattr("sys.stdout", out)
     terminal.show(_shown(Scope("churn", "shop"), RESOURCE).lines)
@@ -262,7 +268,7 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_colours_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_gets_colors_unless_no_color_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = _Terminal()
@@ -276,7 +282,7 @@ def test_a_terminal_gets_colours_unless_told_otherwise(monkeypatch: pytest.Monke
     assert "\x1b" not in out.getvalue()
 
 
-def test_the_live_picture_ends_by_giving_the_terminal_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_live_view_restores_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
     out = _Terminal()
@@ -286,15 +292,15 @@ def test_the_live_picture_ends_by_giving_the_terminal_back(monkeypatch: pytest.M
     assert out.getvalue().rstrip().endswith("\x1b[?25h")
 
 
-def test_an_unreadable_resource_does_not_hide_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+def test_undecodable_resource_does_not_hide_others(capsys: pytest.CaptureFixture[str]) -> None:
     broken = {"metadata": {"name": "odd", "namespace": "shop"}, "spec": {"model": 3}}
-    found = _shown(Scope(None, "shop"), broken, RESOURCE)
-    assert [each.name for each in found.rows] == ["churn"]
+    view = _shown(Scope(None, "shop"), broken, RESOURCE)
+    assert [each.name for each in view.rows] == ["churn"]
     assert "shop/odd cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "answer"),
+    ("arguments", "output"),
     [
         (["ge"], ["get", ":4"]),
         (["promo"], ["promote", ":4"]),
@@ -307,8 +313,8 @@ def test_an_unreadable_resource_does_not_hide_the_others(capsys: pytest.CaptureF
         (["get", "--kubeconfig", "/nonexistent", ""], [":4"]),
     ],
 )
-def test_kubectl_completes_the_words_of_its_plugin(
-    words: list[str], answer: list[str], capsys: pytest.CaptureFixture[str]
+def test_kubectl_completes_commands_and_options(
+    arguments: list[str], output: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert completion.main(words) == 0
-    assert capsys.readouterr().out.splitlines() == answer
+    assert completion.main(arguments) == 0
+    assert capsys.readouterr().out.splitlines() == output

@@ -23,8 +23,8 @@ def _status(revision: str, number: int, role: str, **more: Any) -> dict[str, Any
     live = {} if role == "Parked" else {"replicas": 2, "readyReplicas": 2}
     stable = {"weight": 100, "acceptedWeight": 100} if role == "Stable" else {}
     named = {"name": f"churn-{revision}", "revision": revision, "number": number, "role": role}
-    known = {"model": f"churn/{number}", "version": str(number), "weight": 0, "replicas": 0, "readyReplicas": 0}
-    return {**named, **known, **live, **stable, **more}
+    served = {"model": f"churn/{number}", "version": str(number), "weight": 0, "replicas": 0, "readyReplicas": 0}
+    return {**named, **served, **live, **stable, **more}
 
 
 def _record(revision: str, number: int, version: str, image: str = "scorer:1") -> dict[str, Any]:
@@ -42,7 +42,7 @@ def _record(revision: str, number: int, version: str, image: str = "scorer:1") -
     }
 
 
-def _known(*statuses: dict[str, Any], records: Any = None, phase: str = "Idle", annotations: Any = None) -> History:
+def _history(*statuses: dict[str, Any], records: Any = None, phase: str = "Idle", annotations: Any = None) -> History:
     resource = decode(
         {
             "metadata": {"name": "churn", "namespace": "shop", "annotations": annotations or {}},
@@ -58,119 +58,121 @@ THREE = (_status(C, 3, "Stable"), _status(B, 2, "Parked", **PARKED), _status(A, 
 
 
 @pytest.mark.parametrize("word", ["2", "#2", B, f"churn-{B}", "v2", " 2 "])
-def test_every_form_names_the_revision(word: str) -> None:
-    assert find(_known(*THREE), word).hash == B
+def test_each_form_selects_the_revision(word: str) -> None:
+    assert find(_history(*THREE), word).hash == B
 
 
-def test_a_hash_of_digits_is_a_hash() -> None:
-    known = _known(_status(DIGITS, 1, "Stable"))
-    assert find(known, DIGITS).number == 1
+def test_hash_of_digits_is_a_hash() -> None:
+    history = _history(_status(DIGITS, 1, "Stable"))
+    assert find(history, DIGITS).number == 1
 
 
-def test_a_version_that_two_revisions_serve_names_neither() -> None:
+def test_version_of_two_revisions_is_ambiguous() -> None:
     records = [_record(A, 1, "7"), _record(B, 2, "7", "scorer:2"), _record(C, 3, "8")]
-    known = _known(*THREE, records=records)
+    history = _history(*THREE, records=records)
     with pytest.raises(NoSuchRevision, match=r"matches 2 revisions: churn-.* #2 .*#1 .*Use the number"):
-        find(known, "v7")
+        find(history, "v7")
     with pytest.raises(NoSuchRevision, match="For version 8 of the model, use v8"):
-        find(known, "8")
+        find(history, "8")
 
 
-def test_what_has_no_record_is_refused() -> None:
-    known = _known(*THREE, records=[_record(C, 3, "3"), _record(B, 2, "2")])
-    with pytest.raises(NoSuchRevision, match=r"has no ControllerRevision any more.*historyLimit"):
-        find(known, "1")
-    assert previous(known).hash == B
+def test_revision_without_a_record_is_an_error() -> None:
+    history = _history(*THREE, records=[_record(C, 3, "3"), _record(B, 2, "2")])
+    with pytest.raises(NoSuchRevision, match=r"no longer has a ControllerRevision.*historyLimit"):
+        find(history, "1")
+    assert previous(history).hash == B
 
 
-def test_without_a_name_it_is_the_one_that_the_traffic_left_last() -> None:
-    assert previous(_known(*THREE)).hash == B
+def test_default_is_the_revision_that_lost_traffic_last() -> None:
+    assert previous(_history(*THREE)).hash == B
     earlier = _status(A, 1, "Parked", releasedAt="2026-03-01T12:20:00Z")
-    assert previous(_known(*THREE[:2], earlier)).hash == A
-    assert previous(_known(THREE[0], _status(B, 2, "Parked"), THREE[2])).hash == B
-    assert previous(_known(THREE[0], _status(B, 2, "Retiring"), earlier)).hash == B
+    assert previous(_history(*THREE[:2], earlier)).hash == A
+    assert previous(_history(THREE[0], _status(B, 2, "Parked"), THREE[2])).hash == B
+    assert previous(_history(THREE[0], _status(B, 2, "Retiring"), earlier)).hash == B
 
 
-def test_while_another_is_to_take_over_it_is_the_one_that_serves() -> None:
-    known = _known(_status(C, 3, "Target"), _status(B, 2, "Stable"), _status(A, 1, "Parked", **PARKED), phase="Waiting")
-    chosen = choose(known, None)
+def test_default_during_a_rollout_is_stable() -> None:
+    history = _history(
+        _status(C, 3, "Target"), _status(B, 2, "Stable"), _status(A, 1, "Parked", **PARKED), phase="Waiting"
+    )
+    chosen = choose(history, None)
     assert chosen.hash == B
-    assert f"churn-{C} gets no traffic" in " ".join(pinned_lines(known, chosen, None))
+    assert f"churn-{C} gets no traffic" in " ".join(pinned_lines(history, chosen, None))
 
 
-def test_a_newer_one_that_was_taken_back_must_be_named() -> None:
-    known = _known(_status(B, 2, "Parked", **PARKED), _status(A, 1, "Stable"))
+def test_newer_revision_must_be_named() -> None:
+    history = _history(_status(B, 2, "Parked", **PARKED), _status(A, 1, "Stable"))
     with pytest.raises(Failed, match="sluicegate rollback churn 2"):
-        choose(known, None)
-    assert choose(known, "2").hash == B
+        choose(history, None)
+    assert choose(history, "2").hash == B
 
 
-def test_one_that_serves_already_is_refused_unless_it_is_pinned() -> None:
+def test_stable_revision_is_an_error_unless_pinned() -> None:
     with pytest.raises(Failed, match=r"is stable already.*annotate mdep churn sluicegate.dev/pin=zzzzzzzzzz"):
-        choose(_known(*THREE), "3")
-    pinned = _known(*THREE, annotations={"sluicegate.dev/pin": f"churn-{C}"})
+        choose(_history(*THREE), "3")
+    pinned = _history(*THREE, annotations={"sluicegate.dev/pin": f"churn-{C}"})
     assert "is pinned already" in next(pinned_lines(pinned, choose(pinned, "3"), None))
     with pytest.raises(Failed, match="add a REVISION"):
         choose(pinned, None)
-    canary = _known(_status(B, 2, "Canary", weight=10), _status(A, 1, "Stable", weight=90, acceptedWeight=90))
+    canary = _history(_status(B, 2, "Canary", weight=10), _status(A, 1, "Stable", weight=90, acceptedWeight=90))
     assert choose(canary, "1").hash == A
 
 
-def test_how_long_it_takes_is_said() -> None:
-    known = _known(*THREE)
-    words = list(pinned_lines(known, find(known, "2"), 40))
-    assert words[0] == f"shop/churn: pinned to churn-{B} #2 (churn/2), to replace churn-{C} #3 (churn/3)."
-    assert words[1].startswith(
+def test_rollback_says_how_long_it_takes() -> None:
+    history = _history(*THREE)
+    printed = list(pinned_lines(history, find(history, "2"), 40))
+    assert printed[0] == f"shop/churn: pinned to churn-{B} #2 (churn/2), to replace churn-{C} #3 (churn/3)."
+    assert printed[1].startswith(
         "Its pods start first. This takes about 40s if they start as fast as the current ones. The rollback fails if "
     )
     assert (
         "Its pods start first. The rollback fails if they are not ready within "
-        in list(pinned_lines(known, find(known, "2"), None))[1]
+        in list(pinned_lines(history, find(history, "2"), None))[1]
     )
-    assert words[2].endswith("sluicegate unpin churn")
-    warm = _known(THREE[0], _status(B, 2, "Retiring"))
+    assert printed[2].endswith("sluicegate unpin churn")
+    warm = _history(THREE[0], _status(B, 2, "Retiring"))
     assert "2 of its pods are ready, so this takes a few seconds" in list(pinned_lines(warm, find(warm, "2"), None))[1]
 
 
-def test_the_table_shows_images_only_where_they_differ() -> None:
+def test_images_are_shown_only_where_they_differ() -> None:
     same = [_record(C, 3, "3"), _record(B, 2, "2"), _record(A, 1, "1")]
     pin = {"sluicegate.dev/pin": B, "sluicegate.dev/abort": A}
-    known = _known(*THREE, records=same, annotations=pin)
-    assert plain(lines(known, (), NOW)) == (
+    history = _history(*THREE, records=same, annotations=pin)
+    assert plain(lines(history, (), NOW)) == (
         "NUMBER   REVISION           MODEL     ROLE     WEIGHT   CREATED   RELEASED   IMAGE   MARKS\n"
         "3        churn-zzzzzzzzzz   churn/3   Stable   100%     150m      -          -       -\n"
         "2        churn-nqrstvwxz2   churn/2   Parked   -        150m      30m        -       pinned\n"
         "1        churn-bcdfghjklm   churn/1   Parked   -        150m      -          -       aborted\n"
     )
-    differ = _known(*THREE, records=[*same[:2], _record(A, 1, "1", "scorer:0")])
+    differ = _history(*THREE, records=[*same[:2], _record(A, 1, "1", "scorer:0")])
     assert "scorer:0" in plain(lines(differ, (), NOW))
-    assert document(known)["revisions"][1]["releasedAt"] == "2026-03-01T12:00:00Z"
-    assert "unpinned from churn-nqrstvwxz2 #2" in next(unpinned_lines(known))
-    lost = _known(*THREE, annotations={"sluicegate.dev/pin": "gone"})
+    assert document(history)["revisions"][1]["releasedAt"] == "2026-03-01T12:00:00Z"
+    assert "unpinned from churn-nqrstvwxz2 #2" in next(unpinned_lines(history))
+    lost = _history(*THREE, annotations={"sluicegate.dev/pin": "gone"})
     assert "names revision gone, which does not exist" in plain(lines(lost, (), NOW))
 
 
-def test_what_was_rolled_back_says_what_decided() -> None:
-    why = "It was rolled back at step 1 of 2 (10 % of the requests): errors: 9 % of 300 requests failed."
-    known = _known(
+def test_rolled_back_revision_shows_its_measurement() -> None:
+    why = "Rolled back at step 1 of 2 (10% of the requests): errors: 9% of 300 requests failed."
+    history = _history(
         _status(B, 2, "Failed", reason="RolledBack", message=why), _status(A, 1, "Stable"), phase="RolledBack"
     )
-    assert plain(lines(known, (), NOW)).splitlines()[1:3] == [
+    assert plain(lines(history, (), NOW)).splitlines()[1:3] == [
         "2        churn-nqrstvwxz2   churn/2   Failed   -        -         -          -       RolledBack",
         f"         RolledBack: {why}",
     ]
-    assert document(known)["revisions"][0]["message"] == why
+    assert document(history)["revisions"][0]["message"] == why
 
 
 @pytest.mark.parametrize(
-    "words", [["churn", "-n", "shop", "7"], ["-n", "shop", "churn", "7"], ["churn", "7", "-n", "shop"]]
+    "arguments", [["churn", "-n", "shop", "7"], ["-n", "shop", "churn", "7"], ["churn", "7", "-n", "shop"]]
 )
-def test_arguments_and_options_come_in_any_order(words: list[str]) -> None:
-    options = parsed(["rollback", *words])
+def test_arguments_and_options_come_in_any_order(arguments: list[str]) -> None:
+    options = parsed(["rollback", *arguments])
     assert (options.name, options.revision, options.namespace) == ("churn", "7", "shop")
 
 
-def test_an_argument_too_many_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_additional_argument_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parsed(["rollback", "churn", "7", "8"])
     assert "unrecognized arguments: 8" in capsys.readouterr().err

@@ -28,14 +28,14 @@ from tests.unit.core.rollout.test_machine import begun, judge, shares, state
 STEPS: list[dict[str, Any]] = [{"weight": 10, "hold": "5m"}, {"pause": {}}, {"weight": 50, "hold": "5m"}]
 
 
-def known(world: World) -> History:
+def history_of(world: World) -> History:
     """Return what a command reads."""
     obj = stored(world)
     obj["metadata"]["annotations"] = dict(world.annotations)
     return build_history(decode(msgspec.to_builtins(obj)), world.of_kind("ControllerRevision"))
 
 
-def give(world: World, action: Action) -> World:
+def perform(world: World, action: Action) -> World:
     """Write the annotations of a command, and let the operator act."""
     _write(world, action.annotations)
     return world.settle()
@@ -46,18 +46,18 @@ def _write(world: World, annotations: Any) -> None:
 
 
 def promoted(world: World, *, full: bool = False) -> World:
-    return give(world, actions.promote(known(world), full=full))
+    return perform(world, actions.promote(history_of(world), full=full))
 
 
 def shown(world: World) -> str:
     """Return the rollout as `get` prints it."""
-    found = rollout_view.progress(known(world).resource, LiveMetrics())
-    assert found is not None
-    lines = [[*value] for _, value in header(found, world.now)]
-    return plain([*lines, *(line for each in sections(found, world.now, None) for line in each)])
+    progress = rollout_view.progress(history_of(world).resource, LiveMetrics())
+    assert progress is not None
+    lines = [[*value] for _, value in header(progress, world.now)]
+    return plain([*lines, *(line for each in sections(progress, world.now, None) for line in each)])
 
 
-def test_a_person_goes_through_a_rollout_by_promote_alone() -> None:
+def test_promote_continues_through_all_steps() -> None:
     world = begun(STEPS).settle()
     assert "Holding at step 1 of 3 (10%, hold 5m)" in shown(world)
     assert "▶ 1    10%      hold 5m, 5m" in shown(world)
@@ -70,11 +70,11 @@ def test_a_person_goes_through_a_rollout_by_promote_alone() -> None:
     promoted(world)
     assert world.role(world.hash_of(2)) == Role.STABLE
     with pytest.raises(Failed, match="no rollout of churn is in progress"):
-        actions.promote(known(world), full=False)
+        actions.promote(history_of(world), full=False)
 
 
 @pytest.mark.parametrize("turns", range(6))
-def test_promote_full_takes_over_from_anywhere(turns: int) -> None:
+def test_promote_full_works_from_any_phase(turns: int) -> None:
     world = begun(STEPS)
     moves: list[Callable[[World], World]] = [World.reconcile, World.make_pods, World.start, World.list_endpoints]
     world.reconcile()
@@ -90,33 +90,33 @@ def test_promote_full_takes_over_from_anywhere(turns: int) -> None:
 
 def test_pause_and_resume() -> None:
     world = begun(STEPS).settle()
-    give(world, actions.pause(known(world))).later(3600).settle()
+    perform(world, actions.pause(history_of(world))).later(3600).settle()
     assert (state(world).step_index, state(world).phase) == (0, "Paused")
     assert "sluicegate resume churn   continues the rollout" in shown(world)
-    give(world, actions.resume(known(world)))
+    perform(world, actions.resume(history_of(world)))
     assert state(world).step_index == 1
     # Promoting a paused step continues the rollout too.
     again = begun(STEPS).settle()
-    promoted(give(again, actions.pause(known(again))))
+    promoted(perform(again, actions.pause(history_of(again))))
     assert state(again).step_index == 1
 
 
-def test_abort_and_retry_begin_again() -> None:
+def test_retry_after_abort_starts_at_the_first_step() -> None:
     world = begun(STEPS).settle()
     promoted(world)
-    give(world, actions.abort(known(world)))
+    perform(world, actions.abort(history_of(world)))
     assert shares(world) == (100, 0)
-    assert "nothing was changed" in actions.abort(known(world)).lines[0]
+    assert "nothing was changed" in actions.abort(history_of(world)).lines[0]
     with pytest.raises(Failed, match="was aborted: run `sluicegate retry churn`"):
-        actions.promote(known(world), full=False)
+        actions.promote(history_of(world), full=False)
     world.rest()
-    _write(world, retry.marks(known(world), retry.to_retry(known(world))))
+    _write(world, retry.marks(history_of(world), retry.to_retry(history_of(world))))
     assert world.annotations == {}, "nothing that would stop or hasten it is left"
     world.settle()
     assert (state(world).step_index, shares(world)) == (0, (90, 10))
 
 
-def test_retry_after_an_analysis_that_failed() -> None:
+def test_retry_after_a_failed_analysis() -> None:
     analysis = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
     world = begun(STEPS, analysis=analysis).settle()
     judge(world, Outcome.FAILED).settle()
@@ -125,12 +125,14 @@ def test_retry_after_an_analysis_that_failed() -> None:
     assert "0.2 is above 0.01" in shown(world)
     assert "sluicegate retry churn   tries again from the first step" in shown(world)
     with pytest.raises(Failed, match=r"0.2 is above 0.01.*`sluicegate retry churn` to try it again"):
-        actions.promote(known(world), full=True)
+        actions.promote(history_of(world), full=True)
     world.reading = None
-    chosen = retry.to_retry(known(world))
-    _write(world, retry.marks(known(world), chosen))
+    chosen = retry.to_retry(history_of(world))
+    _write(world, retry.marks(history_of(world), chosen))
     world.settle()
-    assert not any(actions.gave_up(known(world), each) for each in known(world).revisions if each.hash == chosen.hash)
+    assert not any(
+        actions.gave_up(history_of(world), each) for each in history_of(world).revisions if each.hash == chosen.hash
+    )
     _write(world, {actions.RETRY: None})
     world.settle()
     assert (state(world).step_index, shares(world)) == (0, (90, 10))

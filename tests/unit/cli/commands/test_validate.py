@@ -27,10 +27,10 @@ spec: {model: {uri: "models:/churn@champion"}}
 
 
 @pytest.mark.parametrize("case", WRONG, ids=[case.title for case in WRONG])
-def test_wrong_input_is_refused_by_name(case: Any) -> None:
-    told = [str(finding) for finding in validate(parse(json.dumps(case.document), "table"))]
-    assert told
-    assert any(case.field in line and case.says in line for line in told), told
+def test_invalid_input_is_rejected_by_field(case: Any) -> None:
+    findings = [str(finding) for finding in validate(parse(json.dumps(case.document), "table"))]
+    assert findings
+    assert any(case.field in line and case.says in line for line in findings), findings
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=[case.title for case in RIGHT])
@@ -43,7 +43,7 @@ def test_examples_are_valid(example: Path, capsys: pytest.CaptureFixture[str]) -
     assert run([str(example)]) == 0, capsys.readouterr().out
 
 
-def test_a_finding_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_finding_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(GOOD.replace("uri:", "maxStaleness: soon, uri:") + "---\n" + GOOD)
     assert run([str(path)]) == 1
@@ -58,18 +58,18 @@ def test_several_files_and_standard_input(
     path.write_text(GOOD + "---\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n")
     monkeypatch.setattr("sys.stdin", io.StringIO(GOOD + "---" + GOOD))
     assert run([str(path), "-"]) == 0
-    said = capsys.readouterr()
-    assert said.out.splitlines() == [f"{path}: 1 valid", "-: 2 valid"]
-    assert said.err == f"{path}: note: Service s is not a ModelDeployment and was not checked\n"
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [f"{path}: 1 valid", "-: 2 valid"]
+    assert output.err == f"{path}: note: Service s is not a ModelDeployment and was not checked\n"
 
 
-def test_lists_are_opened() -> None:
+def test_items_of_a_list_are_validated() -> None:
     wrong = {"apiVersion": "sluicegate.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "a"}, "spec": {}}
     documents = parse(json.dumps({"apiVersion": "v1", "kind": "List", "items": [wrong, wrong]}), "f")
     assert len(validate(documents)) == 2
 
 
-def test_the_operators_rules_see_what_passes_the_crds() -> None:
+def test_operators_rules_check_what_passes_the_crd() -> None:
     def refuse(resource: ModelDeployment) -> Iterator[Finding]:
         yield Finding("/".join(resource.key), "spec.model", "is not liked")
 
@@ -80,16 +80,16 @@ def test_the_operators_rules_see_what_passes_the_crds() -> None:
     ("version", "refused"),
     [("sluicegate.dev/v1alpha1", False), ("sluicegate.dev/v1", True), ("other.dev/v1", False)],
 )
-def test_only_our_group_is_checked(version: str, refused: bool) -> None:
+def test_other_api_groups_are_not_checked(version: str, refused: bool) -> None:
     assert bool(validate(parse(GOOD.replace("sluicegate.dev/v1alpha1", version), "f"))) is refused
 
 
-def test_an_unknown_field_is_guessed() -> None:
+def test_unknown_field_has_a_suggestion() -> None:
     (finding,) = validate(parse(GOOD.replace("spec: {", "spec: {runtme: {}, "), "f"))
     assert finding == Finding("shop/churn", "spec.runtme", "unknown field; did you mean runtime?")
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     text = (
         GOOD.replace("churn,", "Churn,")
         .replace("models:/churn@champion", "churn")
@@ -103,12 +103,12 @@ def test_everything_wrong_is_told_at_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2", "a: [", "a: .nan", "a: {b: 1, b: 1}", "a: !!python/object:x {}"])
-def test_what_is_no_yaml_is_refused(text: str) -> None:
+def test_invalid_yaml_is_an_error(text: str) -> None:
     with pytest.raises(Unreadable, match=r"^f: is not valid YAML: "):
         parse(text, "f")
 
 
-def test_a_missing_file_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["/no/such/file"]) == 1
     assert capsys.readouterr().out == "/no/such/file: cannot be read: No such file or directory\n"
 
@@ -129,11 +129,11 @@ def test_a_missing_file_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None
         ("v1", "v1"),
     ],
 )
-def test_scalars_are_read_as_kubectl_reads_them(text: str, value: object) -> None:
+def test_scalars_are_parsed_as_by_kubectl(text: str, value: object) -> None:
     (document,) = parse(f"a: {text}", "f")
     assert document["a"] == value and type(document["a"]) is type(value)
 
 
-def test_merge_keys_and_keys_that_are_no_text() -> None:
+def test_merge_keys_and_keys_that_are_not_strings() -> None:
     (document,) = parse("a: &a {x: 1}\nb: {<<: *a, y: 2}\n2: two\non: true", "f")
     assert document == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "2": "two", "true": True}

@@ -29,7 +29,7 @@ def test_two_causes_with_the_same_words_are_both_shown() -> None:
     assert _problems([ready, stale]) == ["WaitingForPods: One pod.", "NewerVersion: One pod."]
 
 
-def test_problem_of_a_revision_is_shown_unless_a_condition_has_its_reason() -> None:
+def test_problem_of_a_revision_with_a_new_reason_is_shown() -> None:
     ready = ("Ready", "False", "RollingOut", "Step 2 of 4.")
     problem = {"reason": "ImagePullFailed", "message": "No such image."}
     named = f"churn-{NEXT}: ImagePullFailed: No such image."

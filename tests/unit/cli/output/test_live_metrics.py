@@ -29,27 +29,27 @@ class _Cluster(KubeClient):
 
     def __init__(self, pods: Any, pages: dict[str, Any]) -> None:
         self.pods, self.pages = pods, pages
-        self.asked: list[str] = []
+        self.requests: list[str] = []
 
     async def list(self, kind: Kind, namespace: str | None = None, *_: Any, **__: Any) -> Page:
-        found = self.pods(namespace) if callable(self.pods) else self.pods
-        if isinstance(found, Exception):
-            raise found
-        return Page(tuple(msgspec.Raw(msgspec.json.encode(each)) for each in found), "1")
+        response = self.pods(namespace) if callable(self.pods) else self.pods
+        if isinstance(response, Exception):
+            raise response
+        return Page(tuple(msgspec.Raw(msgspec.json.encode(raw)) for raw in response), "1")
 
     async def through_pod(self, namespace: str, name: str, port: int, path: str) -> str:
-        self.asked.append(f"{namespace}/{name}:{port}{path}")
-        answer = self.pages[name]
-        if isinstance(answer, Exception):
-            raise answer
-        return str(answer)
+        self.requests.append(f"{namespace}/{name}:{port}{path}")
+        page = self.pages[name]
+        if isinstance(page, Exception):
+            raise page
+        return str(page)
 
 
-def _refused(words: str = "no") -> Forbidden:
-    return Forbidden(403, "Forbidden", words)
+def _refused(message: str = "no") -> Forbidden:
+    return Forbidden(403, "Forbidden", message)
 
 
-async def test_the_one_that_leads_answers() -> None:
+async def test_first_pod_with_values_is_used() -> None:
     pods = [
         _pod("ended", "Succeeded"),
         _pod("away", containerPort=9),
@@ -57,18 +57,18 @@ async def test_the_one_that_leads_answers() -> None:
         _pod("leader", containerPort=81),
     ]
     cluster = _Cluster(pods, {"away": ServerError(503, "", "dial"), "standby": "up 1\n", "leader": PAGE})
-    found = await MetricsSource(cluster, "shop", "churn").read()
-    assert found.measured == Measured({}, {"bcdfghjklm": 75.4})
-    assert cluster.asked == ["system/away:9/metrics", "system/standby:8080/metrics", "system/leader:81/metrics"]
+    live = await MetricsSource(cluster, "shop", "churn").read()
+    assert live.measured == Measured({}, {"bcdfghjklm": 75.4})
+    assert cluster.requests == ["system/away:9/metrics", "system/standby:8080/metrics", "system/leader:81/metrics"]
 
 
-async def test_who_may_not_list_everywhere_looks_where_the_operator_usually_is() -> None:
+async def test_without_cluster_wide_list_default_namespace_is_used() -> None:
     cluster = _Cluster(lambda where: _refused() if where is None else [_pod("leader")], {"leader": PAGE})
     assert (await MetricsSource(cluster, "shop", "churn").read()).measured is not None
 
 
 @pytest.mark.parametrize(
-    ("pods", "page", "words"),
+    ("pods", "page", "message"),
     [
         (_refused("guest cannot list"), None, "no permission to list the operator's pods (guest cannot list)"),
         (NotFound(404, "", "gone"), None, "listing the operator's pods failed"),
@@ -82,17 +82,17 @@ async def test_who_may_not_list_everywhere_looks_where_the_operator_usually_is()
         ([_pod("leader")], "up 1\n", "the operator has no measurements of this rollout"),
     ],
 )
-async def test_what_keeps_them_away_is_said(pods: Any, page: Any, words: str) -> None:
-    found = await MetricsSource(_Cluster(pods, {"leader": page}), "shop", "churn").read()
-    assert found.measured is None
-    assert words in str(found.unknown)
+async def test_cause_of_missing_values_is_reported(pods: Any, page: Any, message: str) -> None:
+    live = await MetricsSource(_Cluster(pods, {"leader": page}), "shop", "churn").read()
+    assert live.measured is None
+    assert message in str(live.unknown)
 
 
-async def test_nobody_waits_long_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_metrics_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     class Slow(_Cluster):
         async def through_pod(self, *_: Any) -> str:
             return str(await asyncio.Event().wait())
 
     monkeypatch.setattr(live_metrics, "PATIENCE", 0.01)
-    found = await MetricsSource(Slow([_pod("leader")], {}), "shop", "churn").read()
-    assert "did not arrive within" in str(found.unknown)
+    live = await MetricsSource(Slow([_pod("leader")], {}), "shop", "churn").read()
+    assert "did not arrive within" in str(live.unknown)

@@ -54,7 +54,7 @@ URL        http://models.example.com/shop/churn
 Address    http://churn.shop.svc
 Rollout    Holding at step 2 of 4 (25%, hold 10m) for 6m, 4m10s left
 Weight     25% set, 25% accepted, 24.6% measured
-Analysis   Passed, 40s ago: errors: 0.2 % of 420 requests failed, and at most 1 % may.
+Analysis   Passed, 40s ago: errors: 0.2% of 420 requests failed. The limit is 1%.
 Next       sluicegate promote churn   continues with step 3 without waiting
            sluicegate pause churn     holds the rollout at this step
            sluicegate abort churn     returns all requests to stable
@@ -87,9 +87,9 @@ Address    http://churn.shop.svc
 Rollout    Paused at step 3 of 4 (pause until promoted)
            for 6m
 Weight     25% set, 25% accepted
-Cause      Step 3 waits for a person.
-Analysis   Passed, 40s ago: errors: 0.2 % of 420 requests
-           failed, and at most 1 % may.
+Cause      Step 3 waits for approval.
+Analysis   Passed, 40s ago: errors: 0.2% of 420 requests
+           failed. The limit is 1%.
 Next       sluicegate promote churn -n shop   continues
            with step 4
            sluicegate abort churn -n shop     returns all
@@ -117,9 +117,9 @@ churn-bcdfghjklm #7   Stable   75%      75%        2/2
 
 TAKEN_BACK = """\
 Rollout    RolledBack at step 2 of 4 (25%, hold 10m) for 6m
-Cause      It was rolled back at step 2 of 4 (25 % of the requests): errors: 9 % of 300 requests failed, \
-and at most 1 % may.
-Analysis   Failed, 40s ago: errors: 9 % of 300 requests failed, and at most 1 % may.
+Cause      Rolled back at step 2 of 4 (25% of the requests): errors: 9% of 300 requests failed. \
+The limit is 1%.
+Analysis   Failed, 40s ago: errors: 9% of 300 requests failed. The limit is 1%.
 Next       sluicegate retry churn   tries again from the first step
 Message    Stepping: Step 2 of 4.
 
@@ -138,20 +138,20 @@ drift     - (dry run)   -       -        0.2     -
 
 
 def _shown(resource: dict[str, Any], live: LiveMetrics = LIVE, shell: Shell = DEFAULT_SHELL) -> Picture:
-    found = picture(Scope("churn", "shop", shell=shell), {MODEL_DEPLOYMENT: [resource], POD: [], EVENT: []}, live=live)
-    assert found is not None
-    return found
+    view = picture(Scope("churn", "shop", shell=shell), {MODEL_DEPLOYMENT: [resource], POD: [], EVENT: []}, live=live)
+    assert view is not None
+    return view
 
 
-def test_a_step_that_holds_with_live_values() -> None:
+def test_holding_step_with_live_values() -> None:
     assert plain(_shown(raw(HOLDING)).lines(NOW)) == HOLDS
 
 
-def test_a_pause_on_a_narrow_terminal_without_live_values() -> None:
+def test_pause_on_a_narrow_terminal_without_live_values() -> None:
     assert plain(_shown(raw(PAUSED), REFUSED, Shell(namespace=" -n shop")).lines(NOW, Size(58))) == NARROW
 
 
-def test_a_rollout_that_was_taken_back_says_what_decided() -> None:
+def test_rolled_back_rollout_shows_its_measurement() -> None:
     text = plain(_shown(raw(ROLLED_BACK, "Failed"), REFUSED).lines(NOW))
     assert TAKEN_BACK in text
     assert "Not live" not in text
@@ -165,7 +165,7 @@ def test_cause_with_the_reason_of_a_condition_is_left_out() -> None:
     assert f"Message    {PAUSED['reason']}: Step 3 of 4 is paused." in text
 
 
-def test_it_has_no_clock() -> None:
+def test_view_has_no_clock() -> None:
     assert _shown(raw(HOLDING)) == _shown(raw(HOLDING))
     other = copy.deepcopy(HOLDING)
     other["stepIndex"] = 2
@@ -175,7 +175,7 @@ def test_it_has_no_clock() -> None:
 
 @pytest.mark.parametrize("width", [20, 30, 40, 58, 72, 80, 100, 120, 200])
 @pytest.mark.parametrize("rollout", [HOLDING, PAUSED, ROLLED_BACK])
-def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(width: int, rollout: dict[str, Any]) -> None:
+def test_lines_fit_the_width_and_no_word_is_lost(width: int, rollout: dict[str, Any]) -> None:
     resource = raw(rollout)
     text = plain(_shown(resource, REFUSED).lines(NOW, Size(width)))
     assert max(map(len, text.splitlines())) <= width
@@ -185,11 +185,11 @@ def test_no_line_is_wider_than_the_terminal_and_no_word_is_lost(width: int, roll
 
 
 @pytest.mark.parametrize("height", [16, 18, 20, 22, 24, 26, 28, 30, 40])
-def test_a_low_terminal_shows_less_but_always_where_it_is_and_who_serves(height: int) -> None:
+def test_low_terminal_keeps_the_step_and_the_revisions(height: int) -> None:
     text = plain(_shown(raw(HOLDING)).lines(NOW, Size(100, height)))
     assert height < 20 or len(text.splitlines()) <= height
-    for words in ("Holding at step 2 of 4", "▶ 2", "latency", f"churn-{NEXT} #8", f"churn-{STABLE} #7"):
-        assert words in text
+    for part in ("Holding at step 2 of 4", "▶ 2", "latency", f"churn-{NEXT} #8", f"churn-{STABLE} #7"):
+        assert part in text
     assert ("http://churn.shop.svc" in text) == (height >= 29)
     assert ("  4    50%" in text) == (height >= 21)
 
@@ -214,19 +214,21 @@ def test_wrapping_keeps_every_letter(text: str, width: int, indent: int) -> None
         ({"phase": "Aborted"}, {}, ["retry"]),
     ],
 )
-def test_what_may_be_typed_next(changes: dict[str, Any], more: dict[str, Any], commands: list[str]) -> None:
-    found = rollout_view.progress(decode(raw({**HOLDING, **changes}, **more)), LIVE)
-    assert found is not None
-    assert [each.command.split()[1] for each in found.next] == commands
+def test_commands_that_make_sense_are_listed(
+    changes: dict[str, Any], more: dict[str, Any], commands: list[str]
+) -> None:
+    view = rollout_view.progress(decode(raw({**HOLDING, **changes}, **more)), LIVE)
+    assert view is not None
+    assert [each.command.split()[1] for each in view.next] == commands
 
 
-def test_commands_are_typed_as_the_user_called_it() -> None:
-    found = rollout_view.progress(decode(raw()), LIVE, Shell("kubectl sluicegate", " -n shop"))
-    assert found is not None
-    assert found.next[0].command == "kubectl sluicegate promote churn -n shop"
+def test_commands_repeat_how_the_user_called_the_program() -> None:
+    view = rollout_view.progress(decode(raw()), LIVE, Shell("kubectl sluicegate", " -n shop"))
+    assert view is not None
+    assert view.next[0].command == "kubectl sluicegate promote churn -n shop"
 
 
-def test_a_resource_at_rest_or_without_steps_has_no_rollout_to_show() -> None:
+def test_no_rollout_is_shown_at_rest_or_without_steps() -> None:
     assert rollout_view.progress(decode(raw({"phase": "Idle"})), LIVE) is None
     assert rollout_view.progress(decode(raw(no_steps=True)), LIVE) is None
     assert measures(Scope("churn", "shop"), {MODEL_DEPLOYMENT: [raw()]})
@@ -234,7 +236,7 @@ def test_a_resource_at_rest_or_without_steps_has_no_rollout_to_show() -> None:
     assert not measures(Scope(None, "shop"), {MODEL_DEPLOYMENT: [raw()]})
 
 
-def test_only_what_is_about_the_resource_is_read_from_the_metrics() -> None:
+def test_series_of_other_resources_are_ignored() -> None:
     assert LIVE.measured is not None
     assert LIVE.measured.metrics == {
         "errors": Reading(0.0031, 0.001, 0.01, 512, "Passed"),
@@ -245,15 +247,15 @@ def test_only_what_is_about_the_resource_is_read_from_the_metrics() -> None:
     assert live_metrics.parsed("", "shop", "churn") is None
 
 
-def test_figures_are_in_the_units_of_their_metric() -> None:
-    told = [
+def test_values_have_the_unit_of_their_metric() -> None:
+    values = [
         figure(*each) for each in (("ErrorRate", 0.0123), ("LatencyP99", 0.25), ("LatencyP50", 1.5), ("Drift", 0.1))
     ]
-    assert told == ["1.23%", "250ms", "1.5s", "0.1"]
+    assert values == ["1.23%", "250ms", "1.5s", "0.1"]
     assert figure("Query", None) == "-"
 
 
-def test_steps_in_words() -> None:
+def test_steps_as_text() -> None:
     resource = decode(raw())
     assert step_text.listed(resource.spec.rollout.steps or ()) == (
         "5% (hold 5m), 25% (hold 10m), pause until promoted, 50%, mirror 10% (hold 10m)"

@@ -15,89 +15,89 @@ from sluicegate.cli.steering import actions
 from sluicegate.cli.steering.actions import Action
 from sluicegate.cli.steering.revisions import History
 
-from tests.support.rollout_status import HOLDING, NEXT, OLD, PAUSED, ROLLED_BACK, STABLE, known
+from tests.support.rollout_status import HOLDING, NEXT, OLD, PAUSED, ROLLED_BACK, STABLE, history_in
 
 PROMOTE, ABORT, PAUSE, RETRY = (f"sluicegate.dev/{each}" for each in ("promote", "abort", "pause", "retry"))
 CANARY: dict[str, Any] = {"canary": {"weight": 10}, "no_steps": True}
 
 
-def _told(action: Action) -> str:
+def _printed(action: Action) -> str:
     return " ".join(action.lines)
 
 
-def test_promote_goes_on_past_the_step_that_it_is_at() -> None:
-    action = actions.promote(known(), full=False)
+def test_promote_continues_past_the_current_step() -> None:
+    action = actions.promote(history_in(), full=False)
     assert action.annotations == {PROMOTE: f"{NEXT}/2"}
     assert action.lines == (
         f"shop/churn: churn-{NEXT} #8 (churn/8) continues past step 2 of 4 (25%, hold 10m), "
         "without waiting for its hold, its pause or its analysis. Next: step 3 (pause until promoted).",
     )
-    assert "and its pause ends. Next: step 4 (50%, mirror 10%, hold 10m)." in _told(
-        actions.promote(known(PAUSED), full=False)
+    assert "and its pause ends. Next: step 4 (50%, mirror 10%, hold 10m)." in _printed(
+        actions.promote(history_in(PAUSED), full=False)
     )
     last = {**HOLDING, "stepIndex": 3}
-    assert "Next: it becomes stable." in _told(actions.promote(known(last), full=False))
+    assert "Next: it becomes stable." in _printed(actions.promote(history_in(last), full=False))
     starting = {"phase": "Waiting", "target": NEXT}
-    first = actions.promote(known(starting), full=False)
+    first = actions.promote(history_in(starting), full=False)
     assert first.annotations == {PROMOTE: f"{NEXT}/1"}
-    assert "once it has that share" in _told(first)
+    assert "once it has that share" in _printed(first)
 
 
-def test_promote_full_skips_what_is_left() -> None:
-    action = actions.promote(known(), full=True)
+def test_promote_full_skips_the_remaining_steps() -> None:
+    action = actions.promote(history_in(), full=True)
     assert action.annotations == {PROMOTE: NEXT}
-    assert "skips steps 2 to 4 and the analysis" in _told(action)
-    assert f"churn-{STABLE} #7 (churn/7) drains after that." in _told(action)
+    assert "skips steps 2 to 4 and the analysis" in _printed(action)
+    assert f"churn-{STABLE} #7 (churn/7) drains after that." in _printed(action)
 
 
-def test_promote_ends_a_pause_that_a_person_began() -> None:
-    action = actions.promote(known(annotations={PAUSE: f"churn-{NEXT}"}), full=False)
+def test_promote_ends_a_pause_of_the_user() -> None:
+    action = actions.promote(history_in(annotations={PAUSE: f"churn-{NEXT}"}), full=False)
     assert action.annotations == {PROMOTE: f"{NEXT}/2", PAUSE: None}
-    assert f"Removed the annotation {PAUSE}, which held the rollout." in _told(action)
+    assert f"Removed the annotation {PAUSE}, which held the rollout." in _printed(action)
 
 
 @pytest.mark.parametrize("value", [f"{NEXT}/2", f"churn-{NEXT}/2"])
-def test_the_same_order_twice_says_the_same(value: str) -> None:
-    again_ = actions.promote(known(annotations={PROMOTE: value}), full=False)
-    assert again_.annotations == {}
-    assert "nothing was changed" in _told(again_)
+def test_repeated_promote_changes_nothing(value: str) -> None:
+    repeated = actions.promote(history_in(annotations={PROMOTE: value}), full=False)
+    assert repeated.annotations == {}
+    assert "nothing was changed" in _printed(repeated)
 
 
-def test_what_names_another_revision_is_removed_on_the_way() -> None:
+def test_annotations_of_other_revisions_are_removed() -> None:
     stale = {PROMOTE: f"{OLD}/1", ABORT: OLD, PAUSE: f"churn-{OLD}"}
-    action = actions.promote(known(annotations=stale), full=False)
+    action = actions.promote(history_in(annotations=stale), full=False)
     assert action.annotations == {PROMOTE: f"{NEXT}/2", ABORT: None, PAUSE: None}
-    assert f"Removed the annotation {ABORT}, which named {OLD}" in _told(action)
-    assert actions.abort(known(annotations=stale)).annotations == {ABORT: NEXT, PROMOTE: None, PAUSE: None}
+    assert f"Removed the annotation {ABORT}, which named {OLD}" in _printed(action)
+    assert actions.abort(history_in(annotations=stale)).annotations == {ABORT: NEXT, PROMOTE: None, PAUSE: None}
     # Resume keeps the abort annotation of a revision that was given up.
-    aborted = known(ROLLED_BACK, "Failed", annotations={ABORT: NEXT, PAUSE: OLD})
+    aborted = history_in(ROLLED_BACK, "Failed", annotations={ABORT: NEXT, PAUSE: OLD})
     assert actions.resume(aborted).annotations == {PAUSE: None}
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("history", "message"),
     [
-        (known(**CANARY), "move the content of spec.canary into the base of the spec and remove spec.canary"),
+        (history_in(**CANARY), "move the content of spec.canary into the base of the spec and remove spec.canary"),
         (
-            known({"phase": "Idle"}, "Parked"),
+            history_in({"phase": "Idle"}, "Parked"),
             r"no rollout of churn is in progress \(churn-bcdfghjklm #7 \(churn/7\) is stable\)",
         ),
-        (known(ROLLED_BACK, "Failed"), "9 % of 300 requests failed.*`sluicegate retry churn` to try it again"),
-        (known({"phase": "Waiting", "target": NEXT}, no_steps=True), "because spec.rollout.steps is not set"),
-        (known(paused=True), "spec.paused of churn is true"),
-        (known(annotations={"sluicegate.dev/pin": STABLE}), "`sluicegate unpin churn` first"),
-        (known(annotations={ABORT: NEXT}), "was aborted: run `sluicegate retry churn`"),
-        (known({**HOLDING, "phase": "Promoting", "stepIndex": 4}), "becomes stable already"),
-        (known(annotations={PROMOTE: NEXT}), "is promoted past all steps already"),
+        (history_in(ROLLED_BACK, "Failed"), "9% of 300 requests failed.*`sluicegate retry churn` to try it again"),
+        (history_in({"phase": "Waiting", "target": NEXT}, no_steps=True), "because spec.rollout.steps is not set"),
+        (history_in(paused=True), "spec.paused of churn is true"),
+        (history_in(annotations={"sluicegate.dev/pin": STABLE}), "`sluicegate unpin churn` first"),
+        (history_in(annotations={ABORT: NEXT}), "was aborted: run `sluicegate retry churn`"),
+        (history_in({**HOLDING, "phase": "Promoting", "stepIndex": 4}), "becomes stable already"),
+        (history_in(annotations={PROMOTE: NEXT}), "is promoted past all steps already"),
     ],
 )
-def test_promote_refuses_with_what_to_do_instead(found: History, words: str) -> None:
-    with pytest.raises(Failed, match=words):
-        actions.promote(found, full=False)
+def test_promote_error_names_what_to_do_instead(history: History, message: str) -> None:
+    with pytest.raises(Failed, match=message):
+        actions.promote(history, full=False)
 
 
-def test_abort_sends_all_requests_back() -> None:
-    action = actions.abort(known(annotations={PROMOTE: NEXT, PAUSE: NEXT}))
+def test_abort_returns_all_requests() -> None:
+    action = actions.abort(history_in(annotations={PROMOTE: NEXT, PAUSE: NEXT}))
     assert action.annotations == {ABORT: NEXT, PROMOTE: None, PAUSE: None}
     assert action.lines == (
         f"shop/churn: the rollout of churn-{NEXT} #8 (churn/8) ends at step 2 of 4 (25%, hold 10m), "
@@ -105,55 +105,55 @@ def test_abort_sends_all_requests_back() -> None:
         "It is not tried again until the model or the spec resolves to another revision, or you run "
         "`sluicegate retry churn`.",
     )
-    assert "nothing was changed" in _told(actions.abort(known(annotations={ABORT: NEXT})))
-    aborted = known({**ROLLED_BACK, "reason": "Aborted"}, "Failed", annotations={ABORT: NEXT})
-    assert "nothing was changed" in _told(actions.abort(aborted))
+    assert "nothing was changed" in _printed(actions.abort(history_in(annotations={ABORT: NEXT})))
+    aborted = history_in({**ROLLED_BACK, "reason": "Aborted"}, "Failed", annotations={ABORT: NEXT})
+    assert "nothing was changed" in _printed(actions.abort(aborted))
 
 
-def test_abort_of_a_declared_canary_takes_its_requests() -> None:
-    action = actions.abort(known({"phase": "Idle"}, "Canary", **CANARY))
+def test_abort_of_a_declared_canary() -> None:
+    action = actions.abort(history_in({"phase": "Idle"}, "Canary", **CANARY))
     assert action.annotations == {ABORT: NEXT}
-    assert "gets no requests until spec.canary changes" in _told(action)
+    assert "gets no requests until spec.canary changes" in _printed(action)
 
 
-def test_abort_refuses_where_there_is_nothing_to_go_back_from_or_to() -> None:
+def test_abort_fails_without_a_rollout_or_a_stable_revision() -> None:
     with pytest.raises(Failed, match=r"nothing to abort.*sluicegate rollback churn"):
-        actions.abort(known({"phase": "Idle"}, "Parked"))
-    first = known({"phase": "Waiting", "target": NEXT})
+        actions.abort(history_in({"phase": "Idle"}, "Parked"))
+    first = history_in({"phase": "Waiting", "target": NEXT})
     alone = History(first.resource, tuple(each for each in first.revisions if each.hash == NEXT), None, None)
     with pytest.raises(Failed, match="none to return to"):
         actions.abort(alone)
 
 
 def test_pause_and_resume() -> None:
-    held = actions.pause(known(annotations={PROMOTE: f"{NEXT}/2"}))
+    held = actions.pause(history_in(annotations={PROMOTE: f"{NEXT}/2"}))
     assert held.annotations == {PAUSE: NEXT, PROMOTE: None}
-    assert "stays at step 2 of 4" in _told(held)
-    assert f"Removed the annotation {PROMOTE}, which would have continued the rollout." in _told(held)
-    assert "nothing was changed" in _told(actions.pause(known(annotations={PAUSE: NEXT})))
-    free = actions.resume(known(annotations={PAUSE: NEXT}))
+    assert "stays at step 2 of 4" in _printed(held)
+    assert f"Removed the annotation {PROMOTE}, which would have continued the rollout." in _printed(held)
+    assert "nothing was changed" in _printed(actions.pause(history_in(annotations={PAUSE: NEXT})))
+    free = actions.resume(history_in(annotations={PAUSE: NEXT}))
     assert free.annotations == {PAUSE: None}
-    assert "ends. The rollout continues from step 2 of 4" in _told(free)
-    at_pause = actions.resume(known(PAUSED, annotations={PAUSE: NEXT}))
-    assert "still waits for approval. To continue: sluicegate promote churn" in _told(at_pause)
-    assert actions.resume(known()).lines == ("shop/churn: the rollout is not paused: nothing was changed.",)
+    assert "ends. The rollout continues from step 2 of 4" in _printed(free)
+    at_pause = actions.resume(history_in(PAUSED, annotations={PAUSE: NEXT}))
+    assert "still waits for approval. To continue: sluicegate promote churn" in _printed(at_pause)
+    assert actions.resume(history_in()).lines == ("shop/churn: the rollout is not paused: nothing was changed.",)
     with pytest.raises(Failed, match=r"waits for approval at step 3 of 4 .*`sluicegate promote churn`"):
-        actions.resume(known(PAUSED))
+        actions.resume(history_in(PAUSED))
     with pytest.raises(Failed, match=r"set it to false in the spec"):
-        actions.resume(known(paused=True))
+        actions.resume(history_in(paused=True))
     with pytest.raises(Failed, match="is in progress"):
-        actions.pause(known({"phase": "Idle"}, "Parked"))
+        actions.pause(history_in({"phase": "Idle"}, "Parked"))
 
 
-def test_retry_lifts_an_abort_too() -> None:
-    aborted = known({**ROLLED_BACK, "reason": "Aborted"}, "Failed", annotations={ABORT: NEXT, PROMOTE: NEXT})
+def test_retry_removes_an_abort() -> None:
+    aborted = history_in({**ROLLED_BACK, "reason": "Aborted"}, "Failed", annotations={ABORT: NEXT, PROMOTE: NEXT})
     assert marks(aborted, to_retry(aborted)) == {RETRY: NEXT, ABORT: None, PROMOTE: None}
-    rolled_back = known(ROLLED_BACK, "Failed")
+    rolled_back = history_in(ROLLED_BACK, "Failed")
     assert marks(rolled_back, to_retry(rolled_back)) == {RETRY: NEXT}
-    canary = known({"phase": "Idle"}, "Canary", annotations={ABORT: NEXT}, **CANARY)
+    canary = history_in({"phase": "Idle"}, "Canary", annotations={ABORT: NEXT}, **CANARY)
     assert marks(canary, to_retry(canary)) == {ABORT: None}
     with pytest.raises(Failed, match="nothing to retry"):
-        to_retry(known())
+        to_retry(history_in())
 
 
 @given(
@@ -167,14 +167,12 @@ def test_retry_lifts_an_abort_too() -> None:
     index=st.sampled_from([None, 0, 1, 2, 3, 4]),
     verb=st.sampled_from(["promote", "full", "abort", "pause", "resume"]),
 )
-def test_any_order_given_twice_changes_nothing_the_second_time(
-    annotations: dict[str, str], phase: str, index: int | None, verb: str
-) -> None:
+def test_repeated_action_changes_nothing(annotations: dict[str, str], phase: str, index: int | None, verb: str) -> None:
     rollout = {"phase": phase, "target": NEXT, **({} if index is None else {"stepIndex": index})}
     before = dict(annotations)
     for turn in range(2):
         try:
-            action = _given(known(rollout, annotations=before), verb)
+            action = _decide(history_in(rollout, annotations=before), verb)
         except Failed as refused:
             assert str(refused)
             return
@@ -188,13 +186,13 @@ def test_any_order_given_twice_changes_nothing_the_second_time(
         )
 
 
-def _given(found: History, verb: str) -> Action:
+def _decide(history: History, verb: str) -> Action:
     if verb in ("promote", "full"):
-        return actions.promote(found, full=verb == "full")
-    action: Action = getattr(actions, verb)(found)
+        return actions.promote(history, full=verb == "full")
+    action: Action = getattr(actions, verb)(history)
     return action
 
 
-def test_the_command_line() -> None:
+def test_command_line() -> None:
     assert parsed(["promote", "churn", "--full"]).full
     assert parsed(["promote", "-n", "shop", "churn"]).name == "churn"
