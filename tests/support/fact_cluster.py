@@ -143,7 +143,7 @@ class Lean:
             desired=DesiredRevision(resolved, intent),
             revisions=dict(self.revisions),
             deployments={
-                each: DeploymentFacts(each, number, len(self.live(each)), len(self.ready(each)), True)
+                each: DeploymentFacts(number, len(self.live(each)), len(self.ready(each)), True)
                 for each, number in self.replicas_of.items()
             },
             pods={each: tuple(pods) for each, pods in self.pods.items() if pods},

@@ -190,11 +190,11 @@ class World:
             desired_canary=self.canary_target(),
             revisions={each.hash: each for each in map(parse.revision, self.of_kind("ControllerRevision"))},
             deployments={
-                each.revision: each
-                for each in map(parse.deployment, map(self._with_status, self.of_kind("Deployment")))
+                parse.revision_hash(each): parse.deployment(each)
+                for each in map(self._with_status, self.of_kind("Deployment"))
             },
             autoscalers={
-                each.revision: each for each in map(parse.autoscaler, self.of_kind("HorizontalPodAutoscaler"))
+                parse.revision_hash(each): parse.autoscaler(each) for each in self.of_kind("HorizontalPodAutoscaler")
             },
             pods=pods,
             endpoints=dict(self.slices),

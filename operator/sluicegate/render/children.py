@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import duration, names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Meta, ModelDeployment
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan, RoutePlan
@@ -63,12 +64,12 @@ def record(resource: ModelDeployment, intent: Intent, number: int, template: Man
     )
 
 
-def next_number(revisions: Mapping[str, Revision]) -> int:
+def next_number(revisions: Mapping[RevisionHash, Revision]) -> int:
     """Return the number of a new revision: one more than the highest number."""
     return 1 + max((each.number for each in revisions.values()), default=0)
 
 
-def render(resource: ModelDeployment, plan: Plan, templates: Mapping[str, Manifest]) -> Iterator[Manifest]:
+def render(resource: ModelDeployment, plan: Plan, templates: Mapping[RevisionHash, Manifest]) -> Iterator[Manifest]:
     """Yield every child except the ControllerRevisions.
 
     Args:
@@ -90,7 +91,7 @@ def render(resource: ModelDeployment, plan: Plan, templates: Mapping[str, Manife
         yield invariants.checked(_route(resource, plan.route))
 
 
-def _identity(resource: ModelDeployment, name: str, revision: str | None) -> dict[str, Any]:
+def _identity(resource: ModelDeployment, name: str, revision: RevisionHash | None) -> dict[str, Any]:
     metadata = resource.metadata
     return {
         "name": name,
@@ -150,7 +151,7 @@ def _route(resource: ModelDeployment, route: RoutePlan) -> Manifest:
     )
 
 
-def _backend(name: str, revision: str, weight: int) -> Manifest:
+def _backend(name: str, revision: RevisionHash, weight: int) -> Manifest:
     return {**_service_reference(name, revision), "weight": weight}
 
 
@@ -159,7 +160,7 @@ def _mirror(name: str, mirror: Mirror) -> Manifest:
     return copied if mirror.percent == 100 else {**copied, "percent": mirror.percent}
 
 
-def _service_reference(name: str, revision: str) -> Manifest:
+def _service_reference(name: str, revision: RevisionHash) -> Manifest:
     return {"group": "", "kind": "Service", "name": names.child_name(name, revision), "port": 80}
 
 

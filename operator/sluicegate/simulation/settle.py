@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.decide.decision import decide
@@ -41,9 +42,9 @@ class Outcome:
     manifests: dict[Address, Manifest] = field(default_factory=dict)
     """The children. Of the ControllerRevisions, only the new ones."""
     status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
-    pods: dict[str, int] = field(default_factory=dict)
+    pods: dict[RevisionHash, int] = field(default_factory=dict)
     """Number of pods by revision hash."""
-    intents: dict[str, Intent] = field(default_factory=dict)
+    intents: dict[RevisionHash, Intent] = field(default_factory=dict)
     """Intent by revision hash of each desired revision."""
     problem: Problem | None = None
     """The problem that prevents this state."""
@@ -89,11 +90,11 @@ def _without_steps(resource: ModelDeployment) -> ModelDeployment:
     return ModelDeployment(resource.metadata, msgspec.structs.replace(resource.spec, rollout=rollout), resource.status)
 
 
-def _intents(snapshot: Snapshot) -> dict[str, Intent]:
+def _intents(snapshot: Snapshot) -> dict[RevisionHash, Intent]:
     return {each.intent.hash: each.intent for each in snapshot.all_desired if each.intent is not None}
 
 
-def _records(snapshot: Snapshot, plan: Plan, templates: dict[str, Manifest]) -> Iterator[Manifest]:
+def _records(snapshot: Snapshot, plan: Plan, templates: dict[RevisionHash, Manifest]) -> Iterator[Manifest]:
     number = children.next_number(snapshot.revisions)
     for entry in plan.revisions:
         intent = _intents(snapshot).get(entry.hash)
@@ -125,7 +126,7 @@ def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest
         revisions={each: facts for each, facts in snapshot.revisions.items() if each not in plan.forgotten},
         deployments={revision: _deployment(snapshot, revision, count) for revision, count in counts.items()},
         autoscalers={
-            entry.hash: AutoscalerFacts(entry.hash, counts[entry.hash], counts[entry.hash])
+            entry.hash: AutoscalerFacts(counts[entry.hash], counts[entry.hash])
             for entry in plan.revisions
             if isinstance(entry.scale, Autoscaled)
         },
@@ -147,7 +148,7 @@ def _count(snapshot: Snapshot, entry: RevisionPlan) -> int:
     return max(entry.scale.min, min(entry.scale.max, there.replicas if there is not None else 0))
 
 
-def _pods(snapshot: Snapshot, revision: str, count: int) -> tuple[PodFacts, ...]:
+def _pods(snapshot: Snapshot, revision: RevisionHash, count: int) -> tuple[PodFacts, ...]:
     old = [replace(pod, ready=True, problem=None) for pod in snapshot.live_pods(revision)][:count]
     fresh = (
         PodFacts(f"{revision}-{number}", revision, ready=True, deleting=False) for number in range(count - len(old))
@@ -155,10 +156,10 @@ def _pods(snapshot: Snapshot, revision: str, count: int) -> tuple[PodFacts, ...]
     return (*old, *fresh)
 
 
-def _deployment(snapshot: Snapshot, revision: str, count: int) -> DeploymentFacts:
+def _deployment(snapshot: Snapshot, revision: RevisionHash, count: int) -> DeploymentFacts:
     there = snapshot.deployments.get(revision)
     ours = there is None or there.replicas_ours
-    return DeploymentFacts(revision, count, count, count, replicas_ours=ours)
+    return DeploymentFacts(count, count, count, replicas_ours=ours)
 
 
 def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFacts | None:

@@ -159,7 +159,7 @@ def serving(resource: ModelDeployment, intents: list[Intent], settings: Settings
             intent.hash: Revision(intent.hash, number, intent.display, intent.model.version, intent.model.source)
             for number, intent in enumerate(intents, 1)
         },
-        deployments={revision: DeploymentFacts(revision, 0, 0, 0, replicas_ours=True) for revision in roles},
+        deployments={revision: DeploymentFacts(0, 0, 0, replicas_ours=True) for revision in roles},
         pods={
             revision: tuple(PodFacts(each, revision, ready=True, deleting=False) for each in sorted(pods[revision]))
             for revision in roles

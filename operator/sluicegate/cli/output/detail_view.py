@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import CanarySpec
 from sluicegate.api.status import Condition, ConditionType, RevisionStatus
@@ -155,10 +156,10 @@ def detail(
     status = resource.status
     shares = look.measured.shares if look.measured is not None else {}
     ready, available = _condition(resource, ConditionType.READY), _condition(resource, ConditionType.AVAILABLE)
-    by_revision: dict[str, list[PodView]] = {}
+    by_revision: dict[RevisionHash, list[PodView]] = {}
     for raw in pods:
-        if parse.owner_key(raw) == resource.key:
-            by_revision.setdefault(parse.labels(raw).get(names.LABEL_REVISION, ""), []).append(pod(raw))
+        if parse.owner_key(raw) == resource.key and (revision := parse.revision_hash(raw)) is not None:
+            by_revision.setdefault(revision, []).append(pod(raw))
     revisions = tuple(_revision(each, by_revision.pop(each.revision, []), shares) for each in status.revisions)
     strays = tuple(
         RevisionView(

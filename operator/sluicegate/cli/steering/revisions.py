@@ -13,9 +13,10 @@ from datetime import datetime
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Phase, RevisionStatus, Role
-from sluicegate.core.snapshot.parse import labels, time_of
+from sluicegate.core.snapshot.parse import labels, revision_hash, time_of
 from sluicegate.core.snapshot.parse import revision as facts_of
 
 Raw = Mapping[str, Any]
@@ -34,7 +35,7 @@ class NoSuchRevision(ValueError):
 class Entry:
     """One revision: what it is, from its record, and what it does, from status."""
 
-    hash: str
+    hash: RevisionHash
     name: str
     """Name of its children: NAME-HASH."""
     number: int | None
@@ -71,9 +72,9 @@ class History:
 
     resource: ModelDeployment
     entries: tuple[Entry, ...]
-    pin: str | None
+    pin: RevisionHash | None
     """The hash that the annotation `pin` names, whether or not such a revision exists."""
-    abort: str | None
+    abort: RevisionHash | None
 
     @property
     def name(self) -> str:
@@ -113,7 +114,8 @@ def history(resource: ModelDeployment, records: Iterable[Raw] | None) -> History
     """
     pin, abort = (_named(resource, each) for each in (names.ANNOTATION_PIN, names.ANNOTATION_ABORT))
     listed = {each.revision: each for each in resource.status.revisions}
-    kept = {labels(raw).get(names.LABEL_REVISION, ""): raw for raw in records or () if _belongs(raw, resource)}
+    ours = ((revision_hash(raw), raw) for raw in records or () if _belongs(raw, resource))
+    kept = {revision: raw for revision, raw in ours if revision is not None}
     entries = [
         _entry(
             resource,
@@ -128,9 +130,9 @@ def history(resource: ModelDeployment, records: Iterable[Raw] | None) -> History
     return History(resource, tuple(entries), pin, abort)
 
 
-def _named(resource: ModelDeployment, annotation: str) -> str | None:
+def _named(resource: ModelDeployment, annotation: str) -> RevisionHash | None:
     value = resource.metadata.annotations.get(annotation)
-    return value.strip().removeprefix(f"{resource.metadata.name}-") if value is not None else None
+    return RevisionHash(value.strip().removeprefix(f"{resource.metadata.name}-")) if value is not None else None
 
 
 def _belongs(raw: Raw, resource: ModelDeployment) -> bool:
@@ -139,7 +141,7 @@ def _belongs(raw: Raw, resource: ModelDeployment) -> bool:
 
 def _entry(
     resource: ModelDeployment,
-    revision: str,
+    revision: RevisionHash,
     record: Raw | None,
     status: RevisionStatus | None,
     marks: tuple[bool, bool, bool],

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import Role
 from sluicegate.core.decide.roles import assign_roles
 from sluicegate.core.decide.traffic import listed, released, route_of, service_revision, shifted
@@ -72,7 +73,7 @@ def _serving(snapshot: Snapshot, roles: RevisionRoles) -> Iterator[RevisionPlan]
         scale = remaining or scaling.scale_of(snapshot, roles.stable, base, _stable_carries(snapshot, roles, share))
         yield RevisionPlan(roles.stable, Role.STABLE, scale, _new(snapshot, roles.stable), 100 - share)
     if roles.target is not None:
-        yield _target(snapshot, roles, frozen)
+        yield _target(snapshot, roles, roles.target, frozen)
     for revision, role in ((roles.canary, Role.CANARY), (roles.next_canary, Role.NEXT_CANARY)):
         if revision is not None:
             scale = scaling.candidate_scale(snapshot, canary.candidate(snapshot, revision), roles.stable)
@@ -92,12 +93,12 @@ def _stable_carries(snapshot: Snapshot, roles: RevisionRoles, share: int) -> int
     return 100 - share if snapshot.split.weights and 100 - share > now else None
 
 
-def _target(snapshot: Snapshot, roles: RevisionRoles, frozen: int) -> RevisionPlan:
+def _target(snapshot: Snapshot, roles: RevisionRoles, target: RevisionHash, frozen: int) -> RevisionPlan:
     """Return the plan of the revision that is rolled out to become stable.
 
     It has the pods for its step, or for all requests where there are no steps.
     """
-    target, candidate = roles.target or "", prepared_candidate(snapshot, roles)
+    candidate = prepared_candidate(snapshot, roles)
     if roles.progressive and candidate is not None:
         scale = scaling.candidate_scale(snapshot, candidate, roles.stable)
         weight = roles.candidate.share.weight if roles.candidate is not None else 0
@@ -107,11 +108,11 @@ def _target(snapshot: Snapshot, roles: RevisionRoles, frozen: int) -> RevisionPl
     return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), frozen)
 
 
-def _new(snapshot: Snapshot, revision: str) -> bool:
+def _new(snapshot: Snapshot, revision: RevisionHash) -> bool:
     return revision not in snapshot.revisions
 
 
-def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
+def _retiring(snapshot: Snapshot, revision: RevisionHash) -> RevisionPlan:
     """Return the plan of a revision that is losing its traffic.
 
     It keeps the pods that it has, because an HPA would remove them too early.
@@ -120,7 +121,7 @@ def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
     return RevisionPlan(revision, Role.RETIRING, Fixed(there.replicas if there is not None else 0))
 
 
-def _leaving(snapshot: Snapshot, roles: RevisionRoles) -> tuple[str, ...]:
+def _leaving(snapshot: Snapshot, roles: RevisionRoles) -> tuple[RevisionHash, ...]:
     """Return the revisions that are losing their traffic or have just lost it.
 
     The one that served last comes first.
@@ -137,7 +138,7 @@ def _leaving(snapshot: Snapshot, roles: RevisionRoles) -> tuple[str, ...]:
     return tuple(each for each in known if each not in (*roles.all, *given_up) and snapshot.pods.get(each))
 
 
-def _lately_released(snapshot: Snapshot) -> list[str]:
+def _lately_released(snapshot: Snapshot) -> list[RevisionHash]:
     """Return the revisions without traffic whose pods are not scaled down yet.
 
     The one that served last comes first.
@@ -149,13 +150,13 @@ def _lately_released(snapshot: Snapshot) -> list[str]:
     return [entry.revision for entry in entries if there.get(entry.revision)]
 
 
-def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
+def _has_traffic(snapshot: Snapshot, revision: RevisionHash) -> bool:
     in_route = revision in snapshot.split.revisions
     selected = snapshot.service is not None and snapshot.service.revision in (revision, None)
     return in_route or selected or listed(snapshot, revision)
 
 
-def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
+def _may_have_traffic(snapshot: Snapshot, target: RevisionHash) -> bool:
     """Tell whether a former target may receive requests.
 
     It may receive them by the route, or because the gateway has not applied the next route yet.
@@ -165,7 +166,7 @@ def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
     return _has_traffic(snapshot, target) or (progressive and not released(snapshot, target))
 
 
-def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
+def released_at(snapshot: Snapshot, revision: RevisionHash) -> datetime | None:
     """Return the time since which `revision` has had no traffic, or None.
 
     None means that the revision still has traffic. Status records the time for a revision that is losing or has lost
@@ -180,7 +181,7 @@ def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
     return snapshot.now
 
 
-def _delay_left(snapshot: Snapshot, revision: str) -> float:
+def _delay_left(snapshot: Snapshot, revision: RevisionHash) -> float:
     """Return the seconds of scaleDownDelay left to a revision without traffic."""
     since = released_at(snapshot, revision) or snapshot.now
     delay = duration.seconds(snapshot.resource.spec.rollout.scale_down_delay)
@@ -195,7 +196,7 @@ def _by_number(snapshot: Snapshot) -> list[Revision]:
     return sorted(snapshot.revisions.values(), key=lambda revision: -revision.number)
 
 
-def _parked(snapshot: Snapshot, live: tuple[str, ...]) -> tuple[RevisionPlan, ...]:
+def _parked(snapshot: Snapshot, live: tuple[RevisionHash, ...]) -> tuple[RevisionPlan, ...]:
     return tuple(
         RevisionPlan(revision.hash, Role.FAILED if failed(snapshot, revision.hash) else Role.PARKED, Fixed(0))
         for revision in _by_number(snapshot)
@@ -205,7 +206,7 @@ def _parked(snapshot: Snapshot, live: tuple[str, ...]) -> tuple[RevisionPlan, ..
 
 def _forgotten(
     snapshot: Snapshot, parked: tuple[RevisionPlan, ...], live: tuple[RevisionPlan, ...], calm: bool
-) -> tuple[str, ...]:
+) -> tuple[RevisionHash, ...]:
     """Return the revisions and Deployments to delete.
 
     These are drained parked revisions beyond historyLimit, and Deployments whose ControllerRevision no longer exists. A

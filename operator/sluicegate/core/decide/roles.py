@@ -7,6 +7,7 @@ revision serves.
 from __future__ import annotations
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import Role
 from sluicegate.core.decide.traffic import released
 from sluicegate.core.plan import scaling
@@ -29,7 +30,7 @@ def assign_roles(snapshot: Snapshot) -> RevisionRoles:
     return RevisionRoles(stable, target, now, following, candidate=candidate)
 
 
-def _wanted(snapshot: Snapshot) -> str | None:
+def _wanted(snapshot: Snapshot) -> RevisionHash | None:
     """Return the revision that is to be stable, or None when there is none.
 
     It is the pinned revision, or the desired one unless that is aborted, has failed or cannot be created. While
@@ -54,7 +55,9 @@ def aborted(snapshot: Snapshot) -> bool:
     return revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision and revision != snapshot.stable
 
 
-def _promote(snapshot: Snapshot, stable: str | None, wanted: str | None) -> tuple[str | None, str | None]:
+def _promote(
+    snapshot: Snapshot, stable: RevisionHash | None, wanted: RevisionHash | None
+) -> tuple[RevisionHash | None, RevisionHash | None]:
     """Return (stable, target), with `wanted` promoted if it can carry the traffic."""
     if wanted is None or wanted == stable:
         return stable, None
@@ -67,7 +70,7 @@ def _promote(snapshot: Snapshot, stable: str | None, wanted: str | None) -> tupl
     return (wanted, None) if able and made and not _crowded(snapshot, stable, wanted) else (stable, wanted)
 
 
-def _crowded(snapshot: Snapshot, stable: str | None, wanted: str) -> bool:
+def _crowded(snapshot: Snapshot, stable: RevisionHash | None, wanted: RevisionHash) -> bool:
     """Tell whether `wanted` must wait because the previous change is not complete.
 
     Otherwise each new change would leave one more revision with pods behind. Where no pod of the stable revision is
@@ -79,7 +82,9 @@ def _crowded(snapshot: Snapshot, stable: str | None, wanted: str) -> bool:
     return wanted not in leaving and not all(released(snapshot, each) for each in leaving)
 
 
-def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tuple[str | None, str | None]:
+def _canaries(
+    snapshot: Snapshot, stable: RevisionHash | None, target: RevisionHash | None
+) -> tuple[RevisionHash | None, RevisionHash | None]:
     """Return (canary, next canary).
 
     A canary that serves stays the canary until the next one is able to replace it. A failed revision is no canary.
@@ -107,7 +112,7 @@ def _canaries(snapshot: Snapshot, stable: str | None, target: str | None) -> tup
     return current, wanted if target is None else None
 
 
-def same_as_base(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
+def same_as_base(snapshot: Snapshot, stable: RevisionHash | None, target: RevisionHash | None) -> bool:
     """Tell whether the canary is the same revision as the base.
 
     That revision is stable or is to become stable, so there is no canary.

@@ -7,13 +7,14 @@ goes to the stable revision.
 from __future__ import annotations
 
 from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import RevisionRoles, RoutePlan
 from sluicegate.core.rollout import in_place
 from sluicegate.core.snapshot.facts import Mirror, Snapshot, Split
 
 
-def released(snapshot: Snapshot, revision: str) -> bool:
+def released(snapshot: Snapshot, revision: RevisionHash) -> bool:
     """Tell whether the gateway and the Service no longer send requests to `revision`.
 
     This is judged by the observed route, Service and EndpointSlices, not by the plan.
@@ -26,7 +27,7 @@ def released(snapshot: Snapshot, revision: str) -> bool:
     return not listed(snapshot, revision)
 
 
-def listed(snapshot: Snapshot, revision: str) -> bool:
+def listed(snapshot: Snapshot, revision: RevisionHash) -> bool:
     """Tell whether the Service's EndpointSlices list pods of `revision`.
 
     The selector of the Service does not say this, because the EndpointSlices lag behind it.
@@ -75,8 +76,9 @@ def split_of(snapshot: Snapshot, roles: RevisionRoles) -> Split | None:
     stable, now = roles.stable, snapshot.split
     if stable is None:
         return None
-    if not roles.progressive and roles.target in now.revisions and snapshot.able_pods(roles.target):
-        wanted = _frozen(now, stable, roles.target or "")
+    target = roles.target
+    if target is not None and not roles.progressive and target in now.revisions and snapshot.able_pods(target):
+        wanted = _frozen(now, stable, target)
     else:
         wanted = _with_candidate(snapshot, stable, roles)
     whole = sum(now.weights.values()) == 100
@@ -92,7 +94,7 @@ def split_of(snapshot: Snapshot, roles: RevisionRoles) -> Split | None:
     return wanted
 
 
-def _frozen(now: Split, stable: str, target: str) -> Split:
+def _frozen(now: Split, stable: RevisionHash, target: RevisionHash) -> Split:
     """Return the traffic split that keeps the share of `target`.
 
     The target is a canary that is being promoted, or a revision after its last step. It keeps its share until it has
@@ -108,7 +110,7 @@ def _frozen(now: Split, stable: str, target: str) -> Split:
     )
 
 
-def _with_candidate(snapshot: Snapshot, stable: str, roles: RevisionRoles) -> Split:
+def _with_candidate(snapshot: Snapshot, stable: RevisionHash, roles: RevisionRoles) -> Split:
     candidate, weight = roles.candidate, candidate_weight(snapshot, roles)
     if candidate is None or not snapshot.able_pods(candidate.revision):
         return Split(weights={stable: 100})
@@ -124,7 +126,7 @@ def _with_candidate(snapshot: Snapshot, stable: str, roles: RevisionRoles) -> Sp
     )
 
 
-def _weights(shares: dict[str, int]) -> dict[str, int]:
+def _weights(shares: dict[RevisionHash, int]) -> dict[RevisionHash, int]:
     return {revision: weight for revision, weight in shares.items() if weight}
 
 
@@ -177,7 +179,7 @@ def path_prefix(snapshot: Snapshot) -> str:
     return snapshot.resource.spec.traffic.gateway.path_prefix or f"/{metadata.namespace}/{metadata.name}"
 
 
-def service_revision(snapshot: Snapshot, roles: RevisionRoles) -> str | None:
+def service_revision(snapshot: Snapshot, roles: RevisionRoles) -> RevisionHash | None:
     """Return the revision that the stable Service selects, or None for all revisions.
 
     The Service selects all revisions during a change of the stable revision, so that it always has endpoints. Without a

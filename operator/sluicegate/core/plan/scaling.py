@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.spec import ScalingSpec
 from sluicegate.core.plan.share import Candidate
 from sluicegate.core.plan.types import Autoscaled, Fixed, Scale
@@ -14,7 +15,7 @@ AUTOSCALER_PATIENCE = 60.0
 twice."""
 
 
-def needed(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
+def needed(snapshot: Snapshot, revision: RevisionHash, predecessor: RevisionHash | None) -> int:
     """Return how many ready pods `revision` needs to replace `predecessor`.
 
     A revision that replaces a larger one is first scaled to carry the load of that one, because a promotion at
@@ -27,7 +28,7 @@ def needed(snapshot: Snapshot, revision: str, predecessor: str | None) -> int:
     return carrying(snapshot, spec, 100) if spec.autoscaled else _fixed(spec)
 
 
-def candidate_needed(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> int:
+def candidate_needed(snapshot: Snapshot, candidate: Candidate, stable: RevisionHash | None) -> int:
     """Return how many ready pods `candidate` needs before its share may grow."""
     if not snapshot.routed:
         shared = snapshot.service is not None and snapshot.service.revision is None
@@ -73,7 +74,7 @@ def _load_in_pods(snapshot: Snapshot) -> int:
     return min((each for each in bounds if each), default=0)
 
 
-def scale_of(snapshot: Snapshot, revision: str, spec: ScalingSpec, growing_to: int | None = None) -> Scale:
+def scale_of(snapshot: Snapshot, revision: RevisionHash, spec: ScalingSpec, growing_to: int | None = None) -> Scale:
     """Return the scale of a revision that serves or is about to.
 
     Args:
@@ -96,7 +97,7 @@ def scale_of(snapshot: Snapshot, revision: str, spec: ScalingSpec, growing_to: i
     )
 
 
-def candidate_scale(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> Scale:
+def candidate_scale(snapshot: Snapshot, candidate: Candidate, stable: RevisionHash | None) -> Scale:
     """Return the scale of a candidate.
 
     Without a gateway, it is the number of pods that gives the candidate its share of the Service.
@@ -110,7 +111,7 @@ def candidate_scale(snapshot: Snapshot, candidate: Candidate, stable: str | None
     return scale_of(snapshot, candidate.revision, candidate.scaling, growing)
 
 
-def by_ratio(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> int:
+def by_ratio(snapshot: Snapshot, candidate: Candidate, stable: RevisionHash | None) -> int:
     """Return how many pods give a candidate its weight where it shares the Service.
 
     The result is the number whose share of all pods is nearest to the weight, and at least one. At weight 0 it is one,
@@ -118,7 +119,7 @@ def by_ratio(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> in
     revision without a Deployment counts as one pod.
     """
     weight = candidate.share.weight
-    there = snapshot.deployments.get(stable or "")
+    there = snapshot.deployment(stable)
     pods = _fixed(snapshot.resource.spec.scaling)
     if snapshot.resource.spec.scaling.autoscaled:
         pods = there.replicas if there is not None else 1
@@ -127,12 +128,12 @@ def by_ratio(snapshot: Snapshot, candidate: Candidate, stable: str | None) -> in
     return max(1, round(pods * weight / (100 - weight))) if weight < 100 else pods
 
 
-def patience_left(snapshot: Snapshot, revision: str | None) -> float | None:
+def patience_left(snapshot: Snapshot, revision: RevisionHash | None) -> float | None:
     """Return the seconds until an HPA without metrics becomes a problem.
 
     Return None when it is a problem already, or when the HPA has metrics.
     """
-    facts = snapshot.autoscalers.get(revision or "")
+    facts = snapshot.autoscaler(revision)
     if facts is None or facts.inactive is None or not snapshot.resource.spec.scaling.autoscaled:
         return None
     since = facts.inactive_since or snapshot.now
@@ -144,7 +145,7 @@ def _fixed(spec: ScalingSpec) -> int:
     return 1 if spec.replicas is None else spec.replicas
 
 
-def _kept(snapshot: Snapshot, revision: str, lower: int) -> int | None:
+def _kept(snapshot: Snapshot, revision: RevisionHash, lower: int) -> int | None:
     """Return the spec.replicas to apply under an HPA, or None to leave it to the HPA.
 
     The operator sets the number when it creates the Deployment and when it scales it up from zero, because an HPA never

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.rollout import Step
 from sluicegate.api.spec import ScalingSpec
 from sluicegate.api.traffic import Header, HeaderMatches
@@ -48,7 +49,7 @@ class Candidate:
     It is a declared canary, or a revision that is rolled out by steps.
     """
 
-    revision: str
+    revision: RevisionHash
     share: Share
     scaling: ScalingSpec
     progressive: bool = False
@@ -78,7 +79,7 @@ def after(steps: Iterable[Step]) -> Share:
     return share
 
 
-def present(snapshot: Snapshot, revision: str) -> Share:
+def present(snapshot: Snapshot, revision: RevisionHash) -> Share:
     """Return the share that the route gives a revision now."""
     split = snapshot.split
     copies = split.mirror.percent if split.mirror is not None and split.mirror.revision == revision else 0

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import ModelDeploymentSpec, ModelOverride, ModelSpec, RuntimeSpec, ScalingSpec
@@ -74,7 +75,7 @@ def _runtime(base: RuntimeSpec, override: RuntimeSpec | None) -> RuntimeSpec:
     return replace(base, **changes)
 
 
-def held_at_zero(snapshot: Snapshot, canary: str | None) -> bool:
+def held_at_zero(snapshot: Snapshot, canary: RevisionHash | None) -> bool:
     """Tell whether the canary must get no requests.
 
     This is the case if the user has pinned a revision, if the user has aborted the canary, or if its signature is not
@@ -85,12 +86,12 @@ def held_at_zero(snapshot: Snapshot, canary: str | None) -> bool:
     return bool(compatibility.changes(snapshot, canary))
 
 
-def candidate(snapshot: Snapshot, canary: str) -> Candidate:
+def candidate(snapshot: Snapshot, canary: RevisionHash) -> Candidate:
     """Return the declared canary as a candidate, with its declared share."""
     return Candidate(canary, declared(snapshot, canary), canary_scaling(snapshot.resource.spec))
 
 
-def declared(snapshot: Snapshot, canary: str) -> Share:
+def declared(snapshot: Snapshot, canary: RevisionHash) -> Share:
     """Return the share that the canary should have.
 
     It leaves out a mirror that any gateway does not support. While spec.paused is true, it is the share that the canary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.core.plan.share import Candidate, Share
 from sluicegate.core.plan.types import RevisionRoles
@@ -11,7 +12,7 @@ from sluicegate.core.rollout import canary, compatibility, machine
 from sluicegate.core.snapshot.facts import Problem, Snapshot
 
 
-def candidate_at_step(snapshot: Snapshot, target: str) -> Candidate:
+def candidate_at_step(snapshot: Snapshot, target: RevisionHash) -> Candidate:
     """Return a candidate with the share that its current step gives it.
 
     The share is empty while the signature is not compatible, or while a gateway cannot do what the step asks for.
@@ -33,7 +34,7 @@ def prepared_candidate(snapshot: Snapshot, roles: RevisionRoles) -> Candidate | 
     return replace(found, share=machine.coming(snapshot, found.revision))
 
 
-def unable(snapshot: Snapshot, target: str) -> Problem | None:
+def unable(snapshot: Snapshot, target: RevisionHash) -> Problem | None:
     """Return what the gateways cannot do of the current step, or None."""
     wanted = machine.coming(snapshot, target)
     if snapshot.resource.spec.paused:

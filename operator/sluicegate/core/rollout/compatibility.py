@@ -7,6 +7,7 @@ without requests until the user allows the change.
 
 from __future__ import annotations
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.core.models import signature
 from sluicegate.core.models.signature import Signature
@@ -17,7 +18,7 @@ SHOWN = 5
 """Number of differences in a message. A wide model may have hundreds."""
 
 
-def changes(snapshot: Snapshot, revision: str | None) -> tuple[str, ...]:
+def changes(snapshot: Snapshot, revision: RevisionHash | None) -> tuple[str, ...]:
     """Return the signature changes that keep `revision` from getting requests.
 
     The result is empty if the user allows the changes. It is also empty for stable, for a revision that the user has
@@ -31,14 +32,14 @@ def changes(snapshot: Snapshot, revision: str | None) -> tuple[str, ...]:
     return signature.differences(old, new) if old is not None and new is not None else ()
 
 
-def problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
+def problem(snapshot: Snapshot, revision: RevisionHash | None) -> Problem | None:
     """Return why `revision` gets no requests, and how the user can allow them."""
     found = changes(snapshot, revision)
-    if not found:
+    if not found or revision is None:
         return None
-    child = snapshot.child(revision or "")
+    child = snapshot.child(revision)
     more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    field = "spec.canary.model" if _is_canary(snapshot, revision or "") else "spec.model"
+    field = "spec.canary.model" if _is_canary(snapshot, revision) else "spec.model"
     return Problem(
         Reason.SIGNATURE_CHANGED,
         f"Revision {child} gets no requests, because its signature is not compatible with the one that serves: "
@@ -47,7 +48,7 @@ def problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
     )
 
 
-def _allowed(snapshot: Snapshot, revision: str) -> bool:
+def _allowed(snapshot: Snapshot, revision: RevisionHash) -> bool:
     """Tell whether the user accepts the signature of `revision`.
 
     Either allowSignatureChange is true, or the user has pinned the revision.
@@ -62,10 +63,10 @@ def _allowed(snapshot: Snapshot, revision: str) -> bool:
     return allowed or pinned(snapshot) == revision
 
 
-def _is_canary(snapshot: Snapshot, revision: str) -> bool:
+def _is_canary(snapshot: Snapshot, revision: RevisionHash) -> bool:
     asked = snapshot.desired_canary.revision if snapshot.desired_canary is not None else None
     return revision == asked and revision != snapshot.desired.revision
 
 
-def _signature(snapshot: Snapshot, revision: str) -> Signature | None:
+def _signature(snapshot: Snapshot, revision: RevisionHash) -> Signature | None:
     return next((pod.signature for pod in snapshot.live_pods(revision) if pod.signature is not None), None)

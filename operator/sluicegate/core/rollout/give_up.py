@@ -9,6 +9,7 @@ keeps trying if there is no revision to fall back to.
 from __future__ import annotations
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.status import RevisionStatus, Role
 from sluicegate.core.rollout import machine
@@ -28,7 +29,7 @@ OWN_FAULTS = frozenset(
 """Reasons for which a revision is given up, from core/snapshot/pod_diagnosis.py."""
 
 
-def failed(snapshot: Snapshot, revision: str | None) -> bool:
+def failed(snapshot: Snapshot, revision: RevisionHash | None) -> bool:
     """Tell whether `revision`, which the spec asks for, is given up.
 
     The operator tries a revision again if the annotation `retry` names it.
@@ -40,7 +41,7 @@ def failed(snapshot: Snapshot, revision: str | None) -> bool:
     return known or _condemned(snapshot, revision)
 
 
-def _condemned(snapshot: Snapshot, revision: str) -> bool:
+def _condemned(snapshot: Snapshot, revision: RevisionHash) -> bool:
     stable = snapshot.stable
     if stable in (None, revision) or snapshot.resource.spec.paused or snapshot.ready_pods(revision):
         return False
@@ -50,13 +51,13 @@ def _condemned(snapshot: Snapshot, revision: str) -> bool:
     return crashing and deadline.canary_left(snapshot, revision) == 0
 
 
-def record(snapshot: Snapshot, revision: str) -> RevisionStatus | None:
+def record(snapshot: Snapshot, revision: RevisionHash) -> RevisionStatus | None:
     """Return the status entry of a revision that is given up, or None."""
     entries = snapshot.resource.status.revisions
     return next((each for each in entries if each.revision == revision and each.role == Role.FAILED), None)
 
 
-def problem(snapshot: Snapshot, revision: str | None, found: Problem | None) -> Problem | None:
+def problem(snapshot: Snapshot, revision: RevisionHash | None, found: Problem | None) -> Problem | None:
     """Return why `revision` is given up, and how to try it again.
 
     The result is None if it is not given up, or if the user has pinned a revision.
@@ -91,7 +92,7 @@ def problem(snapshot: Snapshot, revision: str | None, found: Problem | None) -> 
     )
 
 
-def why_taken_back(snapshot: Snapshot, revision: str | None) -> Problem | None:
+def why_taken_back(snapshot: Snapshot, revision: RevisionHash | None) -> Problem | None:
     """Return why a rollout of `revision` was rolled back, or None if it was not.
 
     The cause is a measurement or a crash.

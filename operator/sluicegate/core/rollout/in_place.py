@@ -9,20 +9,21 @@ operator removes no pod where that would not help: the new pods must ask of a no
 
 from __future__ import annotations
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import Fixed, RevisionRoles
 from sluicegate.core.rollout import compatibility, machine
 from sluicegate.core.snapshot.facts import PodFacts, Snapshot
 
 
-def waits_for_room(snapshot: Snapshot, revision: str | None) -> bool:
+def waits_for_room(snapshot: Snapshot, revision: RevisionHash | None) -> bool:
     """Tell whether a pod of `revision` waits for room that other pods occupy."""
     return any(_lacks_room(pod) for pod in snapshot.live_pods(revision))
 
 
-def replacing(snapshot: Snapshot, target: str | None, stable: str | None) -> bool:
+def replacing(snapshot: Snapshot, target: RevisionHash | None, stable: RevisionHash | None) -> bool:
     """Tell whether the candidate replaces stable's pods, or has begun to."""
-    there = snapshot.deployments.get(stable or "")
+    there = snapshot.deployment(stable)
     if snapshot.resource.spec.rollout.when_full != "Replace" or target is None or there is None:
         return False
     # An autoscaled stable may have few pods without a replacement. During steps it must also be able to grow,
@@ -32,7 +33,7 @@ def replacing(snapshot: Snapshot, target: str | None, stable: str | None) -> boo
     return begun or (waits_for_room(snapshot, target) and would_help(snapshot, target, stable))
 
 
-def would_help(snapshot: Snapshot, target: str | None, stable: str | None) -> bool:
+def would_help(snapshot: Snapshot, target: RevisionHash | None, stable: RevisionHash | None) -> bool:
     """Tell whether a waiting pod of the candidate fits in place of a pod of stable."""
     waiting = {pod.room for pod in snapshot.live_pods(target) if _lacks_room(pod)}
     return any(pod.room in waiting for pod in snapshot.live_pods(stable) if not _lacks_room(pod))
@@ -41,20 +42,20 @@ def would_help(snapshot: Snapshot, target: str | None, stable: str | None) -> bo
 def remaining(snapshot: Snapshot, roles: RevisionRoles) -> Fixed | None:
     """Return the scale of stable during a replacement, or None without one."""
     target, stable = roles.target, roles.stable
-    if not replacing(snapshot, target, stable):
+    if target is None or stable is None or not replacing(snapshot, target, stable):
         return None
-    there = snapshot.deployments[stable or ""]
+    there = snapshot.deployments[stable]
     came = [pod for pod in snapshot.live_pods(target) if not _lacks_room(pod)]
-    leaving = any(pod.deleting for pod in snapshot.pods.get(stable or "", ()))
+    leaving = any(pod.deleting for pod in snapshot.pods.get(stable, ()))
     settled = there.current == there.replicas and not leaving and all(pod.ready for pod in came)
     # Without steps, the candidate takes over as soon as its pods are listed. In steps, it has only the step's pods.
-    enough = not roles.progressive and len(snapshot.ready_pods(target)) >= needed(snapshot, target or "", stable)
+    enough = not roles.progressive and len(snapshot.ready_pods(target)) >= needed(snapshot, target, stable)
     wanted = not enough and not compatibility.changes(snapshot, target)
     makes_way = settled and wanted and there.replicas > 0 and would_help(snapshot, target, stable)
     return Fixed(there.replicas - makes_way)
 
 
-def needed(snapshot: Snapshot, target: str, stable: str | None) -> int:
+def needed(snapshot: Snapshot, target: RevisionHash, stable: RevisionHash | None) -> int:
     """Return the number of ready pods that `target` needs before it may take over.
 
     During a replacement, it needs no more than stable has ready, and at least one.

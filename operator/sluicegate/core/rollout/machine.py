@@ -21,6 +21,7 @@ from functools import lru_cache
 import msgspec
 
 from sluicegate.api import duration, names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import Phase, RolloutStatus, RolloutVerdict
@@ -50,7 +51,7 @@ def _hash(steps: tuple[Step, ...]) -> str:
     return hashlib.sha256(msgspec.json.encode(steps, order="sorted")).hexdigest()[:10]
 
 
-def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:
+def state_of(snapshot: Snapshot, target: RevisionHash | None) -> RolloutStatus | None:
     """Return the state that status has of the rollout of `target`, or None.
 
     None means that the rollout has not begun its first step, or that it was rolled back or aborted.
@@ -61,7 +62,7 @@ def state_of(snapshot: Snapshot, target: str | None) -> RolloutStatus | None:
     return found if not found.phase.returned else None
 
 
-def progressive(snapshot: Snapshot, stable: str | None, target: str | None) -> bool:
+def progressive(snapshot: Snapshot, stable: RevisionHash | None, target: RevisionHash | None) -> bool:
     """Tell whether `target` takes the traffic by steps now.
 
     It does not if it is the first revision, if the user has pinned a revision, or if the spec asks for no pods. It also
@@ -75,7 +76,7 @@ def progressive(snapshot: Snapshot, stable: str | None, target: str | None) -> b
     return state is None or state.step_hash != steps_hash(snapshot) or not _is_through(snapshot, state)
 
 
-def _made_way(snapshot: Snapshot, stable: str) -> bool:
+def _made_way(snapshot: Snapshot, stable: RevisionHash) -> bool:
     """Tell whether `whenFull: Replace` has removed the last pod of stable.
 
     Then there is no second revision to distribute requests to.
@@ -88,7 +89,7 @@ def _is_through(snapshot: Snapshot, state: RolloutStatus) -> bool:
     return (state.step_index or 0) >= len(steps_of(snapshot))
 
 
-def share_of(snapshot: Snapshot, target: str) -> Share:
+def share_of(snapshot: Snapshot, target: RevisionHash) -> Share:
     """Return the share that the current step in status gives `target`.
 
     Before the first step the share is empty. While spec.paused is true, it is the share that `target` has now. The same
@@ -104,7 +105,7 @@ def share_of(snapshot: Snapshot, target: str) -> Share:
     return share.after(steps_of(snapshot)[: (state.step_index or 0) + 1])
 
 
-def coming(snapshot: Snapshot, target: str) -> Share:
+def coming(snapshot: Snapshot, target: RevisionHash) -> Share:
     """Return the share that the pods of `target` must be able to carry.
 
     This is the share of the current step, or of the first step before that step has begun.
@@ -127,7 +128,7 @@ class StepObservation:
     """(reason, message) of what blocks the step, other than pods that are still starting."""
 
 
-def advance(snapshot: Snapshot, target: str, observation: StepObservation) -> RolloutStatus:
+def advance(snapshot: Snapshot, target: RevisionHash, observation: StepObservation) -> RolloutStatus:
     """Return the next state of the rollout.
 
     Args:
@@ -142,23 +143,23 @@ def advance(snapshot: Snapshot, target: str, observation: StepObservation) -> Ro
         return _waiting(snapshot, target, observation)
     if state.step_hash != steps_hash(snapshot):
         return _resumed(snapshot, state, target)
-    if (condemned := _condemned(snapshot, state, observation)) is not None:
+    if (condemned := _condemned(snapshot, state, target, observation)) is not None:
         return condemned
     if not observation.in_force:  # the share is no longer in effect, so its hold starts over
         state = _not_in_force(state)
     if snapshot.resource.spec.paused:
         return _phase(state, Phase.PAUSED, Reason.PAUSED, "spec.paused is true: the weights stay until it is false.")
-    return _at_step(snapshot, state, observation)
+    return _at_step(snapshot, state, target, observation)
 
 
-def _begun(snapshot: Snapshot, target: str) -> RolloutStatus:
+def _begun(snapshot: Snapshot, target: RevisionHash) -> RolloutStatus:
     before = snapshot.resource.status.rollout
     known = before is not None and before.target == target and not before.phase.returned
     started = before.started_at if known and before is not None else None
     return RolloutStatus(phase=Phase.WAITING, target=target, started_at=started or text_of(snapshot.now))
 
 
-def _waiting(snapshot: Snapshot, target: str, observation: StepObservation) -> RolloutStatus:
+def _waiting(snapshot: Snapshot, target: RevisionHash, observation: StepObservation) -> RolloutStatus:
     """Return the state before the first step, while the candidate's pods start.
 
     A candidate that already has a weight, because it was a declared canary, starts at the first step whose weight is
@@ -184,7 +185,7 @@ def _first_step(snapshot: Snapshot, weight: int) -> int:
     return next(reached, len(steps) - 1)
 
 
-def _resumed(snapshot: Snapshot, state: RolloutStatus, target: str) -> RolloutStatus:
+def _resumed(snapshot: Snapshot, state: RolloutStatus, target: RevisionHash) -> RolloutStatus:
     """Return the state after the user has edited the steps.
 
     The candidate keeps its weight. The rollout continues at the first step whose weight is not lower.
@@ -222,8 +223,10 @@ def _not_in_force(state: RolloutStatus) -> RolloutStatus:
     return msgspec.structs.replace(state, accepted_at=None, until=None, verdict=None)
 
 
-def _at_step(snapshot: Snapshot, state: RolloutStatus, observation: StepObservation) -> RolloutStatus:
-    index, target = state.step_index or 0, state.target or ""
+def _at_step(
+    snapshot: Snapshot, state: RolloutStatus, target: RevisionHash, observation: StepObservation
+) -> RolloutStatus:
+    index = state.step_index or 0
     step, wanted = steps_of(snapshot)[index], share_of(snapshot, target)
     if not observation.in_force:
         if observation.blocked is not None:
@@ -239,7 +242,7 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, observation: StepObservat
         return _entered(snapshot, state, index + 1)
     until = accepted + timedelta(seconds=_rest(step)) if _rest(step) and _ends_by_itself(step) else None
     state = msgspec.structs.replace(state, until=text_of(until) if until is not None else None)
-    if (waits := _waits(snapshot, state, step, until)) is not None:
+    if (waits := _waits(snapshot, state, target, until)) is not None:
         return waits
     if before is None and judged(snapshot, wanted):  # a result counts only for an acceptedAt in status
         return _phase(
@@ -248,12 +251,15 @@ def _at_step(snapshot: Snapshot, state: RolloutStatus, observation: StepObservat
     return _entered(snapshot, state, index + 1)
 
 
-def _waits(snapshot: Snapshot, state: RolloutStatus, step: Step, until: datetime | None) -> RolloutStatus | None:
+def _waits(
+    snapshot: Snapshot, state: RolloutStatus, target: RevisionHash, until: datetime | None
+) -> RolloutStatus | None:
     """Return the state that keeps the rollout at its current step, or None.
 
     The step's share is already in effect. None means that nothing holds the rollout at the step.
     """
-    index, target = state.step_index or 0, state.target or ""
+    index = state.step_index or 0
+    step = steps_of(snapshot)[index]
     child = snapshot.resource.metadata.name
     if named(snapshot, names.ANNOTATION_PAUSE) == target:
         words_ = (
@@ -320,7 +326,7 @@ def reading_of(snapshot: Snapshot, state: RolloutStatus) -> Reading | None:
     return found
 
 
-def verdict_of(snapshot: Snapshot, state: RolloutStatus, accepted_at: str) -> RolloutVerdict | None:
+def verdict_of(snapshot: Snapshot, state: RolloutStatus, accepted_at: str | None) -> RolloutVerdict | None:
     """Return the analysis outcome to write in status.
 
     It is new only if the outcome, or the metric behind it, has changed. So a step that is held causes no status writes.
@@ -347,14 +353,16 @@ def verdict_of(snapshot: Snapshot, state: RolloutStatus, accepted_at: str) -> Ro
     )
 
 
-def _condemned(snapshot: Snapshot, state: RolloutStatus, observation: StepObservation) -> RolloutStatus | None:
+def _condemned(
+    snapshot: Snapshot, state: RolloutStatus, target: RevisionHash, observation: StepObservation
+) -> RolloutStatus | None:
     """Return the state after a failure, or None if there is no failure.
 
     A failure ends the rollout for good.
     """
     if snapshot.resource.spec.paused:
         return None
-    where = _where(snapshot, state)
+    where = _where(snapshot, state, target)
     reading = reading_of(snapshot, state)
     if reading is not None and reading.outcome is Outcome.FAILED:
         measured = reading.decisive
@@ -363,13 +371,13 @@ def _condemned(snapshot: Snapshot, state: RolloutStatus, observation: StepObserv
         said = observation.fault
     else:
         return None
-    verdict = verdict_of(snapshot, state, state.accepted_at or "")
-    spent = named(snapshot, names.ANNOTATION_RETRY) == state.target or None
+    verdict = verdict_of(snapshot, state, state.accepted_at)
+    spent = named(snapshot, names.ANNOTATION_RETRY) == target or None
     back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"It was rolled back {where}: {said}")
     return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
 
 
-def aborted(snapshot: Snapshot, revision: str) -> RolloutStatus:
+def aborted(snapshot: Snapshot, revision: RevisionHash) -> RolloutStatus:
     """Return the state of the rollout of `revision`, which the user aborted.
 
     The state keeps the step that the rollout was at.
@@ -378,19 +386,19 @@ def aborted(snapshot: Snapshot, revision: str) -> RolloutStatus:
     if before is not None and (before.phase, before.target) == (Phase.ABORTED, revision):
         return before
     state = state_of(snapshot, revision)
-    where = _where(snapshot, state) if state is not None else "before it had a share of the requests"
+    where = _where(snapshot, state, revision) if state is not None else "before it had a share of the requests"
     found = _not_in_force(state) if state is not None else RolloutStatus(Phase.ABORTED, revision)
     return _phase(found, Phase.ABORTED, Reason.ABORTED, f"A person aborted it {where}.")
 
 
-def _where(snapshot: Snapshot, state: RolloutStatus) -> str:
+def _where(snapshot: Snapshot, state: RolloutStatus, target: RevisionHash) -> str:
     through, number = len(steps_of(snapshot)), (state.step_index or 0) + 1
     if number > through:
         return "when all steps were behind"
-    return f"at step {number} of {through} ({words(share_of(snapshot, state.target or ''))})"
+    return f"at step {number} of {through} ({words(share_of(snapshot, target))})"
 
 
-def given_another_time(snapshot: Snapshot, revision: str) -> bool:
+def given_another_time(snapshot: Snapshot, revision: RevisionHash) -> bool:
     """Tell whether the annotation `retry` asks to try `revision` again.
 
     An annotation that was already set when the revision was rolled back does not count.
@@ -409,7 +417,7 @@ def unspent(snapshot: Snapshot, state: RolloutStatus) -> RolloutStatus:
     return state if there or not state.retried else msgspec.structs.replace(state, retried=None)
 
 
-def rolled_back(snapshot: Snapshot, revision: str | None) -> RolloutStatus | None:
+def rolled_back(snapshot: Snapshot, revision: RevisionHash | None) -> RolloutStatus | None:
     """Return the state of the rollout of `revision` if it was rolled back."""
     found = snapshot.resource.status.rollout
     if found is None or revision is None or found.target != revision or found.phase is not Phase.ROLLED_BACK:
@@ -417,11 +425,11 @@ def rolled_back(snapshot: Snapshot, revision: str | None) -> RolloutStatus | Non
     return found
 
 
-def _promoted_whole(snapshot: Snapshot, target: str) -> bool:
+def _promoted_whole(snapshot: Snapshot, target: RevisionHash) -> bool:
     return named(snapshot, names.ANNOTATION_PROMOTE) == target
 
 
-def _promoted_step(snapshot: Snapshot, target: str, index: int) -> bool:
+def _promoted_step(snapshot: Snapshot, target: RevisionHash, index: int) -> bool:
     """Tell whether the user promotes the rollout past step `index`.
 
     The annotation names the revision and this step or a later one, as REVISION/NUMBER. Numbers start at 1.
@@ -430,7 +438,7 @@ def _promoted_step(snapshot: Snapshot, target: str, index: int) -> bool:
     return revision == target and step.isdecimal() and int(step) >= index + 1
 
 
-def recheck_after(snapshot: Snapshot, target: str | None) -> float | None:
+def recheck_after(snapshot: Snapshot, target: RevisionHash | None) -> float | None:
     """Return the seconds until time alone may move the rollout, or None."""
     state = state_of(snapshot, target)
     until = time_of(state.until) if state is not None else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.core.snapshot.parse import time_of
 
 
-def started_at(snapshot: Snapshot, target: str) -> datetime:
+def started_at(snapshot: Snapshot, target: RevisionHash) -> datetime:
     """Return when the rollout of `target` began, or when its current step began.
 
     Each step counts anew, because it may need more pods.
@@ -20,7 +21,7 @@ def started_at(snapshot: Snapshot, target: str) -> datetime:
     return snapshot.now
 
 
-def target_left(snapshot: Snapshot, target: str | None) -> float | None:
+def target_left(snapshot: Snapshot, target: RevisionHash | None) -> float | None:
     """Return the seconds of progressDeadline that `target` has left.
 
     The result is 0 when the deadline is over, and None where no deadline applies.
@@ -30,7 +31,7 @@ def target_left(snapshot: Snapshot, target: str | None) -> float | None:
     return _left(snapshot, started_at(snapshot, target))
 
 
-def canary_left(snapshot: Snapshot, revision: str | None) -> float | None:
+def canary_left(snapshot: Snapshot, revision: RevisionHash | None) -> float | None:
     """Return the seconds of progressDeadline that a canary has left.
 
     The deadline counts from the pod that has waited longest to become ready. The result is 0 when the deadline is over,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Role
@@ -41,7 +42,8 @@ class PodFacts:
     """One pod of a revision."""
 
     name: str
-    revision: str
+    revision: RevisionHash | None
+    """None without the label. Such a pod is in no snapshot."""
     ready: bool
     deleting: bool
     problem: Problem | None = None
@@ -64,7 +66,6 @@ class PodFacts:
 class DeploymentFacts:
     """The Deployment of a revision."""
 
-    revision: str
     replicas: int
     """spec.replicas."""
     current: int
@@ -81,7 +82,6 @@ class DeploymentFacts:
 class AutoscalerFacts:
     """The HPA of a revision."""
 
-    revision: str
     current: int
     desired: int
     inactive: Problem | None = None
@@ -93,7 +93,7 @@ class AutoscalerFacts:
 class ServiceFacts:
     """The stable Service."""
 
-    revision: str | None
+    revision: RevisionHash | None
     """The hash in its selector. None when it selects the pods of all revisions."""
 
 
@@ -101,7 +101,7 @@ class ServiceFacts:
 class Mirror:
     """The mirroring of requests to a revision, whose responses the gateway discards."""
 
-    revision: str
+    revision: RevisionHash
     percent: int
     """Percent of the requests that are mirrored, 1 to 100."""
 
@@ -113,23 +113,23 @@ class Split:
     It says which revision receives which requests, by revision hash.
     """
 
-    weights: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[RevisionHash, int] = field(default_factory=dict)
     """Percent of the requests that match no header rule, by revision. No value is 0, and the values sum to 100, or
     there are none."""
-    matched: str | None = None
+    matched: RevisionHash | None = None
     """The revision that receives every request with one of `matches`."""
     matches: tuple[Header, ...] = ()
     mirror: Mirror | None = None
 
     @property
-    def revisions(self) -> frozenset[str]:
+    def revisions(self) -> frozenset[RevisionHash]:
         """Return every revision that receives any request, mirrored ones included."""
         others = (self.matched, self.mirror.revision if self.mirror is not None else None)
         return frozenset(self.weights) | {each for each in others if each is not None}
 
-    def weight(self, revision: str | None) -> int:
+    def weight(self, revision: RevisionHash | None) -> int:
         """Return the percent of the requests that go to `revision`."""
-        return self.weights.get(revision or "", 0)
+        return self.weights.get(revision, 0) if revision is not None else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class GatewayFacts:
 class Revision:
     """An immutable revision as its ControllerRevision keeps it."""
 
-    hash: str
+    hash: RevisionHash
     number: int
     model: str
     """What the revision serves, for display: NAME/VERSION or a URI."""
@@ -202,7 +202,7 @@ class DesiredRevision:
     """The highest version of the registered model, where spec.model.staleAgainst asks for it and it is known."""
 
     @property
-    def revision(self) -> str | None:
+    def revision(self) -> RevisionHash | None:
         """Return the hash of the revision, or None when it cannot be created."""
         return self.intent.hash if self.intent is not None and self.problem is None else None
 
@@ -218,10 +218,10 @@ class Snapshot:
     """The revision that the base of the spec asks for."""
     desired_canary: DesiredRevision | None = None
     """The revision that spec.canary asks for. None without spec.canary."""
-    revisions: Mapping[str, Revision] = field(default_factory=dict)
-    deployments: Mapping[str, DeploymentFacts] = field(default_factory=dict)
-    autoscalers: Mapping[str, AutoscalerFacts] = field(default_factory=dict)
-    pods: Mapping[str, tuple[PodFacts, ...]] = field(default_factory=dict)
+    revisions: Mapping[RevisionHash, Revision] = field(default_factory=dict)
+    deployments: Mapping[RevisionHash, DeploymentFacts] = field(default_factory=dict)
+    autoscalers: Mapping[RevisionHash, AutoscalerFacts] = field(default_factory=dict)
+    pods: Mapping[RevisionHash, tuple[PodFacts, ...]] = field(default_factory=dict)
     endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The names of ready pods by Service name, as EndpointSlices list them."""
     service: ServiceFacts | None = None
@@ -240,27 +240,42 @@ class Snapshot:
         """Return the revisions that the base of the spec and spec.canary ask for."""
         return tuple(each for each in (self.desired, self.desired_canary) if each is not None)
 
-    def live_pods(self, revision: str | None) -> tuple[PodFacts, ...]:
-        """Return the pods of a revision that are not being deleted."""
-        return tuple(pod for pod in self.pods.get(revision or "", ()) if not pod.deleting)
+    def record(self, revision: RevisionHash | None) -> Revision | None:
+        """Return the record of a revision, or None where it has none."""
+        return self.revisions.get(revision) if revision is not None else None
 
-    def able_pods(self, revision: str | None) -> int:
+    def deployment(self, revision: RevisionHash | None) -> DeploymentFacts | None:
+        """Return the Deployment of a revision, or None where it has none."""
+        return self.deployments.get(revision) if revision is not None else None
+
+    def autoscaler(self, revision: RevisionHash | None) -> AutoscalerFacts | None:
+        """Return the HPA of a revision, or None where it has none."""
+        return self.autoscalers.get(revision) if revision is not None else None
+
+    def live_pods(self, revision: RevisionHash | None) -> tuple[PodFacts, ...]:
+        """Return the pods of a revision that are not being deleted."""
+        pods = self.pods.get(revision, ()) if revision is not None else ()
+        return tuple(pod for pod in pods if not pod.deleting)
+
+    def able_pods(self, revision: RevisionHash | None) -> int:
         """Return how many pods of a revision are able to serve.
 
         Such a pod is ready and listed in the EndpointSlices of the revision's own Service.
         """
-        return len(self.endpoints.get(self.child(revision or ""), frozenset()) & self.ready_pods(revision))
+        if revision is None:
+            return 0
+        return len(self.endpoints.get(self.child(revision), frozenset()) & self.ready_pods(revision))
 
-    def child(self, revision: str) -> str:
+    def child(self, revision: RevisionHash) -> str:
         """Return the name of the children of a revision."""
         return names.child_name(self.resource.metadata.name, revision)
 
-    def recorded(self, role: Role) -> tuple[str, ...]:
+    def recorded(self, role: Role) -> tuple[RevisionHash, ...]:
         """Return the hashes of the revisions with a role in status, in its order."""
         return tuple(entry.revision for entry in self.resource.status.revisions if entry.role == role)
 
     @property
-    def stable(self) -> str | None:
+    def stable(self) -> RevisionHash | None:
         """Return the stable revision according to status.
 
         Where the status was lost, return the revision that the Service selects, if it has ready pods.
@@ -270,7 +285,7 @@ class Snapshot:
                 return revision
         if not self.resource.status.revisions and self.service is not None:
             found = self.service.revision
-            if found in self.revisions and self.ready_pods(found):
+            if found is not None and found in self.revisions and self.ready_pods(found):
                 return found
         return None
 
@@ -287,6 +302,6 @@ class Snapshot:
         """
         return bool(self.gateways)
 
-    def ready_pods(self, revision: str | None) -> frozenset[str]:
+    def ready_pods(self, revision: RevisionHash | None) -> frozenset[str]:
         """Return the names of the revision's pods that are ready and not being deleted."""
         return frozenset(pod.name for pod in self.live_pods(revision) if pod.ready)

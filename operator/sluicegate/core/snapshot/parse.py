@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.traffic import Header
 from sluicegate.core.models import signature
@@ -40,6 +41,12 @@ Raw = Mapping[str, Any]
 def labels(obj: Raw) -> Mapping[str, str]:
     """Return the labels of an object. They are empty when it has none."""
     return (obj.get("metadata") or {}).get("labels") or {}
+
+
+def revision_hash(obj: Raw) -> RevisionHash | None:
+    """Return the hash that the label of a child has. Return None for a child of no single revision."""
+    value = labels(obj).get(names.LABEL_REVISION)
+    return RevisionHash(value) if value else None
 
 
 def owner_key(obj: Raw) -> tuple[str, str] | None:
@@ -75,7 +82,7 @@ def pod(obj: Raw) -> PodFacts:
     ready = readiness.get("status") == "True"
     return PodFacts(
         name=metadata["name"],
-        revision=labels(obj).get(names.LABEL_REVISION, ""),
+        revision=revision_hash(obj),
         ready=ready,
         deleting="deletionTimestamp" in metadata,
         problem=None if ready else pod_problem(obj),
@@ -133,7 +140,6 @@ def deployment(obj: Raw) -> DeploymentFacts:
     status = obj.get("status") or {}
     failure = _conditions(obj).get("ReplicaFailure", {})
     return DeploymentFacts(
-        revision=labels(obj).get(names.LABEL_REVISION, ""),
         replicas=int((obj.get("spec") or {}).get("replicas", 1)),
         current=int(status.get("replicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
@@ -170,7 +176,6 @@ def autoscaler(obj: Raw) -> AutoscalerFacts:
             f"The autoscaler cannot measure, so it holds the number of pods: {words}; {remedy}.",
         )
     return AutoscalerFacts(
-        revision=labels(obj).get(names.LABEL_REVISION, ""),
         current=int(status.get("currentReplicas") or 0),
         desired=int(status.get("desiredReplicas") or 0),
         inactive=inactive,
@@ -226,7 +231,7 @@ def _split(rules: Iterable[Raw]) -> Split:
 
     A rule with header matches belongs to the candidate alone. The other rule distributes requests by weight.
     """
-    weights: dict[str, int] = {}
+    weights: dict[RevisionHash, int] = {}
     matched, matches, mirror = None, [], None
     for rule in rules:
         shares = {_revision_of(each): int(each.get("weight", 1)) for each in rule.get("backendRefs") or ()}
@@ -244,8 +249,8 @@ def _split(rules: Iterable[Raw]) -> Split:
     return Split(weights=weights, matched=matched, matches=tuple(matches), mirror=mirror)
 
 
-def _revision_of(backend: Raw) -> str:
-    return str(backend.get("name", "")).rpartition("-")[2]
+def _revision_of(backend: Raw) -> RevisionHash:
+    return RevisionHash(str(backend.get("name", "")).rpartition("-")[2])
 
 
 def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | None:
@@ -309,12 +314,13 @@ def revision(obj: Raw) -> Revision:
     """Return the facts of a ControllerRevision that the operator created.
 
     Raises:
+        KeyError: The object has no label with the hash of the revision.
         msgspec.ValidationError: The data is not what the operator writes. Another client created or replaced the
             object.
     """
     record = msgspec.convert(obj.get("data"), _Record)
     return Revision(
-        hash=labels(obj).get(names.LABEL_REVISION, ""),
+        hash=RevisionHash(labels(obj)[names.LABEL_REVISION]),
         number=int(obj.get("revision") or 0),
         model=record.model.display or "",
         version=record.model.version,

@@ -9,12 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 
 from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import ModelDeploymentStatus, NewerStatus
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.core.snapshot.parse import text_of, time_of
 
 
-def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
+def newer_since(snapshot: Snapshot, stable: RevisionHash | None) -> datetime | None:
     """Return the time since which a newer version than that of `stable` exists.
 
     For the URI, this is the time at which the version was resolved. For the registered model, it is the time in
@@ -24,7 +25,7 @@ def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
     if snapshot.resource.spec.model.stale_against == "Model":
         found = newer(snapshot, stable)
         return time_of(found.since) or snapshot.now if found is not None else None
-    wanted, serving = snapshot.desired.resolved, snapshot.revisions.get(stable or "")
+    wanted, serving = snapshot.desired.resolved, snapshot.record(stable)
     if wanted is None or serving is None or (wanted.version, wanted.source) == (serving.version, serving.source):
         return None
     before = snapshot.resource.status.model
@@ -33,14 +34,14 @@ def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
     return snapshot.now
 
 
-def newer(snapshot: Snapshot, stable: str | None) -> NewerStatus | None:
+def newer(snapshot: Snapshot, stable: RevisionHash | None) -> NewerStatus | None:
     """Return the highest version of the registered model, if it is newer.
 
     Newer means higher than the version that `stable` serves. Return None unless `staleAgainst: Model` asks for it.
     Where several versions were registered one after the other while the same one served, the time of the first one is
     kept. Where the registry does not say, the version that was known before stays.
     """
-    wanted, serving = snapshot.desired.resolved, snapshot.revisions.get(stable or "")
+    wanted, serving = snapshot.desired.resolved, snapshot.record(stable)
     if snapshot.resource.spec.model.stale_against != "Model" or wanted is None or serving is None:
         return None
     if serving.version is None or serving.model != f"{wanted.name}/{serving.version}":
@@ -59,7 +60,7 @@ def newer(snapshot: Snapshot, stable: str | None) -> NewerStatus | None:
     return NewerStatus(found.version, known.since if known is not None else text_of(since))
 
 
-def patience_left(snapshot: Snapshot, stable: str | None) -> float | None:
+def patience_left(snapshot: Snapshot, stable: RevisionHash | None) -> float | None:
     """Return the seconds until a newer version has waited for maxStaleness.
 
     The result is 0 once it has, and None where no newer version waits or no limit is set.

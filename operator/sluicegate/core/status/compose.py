@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import (
@@ -161,7 +162,7 @@ def _model(snapshot: Snapshot, target: DesiredRevision, uri: str, before: ModelS
     )
 
 
-def _digest(snapshot: Snapshot, revision: str | None) -> str | None:
+def _digest(snapshot: Snapshot, revision: RevisionHash | None) -> str | None:
     """Return the digest of the artifacts that the ready pods fetched.
 
     Other pods do not count. So the digest changes together with the number of ready pods, and needs no status write of
@@ -194,7 +195,7 @@ def _revision(snapshot: Snapshot, plan: Plan, entry: RevisionPlan) -> RevisionSt
     )
 
 
-def _registered_at(snapshot: Snapshot, revision: str) -> str | None:
+def _registered_at(snapshot: Snapshot, revision: RevisionHash) -> str | None:
     """Return when the model version of `revision` was registered.
 
     The time comes with the resolution that made the revision. Status keeps it from then on.
@@ -257,7 +258,7 @@ def _replicas(snapshot: Snapshot, entry: RevisionPlan) -> int:
     return there.replicas if there is not None else 0
 
 
-def _unborn(snapshot: Snapshot, revision: str) -> Revision:
+def _unborn(snapshot: Snapshot, revision: RevisionHash) -> Revision:
     """Return the record that a new revision will have.
 
     The operator creates that record in the same reconcile.
@@ -271,7 +272,7 @@ def _unborn(snapshot: Snapshot, revision: str) -> Revision:
     return Revision(revision, number, "", None, "")
 
 
-def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
+def _accepted(snapshot: Snapshot, plan: Plan, revision: RevisionHash) -> int | None:
     """Return the weight that the gateway has accepted for `revision`.
 
     Without a gateway, it is the revision's share of the Service's endpoints, which is approximately the weight.
@@ -290,7 +291,7 @@ def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
 
 def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> RolloutStatus:
     if plan.roles.progressive and plan.target is not None:
-        return machine.advance(snapshot, plan.target, step_observation.observe_step(snapshot, plan))
+        return machine.advance(snapshot, plan.target, step_observation.observe_step(snapshot, plan, plan.target))
     taken_back = machine.rolled_back(snapshot, snapshot.desired.revision)
     wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # because of a pin
     if taken_back is not None and not wanted_all_the_same and give_up.failed(snapshot, snapshot.desired.revision):
@@ -306,7 +307,7 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> 
     return RolloutStatus(phase=Phase.IDLE)
 
 
-def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> RolloutStatus:
+def _whole(snapshot: Snapshot, target: RevisionHash, judgement: diagnosis.Judgement) -> RolloutStatus:
     """Return the state of a candidate that takes over all at once.
 
     If it began by steps, status keeps its step until it has taken over.
@@ -323,7 +324,7 @@ def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> R
     return RolloutStatus(phase=phase, target=target, started_at=text_of(started_at(snapshot, target)))
 
 
-def _roles(plan: Plan, role: Role) -> set[str]:
+def _roles(plan: Plan, role: Role) -> set[RevisionHash]:
     return {entry.hash for entry in plan.revisions if entry.role is role}
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Condition, ConditionType, RolloutStatus
@@ -63,8 +64,8 @@ def verdicts(
     """
     available = _available(snapshot, plan, judgement)
     ready = _ready(snapshot, plan, judgement, available)
-    if ready.status == "False" and plan.roles.progressive and judgement.worst is None:
-        ready = _rolling_out(snapshot, state)
+    if ready.status == "False" and plan.roles.progressive and plan.target is not None and judgement.worst is None:
+        ready = _rolling_out(snapshot, state, plan.target)
     stalled = judgement.worst if judgement.worst is not None and judgement.worst.waits_for_user else None
     done = ready.status == "True"
     told = {ConditionType.STALE: _stale(snapshot, plan)} if snapshot.resource.spec.model.max_staleness else {}
@@ -101,13 +102,14 @@ def _stale(snapshot: Snapshot, plan: Plan) -> Verdict:
     left, since = staleness.patience_left(snapshot, plan.stable), staleness.newer_since(snapshot, plan.stable)
     wanted, limit = snapshot.desired.resolved, snapshot.resource.spec.model.max_staleness
     newer = staleness.newer(snapshot, plan.stable)
-    if left is None or since is None or wanted is None:
+    record = snapshot.record(plan.stable)
+    if left is None or since is None or wanted is None or record is None:
         whole = snapshot.resource.spec.model.stale_against == "Model"
         words = (
             "No higher version than the served one is known." if whole else "The version that the spec asks for serves."
         )
         return Verdict("False", Reason.CURRENT, words)
-    serving = snapshot.revisions[plan.stable or ""].model
+    serving = record.model
     if newer is not None:
         words = (
             f"The newest version of {wanted.name} is {newer.version}, and since {since:%Y-%m-%dT%H:%M:%SZ} "
@@ -159,7 +161,7 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
             return available
         return Verdict("False", Reason.PAUSED, "spec.paused is true: changes wait until it is false.")
     pending = plan.target
-    if pending is not None and replacing(snapshot, pending, plan.stable):
+    if pending is not None and plan.stable is not None and replacing(snapshot, pending, plan.stable):
         return Verdict("False", Reason.REPLACING, making_way(snapshot, pending, plan.stable))
     if pending is not None:
         pods = f"{len(snapshot.ready_pods(pending))} of {_wanted_of(plan, pending)} pods ready"
@@ -180,13 +182,12 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
     return _ready_canary(snapshot, plan) or _serving(snapshot, plan, available)
 
 
-def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
+def _rolling_out(snapshot: Snapshot, state: RolloutStatus, target: RevisionHash) -> Verdict:
     """Return the condition Ready during a rollout by steps.
 
     Its message says which step the rollout is at, and what it waits for.
     """
     steps = len(snapshot.resource.spec.rollout.steps or ())
-    child = snapshot.child(state.target or "")
     if state.step_index is None:
         where = "before the first step"
     else:
@@ -195,7 +196,7 @@ def _rolling_out(snapshot: Snapshot, state: RolloutStatus) -> Verdict:
     return Verdict(
         "False",
         Reason(state.reason) if paused and state.reason else Reason.ROLLING_OUT,
-        f"Revision {child}, {where}: {state.message}",
+        f"Revision {snapshot.child(target)}, {where}: {state.message}",
     )
 
 
@@ -247,7 +248,7 @@ def _serving(snapshot: Snapshot, plan: Plan, available: Verdict) -> Verdict:
     return Verdict("True", Reason.SERVING, available.message)
 
 
-def _wanted_of(plan: Plan, revision: str) -> int:
+def _wanted_of(plan: Plan, revision: RevisionHash) -> int:
     return next((wanted_pods(entry) for entry in plan.revisions if entry.hash == revision), 0)
 
 

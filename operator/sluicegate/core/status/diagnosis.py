@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.core.decide.roles import aborted
 from sluicegate.core.plan.scaling import candidate_needed, needed, patience_left
@@ -66,12 +67,12 @@ def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Jud
     )
 
 
-def given_up(snapshot: Snapshot, revision: str | None) -> Problem | None:
+def given_up(snapshot: Snapshot, revision: RevisionHash | None) -> Problem | None:
     """Return why a revision that the spec asks for is given up, or None."""
     return give_up.problem(snapshot, revision, revision_problem(snapshot, revision))
 
 
-def at_fault(snapshot: Snapshot, revision: str) -> Problem | None:
+def at_fault(snapshot: Snapshot, revision: RevisionHash) -> Problem | None:
     """Return a crash that the revision itself causes, or None.
 
     If the revision gets requests, the operator does not wait for it to recover.
@@ -95,8 +96,8 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
     During a rollout by steps, it is what the gateways cannot do of the current step. It includes what the annotations
     ask for and the operator cannot do, even without a canary.
     """
-    if aborted(snapshot):
-        child = snapshot.child(snapshot.desired.revision or "")
+    if snapshot.desired.revision is not None and aborted(snapshot):
+        child = snapshot.child(snapshot.desired.revision)
         return Problem(
             Reason.ABORTED,
             f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}.",
@@ -124,7 +125,7 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
     return canary.problem(snapshot)
 
 
-def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None:
+def revision_problem(snapshot: Snapshot, revision: RevisionHash | None) -> Problem | None:
     """Return why pods of a revision do not serve, or None.
 
     Problems that the pods report come first, then what kept the pods from being created.
@@ -171,9 +172,9 @@ def _in_place(snapshot: Snapshot, plan: Plan, found: Problem | None) -> Problem 
     return replace(found, reason=Reason.REPLACING, message=making_way(snapshot, plan.target, plan.stable))
 
 
-def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:
+def making_way(snapshot: Snapshot, target: RevisionHash, stable: RevisionHash) -> str:
     """Describe what `whenFull: Replace` is doing, as a message."""
-    old, new = (snapshot.child(each or "") for each in (stable, target))
+    old, new = (snapshot.child(each) for each in (stable, target))
     pods = f"{len(snapshot.ready_pods(target))} ready"
     down = "" if snapshot.ready_pods(stable) else " Nothing serves until one is ready."
     if snapshot.resource.spec.rollout.steps and not snapshot.live_pods(stable):
@@ -187,7 +188,7 @@ def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:
 def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
     if plan.target is None or snapshot.resource.spec.paused:
         return None
-    if len(snapshot.ready_pods(plan.target)) >= max(1, _needed(snapshot, plan)):
+    if len(snapshot.ready_pods(plan.target)) >= max(1, _needed(snapshot, plan, plan.target)):
         return None  # it waits for something other than its pods
     text = snapshot.resource.spec.rollout.progress_deadline
     if deadline.target_left(snapshot, plan.target) != 0:
@@ -199,12 +200,12 @@ def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
     )
 
 
-def _needed(snapshot: Snapshot, plan: Plan) -> int:
+def _needed(snapshot: Snapshot, plan: Plan, target: RevisionHash) -> int:
     """Return the ready pods that the candidate needs for what comes next."""
     coming = prepared_candidate(snapshot, plan.roles)
     if plan.roles.progressive and coming is not None:
         return candidate_needed(snapshot, coming, plan.stable)
-    return needed(snapshot, plan.target or "", plan.stable)
+    return needed(snapshot, target, plan.stable)
 
 
 def _traffic_problem(snapshot: Snapshot) -> Problem | None:
@@ -240,8 +241,8 @@ def _traffic_problem(snapshot: Snapshot) -> Problem | None:
     return None
 
 
-def _scaling_problem(snapshot: Snapshot, stable: str | None) -> Problem | None:
-    facts = snapshot.autoscalers.get(stable or "")
+def _scaling_problem(snapshot: Snapshot, stable: RevisionHash | None) -> Problem | None:
+    facts = snapshot.autoscaler(stable)
     if facts is None or facts.inactive is None or not snapshot.resource.spec.scaling.autoscaled:
         return None
     lasting = patience_left(snapshot, stable) is None

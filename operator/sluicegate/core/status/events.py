@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, Role, RolloutStatus
 from sluicegate.core.snapshot.analysis_result import Outcome
 
@@ -86,7 +87,7 @@ def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[A
     yield Announcement("Normal", _TOLD[new.phase], f"{at}{new.message}")
 
 
-def _stable(status: ModelDeploymentStatus) -> str | None:
+def _stable(status: ModelDeploymentStatus) -> RevisionHash | None:
     return next((entry.revision for entry in status.revisions if entry.role == Role.STABLE), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.share import Candidate, present
@@ -12,12 +13,12 @@ from sluicegate.core.snapshot.facts import Problem, Snapshot
 from sluicegate.core.status import diagnosis
 
 
-def observe_step(snapshot: Snapshot, plan: Plan) -> machine.StepObservation:
+def observe_step(snapshot: Snapshot, plan: Plan, target: RevisionHash) -> machine.StepObservation:
     """Observe the step that status has.
 
-    The candidate of `plan` must take over by steps.
+    `target`, the candidate of `plan`, must take over by steps.
     """
-    roles, target = plan.roles, plan.target or ""
+    roles = plan.roles
     coming, now = prepared_candidate(snapshot, roles), roles.candidate
     assert coming is not None and now is not None
     state = machine.state_of(snapshot, target)
@@ -61,7 +62,7 @@ def _selected(snapshot: Snapshot, candidate: Candidate) -> bool:
     return candidate.share.weight == 0 or snapshot.service.revision is None
 
 
-def _room(snapshot: Snapshot, target: str) -> Problem | None:
+def _room(snapshot: Snapshot, target: RevisionHash) -> Problem | None:
     """Return a problem if pods of the candidate wait for room on a node.
 
     The revision is not the cause, so the rollout waits for capacity.

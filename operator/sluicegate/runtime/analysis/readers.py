@@ -14,6 +14,7 @@ from typing import Protocol
 from sluicegate.adapters.pods.exposition import PROFILE_BIN, REQUESTS_TOTAL, SECONDS_BUCKET, of_labels
 from sluicegate.adapters.pods.metrics import PodScraper, Unreadable
 from sluicegate.adapters.prometheus import PrometheusError
+from sluicegate.api.names import RevisionHash
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.counters import Counts, Ledger, PodCounts, Series, Side
 from sluicegate.core.analysis.evidence import Answer, Evidence, Pairs
@@ -22,7 +23,7 @@ from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.prometheus_resolver import Servers
 
 Key = tuple[str, str]
-Pods = Callable[[Key, str], Sequence[PodFacts]]
+Pods = Callable[[Key, RevisionHash], Sequence[PodFacts]]
 """Returns the pods of a revision of a resource, including terminating ones."""
 
 
@@ -82,7 +83,8 @@ class PodReader:
         troubles = dict(
             zip(self._sides, await asyncio.gather(*(self._look(each) for each in self._sides)), strict=True)
         )
-        mine, theirs = troubles.get(subject.target, ([], 0)), troubles.get(subject.stable or "", ([], 0))
+        mine = troubles.get(subject.target, ([], 0))
+        theirs = troubles.get(subject.stable, ([], 0)) if subject.stable is not None else ([], 0)
         evidence = Evidence(target=self._side(subject.target), stable=self._side(subject.stable))
         if not mine[1]:
             words = mine[0][0] if mine[0] else "The new version has no ready pod to be read."
@@ -92,11 +94,11 @@ class PodReader:
             evidence = replace(evidence, stable_trouble=words)
         return replace(evidence, blind=mine[0][0] if mine[0] else None)
 
-    def _side(self, revision: str | None) -> Side:
-        ledger = self._sides.get(revision or "")
+    def _side(self, revision: RevisionHash | None) -> Side:
+        ledger = self._sides.get(revision) if revision is not None else None
         return ledger.side if ledger is not None else Side()
 
-    async def _look(self, revision: str) -> tuple[list[str], int]:
+    async def _look(self, revision: RevisionHash) -> tuple[list[str], int]:
         """Read the pods of one revision.
 
         Returns:
@@ -146,7 +148,7 @@ class PrometheusReader:
             return Evidence(trouble=str(error))
         recent, step = found[0], found[-1]
         target, stable = (
-            Side(recent.get(revision or "", {}), step.get(revision or "", {}))
+            Side(recent.get(revision, {}), step.get(revision, {})) if revision is not None else Side()
             for revision in (subject.target, subject.stable)
         )
         missing = (
@@ -227,7 +229,7 @@ class QueryReader:
             found[metric.name] = Answer(numbers[0], numbers[1], trouble)
         return found
 
-    async def _number(self, query: str, revision: str, window: float) -> float | str:
+    async def _number(self, query: str, revision: RevisionHash, window: float) -> float | str:
         try:
             return await self._servers.number(self._subject, filled(query, self._subject, revision, window))
         except PrometheusError as error:
