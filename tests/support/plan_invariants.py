@@ -9,7 +9,6 @@ from sluicegate.api.status import RevisionStatus, Role
 from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.rollout import compatibility, in_place
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.core.snapshot.overrides import pinned
 
 if TYPE_CHECKING:
     from tests.support.fake_cluster import World
@@ -74,4 +73,4 @@ def _check_promotion(world: World, snapshot: Snapshot, plan: Plan) -> None:
         f"{snapshot.resource.metadata.name}-{plan.stable}", frozenset()
     ) & snapshot.ready_pods(plan.stable)
     assert len(listed) >= in_place.needed(snapshot, plan.stable, before), "promoted before it can carry the traffic"
-    assert not snapshot.resource.spec.paused or pinned(snapshot) == plan.stable, "promoted while paused"
+    assert not snapshot.resource.spec.paused or snapshot.pinned == plan.stable, "promoted while paused"

@@ -17,6 +17,7 @@ from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output import step_text
 from sluicegate.cli.output.step_text import Course
 from sluicegate.cli.steering.revisions import Entry, History
+from sluicegate.core.snapshot.overrides import reference
 
 PROMOTE, ABORT, PAUSE, RETRY = (
     names.ANNOTATION_PROMOTE,
@@ -50,7 +51,7 @@ def promote(known: History, *, full: bool) -> Order:
         raise Failed(_was_aborted(known, entry))
     if found.through:
         raise Failed(f"{entry.title} is {found.place} and takes over already, so there is nothing to promote")
-    if step_text.named(known.resource, PROMOTE) == (found.target, None) and not full:
+    if reference(known.resource, PROMOTE) == (found.target, None) and not full:
         raise Failed(
             f"{entry.title} is promoted whole already: `sluicegate pause {known.name}` stops that, "
             f"`sluicegate abort {known.name}` goes back"
@@ -173,7 +174,7 @@ def pause(known: History) -> Order:
     found, entry = _under_way(known, "pause")
     if found.through:
         raise Failed(f"{entry.title} is {found.place} and takes over: `sluicegate abort {known.name}` goes back")
-    dropped = step_text.named(known.resource, PROMOTE)
+    dropped = reference(known.resource, PROMOTE)
     told = [
         f"{entry.title} stays at {found.place}, with the share it has; an analysis that fails still takes it back.",
         f"To go on: sluicegate resume {known.name}",
@@ -189,7 +190,7 @@ def resume(known: History) -> Order:
     Raises:
         Failed: The annotation does not hold the rollout, but something else does. The message says how to end that.
     """
-    found, value = step_text.course(known.resource), step_text.named(known.resource, PAUSE)
+    found, value = step_text.course(known.resource), reference(known.resource, PAUSE)
     if value is not None:
         entry = next((each for each in known.entries if each.hash == value[0]), None)
         held = entry.title if entry is not None else f"{value[0]}, which is not there"
@@ -299,7 +300,7 @@ def _order(known: History, about: str | None, wanted: Mapping[str, str | None], 
     again = " It was told so before: nothing was changed." if wanted and not changes else ""
     lines = [f"{known.resource.metadata.namespace}/{known.name}: {first}{again}", *rest]
     for key in (PROMOTE, ABORT, PAUSE, RETRY) if about is not None else ():
-        value = step_text.named(known.resource, key)
+        value = reference(known.resource, key)
         if value is not None and value[0] != about and key not in changes:
             changes[key] = None
             lines.append(f"The annotation {key} named {value[0]}, of which nothing is asked any more: it is removed.")

@@ -16,6 +16,7 @@ from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Phase, RevisionStatus, Role
+from sluicegate.core.snapshot.overrides import Overrides
 from sluicegate.core.snapshot.parse import labels, revision_hash, time_of
 from sluicegate.core.snapshot.parse import revision as facts_of
 
@@ -112,7 +113,8 @@ def history(resource: ModelDeployment, records: Iterable[Raw] | None) -> History
         records: ControllerRevisions of its namespace. Those of other ModelDeployments are ignored. None where the user
             may not read them: then every revision that status lists counts as recorded.
     """
-    pin, abort = (_named(resource, each) for each in (names.ANNOTATION_PIN, names.ANNOTATION_ABORT))
+    overrides = Overrides.parse(resource)
+    pin, abort = overrides.pin, overrides.abort
     listed = {each.revision: each for each in resource.status.revisions}
     ours = ((revision_hash(raw), raw) for raw in records or () if _belongs(raw, resource))
     kept = {revision: raw for revision, raw in ours if revision is not None}
@@ -128,11 +130,6 @@ def history(resource: ModelDeployment, records: Iterable[Raw] | None) -> History
     ]
     entries.sort(key=lambda each: (-(each.number or 0), each.name))
     return History(resource, tuple(entries), pin, abort)
-
-
-def _named(resource: ModelDeployment, annotation: str) -> RevisionHash | None:
-    value = resource.metadata.annotations.get(annotation)
-    return RevisionHash(value.strip().removeprefix(f"{resource.metadata.name}-")) if value is not None else None
 
 
 def _belongs(raw: Raw, resource: ModelDeployment) -> bool:

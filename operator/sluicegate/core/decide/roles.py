@@ -6,7 +6,6 @@ revision serves.
 
 from __future__ import annotations
 
-from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import Role
 from sluicegate.core.decide.traffic import released
@@ -16,7 +15,6 @@ from sluicegate.core.rollout import canary, compatibility, in_place, machine
 from sluicegate.core.rollout.candidate import candidate_at_step
 from sluicegate.core.rollout.give_up import failed
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.core.snapshot.overrides import named, pinned
 
 
 def assign_roles(snapshot: Snapshot) -> RevisionRoles:
@@ -36,7 +34,7 @@ def _wanted(snapshot: Snapshot) -> RevisionHash | None:
     It is the pinned revision, or the desired one unless that is aborted, has failed or cannot be created. While
     spec.paused is true, it is the one whose rollout is in progress.
     """
-    held = pinned(snapshot)
+    held = snapshot.pinned
     if held is not None:
         return held
     if snapshot.resource.spec.paused:
@@ -52,7 +50,7 @@ def aborted(snapshot: Snapshot) -> bool:
     A revision that is already stable stays stable.
     """
     revision = snapshot.desired.revision
-    return revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision and revision != snapshot.stable
+    return revision is not None and snapshot.overrides.abort == revision and revision != snapshot.stable
 
 
 def _promote(
@@ -61,7 +59,7 @@ def _promote(
     """Return (stable, target), with `wanted` promoted if it can carry the traffic."""
     if wanted is None or wanted == stable:
         return stable, None
-    if snapshot.resource.spec.paused and pinned(snapshot) is None:
+    if snapshot.resource.spec.paused and snapshot.pinned is None:
         return stable, wanted
     able = snapshot.able_pods(wanted) >= in_place.needed(snapshot, wanted, stable) and not compatibility.changes(
         snapshot, wanted

@@ -19,7 +19,6 @@ from sluicegate.api.spec import ModelDeploymentSpec, ModelOverride, ModelSpec, R
 from sluicegate.core.plan.share import Candidate, Share, headers, present
 from sluicegate.core.rollout import compatibility
 from sluicegate.core.snapshot.facts import Problem, Snapshot
-from sluicegate.core.snapshot.overrides import named, pinned
 
 
 def canary_view(resource: ModelDeployment) -> ModelDeployment | None:
@@ -81,7 +80,7 @@ def held_at_zero(snapshot: Snapshot, canary: RevisionHash | None) -> bool:
     This is the case if the user has pinned a revision, if the user has aborted the canary, or if its signature is not
     compatible with stable's.
     """
-    if pinned(snapshot) is not None or (canary is not None and named(snapshot, names.ANNOTATION_ABORT) == canary):
+    if snapshot.pinned is not None or (canary is not None and snapshot.overrides.abort == canary):
         return True
     return bool(compatibility.changes(snapshot, canary))
 
@@ -144,8 +143,8 @@ def problem(snapshot: Snapshot) -> Problem | None:
 
 
 def _problems(snapshot: Snapshot) -> Iterator[Problem]:
-    pin = named(snapshot, names.ANNOTATION_PIN)
-    if pin is not None and pinned(snapshot) is None:
+    pin = snapshot.overrides.pin
+    if pin is not None and snapshot.pinned is None:
         known = ", ".join(sorted(snapshot.revisions)) or "none"
         yield Problem(
             Reason.PINNED_REVISION_UNKNOWN,
@@ -158,7 +157,7 @@ def _problems(snapshot: Snapshot) -> Iterator[Problem]:
     if snapshot.desired_canary.problem is not None:
         yield snapshot.desired_canary.problem
     revision = snapshot.desired_canary.revision
-    if revision is not None and named(snapshot, names.ANNOTATION_PROMOTE) == revision:
+    if revision is not None and snapshot.overrides.promotes(revision):
         yield Problem(
             Reason.PROMOTE_REFUSED,
             f"The annotation {names.ANNOTATION_PROMOTE} cannot promote a declared canary, because the spec is yours: "

@@ -12,7 +12,6 @@ from sluicegate.api.reasons import Reason
 from sluicegate.core.models import signature
 from sluicegate.core.models.signature import Signature
 from sluicegate.core.snapshot.facts import Problem, Snapshot
-from sluicegate.core.snapshot.overrides import pinned
 
 SHOWN = 5
 """Number of differences in a message. A wide model may have hundreds."""
@@ -60,7 +59,7 @@ def _allowed(snapshot: Snapshot, revision: RevisionHash) -> bool:
     allowed = (
         spec.model.allow_signature_change if by_canary is None or not _is_canary(snapshot, revision) else by_canary
     )
-    return allowed or pinned(snapshot) == revision
+    return allowed or snapshot.pinned == revision
 
 
 def _is_canary(snapshot: Snapshot, revision: RevisionHash) -> bool:

@@ -15,7 +15,6 @@ from sluicegate.api.status import RevisionStatus, Role
 from sluicegate.core.rollout import machine
 from sluicegate.core.snapshot import deadline
 from sluicegate.core.snapshot.facts import Problem, Snapshot
-from sluicegate.core.snapshot.overrides import pinned
 
 OWN_FAULTS = frozenset(
     {
@@ -67,12 +66,7 @@ def problem(snapshot: Snapshot, revision: RevisionHash | None, found: Problem | 
         revision: A revision that the spec asks for.
         found: The problem that its pods report, while it has any.
     """
-    if (
-        revision is None
-        or revision == snapshot.stable
-        or pinned(snapshot) is not None
-        or not failed(snapshot, revision)
-    ):
+    if revision is None or revision == snapshot.stable or snapshot.pinned is not None or not failed(snapshot, revision):
         return None
     before, name = record(snapshot, revision), snapshot.resource.metadata.name
     if before is not None:

@@ -29,7 +29,6 @@ from sluicegate.core.plan import share
 from sluicegate.core.plan.share import Share
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.core.snapshot.overrides import named, pinned
 from sluicegate.core.snapshot.parse import text_of, time_of
 
 
@@ -68,7 +67,7 @@ def progressive(snapshot: Snapshot, stable: RevisionHash | None, target: Revisio
     It does not if it is the first revision, if the user has pinned a revision, or if the spec asks for no pods. It also
     does not once it has completed all steps, or once `whenFull: Replace` has removed the last pod of stable.
     """
-    if not steps_of(snapshot) or stable is None or target in (None, stable) or pinned(snapshot) is not None:
+    if not steps_of(snapshot) or stable is None or target in (None, stable) or snapshot.pinned is not None:
         return False
     if snapshot.resource.spec.scaling.replicas == 0 or _made_way(snapshot, stable):
         return False
@@ -137,7 +136,7 @@ def advance(snapshot: Snapshot, target: RevisionHash, observation: StepObservati
         observation: What the cluster shows of the current step.
     """
     state = state_of(snapshot, target)
-    if _promoted_whole(snapshot, target) and not snapshot.resource.spec.paused:
+    if snapshot.overrides.promotes(target) and not snapshot.resource.spec.paused:
         return _entered(snapshot, state or _begun(snapshot, target), len(steps_of(snapshot)))
     if state is None:
         return _waiting(snapshot, target, observation)
@@ -238,7 +237,7 @@ def _at_step(
     state = msgspec.structs.replace(
         state, accepted_at=text_of(accepted), verdict=verdict_of(snapshot, state, text_of(accepted))
     )
-    if _promoted_step(snapshot, target, index):
+    if snapshot.overrides.promotes_past(target, index):
         return _entered(snapshot, state, index + 1)
     until = accepted + timedelta(seconds=_rest(step)) if _rest(step) and _ends_by_itself(step) else None
     state = msgspec.structs.replace(state, until=text_of(until) if until is not None else None)
@@ -261,7 +260,7 @@ def _waits(
     index = state.step_index or 0
     step = steps_of(snapshot)[index]
     child = snapshot.resource.metadata.name
-    if named(snapshot, names.ANNOTATION_PAUSE) == target:
+    if snapshot.overrides.pause == target:
         words_ = (
             f"The annotation {names.ANNOTATION_PAUSE} holds it at this step: `sluicegate resume {child}` removes it."
         )
@@ -372,7 +371,7 @@ def _condemned(
     else:
         return None
     verdict = verdict_of(snapshot, state, state.accepted_at)
-    spent = named(snapshot, names.ANNOTATION_RETRY) == target or None
+    spent = snapshot.overrides.retry == target or None
     back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"It was rolled back {where}: {said}")
     return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
 
@@ -405,7 +404,7 @@ def given_another_time(snapshot: Snapshot, revision: RevisionHash) -> bool:
     """
     found = rolled_back(snapshot, revision)
     spent = found is not None and bool(found.retried)
-    return named(snapshot, names.ANNOTATION_RETRY) == revision and not spent
+    return snapshot.overrides.retry == revision and not spent
 
 
 def unspent(snapshot: Snapshot, state: RolloutStatus) -> RolloutStatus:
@@ -413,7 +412,7 @@ def unspent(snapshot: Snapshot, state: RolloutStatus) -> RolloutStatus:
 
     Once the user has removed the last `retry` annotation, a new one counts again.
     """
-    there = named(snapshot, names.ANNOTATION_RETRY) == state.target
+    there = snapshot.overrides.retry == state.target
     return state if there or not state.retried else msgspec.structs.replace(state, retried=None)
 
 
@@ -423,19 +422,6 @@ def rolled_back(snapshot: Snapshot, revision: RevisionHash | None) -> RolloutSta
     if found is None or revision is None or found.target != revision or found.phase is not Phase.ROLLED_BACK:
         return None
     return found
-
-
-def _promoted_whole(snapshot: Snapshot, target: RevisionHash) -> bool:
-    return named(snapshot, names.ANNOTATION_PROMOTE) == target
-
-
-def _promoted_step(snapshot: Snapshot, target: RevisionHash, index: int) -> bool:
-    """Tell whether the user promotes the rollout past step `index`.
-
-    The annotation names the revision and this step or a later one, as REVISION/NUMBER. Numbers start at 1.
-    """
-    revision, _, step = (named(snapshot, names.ANNOTATION_PROMOTE) or "").partition("/")
-    return revision == target and step.isdecimal() and int(step) >= index + 1
 
 
 def recheck_after(snapshot: Snapshot, target: RevisionHash | None) -> float | None:

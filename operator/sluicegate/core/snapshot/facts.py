@@ -20,6 +20,7 @@ from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import Newest, ResolvedModel
 from sluicegate.core.models.signature import Signature
 from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.overrides import Overrides
 from sluicegate.core.snapshot.revision_spec import Intent
 
 
@@ -239,6 +240,20 @@ class Snapshot:
     def all_desired(self) -> tuple[DesiredRevision, ...]:
         """Return the revisions that the base of the spec and spec.canary ask for."""
         return tuple(each for each in (self.desired, self.desired_canary) if each is not None)
+
+    @property
+    def overrides(self) -> Overrides:
+        """Return what users ask for by annotations."""
+        return Overrides.parse(self.resource)
+
+    @property
+    def pinned(self) -> RevisionHash | None:
+        """Return the revision that the annotation `pin` keeps as it is.
+
+        Return None without the annotation, or where it names a revision that does not exist.
+        """
+        pin = self.overrides.pin
+        return pin if pin in self.revisions else None
 
     def record(self, revision: RevisionHash | None) -> Revision | None:
         """Return the record of a revision, or None where it has none."""

@@ -23,7 +23,6 @@ from sluicegate.core.rollout import canary
 from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot import staleness
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.core.snapshot.overrides import pinned
 from sluicegate.core.snapshot.parse import text_of
 from sluicegate.core.status.diagnosis import Judgement, making_way
 
@@ -149,7 +148,7 @@ def _ready(snapshot: Snapshot, plan: Plan, judgement: Judgement, available: Verd
             else _stays(snapshot, plan, available, judgement)
         )
         return Verdict("False", judgement.worst.reason, judgement.worst.message + suffix)
-    if (pin := pinned(snapshot)) is not None and pin != snapshot.desired.revision and plan.target is None:
+    if (pin := snapshot.pinned) is not None and pin != snapshot.desired.revision and plan.target is None:
         child = snapshot.child(pin)
         return Verdict(
             "False",

@@ -18,7 +18,6 @@ from sluicegate.core.rollout.candidate import prepared_candidate, unable
 from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot import deadline
 from sluicegate.core.snapshot.facts import Problem, Snapshot
-from sluicegate.core.snapshot.overrides import named
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
         return replace(found, message=f"Canary: {found.message}")
     if (changed := compatibility.problem(snapshot, revision)) is not None:
         return changed
-    if revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision:
+    if revision is not None and snapshot.overrides.abort == revision:
         return Problem(
             Reason.ABORTED,
             f"The canary was aborted, so it has no share: change spec.canary, or remove {names.ANNOTATION_ABORT}.",
