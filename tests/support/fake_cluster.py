@@ -23,6 +23,7 @@ from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot, Split
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.core.status.compose import compose
@@ -364,14 +365,15 @@ class World:
     def reconcile(self, write_status: bool = True) -> World:
         """Run one reconcile as the runtime does, and check every safety property."""
         snapshot = self.snapshot()
-        plan = decide(snapshot)
-        assert plan == decide(self.snapshot()), "the same snapshot gave two plans"
+        assessment = assess(snapshot)
+        plan = decide(assessment)
+        assert plan == decide(assess(self.snapshot())), "the same snapshot gave two plans"
         self.plan, self.writes = plan, []
         self._note_traffic()
-        plan_invariants.check(self, snapshot, plan)
+        plan_invariants.check(self, assessment, plan)
         served = self.selected(NAME)
         self._apply_plan(snapshot, plan)
-        status = compose(snapshot, plan)
+        status = compose(assessment, plan)
         if served:
             assert self.selected(NAME), "the Service lost its last ready pod by our own doing"
         if status != self.status:

@@ -21,6 +21,7 @@ from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.core.status.compose import compose
@@ -54,11 +55,12 @@ def settled(gathered: Gathered) -> Outcome:
     """Return the final state of a gathered resource."""
     snapshot = replace(gathered.snapshot, resource=_without_steps(gathered.snapshot.resource))
     intents = _intents(snapshot)
-    first = judge(snapshot, decide(snapshot))
+    assessment = assess(snapshot)
+    first = judge(assessment, decide(assessment))
     records: dict[Address, Manifest] = {}
     manifests: dict[Address, Manifest] = {}
     for _ in range(STEPS):
-        plan = decide(snapshot)
+        plan = decide(assess(snapshot))
         resource = snapshot.resource
         for manifest in _records(snapshot, plan, gathered.templates):
             records[_address(manifest)] = manifest
@@ -122,7 +124,7 @@ def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest
     return replace(
         snapshot,
         now=snapshot.now + wait,
-        resource=ModelDeployment(resource.metadata, resource.spec, compose(snapshot, plan)),
+        resource=ModelDeployment(resource.metadata, resource.spec, compose(assess(snapshot), plan)),
         revisions={each: facts for each, facts in snapshot.revisions.items() if each not in plan.forgotten},
         deployments={revision: _deployment(snapshot, revision, count) for revision, count in counts.items()},
         autoscalers={
@@ -149,7 +151,8 @@ def _count(snapshot: Snapshot, entry: RevisionPlan) -> int:
 
 
 def _pods(snapshot: Snapshot, revision: RevisionHash, count: int) -> tuple[PodFacts, ...]:
-    old = [replace(pod, ready=True, problem=None) for pod in snapshot.live_pods(revision)][:count]
+    old = [replace(pod, ready=True, problem=None) for pod in snapshot.pods.get(revision, ()) if not pod.deleting]
+    old = old[:count]
     fresh = (
         PodFacts(f"{revision}-{number}", revision, ready=True, deleting=False) for number in range(count - len(old))
     )

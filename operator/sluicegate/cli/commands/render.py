@@ -25,6 +25,7 @@ from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.models.uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import DeploymentFacts, DesiredRevision, GatewayFacts, PodFacts, Revision, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent, fetched_from, intent_of
 from sluicegate.render import children
@@ -96,7 +97,7 @@ def render(document: Manifest, settings: Settings, answers: dict[str, str]) -> I
                 intents.append(intent)
                 templates[intent.hash] = pod_template(view, intent, settings)
                 yield children.record(view, intent, len(intents), templates[intent.hash])
-    plan = decide(serving(resource, intents, settings))
+    plan = decide(assess(serving(resource, intents, settings)))
     yield from children.render(resource, plan, templates)
 
 

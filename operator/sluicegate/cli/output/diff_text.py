@@ -14,6 +14,7 @@ from sluicegate.api import names
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.output.step_text import course, listed
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.simulation.settle import Address, Manifest, Outcome
 
@@ -208,7 +209,8 @@ def _pods(found: Comparison) -> Iterator[str]:
     """Yield which pods start, end and stay."""
     name = found.snapshot.resource.metadata.name
     after = _by_hash(found.after.status)
-    there = {revision: found.snapshot.live_pods(revision) for revision in found.snapshot.pods}
+    assessment = assess(found.snapshot)
+    there = {revision: assessment.of(revision).live for revision in found.snapshot.pods}
     moved = False
     for revision in sorted({*(each for each in there if there[each]), *found.after.pods}):
         now, then, child = (

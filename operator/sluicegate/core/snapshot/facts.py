@@ -14,13 +14,11 @@ from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import Newest, ResolvedModel
 from sluicegate.core.models.signature import Signature
 from sluicegate.core.snapshot.analysis_result import Reading
-from sluicegate.core.snapshot.overrides import Overrides
 from sluicegate.core.snapshot.revision_spec import Intent
 
 
@@ -108,6 +106,31 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A traffic share: the weight, match and mirror of one revision."""
+
+    weight: int = 0
+    """Percent of the requests that match no header rule."""
+    matches: tuple[Header, ...] = ()
+    """Header matches. A request with any one of them goes to the revision."""
+    mirror: int = 0
+    """Percent of the requests that are mirrored to the revision."""
+
+    @property
+    def none(self) -> bool:
+        """Tell whether no request reaches the revision, not even a mirrored one."""
+        return not (self.weight or self.matches or self.mirror)
+
+    @property
+    def load(self) -> int:
+        """Return the percent of all requests that the pods must be able to serve.
+
+        Requests that a header match sends are not counted, because their number cannot be known.
+        """
+        return max(self.weight, self.mirror)
+
+
+@dataclass(frozen=True, slots=True)
 class Split:
     """The traffic split of a route.
 
@@ -131,6 +154,13 @@ class Split:
     def weight(self, revision: RevisionHash | None) -> int:
         """Return the percent of the requests that go to `revision`."""
         return self.weights.get(revision, 0) if revision is not None else 0
+
+    def share(self, revision: RevisionHash | None) -> Share:
+        """Return the share that `revision` receives."""
+        if revision is None:
+            return Share()
+        mirrored = self.mirror.percent if self.mirror is not None and self.mirror.revision == revision else 0
+        return Share(self.weight(revision), self.matches if self.matched == revision else (), mirrored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,82 +271,6 @@ class Snapshot:
         """Return the revisions that the base of the spec and spec.canary ask for."""
         return tuple(each for each in (self.desired, self.desired_canary) if each is not None)
 
-    @property
-    def overrides(self) -> Overrides:
-        """Return what users ask for by annotations."""
-        return Overrides.parse(self.resource)
-
-    @property
-    def pinned(self) -> RevisionHash | None:
-        """Return the revision that the annotation `pin` keeps as it is.
-
-        Return None without the annotation, or where it names a revision that does not exist.
-        """
-        pin = self.overrides.pin
-        return pin if pin in self.revisions else None
-
-    def record(self, revision: RevisionHash | None) -> Revision | None:
-        """Return the record of a revision, or None where it has none."""
-        return self.revisions.get(revision) if revision is not None else None
-
-    def deployment(self, revision: RevisionHash | None) -> DeploymentFacts | None:
-        """Return the Deployment of a revision, or None where it has none."""
-        return self.deployments.get(revision) if revision is not None else None
-
-    def autoscaler(self, revision: RevisionHash | None) -> AutoscalerFacts | None:
-        """Return the HPA of a revision, or None where it has none."""
-        return self.autoscalers.get(revision) if revision is not None else None
-
-    def live_pods(self, revision: RevisionHash | None) -> tuple[PodFacts, ...]:
-        """Return the pods of a revision that are not being deleted."""
-        pods = self.pods.get(revision, ()) if revision is not None else ()
-        return tuple(pod for pod in pods if not pod.deleting)
-
-    def able_pods(self, revision: RevisionHash | None) -> int:
-        """Return how many pods of a revision are able to serve.
-
-        Such a pod is ready and listed in the EndpointSlices of the revision's own Service.
-        """
-        if revision is None:
-            return 0
-        return len(self.endpoints.get(self.child(revision), frozenset()) & self.ready_pods(revision))
-
     def child(self, revision: RevisionHash) -> str:
         """Return the name of the children of a revision."""
         return names.child_name(self.resource.metadata.name, revision)
-
-    def recorded(self, role: Role) -> tuple[RevisionHash, ...]:
-        """Return the hashes of the revisions with a role in status, in its order."""
-        return tuple(entry.revision for entry in self.resource.status.revisions if entry.role == role)
-
-    @property
-    def stable(self) -> RevisionHash | None:
-        """Return the stable revision according to status.
-
-        Where the status was lost, return the revision that the Service selects, if it has ready pods.
-        """
-        for revision in self.recorded(Role.STABLE):
-            if revision in self.revisions:
-                return revision
-        if not self.resource.status.revisions and self.service is not None:
-            found = self.service.revision
-            if found is not None and found in self.revisions and self.ready_pods(found):
-                return found
-        return None
-
-    @property
-    def split(self) -> Split:
-        """Return the traffic split of the route. It is empty while there is no route."""
-        return self.route.split if self.route is not None else Split()
-
-    @property
-    def routed(self) -> bool:
-        """Tell whether requests come in by a route.
-
-        Without a gateway, they come in by the Service only.
-        """
-        return bool(self.gateways)
-
-    def ready_pods(self, revision: RevisionHash | None) -> frozenset[str]:
-        """Return the names of the revision's pods that are ready and not being deleted."""
-        return frozenset(pod.name for pod in self.live_pods(revision) if pod.ready)

@@ -20,6 +20,7 @@ from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Plan
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.core.status.compose import compose, differs_in_state, differs_in_words, internal_error, moved
 from sluicegate.core.status.events import announcements, rollback, version_changes
@@ -115,11 +116,11 @@ class Reconciler:
         if self._leaving.get(key) == resource.metadata.uid:
             return "done"
         gathered = await self._parts.gatherer.gather(resource, self._now)
-        snapshot = gathered.snapshot
-        plan = decide(snapshot)
+        assessment = assess(gathered.snapshot)
+        plan = decide(assessment)
         applied = await self._parts.applier.apply(resource, gathered, plan)
-        await self._write_status(resource, compose(snapshot, plan, applied.refused))
-        return self._schedule(key, snapshot, plan, applied)
+        await self._write_status(resource, compose(assessment, plan, applied.refused))
+        return self._schedule(key, gathered.snapshot, plan, applied)
 
     async def _failed(self, key: Key, error: BaseException) -> None:
         """Log an unexpected exception of one reconcile, report it in status and retry."""
