@@ -80,26 +80,38 @@ def _is_through(assessment: Assessment, state: RolloutStatus) -> bool:
 def share_of(assessment: Assessment, target: RevisionHash) -> Share:
     """Return the share that the current step in status gives `target`.
 
-    Before the first step the share is empty. While spec.paused is true, it is the share that `target` has now. The same
-    applies to edited steps, until status has their hash.
+    Before the first step, it is the share that `target` has already. While spec.paused is true, it is the share that
+    `target` has now. The same applies to edited steps, until status has their hash.
     """
     state = assessment.of(target).rollout
     if assessment.paused:
         return assessment.of(target).share
     if state is None:
-        return Share()
+        return _share_before_steps(assessment, target)
     if state.step_hash != steps_hash(assessment):
         return assessment.of(target).share
     return share.after(steps_of(assessment)[: (state.step_index or 0) + 1])
 
 
+def _share_before_steps(assessment: Assessment, target: RevisionHash) -> Share:
+    """Return the share that `target` keeps until its first step begins.
+
+    A declared canary that is now to be rolled out has one, and so has a candidate whose status was lost. A rollout that
+    was rolled back or aborted begins without a share.
+    """
+    before = assessment.status.rollout
+    returned = before is not None and before.target == target and before.phase.returned
+    return Share() if returned else assessment.of(target).share
+
+
 def coming(assessment: Assessment, target: RevisionHash) -> Share:
     """Return the share that the pods of `target` must be able to carry.
 
-    This is the share of the current step, or of the first step before that step has begun.
+    This is the share of the current step. Before the rollout has begun, it is the share of the step to begin with.
     """
-    state = assessment.of(target).rollout
-    return share_of(assessment, target) if state is not None else share.after(steps_of(assessment)[:1])
+    if assessment.of(target).rollout is not None:
+        return share_of(assessment, target)
+    return share.after(steps_of(assessment)[: _step_to_begin_with(assessment, target) + 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +172,11 @@ def _waiting(assessment: Assessment, target: RevisionHash, observation: StepObse
         return _phase(waiting, Phase.WAITING, *observation.blocked)
     if not observation.able:
         return _phase(waiting, Phase.WAITING, Reason.WAITING_FOR_PODS, "The pods for the first step are starting.")
-    return _entered(assessment, waiting, _first_step(assessment, assessment.split.weight(target)))
+    return _entered(assessment, waiting, _step_to_begin_with(assessment, target))
+
+
+def _step_to_begin_with(assessment: Assessment, target: RevisionHash) -> int:
+    return _first_step(assessment, _share_before_steps(assessment, target).weight)
 
 
 def _first_step(assessment: Assessment, weight: int) -> int:
