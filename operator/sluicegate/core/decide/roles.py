@@ -10,7 +10,7 @@ from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import Role
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import RevisionRoles
-from sluicegate.core.rollout import canary, in_place, machine
+from sluicegate.core.rollout import canary, in_place, steps
 from sluicegate.core.rollout.candidate import candidate_at_step
 from sluicegate.core.snapshot.assessment import Assessment
 
@@ -18,7 +18,7 @@ from sluicegate.core.snapshot.assessment import Assessment
 def assign_roles(assessment: Assessment) -> RevisionRoles:
     """Return the revision roles, with the promotions that have become possible."""
     wanted = _wanted(assessment)
-    if wanted is not None and machine.progressive(assessment, assessment.stable, wanted):
+    if wanted is not None and steps.progressive(assessment, assessment.stable, wanted):
         return RevisionRoles(
             assessment.stable, wanted, progressive=True, candidate=candidate_at_step(assessment, wanted)
         )

@@ -8,7 +8,7 @@ from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.core.plan.share import Candidate
 from sluicegate.core.plan.types import RevisionRoles
-from sluicegate.core.rollout import canary, machine
+from sluicegate.core.rollout import canary, steps
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem, Share
 
@@ -18,7 +18,7 @@ def candidate_at_step(assessment: Assessment, target: RevisionHash) -> Candidate
 
     The share is empty while the signature is not compatible, or while a gateway cannot do what the step asks for.
     """
-    share = machine.share_of(assessment, target)
+    share = steps.share_of(assessment, target)
     if assessment.of(target).incompatible or unable(assessment, target) is not None:
         share = Share()
     return Candidate(target, share, assessment.spec.scaling, progressive=True)
@@ -32,12 +32,12 @@ def prepared_candidate(assessment: Assessment, roles: RevisionRoles) -> Candidat
     found = roles.candidate
     if found is None or not found.progressive:
         return found
-    return replace(found, share=machine.coming(assessment, found.revision))
+    return replace(found, share=steps.coming(assessment, found.revision))
 
 
 def unable(assessment: Assessment, target: RevisionHash) -> Problem | None:
     """Return what the gateways cannot do of the current step, or None."""
-    wanted = machine.coming(assessment, target)
+    wanted = steps.coming(assessment, target)
     if assessment.paused:
         return None
     if not assessment.routed and (wanted.matches or wanted.mirror):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from sluicegate.api.names import RevisionHash
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import Fixed, RevisionRoles
-from sluicegate.core.rollout import machine
+from sluicegate.core.rollout import steps
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import PodFacts
 
@@ -29,7 +29,7 @@ def replacing(assessment: Assessment, target: RevisionHash | None, stable: Revis
         return False
     # An autoscaled stable may have few pods without a replacement. During steps it must also be able to grow,
     # to take the requests back.
-    tells = not (assessment.spec.scaling.autoscaled and machine.progressive(assessment, stable, target))
+    tells = not (assessment.spec.scaling.autoscaled and steps.progressive(assessment, stable, target))
     begun = tells and there.replicas < scaling.needed(assessment, target, stable)
     return begun or (waits_for_room(assessment, target) and would_help(assessment, target, stable))
 

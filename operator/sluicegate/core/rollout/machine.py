@@ -13,105 +13,30 @@ which the gateway has the share of the step.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 
 import msgspec
 
-from sluicegate.api import duration, names
+from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
-from sluicegate.api.rollout import Step
-from sluicegate.api.status import Phase, RolloutStatus, RolloutVerdict
-from sluicegate.core.plan import share
-from sluicegate.core.snapshot.analysis_result import Outcome, Reading
+from sluicegate.api.status import Phase, RolloutStatus
+from sluicegate.core.plan.share import after
+from sluicegate.core.rollout.step_analysis import judged, reading_of, verdict_of
+from sluicegate.core.rollout.steps import (
+    ends_by_itself,
+    first_step,
+    hold_of,
+    share_of,
+    step_to_begin_with,
+    steps_hash,
+    steps_of,
+)
+from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Share
 from sluicegate.core.snapshot.parse import text_of, time_of
-
-
-def steps_of(assessment: Assessment) -> tuple[Step, ...]:
-    """Return the steps of the spec.
-
-    They are empty if a new version takes over all at once.
-    """
-    return assessment.spec.rollout.steps or ()
-
-
-def steps_hash(assessment: Assessment) -> str:
-    """Return the hash of the steps that a step index belongs to."""
-    return _hash(steps_of(assessment))
-
-
-@lru_cache(maxsize=1024)
-def _hash(steps: tuple[Step, ...]) -> str:
-    return hashlib.sha256(msgspec.json.encode(steps, order="sorted")).hexdigest()[:10]
-
-
-def progressive(assessment: Assessment, stable: RevisionHash | None, target: RevisionHash | None) -> bool:
-    """Tell whether `target` takes the traffic by steps now.
-
-    It does not if it is the first revision, if the user has pinned a revision, or if the spec asks for no pods. It also
-    does not once it has completed all steps, or once `whenFull: Replace` has removed the last pod of stable.
-    """
-    if not steps_of(assessment) or stable is None or target in (None, stable) or assessment.pinned is not None:
-        return False
-    if assessment.spec.scaling.replicas == 0 or _made_way(assessment, stable):
-        return False
-    state = assessment.of(target).rollout
-    return state is None or state.step_hash != steps_hash(assessment) or not _is_through(assessment, state)
-
-
-def _made_way(assessment: Assessment, stable: RevisionHash) -> bool:
-    """Tell whether `whenFull: Replace` has removed the last pod of stable.
-
-    Then there is no second revision to distribute requests to.
-    """
-    there = assessment.of(stable).deployment
-    return assessment.spec.rollout.when_full == "Replace" and there is not None and there.replicas == 0
-
-
-def _is_through(assessment: Assessment, state: RolloutStatus) -> bool:
-    return (state.step_index or 0) >= len(steps_of(assessment))
-
-
-def share_of(assessment: Assessment, target: RevisionHash) -> Share:
-    """Return the share that the current step in status gives `target`.
-
-    Before the first step, it is the share that `target` has already. While spec.paused is true, it is the share that
-    `target` has now. The same applies to edited steps, until status has their hash.
-    """
-    state = assessment.of(target).rollout
-    if assessment.paused:
-        return assessment.of(target).share
-    if state is None:
-        return _share_before_steps(assessment, target)
-    if state.step_hash != steps_hash(assessment):
-        return assessment.of(target).share
-    return share.after(steps_of(assessment)[: (state.step_index or 0) + 1])
-
-
-def _share_before_steps(assessment: Assessment, target: RevisionHash) -> Share:
-    """Return the share that `target` keeps until its first step begins.
-
-    A declared canary that is now to be rolled out has one, and so has a candidate whose status was lost. A rollout that
-    was rolled back or aborted begins without a share.
-    """
-    before = assessment.status.rollout
-    returned = before is not None and before.target == target and before.phase.returned
-    return Share() if returned else assessment.of(target).share
-
-
-def coming(assessment: Assessment, target: RevisionHash) -> Share:
-    """Return the share that the pods of `target` must be able to carry.
-
-    This is the share of the current step. Before the rollout has begun, it is the share of the step to begin with.
-    """
-    if assessment.of(target).rollout is not None:
-        return share_of(assessment, target)
-    return share.after(steps_of(assessment)[: _step_to_begin_with(assessment, target) + 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,21 +97,7 @@ def _waiting(assessment: Assessment, target: RevisionHash, observation: StepObse
         return _phase(waiting, Phase.WAITING, *observation.blocked)
     if not observation.able:
         return _phase(waiting, Phase.WAITING, Reason.WAITING_FOR_PODS, "The pods for the first step are starting.")
-    return _entered(assessment, waiting, _step_to_begin_with(assessment, target))
-
-
-def _step_to_begin_with(assessment: Assessment, target: RevisionHash) -> int:
-    return _first_step(assessment, _share_before_steps(assessment, target).weight)
-
-
-def _first_step(assessment: Assessment, weight: int) -> int:
-    """Return the index of the first step whose weight is at least `weight`.
-
-    If every step has a lower weight, it is the last one.
-    """
-    steps = steps_of(assessment)
-    reached = (index for index in range(len(steps)) if share.after(steps[: index + 1]).weight >= weight)
-    return next(reached, len(steps) - 1)
+    return _entered(assessment, waiting, step_to_begin_with(assessment, target))
 
 
 def _resumed(assessment: Assessment, state: RolloutStatus, target: RevisionHash) -> RolloutStatus:
@@ -194,12 +105,12 @@ def _resumed(assessment: Assessment, state: RolloutStatus, target: RevisionHash)
 
     The candidate keeps its weight. The rollout continues at the first step whose weight is not lower.
     """
-    return _entered(assessment, state, _first_step(assessment, assessment.split.weight(target) or state.weight or 0))
+    return _entered(assessment, state, first_step(assessment, assessment.split.weight(target) or state.weight or 0))
 
 
 def _entered(assessment: Assessment, state: RolloutStatus, index: int) -> RolloutStatus:
     """Return the state at the start of step `index`, or after the last step."""
-    wanted, through = share.after(steps_of(assessment)[: index + 1]), index >= len(steps_of(assessment))
+    wanted, through = after(steps_of(assessment)[: index + 1]), index >= len(steps_of(assessment))
     entered = RolloutStatus(
         phase=Phase.SCALING,
         target=state.target,
@@ -244,7 +155,7 @@ def _at_step(
     )
     if assessment.overrides.promotes_past(target, index):
         return _entered(assessment, state, index + 1)
-    until = accepted + timedelta(seconds=_rest(step)) if _rest(step) and _ends_by_itself(step) else None
+    until = accepted + timedelta(seconds=hold_of(step)) if hold_of(step) and ends_by_itself(step) else None
     state = msgspec.structs.replace(state, until=text_of(until) if until is not None else None)
     if (waits := _waits(assessment, state, target, until)) is not None:
         return waits
@@ -270,7 +181,7 @@ def _waits(
             f"The annotation {names.ANNOTATION_PAUSE} holds it at this step: `sluicegate resume {child}` removes it."
         )
         return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
-    if not _ends_by_itself(step):
+    if not ends_by_itself(step):
         words_ = (
             f"Step {index + 1} waits for a person: `sluicegate promote {child}` goes on, "
             f"`sluicegate abort {child}` goes back (or the annotation {names.ANNOTATION_PROMOTE}={target}/{index + 1})."
@@ -292,16 +203,6 @@ def _waits(
     return None
 
 
-def _rest(step: Step) -> float:
-    """Return the seconds that the step's hold and pause take together."""
-    paused = step.pause.duration if step.pause is not None and step.pause.duration is not None else "0s"
-    return duration.seconds(step.hold or "0s") + duration.seconds(paused)
-
-
-def _ends_by_itself(step: Step) -> bool:
-    return step.pause is None or step.pause.duration is not None
-
-
 def _accepted_at(assessment: Assessment, state: RolloutStatus) -> datetime:
     """Return the time since which the step's share is in effect.
 
@@ -311,50 +212,6 @@ def _accepted_at(assessment: Assessment, state: RolloutStatus) -> datetime:
     now = (assessment.now + timedelta(seconds=1)).replace(microsecond=0)
     before = time_of(state.accepted_at)
     return before if before is not None and before <= now else now
-
-
-def judged(assessment: Assessment, wanted: Share) -> bool:
-    """Tell whether the analysis decides about the step.
-
-    It does if the spec has metrics, and requests or copies of them reach the candidate.
-    """
-    analysis = assessment.spec.rollout.analysis
-    return analysis is not None and bool(analysis.metrics) and not wanted.none
-
-
-def reading_of(assessment: Assessment, state: RolloutStatus) -> Reading | None:
-    """Return the analysis result for exactly this revision and share, or None."""
-    found = assessment.snapshot.reading
-    if found is None or found.revision != state.target or found.since != state.accepted_at:
-        return None
-    return found
-
-
-def verdict_of(assessment: Assessment, state: RolloutStatus, accepted_at: str | None) -> RolloutVerdict | None:
-    """Return the analysis outcome to write in status.
-
-    It is new only if the outcome, or the metric behind it, has changed. So a step that is held causes no status writes.
-    """
-    found, before = assessment.snapshot.reading, state.verdict
-    if found is None or found.revision != state.target or found.since != accepted_at:
-        return before
-    measured = found.decisive
-    same = before is not None and (before.outcome, before.metric) == (
-        found.outcome.value,
-        measured.metric if measured is not None else None,
-    )
-    if same:
-        return before
-    return RolloutVerdict(
-        outcome=found.outcome.value,
-        metric=measured.metric if measured is not None else None,
-        value=measured.value if measured is not None else None,
-        stable_value=measured.stable if measured is not None else None,
-        limit=measured.limit if measured is not None else None,
-        samples=measured.samples if measured is not None else None,
-        message=measured.message if measured is not None else None,
-        at=text_of(assessment.now),
-    )
 
 
 def _condemned(
