@@ -6,6 +6,9 @@ goes to the stable revision.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum, auto
+
 from sluicegate.api import duration
 from sluicegate.api.names import RevisionHash
 from sluicegate.core.plan import scaling
@@ -64,17 +67,78 @@ def split_of(assessment: Assessment, roles: RevisionRoles) -> Split | None:
         wanted = _frozen(now, stable, target)
     else:
         wanted = _with_candidate(assessment, stable, roles)
-    whole = sum(now.weights.values()) == 100
-    if wanted.weight(stable) > now.weight(stable):
-        if not assessment.snapshot.endpoints.get(assessment.snapshot.child(stable)):
-            return now if whole else None
-        able = [each for each in now.weights if assessment.of(each).able]
-        if whole and able and not assessment.of(stable).able:
-            return now  # The EndpointSlices lag behind the pods, and another revision serves.
-        serving = whole and len(able) == len(now.weights)
-        if serving and not _can_carry(assessment, roles, wanted.weight(stable)):
+    if wanted.weight(stable) <= now.weight(stable):
+        return wanted
+    match next_split(_stable_gain(assessment, roles, stable, wanted)):
+        case NextSplit.APPLY:
+            return wanted
+        case NextSplit.KEEP:
             return now
-    return wanted
+        case NextSplit.WAIT:
+            return None
+
+
+class NextSplit(Enum):
+    """What to do with a traffic split that gives stable more requests."""
+
+    APPLY = auto()
+    KEEP = auto()
+    """Keep the present split for now."""
+    WAIT = auto()
+    """There is no backend yet, so there is no split."""
+
+
+class Serving(Enum):
+    """How many of the backends in the present split are able to serve."""
+
+    NONE = auto()
+    SOME = auto()
+    ALL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class StableGain:
+    """The facts that decide whether stable may receive more requests."""
+
+    has_endpoints: bool
+    """Whether the Service of stable has endpoints."""
+    able: bool
+    """Whether a pod of stable is able to serve."""
+    can_carry: bool
+    """Whether stable has the pods for the requests, or will never get them."""
+    whole: bool
+    """Whether the route has a split that distributes all requests."""
+    serving: Serving
+
+
+def next_split(gain: StableGain) -> NextSplit:
+    """Return what to do with a split that gives stable more requests, as a truth table.
+
+    The EndpointSlices lag behind the pods. So while stable is not able and another backend serves, the split stays.
+    """
+    match gain:
+        case StableGain(has_endpoints=False, whole=True):
+            return NextSplit.KEEP
+        case StableGain(has_endpoints=False):
+            return NextSplit.WAIT
+        case StableGain(whole=True, able=False, serving=Serving.SOME | Serving.ALL):
+            return NextSplit.KEEP
+        case StableGain(whole=True, can_carry=False, serving=Serving.ALL):
+            return NextSplit.KEEP
+        case _:
+            return NextSplit.APPLY
+
+
+def _stable_gain(assessment: Assessment, roles: RevisionRoles, stable: RevisionHash, wanted: Split) -> StableGain:
+    weights = assessment.split.weights
+    able = sum(1 for revision in weights if assessment.of(revision).able)
+    return StableGain(
+        has_endpoints=bool(assessment.of(stable).endpoints),
+        able=bool(assessment.of(stable).able),
+        can_carry=_can_carry(assessment, roles, wanted.weight(stable)),
+        whole=sum(weights.values()) == 100,
+        serving=Serving.NONE if able == 0 else Serving.ALL if able == len(weights) else Serving.SOME,
+    )
 
 
 def _frozen(now: Split, stable: RevisionHash, target: RevisionHash) -> Split:
@@ -174,22 +238,85 @@ def service_revision(assessment: Assessment, roles: RevisionRoles) -> RevisionHa
             return None
         if candidate_weight(assessment, roles) == 100:
             wanted = roles.candidate_hash
-    if assessment.snapshot.service is None or assessment.snapshot.service.revision == wanted or wanted is None:
+    service = assessment.snapshot.service
+    if service is None or wanted is None:
         return wanted
-    now = assessment.snapshot.service.revision
-    ready = assessment.of(wanted).ready
-    if now is None:
-        listed = assessment.snapshot.endpoints.get(assessment.snapshot.resource.metadata.name, frozenset())
-        candidate = (roles.target, roles.canary, roles.next_canary)
-        # A selector for all revisions would send requests to pods that are starting.
-        starting = any(assessment.of(each).live for each in candidate)
-        return wanted if ready and (ready <= listed or starting) else None
-    if not ready:
-        return now if assessment.of(now).ready else wanted
-    unrouted = any(
-        assessment.of(revision).live for revision in assessment.snapshot.pods if revision not in (now, wanted)
+    match next_selector(_selection(assessment, roles, wanted, service.revision)):
+        case Selector.WANTED:
+            return wanted
+        case Selector.OTHER:
+            return service.revision
+        case Selector.ALL:
+            return None
+
+
+class Selector(Enum):
+    """The pods that the stable Service selects."""
+
+    WANTED = auto()
+    """Those of the revision that is to receive the requests."""
+    OTHER = auto()
+    """Those of one other revision."""
+    ALL = auto()
+    """Those of all revisions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The facts that decide what the stable Service selects next."""
+
+    now: Selector
+    ready: bool
+    """Whether the wanted revision has ready pods."""
+    listed: bool
+    """Whether the Service lists all ready pods of the wanted revision."""
+    other_ready: bool
+    """Whether the revision that the Service selects now has ready pods."""
+    candidate_pods: bool
+    """Whether a candidate has pods. While they start, they must not be selected."""
+    other_pods: bool
+    """Whether the selector for all revisions would also select pods of a third revision or of a target."""
+
+
+def next_selector(selection: Selection) -> Selector:
+    """Return what the stable Service selects next, as a truth table.
+
+    The Service goes from one revision to another by way of the selector for all, so that it always has endpoints.
+    """
+    match selection:
+        case Selection(now=Selector.WANTED):
+            return Selector.WANTED
+        case Selection(now=Selector.ALL, ready=True, listed=True):
+            return Selector.WANTED
+        case Selection(now=Selector.ALL, ready=True, candidate_pods=True):
+            return Selector.WANTED
+        case Selection(now=Selector.ALL):
+            return Selector.ALL
+        case Selection(ready=False, other_ready=True):
+            return Selector.OTHER
+        case Selection(ready=False):
+            return Selector.WANTED
+        case Selection(other_pods=True):
+            return Selector.WANTED
+        case _:
+            return Selector.ALL
+
+
+def _selection(
+    assessment: Assessment, roles: RevisionRoles, wanted: RevisionHash, selected: RevisionHash | None
+) -> Selection:
+    snapshot, ready = assessment.snapshot, assessment.of(wanted).ready
+    listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
+    candidates = (roles.target, roles.canary, roles.next_canary)
+    others = (revision for revision in snapshot.pods if revision not in (selected, wanted))
+    return Selection(
+        now=Selector.ALL if selected is None else Selector.WANTED if selected == wanted else Selector.OTHER,
+        ready=bool(ready),
+        listed=ready <= listed,
+        other_ready=bool(assessment.of(selected).ready),
+        candidate_pods=any(assessment.of(revision).live for revision in candidates),
+        other_pods=roles.target is not None or any(assessment.of(revision).live for revision in others),
     )
-    return wanted if unrouted or roles.target is not None else None
 
 
 def _shares_service(assessment: Assessment, roles: RevisionRoles) -> bool:
