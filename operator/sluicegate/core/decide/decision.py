@@ -9,7 +9,6 @@ route accepted, Service moved, delay, scale down.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 from sluicegate.api import duration
 from sluicegate.api.names import RevisionHash
@@ -23,7 +22,6 @@ from sluicegate.core.rollout.candidate import prepared_candidate
 from sluicegate.core.snapshot import staleness
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Revision
-from sluicegate.core.snapshot.parse import time_of
 
 KEPT_WARM = 2
 """The largest number of revisions that keep their pods for scaleDownDelay at once. One is left by a change of the
@@ -130,18 +128,15 @@ def _leaving(assessment: Assessment, roles: RevisionRoles) -> tuple[RevisionHash
     served += [revision for revision in assessment.recorded(Role.TARGET) if _may_have_traffic(assessment, revision)]
     known = [each for each in (*served, *_lately_released(assessment)) if each in assessment.snapshot.revisions]
     for revision in _by_number(assessment):
-        if (
-            revision.hash not in known
-            and _has_traffic(assessment, revision.hash)
-            and assessment.of(revision.hash).ready
-        ):
+        facts = assessment.of(revision.hash)
+        if revision.hash not in known and facts.has_traffic and facts.ready:
             known.append(revision.hash)
-    given_up = {
-        each
-        for each in known
-        if assessment.of(each).given_up and assessment.of(each).released and not assessment.of(each).ready
-    }
-    return tuple(each for each in known if each not in (*roles.all, *given_up) and assessment.of(each).pods)
+    leaving = (assessment.of(each) for each in known if each not in roles.all)
+    return tuple(
+        facts.hash
+        for facts in leaving
+        if facts.hash is not None and facts.pods and (facts.ready or not (facts.given_up and facts.released))
+    )
 
 
 def _lately_released(assessment: Assessment) -> list[RevisionHash]:
@@ -156,12 +151,6 @@ def _lately_released(assessment: Assessment) -> list[RevisionHash]:
     return [entry.revision for entry in entries if there.get(entry.revision)]
 
 
-def _has_traffic(assessment: Assessment, revision: RevisionHash) -> bool:
-    in_route = revision in assessment.split.revisions
-    selected = assessment.snapshot.service is not None and assessment.snapshot.service.revision in (revision, None)
-    return in_route or selected or assessment.of(revision).listed
-
-
 def _may_have_traffic(assessment: Assessment, target: RevisionHash) -> bool:
     """Tell whether a former target may receive requests.
 
@@ -169,27 +158,13 @@ def _may_have_traffic(assessment: Assessment, target: RevisionHash) -> bool:
     """
     state = assessment.status.rollout
     progressive = state is not None and state.target == target and state.step_index is not None
-    return _has_traffic(assessment, target) or (progressive and not assessment.of(target).released)
-
-
-def released_at(assessment: Assessment, revision: RevisionHash) -> datetime | None:
-    """Return the time since which `revision` has had no traffic, or None.
-
-    None means that the revision still has traffic. Status records the time for a revision that is losing or has lost
-    its traffic.
-    """
-    if not assessment.of(revision).released:
-        return None
-    for entry in assessment.status.revisions:
-        if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED, Role.FAILED):
-            since = time_of(entry.released_at) or assessment.now
-            return min(since, assessment.now)  # A clock that was set back must not make the delay longer.
-    return assessment.now
+    facts = assessment.of(target)
+    return facts.has_traffic or (progressive and not facts.released)
 
 
 def _delay_left(assessment: Assessment, revision: RevisionHash) -> float:
     """Return the seconds of scaleDownDelay left to a revision without traffic."""
-    since = released_at(assessment, revision) or assessment.now
+    since = assessment.of(revision).released_at or assessment.now
     delay = duration.seconds(assessment.spec.rollout.scale_down_delay)
     return max(0.0, delay - (assessment.now - since).total_seconds())
 

@@ -213,6 +213,27 @@ class RevisionAssessment:
         return not self.listed
 
     @cached_property
+    def has_traffic(self) -> bool:
+        """Whether the route, the Service or its EndpointSlices name it, so that requests may reach it."""
+        service = self._snapshot.service
+        selected = service is not None and service.revision in (self.hash, None)
+        return self.hash in self._resource.split.revisions or selected or self.listed
+
+    @cached_property
+    def released_at(self) -> datetime | None:
+        """The time since which it has had no traffic. None means that it still has traffic.
+
+        Status records the time for a revision that is losing or has lost its traffic.
+        """
+        now = self._resource.now
+        if not self.released:
+            return None
+        for entry in self._resource.status.revisions:
+            if entry.revision == self.hash and entry.role in (Role.RETIRING, Role.PARKED, Role.FAILED):
+                return min(time_of(entry.released_at) or now, now)  # A clock that was set back adds no delay.
+        return now
+
+    @cached_property
     def share(self) -> Share:
         """The share that the route gives it now."""
         return self._resource.split.share(self.hash)

@@ -19,7 +19,6 @@ from sluicegate.api.status import (
     Role,
     RolloutStatus,
 )
-from sluicegate.core.decide.decision import released_at
 from sluicegate.core.decide.roles import aborted
 from sluicegate.core.decide.traffic import path_prefix
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
@@ -236,7 +235,7 @@ def _free_since(assessment: Assessment, entry: RevisionPlan) -> str | None:
     The revision is Parked from then on. So when the operator removes its pods later, status does not change.
     """
     if entry.role is Role.RETIRING:
-        since = released_at(assessment, entry.hash)
+        since = assessment.of(entry.hash).released_at
         return text_of(since) if since is not None else None
     if entry.parked:
         recorded = (each for each in assessment.status.revisions if each.revision == entry.hash)
