@@ -56,6 +56,8 @@ class PodFacts:
     address: str = field(default="", compare=False)
     """HOST:PORT of its scoring server, or empty while the pod has no IP. No decision depends on it, so a change causes
     no reconcile."""
+    unrequested: frozenset[str] = frozenset()
+    """Those of `cpu` and `memory` that one of its containers has no request for."""
     uid: str = field(default="", compare=False)
     """The pod's UID, by which its scoring server recognizes the operator as a reader."""
 
@@ -84,9 +86,11 @@ class AutoscalerFacts:
     revision: str
     current: int
     desired: int
-    inactive: Problem | None = None
-    """Why the HPA cannot measure (condition ScalingActive=False)."""
+    inactive: str | None = None
+    """The HPA's message about why it cannot measure (condition ScalingActive=False). It is shown, never interpreted."""
     inactive_since: datetime | None = None
+    utilization: frozenset[str] = frozenset()
+    """The resources, such as `cpu`, that it scales by as a percentage of the request. Without a request it cannot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
-from sluicegate.api.reasons import Reason
 from sluicegate.api.traffic import Header
 from sluicegate.core.models import signature
 from sluicegate.core.snapshot.facts import (
@@ -25,7 +24,6 @@ from sluicegate.core.snapshot.facts import (
     GatewayFacts,
     Mirror,
     PodFacts,
-    Problem,
     Revision,
     RouteFacts,
     ServiceFacts,
@@ -83,6 +81,7 @@ def pod(obj: Raw) -> PodFacts:
         signature=signature.parse(told) if (told := fetched.get("signature")) else None,
         waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
         room=room(obj.get("spec") or {}),
+        unrequested=_unrequested(obj.get("spec") or {}),
         address=_address(obj),
         uid=metadata.get("uid", ""),
     )
@@ -128,6 +127,15 @@ def room(spec: Raw) -> str:
     return sys.intern(hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
 
 
+def _unrequested(spec: Raw) -> frozenset[str]:
+    """Return the resources that one of the containers has no request for.
+
+    The API server has already set missing requests to the limits.
+    """
+    requests = [(each.get("resources") or {}).get("requests") or {} for each in spec.get("containers") or ()]
+    return frozenset(name for name in ("cpu", "memory") if any(name not in each for each in requests))
+
+
 def deployment(obj: Raw) -> DeploymentFacts:
     """Return the facts of a Deployment."""
     status = obj.get("status") or {}
@@ -159,22 +167,17 @@ def autoscaler(obj: Raw) -> AutoscalerFacts:
     active = _conditions(obj).get("ScalingActive", {})
     inactive = None
     if active.get("status") == "False" and active.get("reason") != "ScalingDisabled":
-        words = str(active.get("message") or active.get("reason"))
-        remedy = (
-            "set spec.resources.requests.cpu"
-            if "missing request for cpu" in words
-            else "check that the metrics API (metrics-server, or the adapter of the metric) answers"
-        )
-        inactive = Problem(
-            Reason.AUTOSCALER_WITHOUT_METRICS,
-            f"The autoscaler cannot measure, so it holds the number of pods: {words}; {remedy}.",
-        )
+        inactive = str(active.get("message") or active.get("reason"))
+    metrics = [each.get("resource") or {} for each in (obj.get("spec") or {}).get("metrics") or ()]
     return AutoscalerFacts(
         revision=labels(obj).get(names.LABEL_REVISION, ""),
         current=int(status.get("currentReplicas") or 0),
         desired=int(status.get("desiredReplicas") or 0),
         inactive=inactive,
         inactive_since=time_of(active.get("lastTransitionTime")) if inactive else None,
+        utilization=frozenset(
+            each["name"] for each in metrics if (each.get("target") or {}).get("type") == "Utilization"
+        ),
     )
 
 

@@ -244,6 +244,14 @@ def _scaling_problem(snapshot: Snapshot, stable: str | None) -> Problem | None:
     facts = snapshot.autoscalers.get(stable or "")
     if facts is None or facts.inactive is None or not snapshot.resource.spec.scaling.autoscaled:
         return None
-    lasting = patience_left(snapshot, stable) is None
-    certain = "missing request" in facts.inactive.message
-    return facts.inactive if lasting or certain else None
+    missing = sorted(facts.utilization & {name for pod in snapshot.live_pods(stable) for name in pod.unrequested})
+    if patience_left(snapshot, stable) is not None and not missing:
+        return None
+    remedy = (
+        " and ".join(f"set spec.resources.requests.{name}" for name in missing)
+        or "check that the metrics API (metrics-server, or the adapter of the metric) responds"
+    )
+    return Problem(
+        Reason.AUTOSCALER_WITHOUT_METRICS,
+        f"The autoscaler has no metrics, so the number of pods does not change: {facts.inactive}. To fix it, {remedy}.",
+    )
