@@ -27,7 +27,6 @@ from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import resolved
 
 Manifest = dict[str, Any]
-_OF_CANARY = "spec.canary: "
 
 
 class Resolves(Protocol):
@@ -84,7 +83,7 @@ class Gatherer:
         """
         view = canary_view(resource)
         target = await self._target(resource)
-        canary = _of_canary(await self._target(view)) if view is not None else None
+        canary = await self._target(view) if view is not None else None
         templates = self._stored_templates(resource)
         target = self._with_template(resource, target, templates)
         if view is not None and canary is not None:
@@ -192,9 +191,7 @@ def _of_canary(target: DesiredRevision) -> DesiredRevision:
 
 
 def _prefixed(problem: Problem | None) -> Problem | None:
-    if problem is None or problem.message.startswith(_OF_CANARY):
-        return problem
-    return replace(problem, message=f"{_OF_CANARY}{problem.message}")
+    return replace(problem, message=f"spec.canary: {problem.message}") if problem is not None else None
 
 
 def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:
