@@ -81,6 +81,7 @@ def pod(obj: Raw) -> PodFacts:
         signature=signature.parse(told) if (told := fetched.get("signature")) else None,
         waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
         room=room(obj.get("spec") or {}),
+        scheduled=bool((obj.get("spec") or {}).get("nodeName")),
         unrequested=_unrequested(obj.get("spec") or {}),
         address=_address(obj),
         uid=metadata.get("uid", ""),
@@ -118,12 +119,13 @@ def _fetched(obj: Raw) -> dict[str, str]:
 def room(spec: Raw) -> str:
     """Return a digest of what a pod asks of a node.
 
-    It covers resources and devices, labels, affinity and tolerations.
+    It covers resources and devices, labels, affinity, tolerations and volume claims.
     """
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     asked = [spec.get(field) for field in ("nodeSelector", "affinity", "topologySpreadConstraints", "runtimeClassName")]
     own = [each for each in spec.get("tolerations") or () if not str(each.get("key")).startswith("node.kubernetes.io/")]
-    text = json.dumps([asked, own, [each.get("resources") for each in containers]], sort_keys=True)
+    claims = [each["persistentVolumeClaim"] for each in spec.get("volumes") or () if "persistentVolumeClaim" in each]
+    text = json.dumps([asked, own, claims, [each.get("resources") for each in containers]], sort_keys=True)
     return sys.intern(hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
 
 

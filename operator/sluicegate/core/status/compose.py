@@ -314,7 +314,7 @@ def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> R
     before, steps_there = machine.state_of(snapshot, target), bool(snapshot.resource.spec.rollout.steps)
     if before is not None and steps_there and not snapshot.resource.spec.paused:
         return machine.promoting(before)
-    stuck = judgement.target is not None and not judgement.target.lacks_room
+    stuck = judgement.target is not None and judgement.target.waits_for_user
     phase = Phase.PAUSED if snapshot.resource.spec.paused else Phase.FAILED if stuck else Phase.WAITING
     if before is not None:
         return RolloutStatus(

@@ -136,7 +136,7 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
     enough = there is not None and len(snapshot.ready_pods(revision)) >= max(1, there.replicas)
     for pod in () if enough else pods:  # an evicted pod stays in the list long after another has replaced it
         if pod.problem is not None and not pod.ready:
-            return pod.problem
+            return _overdue(snapshot, revision, pod.problem)
     digests = {pod.digest for pod in pods if pod.digest}
     if len(digests) > 1:
         return Problem(
@@ -159,16 +159,28 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
     return None
 
 
+def _overdue(snapshot: Snapshot, revision: str, problem: Problem) -> Problem:
+    """Return `problem`, changed to one for the user if a pod waited for a node for all of progressDeadline.
+
+    Until then, a node may be added, for example by an autoscaler. A pod that lacks only room may wait for ever.
+    """
+    if problem.reason not in (Reason.UNSCHEDULABLE, Reason.VOLUME_NOT_FOUND) or problem.lacks_room:
+        return problem
+    of_rollout = revision == snapshot.desired.revision and deadline.target_left(snapshot, revision) == 0
+    return replace(problem, waits_for_user=of_rollout or deadline.canary_left(snapshot, revision) == 0)
+
+
 def _in_place(snapshot: Snapshot, plan: Plan, found: Problem | None) -> Problem | None:
     """Return `found`, changed to what `whenFull: Replace` does about a lack of room."""
-    if found is None or not found.lacks_room or snapshot.resource.spec.rollout.when_full != "Replace":
+    if found is None or found.reason != Reason.UNSCHEDULABLE or snapshot.resource.spec.rollout.when_full != "Replace":
         return found
     if plan.target is None or plan.stable is None:
         return found
     if not replacing(snapshot, plan.target, plan.stable):
         why = "the pods of the present revision ask something else of a node, so their place would not help"
         return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace takes nothing away: {why}.")
-    return replace(found, reason=Reason.REPLACING, message=making_way(snapshot, plan.target, plan.stable))
+    message = making_way(snapshot, plan.target, plan.stable)
+    return replace(found, reason=Reason.REPLACING, message=message, waits_for_user=False)
 
 
 def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:

@@ -436,3 +436,11 @@ def test_every_condition_tells_the_generation_that_it_is_about() -> None:
     assert {each.observed_generation for each in world.status.conditions} == {2}
     assert world.status.observed_generation == 2
     assert world.status.selector == f"{names.LABEL_DEPLOYMENT}={NAME},{names.LABEL_REVISION}={world.hash_of(1)}"
+
+
+def test_a_pod_without_a_node_waits_for_the_user_after_the_deadline() -> None:
+    world = World().rest().serve(2).reconcile().make_pods()
+    world.fail(world.hash_of(2), Problem("Unschedulable", "No node fits.", waits_for_user=False)).reconcile()
+    assert (reasons(world)["Ready"], reasons(world)["Stalled"]) == ("False Unschedulable", "False NotStalled")
+    world.later(world.plan.recheck_after or 0).reconcile()
+    assert reasons(world)["Stalled"] == "True Unschedulable"

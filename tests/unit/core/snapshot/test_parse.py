@@ -33,3 +33,12 @@ def test_an_hpa_names_the_resources_it_scales_by_utilization() -> None:
     active = {"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric", "message": "no metrics"}
     facts = parse.autoscaler({"spec": {"metrics": metrics}, "status": {"conditions": [active]}})
     assert (facts.utilization, facts.inactive) == ({"cpu"}, "no metrics")
+
+
+def test_pods_with_other_volume_claims_do_not_fit_in_each_others_place() -> None:
+    def spec(*claims: str) -> dict[str, Any]:
+        volumes = [{"name": each, "persistentVolumeClaim": {"claimName": each}} for each in claims]
+        return {"containers": [], "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes]}
+
+    assert parse.room(spec("a")) == parse.room(spec("a")) != parse.room(spec("b"))
+    assert parse.room(spec()) == parse.room({"containers": []})
