@@ -23,7 +23,7 @@ from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.core.status.compose import compose
-from sluicegate.core.status.diagnosis import judge
+from sluicegate.core.status.diagnosis import diagnose
 from sluicegate.render import children
 from sluicegate.runtime.reconcile.gather import Gathered
 
@@ -53,7 +53,7 @@ def settled(gathered: Gathered) -> Outcome:
     """Return the final state of a gathered resource."""
     snapshot = replace(gathered.snapshot, resource=_without_steps(gathered.snapshot.resource))
     intents = _intents(snapshot)
-    first = judge(snapshot, decide(snapshot))
+    first = diagnose(snapshot, decide(snapshot))
     records: dict[Address, Manifest] = {}
     manifests: dict[Address, Manifest] = {}
     for _ in range(STEPS):

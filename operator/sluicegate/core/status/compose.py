@@ -39,14 +39,14 @@ def compose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> M
         plan: The operator's decision.
         refused: Problem that the API server reported when the operator applied the plan, if any.
     """
-    judgement = diagnosis.judge(snapshot, plan, refused)
-    state = _rollout(snapshot, plan, judgement)
+    problems = diagnosis.diagnose(snapshot, plan, refused)
+    state = _rollout(snapshot, plan, problems)
     name = snapshot.resource.metadata.name
     serving = plan.stable or plan.target
     return ModelDeploymentStatus(
         observed_generation=snapshot.resource.metadata.generation,
         conditions=conditions.stamp(
-            snapshot.resource, snapshot.now, conditions.verdicts(snapshot, plan, judgement, state)
+            snapshot.resource, snapshot.now, conditions.condition_states(snapshot, plan, problems, state)
         ),
         url=url(snapshot),
         address=f"http://{name}.{snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
@@ -76,9 +76,9 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
         resource,
         now,
         {
-            ConditionType.READY: conditions.Verdict("False", reason, message),
-            ConditionType.RECONCILING: conditions.Verdict("True", reason, message),
-            ConditionType.STALLED: conditions.Verdict("False", Reason.NOT_STALLED, ""),
+            ConditionType.READY: conditions.ConditionState("False", reason, message),
+            ConditionType.RECONCILING: conditions.ConditionState("True", reason, message),
+            ConditionType.STALLED: conditions.ConditionState("False", Reason.NOT_STALLED, ""),
         },
     )
     merged = {each.type: each for each in (*resource.status.conditions, *failed)}
@@ -288,7 +288,7 @@ def _accepted(snapshot: Snapshot, plan: Plan, revision: str) -> int | None:
     return round(100 * len(listed & snapshot.ready_pods(revision)) / len(listed)) if listed else None
 
 
-def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> RolloutStatus:
+def _rollout(snapshot: Snapshot, plan: Plan, problems: diagnosis.Problems) -> RolloutStatus:
     if plan.roles.progressive and plan.target is not None:
         return machine.advance(snapshot, plan.target, step_observation.observe_step(snapshot, plan))
     taken_back = machine.rolled_back(snapshot, snapshot.desired.revision)
@@ -296,17 +296,17 @@ def _rollout(snapshot: Snapshot, plan: Plan, judgement: diagnosis.Judgement) -> 
     if taken_back is not None and not wanted_all_the_same and give_up.failed(snapshot, snapshot.desired.revision):
         return machine.unspent(snapshot, taken_back)
     if plan.target is not None:
-        return _whole(snapshot, plan.target, judgement)
+        return _whole(snapshot, plan.target, problems)
     if (wanted := snapshot.desired.revision) is not None and aborted(snapshot):
         return machine.aborted(snapshot, wanted)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase=Phase.SHIFTING)
-    if judgement.target is not None and (given_up := snapshot.desired.revision) in _roles(plan, Role.FAILED):
+    if problems.target is not None and (given_up := snapshot.desired.revision) in _roles(plan, Role.FAILED):
         return RolloutStatus(phase=Phase.FAILED, target=given_up)  # no started_at, so a retry has its full deadline
     return RolloutStatus(phase=Phase.IDLE)
 
 
-def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> RolloutStatus:
+def _whole(snapshot: Snapshot, target: str, problems: diagnosis.Problems) -> RolloutStatus:
     """Return the state of a candidate that takes over all at once.
 
     If it began by steps, status keeps its step until it has taken over.
@@ -314,7 +314,7 @@ def _whole(snapshot: Snapshot, target: str, judgement: diagnosis.Judgement) -> R
     before, steps_there = machine.state_of(snapshot, target), bool(snapshot.resource.spec.rollout.steps)
     if before is not None and steps_there and not snapshot.resource.spec.paused:
         return machine.promoting(before)
-    stuck = judgement.target is not None and judgement.target.waits_for_user
+    stuck = problems.target is not None and problems.target.waits_for_user
     phase = Phase.PAUSED if snapshot.resource.spec.paused else Phase.FAILED if stuck else Phase.WAITING
     if before is not None:
         return RolloutStatus(

@@ -1,6 +1,6 @@
 """The problems of a resource, by the part that they concern.
 
-`Judgement.worst` is the one that users should see first.
+`Problems.worst` is the one that users should see first.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sluicegate.core.snapshot.overrides import named
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """All problems of a resource, by the part that they concern."""
+class Problems:
+    """The problems of a resource, by the part that they concern."""
 
     spec: Problem | None
     """The operator cannot act on the spec: it is unsupported or refused, or its model is unknown."""
@@ -44,7 +44,7 @@ class Judgement:
         return self.spec or self.target or self.traffic or self.canary or self.scaling or self.model
 
 
-def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Judgement:
+def diagnose(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Problems:
     """Collect the problems of a resource.
 
     Args:
@@ -53,7 +53,7 @@ def judge(snapshot: Snapshot, plan: Plan, refused: Problem | None = None) -> Jud
         refused: Problem that the API server reported when the operator applied the plan, if any.
     """
     shown = plan.target or plan.stable
-    return Judgement(
+    return Problems(
         spec=snapshot.desired.problem or refused,
         target=given_up(snapshot, snapshot.desired.revision)
         or _in_place(snapshot, plan, revision_problem(snapshot, shown))
