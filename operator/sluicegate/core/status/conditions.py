@@ -135,8 +135,7 @@ def _available(snapshot: Snapshot, plan: Plan, problems: Problems) -> ConditionS
         retiring = [entry.hash for entry in plan.revisions if snapshot.ready_pods(entry.hash)]
         listed = snapshot.endpoints.get(name, frozenset())
         if not (retiring and listed):
-            words = problems.target.message if problems.target else "No pod of the stable revision is ready."
-            return ConditionState("False", Reason.NO_READY_PODS, words)
+            return ConditionState("False", Reason.NO_READY_PODS, "No pod of the stable revision is ready.")
     routed = snapshot.route is not None and (snapshot.route.accepted or not snapshot.route.refusal)
     if snapshot.gateways and not routed:
         words = problems.traffic.message if problems.traffic else "The route is not there yet."
