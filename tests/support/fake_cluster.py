@@ -52,6 +52,7 @@ class Pod:
     room: str = ""
     since: str = ""
     """When the pod was created, or when it stopped being ready."""
+    unrequested: frozenset[str] = frozenset()
 
 
 class World:
@@ -179,6 +180,7 @@ class World:
                 self.signatures.get(pod.revision),
                 "" if pod.ready else pod.since,
                 pod.room,
+                unrequested=pod.unrequested,
             )
             pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
         service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))

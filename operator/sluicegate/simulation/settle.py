@@ -25,7 +25,7 @@ from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.core.status.compose import compose
-from sluicegate.core.status.diagnosis import judge
+from sluicegate.core.status.diagnosis import diagnose
 from sluicegate.render import children
 from sluicegate.runtime.reconcile.gather import Gathered
 
@@ -56,7 +56,7 @@ def settled(gathered: Gathered) -> Outcome:
     snapshot = replace(gathered.snapshot, resource=_without_steps(gathered.snapshot.resource))
     intents = _intents(snapshot)
     assessment = assess(snapshot)
-    first = judge(assessment, decide(assessment))
+    first = diagnose(assessment, decide(assessment))
     records: dict[Address, Manifest] = {}
     manifests: dict[Address, Manifest] = {}
     for _ in range(STEPS):

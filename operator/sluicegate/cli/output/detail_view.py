@@ -7,6 +7,7 @@ A live view is shown again only after a change.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from sluicegate.cli.output.live_metrics import Look
 from sluicegate.cli.output.rollout_view import AS_USUAL, ProgressView, Typed, progress
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.parse import time_of
+from sluicegate.core.status.unmet import unmet
 
 Raw = Mapping[str, Any]
 NO_LOOK = Look()
@@ -59,6 +61,8 @@ class PodView:
     restarts: int
     created: datetime | None
     node: str | None
+    reason: str | None
+    """Why the pod does not serve, as one word."""
     problem: str | None
     """Why the pod does not serve."""
 
@@ -77,6 +81,7 @@ class RevisionView:
     """Percent of the requests that the revision really received, while the operator measures that."""
     ready: int
     wanted: int
+    reason: str | None
     problem: str | None
     pods: tuple[PodView, ...]
 
@@ -173,6 +178,7 @@ def detail(
             _ready(found),
             0,
             None,
+            None,
             tuple(found),
         )
         for revision, found in sorted(by_revision.items())
@@ -212,35 +218,22 @@ def _conditions_waiting(resource: ModelDeployment) -> list[str]:
     found: list[str] = []
     if status.observed_generation < generation:
         found.append(f"The operator has not seen generation {generation} yet (it is at {status.observed_generation}).")
-    wanted = {
-        ConditionType.READY: "True",
-        ConditionType.MODEL_RESOLVED: "True",
-        ConditionType.TRAFFIC_ROUTED: "True",
-        ConditionType.AVAILABLE: "True",
-        ConditionType.STALE: "False",
-    }
-    for kind, good in wanted.items():
-        condition = _condition(resource, kind)
-        if condition is None or condition.status == good:
-            continue
-        words = condition.message or condition.reason
-        if not any(words in other for other in found):
-            found.append(f"{condition.reason}: {words}" if words != condition.reason else words)
+    for condition in unmet(status.conditions):
+        found.append(f"{condition.reason}: {condition.message}" if condition.message else condition.reason)
     return found
 
 
 def _waits(resource: ModelDeployment, revisions: Iterable[RevisionView]) -> list[str]:
-    """Return the messages of conditions, and the problems that none of them mentions.
+    """Return the messages of conditions, and the problems with reasons that none of them has.
 
     For each revision, this adds at most one problem of the revision or of its pods.
     """
     found = _conditions_waiting(resource)
+    reported = {condition.reason for condition in unmet(resource.status.conditions)}
     for revision in revisions:
-        problems = [revision.problem, *(each.problem for each in revision.pods)]
-        for problem in problems:
-            if problem is not None and not any(problem.partition(": ")[2] in other for other in found):
-                found.append(f"{revision.name}: {problem}")
-                break
+        problems = [(revision.reason, revision.problem), *((pod.reason, pod.problem) for pod in revision.pods)]
+        unreported = (problem for reason, problem in problems if problem is not None and reason not in reported)
+        found.extend(f"{revision.name}: {problem}" for problem in itertools.islice(unreported, 1))
     return found
 
 
@@ -256,6 +249,7 @@ def _revision(entry: RevisionStatus, pods: list[PodView], shares: Mapping[str, f
         measured=shares.get(entry.revision),
         ready=entry.ready_replicas,
         wanted=entry.replicas,
+        reason=entry.reason,
         problem=problem,
         pods=tuple(sorted(pods, key=lambda each: each.name)),
     )
@@ -277,6 +271,7 @@ def pod(raw: Raw) -> PodView:
         restarts=sum(int(each.get("restartCount") or 0) for each in containers),
         created=time_of(raw["metadata"].get("creationTimestamp")),
         node=(raw.get("spec") or {}).get("nodeName"),
+        reason=facts.problem.reason if facts.problem and not facts.deleting else None,
         problem=f"{facts.problem.reason}: {facts.problem.message}" if facts.problem and not facts.deleting else None,
     )
 

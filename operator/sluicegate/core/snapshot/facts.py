@@ -33,7 +33,7 @@ class Problem:
     waits_for_user: bool = True
     """Whether nothing changes until the user acts (Stalled). Otherwise it may pass without an action (Reconciling)."""
     lacks_room: bool = False
-    """Whether a pod waits for room that other pods take on nodes which could run it. See `whenFull`."""
+    """Whether a pod waits for room that pods like it take on nodes. See `whenFull` and `capacity`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,10 @@ class PodFacts:
     address: str = field(default="", compare=False)
     """HOST:PORT of its scoring server, or empty while the pod has no IP. No decision depends on it, so a change causes
     no reconcile."""
+    scheduled: bool = True
+    """Whether the pod is on a node."""
+    unrequested: frozenset[str] = frozenset()
+    """Those of `cpu` and `memory` that one of its containers has no request for."""
     uid: str = field(default="", compare=False)
     """The pod's UID, by which its scoring server recognizes the operator as a reader."""
 
@@ -83,9 +87,11 @@ class AutoscalerFacts:
 
     current: int
     desired: int
-    inactive: Problem | None = None
-    """Why the HPA cannot measure (condition ScalingActive=False)."""
+    inactive: str | None = None
+    """The HPA's message about why it cannot measure (condition ScalingActive=False). It is shown, never interpreted."""
     inactive_since: datetime | None = None
+    utilization: frozenset[str] = frozenset()
+    """The resources, such as `cpu`, that it scales by as a percentage of the request. Without a request it cannot."""
 
 
 @dataclass(frozen=True, slots=True)

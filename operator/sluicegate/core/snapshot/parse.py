@@ -17,7 +17,6 @@ import msgspec
 
 from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
-from sluicegate.api.reasons import Reason
 from sluicegate.api.traffic import Header
 from sluicegate.core.models import signature
 from sluicegate.core.snapshot.facts import (
@@ -26,7 +25,6 @@ from sluicegate.core.snapshot.facts import (
     GatewayFacts,
     Mirror,
     PodFacts,
-    Problem,
     Revision,
     RouteFacts,
     ServiceFacts,
@@ -90,6 +88,8 @@ def pod(obj: Raw) -> PodFacts:
         signature=signature.parse(told) if (told := fetched.get("signature")) else None,
         waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
         room=room(obj.get("spec") or {}),
+        scheduled=bool((obj.get("spec") or {}).get("nodeName")),
+        unrequested=_unrequested(obj.get("spec") or {}),
         address=_address(obj),
         uid=metadata.get("uid", ""),
     )
@@ -126,13 +126,23 @@ def _fetched(obj: Raw) -> dict[str, str]:
 def room(spec: Raw) -> str:
     """Return a digest of what a pod asks of a node.
 
-    It covers resources and devices, labels, affinity and tolerations.
+    It covers resources and devices, labels, affinity, tolerations and volume claims.
     """
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     asked = [spec.get(field) for field in ("nodeSelector", "affinity", "topologySpreadConstraints", "runtimeClassName")]
     own = [each for each in spec.get("tolerations") or () if not str(each.get("key")).startswith("node.kubernetes.io/")]
-    text = json.dumps([asked, own, [each.get("resources") for each in containers]], sort_keys=True)
+    claims = [each["persistentVolumeClaim"] for each in spec.get("volumes") or () if "persistentVolumeClaim" in each]
+    text = json.dumps([asked, own, claims, [each.get("resources") for each in containers]], sort_keys=True)
     return sys.intern(hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
+
+
+def _unrequested(spec: Raw) -> frozenset[str]:
+    """Return the resources that one of the containers has no request for.
+
+    The API server has already set missing requests to the limits.
+    """
+    requests = [(each.get("resources") or {}).get("requests") or {} for each in spec.get("containers") or ()]
+    return frozenset(name for name in ("cpu", "memory") if any(name not in each for each in requests))
 
 
 def deployment(obj: Raw) -> DeploymentFacts:
@@ -165,21 +175,16 @@ def autoscaler(obj: Raw) -> AutoscalerFacts:
     active = _conditions(obj).get("ScalingActive", {})
     inactive = None
     if active.get("status") == "False" and active.get("reason") != "ScalingDisabled":
-        words = str(active.get("message") or active.get("reason"))
-        remedy = (
-            "set spec.resources.requests.cpu"
-            if "missing request for cpu" in words
-            else "check that the metrics API (metrics-server, or the adapter of the metric) answers"
-        )
-        inactive = Problem(
-            Reason.AUTOSCALER_WITHOUT_METRICS,
-            f"The autoscaler cannot measure, so it holds the number of pods: {words}; {remedy}.",
-        )
+        inactive = str(active.get("message") or active.get("reason"))
+    metrics = [each.get("resource") or {} for each in (obj.get("spec") or {}).get("metrics") or ()]
     return AutoscalerFacts(
         current=int(status.get("currentReplicas") or 0),
         desired=int(status.get("desiredReplicas") or 0),
         inactive=inactive,
         inactive_since=time_of(active.get("lastTransitionTime")) if inactive else None,
+        utilization=frozenset(
+            each["name"] for each in metrics if (each.get("target") or {}).get("type") == "Utilization"
+        ),
     )
 
 

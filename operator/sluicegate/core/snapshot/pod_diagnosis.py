@@ -69,6 +69,7 @@ def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem |
                 Reason.VOLUME_NOT_FOUND,
                 f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in '
                 "spec.model.uri or spec.podTemplate.",
+                waits_for_user=False,
             )
         if condition.get("reason") in ("Unschedulable", "SchedulerError"):
             return _unschedulable(pod, words)
@@ -78,6 +79,7 @@ def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem |
 def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
     """Return the problem that the scheduler's message describes.
 
+    The scheduler's message affects only the message of the problem.
     An example of such a message:
     `0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had ... preemption: ...`.
     """
@@ -85,17 +87,17 @@ def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
     lacking = sorted(set(_INSUFFICIENT.findall(nodes)))
     # "Preemption is not helpful" is said of nodes that would be too small even when empty, and of nodes that lack
     # something other than room.
-    lacks_room = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
+    full = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
     devices = _devices(pod)
     if not devices:
         remedy = (
             "ask for less in spec.resources, loosen what spec.podTemplate demands of nodes, or add a node that fits"
         )
         told = f"No node takes pod {_name(pod)}: {remedy}."
-    elif lacks_room and (taken := [each for each in lacking if each in devices]):
+    elif full and (taken := [each for each in lacking if each in devices]):
         wanted = " and ".join(f"{devices[each]} {each}" for each in taken)
         told = f"No node has {wanted} free for pod {_name(pod)}: free it, add a node that has it, or change spec.gpu."
-    elif lacks_room:
+    elif full:
         told = (
             f"No node with {' and '.join(devices)} has room for pod {_name(pod)}: free or add one, or ask for less in "
             "spec.resources."
@@ -111,8 +113,7 @@ def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
     return Problem(
         Reason.UNSCHEDULABLE,
         f"{told} The scheduler says: {words}",
-        waits_for_user=not lacks_room,
-        lacks_room=lacks_room,
+        waits_for_user=False,  # a node may be added: see `diagnosis.revision_problem`
     )
 
 

@@ -39,14 +39,14 @@ def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) 
         plan: The operator's decision.
         refused: Problem that the API server reported when the operator applied the plan, if any.
     """
-    judgement = diagnosis.judge(assessment, plan, refused)
-    state = _rollout(assessment, plan, judgement)
+    problems = diagnosis.diagnose(assessment, plan, refused)
+    state = _rollout(assessment, plan, problems)
     name = assessment.snapshot.resource.metadata.name
     serving = plan.stable or plan.target
     return ModelDeploymentStatus(
         observed_generation=assessment.snapshot.resource.metadata.generation,
         conditions=conditions.stamp(
-            assessment.snapshot.resource, assessment.now, conditions.verdicts(assessment, plan, judgement, state)
+            assessment.snapshot.resource, assessment.now, conditions.condition_states(assessment, plan, problems, state)
         ),
         url=url(assessment),
         address=f"http://{name}.{assessment.snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
@@ -76,9 +76,9 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
         resource,
         now,
         {
-            ConditionType.READY: conditions.Verdict("False", reason, message),
-            ConditionType.RECONCILING: conditions.Verdict("True", reason, message),
-            ConditionType.STALLED: conditions.Verdict("False", Reason.NOT_STALLED, ""),
+            ConditionType.READY: conditions.ConditionState("False", reason, message),
+            ConditionType.RECONCILING: conditions.ConditionState("True", reason, message),
+            ConditionType.STALLED: conditions.ConditionState("False", Reason.NOT_STALLED, ""),
         },
     )
     merged = {each.type: each for each in (*resource.status.conditions, *failed)}
@@ -292,7 +292,7 @@ def _accepted(assessment: Assessment, plan: Plan, revision: RevisionHash) -> int
     return round(100 * len(listed & assessment.of(revision).ready) / len(listed)) if listed else None
 
 
-def _rollout(assessment: Assessment, plan: Plan, judgement: diagnosis.Judgement) -> RolloutStatus:
+def _rollout(assessment: Assessment, plan: Plan, problems: diagnosis.Problems) -> RolloutStatus:
     if plan.roles.progressive and plan.target is not None:
         return machine.advance(assessment, plan.target, step_observation.observe_step(assessment, plan, plan.target))
     taken_back = assessment.of(assessment.desired).rolled_back
@@ -300,17 +300,17 @@ def _rollout(assessment: Assessment, plan: Plan, judgement: diagnosis.Judgement)
     if taken_back is not None and not wanted_all_the_same and assessment.of(assessment.desired).given_up:
         return machine.unspent(assessment, taken_back)
     if plan.target is not None:
-        return _whole(assessment, plan.target, judgement)
+        return _whole(assessment, plan.target, problems)
     if (wanted := assessment.desired) is not None and aborted(assessment):
         return machine.aborted(assessment, wanted)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase=Phase.SHIFTING)
-    if judgement.target is not None and (given_up := assessment.desired) in _roles(plan, Role.FAILED):
+    if problems.target is not None and (given_up := assessment.desired) in _roles(plan, Role.FAILED):
         return RolloutStatus(phase=Phase.FAILED, target=given_up)  # no started_at, so a retry has its full deadline
     return RolloutStatus(phase=Phase.IDLE)
 
 
-def _whole(assessment: Assessment, target: RevisionHash, judgement: diagnosis.Judgement) -> RolloutStatus:
+def _whole(assessment: Assessment, target: RevisionHash, problems: diagnosis.Problems) -> RolloutStatus:
     """Return the state of a candidate that takes over all at once.
 
     If it began by steps, status keeps its step until it has taken over.
@@ -318,7 +318,7 @@ def _whole(assessment: Assessment, target: RevisionHash, judgement: diagnosis.Ju
     before, steps_there = assessment.of(target).rollout, bool(assessment.spec.rollout.steps)
     if before is not None and steps_there and not assessment.paused:
         return machine.promoting(before)
-    stuck = judgement.target is not None and not judgement.target.lacks_room
+    stuck = problems.target is not None and problems.target.waits_for_user
     phase = Phase.PAUSED if assessment.paused else Phase.FAILED if stuck else Phase.WAITING
     if before is not None:
         return RolloutStatus(
@@ -327,7 +327,7 @@ def _whole(assessment: Assessment, target: RevisionHash, judgement: diagnosis.Ju
     return RolloutStatus(phase=phase, target=target, started_at=text_of(assessment.of(target).started_at))
 
 
-def _roles(plan: Plan, role: Role) -> set[RevisionHash]:
+def _roles(plan: Plan, role: Role) -> set[str]:
     return {entry.hash for entry in plan.revisions if entry.role is role}
 
 

@@ -1,6 +1,6 @@
 """The problems of a resource, by the part that they concern.
 
-`Judgement.worst` is the one that users should see first.
+`Problems.worst` is the one that users should see first.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from sluicegate.core.snapshot.facts import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """All problems of a resource, by the part that they concern."""
+class Problems:
+    """The problems of a resource, by the part that they concern."""
 
     spec: Problem | None
     """The operator cannot act on the spec: it is unsupported or refused, or its model is unknown."""
@@ -44,7 +44,7 @@ class Judgement:
         return self.spec or self.target or self.traffic or self.canary or self.scaling or self.model
 
 
-def judge(assessment: Assessment, plan: Plan, refused: Problem | None = None) -> Judgement:
+def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None) -> Problems:
     """Collect the problems of a resource.
 
     Args:
@@ -53,7 +53,7 @@ def judge(assessment: Assessment, plan: Plan, refused: Problem | None = None) ->
         refused: Problem that the API server reported when the operator applied the plan, if any.
     """
     shown = plan.target or plan.stable
-    return Judgement(
+    return Problems(
         spec=assessment.snapshot.desired.problem or refused,
         target=given_up(assessment, assessment.desired)
         or _in_place(assessment, plan, revision_problem(assessment, shown))
@@ -136,7 +136,7 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
     enough = there is not None and len(assessment.of(revision).ready) >= max(1, there.replicas)
     for pod in () if enough else pods:  # an evicted pod stays in the list long after another has replaced it
         if pod.problem is not None and not pod.ready:
-            return pod.problem
+            return _overdue(assessment, revision, pod.problem)
     digests = {pod.digest for pod in pods if pod.digest}
     if len(digests) > 1:
         return Problem(
@@ -159,16 +159,28 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
     return None
 
 
+def _overdue(assessment: Assessment, revision: RevisionHash, problem: Problem) -> Problem:
+    """Return `problem`, changed to one for the user if a pod waited for a node for all of progressDeadline.
+
+    Until then, a node may be added, for example by an autoscaler. A pod that lacks only room may wait for ever.
+    """
+    if problem.reason not in (Reason.UNSCHEDULABLE, Reason.VOLUME_NOT_FOUND) or problem.lacks_room:
+        return problem
+    of_rollout = revision == assessment.desired and assessment.of(revision).deadline_left == 0
+    return replace(problem, waits_for_user=of_rollout or assessment.of(revision).ready_deadline_left == 0)
+
+
 def _in_place(assessment: Assessment, plan: Plan, found: Problem | None) -> Problem | None:
     """Return `found`, changed to what `whenFull: Replace` does about a lack of room."""
-    if found is None or not found.lacks_room or assessment.spec.rollout.when_full != "Replace":
+    if found is None or found.reason != Reason.UNSCHEDULABLE or assessment.spec.rollout.when_full != "Replace":
         return found
     if plan.target is None or plan.stable is None:
         return found
     if not replacing(assessment, plan.target, plan.stable):
         why = "the pods of the present revision ask something else of a node, so their place would not help"
         return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace takes nothing away: {why}.")
-    return replace(found, reason=Reason.REPLACING, message=making_way(assessment, plan.target, plan.stable))
+    message = making_way(assessment, plan.target, plan.stable)
+    return replace(found, reason=Reason.REPLACING, message=message, waits_for_user=False)
 
 
 def making_way(assessment: Assessment, target: RevisionHash, stable: RevisionHash) -> str:
@@ -244,6 +256,14 @@ def _scaling_problem(assessment: Assessment, stable: RevisionHash | None) -> Pro
     facts = assessment.of(stable).autoscaler
     if facts is None or facts.inactive is None or not assessment.spec.scaling.autoscaled:
         return None
-    lasting = patience_left(assessment, stable) is None
-    certain = "missing request" in facts.inactive.message
-    return facts.inactive if lasting or certain else None
+    missing = sorted(facts.utilization & {name for pod in assessment.of(stable).live for name in pod.unrequested})
+    if patience_left(assessment, stable) is not None and not missing:
+        return None
+    remedy = (
+        " and ".join(f"set spec.resources.requests.{name}" for name in missing)
+        or "check that the metrics API (metrics-server, or the adapter of the metric) responds"
+    )
+    return Problem(
+        Reason.AUTOSCALER_WITHOUT_METRICS,
+        f"The autoscaler has no metrics, so the number of pods does not change: {facts.inactive}. To fix it, {remedy}.",
+    )

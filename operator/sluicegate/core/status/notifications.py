@@ -15,6 +15,7 @@ import msgspec
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, RevisionStatus, RolloutVerdict
 from sluicegate.config.settings import NotificationSettings
+from sluicegate.core.snapshot.analysis_result import Outcome
 
 EventName = Literal["RolledBack", "Promoted", "Paused", "Failed"]
 _TITLES = {
@@ -116,8 +117,8 @@ def _phase(status: ModelDeploymentStatus) -> tuple[Phase | None, str | None, str
 
 def _stalled(status: ModelDeploymentStatus) -> str | None:
     """Return why nothing continues until a user acts, or None."""
-    found = (each for each in status.conditions if each.type == ConditionType.STALLED.value)
-    return next((each.reason for each in found if each.status == "True"), None)
+    stalled = (each for each in status.conditions if each.type == ConditionType.STALLED.value)
+    return next((each.reason for each in stalled if each.status == "True"), None)
 
 
 def _message(status: ModelDeploymentStatus) -> str:
@@ -142,13 +143,19 @@ def body(settings: NotificationSettings, notification: Notification) -> bytes:
     return msgspec.json.encode({"text": _text(notification)})
 
 
-def _text(told: Notification) -> str:
-    """Format a text in the markup that Slack, Mattermost and others read."""
-    what = f" {told.model}" if told.model else ""
-    head = f"*{_TITLES[told.event]}:* `{told.namespace}/{told.name}`{what} ({told.cluster})"
-    lines = [told.message]
-    if told.verdict is not None and told.verdict.message and told.verdict.message not in told.message:
-        lines.append(told.verdict.message)
+def _text(notification: Notification) -> str:
+    """Format a text in the markup that Slack, Mattermost and others read.
+
+    The message of a rollback has the measurement that failed. An outcome other than Failed is added.
+    """
+    model = f" {notification.model}" if notification.model else ""
+    head = (
+        f"*{_TITLES[notification.event]}:* `{notification.namespace}/{notification.name}`{model} "
+        f"({notification.cluster})"
+    )
+    lines, verdict = [notification.message], notification.verdict
+    if verdict is not None and verdict.message and verdict.outcome != Outcome.FAILED:
+        lines.append(verdict.message)
     return _escape("\n".join([head, *lines]))[:_SLACK_LIMIT]
 
 

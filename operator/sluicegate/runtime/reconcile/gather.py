@@ -18,6 +18,7 @@ from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.capacity import with_lack_of_room
 from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
@@ -28,7 +29,6 @@ from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import resolved
 
 Manifest = dict[str, Any]
-_OF_CANARY = "spec.canary: "
 
 
 class Resolves(Protocol):
@@ -85,7 +85,7 @@ class Gatherer:
         """
         view = canary_view(resource)
         target = await self._target(resource)
-        canary = _of_canary(await self._target(view)) if view is not None else None
+        canary = await self._target(view) if view is not None else None
         templates = self._stored_templates(resource)
         target = self._with_template(resource, target, templates)
         if view is not None and canary is not None:
@@ -144,7 +144,7 @@ class Gatherer:
             revisions=caches.facts(kinds.CONTROLLER_REVISION, key),
             deployments=caches.facts(kinds.DEPLOYMENT, key),
             autoscalers=caches.facts(kinds.HPA, key),
-            pods=pods,
+            pods=with_lack_of_room(pods),
             endpoints=parse.merged_endpoints(each.facts for each in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,
             route=route.facts if route is not None and route.owner == key else None,
@@ -196,9 +196,7 @@ def _of_canary(target: DesiredRevision) -> DesiredRevision:
 
 
 def _prefixed(problem: Problem | None) -> Problem | None:
-    if problem is None or problem.message.startswith(_OF_CANARY):
-        return problem
-    return replace(problem, message=f"{_OF_CANARY}{problem.message}")
+    return replace(problem, message=f"spec.canary: {problem.message}") if problem is not None else None
 
 
 def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:
