@@ -25,6 +25,7 @@ from sluicegate.api.status import Phase, RolloutStatus
 from sluicegate.core.plan.share import after
 from sluicegate.core.rollout.step_analysis import judged, reading_of, verdict_of
 from sluicegate.core.rollout.steps import (
+    coming,
     ends_by_itself,
     first_step,
     hold_of,
@@ -95,7 +96,9 @@ def _waiting(assessment: Assessment, target: RevisionHash, observation: StepObse
         return _phase(waiting, Phase.PAUSED, Reason.PAUSED, "spec.paused is true: changes wait until it is false.")
     if observation.blocked is not None:
         return _phase(waiting, Phase.WAITING, *observation.blocked)
-    if not observation.able:
+    # A share that does not grow asks for no further pods, so it must not wait for any.
+    grows = coming(assessment, target).load > assessment.split.weight(target)
+    if grows and not observation.able:
         return _phase(waiting, Phase.WAITING, Reason.WAITING_FOR_PODS, "The pods for the first step are starting.")
     return _entered(assessment, waiting, step_to_begin_with(assessment, target))
 
