@@ -50,7 +50,7 @@ class Reason(StrEnum):
     RESOLVING = (
         "Resolving",
         Section.NO_ACTION,
-        "the operator is asking the registry",
+        "the operator is querying the registry",
         "ModelResolved",
     )
     NOT_SERVING_YET = (
@@ -165,7 +165,7 @@ class Reason(StrEnum):
     SIGNATURE_CHANGED = (
         "SignatureChanged",
         Section.SPEC,
-        "the signature of the new version is not compatible with the one that serves, so it waits without a request: "
+        "the signature of the new version is not compatible with that of stable, so it receives no requests: "
         "return to a compatible version, or set `allowSignatureChange` when the callers are ready ([what is "
         "compared](follow.md#signature-changes))",
     )
@@ -177,7 +177,7 @@ class Reason(StrEnum):
     IMAGE_MISSING = (
         "ImageMissing",
         Section.SPEC,
-        "set `spec.runtime.image`: this runtime has no image of its own",
+        "set `spec.runtime.image`: this runtime has no default image",
     )
     INVALID_RUNTIME = (
         "InvalidRuntime",
@@ -203,7 +203,7 @@ class Reason(StrEnum):
     UNDECODABLE = (
         "Undecodable",
         Section.SPEC,
-        "a child has content that the operator does not decode: delete the object that the message names",
+        "the operator cannot decode a child object: delete the object that the message names",
     )
     APPLY_REFUSED = (
         "ApplyRefused",
@@ -219,7 +219,7 @@ class Reason(StrEnum):
     HOLDING = (
         "Holding",
         Section.ROLLOUT,
-        "nothing, until the time in the message",
+        "nothing: the hold or pause ends at the time in the message",
     )
     INCONCLUSIVE = (
         "Inconclusive",
@@ -279,17 +279,17 @@ class Reason(StrEnum):
     RUN_NOT_FOUND = (
         "RunNotFound",
         Section.MODEL,
-        "correct the id or path",
+        "correct the ID or path",
     )
     LOGGED_MODEL_NOT_FOUND = (
         "LoggedModelNotFound",
         Section.MODEL,
-        "correct the id or path",
+        "correct the ID or path",
     )
     ARTIFACT_NOT_FOUND = (
         "ArtifactNotFound",
         Section.MODEL,
-        "correct the id or path",
+        "correct the ID or path",
     )
     SOURCE_UNSUPPORTED = (
         "SourceUnsupported",
@@ -406,7 +406,8 @@ class Reason(StrEnum):
         "Unschedulable",
         Section.PODS,
         "the message has the scheduler's text: request less, or add nodes. If the nodes are full, the pod starts when"
-        " there is room; for GPUs see [gpu](gpu.md#when-no-node-fits-the-pod)",
+        " there is room. Without a suitable node, the resource is Stalled after `spec.rollout.progressDeadline`; for "
+        "GPUs see [gpu](gpu.md#when-no-node-fits-the-pod)",
     )
     QUOTA_EXCEEDED = (
         "QuotaExceeded",
@@ -461,8 +462,8 @@ class Reason(StrEnum):
     FAILED = (
         "Failed",
         Section.PODS,
-        "the pods of the revision did not become ready, and the operator gave it up: run `sluicegate retry NAME`, or "
-        "change the spec",
+        "the pods of the revision did not become ready, and the operator gave up on it: run `sluicegate retry NAME`, "
+        "or change the spec",
     )
     GATEWAY_API_MISSING = (
         "GatewayAPIMissing",

@@ -99,7 +99,8 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
         child = snapshot.child(snapshot.desired.revision or "")
         return Problem(
             Reason.ABORTED,
-            f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}.",
+            f"The rollout of revision {child} was aborted: change the spec, or remove the annotation "
+            f"{names.ANNOTATION_ABORT}.",
         )
     if plan.roles.progressive and plan.target is not None:
         return unable(snapshot, plan.target)
@@ -113,13 +114,15 @@ def _canary_problem(snapshot: Snapshot, plan: Plan) -> Problem | None:
     if revision is not None and named(snapshot, names.ANNOTATION_ABORT) == revision:
         return Problem(
             Reason.ABORTED,
-            f"The canary was aborted, so it has no share: change spec.canary, or remove {names.ANNOTATION_ABORT}.",
+            "The canary was aborted, so it receives no requests: change spec.canary, or remove the annotation "
+            f"{names.ANNOTATION_ABORT}.",
         )
     if deadline.canary_left(snapshot, revision) == 0:
         text = snapshot.resource.spec.rollout.progress_deadline
         return Problem(
             Reason.PROGRESS_DEADLINE_EXCEEDED,
-            f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): look at their logs.",
+            f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): check their logs, "
+            f"for example with `kubectl logs -l {names.LABEL_REVISION}={revision}`.",
         )
     return canary.problem(snapshot)
 
@@ -141,20 +144,18 @@ def revision_problem(snapshot: Snapshot, revision: str | None) -> Problem | None
     if len(digests) > 1:
         return Problem(
             Reason.ARTIFACTS_DIFFER,
-            f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}): "
-            "the source was overwritten after it was registered. "
+            f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}), "
+            "because the source was overwritten after it was registered. "
             "Register a new version, or set the annotation sluicegate.dev/roll.",
         )
     if there is not None and there.replica_failure and there.current < max(1, there.replicas):
         quota = "exceeded quota" in there.replica_failure
         remedy = (
-            "raise the quota or ask for less in spec.resources"
-            if quota
-            else "change spec.podTemplate or the namespace's policy"
+            "raise the quota or lower spec.resources" if quota else "change spec.podTemplate or the namespace's policy"
         )
         return Problem(
             Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED,
-            f"The API server refuses the pods: {there.replica_failure}; {remedy}.",
+            f"The API server rejects the pods: {there.replica_failure}. To fix it, {remedy}.",
         )
     return None
 
@@ -177,8 +178,8 @@ def _in_place(snapshot: Snapshot, plan: Plan, found: Problem | None) -> Problem 
     if plan.target is None or plan.stable is None:
         return found
     if not replacing(snapshot, plan.target, plan.stable):
-        why = "the pods of the present revision ask something else of a node, so their place would not help"
-        return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace takes nothing away: {why}.")
+        why = "because no pod of the stable revision has the same requirements for a node"
+        return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace removes no pod, {why}.")
     message = making_way(snapshot, plan.target, plan.stable)
     return replace(found, reason=Reason.REPLACING, message=message, waits_for_user=False)
 
@@ -187,11 +188,11 @@ def making_way(snapshot: Snapshot, target: str, stable: str | None) -> str:
     """Describe what `whenFull: Replace` is doing, as a message."""
     old, new = (snapshot.child(each or "") for each in (stable, target))
     pods = f"{len(snapshot.ready_pods(target))} ready"
-    down = "" if snapshot.ready_pods(stable) else " Nothing serves until one is ready."
+    down = "" if snapshot.ready_pods(stable) else " The model is unavailable until one is ready."
     if snapshot.resource.spec.rollout.steps and not snapshot.live_pods(stable):
-        down += " With no pod of both there is nothing to split, so spec.rollout.steps are skipped."
+        down += " spec.rollout.steps are skipped, because only one revision has pods."
     return (
-        f"No node has room for both, so pods of {old} make way for those of {new}, {pods} "
+        f"No node has room for both revisions, so the operator replaces pods of {old} with pods of {new}, {pods} "
         f"(spec.rollout.whenFull: Replace).{down}"
     )
 
@@ -207,7 +208,8 @@ def _late(snapshot: Snapshot, plan: Plan) -> Problem | None:
     child = snapshot.child(plan.target)
     return Problem(
         Reason.PROGRESS_DEADLINE_EXCEEDED,
-        f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): look at its pods' logs.",
+        f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): check the logs of its pods, "
+        f"for example with `kubectl logs -l {names.LABEL_REVISION}={plan.target}`.",
     )
 
 
@@ -225,7 +227,7 @@ def _traffic_problem(snapshot: Snapshot) -> Problem | None:
     if not snapshot.gateway_api:
         return Problem(
             Reason.GATEWAY_API_MISSING,
-            "A gateway is named, but this cluster has no HTTPRoute kind: install the Gateway API's resources.",
+            "A gateway is configured, but the cluster has no kind HTTPRoute: install the CRDs of the Gateway API.",
         )
     for gateway in snapshot.gateways:
         if not gateway.exists:
@@ -237,14 +239,13 @@ def _traffic_problem(snapshot: Snapshot) -> Problem | None:
         if gateway.lacks("HTTPRoutePathRewrite"):
             return Problem(
                 Reason.GATEWAY_LACKS_FEATURE,
-                f"Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, "
-                "which cannot rewrite paths (HTTPRoutePathRewrite), so requests would not reach the model: "
-                "name a gateway of another class.",
+                f"Gateway {gateway.namespace}/{gateway.name} has class {gateway.gateway_class}, which does not support "
+                "HTTPRoutePathRewrite, so requests would not reach the model: use a gateway of another class.",
             )
     if snapshot.rival is not None:
         return Problem(
             Reason.ROUTE_CONFLICT,
-            f"ModelDeployment {snapshot.rival}, which is older, has the same host and path: "
+            f"The older ModelDeployment {snapshot.rival} has the same host and path: "
             "change spec.traffic.gateway.pathPrefix.",
         )
     if snapshot.route is not None and snapshot.route.refusal:
