@@ -1,6 +1,6 @@
-"""The reasons of conditions, rollouts and revisions, each with its meaning or remedy.
+"""The reasons of conditions, rollouts and revisions, and the roles of revisions, each with its meaning or remedy.
 
-`docs/guide/status.md` is generated from them.
+The tables of `docs/guide/status.md` are generated from them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
+
+from sluicegate.api.status import Role
 
 
 class Section(StrEnum):
@@ -531,3 +533,15 @@ IN_ROLLOUTS: Final[Mapping[Reason, str]] = {
     ),
 }
 """What these reasons mean in `status.rollout.reason`, where it differs."""
+
+ROLES: Final[Mapping[Role, str]] = {
+    Role.STABLE: "serves",
+    Role.TARGET: "is the desired revision, which is to become stable",
+    Role.CANARY: "is the declared canary (`spec.canary`)",
+    Role.NEXT_CANARY: "replaces the present canary once it is ready",
+    Role.RETIRING: "still receives traffic, which the operator is moving away from it",
+    Role.PARKED: "receives no traffic. Its pods stop `scaleDownDelay` after `releasedAt`",
+    Role.FAILED: "did not become ready or was rolled back. The operator does not try it again until the spec or the "
+    "model changes, or `sluicegate retry NAME`",
+}
+"""The meaning of each role."""
