@@ -124,7 +124,7 @@ def test_replacing_in_place_with_two_pods_loses_no_request(workspace, nodes, loa
         each["reason"]: each.get("message", "") for seen in told.of("shop") for each in seen.obj["status"]["conditions"]
     }
     print(said["Replacing"])
-    assert "make way" in said["Replacing"]
+    assert "the operator replaces pods of" in said["Replacing"]
 
 
 def test_replacing_in_place_with_one_pod_says_what_it_costs(workspace, nodes):
@@ -133,7 +133,7 @@ def test_replacing_in_place_with_one_pod_says_what_it_costs(workspace, nodes):
     workspace.wait_ready("shop", timeout=180)
     workspace.apply("shop", model=2, gpu=gpu, rollout=rollout)
     workspace.wait_condition("shop", "Available", "False", "NoReadyPods", timeout=60)
-    assert "Nothing serves until one is ready" in workspace.condition("shop", "Ready")["message"]
+    assert "The model is unavailable until one is ready" in workspace.condition("shop", "Ready")["message"]
     workspace.wait_ready("shop", timeout=180)
     workspace.wait_answers("shop", 2)
 

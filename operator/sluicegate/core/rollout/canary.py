@@ -127,10 +127,14 @@ def lacking_mirror(assessment: Assessment, percent: int, field: str) -> Iterator
         if gateway.exists and lacks:
             yield Problem(
                 Reason.GATEWAY_LACKS_FEATURE,
-                f"{field}: Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, "
-                f"which does not list {' and '.join(lacks)} among its supported features, so nothing is mirrored: "
-                "remove mirror, or name a gateway of another class"
-                + ("." if gateway.features else ", or have the platform set gateway.features: the class lists none."),
+                f"{field}: Gateway {gateway.namespace}/{gateway.name} has class {gateway.gateway_class}, "
+                f"which does not list {' and '.join(lacks)} as supported, so no request is mirrored. "
+                "Remove mirror, or use a gateway of another class."
+                + (
+                    ""
+                    if gateway.features
+                    else " The class lists no features: the platform team can set gateway.features."
+                ),
             )
 
 
@@ -148,8 +152,8 @@ def _problems(assessment: Assessment) -> Iterator[Problem]:
         known = ", ".join(sorted(assessment.snapshot.revisions)) or "none"
         yield Problem(
             Reason.PINNED_REVISION_UNKNOWN,
-            f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which is not there (there: {known}): "
-            "correct or remove it.",
+            f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which does not exist: correct or remove it. "
+            f"Existing revisions: {known}.",
         )
     spec = assessment.spec.canary
     if spec is None or assessment.snapshot.desired_canary is None:
@@ -160,18 +164,17 @@ def _problems(assessment: Assessment) -> Iterator[Problem]:
     if revision is not None and assessment.overrides.promotes(revision):
         yield Problem(
             Reason.PROMOTE_REFUSED,
-            f"The annotation {names.ANNOTATION_PROMOTE} cannot promote a declared canary, because the spec is yours: "
-            "write what spec.canary changes into the base and remove spec.canary; the same pods go on serving. "
-            "Then remove the annotation.",
+            f"The annotation {names.ANNOTATION_PROMOTE} cannot promote a declared canary, because that needs a change "
+            "of the spec. Move the content of spec.canary into the base of the spec: the same pods keep serving. "
+            "Then remove spec.canary and the annotation.",
         )
     if not assessment.routed:
         for field in ("match", "mirror", "scaling"):
             if getattr(spec, field):
-                why = "its pods follow from its weight" if field == "scaling" else "it is done by a gateway"
                 yield Problem(
                     Reason.GATEWAY_REQUIRED,
-                    f"spec.canary.{field} has no effect without a gateway ({why}): "
-                    f"name one in spec.traffic.gateway.parentRefs, or remove {field}.",
+                    f"spec.canary.{field} has no effect without a gateway: "
+                    f"set spec.traffic.gateway.parentRefs, or remove {field}.",
                 )
     if spec.mirror is not None:
         yield from lacking_mirror(assessment, spec.mirror.percent, "spec.canary.mirror")

@@ -44,7 +44,7 @@ def unable(assessment: Assessment, target: RevisionHash) -> Problem | None:
         field = "match" if wanted.matches else "mirror"
         return Problem(
             Reason.GATEWAY_REQUIRED,
-            f"spec.rollout.steps: {field} is done by a gateway, and none is named: "
-            f"name one in spec.traffic.gateway.parentRefs, or remove {field} from the steps.",
+            f"spec.rollout.steps: {field} requires a gateway, and none is configured. "
+            f"Set spec.traffic.gateway.parentRefs, or remove {field} from the steps.",
         )
     return next(canary.lacking_mirror(assessment, wanted.mirror, "spec.rollout.steps"), None)

@@ -28,7 +28,7 @@ def problem(assessment: Assessment, revision: RevisionHash | None) -> Problem | 
     field = "spec.canary.model" if assessment.of(revision).canary_only else "spec.model"
     return Problem(
         Reason.SIGNATURE_CHANGED,
-        f"Revision {child} gets no requests, because its signature is not compatible with the one that serves: "
-        f"{'; '.join(found[:SHOWN])}{more}. Set {field}.allowSignatureChange: true if callers are ready for it, "
-        "or go back to a version that fits.",
+        f"Revision {child} receives no requests, because its signature is not compatible with that of stable: "
+        f"{'; '.join(found[:SHOWN])}{more}. Set {field}.allowSignatureChange: true when callers are ready for it, "
+        "or return to a compatible version.",
     )

@@ -33,18 +33,18 @@ def problem(assessment: Assessment, revision: RevisionHash | None, found: Proble
     before, name = facts.failed, assessment.snapshot.resource.metadata.name
     if before is not None:
         found = Problem(Reason(before.reason or Reason.FAILED), before.message or "")
-    again = f"it is tried again when the model or the spec changes, or by `sluicegate retry {name}`."
+    again = f"is retried when the model or the spec changes, or with `sluicegate retry {name}`."
     child = names.child_name(name, revision)
     taken_back = why_taken_back(assessment, revision) or (
         found if before is not None and before.reason == Reason.ROLLED_BACK else None
     )
     if taken_back is not None:
-        return Problem(taken_back.reason, f"Revision {child}: {taken_back.message} Now {again}")
+        return Problem(taken_back.reason, f"{taken_back.message} Revision {child} {again}")
     said = found or Problem(Reason.FAILED, "Its pods did not become ready.")
     return Problem(
         said.reason,
-        f"{said.message} Revision {child} is given up, as that was so for spec.rollout.progressDeadline "
-        f"({assessment.spec.rollout.progress_deadline}): {again}",
+        f"{said.message} The operator gave up on revision {child}, because it was not ready within "
+        f"spec.rollout.progressDeadline ({assessment.spec.rollout.progress_deadline}). It {again}",
     )
 
 

@@ -74,7 +74,12 @@ def advance(assessment: Assessment, target: RevisionHash, observation: StepObser
     if not observation.in_force:  # the share is no longer in effect, so its hold starts over
         state = _not_in_force(state)
     if assessment.paused:
-        return _phase(state, Phase.PAUSED, Reason.PAUSED, "spec.paused is true: the weights stay until it is false.")
+        return _phase(
+            state,
+            Phase.PAUSED,
+            Reason.PAUSED,
+            "spec.paused is true: set it to false to continue. The weights stay as they are.",
+        )
     return _at_step(assessment, state, target, observation)
 
 
@@ -93,7 +98,7 @@ def _waiting(assessment: Assessment, target: RevisionHash, observation: StepObse
     """
     waiting = _begun(assessment, target)
     if assessment.paused:
-        return _phase(waiting, Phase.PAUSED, Reason.PAUSED, "spec.paused is true: changes wait until it is false.")
+        return _phase(waiting, Phase.PAUSED, Reason.PAUSED, "spec.paused is true: set it to false to apply changes.")
     if observation.blocked is not None:
         return _phase(waiting, Phase.WAITING, *observation.blocked)
     # A share that does not grow asks for no further pods, so it must not wait for any.
@@ -123,7 +128,7 @@ def _entered(assessment: Assessment, state: RolloutStatus, index: int) -> Rollou
         step_started_at=text_of(assessment.now),
         weight=100 if through else wanted.weight,
         reason="WaitingForPods",
-        message=f"Pods are started for {words(wanted)} first.",
+        message=f"Pods are starting to carry {words(wanted)}.",
     )
     return promoting(entered) if through else entered
 
@@ -133,7 +138,7 @@ def promoting(state: RolloutStatus) -> RolloutStatus:
 
     Either it has completed all steps, or the user has pinned it. The time that a step has held so far no longer counts.
     """
-    words_ = "All steps are behind: it takes over once it has the pods for all requests."
+    words_ = "All steps are done. The revision becomes stable when it has the pods for all requests."
     return _phase(_not_in_force(state), Phase.PROMOTING, Reason.PROMOTING, words_)
 
 
@@ -150,8 +155,8 @@ def _at_step(
         if observation.blocked is not None:
             return _phase(state, Phase.SCALING, *observation.blocked)
         if not observation.able:
-            return _phase(state, Phase.SCALING, Reason.WAITING_FOR_PODS, f"Pods are started for {words(wanted)} first.")
-        return _phase(state, Phase.SHIFTING, Reason.SHIFTING_TRAFFIC, f"{words(wanted)} is on its way to the gateway.")
+            return _phase(state, Phase.SCALING, Reason.WAITING_FOR_PODS, f"Pods are starting to carry {words(wanted)}.")
+        return _phase(state, Phase.SHIFTING, Reason.SHIFTING_TRAFFIC, f"Traffic is shifting to {words(wanted)}.")
     accepted, before = _accepted_at(assessment, state), state.accepted_at
     state = msgspec.structs.replace(
         state, accepted_at=text_of(accepted), verdict=verdict_of(assessment, state, text_of(accepted))
@@ -181,18 +186,23 @@ def _waits(
     child = assessment.snapshot.resource.metadata.name
     if assessment.overrides.pause == target:
         words_ = (
-            f"The annotation {names.ANNOTATION_PAUSE} holds it at this step: `sluicegate resume {child}` removes it."
+            f"The annotation {names.ANNOTATION_PAUSE} holds the rollout at this step: run `sluicegate resume {child}` "
+            "to continue."
         )
         return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
     if not ends_by_itself(step):
         words_ = (
-            f"Step {index + 1} waits for a person: `sluicegate promote {child}` goes on, "
-            f"`sluicegate abort {child}` goes back (or the annotation {names.ANNOTATION_PROMOTE}={target}/{index + 1})."
+            f"Step {index + 1} waits for approval: run `sluicegate promote {child}` to continue, or "
+            f"`sluicegate abort {child}` to return all traffic to stable. The annotation "
+            f"{names.ANNOTATION_PROMOTE}={target}/{index + 1} continues too."
         )
         return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
     if until is not None and assessment.now < until:
         return _phase(
-            state, Phase.HOLDING, Reason.HOLDING, f"{words(share_of(assessment, target))} until {text_of(until)}."
+            state,
+            Phase.HOLDING,
+            Reason.HOLDING,
+            f"Holding at {words(share_of(assessment, target))} until {text_of(until)}.",
         )
     if not judged(assessment, share_of(assessment, target)):
         return None
@@ -230,14 +240,14 @@ def _condemned(
     reading = reading_of(assessment, state)
     if reading is not None and reading.outcome is Outcome.FAILED:
         measured = reading.decisive
-        said = f"{measured.metric}: {measured.message}" if measured is not None else "its analysis failed."
+        said = f"{measured.metric}: {measured.message}" if measured is not None else "the analysis failed."
     elif observation.fault is not None:
         said = observation.fault
     else:
         return None
     verdict = verdict_of(assessment, state, state.accepted_at)
     spent = assessment.overrides.retry == target or None
-    back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"It was rolled back {where}: {said}")
+    back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back {where}: {said}")
     return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
 
 
@@ -250,15 +260,15 @@ def aborted(assessment: Assessment, revision: RevisionHash) -> RolloutStatus:
     if before is not None and (before.phase, before.target) == (Phase.ABORTED, revision):
         return before
     state = assessment.of(revision).rollout
-    where = _where(assessment, state, revision) if state is not None else "before it had a share of the requests"
+    where = _where(assessment, state, revision) if state is not None else "before it received requests"
     found = _not_in_force(state) if state is not None else RolloutStatus(Phase.ABORTED, revision)
-    return _phase(found, Phase.ABORTED, Reason.ABORTED, f"A person aborted it {where}.")
+    return _phase(found, Phase.ABORTED, Reason.ABORTED, f"Aborted by a user {where}.")
 
 
 def _where(assessment: Assessment, state: RolloutStatus, target: RevisionHash) -> str:
     through, number = len(steps_of(assessment)), (state.step_index or 0) + 1
     if number > through:
-        return "when all steps were behind"
+        return "after the last step"
     return f"at step {number} of {through} ({words(share_of(assessment, target))})"
 
 
@@ -282,11 +292,11 @@ def recheck_after(assessment: Assessment, target: RevisionHash | None) -> float 
 
 def words(wanted: Share) -> str:
     """Format a share for messages."""
-    parts = [f"{wanted.weight} % of the requests"]
+    parts = [f"{wanted.weight}% of the requests"]
     if wanted.matches:
-        parts.append("those that match")
+        parts.append("all matching requests")
     if wanted.mirror:
-        parts.append(f"copies of {wanted.mirror} %")
+        parts.append(f"copies of {wanted.mirror}%")
     return " and ".join(parts)
 
 

@@ -273,7 +273,7 @@ def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | 
         if condition.get("status") != "True":
             name = (parent.get("parentRef") or {}).get("name")
             return (
-                f"Gateway {name} says {wanted}={condition.get('status')}, {condition.get('reason')}: "
+                f"Gateway {name} reports {wanted}={condition.get('status')} ({condition.get('reason')}): "
                 f"{condition.get('message')}"
             )
     return True

@@ -68,8 +68,8 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
     type of the exception.
     """
     message = (
-        f"Reconciling failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: "
-        "report it as a bug. What serves goes on serving, and the operator tries again."
+        f"The reconcile failed with an unexpected {type(error).__name__}. Report it as a bug, with the traceback from "
+        "the operator's log. The current revision keeps serving, and the operator retries."
     )
     reason = Reason.INTERNAL_ERROR
     failed = conditions.stamp(

@@ -93,10 +93,10 @@ def _resolved(assessment: Assessment) -> ConditionState:
         return ConditionState("False", problems[0].reason, problems[0].message)
     if resolved is not None:
         what = f"{resolved.name} version {resolved.version}" if resolved.version else resolved.source
-        return ConditionState("True", Reason.RESOLVED, f"{resolved.uri} is {what}.")
+        return ConditionState("True", Reason.RESOLVED, f"{resolved.uri} resolves to {what}.")
     problem = assessment.snapshot.desired.problem
     if problem is None:
-        return ConditionState("Unknown", Reason.RESOLVING, f"Asking for {assessment.spec.model.uri}.")
+        return ConditionState("Unknown", Reason.RESOLVING, f"Resolving {assessment.spec.model.uri}.")
     return ConditionState("False", problem.reason, problem.message)
 
 
@@ -108,29 +108,34 @@ def _stale(assessment: Assessment, plan: Plan) -> ConditionState:
     if left is None or since is None or wanted is None or record is None:
         whole = assessment.spec.model.stale_against == "Model"
         words = (
-            "No higher version than the served one is known." if whole else "The version that the spec asks for serves."
+            "The registry has no version higher than the stable one."
+            if whole
+            else "The stable revision serves the version that spec.model.uri resolves to."
         )
         return ConditionState("False", Reason.CURRENT, words)
     serving = record.model
     if newer is not None:
         words = (
-            f"The newest version of {wanted.name} is {newer.version}, and since {since:%Y-%m-%dT%H:%M:%SZ} "
-            f"there is a higher one than {serving}, which serves"
+            f"{serving} is stable, and {wanted.name} has had a higher version since {since:%Y-%m-%dT%H:%M:%SZ} "
+            f"(newest: {newer.version})"
         )
-        todo = f"Make {wanted.uri} mean it, or change spec.model.uri; where that is done, Ready says what keeps it."
+        todo = f"Point {wanted.uri} at it, or change spec.model.uri. If you already have, see the condition Ready."
     else:
-        words = f"{wanted.uri} is version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, and {serving} serves"
-        todo = "Ready says what keeps it."
+        words = (
+            f"{wanted.uri} has resolved to version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, "
+            f"and {serving} is still stable"
+        )
+        todo = "See the condition Ready for the cause."
     if left > 0:
-        return ConditionState("False", Reason.WAITING, f"{words}; spec.model.maxStaleness allows {limit}.")
+        return ConditionState("False", Reason.WAITING, f"{words}. spec.model.maxStaleness allows {limit}.")
     return ConditionState(
-        "True", Reason.NEWER_VERSION, f"{words}: longer than spec.model.maxStaleness ({limit}). {todo}"
+        "True", Reason.NEWER_VERSION, f"{words}. This is longer than spec.model.maxStaleness ({limit}). {todo}"
     )
 
 
 def _available(assessment: Assessment, plan: Plan, problems: Problems) -> ConditionState:
     if plan.stable is None:
-        return ConditionState("False", Reason.NOT_SERVING_YET, "No revision has become ready yet.")
+        return ConditionState("False", Reason.NOT_SERVING_YET, "No revision has been ready yet.")
     name = assessment.snapshot.resource.metadata.name
     if not assessment.of(plan.stable).ready:
         retiring = [entry.hash for entry in plan.revisions if assessment.of(entry.hash).ready]
@@ -140,7 +145,7 @@ def _available(assessment: Assessment, plan: Plan, problems: Problems) -> Condit
     route = assessment.snapshot.route
     routed = route is not None and (route.accepted or not route.refusal)
     if assessment.snapshot.gateways and not routed:
-        words = problems.traffic.message if problems.traffic else "The route is not there yet."
+        words = problems.traffic.message if problems.traffic else "The HTTPRoute does not exist yet."
         return ConditionState("False", problems.traffic.reason if problems.traffic else Reason.ROUTE_PENDING, words)
     return ConditionState("True", Reason.SERVING, f"Revision {names.child_name(name, plan.stable)} serves.")
 
@@ -166,7 +171,7 @@ def _blocked(context: _Context) -> ConditionState | None:
     if problem is None:
         return None
     suffix = (
-        " The previous revision goes on serving."
+        " The previous revision keeps serving."
         if context.available.status == "True" and (context.problems.spec or context.plan.target)
         else _stays(context)
     )
@@ -181,7 +186,7 @@ def _pinned(context: _Context) -> ConditionState | None:
     return ConditionState(
         "False",
         Reason.PINNED,
-        f"The annotation {names.ANNOTATION_PIN} holds revision {child}: remove it to follow the spec.",
+        f"The annotation {names.ANNOTATION_PIN} pins revision {child}: remove it to follow the spec.",
     )
 
 
@@ -204,14 +209,12 @@ def _rolling_out(context: _Context) -> ConditionState | None:
     if rollout.step_index is None:
         where = "before the first step"
     else:
-        where = (
-            f"step {rollout.step_index + 1} of {steps}" if rollout.step_index < steps else f"behind all {steps} steps"
-        )
+        where = f"at step {rollout.step_index + 1} of {steps}" if rollout.step_index < steps else "after the last step"
     paused = rollout.phase is Phase.PAUSED
     return ConditionState(
         "False",
         Reason(rollout.reason) if paused and rollout.reason else Reason.ROLLING_OUT,
-        f"Revision {child}, {where}: {rollout.message}",
+        f"Revision {child} is {where}. {rollout.message}",
         held=paused,
     )
 
@@ -219,7 +222,7 @@ def _rolling_out(context: _Context) -> ConditionState | None:
 def _paused(context: _Context) -> ConditionState | None:
     if not context.assessment.paused:
         return None
-    return ConditionState("False", Reason.PAUSED, "spec.paused is true: changes wait until it is false.", held=True)
+    return ConditionState("False", Reason.PAUSED, "spec.paused is true: set it to false to apply changes.", held=True)
 
 
 def _in_place(context: _Context) -> ConditionState | None:
@@ -233,7 +236,7 @@ def _starting(context: _Context) -> ConditionState | None:
     target = context.plan.target
     if target is None:
         return None
-    pods = f"{len(context.assessment.of(target).ready)} of {_wanted_of(context.plan, target)} pods ready"
+    pods = f"{len(context.assessment.of(target).ready)} of {_wanted_of(context.plan, target)} pods are ready"
     return ConditionState(
         "False", Reason.WAITING_FOR_PODS, f"Revision {context.assessment.snapshot.child(target)} is starting: {pods}."
     )
@@ -264,7 +267,7 @@ def _route_pending(context: _Context) -> ConditionState | None:
 def _shifting(context: _Context) -> ConditionState | None:
     if context.plan.shifted:
         return None
-    return ConditionState("False", Reason.SHIFTING_TRAFFIC, "Traffic is moving to the new revision.")
+    return ConditionState("False", Reason.SHIFTING_TRAFFIC, "Traffic is shifting to the new revision.")
 
 
 def _stays(context: _Context) -> str:
@@ -290,13 +293,13 @@ def _canary_pending(context: _Context) -> ConditionState | None:
     declared = canary.candidate(assessment, revision)
     able, wanted = assessment.of(revision).able, candidate_needed(assessment, declared, plan.stable)
     if able < (1 if assessment.split.weight(revision) else wanted) or plan.roles.next_canary is not None:
-        keeper = "the present canary" if plan.roles.next_canary is not None else "the stable revision"
-        words = f"Canary {names.child_name(name, revision)} is starting: {able} of {wanted} pods ready"
-        return ConditionState("False", Reason.WAITING_FOR_PODS, f"{words}; its share stays with {keeper}.")
+        keeper = "the current canary" if plan.roles.next_canary is not None else "the stable revision"
+        words = f"Canary {names.child_name(name, revision)} is starting: {able} of {wanted} pods are ready"
+        return ConditionState("False", Reason.WAITING_FOR_PODS, f"{words}. Its share stays with {keeper}.")
     if plan.route is not None and plan.route.split.weight(revision) != declared.share.weight:
-        return ConditionState("False", Reason.WAITING_FOR_PODS, "Pods are started for the new weights first.")
+        return ConditionState("False", Reason.WAITING_FOR_PODS, "Pods are starting to carry the new weights.")
     if plan.route is not None and assessment.split != plan.route.split:
-        return ConditionState("False", Reason.SHIFTING_TRAFFIC, "New weights are on their way to the gateway.")
+        return ConditionState("False", Reason.SHIFTING_TRAFFIC, "The gateway is applying the new weights.")
     return None
 
 
@@ -307,13 +310,13 @@ def _serving(context: _Context) -> ConditionState:
         about = "" if assessment.routed else "about "
         weight = canary.declared(assessment, plan.canary).weight
         return ConditionState(
-            "True", Reason.SERVING, f"{available.message} Canary {child} has {about}{weight} % of the requests."
+            "True", Reason.SERVING, f"{available.message} Canary {child} receives {about}{weight}% of the requests."
         )
     if same_as_base(assessment, plan.stable, plan.target):
         return ConditionState(
             "True",
             Reason.SAME_AS_STABLE,
-            f"{available.message} spec.canary is the same revision, so there is no canary.",
+            f"{available.message} spec.canary resolves to the same revision, so there is no canary.",
         )
     return ConditionState("True", Reason.SERVING, available.message)
 
@@ -341,7 +344,7 @@ def _wanted_of(plan: Plan, revision: RevisionHash) -> int:
 
 def _progressing(problems: Problems, ready: ConditionState) -> ConditionState:
     if ready.status == "True":
-        return ConditionState("False", Reason.COMPLETE, "What the spec declares is what serves.")
+        return ConditionState("False", Reason.COMPLETE, "The desired state is reached.")
     if problems.worst is not None:
         return ConditionState(
             "False" if problems.worst.waits_for_user else "True", problems.worst.reason, problems.worst.message
@@ -351,20 +354,28 @@ def _progressing(problems: Problems, ready: ConditionState) -> ConditionState:
 
 def _routed(assessment: Assessment, plan: Plan, problems: Problems) -> ConditionState:
     if not assessment.snapshot.gateways:
-        about = " The canary's weight is approximate: requests spread over pods." if plan.canary is not None else ""
+        about = (
+            " The canary's weight is approximate, because the Service distributes requests over pods."
+            if plan.canary is not None
+            else ""
+        )
         return ConditionState(
-            "True", Reason.SERVICE_ONLY, f"No gateway is named: the in-cluster Service is the only way in.{about}"
+            "True",
+            Reason.SERVICE_ONLY,
+            f"No gateway is configured. The model is reachable only through the in-cluster Service.{about}",
         )
     if problems.traffic is not None:
         return ConditionState("False", problems.traffic.reason, problems.traffic.message)
     if assessment.snapshot.route is None:
-        return ConditionState("False", Reason.WAITING_FOR_PODS, "The route is made once a pod is ready.")
+        return ConditionState(
+            "False", Reason.WAITING_FOR_PODS, "The operator creates the HTTPRoute once a pod is ready."
+        )
     if not assessment.snapshot.route.accepted:
         return ConditionState("False", Reason.ROUTE_PENDING, "The gateway has not accepted the route yet.")
     if plan.route is not None and assessment.split != plan.route.split:
-        return ConditionState("False", Reason.SHIFTING_TRAFFIC, "New weights are on their way to the gateway.")
+        return ConditionState("False", Reason.SHIFTING_TRAFFIC, "The gateway is applying the new weights.")
     limits = (
-        " Its class does not support request timeouts, so spec.traffic.timeout has no effect."
+        " Its GatewayClass does not support request timeouts, so spec.traffic.timeout has no effect."
         if lacks_timeout(assessment)
         else ""
     )

@@ -99,7 +99,8 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
         child = assessment.snapshot.child(assessment.desired)
         return Problem(
             Reason.ABORTED,
-            f"The take-over of {child} was aborted: change the spec, or remove {names.ANNOTATION_ABORT}.",
+            f"The rollout of revision {child} was aborted: change the spec, or remove the annotation "
+            f"{names.ANNOTATION_ABORT}.",
         )
     if plan.roles.progressive and plan.target is not None:
         return unable(assessment, plan.target)
@@ -113,13 +114,15 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
     if revision is not None and assessment.overrides.abort == revision:
         return Problem(
             Reason.ABORTED,
-            f"The canary was aborted, so it has no share: change spec.canary, or remove {names.ANNOTATION_ABORT}.",
+            "The canary was aborted, so it receives no requests: change spec.canary, or remove the annotation "
+            f"{names.ANNOTATION_ABORT}.",
         )
     if assessment.of(revision).ready_deadline_left == 0:
         text = assessment.spec.rollout.progress_deadline
         return Problem(
             Reason.PROGRESS_DEADLINE_EXCEEDED,
-            f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): look at their logs.",
+            f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): check their logs, "
+            f"for example with `kubectl logs -l {names.LABEL_REVISION}={revision}`.",
         )
     return canary.problem(assessment)
 
@@ -141,20 +144,18 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
     if len(digests) > 1:
         return Problem(
             Reason.ARTIFACTS_DIFFER,
-            f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}): "
-            "the source was overwritten after it was registered. "
+            f"Pods of revision {revision} fetched different artifacts ({', '.join(sorted(digests))}), "
+            "because the source was overwritten after it was registered. "
             "Register a new version, or set the annotation sluicegate.dev/roll.",
         )
     if there is not None and there.replica_failure and there.current < max(1, there.replicas):
         quota = "exceeded quota" in there.replica_failure
         remedy = (
-            "raise the quota or ask for less in spec.resources"
-            if quota
-            else "change spec.podTemplate or the namespace's policy"
+            "raise the quota or lower spec.resources" if quota else "change spec.podTemplate or the namespace's policy"
         )
         return Problem(
             Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED,
-            f"The API server refuses the pods: {there.replica_failure}; {remedy}.",
+            f"The API server rejects the pods: {there.replica_failure}. To fix it, {remedy}.",
         )
     return None
 
@@ -177,21 +178,21 @@ def _in_place(assessment: Assessment, plan: Plan, found: Problem | None) -> Prob
     if plan.target is None or plan.stable is None:
         return found
     if not replacing(assessment, plan.target, plan.stable):
-        why = "the pods of the present revision ask something else of a node, so their place would not help"
-        return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace takes nothing away: {why}.")
+        why = "because no pod of the stable revision has the same requirements for a node"
+        return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace removes no pod, {why}.")
     message = making_way(assessment, plan.target, plan.stable)
     return replace(found, reason=Reason.REPLACING, message=message, waits_for_user=False)
 
 
 def making_way(assessment: Assessment, target: RevisionHash, stable: RevisionHash) -> str:
     """Describe what `whenFull: Replace` is doing, as a message."""
-    old, new = (assessment.snapshot.child(each) for each in (stable, target))
+    old, new = (assessment.snapshot.child(revision) for revision in (stable, target))
     pods = f"{len(assessment.of(target).ready)} ready"
-    down = "" if assessment.of(stable).ready else " Nothing serves until one is ready."
+    down = "" if assessment.of(stable).ready else " The model is unavailable until one is ready."
     if assessment.spec.rollout.steps and not assessment.of(stable).live:
-        down += " With no pod of both there is nothing to split, so spec.rollout.steps are skipped."
+        down += " spec.rollout.steps are skipped, because only one revision has pods."
     return (
-        f"No node has room for both, so pods of {old} make way for those of {new}, {pods} "
+        f"No node has room for both revisions, so the operator replaces pods of {old} with pods of {new}, {pods} "
         f"(spec.rollout.whenFull: Replace).{down}"
     )
 
@@ -207,7 +208,8 @@ def _late(assessment: Assessment, plan: Plan) -> Problem | None:
     child = assessment.snapshot.child(plan.target)
     return Problem(
         Reason.PROGRESS_DEADLINE_EXCEEDED,
-        f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): look at its pods' logs.",
+        f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): check the logs of its pods, "
+        f"for example with `kubectl logs -l {names.LABEL_REVISION}={plan.target}`.",
     )
 
 
@@ -225,7 +227,7 @@ def _traffic_problem(assessment: Assessment) -> Problem | None:
     if not assessment.snapshot.gateway_api:
         return Problem(
             Reason.GATEWAY_API_MISSING,
-            "A gateway is named, but this cluster has no HTTPRoute kind: install the Gateway API's resources.",
+            "A gateway is configured, but the cluster has no kind HTTPRoute: install the CRDs of the Gateway API.",
         )
     for gateway in assessment.snapshot.gateways:
         if not gateway.exists:
@@ -237,14 +239,13 @@ def _traffic_problem(assessment: Assessment) -> Problem | None:
         if gateway.lacks("HTTPRoutePathRewrite"):
             return Problem(
                 Reason.GATEWAY_LACKS_FEATURE,
-                f"Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, "
-                "which cannot rewrite paths (HTTPRoutePathRewrite), so requests would not reach the model: "
-                "name a gateway of another class.",
+                f"Gateway {gateway.namespace}/{gateway.name} has class {gateway.gateway_class}, which does not support "
+                "HTTPRoutePathRewrite, so requests would not reach the model: use a gateway of another class.",
             )
     if assessment.snapshot.rival is not None:
         return Problem(
             Reason.ROUTE_CONFLICT,
-            f"ModelDeployment {assessment.snapshot.rival}, which is older, has the same host and path: "
+            f"The older ModelDeployment {assessment.snapshot.rival} has the same host and path: "
             "change spec.traffic.gateway.pathPrefix.",
         )
     if assessment.snapshot.route is not None and assessment.snapshot.route.refusal:

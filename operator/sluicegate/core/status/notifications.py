@@ -21,7 +21,7 @@ EventName = Literal["RolledBack", "Promoted", "Paused", "Failed"]
 _TITLES = {
     "RolledBack": "Rolled back",
     "Promoted": "Promoted",
-    "Paused": "Waits for a person",
+    "Paused": "Waiting for approval",
     "Failed": "Failed",
 }
 _SLACK_LIMIT = 3000
@@ -90,14 +90,19 @@ def _happened(
     """Yield (event, hash of the revision, reason, message) for each event."""
     old, new = before.stable, after.stable
     if old is not None and new is not None and old.revision != new.revision:
-        yield "Promoted", new.revision, None, f"{new.model or new.name} serves now; it was {old.model or old.name}."
+        yield (
+            "Promoted",
+            new.revision,
+            None,
+            f"{new.model or new.name} is stable now instead of {old.model or old.name}.",
+        )
     phase, target, reason, message = _phase(after)
     moved = (phase, target) != _phase(before)[:2]
     returned = phase is not None and phase.returned
     if moved and returned:
-        yield "RolledBack", target, reason, message or "The new version was taken back."
+        yield "RolledBack", target, reason, message or "The new version was rolled back."
     if moved and phase is Phase.PAUSED:
-        yield "Paused", target, reason, message or "The rollout waits for a person."
+        yield "Paused", target, reason, message or "The rollout waits for approval."
     if moved and phase is Phase.FAILED:
         yield "Failed", target, reason, message or "The new version failed."
     elif not returned:

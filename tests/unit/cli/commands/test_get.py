@@ -42,7 +42,7 @@ def _revision(revision: str, role: str, version: int, **more: Any) -> dict[str, 
     }
 
 
-CRASH = "Container model ended with exit code 1 and said: out of ideas, 3 restarts so far."
+CRASH = "Container model ended with exit code 1 after 3 restarts: out of ideas."
 RESOURCE: dict[str, Any] = {
     "metadata": {
         "name": "churn",
@@ -67,10 +67,10 @@ RESOURCE: dict[str, Any] = {
         "canary": "5%",
         "model": {"uri": "models:/churn@champion", "name": "churn", "version": "7"},
         "conditions": [
-            _condition("Ready", "False", "CrashLoopBackOff", f"{CRASH} The previous revision goes on serving."),
+            _condition("Ready", "False", "CrashLoopBackOff", f"{CRASH} The previous revision keeps serving."),
             _condition("Available", "True", "Serving", "Revision serves."),
             _condition("ModelResolved", "True", "Resolved"),
-            _condition("TrafficRouted", "False", "ShiftingTraffic", "New weights are on their way to the gateway."),
+            _condition("TrafficRouted", "False", "ShiftingTraffic", "The gateway is applying the new weights."),
         ],
         "revisions": [
             _revision(STABLE, "Stable", 7, weight=90, acceptedWeight=95),
@@ -159,8 +159,8 @@ Address    http://churn.shop.svc
 Canary     10% wanted, 5% accepted; requests with x-cohort=beta; copies of 50%
 Rollout    Waiting for 3m
 Waits for  CrashLoopBackOff: Container model \
-ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
-Waits for  ShiftingTraffic: New weights are on their way to the gateway.
+ended with exit code 1 after 3 restarts: out of ideas. The previous revision keeps serving.
+Waits for  ShiftingTraffic: The gateway is applying the new weights.
 
 REVISION                    STATE              MODEL     WEIGHT   ACCEPTED   READY   RESTARTS   AGE   NODE
 churn-bcdfghjklm #7         Stable             churn/7   90%      95%        2/2     -          -     -
@@ -169,7 +169,7 @@ churn-bcdfghjklm #7         Stable             churn/7   90%      95%        2/2
 churn-nqrstvwxz2 #8         Canary             churn/8   10%      5%         1/2     -          -     -
 ├─ churn-nqrstvwxz2-ccccc   Ready              -         -        -          -       0          30m   node-1
 └─ churn-nqrstvwxz2-ddddd   CrashLoopBackOff   -         -        -          -       3          30m   node-1
-   CrashLoopBackOff: Container model ended with exit code 1 and said: out of ideas, 3 restarts so far.
+   CrashLoopBackOff: Container model ended with exit code 1 after 3 restarts: out of ideas.
 
 AGE   EVENT             ABOUT                        MESSAGE
 3m    RevisionCreated   ModelDeployment/churn        Revision 8 was made.
@@ -179,7 +179,7 @@ AGE   EVENT             ABOUT                        MESSAGE
 TABLE = """\
 NAME    READY     STATUS             MODEL     VERSION   CANARY   PODS   AGE     WAITS FOR
 churn   False     CrashLoopBackOff   churn/7   7         5%       2/2    3h30m   CrashLoopBackOff: Container model \
-ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision goes on serving.
+ended with exit code 1 after 3 restarts: out of ideas. The previous revision keeps serving.
 fresh   Unknown   NotSeenYet         -         -         -        0/0    61s     The operator has not seen it yet: \
 check that it runs, and that it serves this namespace.
 """

@@ -159,7 +159,7 @@ def test_a_target_that_fails_leaves_the_old_one_serving_and_a_revert_cleans_up()
     old, new = world.hash_of(1), world.hash_of(2)
     world.reconcile().make_pods().fail(new, CRASH).reconcile()
     assert reasons(world)["Ready"] == "False CrashLoopBackOff"
-    assert world.condition("Ready").message == f"{CRASH.message} The previous revision goes on serving."
+    assert world.condition("Ready").message == f"{CRASH.message} The previous revision keeps serving."
     assert reasons(world)["Available"] == "True Serving"
     assert reasons(world)["Stalled"] == "True CrashLoopBackOff"
     assert reasons(world)["Reconciling"] == "False Complete"
@@ -310,7 +310,7 @@ def test_an_unresolved_model(passes: bool) -> None:
     assert reasons(world)["ModelResolved"] == "False RegistryUnreachable"
     assert reasons(world)["Stalled"] == ("False NotStalled" if passes else "True RegistryUnreachable")
     assert reasons(world)["Reconciling"].startswith("True" if passes else "False")
-    assert world.condition("Ready").message == "No answer. The previous revision goes on serving."
+    assert world.condition("Ready").message == "No answer. The previous revision keeps serving."
     assert world.status.model is not None
     assert world.status.model.version == "1"
 

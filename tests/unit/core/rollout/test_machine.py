@@ -62,7 +62,7 @@ def test_a_whole_rollout() -> None:
     assert world.entry(new).role == Role.TARGET
     assert world.status.canary == "10%"
     assert world.condition("Ready").reason == "RollingOut"
-    assert "step 1 of 2: 10 % of the requests until" in world.condition("Ready").message
+    assert "is at step 1 of 2. Holding at 10% of the requests until" in world.condition("Ready").message
     told = world.status
     world.later(299).reconcile()
     assert (world.status, world.writes) == (told, []), "holding writes nothing"
@@ -160,7 +160,7 @@ def test_abort_goes_back_at_once_and_stays() -> None:
     assert world.replicas(new) == 0
     assert world.condition("Ready").reason == "Aborted"
     assert (state(world).phase, state(world).step_index, state(world).accepted_at) == ("Aborted", 0, None)
-    assert state(world).message == "A person aborted it at step 1 of 2 (10 % of the requests)."
+    assert state(world).message == "Aborted by a user at step 1 of 2 (10% of the requests)."
     world.edit(paused=True).rest()
     assert world.replicas(new) == 0, "no pause brings it back"
     world.edit(paused=False).rest()
@@ -233,7 +233,7 @@ def test_a_failed_analysis_takes_it_back_and_says_by_which_measurement() -> None
         "True",
         "True",
     )
-    assert "at step 1 of 2 (10 % of the requests): errors: 0.2 is above 0.01" in ready.message
+    assert "at step 1 of 2 (10% of the requests): errors: 0.2 is above 0.01" in ready.message
     verdict = state(world).verdict
     assert verdict is not None
     assert (verdict.metric, verdict.value, verdict.limit, verdict.samples) == ("errors", 0.2, 0.01, 500)

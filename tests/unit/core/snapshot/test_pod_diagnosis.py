@@ -129,19 +129,19 @@ CASES = [
         "crash loop",
         pod(container("model", BACK_OFF, last=terminated(1, TRACE), restarts=2)),
         "CrashLoopBackOff",
-        ["exit code 1", "said: ValueError: no such column: age", "2 restarts"],
+        ["exit code 1", "after 2 restarts: ValueError: no such column: age."],
     ),
     (
         "restarted and not ready since",
         pod(container("model", {"running": {}}, last=terminated(3, "bye"), restarts=1)),
         "CrashLoopBackOff",
-        ["exit code 3", "said: bye", "1 restart so far"],
+        ["exit code 3", "after 1 restart: bye."],
     ),
     (
         "crash loop, nothing known",
         pod(container("model", BACK_OFF, restarts=4)),
         "CrashLoopBackOff",
-        ["said nothing", "4 restarts"],
+        ["after 4 restarts, without a message."],
     ),
     ("ended in silence", pod(container("model", terminated(1))), "ContainerFailed", ["exit code 1"]),
     (
@@ -160,7 +160,7 @@ CASES = [
         "unschedulable",
         unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available."),
         "Unschedulable",
-        ["churn-bcdfghjklm-x2z4q", "3 Insufficient nvidia.com/gpu", "ask for less in spec.resources", "add a node"],
+        ["churn-bcdfghjklm-x2z4q", "3 Insufficient nvidia.com/gpu", "lower spec.resources", "add a node"],
     ),
     (
         "all GPUs taken",
@@ -168,9 +168,9 @@ CASES = [
         "Unschedulable",
         [
             "No node has 2 nvidia.com/gpu free for pod churn-bcdfghjklm-x2z4q",
-            "free it, add a node",
+            "stop another workload, add a node",
             "change spec.gpu",
-            "says: 0/1",
+            "reports: 0/1",
         ],
     ),
     (
@@ -347,7 +347,7 @@ def test_the_schedulers_message_decides_only_the_message(message: str, free: str
     assert problem is not None
     assert (problem.lacks_room, problem.waits_for_user) == (False, False)
     assert free in problem.message
-    assert problem.message.endswith(f"The scheduler says: {message}")
+    assert problem.message.endswith(f"The scheduler reports: {message}")
 
 
 def test_a_ready_pod_has_no_problem() -> None:
