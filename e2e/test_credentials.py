@@ -24,7 +24,7 @@ CHANGES = {
     "no-credentials": (NEW, None, "", "RegistryUnauthorized", ["none are configured", "inlineRegistry.secretRef"]),
     "no-rights": (NEW, "guest", "", "RegistryForbidden", ["(403)", "Give it READ permission"]),
     "no-secret": (NEW, "missing", "", "SecretNotFound", ['"missing"', "Create it", *KEYS]),
-    "not-readable": (NEW, "hidden", "", "SecretNotFound", ['"hidden"', "let the operator get it by a Role"]),
+    "not-readable": (NEW, "hidden", "", "SecretNotFound", ['"hidden"', "allow the operator to get it with a Role"]),
     "no-keys": (NEW, "empty", "", "SecretInvalid", ['"empty"', "none of the keys", *KEYS]),
     "login-page": (NEW, "right", "/portal", "RegistryInvalidAnswer", ["an HTML page", "tracking URI"]),
     # The version is pinned, so the operator does not query the registry. The registry refuses the pods.

@@ -70,7 +70,10 @@ def test_alias_moves_there_and_back_under_load_and_the_spec_stays(shop, registry
     versions = [each.obj["status"]["model"]["version"] for each in seen.of("shop")]
     assert [one for one, next_ in zip(versions, [*versions[1:], None], strict=True) if one != next_] == ["1", "2", "1"]
     told = [each["message"] for each in shop.list("event") if each.get("reason") == "ModelChanged"]
-    assert {each.partition(" is ")[2] for each in told} == {"now version 2; it was 1.", "now version 1; it was 2."}
+    assert {each.partition(" now resolves to ")[2] for each in told} == {
+        "version 2 instead of 1.",
+        "version 1 instead of 2.",
+    }
 
 
 WEBHOOKS = "/api/v1/namespaces/sluicegate-system/secrets"

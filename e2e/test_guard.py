@@ -19,7 +19,7 @@ def test_a_version_that_needs_one_more_column_waits_until_it_is_allowed(workspac
     with load("shop", rate=15) as steady, Watch(kube, "mdep", workspace.namespace) as seen:
         registry.set_alias(alias, needy)
         found = workspace.wait_condition("shop", "Ready", "False", "SignatureChanged", timeout=120)
-        assert "input age (double) is required and was not there" in found["message"]
+        assert "input age (double) is required and did not exist" in found["message"]
         time.sleep(3)
     steady.check(1, 1)
     print(f"held after {len(seen.of('shop'))} states of the resource: {found['message']}")

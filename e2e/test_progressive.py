@@ -80,7 +80,7 @@ def test_a_bad_version_is_taken_back_with_the_measurement_that_decided(workspace
     assert (verdict["metric"], verdict["outcome"]) == (metric["name"], "Failed")
     assert VALUES[case][0] * 0.5 <= verdict["value"] <= VALUES[case][1]
     assert verdict["limit"] < verdict["value"]
-    assert "at step 1 of 2 (50 % of the requests)" in ready["message"]
+    assert "at step 1 of 2 (50% of the requests)" in ready["message"]
     assert f"{metric['name']}: {verdict['message']}" in ready["message"]
     assert [each for each in words if each not in verdict["message"]] == []
     assert (bad > 0) == (case == "errors")
@@ -116,7 +116,7 @@ def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(w
         print(ready["message"], flush=True)
         assert (ready["status"], ready["reason"]) == ("False", "RollingOut")
         assert "The analysis has not passed yet, so the step is held." in ready["message"]
-        assert "0 of the 40 requests of the new version that minSamples asks for" in ready["message"]
+        assert "The candidate has 0 of the 40 requests that minSamples requires." in ready["message"]
         passed = steady.total
         wait_until("two hundred more answers", lambda: steady.total > passed + 200)
         now = rollouts.state(workspace)

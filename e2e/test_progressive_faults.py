@@ -65,7 +65,7 @@ def test_a_version_that_runs_out_of_memory_under_traffic_is_taken_back(workspace
     died = [at for at, _ in steady.errors]
     print(f"{bad} requests died with its pod, over {max(died, default=0) - min(died, default=0):.1f} s", flush=True)
     assert "used more memory than its limit of 1Gi and was killed" in ready["message"]
-    assert "at step 1 of 1 (20 % of the requests)" in ready["message"]
+    assert "at step 1 of 1 (20% of the requests)" in ready["message"]
     assert taken["reason"] == "RolledBack"
     assert workspace.stable("shop") == first
     assert {lane.name.split("/")[0] for lane in steady.lanes if LEAKS in lane.versions} == {"gateway"}

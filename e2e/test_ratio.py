@@ -51,7 +51,7 @@ def test_share_is_that_of_the_pods_and_no_request_fails(shop):
         shop.declare(model=1, canary=canary())
         shop.wait_condition("shop", "Ready", "True", timeout=120)
         assert shop.status("shop")["canary"] == "~25%"
-        assert "about 25 %" in shop.condition("shop", "Ready")["message"]
+        assert "about 25%" in shop.condition("shop", "Ready")["message"]
         measured = collections.Counter(predict(url) for _ in range(CALLS))
         print(f"ratio: {dict(measured)} of {CALLS} at weight 25", flush=True)
         assert abs(measured[2] / CALLS * 100 - 25) <= POINTS

@@ -9,7 +9,7 @@ import pytest
 from sluicegate.config.settings import Settings
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Plan
-from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.kube import kinds
 
 from tests.apiserver.conftest import Kubectl
@@ -103,10 +103,10 @@ async def test_a_reconcile_that_fails_unexpectedly_is_a_condition(
 ) -> None:
     broken = True
 
-    def failing(snapshot: Snapshot) -> Plan:
-        if broken and snapshot.resource.metadata.name == "broken":
+    def failing(assessment: Assessment) -> Plan:
+        if broken and assessment.snapshot.resource.metadata.name == "broken":
             raise LookupError("with a secret in it")
-        return decide(snapshot)
+        return decide(assessment)
 
     monkeypatch.setattr("sluicegate.runtime.reconcile.reconciler.decide", failing)
     async with world.operator():

@@ -77,7 +77,7 @@ async def test_a_version_that_answers_otherwise_fails_with_the_figures(pods: dic
     share, size = (judge(each, Evidence(pairs=found)) for each in (SHARE, SIZE))
     assert (share.outcome, share.value) == (Outcome.FAILED, 1.0)
     assert size.outcome is Outcome.FAILED and size.value == pytest.approx(0.5)
-    assert "At predictions[0] it was" in size.message
+    assert "At predictions[0], the candidate returned" in size.message
     await here.http.aclose()
 
 

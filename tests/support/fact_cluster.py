@@ -22,6 +22,7 @@ from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.plan.share import after
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import (
     DeploymentFacts,
     DesiredRevision,
@@ -143,7 +144,7 @@ class Lean:
             desired=DesiredRevision(resolved, intent),
             revisions=dict(self.revisions),
             deployments={
-                each: DeploymentFacts(each, number, len(self.live(each)), len(self.ready(each)), True)
+                each: DeploymentFacts(number, len(self.live(each)), len(self.ready(each)), True)
                 for each, number in self.replicas_of.items()
             },
             pods={each: tuple(pods) for each, pods in self.pods.items() if pods},
@@ -233,7 +234,8 @@ class Lean:
         With `lost`, the process dies before it has written the status.
         """
         snapshot = self.snapshot()
-        self.plan = plan = decide(snapshot)
+        assessment = assess(snapshot)
+        self.plan = plan = decide(assessment)
         before = self.status
         for revision in self.pods:
             if self.has_traffic(revision):
@@ -242,9 +244,9 @@ class Lean:
         self._note()
         from tests.support import rollout_invariants
 
-        rollout_invariants.check(self, snapshot, plan)
+        rollout_invariants.check(self, assessment, plan)
         self._apply(snapshot, plan)
-        after_ = compose(snapshot, plan)
+        after_ = compose(assessment, plan)
         rollout_invariants.check_move(self, before, after_)
         self.wrote = after_ != before
         if lost:
@@ -287,7 +289,7 @@ class Lean:
             self.replicas_of.pop(revision, None)
         if plan.has_service:
             self.service = ServiceFacts(plan.service_revision)
-        if plan.route is not None and plan.route.split != snapshot.split:
+        if plan.route is not None and (snapshot.route is None or plan.route.split != snapshot.route.split):
             self.route = RouteFacts(plan.route.split, accepted=False)
 
     def turn(self) -> None:

@@ -23,6 +23,7 @@ from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot, Split
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.core.status.compose import compose
@@ -51,6 +52,7 @@ class Pod:
     room: str = ""
     since: str = ""
     """When the pod was created, or when it stopped being ready."""
+    unrequested: frozenset[str] = frozenset()
 
 
 class World:
@@ -178,6 +180,7 @@ class World:
                 self.signatures.get(pod.revision),
                 "" if pod.ready else pod.since,
                 pod.room,
+                unrequested=pod.unrequested,
             )
             pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
         service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))
@@ -190,11 +193,11 @@ class World:
             desired_canary=self.canary_target(),
             revisions={each.hash: each for each in map(parse.revision, self.of_kind("ControllerRevision"))},
             deployments={
-                each.revision: each
-                for each in map(parse.deployment, map(self._with_status, self.of_kind("Deployment")))
+                parse.revision_hash(each): parse.deployment(each)
+                for each in map(self._with_status, self.of_kind("Deployment"))
             },
             autoscalers={
-                each.revision: each for each in map(parse.autoscaler, self.of_kind("HorizontalPodAutoscaler"))
+                parse.revision_hash(each): parse.autoscaler(each) for each in self.of_kind("HorizontalPodAutoscaler")
             },
             pods=pods,
             endpoints=dict(self.slices),
@@ -364,14 +367,15 @@ class World:
     def reconcile(self, write_status: bool = True) -> World:
         """Run one reconcile as the runtime does, and check every safety property."""
         snapshot = self.snapshot()
-        plan = decide(snapshot)
-        assert plan == decide(self.snapshot()), "the same snapshot gave two plans"
+        assessment = assess(snapshot)
+        plan = decide(assessment)
+        assert plan == decide(assess(self.snapshot())), "the same snapshot gave two plans"
         self.plan, self.writes = plan, []
         self._note_traffic()
-        plan_invariants.check(self, snapshot, plan)
+        plan_invariants.check(self, assessment, plan)
         served = self.selected(NAME)
         self._apply_plan(snapshot, plan)
-        status = compose(snapshot, plan)
+        status = compose(assessment, plan)
         if served:
             assert self.selected(NAME), "the Service lost its last ready pod by our own doing"
         if status != self.status:

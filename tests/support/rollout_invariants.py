@@ -11,9 +11,8 @@ from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, Phase
 from sluicegate.core.plan.share import after
 from sluicegate.core.plan.types import Fixed, Plan
-from sluicegate.core.rollout import machine
 from sluicegate.core.snapshot.analysis_result import Outcome
-from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.core.snapshot.assessment import Assessment
 
 from tests.support import plan_invariants
 
@@ -21,20 +20,20 @@ if TYPE_CHECKING:
     from tests.support.fact_cluster import Lean
 
 
-def check(world: Lean, snapshot: Snapshot, plan: Plan) -> None:
+def check(world: Lean, assessment: Assessment, plan: Plan) -> None:
     """Check that what the plan requests next is safe."""
-    plan_invariants.check(world, snapshot, plan)  # type: ignore[arg-type]
-    spec = snapshot.resource.spec
+    plan_invariants.check(world, assessment, plan)  # type: ignore[arg-type]
+    spec = assessment.spec
     if plan.route is not None:
-        split, now = plan.route.split, snapshot.split
+        split, now = plan.route.split, assessment.split
         for revision in split.weights:
             if split.weight(revision) > now.weight(revision):
                 # Without any able pod the weight belongs to stable, ready or not.
-                nobody = not any(snapshot.able_pods(each) for each in now.weights)
-                assert snapshot.able_pods(revision) or nobody, "a weight rises on a revision that is not ready"
+                nobody = not any(assessment.of(each).able for each in now.weights)
+                assert assessment.of(revision).able or nobody, "a weight rises on a revision that is not ready"
                 assert revision not in world.condemned, "a revision that was rolled back came back by itself"
         if plan.roles.progressive and plan.target is not None and not spec.paused:
-            given, wanted = split.weight(plan.target), _given(snapshot, plan.target)
+            given, wanted = split.weight(plan.target), _given(assessment, plan.target)
             assert given <= max(wanted, now.weight(plan.target)), "more than the step that status has"
     if plan.roles.progressive and spec.scaling.replicas and spec.rollout.when_full != "Replace":
         stable = plan.of(plan.stable or "")
@@ -44,9 +43,9 @@ def check(world: Lean, snapshot: Snapshot, plan: Plan) -> None:
         )
 
 
-def _given(snapshot: Snapshot, target: str) -> int:
-    state = machine.state_of(snapshot, target)
-    steps = snapshot.resource.spec.rollout.steps or ()
+def _given(assessment: Assessment, target: str) -> int:
+    state = assessment.of(target).rollout
+    steps = assessment.spec.rollout.steps or ()
     return after(steps[: (state.step_index or 0) + 1]).weight if state is not None else 0
 
 

@@ -1,15 +1,17 @@
-"""The tables of reasons in docs/guide/status.md, between comments that mark them."""
+"""The tables of reasons and roles in docs/guide/status.md, between comments that mark them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from sluicegate.api.reasons import IN_ROLLOUTS, Reason, Section
+from sluicegate.api.reasons import IN_ROLLOUTS, ROLES, Reason, Section
 
 _TABLE = re.compile(
     r"(?P<begin><!-- reasons: (?P<section>[A-Z_]+), generated -->\n).*?(?P<end><!-- end -->)", re.DOTALL
 )
+
+_ROLES = re.compile(r"(?P<begin><!-- roles, generated -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
 def filled(page: str) -> str:
@@ -18,7 +20,13 @@ def filled(page: str) -> str:
     Raises:
         KeyError: A mark names no section.
     """
+    page = _ROLES.sub(lambda mark: mark["begin"] + _roles() + mark["end"], page)
     return _TABLE.sub(lambda mark: mark["begin"] + _table(Section[mark["section"]]) + mark["end"], page)
+
+
+def _roles() -> str:
+    rows = [f"| `{role}` | {meaning} |" for role, meaning in ROLES.items()]
+    return "\n".join(["| role | the revision |", "|---|---|", *rows]) + "\n"
 
 
 def _table(section: Section) -> str:

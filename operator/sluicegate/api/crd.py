@@ -23,7 +23,7 @@ _HEADER = "# Generated from operator/sluicegate/api by `make generate`: do not e
 _NAME_RULE = Rule(
     f"size(self.metadata.name) <= {names.NAME_LIMIT} && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
     f"metadata.name must be at most {names.NAME_LIMIT} characters, lower-case letters, digits and '-', beginning "
-    "with a letter and ending with a letter or digit: the names of Services are made from it",
+    "with a letter and ending with a letter or digit",
     ".metadata.name",
 )
 

@@ -81,7 +81,7 @@ PositiveDuration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, 
 
 GATEWAY_LIMIT = Rule(
     "!self.matches('[0-9]{4}d|[0-9]{5}h')",
-    "must have at most 999d and 9999h: gateways take no longer ones, so write a shorter time such as 1h",
+    "must be at most 999d and 9999h, the limit of the Gateway API: use a shorter time such as 1h",
 )
 RequestDuration = Annotated[str, text(DURATION_PATTERN, _DURATION_MESSAGE, 32, (_NOT_EMPTY, _NOT_ZERO, GATEWAY_LIMIT))]
 """A duration above zero that the Gateway API can express. It has no days, and at most five digits for hours."""
@@ -126,8 +126,8 @@ HttpUrl = Annotated[
     str,
     text(
         r"^https?://[^ \t\r\n@/?#]+([/?#][^ \t\r\n@]*)?$",
-        "must be a URL that starts with http:// or https:// and holds no user name or password (those belong in a "
-        "Secret)",
+        "must be a URL that starts with http:// or https:// and contains no user name or password (use a "
+        "Secret for them)",
         1024,
     ),
 ]

@@ -20,8 +20,7 @@ MEMORY_PATTERN = r"^0*([1-9][0-9]{0,6}([.][0-9]{1,3})?|0[.][0-9]{0,2}[1-9][0-9]{
 
 _NOT_KUBERNETES = Rule(
     "!self.matches('kubernetes[.]io/|^requests[.]')",
-    "must not be in the domain kubernetes.io, nor begin with requests.: Kubernetes has no extended resources of "
-    "such names",
+    "must not be in the domain kubernetes.io or begin with requests.: Kubernetes reserves these names",
 )
 
 MemorySize = Annotated[
@@ -72,17 +71,17 @@ class Toleration(ApiType, frozen=True):
     RULES: ClassVar = (
         Rule(
             "!has(self.operator) || self.operator != 'Exists' || !has(self.value)",
-            "value belongs to operator Equal: remove value, or use Equal",
+            "value requires operator Equal: remove value, or use Equal",
             ".value",
         ),
         Rule(
             "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
-            "key is missing: only operator Exists goes without one",
+            "key is missing: it is optional only with operator Exists",
             ".key",
         ),
         Rule(
             "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
-            "tolerationSeconds belongs to effect NoExecute: set effect: NoExecute, or remove it",
+            "tolerationSeconds requires effect NoExecute: set effect: NoExecute, or remove it",
             ".tolerationSeconds",
         ),
     )

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NewType
+
+RevisionHash = NewType("RevisionHash", str)
+"""The ten characters that name a revision. A missing revision is None, never an empty text."""
+
 GROUP = "sluicegate.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
@@ -63,7 +68,7 @@ The install container creates the environment there, and the scoring server runs
 PORT_NAME = "http"
 
 
-def child_name(name: str, revision: str) -> str:
+def child_name(name: str, revision: RevisionHash) -> str:
     """Return the name of every child of one revision: `NAME-HASH`."""
     return f"{name}-{revision}"
 
@@ -76,6 +81,6 @@ def owner_labels(name: str) -> dict[str, str]:
     return {LABEL_MANAGED_BY: MANAGER, LABEL_DEPLOYMENT: name}
 
 
-def revision_labels(name: str, revision: str) -> dict[str, str]:
+def revision_labels(name: str, revision: RevisionHash) -> dict[str, str]:
     """Return the labels of every child that belongs to one revision."""
     return {**owner_labels(name), LABEL_REVISION: revision}

@@ -1,6 +1,6 @@
-"""The reasons of conditions, rollouts and revisions, each with its meaning or remedy.
+"""The reasons of conditions, rollouts and revisions, and the roles of revisions, each with its meaning or remedy.
 
-`docs/guide/status.md` is generated from them.
+The tables of `docs/guide/status.md` are generated from them.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
+
+from sluicegate.api.status import Role
 
 
 class Section(StrEnum):
@@ -50,7 +52,7 @@ class Reason(StrEnum):
     RESOLVING = (
         "Resolving",
         Section.NO_ACTION,
-        "the operator is asking the registry",
+        "the operator is querying the registry",
         "ModelResolved",
     )
     NOT_SERVING_YET = (
@@ -165,7 +167,7 @@ class Reason(StrEnum):
     SIGNATURE_CHANGED = (
         "SignatureChanged",
         Section.SPEC,
-        "the signature of the new version is not compatible with the one that serves, so it waits without a request: "
+        "the signature of the new version is not compatible with that of stable, so it receives no requests: "
         "return to a compatible version, or set `allowSignatureChange` when the callers are ready ([what is "
         "compared](follow.md#signature-changes))",
     )
@@ -177,7 +179,7 @@ class Reason(StrEnum):
     IMAGE_MISSING = (
         "ImageMissing",
         Section.SPEC,
-        "set `spec.runtime.image`: this runtime has no image of its own",
+        "set `spec.runtime.image`: this runtime has no default image",
     )
     INVALID_RUNTIME = (
         "InvalidRuntime",
@@ -203,7 +205,7 @@ class Reason(StrEnum):
     UNDECODABLE = (
         "Undecodable",
         Section.SPEC,
-        "a child has content that the operator does not decode: delete the object that the message names",
+        "the operator cannot decode a child object: delete the object that the message names",
     )
     APPLY_REFUSED = (
         "ApplyRefused",
@@ -219,7 +221,7 @@ class Reason(StrEnum):
     HOLDING = (
         "Holding",
         Section.ROLLOUT,
-        "nothing, until the time in the message",
+        "nothing: the hold or pause ends at the time in the message",
     )
     INCONCLUSIVE = (
         "Inconclusive",
@@ -279,17 +281,17 @@ class Reason(StrEnum):
     RUN_NOT_FOUND = (
         "RunNotFound",
         Section.MODEL,
-        "correct the id or path",
+        "correct the ID or path",
     )
     LOGGED_MODEL_NOT_FOUND = (
         "LoggedModelNotFound",
         Section.MODEL,
-        "correct the id or path",
+        "correct the ID or path",
     )
     ARTIFACT_NOT_FOUND = (
         "ArtifactNotFound",
         Section.MODEL,
-        "correct the id or path",
+        "correct the ID or path",
     )
     SOURCE_UNSUPPORTED = (
         "SourceUnsupported",
@@ -406,7 +408,8 @@ class Reason(StrEnum):
         "Unschedulable",
         Section.PODS,
         "the message has the scheduler's text: request less, or add nodes. If the nodes are full, the pod starts when"
-        " there is room; for GPUs see [gpu](gpu.md#when-no-node-fits-the-pod)",
+        " there is room. Without a suitable node, the resource is Stalled after `spec.rollout.progressDeadline`; for "
+        "GPUs see [gpu](gpu.md#when-no-node-fits-the-pod)",
     )
     QUOTA_EXCEEDED = (
         "QuotaExceeded",
@@ -461,8 +464,8 @@ class Reason(StrEnum):
     FAILED = (
         "Failed",
         Section.PODS,
-        "the pods of the revision did not become ready, and the operator gave it up: run `sluicegate retry NAME`, or "
-        "change the spec",
+        "the pods of the revision did not become ready, and the operator gave up on it: run `sluicegate retry NAME`, "
+        "or change the spec",
     )
     GATEWAY_API_MISSING = (
         "GatewayAPIMissing",
@@ -530,3 +533,15 @@ IN_ROLLOUTS: Final[Mapping[Reason, str]] = {
     ),
 }
 """What these reasons mean in `status.rollout.reason`, where it differs."""
+
+ROLES: Final[Mapping[Role, str]] = {
+    Role.STABLE: "serves",
+    Role.TARGET: "is the desired revision, which is to become stable",
+    Role.CANARY: "is the declared canary (`spec.canary`)",
+    Role.NEXT_CANARY: "replaces the present canary once it is ready",
+    Role.RETIRING: "still receives traffic, which the operator is moving away from it",
+    Role.PARKED: "receives no traffic. Its pods stop `scaleDownDelay` after `releasedAt`",
+    Role.FAILED: "did not become ready or was rolled back. The operator does not try it again until the spec or the "
+    "model changes, or `sluicegate retry NAME`",
+}
+"""The meaning of each role."""

@@ -32,7 +32,7 @@ class Step(ApiType, frozen=True):
         ),
         Rule(
             "!has(self.hold) || has(self.weight) || has(self.match) || has(self.mirror)",
-            "hold has nothing to hold: give the step a weight, match or mirror, or use pause.duration",
+            "hold requires weight, match or mirror: add one of them, or use pause.duration",
             ".hold",
         ),
     )
@@ -92,13 +92,12 @@ class AnalysisSource(ApiType, frozen=True):
     RULES: ClassVar = (
         Rule(
             "!has(self.address) || (has(self.type) && self.type == 'Prometheus')",
-            "address belongs to type Prometheus: set type: Prometheus, or remove address",
+            "address requires type Prometheus: set type: Prometheus, or remove address",
             ".address",
         ),
         Rule(
             "!has(self.secretRef) || has(self.address)",
-            "secretRef belongs to address: the platform's own Prometheus has its Secret in the settings; set "
-            "address, or remove secretRef",
+            "secretRef requires address: set address, or remove secretRef",
             ".secretRef",
         ),
     )
@@ -136,24 +135,23 @@ class AnalysisMetric(ApiType, frozen=True):
     RULES: ClassVar = (
         Rule(
             "(self.type == 'Query') == has(self.query)",
-            "query and type Query belong together: set both, or neither",
+            "query and type Query require each other: set both, or neither",
             ".query",
         ),
         Rule(
             "self.type == 'ErrorRate' || !has(self.errorClasses)",
-            "errorClasses belongs to type ErrorRate: remove it",
+            "errorClasses requires type ErrorRate: remove it",
             ".errorClasses",
         ),
         Rule(
             "!(self.type in ['ErrorRate', 'Disagreement']) || !has(self.limit) || (self.limit >= 0.0 && self.limit "
             "<= 1.0)",
-            "limit must be a share from 0 to 1 for types ErrorRate and Disagreement, such as 0.01 for one request "
-            "in a hundred",
+            "limit must be a share from 0 to 1 for types ErrorRate and Disagreement, such as 0.01 for 1%",
             ".limit",
         ),
         Rule(
             "!self.type.startsWith('Latency') || !has(self.limit) || (self.limit > 0.0 && self.limit <= 60.0)",
-            "limit must be seconds for a latency, above 0 and at most 60, such as 0.25",
+            "limit must be a number of seconds above 0 and at most 60 for a latency, such as 0.25",
             ".limit",
         ),
         Rule(
@@ -169,22 +167,22 @@ class AnalysisMetric(ApiType, frozen=True):
         ),
         Rule(
             "self.type in ['Drift', 'FeatureDrift'] || !has(self.statistic)",
-            "statistic belongs to types Drift and FeatureDrift: remove it",
+            "statistic requires type Drift or FeatureDrift: remove it",
             ".statistic",
         ),
         Rule(
             "!(self.type in ['Drift', 'FeatureDrift', 'Disagreement', 'LargestDifference']) || !has(self.ratio)",
-            "ratio does not belong to a type that compares with stable already: use limit",
+            "ratio is not allowed for a type that already compares with stable: use limit",
             ".ratio",
         ),
         Rule(
             "self.type == 'Disagreement' || !has(self.tolerance)",
-            "tolerance belongs to type Disagreement: remove it",
+            "tolerance requires type Disagreement: remove it",
             ".tolerance",
         ),
         Rule(
             "has(self.limit) || has(self.ratio)",
-            "limit is missing: a metric needs limit (absolute) or ratio (to stable), or both",
+            "limit is missing: a metric needs limit (absolute) or ratio (relative to stable), or both",
         ),
     )
 
@@ -326,8 +324,7 @@ class RolloutSpec(ApiType, frozen=True):
             "['Disagreement', 'LargestDifference']) || "
             "(has(self.steps) && self.steps.exists(s, has(s.mirror) && (!has(s.mirror.percent) || s.mirror.percent "
             "> 0)))",
-            "types Disagreement and LargestDifference compare the answers to mirrored requests, and no step "
-            "mirrors any: add mirror to a step",
+            "types Disagreement and LargestDifference compare responses to mirrored requests: add mirror to a step",
             ".analysis",
         ),
     )

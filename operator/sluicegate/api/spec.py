@@ -271,13 +271,13 @@ class ScalingSpec(ApiType, frozen=True):
         ),
         Rule(
             "!has(self.min) || has(self.max)",
-            "max is missing: an autoscaled model needs the largest number of pods",
+            "max is missing: autoscaling requires a maximum number of pods",
             ".max",
         ),
         Rule("!(has(self.min) && has(self.max)) || self.min <= self.max", "min must not be larger than max", ".min"),
         Rule(
             "!(has(self.metrics) || has(self.behavior)) || has(self.max)",
-            "max is missing: metrics and behavior are for the autoscaler, which needs max",
+            "max is missing: metrics and behavior require it",
             ".max",
         ),
     )
@@ -331,7 +331,7 @@ def _asked_twice(gpu: str, resources: str) -> str:
     return "(" + " || ".join(f"(has({each}) && {name} in {each})" for each in maps) + ")"
 
 
-_GPU_TWICE = "resources names what gpu asks for already: remove it from resources, or set gpu.count instead"
+_GPU_TWICE = "resources contains the resource that gpu requests: remove it from resources, or set gpu.count instead"
 
 
 class CanarySpec(ApiType, frozen=True):
@@ -379,19 +379,20 @@ class ModelDeploymentSpec(ApiType, frozen=True):
     RULES: ClassVar = (
         Rule(
             "!(has(self.canary) && has(self.rollout) && has(self.rollout.steps) && size(self.rollout.steps) > 0)",
-            "set canary (you move the weight) or rollout.steps (the operator moves it), not both: remove one of them",
+            "set canary (you change the weight) or rollout.steps (the operator changes it), not both: remove one of "
+            "them",
             ".canary",
         ),
         Rule(
             "!has(self.runtime) || !has(self.runtime.name) || self.runtime.name != 'custom' || has(self.runtime.image)",
-            "runtime.image is missing: the runtime `custom` has no image of its own",
+            "runtime.image is missing: the runtime `custom` has no default image",
             ".runtime",
         ),
         Rule(
             "!has(self.canary) || !has(self.canary.runtime) || !has(self.canary.runtime.name) || "
             "self.canary.runtime.name != 'custom' "
             "|| has(self.canary.runtime.image) || (has(self.runtime) && has(self.runtime.image))",
-            "canary.runtime.image is missing: the runtime `custom` has no image of its own",
+            "canary.runtime.image is missing: the runtime `custom` has no default image",
             ".canary.runtime",
         ),
         Rule(
@@ -415,7 +416,8 @@ class ModelDeploymentSpec(ApiType, frozen=True):
         Rule(
             "!has(self.canary) || !has(self.canary.gpu) || has(self.canary.resources) || !has(self.resources) || "
             f"!{_asked_twice('self.canary.gpu', 'self.resources')}",
-            "resources, which the canary has too, names what canary.gpu asks for already: remove it from resources",
+            "resources, which the canary inherits, contains the resource that canary.gpu requests: remove it from "
+            "resources",
             ".canary.gpu",
         ),
     )

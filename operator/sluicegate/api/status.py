@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from sluicegate.api.fields import ApiType, Line, doc
+from sluicegate.api.names import RevisionHash
 
 
 class ConditionType(StrEnum):
@@ -101,6 +102,9 @@ class Role(StrEnum):
     """
 
 
+HashLine = Annotated[RevisionHash, Meta(max_length=4096)]
+"""The hash of a revision. See `Line`."""
+
 Time = Annotated[str, Meta(max_length=64, extra_json_schema={"format": "date-time"})]
 
 
@@ -147,7 +151,7 @@ class RevisionStatus(ApiType, frozen=True):
     """The state of one revision."""
 
     name: Annotated[Line, doc("Name of the revision's child objects, NAME-HASH.")]
-    revision: Annotated[Line, doc("Hash of the revision.")]
+    revision: Annotated[HashLine, doc("Hash of the revision.")]
     role: Annotated[Line, doc("Role of the revision: Stable, Target, Canary, NextCanary, Retiring, Parked or Failed.")]
     weight: Annotated[int, Meta(ge=0, le=100), doc("Desired percent of the traffic for the revision.")]
     replicas: Annotated[int, doc("Desired number of pods. 0 for a Parked or Failed revision.")]
@@ -199,7 +203,7 @@ class RolloutStatus(ApiType, frozen=True):
             "become ready within progressDeadline."
         ),
     ]
-    target: Annotated[Line | None, doc("Hash of the desired revision.")] = None
+    target: Annotated[HashLine | None, doc("Hash of the desired revision.")] = None
     started_at: Annotated[Time | None, doc("Time when the desired revision was first observed.")] = None
     step_index: Annotated[
         int | None, doc("Index of the current step, starting from 0. After the last step, the number of steps.")

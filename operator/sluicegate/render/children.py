@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import duration, names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Manifest, Meta, ModelDeployment
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan, RoutePlan
@@ -62,7 +63,7 @@ def record(resource: ModelDeployment, intent: Intent, number: int, template: Man
     )
 
 
-def records(snapshot: Snapshot, plan: Plan, templates: Mapping[str, Manifest]) -> Iterator[Manifest]:
+def records(snapshot: Snapshot, plan: Plan, templates: Mapping[RevisionHash, Manifest]) -> Iterator[Manifest]:
     """Yield the ControllerRevision of each new revision of a plan.
 
     Each new revision has a number one higher than the highest number before it.
@@ -80,7 +81,7 @@ def records(snapshot: Snapshot, plan: Plan, templates: Mapping[str, Manifest]) -
             number += 1
 
 
-def render(resource: ModelDeployment, plan: Plan, templates: Mapping[str, Manifest]) -> Iterator[Manifest]:
+def render(resource: ModelDeployment, plan: Plan, templates: Mapping[RevisionHash, Manifest]) -> Iterator[Manifest]:
     """Yield every child except the ControllerRevisions.
 
     Args:
@@ -102,7 +103,7 @@ def render(resource: ModelDeployment, plan: Plan, templates: Mapping[str, Manife
         yield invariants.checked(_route(resource, plan.route))
 
 
-def _identity(resource: ModelDeployment, name: str, revision: str | None) -> dict[str, Any]:
+def _identity(resource: ModelDeployment, name: str, revision: RevisionHash | None) -> dict[str, Any]:
     metadata = resource.metadata
     return {
         "name": name,
@@ -162,7 +163,7 @@ def _route(resource: ModelDeployment, route: RoutePlan) -> Manifest:
     )
 
 
-def _backend(name: str, revision: str, weight: int) -> Manifest:
+def _backend(name: str, revision: RevisionHash, weight: int) -> Manifest:
     return {**_service_reference(name, revision), "weight": weight}
 
 
@@ -171,7 +172,7 @@ def _mirror(name: str, mirror: Mirror) -> Manifest:
     return copied if mirror.percent == 100 else {**copied, "percent": mirror.percent}
 
 
-def _service_reference(name: str, revision: str) -> Manifest:
+def _service_reference(name: str, revision: RevisionHash) -> Manifest:
     return {"group": "", "kind": "Service", "name": names.child_name(name, revision), "port": 80}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.config.settings import Settings
@@ -55,7 +56,7 @@ def serving_snapshot(resource: ModelDeployment, intents: list[Intent], settings:
             intent.hash: Revision(intent.hash, number, intent.display, intent.model.version, intent.model.source)
             for number, intent in enumerate(intents, 1)
         },
-        deployments={revision: DeploymentFacts(revision, 0, 0, 0, replicas_ours=True) for revision in roles},
+        deployments={revision: DeploymentFacts(0, 0, 0, replicas_ours=True) for revision in roles},
         pods=pods,
         endpoints={names.child_name(name, revision): listed[revision] for revision in roles}
         | {name: listed[intents[0].hash]},
@@ -63,7 +64,7 @@ def serving_snapshot(resource: ModelDeployment, intents: list[Intent], settings:
     )
 
 
-def _status(name: str, roles: dict[str, Role]) -> ModelDeploymentStatus:
+def _status(name: str, roles: dict[RevisionHash, Role]) -> ModelDeploymentStatus:
     return ModelDeploymentStatus(
         revisions=tuple(
             RevisionStatus(

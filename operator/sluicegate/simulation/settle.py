@@ -13,15 +13,17 @@ from datetime import timedelta
 import msgspec
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Manifest, ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.core.status.compose import compose
-from sluicegate.core.status.diagnosis import judge
+from sluicegate.core.status.diagnosis import diagnose
 from sluicegate.render import children
 from sluicegate.runtime.reconcile.gather import Gathered
 
@@ -38,9 +40,9 @@ class FinalState:
     manifests: dict[Address, Manifest] = field(default_factory=dict)
     """The children. Of the ControllerRevisions, only the new ones."""
     status: ModelDeploymentStatus = field(default_factory=ModelDeploymentStatus)
-    pods: dict[str, int] = field(default_factory=dict)
+    pods: dict[RevisionHash, int] = field(default_factory=dict)
     """Number of pods by revision hash."""
-    intents: dict[str, Intent] = field(default_factory=dict)
+    intents: dict[RevisionHash, Intent] = field(default_factory=dict)
     """Intent by revision hash of each desired revision."""
     problem: Problem | None = None
     """The problem that prevents this state."""
@@ -50,11 +52,12 @@ def settled(gathered: Gathered) -> FinalState:
     """Return the final state of a gathered resource."""
     snapshot = replace(gathered.snapshot, resource=_without_steps(gathered.snapshot.resource))
     intents = _intents(snapshot)
-    first = judge(snapshot, decide(snapshot))
+    assessment = assess(snapshot)
+    first = diagnose(assessment, decide(assessment))
     records: dict[Address, Manifest] = {}
     manifests: dict[Address, Manifest] = {}
     for _ in range(STEPS):
-        plan = decide(snapshot)
+        plan = decide(assess(snapshot))
         resource = snapshot.resource
         for manifest in children.records(snapshot, plan, gathered.templates):
             records[_address(manifest)] = manifest
@@ -90,7 +93,7 @@ def _without_steps(resource: ModelDeployment) -> ModelDeployment:
     return ModelDeployment(resource.metadata, msgspec.structs.replace(resource.spec, rollout=rollout), resource.status)
 
 
-def _intents(snapshot: Snapshot) -> dict[str, Intent]:
+def _intents(snapshot: Snapshot) -> dict[RevisionHash, Intent]:
     return {desired.intent.hash: desired.intent for desired in snapshot.all_desired if desired.intent is not None}
 
 
@@ -113,11 +116,11 @@ def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest
     return replace(
         snapshot,
         now=snapshot.now + wait,
-        resource=ModelDeployment(resource.metadata, resource.spec, compose(snapshot, plan)),
+        resource=ModelDeployment(resource.metadata, resource.spec, compose(assess(snapshot), plan)),
         revisions={revision: facts for revision, facts in snapshot.revisions.items() if revision not in plan.forgotten},
         deployments={revision: _deployment(snapshot, revision, count) for revision, count in counts.items()},
         autoscalers={
-            entry.hash: AutoscalerFacts(entry.hash, counts[entry.hash], counts[entry.hash])
+            entry.hash: AutoscalerFacts(counts[entry.hash], counts[entry.hash])
             for entry in plan.revisions
             if isinstance(entry.scale, Autoscaled)
         },
@@ -139,18 +142,19 @@ def _count(snapshot: Snapshot, entry: RevisionPlan) -> int:
     return max(entry.scale.min, min(entry.scale.max, deployment.replicas if deployment is not None else 0))
 
 
-def _pods(snapshot: Snapshot, revision: str, count: int) -> tuple[PodFacts, ...]:
-    old = [replace(pod, ready=True, problem=None) for pod in snapshot.live_pods(revision)][:count]
+def _pods(snapshot: Snapshot, revision: RevisionHash, count: int) -> tuple[PodFacts, ...]:
+    old = [replace(pod, ready=True, problem=None) for pod in snapshot.pods.get(revision, ()) if not pod.deleting]
+    old = old[:count]
     fresh = (
         PodFacts(f"{revision}-{number}", revision, ready=True, deleting=False) for number in range(count - len(old))
     )
     return (*old, *fresh)
 
 
-def _deployment(snapshot: Snapshot, revision: str, count: int) -> DeploymentFacts:
+def _deployment(snapshot: Snapshot, revision: RevisionHash, count: int) -> DeploymentFacts:
     deployment = snapshot.deployments.get(revision)
     ours = deployment is None or deployment.replicas_ours
-    return DeploymentFacts(revision, count, count, count, replicas_ours=ours)
+    return DeploymentFacts(count, count, count, replicas_ours=ours)
 
 
 def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFacts | None:

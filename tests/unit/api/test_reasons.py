@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from sluicegate.api.reasons import IN_ROLLOUTS, Reason, Section
+from sluicegate.api.reasons import IN_ROLLOUTS, ROLES, Reason, Section
+from sluicegate.api.status import Role
 
 from tools.docsgen.reasons import filled
 
@@ -22,6 +23,11 @@ def test_guide_has_every_section() -> None:
     assert all(f"<!-- reasons: {section.name}, generated -->" in text for section in Section)
     assert filled(text) == text
     assert all(text in GUIDE.read_text() for text in IN_ROLLOUTS.values())
+
+
+@pytest.mark.parametrize("role", Role)
+def test_guide_has_every_role_and_its_meaning(role: Role) -> None:
+    assert f"| `{role}` | {ROLES[role]} |" in GUIDE.read_text()
 
 
 def test_reason_of_newer_operator_reads_as_failed() -> None:

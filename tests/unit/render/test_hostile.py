@@ -13,6 +13,7 @@ from sluicegate.api.traffic import GatewaySpec, ParentRef, TrafficSpec
 from sluicegate.config.settings import RegistrySettings, Settings
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.render import children, engine, invariants
 from sluicegate.render.pod import pod_template
@@ -46,7 +47,7 @@ def manifests(text: str) -> list[dict[str, Any]]:
     resolved = ResolvedModel("models:/a/1", "mlflow-artifacts:/1", name=text, version=text, run_id=text)
     intent = intent_of(resource, resolved, REGISTRY)
     template = pod_template(resource, intent, chosen)
-    plan = decide(serving_snapshot(resource, [intent], chosen))
+    plan = decide(assess(serving_snapshot(resource, [intent], chosen)))
     found = [children.record(resource, intent, 1, template), *children.render(resource, plan, {intent.hash: template})]
     return [anonymous(each, intent.hash) for each in found]
 

@@ -22,6 +22,7 @@ from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.models.uri import InvalidModelUri, LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.render import children
 from sluicegate.render.pod import InvalidSpec, pod_template
@@ -90,7 +91,7 @@ def render(document: Manifest, settings: Settings, versions: dict[str, str]) -> 
                 intents.append(intent)
                 templates[intent.hash] = pod_template(view, intent, settings)
                 yield children.record(view, intent, len(intents), templates[intent.hash])
-    plan = decide(serving_snapshot(resource, intents, settings))
+    plan = decide(assess(serving_snapshot(resource, intents, settings)))
     yield from children.render(resource, plan, templates)
 
 

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import CanarySpec
 from sluicegate.api.status import Condition, ConditionType, Phase, RevisionStatus
@@ -23,6 +24,7 @@ from sluicegate.cli.output.pod_state import container_statuses, pod_state
 from sluicegate.cli.output.rollout_view import DEFAULT_SHELL, ProgressView, Shell, progress
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.parse import time_of
+from sluicegate.core.status.unmet import unmet
 
 Raw = Mapping[str, Any]
 NOT_MEASURED = LiveMetrics()
@@ -30,14 +32,6 @@ EVENTS = 10
 """Number of Events to show: the newest ones."""
 NOT_OBSERVED = "NotObserved"
 """Shown as the reason of a ModelDeployment that has no condition Ready yet."""
-_DESIRED = {
-    ConditionType.READY: "True",
-    ConditionType.MODEL_RESOLVED: "True",
-    ConditionType.TRAFFIC_ROUTED: "True",
-    ConditionType.AVAILABLE: "True",
-    ConditionType.STALE: "False",
-}
-"""The desired status of conditions, the most important condition first. Others repeat what these say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +176,10 @@ def detail(
     status = resource.status
     shares = live.measured.shares if live.measured is not None else {}
     ready, available = _condition(resource, ConditionType.READY), _condition(resource, ConditionType.AVAILABLE)
-    by_revision: dict[str, list[PodView]] = {}
+    by_revision: dict[RevisionHash, list[PodView]] = {}
     for raw in pods:
-        if parse.owner_key(raw) == resource.key:
-            by_revision.setdefault(parse.labels(raw).get(names.LABEL_REVISION, ""), []).append(pod(raw))
+        if parse.owner_key(raw) == resource.key and (revision := parse.revision_hash(raw)) is not None:
+            by_revision.setdefault(revision, []).append(pod(raw))
     revisions = [_revision(entry, by_revision.pop(entry.revision, []), shares) for entry in status.revisions]
     revisions += [_unlisted(resource, revision, views) for revision, views in sorted(by_revision.items())]
     model, rollout = status.model, status.rollout
@@ -227,13 +221,8 @@ def _problems(resource: ModelDeployment) -> Iterator[ProblemView]:
             "",
             f"The operator has observed generation {status.observed_generation}, and not yet generation {generation}.",
         )
-    by_reason: dict[str, Condition] = {}
-    for kind, desired in _DESIRED.items():
-        condition = _condition(resource, kind)
-        if condition is not None and condition.status != desired:
-            by_reason.setdefault(condition.reason, condition)
-    for reason, condition in by_reason.items():
-        yield ProblemView(reason, condition.message)
+    for condition in unmet(resource.status.conditions):
+        yield ProblemView(condition.reason, condition.message)
 
 
 def _all_problems(resource: ModelDeployment, revisions: Iterable[RevisionView]) -> list[ProblemView]:
@@ -264,7 +253,7 @@ def _revision(entry: RevisionStatus, pods: list[PodView], shares: Mapping[str, f
     )
 
 
-def _unlisted(resource: ModelDeployment, revision: str, pods: list[PodView]) -> RevisionView:
+def _unlisted(resource: ModelDeployment, revision: RevisionHash, pods: list[PodView]) -> RevisionView:
     """Return the view of a revision that has pods and that status does not list."""
     name = names.child_name(resource.metadata.name, revision)
     return RevisionView(name=name, role="-", ready=sum(view.ready for view in pods), desired=0, pods=tuple(pods))

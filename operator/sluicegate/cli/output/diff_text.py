@@ -11,10 +11,12 @@ from typing import Any
 import yaml
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Manifest
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
 from sluicegate.cli.output.step_text import listed, rollout_of
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.simulation.settle import Address, FinalState
 
@@ -209,8 +211,8 @@ def _step_list(comparison: Comparison, steps: Sequence[Step]) -> str:
 
 def _pods(comparison: Comparison) -> Iterator[str]:
     """Yield which pods start, terminate and keep running."""
-    snapshot = comparison.snapshot
-    live = {revision: snapshot.live_pods(revision) for revision in snapshot.pods}
+    snapshot, assessment = comparison.snapshot, assess(comparison.snapshot)
+    live = {revision: assessment.of(revision).live for revision in snapshot.pods}
     revisions = {*(revision for revision, pods in live.items() if pods), *comparison.after.pods}
     moved = False
     for revision in sorted(revisions):
@@ -221,7 +223,7 @@ def _pods(comparison: Comparison) -> Iterator[str]:
         yield "no pod starts, terminates or restarts"
 
 
-def _pod_change(comparison: Comparison, revision: str, pods: list[str], after: int) -> str:
+def _pod_change(comparison: Comparison, revision: RevisionHash, pods: list[str], after: int) -> str:
     child, before = comparison.snapshot.child(revision), len(pods)
     if after > before:
         return f"{_count(after - before, child, 'start')} ({before} -> {after})"

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import Phase, RolloutStatus
 from sluicegate.api.traffic import HeaderMatch, MirrorSpec
+from sluicegate.core.snapshot.overrides import Overrides
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +75,9 @@ def rollout_of(resource: ModelDeployment) -> Rollout | None:
     return Rollout(steps, status, status.target)
 
 
-def named(resource: ModelDeployment, annotation: str) -> tuple[str, int | None] | None:
-    """Return the revision and the step that an annotation names.
-
-    Args:
-        resource: The ModelDeployment.
-        annotation: The annotation. Its value is NAME-HASH or HASH, optionally with /STEP.
-
-    Returns:
-        The hash, and the step or None. None where the annotation is not set.
-    """
-    value = resource.metadata.annotations.get(annotation)
-    if value is None:
-        return None
-    revision, _, step = value.strip().removeprefix(f"{resource.metadata.name}-").partition("/")
-    return revision, int(step) if step.isdecimal() else None
-
-
 def paused_by_user(resource: ModelDeployment, revision: str) -> bool:
     """Tell whether the annotation `pause` holds the rollout of `revision`."""
-    held = named(resource, names.ANNOTATION_PAUSE)
-    return held is not None and held[0] == revision
+    return Overrides.parse(resource).pause == revision
 
 
 def described(step: Step) -> str:

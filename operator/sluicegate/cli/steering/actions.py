@@ -17,6 +17,7 @@ from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output import step_text
 from sluicegate.cli.output.step_text import Rollout
 from sluicegate.cli.steering.revisions import History, RevisionSummary
+from sluicegate.core.snapshot.overrides import reference
 
 PROMOTE, ABORT, PAUSE, RETRY = (
     names.ANNOTATION_PROMOTE,
@@ -50,7 +51,7 @@ def promote(history: History, *, full: bool) -> Action:
         raise Failed(_was_aborted(history, candidate))
     if rollout.done:
         raise Failed(f"{candidate.title} is {rollout.place} and becomes stable already, so there is nothing to promote")
-    if step_text.named(history.resource, PROMOTE) == (rollout.candidate, None) and not full:
+    if reference(history.resource, PROMOTE) == (rollout.candidate, None) and not full:
         raise Failed(
             f"{candidate.title} is promoted past all steps already. To hold it: sluicegate pause {history.name}. "
             f"To go back: sluicegate abort {history.name}"
@@ -173,7 +174,7 @@ def pause(history: History) -> Action:
         raise Failed(
             f"{candidate.title} is {rollout.place} and becomes stable: run `sluicegate abort {history.name}` to go back"
         )
-    promoted = step_text.named(history.resource, PROMOTE)
+    promoted = reference(history.resource, PROMOTE)
     lines = [
         f"{candidate.title} stays at {rollout.place}, with its current share. A failed analysis still rolls it back."
     ]
@@ -189,7 +190,7 @@ def resume(history: History) -> Action:
     Raises:
         Failed: The annotation does not hold the rollout, but something else does. The message says how to end that.
     """
-    rollout, value = step_text.rollout_of(history.resource), step_text.named(history.resource, PAUSE)
+    rollout, value = step_text.rollout_of(history.resource), reference(history.resource, PAUSE)
     candidate = rollout.candidate if rollout is not None else None
     if value is not None:
         held = history.find(value[0])
@@ -298,7 +299,7 @@ def _action(history: History, revision: str | None, values: Mapping[str, str | N
     unchanged = " This was requested already: nothing was changed." if values and not changes else ""
     printed = [f"{history.resource.metadata.namespace}/{history.name}: {first}{unchanged}", *rest]
     for key in (PROMOTE, ABORT, PAUSE, RETRY) if revision is not None else ():
-        value = step_text.named(history.resource, key)
+        value = reference(history.resource, key)
         if value is not None and value[0] != revision and key not in changes:
             changes[key] = None
             printed.append(f"Removed the annotation {key}, which named {value[0]}, a revision of no current rollout.")

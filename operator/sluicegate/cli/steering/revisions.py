@@ -13,9 +13,11 @@ from datetime import datetime
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Phase, RevisionStatus, Role
-from sluicegate.core.snapshot.parse import labels, time_of
+from sluicegate.core.snapshot.overrides import Overrides
+from sluicegate.core.snapshot.parse import labels, revision_hash, time_of
 from sluicegate.core.snapshot.parse import revision as facts_of
 
 Raw = Mapping[str, Any]
@@ -34,7 +36,7 @@ class NoSuchRevision(ValueError):
 class RevisionSummary:
     """One revision: what it is, from its record, and what it does, from status."""
 
-    hash: str
+    hash: RevisionHash
     name: str
     """Name of its children: NAME-HASH."""
     number: int | None
@@ -74,7 +76,7 @@ class History:
     revisions: tuple[RevisionSummary, ...]
     pin: str | None
     """The hash that the annotation `pin` names, whether or not such a revision exists."""
-    abort: str | None
+    abort: RevisionHash | None
 
     @property
     def name(self) -> str:
@@ -119,9 +121,11 @@ def build_history(resource: ModelDeployment, records: Iterable[Raw] | None) -> H
         records: ControllerRevisions of its namespace. Those of other ModelDeployments are ignored. None where the user
             may not read them: then every revision that status lists counts as recorded.
     """
-    pin, abort = (_named(resource, each) for each in (names.ANNOTATION_PIN, names.ANNOTATION_ABORT))
+    overrides = Overrides.parse(resource)
+    pin, abort = overrides.pin, overrides.abort
     listed = {entry.revision: entry for entry in resource.status.revisions}
-    kept = {labels(raw).get(names.LABEL_REVISION, ""): raw for raw in records or () if _belongs(raw, resource)}
+    hashes = ((revision_hash(raw), raw) for raw in records or () if _belongs(raw, resource))
+    kept = {revision: raw for revision, raw in hashes if revision is not None}
     revisions = [
         _summary(
             resource,
@@ -136,18 +140,13 @@ def build_history(resource: ModelDeployment, records: Iterable[Raw] | None) -> H
     return History(resource, tuple(revisions), pin, abort)
 
 
-def _named(resource: ModelDeployment, annotation: str) -> str | None:
-    value = resource.metadata.annotations.get(annotation)
-    return value.strip().removeprefix(f"{resource.metadata.name}-") if value is not None else None
-
-
 def _belongs(raw: Raw, resource: ModelDeployment) -> bool:
     return labels(raw).get(names.LABEL_DEPLOYMENT) == resource.metadata.name
 
 
 def _summary(
     resource: ModelDeployment,
-    revision: str,
+    revision: RevisionHash,
     record: Raw | None,
     status: RevisionStatus | None,
     marks: tuple[bool, bool, bool],

@@ -74,9 +74,9 @@ def _inconclusive(metric: AnalysisMetric, message: str, samples: float = 0.0) ->
 def _few(metric: AnalysisMetric, target: float, stable: float, what: str = "requests") -> str | None:
     """Return a message about missing samples, or None if there are enough."""
     if round(target) < metric.min_samples:
-        return f"{round(target)} of the {metric.min_samples} {what} of the new version that minSamples asks for."
+        return f"The candidate has {round(target):,} of the {metric.min_samples:,} {what} that minSamples requires."
     if relative(metric) and round(stable) < metric.min_samples:
-        return f"{round(stable)} of the {metric.min_samples} {what} of stable that minSamples asks for."
+        return f"Stable has {round(stable):,} of the {metric.min_samples:,} {what} that minSamples requires."
     return None
 
 
@@ -93,12 +93,12 @@ def _counted(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     if _few(metric, counters.requests(target.recent), counters.requests(stable.recent)) is None:
         recent = look(metric, target.recent, stable.recent)
     if step is None:
-        return _inconclusive(metric, "The pods count no latencies.")
+        return _inconclusive(metric, "The pods report no latencies.")
     if recent is not None and (recent.over or recent.under):
         return _measured(metric, recent, Outcome.FAILED if recent.over else Outcome.PASSED)
     if step.over or step.within:
         return _measured(metric, step, Outcome.FAILED if step.over else Outcome.PASSED)
-    return _measured(metric, step, Outcome.INCONCLUSIVE, " So few requests do not prove it.")
+    return _measured(metric, step, Outcome.INCONCLUSIVE, " The sample is too small to decide.")
 
 
 def _measured(metric: AnalysisMetric, found: _Found, outcome: Outcome, more: str = "") -> Measurement:
@@ -132,7 +132,9 @@ def _errors(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found:
         within.append(round(hits) <= most)
     rate = theirs / others if others else None
     kinds = ", ".join(f"{each} {round(target.get((counters.REQUESTS, each), 0.0))}" for each in classes)
-    compared = f"; {share(rate)} of stable's {round(others)}" if metric.ratio is not None and rate is not None else ""
+    compared = (
+        f", and {share(rate)} of {round(others):,} for stable" if metric.ratio is not None and rate is not None else ""
+    )
     return _Found(
         hits / tries,
         round(tries),
@@ -141,8 +143,8 @@ def _errors(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found:
         over=any(over),
         under=all(under),
         within=all(within),
-        message=f"{share(hits / tries)} of {round(tries)} requests failed ({kinds}){compared}; "
-        f"{share(min(limits))} would pass.",
+        message=f"{share(hits / tries)} of {round(tries):,} requests failed ({kinds}){compared}. "
+        f"The limit is {share(min(limits))}.",
     )
 
 
@@ -173,7 +175,7 @@ def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found |
         )
         under.append(binomial.below(mine.slower(mine.last_bound(metric.ratio * least)), mine.total, slow))
     limit = min(limits)
-    compared = f"; stable's is {seconds(other)}" if metric.ratio is not None and other is not None else ""
+    compared = f", and {seconds(other)} for stable" if metric.ratio is not None and other is not None else ""
     return _Found(
         value,
         round(mine.total),
@@ -182,8 +184,8 @@ def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found |
         over=any(over),
         under=all(under),
         within=value <= limit,
-        message=f"{metric.type.removeprefix('Latency').lower()} is {seconds(value)} over {round(mine.total)} requests"
-        f"{compared}; {seconds(limit)} would pass.",
+        message=f"{metric.type.removeprefix('Latency').lower()} is {seconds(value)} over {round(mine.total):,} requests"
+        f"{compared}. The limit is {seconds(limit)}.",
     )
 
 
@@ -233,9 +235,9 @@ def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
         None,
         limit,
         round(rows),
-        f"{statistic} of {kind} {worst} is {number(value)} between {round(rows)} rows of the new version "
-        f"and {round(others)} of stable; {number(limit)} would pass."
-        + (" So few rows do not prove it." if outcome is Outcome.INCONCLUSIVE else ""),
+        f"{statistic} of {kind} {worst} is {number(value)} between {round(rows):,} rows of the candidate "
+        f"and {round(others):,} of stable. The limit is {number(limit)}."
+        + (" The sample is too small to decide." if outcome is Outcome.INCONCLUSIVE else ""),
     )
 
 
@@ -245,11 +247,11 @@ def _rows(side: Mapping[str, Mapping[str, float]], common: Iterable[str]) -> flo
 
 def _no_profile(kind: str, mine: Mapping[str, object], theirs: Mapping[str, object]) -> str:
     if mine and theirs:
-        return f"The two versions' profiles have no {kind} in common."
-    who = "The new version has" if theirs else "Stable has" if mine else "Neither version has"
+        return f"The reference profiles of the two versions have no {kind} in common."
+    who = "The candidate has" if theirs else "Stable has" if mine else "Neither version has"
     return (
-        f"{who} no reference profile that {kind}s are counted by: log one with the model, "
-        "by sluicegate_scorer.profile.log_profile(data, predictions, model)."
+        f"{who} no reference profile of {kind}s: log one with the model, with "
+        "sluicegate_scorer.profile.log_profile(data, predictions, model)."
     )
 
 
@@ -261,21 +263,22 @@ def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     if pairs.compared < metric.min_samples:
         return _inconclusive(
             metric,
-            f"{pairs.compared} of the {metric.min_samples} mirrored requests that minSamples asks for.",
+            f"The operator compared {pairs.compared:,} of the {metric.min_samples:,} mirrored requests that minSamples "
+            "requires.",
             pairs.compared,
         )
     limit = metric.limit or 0.0
     example = f" {pairs.example}" if pairs.example else ""
     if metric.type == "LargestDifference":
         if pairs.largest is None:
-            words = "The answers hold no numbers at the same places: use type Disagreement."
+            words = "The responses have no numbers in the same places: use type Disagreement."
             return _inconclusive(metric, words + example, pairs.compared)
         outcome = Outcome.FAILED if pairs.largest > limit or pairs.unlike else Outcome.PASSED
         if pairs.unlike:
-            example = f" {pairs.unlike} pairs differ in what is no number.{example}"
+            example = f" {pairs.unlike} pairs differ in values that are not numbers.{example}"
         text = (
-            f"The largest difference in {pairs.compared} pairs of answers is {number(pairs.largest)}; "
-            f"{number(limit)} would pass."
+            f"The largest difference in {pairs.compared:,} pairs of responses is {number(pairs.largest)}. "
+            f"The limit is {number(limit)}."
         )
         return Measurement(metric.name, outcome, pairs.largest, None, limit, pairs.compared, text + example)
     outcome = Outcome.INCONCLUSIVE
@@ -285,7 +288,9 @@ def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     elif differing <= limit * pairs.compared:
         outcome = Outcome.PASSED
     value = differing / pairs.compared
-    text = f"{share(value)} of {pairs.compared} mirrored requests were answered differently; {share(limit)} would pass."
+    text = (
+        f"{share(value)} of {pairs.compared:,} mirrored requests got different responses. The limit is {share(limit)}."
+    )
     return Measurement(metric.name, outcome, value, None, limit, pairs.compared, text + example)
 
 
@@ -296,15 +301,15 @@ def _query(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     """
     answer = evidence.answers.get(metric.name)
     if answer is None or answer.target is None:
-        return _inconclusive(metric, (answer.trouble if answer else None) or "The query has not been answered yet.")
+        return _inconclusive(metric, (answer.trouble if answer else None) or "The query has no result yet.")
     limits = [metric.limit] if metric.limit is not None else []
     if metric.ratio is not None:
         if answer.stable is None:
-            return _inconclusive(metric, answer.trouble or "The query has no answer for stable.")
+            return _inconclusive(metric, answer.trouble or "The query has no result for stable.")
         limits.append(metric.ratio * answer.stable)
     limit = min(limits)
     compared = (
-        f"; stable's is {number(answer.stable)}" if metric.ratio is not None and answer.stable is not None else ""
+        f", and {number(answer.stable)} for stable" if metric.ratio is not None and answer.stable is not None else ""
     )
     return Measurement(
         metric.name,
@@ -312,5 +317,5 @@ def _query(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
         answer.target,
         answer.stable,
         limit,
-        message=f"The query is {number(answer.target)}{compared}; {number(limit)} would pass.",
+        message=f"The query result is {number(answer.target)}{compared}. The limit is {number(limit)}.",
     )

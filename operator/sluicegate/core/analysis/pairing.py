@@ -58,7 +58,7 @@ def difference(mine: Told, theirs: Told) -> Difference:
     Both are responses to the same request.
     """
     if not (mine.well and theirs.well):
-        words = f"The new version answered {mine.status} where stable answered {theirs.status}."
+        words = f"The candidate responded with status {mine.status}, and stable with {theirs.status}."
         return Difference(unlike="" if mine.status == theirs.status else words)
     largest, place = None, ""
     left: list[tuple[str, Any, Any]] = [("", _predictions(mine.answer), _predictions(theirs.answer))]
@@ -73,10 +73,13 @@ def difference(mine: Told, theirs: Told) -> Difference:
             if apart is None:
                 return Difference(unlike=f"One of the two versions has no finite number at {path}.")
             if largest is None or apart > largest:
-                largest, place = apart, f"At {path} it was {one:.6g}, and {other:.6g} of stable." if apart else ""
+                largest, place = (
+                    apart,
+                    f"At {path}, the candidate returned {one:.6g} and stable {other:.6g}." if apart else "",
+                )
         elif type(one) is not type(other) or one != other:
-            what = "other words" if isinstance(one, str) and isinstance(other, str) else "something else"
-            return Difference(unlike=f"The new version says {what} at {path or 'the top'} than stable.")
+            what = "texts" if isinstance(one, str) and isinstance(other, str) else "values"
+            return Difference(unlike=f"The candidate and stable returned different {what} at {path or 'the top'}.")
     return Difference(largest, place=place)
 
 

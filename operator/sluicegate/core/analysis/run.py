@@ -9,6 +9,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis import counters
@@ -36,9 +37,9 @@ class Subject:
     """
 
     key: tuple[str, str]
-    target: str
+    target: RevisionHash
     """Hash of the candidate."""
-    stable: str | None
+    stable: RevisionHash | None
     """Hash of the revision that the candidate is compared with."""
     since: str
     """status.rollout.acceptedAt."""
@@ -121,7 +122,7 @@ def _mirrors(resource: ModelDeployment) -> bool:
     return index is not None and share.after(steps[: index + 1]).mirror > 0
 
 
-def filled(query: str, subject: Subject, revision: str, window: float) -> str:
+def filled(query: str, subject: Subject, revision: RevisionHash, window: float) -> str:
     """Fill in the placeholders of a user's PromQL query.
 
     The values are names of Kubernetes objects, revision hashes and a duration. None of them can end a PromQL string.

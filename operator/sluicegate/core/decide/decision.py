@@ -1,4 +1,4 @@
-"""The decision: what the desired state is, given a snapshot.
+"""The decision: what the desired state is, given an assessment.
 
 Decisions are level-triggered. The operator remembers nothing but what status records, which is the roles of revisions
 and since when a revision has had no traffic. So the same snapshot always gives the same plan, and a plan that is in
@@ -9,203 +9,185 @@ route accepted, Service moved, delay, scale down.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import Role
 from sluicegate.core.decide.roles import assign_roles
-from sluicegate.core.decide.traffic import listed, released, route_of, service_revision, shifted
+from sluicegate.core.decide.traffic import route_of, service_revision, shifted
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import Fixed, Plan, RevisionPlan, RevisionRoles
 from sluicegate.core.rollout import canary, in_place, machine
 from sluicegate.core.rollout.candidate import prepared_candidate
-from sluicegate.core.rollout.give_up import failed
-from sluicegate.core.snapshot import deadline, staleness
-from sluicegate.core.snapshot.facts import Revision, Snapshot
-from sluicegate.core.snapshot.parse import time_of
+from sluicegate.core.snapshot import staleness
+from sluicegate.core.snapshot.assessment import Assessment
+from sluicegate.core.snapshot.facts import Revision
 
 KEPT_WARM = 2
 """The largest number of revisions that keep their pods for scaleDownDelay at once. One is left by a change of the
 stable revision, and one by a change of the canary."""
 
 
-def decide(snapshot: Snapshot) -> Plan:
+def decide(assessment: Assessment) -> Plan:
     """Return the plan for one resource."""
-    roles = assign_roles(snapshot)
+    roles = assign_roles(assessment)
     if not roles.all:
-        return Plan(revisions=_parked(snapshot, ()))
-    leaving = _leaving(snapshot, roles)
-    warm = [each for each in leaving if released(snapshot, each)]
-    kept = [each for each in warm if _delay_left(snapshot, each) > 0][:KEPT_WARM]
+        return Plan(revisions=_parked(assessment, ()))
+    leaving = _leaving(assessment, roles)
+    warm = [each for each in leaving if assessment.of(each).released]
+    kept = [each for each in warm if _delay_left(assessment, each) > 0][:KEPT_WARM]
     going = tuple(each for each in leaving if each not in warm or each in kept)
-    live = (*_serving(snapshot, roles), *(_retiring(snapshot, each) for each in going))
-    parked = _parked(snapshot, tuple(entry.hash for entry in live))
-    moved = shifted(snapshot, roles)
-    forgotten = _forgotten(snapshot, parked, live, calm=moved and not going)
+    live = (*_serving(assessment, roles), *(_retiring(assessment, each) for each in going))
+    parked = _parked(assessment, tuple(entry.hash for entry in live))
+    moved = shifted(assessment, roles)
+    forgotten = _forgotten(assessment, parked, live, calm=moved and not going)
     return Plan(
         roles=roles,
         revisions=live + tuple(entry for entry in parked if entry.hash not in forgotten),
         has_service=True,
-        service_revision=service_revision(snapshot, roles),
-        route=route_of(snapshot, roles),
-        drop_route=not snapshot.routed,
+        service_revision=service_revision(assessment, roles),
+        route=route_of(assessment, roles),
+        drop_route=not assessment.routed,
         forgotten=forgotten,
         shifted=moved,
         recheck_after=_soonest(
-            *(_delay_left(snapshot, each) for each in kept),
-            deadline.target_left(snapshot, roles.target),
-            deadline.canary_left(snapshot, roles.next_canary or roles.canary),
-            machine.recheck_after(snapshot, roles.target if roles.progressive else None),
-            scaling.patience_left(snapshot, roles.stable),
-            staleness.patience_left(snapshot, roles.stable),
+            *(_delay_left(assessment, each) for each in kept),
+            assessment.of(roles.target).deadline_left,
+            assessment.of(roles.next_canary or roles.canary).ready_deadline_left,
+            machine.recheck_after(assessment, roles.target if roles.progressive else None),
+            scaling.patience_left(assessment, roles.stable),
+            staleness.patience_left(assessment, roles.stable),
         ),
     )
 
 
-def _serving(snapshot: Snapshot, roles: RevisionRoles) -> Iterator[RevisionPlan]:
+def _serving(assessment: Assessment, roles: RevisionRoles) -> Iterator[RevisionPlan]:
     """Yield the plans of the stable revision, the target and the canaries."""
-    base, candidate = snapshot.resource.spec.scaling, roles.candidate
-    frozen = snapshot.split.weight(roles.target) if roles.target is not None and not roles.progressive else 0
+    base, candidate = assessment.spec.scaling, roles.candidate
+    frozen = assessment.split.weight(roles.target) if roles.target is not None and not roles.progressive else 0
     share = frozen or (candidate.share.weight if candidate is not None else 0)
     if roles.stable is not None:
-        remaining = in_place.remaining(snapshot, roles)
-        scale = remaining or scaling.scale_of(snapshot, roles.stable, base, _stable_carries(snapshot, roles, share))
-        yield RevisionPlan(roles.stable, Role.STABLE, scale, _new(snapshot, roles.stable), 100 - share)
+        remaining = in_place.remaining(assessment, roles)
+        scale = remaining or scaling.scale_of(assessment, roles.stable, base, _stable_carries(assessment, roles, share))
+        yield RevisionPlan(roles.stable, Role.STABLE, scale, _new(assessment, roles.stable), 100 - share)
     if roles.target is not None:
-        yield _target(snapshot, roles, frozen)
+        yield _target(assessment, roles, roles.target, frozen)
     for revision, role in ((roles.canary, Role.CANARY), (roles.next_canary, Role.NEXT_CANARY)):
         if revision is not None:
-            scale = scaling.candidate_scale(snapshot, canary.candidate(snapshot, revision), roles.stable)
+            scale = scaling.candidate_scale(assessment, canary.candidate(assessment, revision), roles.stable)
             weight = share if role is Role.CANARY and not frozen else 0
-            yield RevisionPlan(revision, role, scale, _new(snapshot, revision), weight)
+            yield RevisionPlan(revision, role, scale, _new(assessment, revision), weight)
 
 
-def _stable_carries(snapshot: Snapshot, roles: RevisionRoles, share: int) -> int | None:
+def _stable_carries(assessment: Assessment, roles: RevisionRoles, share: int) -> int | None:
     """Return the percent of the requests that stable is scaled up for, or None.
 
     None means that stable need not be able to carry more than it receives now. While a target receives requests, stable
     must be able to carry all of them until the target is promoted, because a rollback must not wait for pods.
     """
-    if roles.target is not None and (roles.progressive or snapshot.split.weight(roles.target)):
+    if roles.target is not None and (roles.progressive or assessment.split.weight(roles.target)):
         return 100
-    now = snapshot.split.weight(roles.stable)
-    return 100 - share if snapshot.split.weights and 100 - share > now else None
+    now = assessment.split.weight(roles.stable)
+    return 100 - share if assessment.split.weights and 100 - share > now else None
 
 
-def _target(snapshot: Snapshot, roles: RevisionRoles, frozen: int) -> RevisionPlan:
+def _target(assessment: Assessment, roles: RevisionRoles, target: RevisionHash, frozen: int) -> RevisionPlan:
     """Return the plan of the revision that is rolled out to become stable.
 
     It has the pods for its step, or for all requests where there are no steps.
     """
-    target, candidate = roles.target or "", prepared_candidate(snapshot, roles)
+    candidate = prepared_candidate(assessment, roles)
     if roles.progressive and candidate is not None:
-        scale = scaling.candidate_scale(snapshot, candidate, roles.stable)
+        scale = scaling.candidate_scale(assessment, candidate, roles.stable)
         weight = roles.candidate.share.weight if roles.candidate is not None else 0
-        return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), weight)
+        return RevisionPlan(target, Role.TARGET, scale, _new(assessment, target), weight)
     growing = 100 if roles.stable is not None else None
-    scale = scaling.scale_of(snapshot, target, snapshot.resource.spec.scaling, growing)
-    return RevisionPlan(target, Role.TARGET, scale, _new(snapshot, target), frozen)
+    scale = scaling.scale_of(assessment, target, assessment.spec.scaling, growing)
+    return RevisionPlan(target, Role.TARGET, scale, _new(assessment, target), frozen)
 
 
-def _new(snapshot: Snapshot, revision: str) -> bool:
-    return revision not in snapshot.revisions
+def _new(assessment: Assessment, revision: RevisionHash) -> bool:
+    return revision not in assessment.snapshot.revisions
 
 
-def _retiring(snapshot: Snapshot, revision: str) -> RevisionPlan:
+def _retiring(assessment: Assessment, revision: RevisionHash) -> RevisionPlan:
     """Return the plan of a revision that is losing its traffic.
 
     It keeps the pods that it has, because an HPA would remove them too early.
     """
-    there = snapshot.deployments.get(revision)
+    there = assessment.of(revision).deployment
     return RevisionPlan(revision, Role.RETIRING, Fixed(there.replicas if there is not None else 0))
 
 
-def _leaving(snapshot: Snapshot, roles: RevisionRoles) -> tuple[str, ...]:
+def _leaving(assessment: Assessment, roles: RevisionRoles) -> tuple[RevisionHash, ...]:
     """Return the revisions that are losing their traffic or have just lost it.
 
     The one that served last comes first.
     """
-    served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in snapshot.recorded(role)]
-    served += [revision for revision in snapshot.recorded(Role.TARGET) if _may_have_traffic(snapshot, revision)]
-    known = [each for each in (*served, *_lately_released(snapshot)) if each in snapshot.revisions]
-    for revision in _by_number(snapshot):
-        if revision.hash not in known and _has_traffic(snapshot, revision.hash) and snapshot.ready_pods(revision.hash):
+    served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in assessment.recorded(role)]
+    served += [revision for revision in assessment.recorded(Role.TARGET) if _may_have_traffic(assessment, revision)]
+    known = [each for each in (*served, *_lately_released(assessment)) if each in assessment.snapshot.revisions]
+    for revision in _by_number(assessment):
+        facts = assessment.of(revision.hash)
+        if revision.hash not in known and facts.has_traffic and facts.ready:
             known.append(revision.hash)
-    given_up = {
-        each for each in known if failed(snapshot, each) and released(snapshot, each) and not snapshot.ready_pods(each)
-    }
-    return tuple(each for each in known if each not in (*roles.all, *given_up) and snapshot.pods.get(each))
+    leaving = (assessment.of(each) for each in known if each not in roles.all)
+    return tuple(
+        facts.hash
+        for facts in leaving
+        if facts.hash is not None and facts.pods and (facts.ready or not (facts.given_up and facts.released))
+    )
 
 
-def _lately_released(snapshot: Snapshot) -> list[str]:
+def _lately_released(assessment: Assessment) -> list[RevisionHash]:
     """Return the revisions without traffic whose pods are not scaled down yet.
 
     The one that served last comes first.
     """
     without = (Role.PARKED, Role.FAILED)
-    entries = [entry for entry in snapshot.resource.status.revisions if entry.role in without and entry.released_at]
-    there = {each: deployment.replicas for each, deployment in snapshot.deployments.items()}
+    entries = [entry for entry in assessment.status.revisions if entry.role in without and entry.released_at]
+    there = {each: deployment.replicas for each, deployment in assessment.snapshot.deployments.items()}
     entries.sort(key=lambda entry: entry.released_at or "", reverse=True)
     return [entry.revision for entry in entries if there.get(entry.revision)]
 
 
-def _has_traffic(snapshot: Snapshot, revision: str) -> bool:
-    in_route = revision in snapshot.split.revisions
-    selected = snapshot.service is not None and snapshot.service.revision in (revision, None)
-    return in_route or selected or listed(snapshot, revision)
-
-
-def _may_have_traffic(snapshot: Snapshot, target: str) -> bool:
+def _may_have_traffic(assessment: Assessment, target: RevisionHash) -> bool:
     """Tell whether a former target may receive requests.
 
     It may receive them by the route, or because the gateway has not applied the next route yet.
     """
-    state = snapshot.resource.status.rollout
+    state = assessment.status.rollout
     progressive = state is not None and state.target == target and state.step_index is not None
-    return _has_traffic(snapshot, target) or (progressive and not released(snapshot, target))
+    facts = assessment.of(target)
+    return facts.has_traffic or (progressive and not facts.released)
 
 
-def released_at(snapshot: Snapshot, revision: str) -> datetime | None:
-    """Return the time since which `revision` has had no traffic, or None.
-
-    None means that the revision still has traffic. Status records the time for a revision that is losing or has lost
-    its traffic.
-    """
-    if not released(snapshot, revision):
-        return None
-    for entry in snapshot.resource.status.revisions:
-        if entry.revision == revision and entry.role in (Role.RETIRING, Role.PARKED, Role.FAILED):
-            since = time_of(entry.released_at) or snapshot.now
-            return min(since, snapshot.now)  # A clock that was set back must not make the delay longer.
-    return snapshot.now
-
-
-def _delay_left(snapshot: Snapshot, revision: str) -> float:
+def _delay_left(assessment: Assessment, revision: RevisionHash) -> float:
     """Return the seconds of scaleDownDelay left to a revision without traffic."""
-    since = released_at(snapshot, revision) or snapshot.now
-    delay = duration.seconds(snapshot.resource.spec.rollout.scale_down_delay)
-    return max(0.0, delay - (snapshot.now - since).total_seconds())
+    since = assessment.of(revision).released_at or assessment.now
+    delay = duration.seconds(assessment.spec.rollout.scale_down_delay)
+    return max(0.0, delay - (assessment.now - since).total_seconds())
 
 
 def _soonest(*seconds: float | None) -> float | None:
     return min((each for each in seconds if each), default=None)
 
 
-def _by_number(snapshot: Snapshot) -> list[Revision]:
-    return sorted(snapshot.revisions.values(), key=lambda revision: -revision.number)
+def _by_number(assessment: Assessment) -> list[Revision]:
+    return sorted(assessment.snapshot.revisions.values(), key=lambda revision: -revision.number)
 
 
-def _parked(snapshot: Snapshot, live: tuple[str, ...]) -> tuple[RevisionPlan, ...]:
+def _parked(assessment: Assessment, live: tuple[RevisionHash, ...]) -> tuple[RevisionPlan, ...]:
     return tuple(
-        RevisionPlan(revision.hash, Role.FAILED if failed(snapshot, revision.hash) else Role.PARKED, Fixed(0))
-        for revision in _by_number(snapshot)
+        RevisionPlan(revision.hash, Role.FAILED if assessment.of(revision.hash).given_up else Role.PARKED, Fixed(0))
+        for revision in _by_number(assessment)
         if revision.hash not in live
     )
 
 
 def _forgotten(
-    snapshot: Snapshot, parked: tuple[RevisionPlan, ...], live: tuple[RevisionPlan, ...], calm: bool
-) -> tuple[str, ...]:
+    assessment: Assessment, parked: tuple[RevisionPlan, ...], live: tuple[RevisionPlan, ...], calm: bool
+) -> tuple[RevisionHash, ...]:
     """Return the revisions and Deployments to delete.
 
     These are drained parked revisions beyond historyLimit, and Deployments whose ControllerRevision no longer exists. A
@@ -213,8 +195,8 @@ def _forgotten(
     ControllerRevision cannot be rendered, so the operator cannot scale it down. It is deleted once it has no ready
     pods, or once it can receive no traffic (`calm`).
     """
-    limit = snapshot.resource.spec.rollout.history_limit
+    limit = assessment.spec.rollout.history_limit
     beyond = {entry.hash for entry in [each for each in parked if each.role is Role.PARKED][limit:]}
-    orphans = set(snapshot.deployments) - set(snapshot.revisions) - {entry.hash for entry in live}
-    drained = {each for each in beyond | orphans if not snapshot.ready_pods(each)}
+    orphans = set(assessment.snapshot.deployments) - set(assessment.snapshot.revisions) - {entry.hash for entry in live}
+    drained = {each for each in beyond | orphans if not assessment.of(each).ready}
     return tuple(sorted(drained | orphans if calm else drained))

@@ -6,93 +6,142 @@ goes to the stable revision.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from enum import Enum, auto
+
 from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import RevisionRoles, RoutePlan
 from sluicegate.core.rollout import in_place
-from sluicegate.core.snapshot.facts import Mirror, Snapshot, Split
+from sluicegate.core.snapshot.assessment import Assessment
+from sluicegate.core.snapshot.facts import Mirror, Split
 
 
-def released(snapshot: Snapshot, revision: str) -> bool:
-    """Tell whether the gateway and the Service no longer send requests to `revision`.
-
-    This is judged by the observed route, Service and EndpointSlices, not by the plan.
-    """
-    route = snapshot.route if snapshot.routed and snapshot.gateway_api else None
-    if route is not None and (not route.accepted or revision in route.split.revisions):
-        return False
-    if snapshot.service is None or snapshot.service.revision in (None, revision):
-        return False
-    return not listed(snapshot, revision)
-
-
-def listed(snapshot: Snapshot, revision: str) -> bool:
-    """Tell whether the Service's EndpointSlices list pods of `revision`.
-
-    The selector of the Service does not say this, because the EndpointSlices lag behind it.
-    """
-    pods = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-    return bool(pods & {pod.name for pod in snapshot.pods.get(revision, ())})
-
-
-def shifted(snapshot: Snapshot, roles: RevisionRoles) -> bool:
+def shifted(assessment: Assessment, roles: RevisionRoles) -> bool:
     """Tell whether only the stable revision and the candidate receive requests.
 
     This is judged by the observed route, Service and EndpointSlices.
     """
-    if roles.stable is None or snapshot.service is None:
+    if roles.stable is None or assessment.snapshot.service is None:
         return False
-    if snapshot.routed and snapshot.gateway_api:
-        route = snapshot.route
+    if assessment.routed and assessment.snapshot.gateway_api:
+        route = assessment.snapshot.route
         if route is None or not route.accepted or not route.split.weights:
             return False
         if not route.split.revisions <= {roles.stable, roles.candidate_hash}:
             return False
-    if snapshot.service.revision != service_revision(snapshot, roles):
+    if assessment.snapshot.service.revision != service_revision(assessment, roles):
         return False
-    return not any(listed(snapshot, each) for each in snapshot.pods if each not in (roles.stable, roles.candidate_hash))
+    return not any(
+        assessment.of(each).listed
+        for each in assessment.snapshot.pods
+        if each not in (roles.stable, roles.candidate_hash)
+    )
 
 
-def candidate_weight(snapshot: Snapshot, roles: RevisionRoles) -> int:
+def candidate_weight(assessment: Assessment, roles: RevisionRoles) -> int:
     """Return the percent of the requests that the candidate can receive now.
 
     It is the weight that the candidate should have, once it has the pods for that weight. Until then, it is the weight
     that the candidate has. It is 0 while no pod of the candidate is able to serve.
     """
     candidate = roles.candidate
-    if candidate is None or not snapshot.able_pods(candidate.revision):
+    if candidate is None or not assessment.of(candidate.revision).able:
         return 0
-    wanted, has = candidate.share.weight, snapshot.split.weight(candidate.revision)
-    if wanted <= has or snapshot.able_pods(candidate.revision) >= scaling.candidate_needed(
-        snapshot, candidate, roles.stable
+    wanted, has = candidate.share.weight, assessment.split.weight(candidate.revision)
+    if wanted <= has or assessment.of(candidate.revision).able >= scaling.candidate_needed(
+        assessment, candidate, roles.stable
     ):
         return wanted
     return has
 
 
-def split_of(snapshot: Snapshot, roles: RevisionRoles) -> Split | None:
+def split_of(assessment: Assessment, roles: RevisionRoles) -> Split | None:
     """Return the traffic split to apply next, or None while there is no backend."""
-    stable, now = roles.stable, snapshot.split
+    stable, now = roles.stable, assessment.split
     if stable is None:
         return None
-    if not roles.progressive and roles.target in now.revisions and snapshot.able_pods(roles.target):
-        wanted = _frozen(now, stable, roles.target or "")
+    target = roles.target
+    if target is not None and not roles.progressive and target in now.revisions and assessment.of(target).able:
+        wanted = _frozen(now, stable, target)
     else:
-        wanted = _with_candidate(snapshot, stable, roles)
-    whole = sum(now.weights.values()) == 100
-    if wanted.weight(stable) > now.weight(stable):
-        if not snapshot.endpoints.get(snapshot.child(stable)):
-            return now if whole else None
-        able = [each for each in now.weights if snapshot.able_pods(each)]
-        if whole and able and not snapshot.able_pods(stable):
-            return now  # The EndpointSlices lag behind the pods, and another revision serves.
-        serving = whole and len(able) == len(now.weights)
-        if serving and not _can_carry(snapshot, roles, wanted.weight(stable)):
+        wanted = _with_candidate(assessment, stable, roles)
+    if wanted.weight(stable) <= now.weight(stable):
+        return wanted
+    match next_split(_stable_gain(assessment, roles, stable, wanted)):
+        case NextSplit.APPLY:
+            return wanted
+        case NextSplit.KEEP:
             return now
-    return wanted
+        case NextSplit.WAIT:
+            return None
 
 
-def _frozen(now: Split, stable: str, target: str) -> Split:
+class NextSplit(Enum):
+    """What to do with a traffic split that gives stable more requests."""
+
+    APPLY = auto()
+    KEEP = auto()
+    """Keep the present split for now."""
+    WAIT = auto()
+    """There is no backend yet, so there is no split."""
+
+
+class Serving(Enum):
+    """How many of the backends in the present split are able to serve."""
+
+    NONE = auto()
+    SOME = auto()
+    ALL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class StableGain:
+    """The facts that decide whether stable may receive more requests."""
+
+    has_endpoints: bool
+    """Whether the Service of stable has endpoints."""
+    able: bool
+    """Whether a pod of stable is able to serve."""
+    can_carry: bool
+    """Whether stable has the pods for the requests, or will never get them."""
+    whole: bool
+    """Whether the route has a split that distributes all requests."""
+    serving: Serving
+
+
+def next_split(gain: StableGain) -> NextSplit:
+    """Return what to do with a split that gives stable more requests, as a truth table.
+
+    The EndpointSlices lag behind the pods. So while stable is not able and another backend serves, the split stays.
+    """
+    match gain:
+        case StableGain(has_endpoints=False, whole=True):
+            return NextSplit.KEEP
+        case StableGain(has_endpoints=False):
+            return NextSplit.WAIT
+        case StableGain(whole=True, able=False, serving=Serving.SOME | Serving.ALL):
+            return NextSplit.KEEP
+        case StableGain(whole=True, can_carry=False, serving=Serving.ALL):
+            return NextSplit.KEEP
+        case _:
+            return NextSplit.APPLY
+
+
+def _stable_gain(assessment: Assessment, roles: RevisionRoles, stable: RevisionHash, wanted: Split) -> StableGain:
+    weights = assessment.split.weights
+    able = sum(1 for revision in weights if assessment.of(revision).able)
+    return StableGain(
+        has_endpoints=bool(assessment.of(stable).endpoints),
+        able=bool(assessment.of(stable).able),
+        can_carry=_can_carry(assessment, roles, wanted.weight(stable)),
+        whole=sum(weights.values()) == 100,
+        serving=Serving.NONE if able == 0 else Serving.ALL if able == len(weights) else Serving.SOME,
+    )
+
+
+def _frozen(now: Split, stable: RevisionHash, target: RevisionHash) -> Split:
     """Return the traffic split that keeps the share of `target`.
 
     The target is a canary that is being promoted, or a revision after its last step. It keeps its share until it has
@@ -108,12 +157,12 @@ def _frozen(now: Split, stable: str, target: str) -> Split:
     )
 
 
-def _with_candidate(snapshot: Snapshot, stable: str, roles: RevisionRoles) -> Split:
-    candidate, weight = roles.candidate, candidate_weight(snapshot, roles)
-    if candidate is None or not snapshot.able_pods(candidate.revision):
+def _with_candidate(assessment: Assessment, stable: RevisionHash, roles: RevisionRoles) -> Split:
+    candidate, weight = roles.candidate, candidate_weight(assessment, roles)
+    if candidate is None or not assessment.of(candidate.revision).able:
         return Split(weights={stable: 100})
-    known = candidate.revision in snapshot.split.revisions
-    able = known or snapshot.able_pods(candidate.revision) >= scaling.candidate_needed(snapshot, candidate, stable)
+    known = candidate.revision in assessment.split.revisions
+    able = known or assessment.of(candidate.revision).able >= scaling.candidate_needed(assessment, candidate, stable)
     matches = candidate.share.matches if able else ()
     copies = candidate.share.mirror if able else 0
     return Split(
@@ -124,93 +173,158 @@ def _with_candidate(snapshot: Snapshot, stable: str, roles: RevisionRoles) -> Sp
     )
 
 
-def _weights(shares: dict[str, int]) -> dict[str, int]:
+def _weights(shares: dict[RevisionHash, int]) -> dict[RevisionHash, int]:
     return {revision: weight for revision, weight in shares.items() if weight}
 
 
-def _can_carry(snapshot: Snapshot, roles: RevisionRoles, share: int) -> bool:
+def _can_carry(assessment: Assessment, roles: RevisionRoles, share: int) -> bool:
     """Tell whether stable has the pods for a larger share, or will never get them.
 
     Only an autoscaled revision can lack pods here. It does not get them while its pods make room for the target
     (`whenFull: Replace`), or where one of its pods has a problem.
     """
-    spec, stable = snapshot.resource.spec.scaling, roles.stable
-    if in_place.replacing(snapshot, roles.target, stable):
+    spec, stable = assessment.spec.scaling, roles.stable
+    if in_place.replacing(assessment, roles.target, stable):
         return True
-    if not spec.autoscaled or snapshot.able_pods(stable) >= scaling.carrying(snapshot, spec, share):
+    if not spec.autoscaled or assessment.of(stable).able >= scaling.carrying(assessment, spec, share):
         return True
-    return any(pod.problem is not None for pod in snapshot.live_pods(stable))
+    return any(pod.problem is not None for pod in assessment.of(stable).live)
 
 
-def route_of(snapshot: Snapshot, roles: RevisionRoles) -> RoutePlan | None:
+def route_of(assessment: Assessment, roles: RevisionRoles) -> RoutePlan | None:
     """Return the route, or None while there is no backend to route to.
 
     Return None as well without a gateway, without the Gateway API, and while an older resource claims the same host and
     path.
     """
-    if not snapshot.routed or not snapshot.gateway_api or snapshot.rival is not None:
+    if not assessment.routed or not assessment.snapshot.gateway_api or assessment.snapshot.rival is not None:
         return None
-    split = split_of(snapshot, roles)
+    split = split_of(assessment, roles)
     if split is None:
         return None
-    traffic, defaults = snapshot.resource.spec.traffic, snapshot.settings.gateway
+    traffic, defaults = assessment.spec.traffic, assessment.snapshot.settings.gateway
     return RoutePlan(
         parent_refs=traffic.gateway.parent_refs or defaults.parent_refs,
         hostnames=traffic.gateway.hostnames or defaults.hostnames,
-        path_prefix=path_prefix(snapshot),
-        timeout_seconds=None if lacks_timeout(snapshot) else duration.seconds(traffic.timeout),
+        path_prefix=path_prefix(assessment),
+        timeout_seconds=None if lacks_timeout(assessment) else duration.seconds(traffic.timeout),
         split=split,
     )
 
 
-def lacks_timeout(snapshot: Snapshot) -> bool:
+def lacks_timeout(assessment: Assessment) -> bool:
     """Tell whether a gateway does not support request timeouts of an HTTPRoute.
 
     They are an extended feature of the Gateway API.
     """
-    return any(gateway.lacks("HTTPRouteRequestTimeout") for gateway in snapshot.gateways)
+    return any(gateway.lacks("HTTPRouteRequestTimeout") for gateway in assessment.snapshot.gateways)
 
 
-def path_prefix(snapshot: Snapshot) -> str:
+def path_prefix(assessment: Assessment) -> str:
     """Return the path in front of the model's own: the user's, or /NAMESPACE/NAME."""
-    metadata = snapshot.resource.metadata
-    return snapshot.resource.spec.traffic.gateway.path_prefix or f"/{metadata.namespace}/{metadata.name}"
+    metadata = assessment.snapshot.resource.metadata
+    return assessment.spec.traffic.gateway.path_prefix or f"/{metadata.namespace}/{metadata.name}"
 
 
-def service_revision(snapshot: Snapshot, roles: RevisionRoles) -> str | None:
+def service_revision(assessment: Assessment, roles: RevisionRoles) -> RevisionHash | None:
     """Return the revision that the stable Service selects, or None for all revisions.
 
     The Service selects all revisions during a change of the stable revision, so that it always has endpoints. Without a
     gateway, it also selects all revisions for as long as the canary has a share.
     """
     wanted = roles.stable or roles.target
-    if not snapshot.routed and roles.stable is not None:
-        if _shares_service(snapshot, roles):
+    if not assessment.routed and roles.stable is not None:
+        if _shares_service(assessment, roles):
             return None
-        if candidate_weight(snapshot, roles) == 100:
+        if candidate_weight(assessment, roles) == 100:
             wanted = roles.candidate_hash
-    if snapshot.service is None or snapshot.service.revision == wanted or wanted is None:
+    service = assessment.snapshot.service
+    if service is None or wanted is None:
         return wanted
-    now = snapshot.service.revision
-    ready = snapshot.ready_pods(wanted)
-    if now is None:
-        listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-        candidate = (roles.target, roles.canary, roles.next_canary)
-        # A selector for all revisions would send requests to pods that are starting.
-        starting = any(snapshot.live_pods(each) for each in candidate)
-        return wanted if ready and (ready <= listed or starting) else None
-    if not ready:
-        return now if snapshot.ready_pods(now) else wanted
-    unrouted = any(snapshot.live_pods(revision) for revision in snapshot.pods if revision not in (now, wanted))
-    return wanted if unrouted or roles.target is not None else None
+    match next_selector(_selection(assessment, roles, wanted, service.revision)):
+        case Selector.WANTED:
+            return wanted
+        case Selector.OTHER:
+            return service.revision
+        case Selector.ALL:
+            return None
 
 
-def _shares_service(snapshot: Snapshot, roles: RevisionRoles) -> bool:
+class Selector(Enum):
+    """The pods that the stable Service selects."""
+
+    WANTED = auto()
+    """Those of the revision that is to receive the requests."""
+    OTHER = auto()
+    """Those of one other revision."""
+    ALL = auto()
+    """Those of all revisions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The facts that decide what the stable Service selects next."""
+
+    now: Selector
+    ready: bool
+    """Whether the wanted revision has ready pods."""
+    listed: bool
+    """Whether the Service lists all ready pods of the wanted revision."""
+    other_ready: bool
+    """Whether the revision that the Service selects now has ready pods."""
+    candidate_pods: bool
+    """Whether a candidate has pods. While they start, they must not be selected."""
+    other_pods: bool
+    """Whether the selector for all revisions would also select pods of a third revision or of a target."""
+
+
+def next_selector(selection: Selection) -> Selector:
+    """Return what the stable Service selects next, as a truth table.
+
+    The Service goes from one revision to another by way of the selector for all, so that it always has endpoints.
+    """
+    match selection:
+        case Selection(now=Selector.WANTED):
+            return Selector.WANTED
+        case Selection(now=Selector.ALL, ready=True, listed=True):
+            return Selector.WANTED
+        case Selection(now=Selector.ALL, ready=True, candidate_pods=True):
+            return Selector.WANTED
+        case Selection(now=Selector.ALL):
+            return Selector.ALL
+        case Selection(ready=False, other_ready=True):
+            return Selector.OTHER
+        case Selection(ready=False):
+            return Selector.WANTED
+        case Selection(other_pods=True):
+            return Selector.WANTED
+        case _:
+            return Selector.ALL
+
+
+def _selection(
+    assessment: Assessment, roles: RevisionRoles, wanted: RevisionHash, selected: RevisionHash | None
+) -> Selection:
+    snapshot, ready = assessment.snapshot, assessment.of(wanted).ready
+    listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
+    candidates = (roles.target, roles.canary, roles.next_canary)
+    others = (revision for revision in snapshot.pods if revision not in (selected, wanted))
+    return Selection(
+        now=Selector.ALL if selected is None else Selector.WANTED if selected == wanted else Selector.OTHER,
+        ready=bool(ready),
+        listed=ready <= listed,
+        other_ready=bool(assessment.of(selected).ready),
+        candidate_pods=any(assessment.of(revision).live for revision in candidates),
+        other_pods=roles.target is not None or any(assessment.of(revision).live for revision in others),
+    )
+
+
+def _shares_service(assessment: Assessment, roles: RevisionRoles) -> bool:
     """Tell whether the stable revision and the candidate may share the Service.
 
     They may only while no other revision has pods that the Service would select.
     """
-    if not 0 < candidate_weight(snapshot, roles) < 100 or not snapshot.ready_pods(roles.stable):
+    if not 0 < candidate_weight(assessment, roles) < 100 or not assessment.of(roles.stable).ready:
         return False
-    live = {revision for revision in snapshot.pods if snapshot.live_pods(revision)}
+    live = {revision for revision in assessment.snapshot.pods if assessment.of(revision).live}
     return live <= {roles.stable, roles.candidate_hash}

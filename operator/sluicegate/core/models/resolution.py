@@ -94,11 +94,11 @@ def invalid_uri(error: InvalidModelUri) -> ResolutionFailure:
 def registry_unknown(name: str, known: Iterable[str]) -> ResolutionFailure:
     """Return the failure for a registry name that the operator's settings lack."""
     names = sorted(known)
-    there = f"Registries there: {', '.join(names)}." if names else "It has none."
+    available = f"Available registries: {', '.join(names)}." if names else "The settings have no registries."
     return ResolutionFailure(
         Reason.REGISTRY_UNKNOWN,
-        f'The operator\'s settings have no registry "{name}". {there} Change spec.model.registry, set '
-        "spec.model.inlineRegistry, or ask the platform to add it.",
+        f'Registry "{name}" does not exist in the operator\'s settings. {available} Change spec.model.registry, set '
+        "spec.model.inlineRegistry, or ask the platform team to add the registry.",
     )
 
 
@@ -110,10 +110,9 @@ def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFail
     return ResolutionFailure(
         Reason.SECRET_NOT_FOUND,
         f'The Secret "{name}" in namespace "{namespace}", with the credentials of registry "{registry}", '
-        "does not exist or may "
-        "not be read by the operator. Create it with MLFLOW_TRACKING_USERNAME and "
-        "MLFLOW_TRACKING_PASSWORD, or "
-        "MLFLOW_TRACKING_TOKEN, and let the operator get it by a Role in that namespace.",
+        "does not exist, or the operator may not read it. Create it with MLFLOW_TRACKING_USERNAME and "
+        "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and allow the operator to get it with a Role in that "
+        "namespace.",
     )
 
 
@@ -124,8 +123,8 @@ def webhook_secret_not_found(namespace: str, name: str, registry: str) -> Resolu
     """
     return ResolutionFailure(
         Reason.SECRET_NOT_FOUND,
-        f'The Secret "{name}" in namespace "{namespace}", which the webhooks of registry "{registry}" are signed with, '
-        'does not exist or may not be read by the operator. Create it with a key "secret".',
+        f'The Secret "{name}" in namespace "{namespace}", which signs the webhooks of registry "{registry}", '
+        'does not exist, or the operator may not read it. Create it with the key "secret".',
     )
 
 
@@ -137,7 +136,7 @@ def secret_unread(namespace: str, name: str, registry: str, error: Exception) ->
     return ResolutionFailure(
         Reason.SECRET_NOT_FOUND,
         f'The Secret "{name}" in namespace "{namespace}", with the credentials of registry "{registry}", could not be '
-        f"read: {error}. It is tried again by itself.",
+        f"read: {error}. The operator retries.",
         transient=True,
     )
 
@@ -161,7 +160,7 @@ def internal_error(what: str, error: BaseException) -> ResolutionFailure:
     """
     return ResolutionFailure(
         Reason.INTERNAL_ERROR,
-        f"{what} failed with an unexpected {type(error).__name__}. The traceback is in the operator's log: report it "
-        "as a bug. The operator tries again.",
+        f"{what} failed with an unexpected {type(error).__name__}. Report it as a bug, with the traceback from the "
+        "operator's log. The operator retries.",
         transient=True,
     )

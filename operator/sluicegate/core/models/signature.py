@@ -89,7 +89,7 @@ def differences(old: Signature, new: Signature) -> tuple[str, ...]:
     if old.told == new.told:
         return ()
     if not (old.whole and new.whole):
-        return ("it changed, and is too wide to say where",)
+        return ("it changed, and is too large to list the differences",)
     found = [
         *_inputs(old.inputs, new.inputs),
         *_outputs(old.outputs, new.outputs),
@@ -109,14 +109,14 @@ def _compared(prefix: str, old: Mapping[str, Field], new: Mapping[str, Field], d
         before = old.get(name)
         if before is None:
             if _required(now):
-                yield f"{prefix}{name} ({_type(now)}) is required and was not there"
+                yield f"{prefix}{name} ({_type(now)}) is required and did not exist"
             continue
         if _required(now) and not _required(before):
             yield f"{prefix}{name} is required and was optional"
         yield from _retyped(f"{prefix}{name}", before, now, depth)
     for name, before in old.items():
         if name not in new and _required(before):
-            yield f"{prefix}{name} ({_type(before)}) is gone"
+            yield f"{prefix}{name} ({_type(before)}) was removed"
 
 
 def _retyped(what: str, old: Field, new: Field, depth: int) -> Iterator[str]:
@@ -130,7 +130,7 @@ def _retyped(what: str, old: Field, new: Field, depth: int) -> Iterator[str]:
     elif before == now == "tensor":
         yield from _reshaped(what, _inner(old, "tensor-spec"), _inner(new, "tensor-spec"))
     elif _type(old) != _type(new) and now != "any" and now not in _WIDER.get(before, ()):
-        yield f"{what} is {_type(new)} and was {_type(old)}"
+        yield f"{what} changed from {_type(old)} to {_type(new)}"
 
 
 def _reshaped(what: str, old: Field, new: Field) -> Iterator[str]:
@@ -138,7 +138,7 @@ def _reshaped(what: str, old: Field, new: Field) -> Iterator[str]:
     fits = len(before) == len(now) and all(b in (-1, a) for a, b in zip(before, now, strict=True))
     same_type = old.get("dtype") == new.get("dtype") or new.get("dtype") in _WIDER.get(str(old.get("dtype")), ())
     if not (fits and same_type):
-        yield f"{what} is {_tensor(new)} and was {_tensor(old)}"
+        yield f"{what} changed from {_tensor(old)} to {_tensor(new)}"
 
 
 def _outputs(old: tuple[Field, ...] | None, new: tuple[Field, ...] | None) -> Iterator[str]:
@@ -147,21 +147,21 @@ def _outputs(old: tuple[Field, ...] | None, new: tuple[Field, ...] | None) -> It
     before, now = _named(old), _named(new)
     for name in (*before, *(each for each in now if each not in before)):
         if name not in now:
-            yield f"output {name} ({_type(before[name])}) is gone"
+            yield f"output {name} ({_type(before[name])}) was removed"
         elif name not in before:
-            yield f"output {name} ({_type(now[name])}) was not there"
+            yield f"output {name} ({_type(now[name])}) was added"
         elif before[name] != now[name]:
             inner = list(_retyped(f"output {name}", before[name], now[name], 0))
-            yield from inner or (f"output {name} is {_type(now[name])} and was {_type(before[name])}",)
+            yield from inner or (f"output {name} changed from {_type(before[name])} to {_type(now[name])}",)
 
 
 def _params(old: tuple[Field, ...], new: tuple[Field, ...]) -> Iterator[str]:
     now = _named(new)
     for name, before in _named(old).items():
         if name not in now:
-            yield f"param {name} is gone"
+            yield f"param {name} was removed"
         elif (_type(now[name]), now[name].get("shape")) != (_type(before), before.get("shape")):
-            yield f"param {name} is {_type(now[name])} and was {_type(before)}"
+            yield f"param {name} changed from {_type(before)} to {_type(now[name])}"
 
 
 def _named(fields: tuple[Field, ...]) -> dict[str, Field]:

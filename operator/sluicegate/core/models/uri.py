@@ -90,9 +90,9 @@ def parse(uri: str) -> ModelRef:
         InvalidModelUri: The URI names nothing that can be served. This function raises no other exception.
     """
     if len(uri) > MAX_LENGTH:
-        raise InvalidModelUri(f"The model URI has {len(uri)} characters; at most {MAX_LENGTH} are allowed.")
+        raise InvalidModelUri(f"The model URI has {len(uri)} characters: use at most {MAX_LENGTH}.")
     if _CONTROL.search(uri):
-        raise _invalid(uri, "it holds a control character or a line break")
+        raise _invalid(uri, "it contains a control character or a line break")
     if not uri.strip():
         raise InvalidModelUri(f"The model URI is empty. Allowed: {FORMS}.")
     scheme, colon, rest = uri.partition(":")
@@ -113,7 +113,7 @@ def parse(uri: str) -> ModelRef:
         case "image":
             return _baked(uri, rest)
         case "file":
-            raise _invalid(uri, "a file of this machine means nothing to a pod; use pvc://CLAIM/PATH or image:///PATH")
+            raise _invalid(uri, "a pod cannot read a file of this machine; use pvc://CLAIM/PATH or image:///PATH")
         case _ if scheme in _NOT_YET:
             raise _invalid(
                 uri,
@@ -163,21 +163,21 @@ def _models(uri: str, rest: str) -> ModelRef:
     if rest.startswith("//") and not rest.startswith("///"):
         raise _invalid(uri, "write models:/ with one slash, and name the registry in spec.model.registry")
     if "?" in rest:
-        raise _invalid(uri, "it holds a question mark, and MLflow cuts a URI off there")
+        raise _invalid(uri, "it contains a question mark, and MLflow ignores the rest")
     parts = rest.lstrip("/").split("/")
     if len(parts) > 2:
-        raise _invalid(uri, "more than one slash follows the model's name")
+        raise _invalid(uri, "more than one slash follows the model name")
     if ":" in parts[0] or has_traversal(parts[0]) or parts[0].strip() == ".":
-        raise _invalid(uri, "a model's name cannot hold a colon, nor be . or ..")
+        raise _invalid(uri, "a model name cannot contain a colon, and cannot be . or ..")
     if not parts[0].strip():
-        raise _invalid(uri, "the model's name is missing")
+        raise _invalid(uri, "the model name is missing")
     if len(parts) == 2:
         return _suffixed(uri, *parts)
     name, at, alias = parts[0].rpartition("@")
     if at:
         return _aliased(uri, name, alias)
     if not _MODEL_ID.fullmatch(parts[0]):
-        raise _invalid(uri, "it names a model but no version, alias or stage (the id of a logged model starts with m-)")
+        raise _invalid(uri, "the version, alias or stage is missing (the ID of a logged model starts with m-)")
     return LoggedModel(parts[0])
 
 
@@ -185,31 +185,31 @@ def _suffixed(uri: str, name: str, suffix: str) -> ModelRef:
     if suffix.isascii() and suffix.isdigit():
         digits = suffix.lstrip("0") or "0"
         if len(digits) > 10 or int(digits) > MAX_VERSION:
-            raise _invalid(uri, f"no version can be larger than {MAX_VERSION}")
+            raise _invalid(uri, f"a version cannot be larger than {MAX_VERSION}")
         return RegistryVersion(name, int(digits))
     if suffix.lower() == "latest":
         return RegistryLatest(name)
     stage = _STAGE_BY_LOWER.get(suffix.lower())
     if stage is None:
-        hint = f"for an alias write models:/{name}@{suffix}" if _ALIAS.fullmatch(suffix) else "aliases follow an @"
+        hint = f"for an alias, write models:/{name}@{suffix}" if _ALIAS.fullmatch(suffix) else "aliases follow an @"
         raise _invalid(
             uri,
-            f'"{suffix}" is neither a version, nor latest, nor one of the stages {", ".join(STAGES)}; {hint}',
+            f'"{suffix}" is not a version, latest or one of the stages {", ".join(STAGES)}; {hint}',
         )
     return RegistryStage(name, stage)
 
 
 def _aliased(uri: str, name: str, alias: str) -> ModelRef:
     if not name.strip():
-        raise _invalid(uri, "the model's name before the @ is missing")
+        raise _invalid(uri, "the model name before the @ is missing")
     if not _ALIAS.fullmatch(alias):
-        raise _invalid(uri, f'"{alias}" cannot be an alias: only letters, digits, _ and - are allowed')
+        raise _invalid(uri, f'"{alias}" is not a valid alias; use letters, digits, _ and -')
     if alias.lower() == "latest":  # MLflow reserves this alias, and its server returns the latest version for it.
         return RegistryLatest(name)
     if _RESERVED_ALIAS.fullmatch(alias):
         raise _invalid(
             uri,
-            f'MLflow reserves "{alias}" and allows no such alias; for a version write models:/{name}/{alias[1:]}',
+            f'MLflow reserves the alias "{alias}"; for a version, write models:/{name}/{alias[1:]}',
         )
     return RegistryAlias(name, alias)
 
@@ -218,10 +218,10 @@ def _runs(uri: str, rest: str) -> ModelRef:
     if rest.startswith("//"):
         raise _invalid(uri, "write runs:/ with one slash")
     if "?" in rest or "#" in rest:
-        raise _invalid(uri, "it holds ? or #, and MLflow cuts a URI off there")
+        raise _invalid(uri, "it contains ? or #, and MLflow ignores the rest")
     run_id, _, path = rest[1:].partition("/")
     if not _RUN_ID.fullmatch(run_id):
-        raise _invalid(uri, f'"{run_id}" cannot be the id of a run')
+        raise _invalid(uri, f'"{run_id}" is not a valid run ID')
     return RunArtifact(run_id, _relative(uri, path))
 
 
@@ -229,7 +229,8 @@ def _artifacts(uri: str, scheme: str, rest: str) -> ModelRef:
     authority, _, path = rest[2:].partition("/") if rest.startswith("//") else ("", "", rest[1:])
     if scheme in _AZURE and not _AZURE_PLACE.fullmatch(authority):
         raise _invalid(
-            uri, f"after {scheme}:// CONTAINER@ACCOUNT.blob.core.windows.net must follow, or that of dfs for abfss"
+            uri,
+            f"CONTAINER@ACCOUNT.blob.core.windows.net must follow {scheme}://, or with dfs instead of blob for abfss",
         )
     if scheme != "mlflow-artifacts" and not authority:
         raise _invalid(uri, f"the {'host' if scheme in _WEB else 'bucket'} after {scheme}:// is missing")
@@ -238,7 +239,7 @@ def _artifacts(uri: str, scheme: str, rest: str) -> ModelRef:
     if "@" in authority and scheme not in _AZURE:
         raise _invalid(uri, "credentials do not belong in a URI; put them in a Secret")
     if "?" in rest or "#" in rest:
-        raise _invalid(uri, "it holds ? or #, which no artifact store keeps")
+        raise _invalid(uri, "it contains ? or #, which artifact stores do not support")
     _relative(uri, path)
     return Artifacts(f"{scheme}:{rest}", scheme)
 
@@ -263,7 +264,7 @@ def _relative(uri: str, path: str) -> str:
         InvalidModelUri: No segment is left, or the path leaves its root.
     """
     if has_traversal(path):
-        raise _invalid(uri, "its path must not hold ..")
+        raise _invalid(uri, "its path must not contain ..")
     kept = [part for part in path.split("/") if part not in ("", ".")]
     if not kept:
         raise _invalid(uri, "its path is missing")

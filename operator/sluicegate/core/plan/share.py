@@ -10,35 +10,11 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.rollout import Step
 from sluicegate.api.spec import ScalingSpec
 from sluicegate.api.traffic import Header, HeaderMatches
-from sluicegate.core.snapshot.facts import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A traffic share: the weight, match and mirror of one revision."""
-
-    weight: int = 0
-    """Percent of the requests that match no header rule."""
-    matches: tuple[Header, ...] = ()
-    """Header matches. A request with any one of them goes to the revision."""
-    mirror: int = 0
-    """Percent of the requests that are mirrored to the revision."""
-
-    @property
-    def none(self) -> bool:
-        """Tell whether no request reaches the revision, not even a mirrored one."""
-        return not (self.weight or self.matches or self.mirror)
-
-    @property
-    def load(self) -> int:
-        """Return the percent of all requests that the pods must be able to serve.
-
-        Requests that a header match sends are not counted, because their number cannot be known.
-        """
-        return max(self.weight, self.mirror)
+from sluicegate.core.snapshot.facts import Share
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +24,7 @@ class Candidate:
     It is a declared canary, or a revision that is rolled out by steps.
     """
 
-    revision: str
+    revision: RevisionHash
     share: Share
     scaling: ScalingSpec
     progressive: bool = False
@@ -76,10 +52,3 @@ def after(steps: Iterable[Step]) -> Share:
             mirror=share.mirror if step.mirror is None else step.mirror.percent,
         )
     return share
-
-
-def present(snapshot: Snapshot, revision: str) -> Share:
-    """Return the share that the route gives a revision now."""
-    split = snapshot.split
-    copies = split.mirror.percent if split.mirror is not None and split.mirror.revision == revision else 0
-    return Share(split.weight(revision), split.matches if split.matched == revision else (), copies)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import Role
 from sluicegate.api.traffic import ParentRef
 from sluicegate.core.plan.share import Candidate
@@ -39,7 +40,7 @@ Scale = Fixed | Autoscaled
 class RevisionPlan:
     """One revision and what it should have."""
 
-    hash: str
+    hash: RevisionHash
     role: Role
     scale: Scale
     new: bool = False
@@ -69,12 +70,12 @@ class RoutePlan:
 class RevisionRoles:
     """Which revision is stable, and which ones are rolled out or run as a canary."""
 
-    stable: str | None = None
-    target: str | None = None
+    stable: RevisionHash | None = None
+    target: RevisionHash | None = None
     """The revision that is rolled out to become stable. None when it already is stable, or when there is none."""
-    canary: str | None = None
+    canary: RevisionHash | None = None
     """The revision that has the canary's share, or gets it once it is ready."""
-    next_canary: str | None = None
+    next_canary: RevisionHash | None = None
     """The revision that replaces the canary once it is ready."""
     progressive: bool = False
     """Whether the target is rolled out by steps."""
@@ -84,12 +85,12 @@ class RevisionRoles:
     rolled out by steps."""
 
     @property
-    def candidate_hash(self) -> str | None:
+    def candidate_hash(self) -> RevisionHash | None:
         """Return the hash of the candidate, or None when there is none."""
         return self.candidate.revision if self.candidate is not None else None
 
     @property
-    def all(self) -> tuple[str, ...]:
+    def all(self) -> tuple[RevisionHash, ...]:
         """Return all revisions that have a role."""
         everyone = (self.stable, self.target, self.canary, self.next_canary)
         return tuple(each for each in everyone if each is not None)
@@ -101,13 +102,13 @@ class Plan:
 
     roles: RevisionRoles = RevisionRoles()
     revisions: tuple[RevisionPlan, ...] = ()
-    service_revision: str | None = None
+    service_revision: RevisionHash | None = None
     """The hash in the selector of the stable Service. None selects the pods of all revisions."""
     has_service: bool = False
     route: RoutePlan | None = None
     """The route to apply. None leaves an existing route as it is, unless `drop_route` is set."""
     drop_route: bool = False
-    forgotten: tuple[str, ...] = ()
+    forgotten: tuple[RevisionHash, ...] = ()
     """Hashes of revisions beyond historyLimit, and of Deployments without a ControllerRevision, to be deleted."""
     shifted: bool = False
     """Whether the gateway and the Service send requests to no other revision than the stable one and the candidate."""
@@ -115,20 +116,20 @@ class Plan:
     """Seconds until the plan may change without a change of any fact but the time."""
 
     @property
-    def stable(self) -> str | None:
+    def stable(self) -> RevisionHash | None:
         """Return the stable revision."""
         return self.roles.stable
 
     @property
-    def target(self) -> str | None:
+    def target(self) -> RevisionHash | None:
         """Return the revision that is rolled out to become stable."""
         return self.roles.target
 
     @property
-    def canary(self) -> str | None:
+    def canary(self) -> RevisionHash | None:
         """Return the canary."""
         return self.roles.canary
 
-    def of(self, revision: str) -> RevisionPlan | None:
+    def of(self, revision: RevisionHash) -> RevisionPlan | None:
         """Return the plan of one revision, or None when the plan does not have it."""
         return next((entry for entry in self.revisions if entry.hash == revision), None)

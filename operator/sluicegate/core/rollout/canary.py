@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import ModelDeploymentSpec, ModelOverride, ModelSpec, RuntimeSpec, ScalingSpec
-from sluicegate.core.plan.share import Candidate, Share, headers, present
-from sluicegate.core.rollout import compatibility
-from sluicegate.core.snapshot.facts import Problem, Snapshot
-from sluicegate.core.snapshot.overrides import named, pinned
+from sluicegate.core.plan.share import Candidate, headers
+from sluicegate.core.snapshot.assessment import Assessment
+from sluicegate.core.snapshot.facts import Problem, Share
 
 
 def canary_view(resource: ModelDeployment) -> ModelDeployment | None:
@@ -74,46 +74,46 @@ def _runtime(base: RuntimeSpec, override: RuntimeSpec | None) -> RuntimeSpec:
     return replace(base, **changes)
 
 
-def held_at_zero(snapshot: Snapshot, canary: str | None) -> bool:
+def held_at_zero(assessment: Assessment, canary: RevisionHash | None) -> bool:
     """Tell whether the canary must get no requests.
 
     This is the case if the user has pinned a revision, if the user has aborted the canary, or if its signature is not
     compatible with stable's.
     """
-    if pinned(snapshot) is not None or (canary is not None and named(snapshot, names.ANNOTATION_ABORT) == canary):
+    if assessment.pinned is not None or (canary is not None and assessment.overrides.abort == canary):
         return True
-    return bool(compatibility.changes(snapshot, canary))
+    return bool(assessment.of(canary).incompatible)
 
 
-def candidate(snapshot: Snapshot, canary: str) -> Candidate:
+def candidate(assessment: Assessment, canary: RevisionHash) -> Candidate:
     """Return the declared canary as a candidate, with its declared share."""
-    return Candidate(canary, declared(snapshot, canary), canary_scaling(snapshot.resource.spec))
+    return Candidate(canary, declared(assessment, canary), canary_scaling(assessment.spec))
 
 
-def declared(snapshot: Snapshot, canary: str) -> Share:
+def declared(assessment: Assessment, canary: RevisionHash) -> Share:
     """Return the share that the canary should have.
 
     It leaves out a mirror that any gateway does not support. While spec.paused is true, it is the share that the canary
     has now.
     """
-    spec = snapshot.resource.spec.canary
-    if held_at_zero(snapshot, canary):
+    spec = assessment.spec.canary
+    if held_at_zero(assessment, canary):
         return Share()
-    if snapshot.resource.spec.paused or spec is None:
-        return present(snapshot, canary)
+    if assessment.paused or spec is None:
+        return assessment.of(canary).share
     copies = spec.mirror.percent if spec.mirror is not None else 0
-    lacks = any(lacking_mirror(snapshot, copies, "spec.canary.mirror"))
+    lacks = any(lacking_mirror(assessment, copies, "spec.canary.mirror"))
     return Share(spec.weight, headers(spec.match), 0 if lacks else copies)
 
 
-def lacking_mirror(snapshot: Snapshot, percent: int, field: str) -> Iterator[Problem]:
+def lacking_mirror(assessment: Assessment, percent: int, field: str) -> Iterator[Problem]:
     """Yield a problem for each gateway that cannot mirror requests.
 
     The operator does not send a mirror to a gateway whose class does not list the feature. Such a gateway may fail
     every request: Traefik 3.7 returns 500 to each request of a rule with a mirror, while it reports Accepted=True.
 
     Args:
-        snapshot: All facts on the resource.
+        assessment: All facts on the resource.
         percent: Percentage of the requests to copy.
         field: Path of the spec field that asks for it.
     """
@@ -122,56 +122,59 @@ def lacking_mirror(snapshot: Snapshot, percent: int, field: str) -> Iterator[Pro
     wanted = {"HTTPRouteRequestMirror"}
     if percent < 100:
         wanted.add("HTTPRouteRequestPercentageMirror")
-    for gateway in snapshot.gateways:
+    for gateway in assessment.snapshot.gateways:
         lacks = sorted(feature for feature in wanted if not gateway.offers(feature))
         if gateway.exists and lacks:
             yield Problem(
                 Reason.GATEWAY_LACKS_FEATURE,
-                f"{field}: Gateway {gateway.namespace}/{gateway.name} is of class {gateway.gateway_class}, "
-                f"which does not list {' and '.join(lacks)} among its supported features, so nothing is mirrored: "
-                "remove mirror, or name a gateway of another class"
-                + ("." if gateway.features else ", or have the platform set gateway.features: the class lists none."),
+                f"{field}: Gateway {gateway.namespace}/{gateway.name} has class {gateway.gateway_class}, "
+                f"which does not list {' and '.join(lacks)} as supported, so no request is mirrored. "
+                "Remove mirror, or use a gateway of another class."
+                + (
+                    ""
+                    if gateway.features
+                    else " The class lists no features: the platform team can set gateway.features."
+                ),
             )
 
 
-def problem(snapshot: Snapshot) -> Problem | None:
+def problem(assessment: Assessment) -> Problem | None:
     """Return what the operator cannot do of spec.canary and its annotations.
 
     It does everything else as declared.
     """
-    return next(_problems(snapshot), None)
+    return next(_problems(assessment), None)
 
 
-def _problems(snapshot: Snapshot) -> Iterator[Problem]:
-    pin = named(snapshot, names.ANNOTATION_PIN)
-    if pin is not None and pinned(snapshot) is None:
-        known = ", ".join(sorted(snapshot.revisions)) or "none"
+def _problems(assessment: Assessment) -> Iterator[Problem]:
+    pin = assessment.overrides.pin
+    if pin is not None and assessment.pinned is None:
+        known = ", ".join(sorted(assessment.snapshot.revisions)) or "none"
         yield Problem(
             Reason.PINNED_REVISION_UNKNOWN,
-            f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which is not there (there: {known}): "
-            "correct or remove it.",
+            f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which does not exist: correct or remove it. "
+            f"Existing revisions: {known}.",
         )
-    spec = snapshot.resource.spec.canary
-    if spec is None or snapshot.desired_canary is None:
+    spec = assessment.spec.canary
+    if spec is None or assessment.snapshot.desired_canary is None:
         return
-    if snapshot.desired_canary.problem is not None:
-        yield snapshot.desired_canary.problem
-    revision = snapshot.desired_canary.revision
-    if revision is not None and named(snapshot, names.ANNOTATION_PROMOTE) == revision:
+    if assessment.snapshot.desired_canary.problem is not None:
+        yield assessment.snapshot.desired_canary.problem
+    revision = assessment.desired_canary
+    if revision is not None and assessment.overrides.promotes(revision):
         yield Problem(
             Reason.PROMOTE_REFUSED,
-            f"The annotation {names.ANNOTATION_PROMOTE} cannot promote a declared canary, because the spec is yours: "
-            "write what spec.canary changes into the base and remove spec.canary; the same pods go on serving. "
-            "Then remove the annotation.",
+            f"The annotation {names.ANNOTATION_PROMOTE} cannot promote a declared canary, because that needs a change "
+            "of the spec. Move the content of spec.canary into the base of the spec: the same pods keep serving. "
+            "Then remove spec.canary and the annotation.",
         )
-    if not snapshot.routed:
+    if not assessment.routed:
         for field in ("match", "mirror", "scaling"):
             if getattr(spec, field):
-                why = "its pods follow from its weight" if field == "scaling" else "it is done by a gateway"
                 yield Problem(
                     Reason.GATEWAY_REQUIRED,
-                    f"spec.canary.{field} has no effect without a gateway ({why}): "
-                    f"name one in spec.traffic.gateway.parentRefs, or remove {field}.",
+                    f"spec.canary.{field} has no effect without a gateway: "
+                    f"set spec.traffic.gateway.parentRefs, or remove {field}.",
                 )
     if spec.mirror is not None:
-        yield from lacking_mirror(snapshot, spec.mirror.percent, "spec.canary.mirror")
+        yield from lacking_mirror(assessment, spec.mirror.percent, "spec.canary.mirror")

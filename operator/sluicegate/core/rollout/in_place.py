@@ -9,60 +9,62 @@ operator removes no pod where that would not help: the new pods must ask of a no
 
 from __future__ import annotations
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import Fixed, RevisionRoles
-from sluicegate.core.rollout import compatibility, machine
-from sluicegate.core.snapshot.facts import PodFacts, Snapshot
+from sluicegate.core.rollout import steps
+from sluicegate.core.snapshot.assessment import Assessment
+from sluicegate.core.snapshot.facts import PodFacts
 
 
-def waits_for_room(snapshot: Snapshot, revision: str | None) -> bool:
+def waits_for_room(assessment: Assessment, revision: RevisionHash | None) -> bool:
     """Tell whether a pod of `revision` waits for room that other pods occupy."""
-    return any(_lacks_room(pod) for pod in snapshot.live_pods(revision))
+    return any(_lacks_room(pod) for pod in assessment.of(revision).live)
 
 
-def replacing(snapshot: Snapshot, target: str | None, stable: str | None) -> bool:
+def replacing(assessment: Assessment, target: RevisionHash | None, stable: RevisionHash | None) -> bool:
     """Tell whether the candidate replaces stable's pods, or has begun to."""
-    there = snapshot.deployments.get(stable or "")
-    if snapshot.resource.spec.rollout.when_full != "Replace" or target is None or there is None:
+    there = assessment.of(stable).deployment
+    if assessment.spec.rollout.when_full != "Replace" or target is None or there is None:
         return False
     # An autoscaled stable may have few pods without a replacement. During steps it must also be able to grow,
     # to take the requests back.
-    tells = not (snapshot.resource.spec.scaling.autoscaled and machine.progressive(snapshot, stable, target))
-    begun = tells and there.replicas < scaling.needed(snapshot, target, stable)
-    return begun or (waits_for_room(snapshot, target) and would_help(snapshot, target, stable))
+    tells = not (assessment.spec.scaling.autoscaled and steps.progressive(assessment, stable, target))
+    begun = tells and there.replicas < scaling.needed(assessment, target, stable)
+    return begun or (waits_for_room(assessment, target) and would_help(assessment, target, stable))
 
 
-def would_help(snapshot: Snapshot, target: str | None, stable: str | None) -> bool:
+def would_help(assessment: Assessment, target: RevisionHash | None, stable: RevisionHash | None) -> bool:
     """Tell whether a waiting pod of the candidate fits in place of a pod of stable."""
-    waiting = {pod.room for pod in snapshot.live_pods(target) if _lacks_room(pod)}
-    return any(pod.room in waiting for pod in snapshot.live_pods(stable) if not _lacks_room(pod))
+    waiting = {pod.room for pod in assessment.of(target).live if _lacks_room(pod)}
+    return any(pod.room in waiting for pod in assessment.of(stable).live if not _lacks_room(pod))
 
 
-def remaining(snapshot: Snapshot, roles: RevisionRoles) -> Fixed | None:
+def remaining(assessment: Assessment, roles: RevisionRoles) -> Fixed | None:
     """Return the scale of stable during a replacement, or None without one."""
     target, stable = roles.target, roles.stable
-    if not replacing(snapshot, target, stable):
+    if target is None or stable is None or not replacing(assessment, target, stable):
         return None
-    there = snapshot.deployments[stable or ""]
-    came = [pod for pod in snapshot.live_pods(target) if not _lacks_room(pod)]
-    leaving = any(pod.deleting for pod in snapshot.pods.get(stable or "", ()))
+    there = assessment.snapshot.deployments[stable]
+    came = [pod for pod in assessment.of(target).live if not _lacks_room(pod)]
+    leaving = any(pod.deleting for pod in assessment.of(stable).pods)
     settled = there.current == there.replicas and not leaving and all(pod.ready for pod in came)
     # Without steps, the candidate takes over as soon as its pods are listed. In steps, it has only the step's pods.
-    enough = not roles.progressive and len(snapshot.ready_pods(target)) >= needed(snapshot, target or "", stable)
-    wanted = not enough and not compatibility.changes(snapshot, target)
-    makes_way = settled and wanted and there.replicas > 0 and would_help(snapshot, target, stable)
+    enough = not roles.progressive and len(assessment.of(target).ready) >= needed(assessment, target, stable)
+    wanted = not enough and not assessment.of(target).incompatible
+    makes_way = settled and wanted and there.replicas > 0 and would_help(assessment, target, stable)
     return Fixed(there.replicas - makes_way)
 
 
-def needed(snapshot: Snapshot, target: str, stable: str | None) -> int:
+def needed(assessment: Assessment, target: RevisionHash, stable: RevisionHash | None) -> int:
     """Return the number of ready pods that `target` needs before it may take over.
 
     During a replacement, it needs no more than stable has ready, and at least one.
     """
-    usual = scaling.needed(snapshot, target, stable)
-    if not replacing(snapshot, target, stable):
+    usual = scaling.needed(assessment, target, stable)
+    if not replacing(assessment, target, stable):
         return usual
-    return min(usual, max(1, len(snapshot.ready_pods(stable))))
+    return min(usual, max(1, len(assessment.of(stable).ready)))
 
 
 def _lacks_room(pod: PodFacts) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sluicegate.api.names import RevisionHash
+
 
 class Outcome(StrEnum):
     """The outcome of one metric, or of all metrics together."""
@@ -48,7 +50,7 @@ class Reading:
     It covers only requests since `since`, so that no step is judged by the requests of an earlier one.
     """
 
-    revision: str
+    revision: RevisionHash
     """The hash of the revision that is analyzed."""
     since: str
     """The status.rollout.acceptedAt of the share that the result is about."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.status import Role
 from sluicegate.api.traffic import Header
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import Newest, ResolvedModel
@@ -33,7 +33,7 @@ class Problem:
     waits_for_user: bool = True
     """Whether nothing changes until the user acts (Stalled). Otherwise it may pass without an action (Reconciling)."""
     lacks_room: bool = False
-    """Whether a pod waits for room that other pods take on nodes which could run it. See `whenFull`."""
+    """Whether a pod waits for room that pods like it take on nodes. See `whenFull` and `capacity`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class PodFacts:
     """One pod of a revision."""
 
     name: str
-    revision: str
+    revision: RevisionHash | None
+    """None without the label. Such a pod is in no snapshot."""
     ready: bool
     deleting: bool
     problem: Problem | None = None
@@ -56,6 +57,10 @@ class PodFacts:
     address: str = field(default="", compare=False)
     """HOST:PORT of its scoring server, or empty while the pod has no IP. No decision depends on it, so a change causes
     no reconcile."""
+    scheduled: bool = True
+    """Whether the pod is on a node."""
+    unrequested: frozenset[str] = frozenset()
+    """Those of `cpu` and `memory` that one of its containers has no request for."""
     uid: str = field(default="", compare=False)
     """The pod's UID, by which its scoring server recognizes the operator as a reader."""
 
@@ -64,7 +69,6 @@ class PodFacts:
 class DeploymentFacts:
     """The Deployment of a revision."""
 
-    revision: str
     replicas: int
     """spec.replicas."""
     current: int
@@ -81,19 +85,20 @@ class DeploymentFacts:
 class AutoscalerFacts:
     """The HPA of a revision."""
 
-    revision: str
     current: int
     desired: int
-    inactive: Problem | None = None
-    """Why the HPA cannot measure (condition ScalingActive=False)."""
+    inactive: str | None = None
+    """The HPA's message about why it cannot measure (condition ScalingActive=False). It is shown, never interpreted."""
     inactive_since: datetime | None = None
+    utilization: frozenset[str] = frozenset()
+    """The resources, such as `cpu`, that it scales by as a percentage of the request. Without a request it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
     """The stable Service."""
 
-    revision: str | None
+    revision: RevisionHash | None
     """The hash in its selector. None when it selects the pods of all revisions."""
 
 
@@ -101,9 +106,34 @@ class ServiceFacts:
 class Mirror:
     """The mirroring of requests to a revision, whose responses the gateway discards."""
 
-    revision: str
+    revision: RevisionHash
     percent: int
     """Percent of the requests that are mirrored, 1 to 100."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A traffic share: the weight, match and mirror of one revision."""
+
+    weight: int = 0
+    """Percent of the requests that match no header rule."""
+    matches: tuple[Header, ...] = ()
+    """Header matches. A request with any one of them goes to the revision."""
+    mirror: int = 0
+    """Percent of the requests that are mirrored to the revision."""
+
+    @property
+    def none(self) -> bool:
+        """Tell whether no request reaches the revision, not even a mirrored one."""
+        return not (self.weight or self.matches or self.mirror)
+
+    @property
+    def load(self) -> int:
+        """Return the percent of all requests that the pods must be able to serve.
+
+        Requests that a header match sends are not counted, because their number cannot be known.
+        """
+        return max(self.weight, self.mirror)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +143,30 @@ class Split:
     It says which revision receives which requests, by revision hash.
     """
 
-    weights: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[RevisionHash, int] = field(default_factory=dict)
     """Percent of the requests that match no header rule, by revision. No value is 0, and the values sum to 100, or
     there are none."""
-    matched: str | None = None
+    matched: RevisionHash | None = None
     """The revision that receives every request with one of `matches`."""
     matches: tuple[Header, ...] = ()
     mirror: Mirror | None = None
 
     @property
-    def revisions(self) -> frozenset[str]:
+    def revisions(self) -> frozenset[RevisionHash]:
         """Return every revision that receives any request, mirrored ones included."""
         others = (self.matched, self.mirror.revision if self.mirror is not None else None)
         return frozenset(self.weights) | {each for each in others if each is not None}
 
-    def weight(self, revision: str | None) -> int:
+    def weight(self, revision: RevisionHash | None) -> int:
         """Return the percent of the requests that go to `revision`."""
-        return self.weights.get(revision or "", 0)
+        return self.weights.get(revision, 0) if revision is not None else 0
+
+    def share(self, revision: RevisionHash | None) -> Share:
+        """Return the share that `revision` receives."""
+        if revision is None:
+            return Share()
+        mirrored = self.mirror.percent if self.mirror is not None and self.mirror.revision == revision else 0
+        return Share(self.weight(revision), self.matches if self.matched == revision else (), mirrored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +215,7 @@ class GatewayFacts:
 class Revision:
     """An immutable revision as its ControllerRevision keeps it."""
 
-    hash: str
+    hash: RevisionHash
     number: int
     model: str
     """What the revision serves, for display: NAME/VERSION or a URI."""
@@ -202,7 +239,7 @@ class DesiredRevision:
     """The highest version of the registered model, where spec.model.staleAgainst asks for it and it is known."""
 
     @property
-    def revision(self) -> str | None:
+    def revision(self) -> RevisionHash | None:
         """Return the hash of the revision, or None when it cannot be created."""
         return self.intent.hash if self.intent is not None and self.problem is None else None
 
@@ -218,10 +255,10 @@ class Snapshot:
     """The revision that the base of the spec asks for."""
     desired_canary: DesiredRevision | None = None
     """The revision that spec.canary asks for. None without spec.canary."""
-    revisions: Mapping[str, Revision] = field(default_factory=dict)
-    deployments: Mapping[str, DeploymentFacts] = field(default_factory=dict)
-    autoscalers: Mapping[str, AutoscalerFacts] = field(default_factory=dict)
-    pods: Mapping[str, tuple[PodFacts, ...]] = field(default_factory=dict)
+    revisions: Mapping[RevisionHash, Revision] = field(default_factory=dict)
+    deployments: Mapping[RevisionHash, DeploymentFacts] = field(default_factory=dict)
+    autoscalers: Mapping[RevisionHash, AutoscalerFacts] = field(default_factory=dict)
+    pods: Mapping[RevisionHash, tuple[PodFacts, ...]] = field(default_factory=dict)
     endpoints: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The names of ready pods by Service name, as EndpointSlices list them."""
     service: ServiceFacts | None = None
@@ -240,53 +277,6 @@ class Snapshot:
         """Return the revisions that the base of the spec and spec.canary ask for."""
         return tuple(each for each in (self.desired, self.desired_canary) if each is not None)
 
-    def live_pods(self, revision: str | None) -> tuple[PodFacts, ...]:
-        """Return the pods of a revision that are not being deleted."""
-        return tuple(pod for pod in self.pods.get(revision or "", ()) if not pod.deleting)
-
-    def able_pods(self, revision: str | None) -> int:
-        """Return how many pods of a revision are able to serve.
-
-        Such a pod is ready and listed in the EndpointSlices of the revision's own Service.
-        """
-        return len(self.endpoints.get(self.child(revision or ""), frozenset()) & self.ready_pods(revision))
-
-    def child(self, revision: str) -> str:
+    def child(self, revision: RevisionHash) -> str:
         """Return the name of the children of a revision."""
         return names.child_name(self.resource.metadata.name, revision)
-
-    def recorded(self, role: Role) -> tuple[str, ...]:
-        """Return the hashes of the revisions with a role in status, in its order."""
-        return tuple(entry.revision for entry in self.resource.status.revisions if entry.role == role)
-
-    @property
-    def stable(self) -> str | None:
-        """Return the stable revision according to status.
-
-        Where the status was lost, return the revision that the Service selects, if it has ready pods.
-        """
-        for revision in self.recorded(Role.STABLE):
-            if revision in self.revisions:
-                return revision
-        if not self.resource.status.revisions and self.service is not None:
-            found = self.service.revision
-            if found in self.revisions and self.ready_pods(found):
-                return found
-        return None
-
-    @property
-    def split(self) -> Split:
-        """Return the traffic split of the route. It is empty while there is no route."""
-        return self.route.split if self.route is not None else Split()
-
-    @property
-    def routed(self) -> bool:
-        """Tell whether requests come in by a route.
-
-        Without a gateway, they come in by the Service only.
-        """
-        return bool(self.gateways)
-
-    def ready_pods(self, revision: str | None) -> frozenset[str]:
-        """Return the names of the revision's pods that are ready and not being deleted."""
-        return frozenset(pod.name for pod in self.live_pods(revision) if pod.ready)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
-from sluicegate.api.reasons import Reason
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.traffic import Header
 from sluicegate.core.models import signature
 from sluicegate.core.snapshot.facts import (
@@ -25,7 +25,6 @@ from sluicegate.core.snapshot.facts import (
     GatewayFacts,
     Mirror,
     PodFacts,
-    Problem,
     Revision,
     RouteFacts,
     ServiceFacts,
@@ -40,6 +39,12 @@ Raw = Mapping[str, Any]
 def labels(obj: Raw) -> Mapping[str, str]:
     """Return the labels of an object. They are empty when it has none."""
     return (obj.get("metadata") or {}).get("labels") or {}
+
+
+def revision_hash(obj: Raw) -> RevisionHash | None:
+    """Return the hash that the label of a child has. Return None for a child of no single revision."""
+    value = labels(obj).get(names.LABEL_REVISION)
+    return RevisionHash(value) if value else None
 
 
 def owner_key(obj: Raw) -> tuple[str, str] | None:
@@ -75,7 +80,7 @@ def pod(obj: Raw) -> PodFacts:
     ready = readiness.get("status") == "True"
     return PodFacts(
         name=metadata["name"],
-        revision=labels(obj).get(names.LABEL_REVISION, ""),
+        revision=revision_hash(obj),
         ready=ready,
         deleting="deletionTimestamp" in metadata,
         problem=None if ready else pod_problem(obj),
@@ -83,6 +88,8 @@ def pod(obj: Raw) -> PodFacts:
         signature=signature.parse(told) if (told := fetched.get("signature")) else None,
         waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
         room=room(obj.get("spec") or {}),
+        scheduled=bool((obj.get("spec") or {}).get("nodeName")),
+        unrequested=_unrequested(obj.get("spec") or {}),
         address=_address(obj),
         uid=metadata.get("uid", ""),
     )
@@ -119,13 +126,23 @@ def _fetched(obj: Raw) -> dict[str, str]:
 def room(spec: Raw) -> str:
     """Return a digest of what a pod asks of a node.
 
-    It covers resources and devices, labels, affinity and tolerations.
+    It covers resources and devices, labels, affinity, tolerations and volume claims.
     """
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     asked = [spec.get(field) for field in ("nodeSelector", "affinity", "topologySpreadConstraints", "runtimeClassName")]
     own = [each for each in spec.get("tolerations") or () if not str(each.get("key")).startswith("node.kubernetes.io/")]
-    text = json.dumps([asked, own, [each.get("resources") for each in containers]], sort_keys=True)
+    claims = [each["persistentVolumeClaim"] for each in spec.get("volumes") or () if "persistentVolumeClaim" in each]
+    text = json.dumps([asked, own, claims, [each.get("resources") for each in containers]], sort_keys=True)
     return sys.intern(hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
+
+
+def _unrequested(spec: Raw) -> frozenset[str]:
+    """Return the resources that one of the containers has no request for.
+
+    The API server has already set missing requests to the limits.
+    """
+    requests = [(each.get("resources") or {}).get("requests") or {} for each in spec.get("containers") or ()]
+    return frozenset(name for name in ("cpu", "memory") if any(name not in each for each in requests))
 
 
 def deployment(obj: Raw) -> DeploymentFacts:
@@ -133,7 +150,6 @@ def deployment(obj: Raw) -> DeploymentFacts:
     status = obj.get("status") or {}
     failure = _conditions(obj).get("ReplicaFailure", {})
     return DeploymentFacts(
-        revision=labels(obj).get(names.LABEL_REVISION, ""),
         replicas=int((obj.get("spec") or {}).get("replicas", 1)),
         current=int(status.get("replicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
@@ -159,22 +175,16 @@ def autoscaler(obj: Raw) -> AutoscalerFacts:
     active = _conditions(obj).get("ScalingActive", {})
     inactive = None
     if active.get("status") == "False" and active.get("reason") != "ScalingDisabled":
-        words = str(active.get("message") or active.get("reason"))
-        remedy = (
-            "set spec.resources.requests.cpu"
-            if "missing request for cpu" in words
-            else "check that the metrics API (metrics-server, or the adapter of the metric) answers"
-        )
-        inactive = Problem(
-            Reason.AUTOSCALER_WITHOUT_METRICS,
-            f"The autoscaler cannot measure, so it holds the number of pods: {words}; {remedy}.",
-        )
+        inactive = str(active.get("message") or active.get("reason"))
+    metrics = [each.get("resource") or {} for each in (obj.get("spec") or {}).get("metrics") or ()]
     return AutoscalerFacts(
-        revision=labels(obj).get(names.LABEL_REVISION, ""),
         current=int(status.get("currentReplicas") or 0),
         desired=int(status.get("desiredReplicas") or 0),
         inactive=inactive,
         inactive_since=time_of(active.get("lastTransitionTime")) if inactive else None,
+        utilization=frozenset(
+            each["name"] for each in metrics if (each.get("target") or {}).get("type") == "Utilization"
+        ),
     )
 
 
@@ -226,7 +236,7 @@ def _split(rules: Iterable[Raw]) -> Split:
 
     A rule with header matches belongs to the candidate alone. The other rule distributes requests by weight.
     """
-    weights: dict[str, int] = {}
+    weights: dict[RevisionHash, int] = {}
     matched, matches, mirror = None, [], None
     for rule in rules:
         shares = {_revision_of(each): int(each.get("weight", 1)) for each in rule.get("backendRefs") or ()}
@@ -244,8 +254,8 @@ def _split(rules: Iterable[Raw]) -> Split:
     return Split(weights=weights, matched=matched, matches=tuple(matches), mirror=mirror)
 
 
-def _revision_of(backend: Raw) -> str:
-    return str(backend.get("name", "")).rpartition("-")[2]
+def _revision_of(backend: Raw) -> RevisionHash:
+    return RevisionHash(str(backend.get("name", "")).rpartition("-")[2])
 
 
 def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | None:
@@ -263,7 +273,7 @@ def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | 
         if condition.get("status") != "True":
             name = (parent.get("parentRef") or {}).get("name")
             return (
-                f"Gateway {name} says {wanted}={condition.get('status')}, {condition.get('reason')}: "
+                f"Gateway {name} reports {wanted}={condition.get('status')} ({condition.get('reason')}): "
                 f"{condition.get('message')}"
             )
     return True
@@ -309,12 +319,13 @@ def revision(obj: Raw) -> Revision:
     """Return the facts of a ControllerRevision that the operator created.
 
     Raises:
+        KeyError: The object has no label with the hash of the revision.
         msgspec.ValidationError: The data is not what the operator writes. Another client created or replaced the
             object.
     """
     record = msgspec.convert(obj.get("data"), _Record)
     return Revision(
-        hash=labels(obj).get(names.LABEL_REVISION, ""),
+        hash=RevisionHash(labels(obj)[names.LABEL_REVISION]),
         number=int(obj.get("revision") or 0),
         model=record.model.display or "",
         version=record.model.version,

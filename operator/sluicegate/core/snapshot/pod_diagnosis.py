@@ -39,9 +39,9 @@ _LOAD_FAILURES = {each.value: each for each in (Reason.MODEL_DEPENDENCY_MISSING,
 """Reasons that the model container itself gives (`sluicegate_scorer.errors.Reason`). Any other is a crash."""
 
 
-def _sentence(words: str) -> str:
+def _sentence(message: str) -> str:
     """Return a message of another program as a sentence, because more may follow."""
-    return words if words.endswith((".", "!", "?", "…")) else f"{words}."
+    return message if message.endswith((".", "!", "?", "…")) else f"{message}."
 
 
 def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
@@ -62,57 +62,58 @@ def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem |
     for condition in status.get("conditions") or ():
         if condition.get("type") != "PodScheduled" or condition.get("status") != "False":
             continue
-        words = str(condition.get("message") or "no node fits")
-        if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', words):
+        message = str(condition.get("message") or "no node fits")
+        if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
             claim = missing.group(1)
             return Problem(
                 Reason.VOLUME_NOT_FOUND,
                 f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in '
                 "spec.model.uri or spec.podTemplate.",
+                waits_for_user=False,
             )
         if condition.get("reason") in ("Unschedulable", "SchedulerError"):
-            return _unschedulable(pod, words)
+            return _unschedulable(pod, message)
     return None
 
 
-def _unschedulable(pod: Mapping[str, Any], words: str) -> Problem:
+def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
     """Return the problem that the scheduler's message describes.
 
+    The scheduler's message affects only the message of the problem.
     An example of such a message:
     `0/2 nodes are available: 1 Insufficient nvidia.com/gpu, 1 node(s) had ... preemption: ...`.
     """
-    nodes, _, preemption = words.partition("preemption: ")
+    nodes, _, preemption = message.partition("preemption: ")
     lacking = sorted(set(_INSUFFICIENT.findall(nodes)))
     # "Preemption is not helpful" is said of nodes that would be too small even when empty, and of nodes that lack
     # something other than room.
-    lacks_room = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
+    full = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
     devices = _devices(pod)
     if not devices:
-        remedy = (
-            "ask for less in spec.resources, loosen what spec.podTemplate demands of nodes, or add a node that fits"
-        )
-        told = f"No node takes pod {_name(pod)}: {remedy}."
-    elif lacks_room and (taken := [each for each in lacking if each in devices]):
+        remedy = "lower spec.resources, relax the node requirements in spec.podTemplate, or add a node that fits"
+        summary = f"No node can run pod {_name(pod)}: {remedy}."
+    elif full and (taken := [each for each in lacking if each in devices]):
         wanted = " and ".join(f"{devices[each]} {each}" for each in taken)
-        told = f"No node has {wanted} free for pod {_name(pod)}: free it, add a node that has it, or change spec.gpu."
-    elif lacks_room:
-        told = (
-            f"No node with {' and '.join(devices)} has room for pod {_name(pod)}: free or add one, or ask for less in "
-            "spec.resources."
+        summary = (
+            f"No node has {wanted} free for pod {_name(pod)}: stop another workload, add a node, or change spec.gpu."
+        )
+    elif full:
+        summary = (
+            f"No node with {' and '.join(devices)} has room for pod {_name(pod)}: stop another workload, add a node, "
+            "or lower spec.resources."
         )
     else:
         labels = _node_labels(pod)
-        where = f" and the labels that it needs ({', '.join(labels)})" if labels else ""
-        told = (
+        where = f" and the labels that it requires ({', '.join(labels)})" if labels else ""
+        summary = (
             f"No node has {' and '.join(f'{count} {name}' for name, count in devices.items())} for pod "
-            f"{_name(pod)}{where}, or its taints are not tolerated: correct count, products, minMemory, nodeSelector "
-            "or tolerations in spec.gpu, or add such a node."
+            f"{_name(pod)}{where}, or the pod does not tolerate its taints: correct count, products, minMemory, "
+            "nodeSelector or tolerations in spec.gpu, or add such a node."
         )
     return Problem(
         Reason.UNSCHEDULABLE,
-        f"{told} The scheduler says: {words}",
-        waits_for_user=not lacks_room,
-        lacks_room=lacks_room,
+        f"{summary} The scheduler reports: {message}",
+        waits_for_user=False,  # a node may be added: see `diagnosis.revision_problem`
     )
 
 
@@ -166,11 +167,11 @@ def _termination(entry: Mapping[str, Any], waiting: str) -> Mapping[str, Any] | 
 
 def _pull_problem(entry: Mapping[str, Any], reason: str, message: str) -> Problem:
     image = entry.get("image", "?")
-    remedy = "check the name and tag, and that the node may pull it (spec.podTemplate.spec.imagePullSecrets)"
-    words = f" ({last_line(message)})" if message else ""
+    remedy = "check the name, the tag and spec.podTemplate.spec.imagePullSecrets"
+    details = f" ({last_line(message)})" if message else ""
     return Problem(
         Reason.IMAGE_PULL_FAILED,
-        f"Image {image} of container {entry.get('name')} cannot be pulled: {reason}{words}; {remedy}.",
+        f"Image {image} of container {entry.get('name')} cannot be pulled: {reason}{details}. To fix it, {remedy}.",
     )
 
 
@@ -179,13 +180,14 @@ def _config_problem(entry: Mapping[str, Any], message: str) -> Problem:
         kind, reason = _MISSING_OBJECT[missing.group(1)]
         return Problem(
             reason,
-            f'{kind} "{missing.group(2)}", which container {entry.get("name")} needs, does not exist in this '
-            "namespace: create it; the pod starts by itself then.",
+            f'{kind} "{missing.group(2)}" of container {entry.get("name")} does not exist in this namespace: '
+            "create it, and the pod starts.",
         )
     if missing := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", message):
         key, kind, where = missing.groups()
         return Problem(
-            _MISSING_KEY[kind], f"{kind} {where} has no key {key}, which container {entry.get('name')} needs: add it."
+            _MISSING_KEY[kind],
+            f"{kind} {where} has no key {key}, which container {entry.get('name')} requires: add it.",
         )
     return Problem(
         Reason.CONTAINER_CONFIG_ERROR,
@@ -218,10 +220,10 @@ def _crash_problem(
         return Problem(reason, f"The model was not loaded: {cause}")
     if restarts == 0 and not message:
         return Problem(Reason.CONTAINER_FAILED, f"Container {container} ended with exit code {code}.")
-    said = f" and said: {message}" if message else " and said nothing"
-    times = f", {restarts} restart{'s' if restarts != 1 else ''} so far"
+    times = f" after {restarts} restart{'s' if restarts != 1 else ''}" if restarts else ""
+    details = f": {_sentence(message)}" if message else ", without a message."
     return Problem(
-        reason or Reason.CRASH_LOOP_BACK_OFF, f"Container {container} ended with exit code {code}{said}{times}."
+        reason or Reason.CRASH_LOOP_BACK_OFF, f"Container {container} ended with exit code {code}{times}{details}"
     )
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from sluicegate.api import names
 from sluicegate.api.gpu import GpuSpec
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.spec import ModelDeploymentSpec, ModelSpec, Resources, RuntimeSpec
 from sluicegate.config.settings import Settings
@@ -74,7 +75,7 @@ class Intent:
         return f"{self.model.name}/{self.model.version}" if self.model.version else self.model.source
 
     @cached_property
-    def hash(self) -> str:
+    def hash(self) -> RevisionHash:
         """Return the ten characters that name the revision."""
         digest = hashlib.sha256(msgspec.json.encode(self.identity, order="sorted")).digest()
         number = int.from_bytes(digest[:16], "big")
@@ -82,7 +83,7 @@ class Intent:
         for _ in range(names.HASH_LENGTH):
             number, index = divmod(number, len(_ALPHABET))
             characters.append(_ALPHABET[index])
-        return "".join(characters)
+        return RevisionHash("".join(characters))
 
 
 def registry_of(model: ModelSpec, default: str) -> str:

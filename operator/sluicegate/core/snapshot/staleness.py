@@ -9,65 +9,66 @@ from __future__ import annotations
 from datetime import datetime
 
 from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import ModelDeploymentStatus, NewerStatus
-from sluicegate.core.snapshot.facts import Snapshot
+from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.parse import text_of, time_of
 
 
-def newer_since(snapshot: Snapshot, stable: str | None) -> datetime | None:
+def newer_since(assessment: Assessment, stable: RevisionHash | None) -> datetime | None:
     """Return the time since which a newer version than that of `stable` exists.
 
     For the URI, this is the time at which the version was resolved. For the registered model, it is the time in
     `status.newer`. Status keeps both, so the result does not move and needs no memory of its own. Return None while
     there is no newer version.
     """
-    if snapshot.resource.spec.model.stale_against == "Model":
-        found = newer(snapshot, stable)
-        return time_of(found.since) or snapshot.now if found is not None else None
-    wanted, serving = snapshot.desired.resolved, snapshot.revisions.get(stable or "")
+    if assessment.spec.model.stale_against == "Model":
+        found = newer(assessment, stable)
+        return time_of(found.since) or assessment.now if found is not None else None
+    wanted, serving = assessment.snapshot.desired.resolved, assessment.of(stable).record
     if wanted is None or serving is None or (wanted.version, wanted.source) == (serving.version, serving.source):
         return None
-    before = snapshot.resource.status.model
+    before = assessment.status.model
     if before is not None and (before.version, before.source) == (wanted.version, wanted.source):
-        return time_of(before.resolved_at) or snapshot.now
-    return snapshot.now
+        return time_of(before.resolved_at) or assessment.now
+    return assessment.now
 
 
-def newer(snapshot: Snapshot, stable: str | None) -> NewerStatus | None:
+def newer(assessment: Assessment, stable: RevisionHash | None) -> NewerStatus | None:
     """Return the highest version of the registered model, if it is newer.
 
     Newer means higher than the version that `stable` serves. Return None unless `staleAgainst: Model` asks for it.
     Where several versions were registered one after the other while the same one served, the time of the first one is
     kept. Where the registry does not say, the version that was known before stays.
     """
-    wanted, serving = snapshot.desired.resolved, snapshot.revisions.get(stable or "")
-    if snapshot.resource.spec.model.stale_against != "Model" or wanted is None or serving is None:
+    wanted, serving = assessment.snapshot.desired.resolved, assessment.of(stable).record
+    if assessment.spec.model.stale_against != "Model" or wanted is None or serving is None:
         return None
     if serving.version is None or serving.model != f"{wanted.name}/{serving.version}":
         return None
-    status = snapshot.resource.status
+    status = assessment.status
     known, served = status.newer, status.stable
     if known is not None and (served is None or served.model != serving.model):
         known = None
-    found = snapshot.desired.newest
+    found = assessment.snapshot.desired.newest
     if found is None:
         return known
     if int(found.version) <= int(serving.version):
         return None
     registered = time_of(found.registered_at)
-    since = min(registered, snapshot.now) if registered is not None else snapshot.now
+    since = min(registered, assessment.now) if registered is not None else assessment.now
     return NewerStatus(found.version, known.since if known is not None else text_of(since))
 
 
-def patience_left(snapshot: Snapshot, stable: str | None) -> float | None:
+def patience_left(assessment: Assessment, stable: RevisionHash | None) -> float | None:
     """Return the seconds until a newer version has waited for maxStaleness.
 
     The result is 0 once it has, and None where no newer version waits or no limit is set.
     """
-    limit, since = snapshot.resource.spec.model.max_staleness, newer_since(snapshot, stable)
+    limit, since = assessment.spec.model.max_staleness, newer_since(assessment, stable)
     if limit is None or since is None:
         return None
-    return max(0.0, duration.seconds(limit) - (snapshot.now - since).total_seconds())
+    return max(0.0, duration.seconds(limit) - (assessment.now - since).total_seconds())
 
 
 def age(status: ModelDeploymentStatus, now: datetime) -> float | None:

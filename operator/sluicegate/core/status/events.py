@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, Role, RolloutStatus
 from sluicegate.core.snapshot.analysis_result import Outcome
 
@@ -26,16 +27,16 @@ def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -
     known = {entry.revision for entry in before.revisions}
     for entry in after.revisions:
         if entry.revision not in known:
-            yield Announcement("Normal", "RevisionCreated", f"Revision {entry.name} of {entry.model} was made.")
+            yield Announcement("Normal", "RevisionCreated", f"Created revision {entry.name} of {entry.model}.")
     for uri, version, now in version_changes(before, after):
-        yield Announcement("Normal", "ModelChanged", f"{uri} is now version {now}; it was {version}.")
+        yield Announcement("Normal", "ModelChanged", f"{uri} now resolves to version {now} instead of {version}.")
     old, new = _stable(before), _stable(after)
     if new is not None and new != old:
         names = {entry.revision: entry.name for entry in after.revisions}
-        over = f" from {names.get(old, old)}" if old is not None else ""
-        yield Announcement("Normal", "Promoted", f"Revision {names[new]} takes the traffic{over}.")
+        instead = f" instead of {names.get(old, old)}" if old is not None else ""
+        yield Announcement("Normal", "Promoted", f"Revision {names[new]} is stable now{instead}.")
     if after.canary != before.canary and (after.canary or before.canary):
-        share = f"has {after.canary} of the requests" if after.canary else "is gone"
+        share = f"receives {after.canary} of the requests" if after.canary else "was removed"
         yield Announcement("Normal", "CanaryWeight", f"The canary {share}.")
     yield from _rollout(before.rollout, after.rollout)
     yield from _ready(before, after)
@@ -86,7 +87,7 @@ def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[A
     yield Announcement("Normal", _TOLD[new.phase], f"{at}{new.message}")
 
 
-def _stable(status: ModelDeploymentStatus) -> str | None:
+def _stable(status: ModelDeploymentStatus) -> RevisionHash | None:
     return next((entry.revision for entry in status.revisions if entry.role == Role.STABLE), None)
 
 

@@ -15,12 +15,13 @@ import msgspec
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, RevisionStatus, RolloutVerdict
 from sluicegate.config.settings import NotificationSettings
+from sluicegate.core.snapshot.analysis_result import Outcome
 
 EventName = Literal["RolledBack", "Promoted", "Paused", "Failed"]
 _TITLES = {
     "RolledBack": "Rolled back",
     "Promoted": "Promoted",
-    "Paused": "Waits for a person",
+    "Paused": "Waiting for approval",
     "Failed": "Failed",
 }
 _SLACK_LIMIT = 3000
@@ -89,14 +90,19 @@ def _happened(
     """Yield (event, hash of the revision, reason, message) for each event."""
     old, new = before.stable, after.stable
     if old is not None and new is not None and old.revision != new.revision:
-        yield "Promoted", new.revision, None, f"{new.model or new.name} serves now; it was {old.model or old.name}."
+        yield (
+            "Promoted",
+            new.revision,
+            None,
+            f"{new.model or new.name} is stable now instead of {old.model or old.name}.",
+        )
     phase, target, reason, message = _phase(after)
     moved = (phase, target) != _phase(before)[:2]
     returned = phase is not None and phase.returned
     if moved and returned:
-        yield "RolledBack", target, reason, message or "The new version was taken back."
+        yield "RolledBack", target, reason, message or "The new version was rolled back."
     if moved and phase is Phase.PAUSED:
-        yield "Paused", target, reason, message or "The rollout waits for a person."
+        yield "Paused", target, reason, message or "The rollout waits for approval."
     if moved and phase is Phase.FAILED:
         yield "Failed", target, reason, message or "The new version failed."
     elif not returned:
@@ -116,8 +122,8 @@ def _phase(status: ModelDeploymentStatus) -> tuple[Phase | None, str | None, str
 
 def _stalled(status: ModelDeploymentStatus) -> str | None:
     """Return why nothing continues until a user acts, or None."""
-    found = (each for each in status.conditions if each.type == ConditionType.STALLED.value)
-    return next((each.reason for each in found if each.status == "True"), None)
+    stalled = (each for each in status.conditions if each.type == ConditionType.STALLED.value)
+    return next((each.reason for each in stalled if each.status == "True"), None)
 
 
 def _message(status: ModelDeploymentStatus) -> str:
@@ -142,13 +148,19 @@ def body(settings: NotificationSettings, notification: Notification) -> bytes:
     return msgspec.json.encode({"text": _text(notification)})
 
 
-def _text(told: Notification) -> str:
-    """Format a text in the markup that Slack, Mattermost and others read."""
-    what = f" {told.model}" if told.model else ""
-    head = f"*{_TITLES[told.event]}:* `{told.namespace}/{told.name}`{what} ({told.cluster})"
-    lines = [told.message]
-    if told.verdict is not None and told.verdict.message and told.verdict.message not in told.message:
-        lines.append(told.verdict.message)
+def _text(notification: Notification) -> str:
+    """Format a text in the markup that Slack, Mattermost and others read.
+
+    The message of a rollback has the measurement that failed. An outcome other than Failed is added.
+    """
+    model = f" {notification.model}" if notification.model else ""
+    head = (
+        f"*{_TITLES[notification.event]}:* `{notification.namespace}/{notification.name}`{model} "
+        f"({notification.cluster})"
+    )
+    lines, verdict = [notification.message], notification.verdict
+    if verdict is not None and verdict.message and verdict.outcome != Outcome.FAILED:
+        lines.append(verdict.message)
     return _escape("\n".join([head, *lines]))[:_SLACK_LIMIT]
 
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from sluicegate.adapters.pods.recent_predictions import Pod, PredictionReader, PredictionsUnavailable
+from sluicegate.api.names import RevisionHash
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.pairing import Pairing, Told
 from sluicegate.core.analysis.run import Subject
@@ -80,7 +81,7 @@ class PodPairs:
             )
         return message
 
-    async def _side(self, revision: str) -> tuple[list[Told], list[str]]:
+    async def _side(self, revision: RevisionHash) -> tuple[list[Told], list[str]]:
         """Return the new predictions of one revision's pods, and the errors."""
         pods = alive(self._pods(self._subject.key, revision))
         if not pods:

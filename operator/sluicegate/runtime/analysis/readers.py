@@ -14,6 +14,7 @@ from typing import Protocol
 from sluicegate.adapters.pods.exposition import PROFILE_BIN, REQUESTS_TOTAL, SECONDS_BUCKET, of_labels
 from sluicegate.adapters.pods.metrics import CountersUnavailable, PodScraper
 from sluicegate.adapters.prometheus import PrometheusError
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Key
 from sluicegate.core.analysis import counters
 from sluicegate.core.analysis.counters import Counts, Ledger, PodCounts, Series, Side
@@ -22,7 +23,7 @@ from sluicegate.core.analysis.run import Subject, filled
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.prometheus_resolver import PrometheusResolver
 
-Pods = Callable[[Key, str], Sequence[PodFacts]]
+Pods = Callable[[Key, RevisionHash], Sequence[PodFacts]]
 """Returns the pods of a revision of a resource, including terminating ones."""
 
 
@@ -82,7 +83,9 @@ class PodReader:
         reads = await asyncio.gather(*(self._read_pods(revision) for revision in self._sides))
         results = dict(zip(self._sides, reads, strict=True))
         errors, responses = results.get(subject.target, ([], 0))
-        stable_errors, stable_responses = results.get(subject.stable or "", ([], 0))
+        stable_errors, stable_responses = (
+            results.get(subject.stable, ([], 0)) if subject.stable is not None else ([], 0)
+        )
         evidence = Evidence(target=self._side(subject.target), stable=self._side(subject.stable))
         if not responses:
             message = errors[0] if errors else "The candidate has no ready pod to read."
@@ -92,11 +95,11 @@ class PodReader:
             evidence = replace(evidence, stable_trouble=message)
         return replace(evidence, blind=errors[0] if errors else None)
 
-    def _side(self, revision: str | None) -> Side:
-        ledger = self._sides.get(revision or "")
+    def _side(self, revision: RevisionHash | None) -> Side:
+        ledger = self._sides.get(revision) if revision is not None else None
         return ledger.side if ledger is not None else Side()
 
-    async def _read_pods(self, revision: str) -> tuple[list[str], int]:
+    async def _read_pods(self, revision: RevisionHash) -> tuple[list[str], int]:
         """Read the pods of one revision.
 
         Returns:
@@ -146,7 +149,7 @@ class PrometheusReader:
             return Evidence(trouble=str(error))
         recent, step = increases[0], increases[-1]
         target, stable = (
-            Side(recent.get(revision or "", {}), step.get(revision or "", {}))
+            Side(recent.get(revision, {}), step.get(revision, {})) if revision is not None else Side()
             for revision in (subject.target, subject.stable)
         )
         missing = (
@@ -227,7 +230,7 @@ class QueryReader:
             results[metric.name] = Answer(numbers[0], numbers[1], problem)
         return results
 
-    async def _number(self, query: str, revision: str, window: float) -> float | str:
+    async def _number(self, query: str, revision: RevisionHash, window: float) -> float | str:
         try:
             return await self._servers.number(self._subject, filled(query, self._subject, revision, window))
         except PrometheusError as error:

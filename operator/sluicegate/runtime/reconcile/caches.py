@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from sluicegate.api import names
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Key
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts
@@ -43,7 +44,7 @@ class Child:
     owner: Key | None
     name: str
     uid: str
-    revision: str | None
+    revision: RevisionHash | None
     body: bytes
     """JSON of labels, annotations, owner references, and spec or data."""
     facts: Any
@@ -71,7 +72,7 @@ def _child(kind: Kind, raw: Object) -> Child:
         owner=parse.owner_key(raw),
         name=metadata["name"],
         uid=metadata["uid"],
-        revision=parse.labels(raw).get(names.LABEL_REVISION),
+        revision=parse.revision_hash(raw),
         body=msgspec.json.encode(body),
         facts=_FACTS[kind](raw),
         version=metadata["resourceVersion"],
@@ -201,11 +202,11 @@ class Caches:
         """Return the children of one kind that a resource owns."""
         return self.children[kind].owned(owner)
 
-    def facts(self, kind: Kind, owner: Key) -> Iterable[Any]:
-        """Return the facts of the children of one kind that belong to a revision."""
-        return (child.facts for child in self.owned(kind, owner) if child.revision)
+    def facts(self, kind: Kind, owner: Key) -> dict[RevisionHash, Any]:
+        """Return the facts of the children of one kind by the revision that they belong to."""
+        return {child.revision: child.facts for child in self.owned(kind, owner) if child.revision is not None}
 
-    def pods_of(self, owner: Key, revision: str) -> list[PodFacts]:
+    def pods_of(self, owner: Key, revision: RevisionHash) -> list[PodFacts]:
         """Return the pods of a revision, including terminating ones."""
         return [pod.facts for pod in self.pods.owned(owner) if pod.facts.revision == revision]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
 
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Key, Manifest, ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
@@ -43,7 +44,7 @@ class Gathered:
     """A snapshot and the pod templates of its revisions."""
 
     snapshot: Snapshot
-    templates: dict[str, Manifest]
+    templates: dict[RevisionHash, Manifest]
     """Pod template by revision hash: as stored, and for a new desired revision as rendered now."""
 
 
@@ -89,7 +90,7 @@ class Gatherer:
         return Gathered(self._snapshot(resource, desired, canary, now()), templates)
 
     def _with_template(
-        self, resource: ModelDeployment, desired: DesiredRevision, templates: dict[str, Manifest]
+        self, resource: ModelDeployment, desired: DesiredRevision, templates: dict[RevisionHash, Manifest]
     ) -> DesiredRevision:
         """Add the pod template of the desired revision to `templates`.
 
@@ -121,17 +122,20 @@ class Gatherer:
             newest=resolution.newest,
         )
 
-    def _stored_templates(self, resource: ModelDeployment) -> dict[str, Manifest]:
+    def _stored_templates(self, resource: ModelDeployment) -> dict[RevisionHash, Manifest]:
         children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
-        return {child.revision: child.desired_part()["data"]["template"] for child in children if child.revision}
+        return {
+            child.revision: child.desired_part()["data"]["template"] for child in children if child.revision is not None
+        }
 
     def _snapshot(
         self, resource: ModelDeployment, desired: DesiredRevision, canary: DesiredRevision | None, now: datetime
     ) -> Snapshot:
         caches, key = self._caches, resource.key
-        pods: dict[str, tuple[PodFacts, ...]] = {}
+        pods: dict[RevisionHash, tuple[PodFacts, ...]] = {}
         for pod in caches.pods.owned(key):
-            pods[pod.facts.revision] = (*pods.get(pod.facts.revision, ()), pod.facts)
+            if (revision := pod.facts.revision) is not None:
+                pods[revision] = (*pods.get(revision, ()), pod.facts)
         service = caches.children[kinds.SERVICE].get(*key)
         route = caches.children[kinds.HTTP_ROUTE].get(*key)
         return Snapshot(
@@ -140,9 +144,9 @@ class Gatherer:
             settings=self._settings,
             desired=desired,
             desired_canary=canary,
-            revisions={facts.hash: facts for facts in caches.facts(kinds.CONTROLLER_REVISION, key)},
-            deployments={facts.revision: facts for facts in caches.facts(kinds.DEPLOYMENT, key)},
-            autoscalers={facts.revision: facts for facts in caches.facts(kinds.HPA, key)},
+            revisions=caches.facts(kinds.CONTROLLER_REVISION, key),
+            deployments=caches.facts(kinds.DEPLOYMENT, key),
+            autoscalers=caches.facts(kinds.HPA, key),
             pods=pods,
             endpoints=parse.merged_endpoints(endpoint_slice.facts for endpoint_slice in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,

@@ -16,6 +16,7 @@ from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpecte
 from sluicegate.api.resource import Key
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Plan
+from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.core.status.compose import compose, internal_error
 from sluicegate.kube.errors import KubeError, NamespaceTerminating
@@ -95,11 +96,11 @@ class Reconciler:
         if self._terminating.get(key) == resource.metadata.uid:
             return "done"
         gathered = await self._parts.gatherer.gather(resource, self._now)
-        snapshot = gathered.snapshot
-        plan = decide(snapshot)
+        assessment = assess(gathered.snapshot)
+        plan = decide(assessment)
         applied = await self._parts.applier.apply(resource, gathered, plan)
-        await self._parts.status_writer.write(resource, compose(snapshot, plan, applied.refused))
-        return self._schedule(key, snapshot, plan, applied)
+        await self._parts.status_writer.write(resource, compose(assessment, plan, applied.refused))
+        return self._schedule(key, gathered.snapshot, plan, applied)
 
     async def _failed(self, key: Key, error: BaseException) -> None:
         """Log an unexpected exception of one reconcile, report it in status and retry."""

@@ -84,7 +84,7 @@ def test_scaling_restarts_nothing(world: World) -> None:
 def test_new_version_is_a_new_revision_and_old_pods_drain(world: World) -> None:
     after = copy.deepcopy(world).serve(2)
     old, new = world.hash_of(1), world.hash_of(2)
-    pods = ", ".join(sorted(pod.name for pod in world.snapshot().live_pods(old)))
+    pods = ", ".join(sorted(pod.name for pod in world.snapshot().pods[old] if not pod.deleting))
     lines = _sentences(world, after)
     assert lines[:2] == [
         "spec.model.uri: models:/churn/1 -> models:/churn/2",

@@ -42,7 +42,7 @@ def _revision(revision: str, role: str, version: int, **more: Any) -> dict[str, 
     }
 
 
-CRASH = "Container model ended with exit code 1 and said: out of ideas, 3 restarts so far."
+CRASH = "Container model ended with exit code 1 after 3 restarts: out of ideas."
 RESOURCE: dict[str, Any] = {
     "metadata": {
         "name": "churn",
@@ -165,7 +165,7 @@ Address    http://churn.shop.svc
 Canary     10% declared, 5% accepted; header x-cohort=beta; mirror 50%
 Rollout    Waiting for 3m
 Message    CrashLoopBackOff: Container model \
-ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision keeps serving.
+ended with exit code 1 after 3 restarts: out of ideas. The previous revision keeps serving.
 Message    ShiftingTraffic: The gateway is applying the new weights.
 
 REVISION                    STATE              MODEL     WEIGHT   ACCEPTED   READY   RESTARTS   AGE   NODE
@@ -175,7 +175,7 @@ churn-bcdfghjklm #7         Stable             churn/7   90%      95%        2/2
 churn-nqrstvwxz2 #8         Canary             churn/8   10%      5%         1/2     -          -     -
 ├─ churn-nqrstvwxz2-ccccc   Ready              -         -        -          -       0          30m   node-1
 └─ churn-nqrstvwxz2-ddddd   CrashLoopBackOff   -         -        -          -       3          30m   node-1
-   CrashLoopBackOff: Container model ended with exit code 1 and said: out of ideas, 3 restarts so far.
+   CrashLoopBackOff: Container model ended with exit code 1 after 3 restarts: out of ideas.
 
 AGE   EVENT             ABOUT                        MESSAGE
 3m    RevisionCreated   ModelDeployment/churn        Created revision churn-nqrstvwxz2 of churn/8.
@@ -185,7 +185,7 @@ AGE   EVENT             ABOUT                        MESSAGE
 TABLE = """\
 NAME    READY     STATUS             MODEL     VERSION   CANARY   PODS   AGE     MESSAGE
 churn   False     CrashLoopBackOff   churn/7   7         5%       2/2    3h30m   CrashLoopBackOff: Container model \
-ended with exit code 1 and said: out of ideas, 3 restarts so far. The previous revision keeps serving.
+ended with exit code 1 after 3 restarts: out of ideas. The previous revision keeps serving.
 fresh   Unknown   NotObserved        -         -         -        0/0    61s     The operator has not observed \
 the resource yet: check that the operator runs and watches this namespace.
 """

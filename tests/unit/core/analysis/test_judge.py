@@ -68,10 +68,10 @@ def test_error_rates_against_a_limit(requests: int, errors: int, outcome: Outcom
 
 def test_the_sentence_has_the_figures() -> None:
     found = said(metric(limit=0.01), target=served(1000, model=30, client=50))
-    assert found.message == "3 % of 1000 requests failed (model 30, server 0, timeout 0); 1 % would pass."
+    assert found.message == "3% of 1,000 requests failed (model 30, server 0, timeout 0). The limit is 1%."
     assert (found.value, found.limit, found.samples) == (0.03, 0.01, 1000)
     found = said(metric(limit=0.01, minSamples=500), target=served(20))
-    assert found.message == "20 of the 500 requests of the new version that minSamples asks for."
+    assert found.message == "The candidate has 20 of the 500 requests that minSamples requires."
 
 
 def test_only_the_chosen_classes_count_and_unknown_ones_count_as_requests() -> None:
@@ -85,7 +85,7 @@ def test_only_the_chosen_classes_count_and_unknown_ones_count_as_requests() -> N
 def test_a_ratio_needs_requests_of_both() -> None:
     kind = metric(ratio=1.5)
     assert said(kind, target=served(1000)).outcome is OPEN
-    assert "0 of the 100 requests of stable" in said(kind, target=served(1000)).message
+    assert "Stable has 0 of the 100 requests" in said(kind, target=served(1000)).message
     assert said(kind, target=served(1000, model=10), stable=served(9000, model=90)).outcome is PASSED
     assert said(kind, target=served(1000, model=60), stable=served(9000, model=90)).outcome is FAILED
     assert said(kind, target=served(1000, model=18), stable=served(9000, model=90)).outcome is PASSED
@@ -132,7 +132,7 @@ def test_a_latency_against_a_limit(slow: int, limit: float, outcome: Outcome) ->
 def test_a_limit_between_two_bounds_is_judged_at_the_upper_one_and_says_so() -> None:
     found = said(metric("LatencyP95", limit=0.25), target=took(1000, 150))
     assert (found.outcome, found.limit) == (FAILED, 0.3)
-    assert found.message == "p95 is 667 ms over 1000 requests; 300 ms would pass."
+    assert found.message == "p95 is 667ms over 1,000 requests. The limit is 300ms."
 
 
 def test_a_latency_against_stable() -> None:

@@ -69,13 +69,13 @@ def test_tensors_are_compared_and_not_the_names_around_them() -> None:
 
 def test_a_request_that_one_of_them_refuses_is_a_difference_that_no_number_measures() -> None:
     found = difference(told(None, status=500), told({"predictions": [1]}))
-    assert found.beyond(1e9) and found.unlike == "The new version answered 500 where stable answered 200."
+    assert found.beyond(1e9) and found.unlike == "The candidate responded with status 500, and stable with 200."
 
 
 def test_where_they_differ_is_said_with_numbers_and_never_with_words() -> None:
-    assert apart([1.0, 2.5], [1.0, 2.0]).place == "At predictions[1] it was 2.5, and 2 of stable."
+    assert apart([1.0, 2.5], [1.0, 2.0]).place == "At predictions[1], the candidate returned 2.5 and stable 2."
     found = apart([{"name": "Jane Doe"}], [{"name": "John Doe"}])
-    assert found.unlike == "The new version says other words at predictions[0].name than stable."
+    assert found.unlike == "The candidate and stable returned different texts at predictions[0].name."
 
 
 def test_pairs_are_counted_by_tolerance() -> None:
@@ -85,7 +85,7 @@ def test_pairs_are_counted_by_tolerance() -> None:
     pairing.add(target, stable)
     assert (pairing.compared, pairing.beyond[0.0], pairing.beyond[0.3]) == (10, 9, 6)
     assert pairing.largest == pytest.approx(0.9)
-    assert pairing.example == "At predictions[0] it was 9, and 9.9 of stable."
+    assert pairing.example == "At predictions[0], the candidate returned 9 and stable 9.9."
 
 
 def test_requests_that_both_refuse_are_no_pair() -> None:

@@ -3,6 +3,8 @@
 They cover the first deployment, promotion, rollback, and everything that can fail in between.
 """
 
+from dataclasses import replace
+
 import pytest
 from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, Role
@@ -157,7 +159,7 @@ def test_a_target_that_fails_leaves_the_old_one_serving_and_a_revert_cleans_up()
     old, new = world.hash_of(1), world.hash_of(2)
     world.reconcile().make_pods().fail(new, CRASH).reconcile()
     assert reasons(world)["Ready"] == "False CrashLoopBackOff"
-    assert world.condition("Ready").message == f"{CRASH.message} The previous revision goes on serving."
+    assert world.condition("Ready").message == f"{CRASH.message} The previous revision keeps serving."
     assert reasons(world)["Available"] == "True Serving"
     assert reasons(world)["Stalled"] == "True CrashLoopBackOff"
     assert reasons(world)["Reconciling"] == "False Complete"
@@ -268,10 +270,18 @@ def test_an_autoscaler_may_be_without_metrics_for_a_minute() -> None:
 
 def test_an_autoscaler_that_can_never_measure_is_told_at_once() -> None:
     world = World(scaling={"min": 1, "max": 3}).rest()
-    blind(world, "failed to get cpu utilization: missing request for cpu in container model of Pod churn-1")
+    for pod in list(world.pods.values()):
+        world.pods[pod.name] = replace(pod, unrequested=frozenset({"cpu", "memory"}))
+    blind(world, "the HPA says it in words of its own")
     world.reconcile()
     assert reasons(world)["Ready"] == "False AutoscalerWithoutMetrics"
-    assert "set spec.resources.requests.cpu" in world.condition("Ready").message
+    assert world.condition("Ready").message.endswith("own. To fix it, set spec.resources.requests.cpu.")
+
+
+def test_wording_of_the_autoscaler_decides_nothing() -> None:
+    world = World(scaling={"min": 1, "max": 3}).rest()
+    blind(world, "failed to get cpu utilization: missing request for cpu in container model of Pod churn-1")
+    assert reasons(world.reconcile())["Ready"] == "True Serving"
 
 
 def test_paused() -> None:
@@ -300,7 +310,7 @@ def test_an_unresolved_model(passes: bool) -> None:
     assert reasons(world)["ModelResolved"] == "False RegistryUnreachable"
     assert reasons(world)["Stalled"] == ("False NotStalled" if passes else "True RegistryUnreachable")
     assert reasons(world)["Reconciling"].startswith("True" if passes else "False")
-    assert world.condition("Ready").message == "No answer. The previous revision goes on serving."
+    assert world.condition("Ready").message == "No answer. The previous revision keeps serving."
     assert world.status.model is not None
     assert world.status.model.version == "1"
 
@@ -426,3 +436,11 @@ def test_every_condition_tells_the_generation_that_it_is_about() -> None:
     assert {each.observed_generation for each in world.status.conditions} == {2}
     assert world.status.observed_generation == 2
     assert world.status.selector == f"{names.LABEL_DEPLOYMENT}={NAME},{names.LABEL_REVISION}={world.hash_of(1)}"
+
+
+def test_a_pod_without_a_node_waits_for_the_user_after_the_deadline() -> None:
+    world = World().rest().serve(2).reconcile().make_pods()
+    world.fail(world.hash_of(2), Problem("Unschedulable", "No node fits.", waits_for_user=False)).reconcile()
+    assert (reasons(world)["Ready"], reasons(world)["Stalled"]) == ("False Unschedulable", "False NotStalled")
+    world.later(world.plan.recheck_after or 0).reconcile()
+    assert reasons(world)["Stalled"] == "True Unschedulable"

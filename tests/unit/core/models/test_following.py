@@ -60,7 +60,7 @@ def test_a_move_is_told_with_both_versions() -> None:
     world.points_to = "2"
     world.reconcile()
     assert [each.message for each in announcements(before, world.status) if each.reason == "ModelChanged"] == [
-        "models:/churn/1 is now version 2; it was 1."
+        "models:/churn/1 now resolves to version 2 instead of 1."
     ]
 
 
@@ -115,7 +115,7 @@ def test_a_version_that_waits_too_long_makes_it_stale_once_and_serving_it_ends_t
     world.later(3000).reconcile()
     stale = world.condition("Stale")
     assert (stale.status, stale.reason) == ("True", "NewerVersion")
-    assert stale.message.startswith("models:/churn/1 is version 2 since 20")
+    assert stale.message.startswith("models:/churn/1 has resolved to version 2 since 20")
     world.later(7200).reconcile()
     assert world.condition("Stale") == stale
     world.fail(world.target().revision or "", None).rest()

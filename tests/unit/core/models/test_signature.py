@@ -40,38 +40,38 @@ def tensor(dtype: str, *shape: int) -> dict[str, Any]:
     ("old", "new", "expected"),
     [
         ([X], [X], []),
-        ([X], [X, {"type": "long", "name": "age"}], ["input age (long) is required and was not there"]),
+        ([X], [X, {"type": "long", "name": "age"}], ["input age (long) is required and did not exist"]),
         ([X], [X, {"type": "long", "name": "age", "required": False}], []),
-        ([X, {"type": "long", "name": "age"}], [X], ["input age (long) is gone"]),
+        ([X, {"type": "long", "name": "age"}], [X], ["input age (long) was removed"]),
         ([X, {"type": "long", "name": "age", "required": False}], [X], []),
-        ([X], [{**X, "type": "string"}], ["input x is string and was double"]),
+        ([X], [{**X, "type": "string"}], ["input x changed from double to string"]),
         ([{**X, "required": False}], [X], ["input x is required and was optional"]),
         ([{**X, "type": "integer"}], [{**X, "type": "long"}], []),
         ([{**X, "type": "long"}], [X], []),
-        ([X], [{**X, "type": "long"}], ["input x is long and was double"]),
+        ([X], [{**X, "type": "long"}], ["input x changed from double to long"]),
         ([X], [{**X, "type": "any"}], []),
         (
             [{"type": "double"}],
             [{"type": "double"}, {"type": "double"}],
-            ["input #2 (double) is required and was not there"],
+            ["input #2 (double) is required and did not exist"],
         ),
         ([tensor("float64", -1, 4)], [tensor("float64", -1, 4)], []),
         ([tensor("float32", -1, 4)], [tensor("float64", -1, -1)], []),
         (
             [tensor("float64", -1, 4)],
             [tensor("float64", -1, 5)],
-            ["input #1 is a tensor of float64 [-1, 5] and was a tensor of float64 [-1, 4]"],
+            ["input #1 changed from a tensor of float64 [-1, 4] to a tensor of float64 [-1, 5]"],
         ),
-        ([tensor("float64", -1)], [X | {"name": "#1"}], ["input #1 is double and was a tensor of float64 [-1]"]),
+        ([tensor("float64", -1)], [X | {"name": "#1"}], ["input #1 changed from a tensor of float64 [-1] to double"]),
         (
             [OBJECT],
             [{**OBJECT, "properties": {**OBJECT["properties"], "b": {"type": "string"}}}],  # type: ignore[dict-item]
-            ["input o.b (string) is required and was not there"],
+            ["input o.b (string) is required and did not exist"],
         ),
         (
             [{"type": "array", "items": {"type": "long"}, "name": "l"}],
             [{"type": "array", "items": {"type": "string"}, "name": "l"}],
-            ["input l[] is string and was long"],
+            ["input l[] changed from long to string"],
         ),
     ],
 )  # fmt: skip
@@ -82,10 +82,10 @@ def test_inputs(old: list[Any], new: list[Any], expected: list[str]) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ([PREDICTION], [{"type": "long", "required": True}], ["output #1 is long and was double"]),
-        ([PREDICTION], [PREDICTION, PREDICTION], ["output #2 (double) was not there"]),
-        ([X, PREDICTION], [X], ["output #2 (double) is gone"]),
-        ([{"type": "long"}], [{"type": "double"}], ["output #1 is double and was long"]),
+        ([PREDICTION], [{"type": "long", "required": True}], ["output #1 changed from double to long"]),
+        ([PREDICTION], [PREDICTION, PREDICTION], ["output #2 (double) was added"]),
+        ([X, PREDICTION], [X], ["output #2 (double) was removed"]),
+        ([{"type": "long"}], [{"type": "double"}], ["output #1 changed from long to double"]),
     ],
 )
 def test_any_change_of_the_output_counts(old: list[Any], new: list[Any], expected: list[str]) -> None:
@@ -95,9 +95,9 @@ def test_any_change_of_the_output_counts(old: list[Any], new: list[Any], expecte
 
 def test_params() -> None:
     old = signature(X, params=[TEMPERATURE])
-    assert differences(old, signature(X)) == ("param t is gone",)
+    assert differences(old, signature(X)) == ("param t was removed",)
     assert differences(old, signature(X, params=[{**TEMPERATURE, "type": "string"}])) == (
-        "param t is string and was float",
+        "param t changed from float to string",
     )
     assert differences(old, signature(X, params=[{**TEMPERATURE, "default": 0.9}])) == ()
     assert differences(signature(X), old) == ()
@@ -121,7 +121,11 @@ def test_of_wide_models_only_the_digest_is_known() -> None:
     assert same is not None
     assert other is not None
     assert differences(one, same) == ()
-    assert differences(one, other) == differences(signature(X), one) == ("it changed, and is too wide to say where",)
+    assert (
+        differences(one, other)
+        == differences(signature(X), one)
+        == ("it changed, and is too large to list the differences",)
+    )
 
 
 @given(

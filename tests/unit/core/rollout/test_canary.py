@@ -179,7 +179,7 @@ def test_abort_of_a_take_over_keeps_what_serves() -> None:
     assert ready(world) == "False Aborted"
     state = world.status.rollout
     assert state is not None
-    assert (state.phase, state.message) == ("Aborted", "A person aborted it before it had a share of the requests.")
+    assert (state.phase, state.message) == ("Aborted", "Aborted by a user before it received requests.")
     world.annotations.clear()
     world.rest()
     assert world.weights() == {world.hash_of(2): 100}

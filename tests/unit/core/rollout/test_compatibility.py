@@ -36,9 +36,9 @@ def test_an_incompatible_version_runs_without_a_request_and_says_what_changed() 
     assert world.weights() == {old: 100}
     assert ready(world) == "False SignatureChanged"
     said = world.condition("Ready").message
-    assert "input age (long) is required and was not there" in said
+    assert "input age (long) is required and did not exist" in said
     assert "spec.model.allowSignatureChange: true" in said
-    assert said.endswith("The previous revision goes on serving.")
+    assert said.endswith("The previous revision keeps serving.")
     assert world.condition("Stalled").status == "True"
     world.later(100_000).rest()
     assert ready(world) == "False SignatureChanged", "a deadline is no other reason"

@@ -100,7 +100,7 @@ def test_with_one_pod_it_goes_down_and_says_so() -> None:
         cluster.turn()
         messages.append(cluster.world.condition("Ready").message)
     assert (cluster.fewest, cluster.ready(cluster.world.hash_of(2))) == (0, 1)
-    assert any(each.endswith("Nothing serves until one is ready.") for each in messages)
+    assert any(each.endswith("The model is unavailable until one is ready.") for each in messages)
 
 
 def test_with_a_free_place_nothing_makes_way_before_its_time() -> None:
@@ -146,4 +146,4 @@ def test_nothing_makes_way_for_pods_that_need_another_place() -> None:
     for _ in range(20):
         world.reconcile().later(1)
     assert (world.replicas(old), cluster.ready(old)) == (1, 1)
-    assert "takes nothing away" in world.condition("Ready").message
+    assert "removes no pod, because" in world.condition("Ready").message

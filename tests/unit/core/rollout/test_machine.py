@@ -62,7 +62,7 @@ def test_a_whole_rollout() -> None:
     assert world.entry(new).role == Role.TARGET
     assert world.status.canary == "10%"
     assert world.condition("Ready").reason == "RollingOut"
-    assert "step 1 of 2: 10 % of the requests until" in world.condition("Ready").message
+    assert "is at step 1 of 2. Holding at 10% of the requests until" in world.condition("Ready").message
     told = world.status
     world.later(299).reconcile()
     assert (world.status, world.writes) == (told, []), "holding writes nothing"
@@ -160,7 +160,7 @@ def test_abort_goes_back_at_once_and_stays() -> None:
     assert world.replicas(new) == 0
     assert world.condition("Ready").reason == "Aborted"
     assert (state(world).phase, state(world).step_index, state(world).accepted_at) == ("Aborted", 0, None)
-    assert state(world).message == "A person aborted it at step 1 of 2 (10 % of the requests)."
+    assert state(world).message == "Aborted by a user at step 1 of 2 (10% of the requests)."
     world.edit(paused=True).rest()
     assert world.replicas(new) == 0, "no pause brings it back"
     world.edit(paused=False).rest()
@@ -233,7 +233,7 @@ def test_a_failed_analysis_takes_it_back_and_says_by_which_measurement() -> None
         "True",
         "True",
     )
-    assert "at step 1 of 2 (10 % of the requests): errors: 0.2 is above 0.01" in ready.message
+    assert "at step 1 of 2 (10% of the requests): errors: 0.2 is above 0.01" in ready.message
     verdict = state(world).verdict
     assert verdict is not None
     assert (verdict.metric, verdict.value, verdict.limit, verdict.samples) == ("errors", 0.2, 0.01, 500)
@@ -417,3 +417,46 @@ def test_a_crash_is_what_condemned_it() -> None:
     before = world.status
     world.fail(world.hash_of(2), OOM).list_endpoints().reconcile()
     assert rollback(before, world.status) == "Crash"
+
+
+def canary_moved_into_base(weight: int, **fields: Any) -> World:
+    """Return a world in which the spec now asks to roll out the version that was the canary."""
+    world = World(scaling={"replicas": 4}, rollout={"steps": STEPS}).gateway().canary(2, weight, **fields).rest()
+    assert shares(world) == (100 - weight, weight)
+    return world.serve(2).canary(None)
+
+
+@pytest.mark.parametrize(("weight", "index", "next_weight"), [(5, 0, 10), (20, 1, 50), (80, 1, 50)])
+def test_former_canary_keeps_its_weight_until_its_first_step(weight: int, index: int, next_weight: int) -> None:
+    world = canary_moved_into_base(weight)
+    weights = []
+    for _ in range(6):
+        world.reconcile()
+        weights.append(world.split().weight(world.hash_of(2)))
+        world.step()
+    assert set(weights) == {weight, next_weight}
+    assert (state(world).step_index, shares(world)) == (index, (100 - next_weight, next_weight))
+
+
+def test_former_canary_keeps_its_weight_while_pods_start() -> None:
+    world = canary_moved_into_base(20, scaling={"replicas": 1})
+    for _ in range(3):
+        world.reconcile()
+        assert world.split().weight(world.hash_of(2)) == 20
+    assert state(world).phase == "Waiting"
+    world.settle()
+    assert (state(world).step_index, shares(world)) == (1, (50, 50))
+
+
+def test_former_canary_keeps_its_matches_until_its_first_step() -> None:
+    world = canary_moved_into_base(20, match=[{"header": {"name": "x-cohort", "value": "beta"}}]).reconcile()
+    assert world.split().matched == world.hash_of(2)
+    world.settle()
+    assert world.split().matched is None
+
+
+def test_lost_status_does_not_take_the_weight_away() -> None:
+    world = begun().settle().later(301).settle()
+    world.status = ModelDeploymentStatus()
+    world.reconcile()
+    assert world.split().weight(world.hash_of(2)) == 50

@@ -20,7 +20,7 @@ from tests.support.fact_cluster import CRASH, FULL, NOT_YET, Lean
 LIVES = int(os.environ.get("SLUICEGATE_LIVES", "600"))
 SEED = os.environ.get("SLUICEGATE_SEED")
 PORTION = 1000
-BROKE = (5646, 10288, 15052, 17176, 22427, 294995)
+BROKE = (4740, 5646, 10288, 15052, 17176, 22427, 294995)
 """Seeds of lives in which a long run found a bug. All of them end well now."""
 EVENTS = 18
 ANALYSIS = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}

@@ -22,7 +22,7 @@ def at(world: World) -> str:
 def test_a_higher_version_that_nobody_asks_for_makes_it_stale_until_it_serves() -> None:
     world = World(model=model(maxStaleness="1h")).gateway().rest()
     assert (world.condition("Stale").status, world.status.newer) == ("False", None)
-    assert world.condition("Stale").message == "No higher version than the served one is known."
+    assert world.condition("Stale").message == "The registry has no version higher than the stable one."
     world.newest = Newest("1", OLD)
     assert world.rest().status.newer is None
     world.newest = Newest("3", at(world))
@@ -32,7 +32,7 @@ def test_a_higher_version_that_nobody_asks_for_makes_it_stale_until_it_serves() 
     world.later(3600).reconcile()
     told = world.condition("Stale")
     assert (told.status, told.reason) == ("True", "NewerVersion")
-    assert told.message.startswith("The newest version of churn is 3, and since 20")
+    assert told.message.startswith("churn/1 is stable, and churn has had a higher version since 20")
     assert world.condition("Ready").status == "True"
     world.later(7200).reconcile()
     assert world.writes == []

@@ -35,7 +35,7 @@ def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[An
 
 
 STABLE, TARGET = revision("a", Role.STABLE), revision("b", Role.TARGET)
-MADE = Announcement("Normal", "RevisionCreated", "Revision shop-b of shop/1 was made.")
+MADE = Announcement("Normal", "RevisionCreated", "Created revision shop-b of shop/1.")
 
 
 @pytest.mark.parametrize(
@@ -45,18 +45,18 @@ MADE = Announcement("Normal", "RevisionCreated", "Revision shop-b of shop/1 was 
         (
             status(TARGET),
             status(revision("b", Role.STABLE)),
-            [Announcement("Normal", "Promoted", "Revision shop-b takes the traffic.")],
+            [Announcement("Normal", "Promoted", "Revision shop-b is stable now.")],
         ),
         (
             status(STABLE, TARGET),
             status(revision("b", Role.STABLE), revision("a", Role.RETIRING)),
-            [Announcement("Normal", "Promoted", "Revision shop-b takes the traffic from shop-a.")],
+            [Announcement("Normal", "Promoted", "Revision shop-b is stable now instead of shop-a.")],
         ),
         (
             status(STABLE),
             # The old revision's pods no longer exist, so status no longer has its name.
             status(revision("b", Role.STABLE)),
-            [MADE, Announcement("Normal", "Promoted", "Revision shop-b takes the traffic from a.")],
+            [MADE, Announcement("Normal", "Promoted", "Revision shop-b is stable now instead of a.")],
         ),
         (status(STABLE), status(STABLE, ready="True"), [Announcement("Normal", "Ready", "m")]),
         (NOTHING, status(stalled="ModelNotFound"), [Announcement("Warning", "ModelNotFound", "m")]),
@@ -64,12 +64,12 @@ MADE = Announcement("Normal", "RevisionCreated", "Revision shop-b of shop/1 was 
         (
             status(STABLE),
             status(STABLE, canary="10%"),
-            [Announcement("Normal", "CanaryWeight", "The canary has 10% of the requests.")],
+            [Announcement("Normal", "CanaryWeight", "The canary receives 10% of the requests.")],
         ),
         (
             status(STABLE, canary="10%"),
             status(STABLE),
-            [Announcement("Normal", "CanaryWeight", "The canary is gone.")],
+            [Announcement("Normal", "CanaryWeight", "The canary was removed.")],
         ),
     ],
     ids=["made", "first", "promoted", "forgotten", "ready", "stalled", "otherwise stalled", "canary", "no canary"],

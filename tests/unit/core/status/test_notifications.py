@@ -117,7 +117,14 @@ def test_an_id_is_the_same_for_the_same_and_another_for_another() -> None:
 
 def test_slack_gets_a_text() -> None:
     found = json.loads(body(NotificationSettings(url="http://x", format="Slack"), rolled_back()))
-    assert found == {"text": "*Rolled back:* `shop/pricing` pricing/z (prod)\nToo many errors.\n20 % failed."}
+    assert found == {"text": "*Rolled back:* `shop/pricing` pricing/z (prod)\nToo many errors."}
+
+
+def test_slack_gets_an_outcome_that_the_message_does_not_have() -> None:
+    passed = msgspec.structs.replace(VERDICT, outcome="Passed", message="0.2% failed.")
+    crashed = msgspec.structs.replace(rolled_back(), message="It crashed.", verdict=passed)
+    found = json.loads(body(NotificationSettings(url="http://x", format="Slack"), crashed))
+    assert found["text"].endswith("\nIt crashed.\n0.2% failed.")
 
 
 @given(st.text(alphabet=st.sampled_from("<>&!@ ab\n")), st.sampled_from(["RolledBack", "Paused", "Failed"]))

@@ -218,6 +218,6 @@ class NoSecrets:
 async def test_a_webhook_secret_that_is_missing_is_told_with_what_belongs_into_it() -> None:
     registry = {"trackingUri": "http://mlflow", "webhookSecret": "hooks"}
     settings = build([("test", {"registries": {"default": registry}})])
-    with pytest.raises(ResolutionError, match=r'"hooks".*Create it with a key "secret"') as caught:
+    with pytest.raises(ResolutionError, match=r'"hooks".*Create it with the key "secret"') as caught:
         await Registries(cast(KubeClient, NoSecrets()), settings).webhook_secrets("default")
     assert "MLFLOW_TRACKING" not in str(caught.value)

@@ -1,0 +1,53 @@
+"""The analysis of the current step of a rollout."""
+
+from __future__ import annotations
+
+from sluicegate.api.status import RolloutStatus, RolloutVerdict
+from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.assessment import Assessment
+from sluicegate.core.snapshot.facts import Share
+from sluicegate.core.snapshot.parse import text_of
+
+
+def judged(assessment: Assessment, wanted: Share) -> bool:
+    """Tell whether the analysis decides about the step.
+
+    It does if the spec has metrics, and requests or copies of them reach the candidate.
+    """
+    analysis = assessment.spec.rollout.analysis
+    return analysis is not None and bool(analysis.metrics) and not wanted.none
+
+
+def reading_of(assessment: Assessment, state: RolloutStatus) -> Reading | None:
+    """Return the analysis result for exactly this revision and share, or None."""
+    found = assessment.snapshot.reading
+    if found is None or found.revision != state.target or found.since != state.accepted_at:
+        return None
+    return found
+
+
+def verdict_of(assessment: Assessment, state: RolloutStatus, accepted_at: str | None) -> RolloutVerdict | None:
+    """Return the analysis outcome to write in status.
+
+    It is new only if the outcome, or the metric behind it, has changed. So a step that is held causes no status writes.
+    """
+    found, before = assessment.snapshot.reading, state.verdict
+    if found is None or found.revision != state.target or found.since != accepted_at:
+        return before
+    measured = found.decisive
+    same = before is not None and (before.outcome, before.metric) == (
+        found.outcome.value,
+        measured.metric if measured is not None else None,
+    )
+    if same:
+        return before
+    return RolloutVerdict(
+        outcome=found.outcome.value,
+        metric=measured.metric if measured is not None else None,
+        value=measured.value if measured is not None else None,
+        stable_value=measured.stable if measured is not None else None,
+        limit=measured.limit if measured is not None else None,
+        samples=measured.samples if measured is not None else None,
+        message=measured.message if measured is not None else None,
+        at=text_of(assessment.now),
+    )

@@ -1,0 +1,128 @@
+"""The steps of a rollout, and the share that they give the candidate."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+
+import msgspec
+
+from sluicegate.api import duration
+from sluicegate.api.names import RevisionHash
+from sluicegate.api.rollout import Step
+from sluicegate.api.status import RolloutStatus
+from sluicegate.core.plan.share import after
+from sluicegate.core.snapshot.assessment import Assessment
+from sluicegate.core.snapshot.facts import Share
+
+
+def steps_of(assessment: Assessment) -> tuple[Step, ...]:
+    """Return the steps of the spec.
+
+    They are empty if a new version takes over all at once.
+    """
+    return assessment.spec.rollout.steps or ()
+
+
+def steps_hash(assessment: Assessment) -> str:
+    """Return the hash of the steps that a step index belongs to."""
+    return _hash(steps_of(assessment))
+
+
+@lru_cache(maxsize=1024)
+def _hash(steps: tuple[Step, ...]) -> str:
+    return hashlib.sha256(msgspec.json.encode(steps, order="sorted")).hexdigest()[:10]
+
+
+def progressive(assessment: Assessment, stable: RevisionHash | None, target: RevisionHash | None) -> bool:
+    """Tell whether `target` takes the traffic by steps now.
+
+    It does not if it is the first revision, if the user has pinned a revision, or if the spec asks for no pods. It also
+    does not once it has completed all steps, or once `whenFull: Replace` has removed the last pod of stable.
+    """
+    if not steps_of(assessment) or stable is None or target in (None, stable) or assessment.pinned is not None:
+        return False
+    if assessment.spec.scaling.replicas == 0 or _made_way(assessment, stable):
+        return False
+    state = assessment.of(target).rollout
+    return state is None or state.step_hash != steps_hash(assessment) or not is_through(assessment, state)
+
+
+def _made_way(assessment: Assessment, stable: RevisionHash) -> bool:
+    """Tell whether `whenFull: Replace` has removed the last pod of stable.
+
+    Then there is no second revision to distribute requests to.
+    """
+    there = assessment.of(stable).deployment
+    return assessment.spec.rollout.when_full == "Replace" and there is not None and there.replicas == 0
+
+
+def is_through(assessment: Assessment, state: RolloutStatus) -> bool:
+    """Tell whether a rollout has completed all steps."""
+    return (state.step_index or 0) >= len(steps_of(assessment))
+
+
+def share_of(assessment: Assessment, target: RevisionHash) -> Share:
+    """Return the share that the current step in status gives `target`.
+
+    Before the first step, it is the share that `target` has already. While spec.paused is true, it is the share that
+    `target` has now. The same applies to edited steps, until status has their hash.
+    """
+    state = assessment.of(target).rollout
+    if assessment.paused:
+        return assessment.of(target).share
+    if state is None:
+        return _share_before_steps(assessment, target)
+    if state.step_hash != steps_hash(assessment):
+        return assessment.of(target).share
+    return after(steps_of(assessment)[: (state.step_index or 0) + 1])
+
+
+def _share_before_steps(assessment: Assessment, target: RevisionHash) -> Share:
+    """Return the share that `target` keeps until its first step begins.
+
+    A declared canary that is now to be rolled out has one, and so has a candidate whose status was lost. A rollout that
+    was rolled back or aborted begins without a share.
+    """
+    before = assessment.status.rollout
+    returned = before is not None and before.target == target and before.phase.returned
+    return Share() if returned else assessment.of(target).share
+
+
+def coming(assessment: Assessment, target: RevisionHash) -> Share:
+    """Return the share that the pods of `target` must be able to carry.
+
+    This is the share of the current step. Before the rollout has begun, it is the share of the step to begin with.
+    """
+    if assessment.of(target).rollout is not None:
+        return share_of(assessment, target)
+    return after(steps_of(assessment)[: step_to_begin_with(assessment, target) + 1])
+
+
+def step_to_begin_with(assessment: Assessment, target: RevisionHash) -> int:
+    """Return the index of the step at which the rollout of `target` begins.
+
+    A candidate that already has a weight begins at the first step whose weight is not lower.
+    """
+    return first_step(assessment, _share_before_steps(assessment, target).weight)
+
+
+def first_step(assessment: Assessment, weight: int) -> int:
+    """Return the index of the first step whose weight is at least `weight`.
+
+    If every step has a lower weight, it is the last one.
+    """
+    steps = steps_of(assessment)
+    reached = (index for index in range(len(steps)) if after(steps[: index + 1]).weight >= weight)
+    return next(reached, len(steps) - 1)
+
+
+def hold_of(step: Step) -> float:
+    """Return the seconds that the step's hold and pause take together."""
+    paused = step.pause.duration if step.pause is not None and step.pause.duration is not None else "0s"
+    return duration.seconds(step.hold or "0s") + duration.seconds(paused)
+
+
+def ends_by_itself(step: Step) -> bool:
+    """Tell whether the rollout leaves the step without an approval."""
+    return step.pause is None or step.pause.duration is not None

@@ -1,0 +1,45 @@
+"""How a snapshot is gathered."""
+
+import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sluicegate.api.reasons import Reason
+from sluicegate.api.resource import ModelDeployment, decode
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
+from sluicegate.kube import kinds
+from sluicegate.runtime.reconcile.gather import Gatherer
+
+from tests.support.fake_cluster import SETTINGS
+
+
+class NotFound:
+    """A resolver that finds no model."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    async def resolve(self, resource: ModelDeployment) -> Any:
+        raise ResolutionError(ResolutionFailure(Reason.ALIAS_NOT_FOUND, self.message))
+
+
+def no_objects() -> Any:
+    """Return caches of a cluster without objects."""
+    empty = SimpleNamespace(get=lambda *_: None, owned=lambda _: (), available=True)
+    children = {kinds.SERVICE: empty, kinds.HTTP_ROUTE: empty}
+    return SimpleNamespace(
+        children=children, pods=empty, slices=empty, owned=lambda *_: (), facts=lambda *_: (), gateway=lambda *_: None
+    )
+
+
+@pytest.mark.parametrize("message", ["no alias x", "spec.canary: no alias x"])
+def test_a_problem_of_the_canary_names_its_field_whatever_its_wording(message: str) -> None:
+    spec = {"model": {"uri": "models:/churn/1"}, "canary": {"weight": 1, "model": {"uri": "models:/churn@x"}}}
+    resource = decode({"metadata": {"name": "churn"}, "spec": spec})
+    gatherer = Gatherer(no_objects(), SimpleNamespace(items=list), NotFound(message), SETTINGS)  # type: ignore[arg-type]
+    snapshot = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC))).snapshot
+    assert snapshot.desired_canary is not None
+    assert snapshot.desired_canary.problem is not None
+    assert snapshot.desired_canary.problem.message == f"spec.canary: {message}"
