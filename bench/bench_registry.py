@@ -35,12 +35,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY / "operator"))
 
 from sluicegate.adapters.mlflow.pool import RegistryPool  # noqa: E402
+from sluicegate.api.resource import Key  # noqa: E402
 from sluicegate.config.settings import build  # noqa: E402
 from sluicegate.kube.client import KubeClient  # noqa: E402
 from sluicegate.runtime.registry.context import PollContext  # noqa: E402
 from sluicegate.runtime.registry.follower import Follower  # noqa: E402
 from sluicegate.runtime.registry.resolver import Registries, Resolver  # noqa: E402
-from sluicegate.runtime.resources import Key, Resources  # noqa: E402
+from sluicegate.runtime.resources import Resources  # noqa: E402
 
 OUT = REPOSITORY / "bench" / "out"
 _LINE = re.compile(r'"(?:GET|POST) /api/2\.0/mlflow/([\w/-]+)')

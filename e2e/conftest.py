@@ -40,16 +40,20 @@ LONG = ("test_progressive.py", "test_progressive_faults.py", "test_argocd.py")
 
 They start first. If they started last, the other workers would wait for them.
 """
+MAIN = ("test_first_light.py", "test_commands.py", "test_rollout.py", "test_follow.py", "test_canary.py")
+"""Files with the main paths: serve, change, follow an alias, and run a canary. `make test` runs these."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slow files first, and set a time limit on each test.
+    """Run the slow files first, mark the main paths, and set a time limit on each test.
 
     The limit covers the test function alone, because the setup of the first test builds a cluster.
     """
     here = Path(__file__).parent
     items.sort(key=lambda item: item.path.name not in LONG)
     for item in items:
+        if item.path.name in MAIN:
+            item.add_marker(pytest.mark.main)
         if here in item.path.parents:
             given = item.get_closest_marker("timeout") or pytest.mark.timeout(LIMIT, func_only=True)
             item.add_marker(pytest.mark.timeout(given.args[0] * PATIENCE, **given.kwargs), append=False)
