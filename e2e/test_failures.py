@@ -151,7 +151,7 @@ def test_model_that_cannot_be_loaded_and_autoscaler_without_metrics(workspace, r
     assert "a_package_that_is_not_in_the_image" in found["message"]
     found = workspace.wait_condition("blind", "Ready", "False", "AutoscalerWithoutMetrics", timeout=120)
     assert "spec.resources.requests.cpu" in found["message"]
-    assert workspace.condition("blind", "Available")["status"] == "True"
+    workspace.wait_condition("blind", "Available", "True")
 
 
 def test_two_resources_that_claim_one_path(workspace):

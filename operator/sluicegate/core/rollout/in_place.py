@@ -4,7 +4,8 @@ This is for clusters where no node has room for a second revision. On a GPU clus
 leave a choice between a rollout that never ends and `Recreate`, which removes all pods at once. Here the operator
 removes the next pod of stable only when the candidate's existing pods are ready. It moves the traffic once the
 candidate has as many ready pods as stable. With two or more pods the model serves throughout, with fewer pods. The
-operator removes no pod where that would not help: the new pods must ask of a node exactly what the old ones have.
+operator removes no pod where that would not help: the new pods must ask of a node exactly what the old ones have, and a new pod
+must have taken the place of the last one removed.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def remaining(assessment: Assessment, roles: RevisionRoles) -> Fixed | None:
     there = assessment.snapshot.deployments[stable]
     came = [pod for pod in assessment.of(target).live if not _lacks_room(pod)]
     leaving = any(pod.deleting for pod in assessment.of(stable).pods)
-    settled = there.current == there.replicas and not leaving and all(pod.ready for pod in came)
+    # The nodes may be cordoned, or other pods may have taken the place. Then another pod of stable would be lost too.
+    freed = scaling.needed(assessment, target, stable) - there.replicas
+    settled = there.current == there.replicas and not leaving and len(came) >= freed and all(pod.ready for pod in came)
     # Without steps, the candidate takes over as soon as its pods are listed. In steps, it has only the step's pods.
     enough = not roles.progressive and len(assessment.of(target).ready) >= needed(assessment, target, stable)
     wanted = not enough and not assessment.of(target).incompatible

@@ -128,7 +128,7 @@ def _entered(assessment: Assessment, state: RolloutStatus, index: int) -> Rollou
         step_hash=steps_hash(assessment),
         step_started_at=text_of(assessment.now),
         weight=100 if through else wanted.weight,
-        reason="WaitingForPods",
+        reason=Reason.WAITING_FOR_PODS,
         message=f"Pods are starting to carry {words(wanted)}.",
     )
     return promoting(entered) if through else entered

@@ -134,6 +134,19 @@ def test_a_revision_that_fails_stops_the_replacing_and_the_old_one_comes_back_wi
     assert (cluster.ready(old), said(cluster.world)) == (3, "True Serving")
 
 
+def test_no_second_pod_makes_way_while_the_first_place_stays_empty() -> None:
+    """Check that cordoned nodes cost one pod, not all of them.
+
+    The operator does not read nodes. It sees only that no new pod took the place of the pod that it removed.
+    """
+    cluster = Cluster(places=4, replicas=4)
+    old = cluster.world.hash_of(1)
+    cluster.world.serve(2)
+    cluster.places = 0
+    cluster.rest(120)
+    assert cluster.ready(old) == 3
+
+
 def test_nothing_makes_way_for_pods_that_need_another_place() -> None:
     cluster = Cluster(places=1, replicas=1)
     world = cluster.world
