@@ -44,7 +44,7 @@ class ConditionState:
     """Whether the change waits until the user ends a pause."""
 
 
-def wanted_pods(plan: RevisionPlan) -> int:
+def required_pods(plan: RevisionPlan) -> int:
     """Return the minimum number of ready pods that a revision's scale asks for."""
     match plan.scale:
         case Fixed(replicas):
@@ -92,8 +92,8 @@ def _resolved(snapshot: Snapshot) -> ConditionState:
     if problems and snapshot.desired.problem is None:
         return ConditionState("False", problems[0].reason, problems[0].message)
     if resolved is not None:
-        what = f"{resolved.name} version {resolved.version}" if resolved.version else resolved.source
-        return ConditionState("True", Reason.RESOLVED, f"{resolved.uri} resolves to {what}.")
+        version = f"{resolved.name} version {resolved.version}" if resolved.version else resolved.source
+        return ConditionState("True", Reason.RESOLVED, f"{resolved.uri} resolves to {version}.")
     problem = snapshot.desired.problem
     if problem is None:
         return ConditionState("Unknown", Reason.RESOLVING, f"Resolving {snapshot.resource.spec.model.uri}.")
@@ -102,33 +102,33 @@ def _resolved(snapshot: Snapshot) -> ConditionState:
 
 def _stale(snapshot: Snapshot, plan: Plan) -> ConditionState:
     left, since = staleness.patience_left(snapshot, plan.stable), staleness.newer_since(snapshot, plan.stable)
-    wanted, limit = snapshot.desired.resolved, snapshot.resource.spec.model.max_staleness
+    resolved, limit = snapshot.desired.resolved, snapshot.resource.spec.model.max_staleness
     newer = staleness.newer(snapshot, plan.stable)
-    if left is None or since is None or wanted is None:
-        whole = snapshot.resource.spec.model.stale_against == "Model"
-        words = (
+    if left is None or since is None or resolved is None:
+        of_model = snapshot.resource.spec.model.stale_against == "Model"
+        message = (
             "The registry has no version higher than the stable one."
-            if whole
+            if of_model
             else "The stable revision serves the version that spec.model.uri resolves to."
         )
-        return ConditionState("False", Reason.CURRENT, words)
+        return ConditionState("False", Reason.CURRENT, message)
     serving = snapshot.revisions[plan.stable or ""].model
     if newer is not None:
-        words = (
-            f"{serving} is stable, and {wanted.name} has had a higher version since {since:%Y-%m-%dT%H:%M:%SZ} "
+        message = (
+            f"{serving} is stable, and {resolved.name} has had a higher version since {since:%Y-%m-%dT%H:%M:%SZ} "
             f"(newest: {newer.version})"
         )
-        todo = f"Point {wanted.uri} at it, or change spec.model.uri. If you already have, see the condition Ready."
+        remedy = f"Point {resolved.uri} at it, or change spec.model.uri. If you already have, see the condition Ready."
     else:
-        words = (
-            f"{wanted.uri} has resolved to version {wanted.version} since {since:%Y-%m-%dT%H:%M:%SZ}, "
+        message = (
+            f"{resolved.uri} has resolved to version {resolved.version} since {since:%Y-%m-%dT%H:%M:%SZ}, "
             f"and {serving} is still stable"
         )
-        todo = "See the condition Ready for the cause."
+        remedy = "See the condition Ready for the cause."
     if left > 0:
-        return ConditionState("False", Reason.WAITING, f"{words}. spec.model.maxStaleness allows {limit}.")
+        return ConditionState("False", Reason.WAITING, f"{message}. spec.model.maxStaleness allows {limit}.")
     return ConditionState(
-        "True", Reason.NEWER_VERSION, f"{words}. This is longer than spec.model.maxStaleness ({limit}). {todo}"
+        "True", Reason.NEWER_VERSION, f"{message}. This is longer than spec.model.maxStaleness ({limit}). {remedy}"
     )
 
 
@@ -143,8 +143,8 @@ def _available(snapshot: Snapshot, plan: Plan, problems: Problems) -> ConditionS
             return ConditionState("False", Reason.NO_READY_PODS, "No pod of the stable revision is ready.")
     routed = snapshot.route is not None and (snapshot.route.accepted or not snapshot.route.refusal)
     if snapshot.gateways and not routed:
-        words = problems.traffic.message if problems.traffic else "The HTTPRoute does not exist yet."
-        return ConditionState("False", problems.traffic.reason if problems.traffic else Reason.ROUTE_PENDING, words)
+        message = problems.traffic.message if problems.traffic else "The HTTPRoute does not exist yet."
+        return ConditionState("False", problems.traffic.reason if problems.traffic else Reason.ROUTE_PENDING, message)
     return ConditionState("True", Reason.SERVING, f"Revision {names.child_name(name, plan.stable)} serves.")
 
 
@@ -234,7 +234,7 @@ def _starting(context: _Context) -> ConditionState | None:
     target = context.plan.target
     if target is None:
         return None
-    pods = f"{len(context.snapshot.ready_pods(target))} of {_wanted_of(context.plan, target)} pods are ready"
+    pods = f"{len(context.snapshot.ready_pods(target))} of {_required_of(context.plan, target)} pods are ready"
     return ConditionState(
         "False", Reason.WAITING_FOR_PODS, f"Revision {context.snapshot.child(target)} is starting: {pods}."
     )
@@ -247,10 +247,10 @@ def _unavailable(context: _Context) -> ConditionState | None:
 
 def _too_few(context: _Context) -> ConditionState | None:
     stable = context.plan.stable or ""
-    ready, wanted = len(context.snapshot.ready_pods(stable)), _wanted_of(context.plan, stable)
-    if ready >= wanted:
+    ready, required = len(context.snapshot.ready_pods(stable)), _required_of(context.plan, stable)
+    if ready >= required:
         return None
-    return ConditionState("False", Reason.PODS_NOT_READY, f"{ready} of {wanted} pods are ready.")
+    return ConditionState("False", Reason.PODS_NOT_READY, f"{ready} of {required} pods are ready.")
 
 
 def _route_pending(context: _Context) -> ConditionState | None:
@@ -287,11 +287,11 @@ def _canary_pending(context: _Context) -> ConditionState | None:
     if revision is None:
         return None
     declared = canary.candidate(snapshot, revision)
-    able, wanted = snapshot.able_pods(revision), candidate_needed(snapshot, declared, plan.stable)
-    if able < (1 if snapshot.split.weight(revision) else wanted) or plan.roles.next_canary is not None:
+    able, required = snapshot.able_pods(revision), candidate_needed(snapshot, declared, plan.stable)
+    if able < (1 if snapshot.split.weight(revision) else required) or plan.roles.next_canary is not None:
         keeper = "the current canary" if plan.roles.next_canary is not None else "the stable revision"
-        words = f"Canary {names.child_name(name, revision)} is starting: {able} of {wanted} pods are ready"
-        return ConditionState("False", Reason.WAITING_FOR_PODS, f"{words}. Its share stays with {keeper}.")
+        message = f"Canary {names.child_name(name, revision)} is starting: {able} of {required} pods are ready"
+        return ConditionState("False", Reason.WAITING_FOR_PODS, f"{message}. Its share stays with {keeper}.")
     if plan.route is not None and plan.route.split.weight(revision) != declared.share.weight:
         return ConditionState("False", Reason.WAITING_FOR_PODS, "Pods are starting to carry the new weights.")
     if plan.route is not None and snapshot.split != plan.route.split:
@@ -334,8 +334,8 @@ _READY_RULES: tuple[Callable[[_Context], ConditionState | None], ...] = (
 )
 
 
-def _wanted_of(plan: Plan, revision: str) -> int:
-    return next((wanted_pods(entry) for entry in plan.revisions if entry.hash == revision), 0)
+def _required_of(plan: Plan, revision: str) -> int:
+    return next((required_pods(entry) for entry in plan.revisions if entry.hash == revision), 0)
 
 
 def _progressing(problems: Problems, ready: ConditionState) -> ConditionState:
