@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import math
 
-DOUBT = 0.001
+SIGNIFICANCE = 0.001
 """Significance level: how often, at most, one measurement of a version exactly at its limit says that it is over the
 limit. A step has tens of measurements of several metrics, so this level has to be small."""
 
 
-def tail(hits: float, tries: float, share: float) -> float:
-    """Return the p-value of `hits` events in a sample of `tries`.
+def p_value(events: float, sample: float, share: float) -> float:
+    """Return the p-value of `events` events among `sample` requests.
 
-    It is the probability of at least `hits` events, if each request in the sample is an event with probability `share`.
-    This is the upper tail of the binomial distribution.
+    It is the probability of at least so many events, if each request is an event with probability `share`. This is the
+    upper tail of the binomial distribution.
     """
-    count, total = round(hits), round(tries)
+    count, total = round(events), round(sample)
     if count <= 0:
         return 1.0
     if count > total or share <= 0.0:
@@ -45,23 +45,23 @@ def _sum_up(count: int, total: int, share: float) -> float:
     return min(1.0, result)
 
 
-def above(hits: float, tries: float, limit: float) -> bool:
-    """Tell whether the share behind `hits` of `tries` is proven to be over `limit`."""
-    return hits > limit * tries and tail(hits, tries, limit) <= DOUBT
+def above(events: float, sample: float, limit: float) -> bool:
+    """Tell whether the share behind `events` of `sample` is proven to be over `limit`."""
+    return events > limit * sample and p_value(events, sample, limit) <= SIGNIFICANCE
 
 
-def below(hits: float, tries: float, limit: float) -> bool:
-    """Tell whether the share behind `hits` of `tries` is proven to be under `limit`."""
-    return hits < limit * tries and tail(tries - hits, tries, 1.0 - limit) <= DOUBT
+def below(events: float, sample: float, limit: float) -> bool:
+    """Tell whether the share behind `events` of `sample` is proven to be under `limit`."""
+    return events < limit * sample and p_value(sample - events, sample, 1.0 - limit) <= SIGNIFICANCE
 
 
-EVERYDAY = 0.2
+RATIO_SIGNIFICANCE = 0.2
 """Significance level of an excess over a ratio. What is more probable than this counts as random variation. Without
 this level, one good version in six is over a ratio of 1.5 at any time if failures are rare, and the operator holds
 it."""
 
 
-def relative_share(tries: float, others: float, ratio: float) -> float:
+def relative_share(sample: float, other_sample: float, ratio: float) -> float:
     """Return the share of all events that falls to the first side at `ratio`.
 
     At this share, the rate of the first side is exactly `ratio` times the rate of the other. Given the number of events
@@ -69,38 +69,38 @@ def relative_share(tries: float, others: float, ratio: float) -> float:
     rare events. For frequent events, the random variation is smaller than the test allows for.
 
     Args:
-        tries: Sample size of the first side.
-        others: Sample size of the other side.
+        sample: Sample size of the first side.
+        other_sample: Sample size of the other side.
         ratio: Rate of the first side, divided by the rate of the other.
     """
-    return ratio * tries / (ratio * tries + others)
+    return ratio * sample / (ratio * sample + other_sample)
 
 
-def most_hits(tries: float, theirs: float, others: float, ratio: float) -> int:
-    """Return the largest number of events in `tries` that is within `ratio`.
+def most_events(sample: float, other_events: float, other_sample: float, ratio: float) -> int:
+    """Return the largest number of events in `sample` that is within `ratio`.
 
-    The ratio is relative to the rate of another side, which had `theirs` events in `others`. The result is the number
-    by the ratio alone, or a larger one that random variation often causes. It is at least one, because a single event
-    is no excess.
+    The ratio is relative to the rate of another side, which had `other_events` among `other_sample`. The result is the
+    number by the ratio alone, or a larger one that random variation often causes. It is at least one, because a single
+    event is no excess.
     """
-    fair = relative_share(tries, others, ratio)
-    plain = max(1, math.floor(ratio * theirs / others * tries + 1e-9))
-    low, high = plain, plain + 4 + math.ceil(2.0 * math.sqrt(plain + theirs))
+    fair = relative_share(sample, other_sample, ratio)
+    plain = max(1, math.floor(ratio * other_events / other_sample * sample + 1e-9))
+    low, high = plain, plain + 4 + math.ceil(2.0 * math.sqrt(plain + other_events))
     while low < high:
         middle = (low + high + 1) // 2
-        if tail(middle, middle + theirs, fair) > EVERYDAY:
+        if p_value(middle, middle + other_events, fair) > RATIO_SIGNIFICANCE:
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def _doubt_of(tests: int) -> float:
+def _log_level(tests: int) -> float:
     """Return the negative logarithm of the significance level of one column.
 
     The significance level is divided among `tests` columns. The logarithm is natural.
     """
-    return math.log(max(1, tests) / DOUBT)
+    return math.log(max(1, tests) / SIGNIFICANCE)
 
 
 def psi_above(psi: float, limit: float, freedom: int, spread: float, tests: int = 1) -> bool:
@@ -111,7 +111,7 @@ def psi_above(psi: float, limit: float, freedom: int, spread: float, tests: int 
     """
     if spread <= 0:
         return psi > limit
-    centre, x = limit / spread, _doubt_of(tests)
+    centre, x = limit / spread, _log_level(tests)
     return psi / spread > freedom + centre + 2.0 * math.sqrt((freedom + 2.0 * centre) * x) + 2.0 * x
 
 
@@ -120,4 +120,4 @@ def ks_above(distance: float, limit: float, spread: float, tests: int = 1) -> bo
 
     The test uses the bound of Dvoretzky, Kiefer and Wolfowitz.
     """
-    return distance - math.sqrt(spread / 2.0 * (_doubt_of(tests) + math.log(2.0))) > limit
+    return distance - math.sqrt(spread / 2.0 * (_log_level(tests) + math.log(2.0))) > limit

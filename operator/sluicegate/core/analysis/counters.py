@@ -129,11 +129,11 @@ def failed(counts: Counts, classes: Iterable[str]) -> float:
 
 def columns(counts: Counts, kind: str) -> dict[str, dict[str, float]]:
     """Return the binned columns of a kind, as name -> bin -> number of values."""
-    found: dict[str, dict[str, float]] = {}
-    for each, value in counts.items():
-        if each[0] == kind:
-            found.setdefault(each[1], {})[each[2]] = value
-    return found
+    bins: dict[str, dict[str, float]] = {}
+    for series, value in counts.items():
+        if series[0] == kind:
+            bins.setdefault(series[1], {})[series[2]] = value
+    return bins
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +191,10 @@ class Histogram:
         """
         if self.total <= 0:
             return None
-        wanted = share * self.total
-        place = bisect.bisect_left(self.within, wanted)
+        rank = share * self.total
+        place = bisect.bisect_left(self.within, rank)
         lower = self.bounds[place - 1] if place else 0.0
         if self.bounds[place] == float("inf"):
             return lower
         before = self.within[place - 1] if place else 0.0
-        return lower + (self.bounds[place] - lower) * (wanted - before) / (self.within[place] - before)
+        return lower + (self.bounds[place] - lower) * (rank - before) / (self.within[place] - before)

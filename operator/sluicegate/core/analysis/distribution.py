@@ -96,10 +96,10 @@ def _numbers(stable: Bins, target: Bins) -> Aligned:
 
 def _rising(values: list[float]) -> list[float]:
     """Return the values, each raised to the one before it if it is lower."""
-    found = values[:1]
+    rising = values[:1]
     for each in values[1:]:
-        found.append(max(found[-1], each))
-    return found
+        rising.append(max(rising[-1], each))
+    return rising
 
 
 def _steps(rising: Sequence[float]) -> tuple[float, ...]:

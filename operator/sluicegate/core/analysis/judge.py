@@ -28,38 +28,65 @@ _PROFILE = {"Drift": counters.PREDICTION, "FeatureDrift": counters.FEATURE}
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """The value of a metric in one span, compared with the limit."""
+class _Bound:
+    """A limit, absolute or relative to stable, and how the value compares with it."""
+
+    limit: float
+    """The largest value that passes."""
+    above: bool
+    """Whether the value is proven to be above the limit."""
+    below: bool
+    """Whether the value is proven to be below the limit."""
+    within: bool
+    """Whether the value is not above the limit, proven or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """The value of a metric in one span of time, compared with its bounds."""
 
     value: float
     samples: int
     stable: float | None
-    limit: float
-    """The largest value that passes."""
-    over: bool
-    """Whether the value is proven to be over the limit."""
-    under: bool
-    """Whether the value is proven to be under the limit."""
-    within: bool
-    """Whether the value is not over the limit, proven or not."""
+    bounds: tuple[_Bound, ...]
     message: str
+
+    @property
+    def limit(self) -> float:
+        """Return the largest value that passes."""
+        return min(bound.limit for bound in self.bounds)
+
+    @property
+    def above(self) -> bool:
+        """Tell whether the value is proven to be above a limit."""
+        return any(bound.above for bound in self.bounds)
+
+    @property
+    def below(self) -> bool:
+        """Tell whether the value is proven to be below all limits."""
+        return all(bound.below for bound in self.bounds)
+
+    @property
+    def within(self) -> bool:
+        """Tell whether the value is not above any limit, proven or not."""
+        return all(bound.within for bound in self.bounds)
 
 
 def judge(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     """Evaluate `metric` and return its measurement."""
     if metric.type == "Query":
-        found = _query(metric, evidence)
+        measurement = _query(metric, evidence)
     elif metric.type in ("Disagreement", "LargestDifference"):
-        found = _pairs(metric, evidence)
+        measurement = _pairs(metric, evidence)
     elif evidence.trouble is not None:
-        found = _inconclusive(metric, evidence.trouble)
+        measurement = _inconclusive(metric, evidence.trouble)
     elif metric.type in _PROFILE:
-        found = _drift(metric, evidence)
+        measurement = _drift(metric, evidence)
     else:
-        found = _counted(metric, evidence)
-    if found.outcome is Outcome.PASSED and evidence.blind is not None and metric.type != "Query":
-        found = replace(found, outcome=Outcome.INCONCLUSIVE, message=evidence.blind)
-    return replace(found, dry_run=metric.dry_run)
+        measurement = _counted(metric, evidence)
+    if measurement.outcome is Outcome.PASSED and evidence.blind is not None and metric.type != "Query":
+        measurement = replace(measurement, outcome=Outcome.INCONCLUSIVE, message=evidence.blind)
+    return replace(measurement, dry_run=metric.dry_run)
 
 
 def relative(metric: AnalysisMetric) -> bool:
@@ -84,71 +111,79 @@ def _counted(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     """Evaluate an error rate or a latency."""
     if relative(metric) and evidence.stable_trouble is not None:
         return _inconclusive(metric, evidence.stable_trouble)
-    look = _errors if metric.type == "ErrorRate" else _latency
-    target, stable = evidence.target, evidence.stable
-    few = _few(metric, counters.requests(target.step), counters.requests(stable.step))
+    compare = _errors if metric.type == "ErrorRate" else _latency
+    candidate, stable = evidence.target, evidence.stable
+    few = _few(metric, counters.requests(candidate.step), counters.requests(stable.step))
     if few is not None:
-        return _inconclusive(metric, few, counters.requests(target.step))
-    step, recent = look(metric, target.step, stable.step), None
-    if _few(metric, counters.requests(target.recent), counters.requests(stable.recent)) is None:
-        recent = look(metric, target.recent, stable.recent)
+        return _inconclusive(metric, few, counters.requests(candidate.step))
+    step, recent = compare(metric, candidate.step, stable.step), None
+    if _few(metric, counters.requests(candidate.recent), counters.requests(stable.recent)) is None:
+        recent = compare(metric, candidate.recent, stable.recent)
     if step is None:
         return _inconclusive(metric, "The pods report no latencies.")
-    if recent is not None and (recent.over or recent.under):
-        return _measured(metric, recent, Outcome.FAILED if recent.over else Outcome.PASSED)
-    if step.over or step.within:
-        return _measured(metric, step, Outcome.FAILED if step.over else Outcome.PASSED)
+    if recent is not None and (recent.above or recent.below):
+        return _measured(metric, recent, Outcome.FAILED if recent.above else Outcome.PASSED)
+    if step.above or step.within:
+        return _measured(metric, step, Outcome.FAILED if step.above else Outcome.PASSED)
     return _measured(metric, step, Outcome.INCONCLUSIVE, " The sample is too small to decide.")
 
 
-def _measured(metric: AnalysisMetric, found: _Found, outcome: Outcome, more: str = "") -> Measurement:
+def _measured(metric: AnalysisMetric, span: _Span, outcome: Outcome, suffix: str = "") -> Measurement:
     return Measurement(
         metric.name,
         outcome,
-        found.value,
-        found.stable,
-        found.limit if math.isfinite(found.limit) else None,
-        found.samples,
-        f"{found.message}{more}",
+        span.value,
+        span.stable,
+        span.limit if math.isfinite(span.limit) else None,
+        span.samples,
+        f"{span.message}{suffix}",
     )
 
 
-def _errors(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found:
+def _errors(metric: AnalysisMetric, candidate: Counts, stable: Counts) -> _Span:
     classes = metric.error_classes or DEFAULT_CLASSES
-    tries, hits = counters.requests(target), counters.failed(target, classes)
-    others, theirs = counters.requests(stable), counters.failed(stable, classes)
-    over, under, within, limits = [], [], [], []
+    total, failed = counters.requests(candidate), counters.failed(candidate, classes)
+    stable_total, stable_failed = counters.requests(stable), counters.failed(stable, classes)
+    bounds = []
     if metric.limit is not None:
-        limits.append(metric.limit)
-        over.append(binomial.above(hits, tries, metric.limit))
-        under.append(binomial.below(hits, tries, metric.limit))
-        within.append(hits <= metric.limit * tries)
+        bounds.append(
+            _Bound(
+                metric.limit,
+                above=binomial.above(failed, total, metric.limit),
+                below=binomial.below(failed, total, metric.limit),
+                within=failed <= metric.limit * total,
+            )
+        )
     if metric.ratio is not None:
-        fair = binomial.relative_share(tries, others, metric.ratio)
-        most = binomial.most_hits(tries, theirs, others, metric.ratio)
-        limits.append(most / tries)
-        over.append(round(hits) > most and binomial.tail(hits, hits + theirs, fair) <= binomial.DOUBT)
-        under.append(binomial.below(hits, hits + theirs, fair))
-        within.append(round(hits) <= most)
-    rate = theirs / others if others else None
-    kinds = ", ".join(f"{each} {round(target.get((counters.REQUESTS, each), 0.0))}" for each in classes)
+        fair = binomial.relative_share(total, stable_total, metric.ratio)
+        most = binomial.most_events(total, stable_failed, stable_total, metric.ratio)
+        p_value = binomial.p_value(failed, failed + stable_failed, fair)
+        bounds.append(
+            _Bound(
+                most / total,
+                above=round(failed) > most and p_value <= binomial.SIGNIFICANCE,
+                below=binomial.below(failed, failed + stable_failed, fair),
+                within=round(failed) <= most,
+            )
+        )
+    rate = stable_failed / stable_total if stable_total else None
+    kinds = ", ".join(f"{each} {round(candidate.get((counters.REQUESTS, each), 0.0))}" for each in classes)
     compared = (
-        f", and {share(rate)} of {round(others):,} for stable" if metric.ratio is not None and rate is not None else ""
+        f", and {share(rate)} of {round(stable_total):,} for stable"
+        if metric.ratio is not None and rate is not None
+        else ""
     )
-    return _Found(
-        hits / tries,
-        round(tries),
+    return _Span(
+        failed / total,
+        round(total),
         rate,
-        min(limits),
-        over=any(over),
-        under=all(under),
-        within=all(within),
-        message=f"{share(hits / tries)} of {round(tries):,} requests failed ({kinds}){compared}. "
-        f"The limit is {share(min(limits))}.",
+        tuple(bounds),
+        f"{share(failed / total)} of {round(total):,} requests failed ({kinds}){compared}. "
+        f"The limit is {share(min(bound.limit for bound in bounds))}.",
     )
 
 
-def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found | None:
+def _latency(metric: AnalysisMetric, candidate: Counts, stable: Counts) -> _Span | None:
     """Compare a latency quantile with its limit in one span.
 
     A quantile is over a limit if more than its share of the requests is slower than the limit. So this is also a test
@@ -156,36 +191,40 @@ def _latency(metric: AnalysisMetric, target: Counts, stable: Counts) -> _Found |
     """
     rank = QUANTILES[metric.type]
     slow = 1.0 - rank
-    mine, theirs = Histogram.of(target), Histogram.of(stable)
-    value, other = mine.quantile(rank), theirs.quantile(rank)
+    histogram, stable_histogram = Histogram.of(candidate), Histogram.of(stable)
+    value, stable_value = histogram.quantile(rank), stable_histogram.quantile(rank)
     if value is None:
         return None
-    over, under, limits = [], [], []
+    limits: list[tuple[float, float, float]] = []  # (limit, bound to be proven above, bound to be proven below)
     if metric.limit is not None:
-        limits.append(mine.next_bound(metric.limit))
-        over.append(binomial.above(mine.slower(limits[0]), mine.total, slow))
-        under.append(binomial.below(mine.slower(limits[0]), mine.total, slow))
+        limit = histogram.next_bound(metric.limit)
+        limits.append((limit, limit, limit))
     if metric.ratio is not None:
-        if other is None:
+        if stable_value is None:
             return None
-        least, most = _range(theirs, slow)
-        limits.append(mine.next_bound(metric.ratio * other))
-        over.append(
-            binomial.above(mine.slower(max(limits[-1], mine.next_bound(metric.ratio * most))), mine.total, slow)
+        least, most = _range(stable_histogram, slow)
+        limit = histogram.next_bound(metric.ratio * stable_value)
+        upper = max(limit, histogram.next_bound(metric.ratio * most))
+        limits.append((limit, upper, histogram.last_bound(metric.ratio * least)))
+    bounds = tuple(
+        _Bound(
+            limit,
+            above=binomial.above(histogram.slower(upper), histogram.total, slow),
+            below=binomial.below(histogram.slower(lower), histogram.total, slow),
+            within=value <= limit,
         )
-        under.append(binomial.below(mine.slower(mine.last_bound(metric.ratio * least)), mine.total, slow))
-    limit = min(limits)
-    compared = f", and {seconds(other)} for stable" if metric.ratio is not None and other is not None else ""
-    return _Found(
+        for limit, upper, lower in limits
+    )
+    compared = (
+        f", and {seconds(stable_value)} for stable" if metric.ratio is not None and stable_value is not None else ""
+    )
+    return _Span(
         value,
-        round(mine.total),
-        other,
-        limit,
-        over=any(over),
-        under=all(under),
-        within=value <= limit,
-        message=f"{metric.type.removeprefix('Latency').lower()} is {seconds(value)} over {round(mine.total):,} requests"
-        f"{compared}. The limit is {seconds(limit)}.",
+        round(histogram.total),
+        stable_value,
+        bounds,
+        f"{metric.type.removeprefix('Latency').lower()} is {seconds(value)} over {round(histogram.total):,} requests"
+        f"{compared}. The limit is {seconds(min(bound.limit for bound in bounds))}.",
     )
 
 
@@ -212,22 +251,24 @@ def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     if evidence.stable_trouble is not None:
         return _inconclusive(metric, evidence.stable_trouble)
     kind = _PROFILE[metric.type]
-    mine, theirs = (counters.columns(side.step, kind) for side in (evidence.target, evidence.stable))
-    common = sorted(mine.keys() & theirs.keys())
+    candidate, stable = (counters.columns(side.step, kind) for side in (evidence.target, evidence.stable))
+    common = sorted(candidate.keys() & stable.keys())
     if not common:
-        return _inconclusive(metric, _no_profile(kind, mine, theirs))
-    rows, others = (_rows(side, common) for side in (mine, theirs))
-    few = _few(metric, rows, others, "counted rows")
+        return _inconclusive(metric, _no_profile(kind, candidate, stable))
+    rows, stable_rows = (_rows(side, common) for side in (candidate, stable))
+    few = _few(metric, rows, stable_rows, "counted rows")
     if few is not None:
         return _inconclusive(metric, few, rows)
     limit, statistic = metric.limit or 0.0, metric.statistic or "PSI"
-    found = {each: distribution.drift(theirs[each], mine[each], statistic, limit, len(common)) for each in common}
-    worst = max(common, key=lambda each: (found[each].over, found[each].value))
-    over = found[worst].over
-    outcome = Outcome.FAILED if over else Outcome.INCONCLUSIVE
-    if not over and max(each.value for each in found.values()) <= limit:
+    distances = {
+        each: distribution.drift(stable[each], candidate[each], statistic, limit, len(common)) for each in common
+    }
+    worst = max(common, key=lambda each: (distances[each].over, distances[each].value))
+    proven = distances[worst].over
+    outcome = Outcome.FAILED if proven else Outcome.INCONCLUSIVE
+    if not proven and max(each.value for each in distances.values()) <= limit:
         outcome = Outcome.PASSED
-    value = found[worst].value
+    value = distances[worst].value
     return Measurement(
         metric.name,
         outcome,
@@ -236,7 +277,7 @@ def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
         limit,
         round(rows),
         f"{statistic} of {kind} {worst} is {number(value)} between {round(rows):,} rows of the candidate "
-        f"and {round(others):,} of stable. The limit is {number(limit)}."
+        f"and {round(stable_rows):,} of stable. The limit is {number(limit)}."
         + (" The sample is too small to decide." if outcome is Outcome.INCONCLUSIVE else ""),
     )
 
@@ -245,12 +286,12 @@ def _rows(side: Mapping[str, Mapping[str, float]], common: Iterable[str]) -> flo
     return min(sum(side[each].values()) for each in common)
 
 
-def _no_profile(kind: str, mine: Mapping[str, object], theirs: Mapping[str, object]) -> str:
-    if mine and theirs:
+def _no_profile(kind: str, candidate: Mapping[str, object], stable: Mapping[str, object]) -> str:
+    if candidate and stable:
         return f"The reference profiles of the two versions have no {kind} in common."
-    who = "The candidate has" if theirs else "Stable has" if mine else "Neither version has"
+    version = "The candidate has" if stable else "Stable has" if candidate else "Neither version has"
     return (
-        f"{who} no reference profile of {kind}s: log one with the model, with "
+        f"{version} no reference profile of {kind}s: log one with the model, with "
         "sluicegate_scorer.profile.log_profile(data, predictions, model)."
     )
 
@@ -271,8 +312,8 @@ def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     example = f" {pairs.example}" if pairs.example else ""
     if metric.type == "LargestDifference":
         if pairs.largest is None:
-            words = "The responses have no numbers in the same places: use type Disagreement."
-            return _inconclusive(metric, words + example, pairs.compared)
+            message = "The responses have no numbers in the same places: use type Disagreement."
+            return _inconclusive(metric, message + example, pairs.compared)
         outcome = Outcome.FAILED if pairs.largest > limit or pairs.unlike else Outcome.PASSED
         if pairs.unlike:
             example = f" {pairs.unlike} pairs differ in values that are not numbers.{example}"

@@ -52,16 +52,16 @@ class Difference:
         return bool(self.unlike) or (self.largest or 0.0) > tolerance
 
 
-def difference(mine: Told, theirs: Told) -> Difference:
+def difference(candidate: Told, stable: Told) -> Difference:
     """Return how far the candidate's response is from stable's.
 
     Both are responses to the same request.
     """
-    if not (mine.well and theirs.well):
-        words = f"The candidate responded with status {mine.status}, and stable with {theirs.status}."
-        return Difference(unlike="" if mine.status == theirs.status else words)
+    if not (candidate.well and stable.well):
+        message = f"The candidate responded with status {candidate.status}, and stable with {stable.status}."
+        return Difference(unlike="" if candidate.status == stable.status else message)
     largest, place = None, ""
-    left: list[tuple[str, Any, Any]] = [("", _predictions(mine.answer), _predictions(theirs.answer))]
+    left: list[tuple[str, Any, Any]] = [("", _predictions(candidate.answer), _predictions(stable.answer))]
     while left:  # no recursion: a response may be nested deeper than the stack allows
         path, one, other = left.pop()
         if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
@@ -117,12 +117,12 @@ class _Side:
     """Responses of one version that wait for those of the other."""
 
     seen: int = 0
-    answers: dict[str, deque[Told]] = field(default_factory=dict)
+    waiting: dict[str, deque[Told]] = field(default_factory=dict)
     order: deque[str] = field(default_factory=deque)
 
-    def put(self, told: Told) -> None:
-        self.answers.setdefault(told.key, deque()).append(told)
-        self.order.append(told.key)
+    def put(self, response: Told) -> None:
+        self.waiting.setdefault(response.key, deque()).append(response)
+        self.order.append(response.key)
         while len(self.order) > MOST_OPEN:
             self.take(self.order.popleft())
 
@@ -131,13 +131,13 @@ class _Side:
 
         Its entry in `order` stays, and then stands for a later response or for none.
         """
-        waiting = self.answers.get(key)
-        if not waiting:
+        responses = self.waiting.get(key)
+        if not responses:
             return None
-        told = waiting.popleft()
-        if not waiting:
-            del self.answers[key]
-        return told
+        response = responses.popleft()
+        if not responses:
+            del self.waiting[key]
+        return response
 
 
 @dataclass(slots=True)
@@ -163,20 +163,20 @@ class Pairing:
 
     def add(self, target: Iterable[Told], stable: Iterable[Told]) -> None:
         """Add responses of both sides."""
-        for told in target:
+        for response in target:
             self._target.seen += 1
-            other = self._stable.take(told.key)
+            other = self._stable.take(response.key)
             if other is None:
-                self._target.put(told)
+                self._target.put(response)
             else:
-                self._compare(told, other)
-        for told in stable:
+                self._compare(response, other)
+        for response in stable:
             self._stable.seen += 1
-            mine = self._target.take(told.key)
-            if mine is None:
-                self._stable.put(told)
+            candidate = self._target.take(response.key)
+            if candidate is None:
+                self._stable.put(response)
             else:
-                self._compare(mine, told)
+                self._compare(candidate, response)
 
     @property
     def seen(self) -> tuple[int, int]:
@@ -186,16 +186,16 @@ class Pairing:
         """
         return self._target.seen, self._stable.seen
 
-    def _compare(self, mine: Told, theirs: Told) -> None:
-        if not mine.well and not theirs.well:
+    def _compare(self, candidate: Told, stable: Told) -> None:
+        if not candidate.well and not stable.well:
             return  # both requests failed
-        found = difference(mine, theirs)
+        result = difference(candidate, stable)
         self.compared += 1
         for tolerance in self.beyond:
-            self.beyond[tolerance] += found.beyond(tolerance)
-        if found.unlike:
+            self.beyond[tolerance] += result.beyond(tolerance)
+        if result.unlike:
             self.unlike += 1
-            self.example = self.example or found.unlike
-        elif found.largest is not None and (self.largest is None or found.largest > self.largest):
-            self.largest = found.largest
-            self.example = found.place or self.example
+            self.example = self.example or result.unlike
+        elif result.largest is not None and (self.largest is None or result.largest > self.largest):
+            self.largest = result.largest
+            self.example = result.place or self.example

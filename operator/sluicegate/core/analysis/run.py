@@ -64,8 +64,8 @@ class Subject:
     @property
     def timeout(self) -> float:
         """Return the seconds that one response may take."""
-        told = self.spec.source.timeout
-        return min(MOST_TIMEOUT, duration.seconds(told)) if told is not None else USUAL_TIMEOUT
+        timeout = self.spec.source.timeout
+        return min(MOST_TIMEOUT, duration.seconds(timeout)) if timeout is not None else USUAL_TIMEOUT
 
     @property
     def kinds(self) -> frozenset[str]:

@@ -24,9 +24,9 @@ class Announcement(NamedTuple):
 
 def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Announcement]:
     """Yield an Event for each change between two statuses."""
-    known = {entry.revision for entry in before.revisions}
+    present = {entry.revision for entry in before.revisions}
     for entry in after.revisions:
-        if entry.revision not in known:
+        if entry.revision not in present:
             yield Announcement("Normal", "RevisionCreated", f"Created revision {entry.name} of {entry.model}.")
     for uri, version, now in version_changes(before, after):
         yield Announcement("Normal", "ModelChanged", f"{uri} now resolves to version {now} instead of {version}.")
@@ -70,7 +70,7 @@ def version_changes(before: ModelDeploymentStatus, after: ModelDeploymentStatus)
             yield new.uri, old.version, new.version
 
 
-_TOLD = {Phase.HOLDING: "RolloutStep", Phase.PAUSED: "RolloutPaused", Phase.PROMOTING: "RolloutPromoting"}
+_EVENT_REASONS = {Phase.HOLDING: "RolloutStep", Phase.PAUSED: "RolloutPaused", Phase.PROMOTING: "RolloutPromoting"}
 """Phases that are worth an Event, at most one a step. How a rollout gets to these phases is in status."""
 
 
@@ -79,12 +79,12 @@ def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[A
 
     Other Events report the end of a rollout: Promoted, and the Event for the condition Stalled.
     """
-    if new is None or new.step_index is None or new.phase not in _TOLD:
+    if new is None or new.step_index is None or new.phase not in _EVENT_REASONS:
         return
     if old is not None and (old.phase, old.target, old.step_index) == (new.phase, new.target, new.step_index):
         return
     at = f"Step {new.step_index + 1}: " if new.phase is not Phase.PROMOTING else ""
-    yield Announcement("Normal", _TOLD[new.phase], f"{at}{new.message}")
+    yield Announcement("Normal", _EVENT_REASONS[new.phase], f"{at}{new.message}")
 
 
 def _stable(status: ModelDeploymentStatus) -> RevisionHash | None:

@@ -18,19 +18,19 @@ def exact(hits: int, tries: int, share: Fraction) -> float:
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 100))
 def test_the_tail_is_the_binomial_distributions(hits: int, tries: int, percent: int) -> None:
-    found = binomial.tail(hits, tries, percent / 100)
+    found = binomial.p_value(hits, tries, percent / 100)
     assert found == pytest.approx(exact(hits, tries, Fraction(percent, 100)), abs=1e-12)
 
 
 @given(st.integers(1, 100_000), st.floats(0.0001, 0.9999), st.data())
 def test_more_hits_are_never_more_probable(tries: int, share: float, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, tries))
-    assert binomial.tail(hits + 1, tries, share) <= binomial.tail(hits, tries, share) + 1e-9
+    assert binomial.p_value(hits + 1, tries, share) <= binomial.p_value(hits, tries, share) + 1e-9
 
 
 def test_a_large_sample_takes_no_time() -> None:
-    assert binomial.tail(12_000, 1_000_000, 0.01) < 1e-50
-    assert binomial.tail(10_000, 1_000_000, 0.01) == pytest.approx(0.5, abs=0.01)
+    assert binomial.p_value(12_000, 1_000_000, 0.01) < 1e-50
+    assert binomial.p_value(10_000, 1_000_000, 0.01) == pytest.approx(0.5, abs=0.01)
 
 
 def test_three_of_twenty_and_three_hundred_of_twenty_thousand() -> None:
@@ -62,5 +62,5 @@ def test_two_sides_with_the_same_rate_are_seldom_told_apart() -> None:
         mine = sum(rolls.random() < 0.02 for _ in range(200))
         theirs = sum(rolls.random() < 0.02 for _ in range(600))
         fair = binomial.relative_share(200, 600, 1.0)
-        over += binomial.tail(mine, mine + theirs, fair) <= binomial.DOUBT
+        over += binomial.p_value(mine, mine + theirs, fair) <= binomial.SIGNIFICANCE
     assert over <= 4

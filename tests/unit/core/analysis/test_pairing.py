@@ -103,7 +103,7 @@ def test_a_request_that_comes_again_is_a_pair_each_time() -> None:
 def test_what_one_side_never_sees_is_forgotten() -> None:
     pairing = Pairing()
     pairing.add([], (told([1], str(n)) for n in range(3 * MOST_OPEN)))
-    assert len(pairing._stable.order) == sum(map(len, pairing._stable.answers.values())) == MOST_OPEN
+    assert len(pairing._stable.order) == sum(map(len, pairing._stable.waiting.values())) == MOST_OPEN
     pairing.add([told([1], "0"), told([1], str(3 * MOST_OPEN - 1))], [])
     assert pairing.compared == 1
 
