@@ -113,8 +113,9 @@ def wrapped(line: Line, width: int | None, indent: int) -> Iterator[Line]:
     used, fresh = 0, True
     for word, style in _words(line):
         room = width - used
-        if len(word.rstrip()) > room and not fresh:
-            yield row
+        if len(word.rstrip()) > room and (room <= 0 or not fresh):  # spaces alone may fill a line
+            if not fresh:
+                yield row
             row, used, fresh = [Piece(" " * indent)], indent, True
             room = width - used
         while len(word.rstrip()) > room:

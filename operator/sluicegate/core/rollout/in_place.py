@@ -4,8 +4,8 @@ This is for clusters where no node has room for a second revision. On a GPU clus
 leave a choice between a rollout that never ends and `Recreate`, which removes all pods at once. Here the operator
 removes the next pod of stable only when the candidate's existing pods are ready. It moves the traffic once the
 candidate has as many ready pods as stable. With two or more pods the model serves throughout, with fewer pods. The
-operator removes no pod where that would not help: the new pods must ask of a node exactly what the old ones have, and a new pod
-must have taken the place of the last one removed.
+operator removes no pod where that would not help: the new pods must ask of a node exactly what the old ones have, and
+a new pod must have taken the place of the last one removed.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sluicegate.api.resource import decode
 from sluicegate.api.rollout import Step
@@ -195,6 +195,7 @@ def test_low_terminal_keeps_the_step_and_the_revisions(height: int) -> None:
 
 
 @given(st.text("ab é", max_size=80), st.integers(1, 60), st.integers(0, 30))
+@example("     aa", 1, 0)
 def test_wrapping_keeps_every_letter(text: str, width: int, indent: int) -> None:
     width = max(width, 4)
     made = [plain([line]).rstrip("\n") for line in wrapped([Piece(text)], width, indent)]
