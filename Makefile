@@ -31,10 +31,12 @@ demo-down: ## Remove everything that `make demo` created
 
 ##@ Tests
 
+E2E ?= e2e-main
 test: venv venv-scorer ## Run the tests of every layer, with the main paths on a node (root for the node)
-	@SYSTEM_PYTHON=$(SYSTEM_PYTHON) tools/test
+	@SYSTEM_PYTHON=$(SYSTEM_PYTHON) E2E=$(E2E) tools/test
 
-test-all: test e2e-rest ## Run all tests: also the rest of the end-to-end tests
+test-all: ## Run all tests: `make test` with all end-to-end tests
+	@$(MAKE) test E2E=e2e
 
 test-quick: test-unit lint ## An answer in under two minutes: unit tests, ruff, mypy and import contracts
 
@@ -56,10 +58,10 @@ test-apiserver: venv venv-scorer ## Test the CRD, the clients and the commands w
 
 # The tests wait for pods and holds most of the time, so they finish faster on two nodes in parallel.
 LANES ?= 2
-E2E = $(PYTEST) e2e -n $(LANES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+RUN_E2E = $(PYTEST) e2e -n $(LANES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 e2e e2e-main e2e-rest: venv venv-scorer
 	@$(call need_root,make $@,it makes network namespaces, mounts and cgroups for a Kubernetes node)
-	$(E2E) $(if $(filter e2e-main,$@),-m main,$(if $(filter e2e-rest,$@),-m "not main"))
+	$(RUN_E2E) $(if $(filter e2e-main,$@),-m main,$(if $(filter e2e-rest,$@),-m "not main"))
 
 e2e: ## Run the end-to-end tests on LANES nodes in parallel: pods, gateway, MLflow (root)
 e2e-main: ## Run the end-to-end tests of the main paths, which `make test` contains (root)

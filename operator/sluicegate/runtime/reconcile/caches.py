@@ -27,7 +27,7 @@ from sluicegate.kube.kinds import Kind
 from sluicegate.kube.wire import Object
 
 _FACTS: dict[Kind, Callable[[Object], Any]] = {
-    kinds.CONTROLLER_REVISION: parse.revision,
+    kinds.CONTROLLER_REVISION: lambda raw: parse.revision(raw) if parse.revision_hash(raw) else None,
     kinds.DEPLOYMENT: parse.deployment,
     kinds.SERVICE: parse.service,
     kinds.HPA: parse.autoscaler,

@@ -18,6 +18,7 @@ from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.capacity import with_lack_of_room
 from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
@@ -147,7 +148,7 @@ class Gatherer:
             revisions=caches.facts(kinds.CONTROLLER_REVISION, key),
             deployments=caches.facts(kinds.DEPLOYMENT, key),
             autoscalers=caches.facts(kinds.HPA, key),
-            pods=pods,
+            pods=with_lack_of_room(pods),
             endpoints=parse.merged_endpoints(endpoint_slice.facts for endpoint_slice in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,
             route=route.facts if route is not None and route.owner == key else None,
