@@ -1,14 +1,17 @@
 """How a snapshot is gathered."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
+from sluicegate.core.snapshot.facts import PodFacts, Problem
 from sluicegate.kube import kinds
 from sluicegate.runtime.reconcile.gather import Gatherer
 
@@ -43,3 +46,17 @@ def test_a_problem_of_the_canary_names_its_field_whatever_its_wording(message: s
     assert snapshot.desired_canary is not None
     assert snapshot.desired_canary.problem is not None
     assert snapshot.desired_canary.problem.message == f"spec.canary: {message}"
+
+
+def test_a_waiting_pod_lacks_room_if_a_pod_like_it_is_on_a_node() -> None:
+    full = Problem(Reason.UNSCHEDULABLE, "No node has room.", waits_for_user=False)
+    pods = [
+        PodFacts("old", RevisionHash("a"), ready=True, deleting=False, room="one GPU"),
+        PodFacts("new", RevisionHash("b"), ready=False, deleting=False, room="one GPU", scheduled=False, problem=full),
+    ]
+    caches = no_objects()
+    caches.pods = SimpleNamespace(owned=lambda _: [SimpleNamespace(facts=pod) for pod in pods])
+    resource = decode({"metadata": {"name": "churn"}, "spec": {"model": {"uri": "models:/churn/1"}}})
+    gatherer = Gatherer(caches, SimpleNamespace(items=list), NotFound("no model"), SETTINGS)  # type: ignore[arg-type]
+    snapshot = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC))).snapshot
+    assert snapshot.pods[RevisionHash("b")][0].problem == replace(full, lacks_room=True)
