@@ -142,7 +142,7 @@ def test_wrong_values_are_refused_in_a_sentence_and_change_nothing(cluster, helm
     before, running = revision(helm), {each["metadata"]["uid"] for each in operator.pods()}
     with pytest.raises(ClusterError, match=r"settings.*additional properties 'registry' not allowed"):
         helm("upgrade", *install.release(cluster), "--set", "settings.registry.default.trackingUri=http://mlflow")
-    with pytest.raises(ClusterError, match=r"settings.gateway.parentRefs\[1\] \(public\) needs a namespace"):
+    with pytest.raises(ClusterError, match=r"settings.gateway.parentRefs\[1\] \(public\) requires a namespace"):
         helm("upgrade", *install.release(cluster), "--set", "settings.gateway.parentRefs[1].name=public")
     assert revision(helm) == before
     assert {each["metadata"]["uid"] for each in operator.pods()} == running
