@@ -12,9 +12,9 @@ import pytest
 from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.recent_predictions import Pod, PredictionReader, PredictionsUnavailable
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
-from sluicegate.core.analysis.evidence import Evidence, Pairs
-from sluicegate.core.analysis.judge import judge
-from sluicegate.core.analysis.run import Subject
+from sluicegate.core.analysis.evaluation import evaluate
+from sluicegate.core.analysis.measurement_data import MeasurementData, Pairs
+from sluicegate.core.analysis.run import AnalysisRun
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.pair_reader import PodPairs
@@ -32,8 +32,8 @@ class Here:
     def __init__(self, stable: PodFacts, target: PodFacts) -> None:
         self.pods = {"s": [stable], "t": [target]}
         self.http = PodHttp()
-        subject = Subject(KEY, "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(SHARE, SIZE)))
-        self.pairs = PodPairs(subject, lambda _, revision: self.pods[revision], PredictionReader(self.http))
+        run = AnalysisRun(KEY, "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(SHARE, SIZE)))
+        self.pairs = PodPairs(run, lambda _, revision: self.pods[revision], PredictionReader(self.http))
         self.sent = 0
 
     async def send(self, count: int, same_id: bool = True) -> None:
@@ -63,7 +63,7 @@ async def test_a_version_that_answers_the_same_passes(pods: dict[str, PodFacts])
     await here.send(10)
     found = await here.read()
     assert (first.compared, found.compared, found.differing, found.unlike) == (30, 40, 0, 0)
-    assert [judge(each, Evidence(pairs=found)).outcome for each in (SHARE, SIZE)] == [Outcome.PASSED] * 2
+    assert [evaluate(each, MeasurementData(pairs=found)).outcome for each in (SHARE, SIZE)] == [Outcome.PASSED] * 2
     await here.http.aclose()
 
 
@@ -74,7 +74,7 @@ async def test_a_version_that_answers_otherwise_fails_with_the_figures(pods: dic
     found = await here.read()
     assert (found.compared, found.differing, found.unlike) == (40, 40, 0)
     assert found.largest == pytest.approx(0.5)
-    share, size = (judge(each, Evidence(pairs=found)) for each in (SHARE, SIZE))
+    share, size = (evaluate(each, MeasurementData(pairs=found)) for each in (SHARE, SIZE))
     assert (share.outcome, share.value) == (Outcome.FAILED, 1.0)
     assert size.outcome is Outcome.FAILED and size.value == pytest.approx(0.5)
     assert "At predictions[0], the candidate returned" in size.message
@@ -102,7 +102,7 @@ async def test_a_gateway_that_changes_the_id_gives_no_pairs_and_that_is_said(pod
     await here.send(100, same_id=False)
     found = await here.pairs.read()
     assert isinstance(found, str) and "sends copies with another x-request-id" in found
-    assert judge(SHARE, Evidence(pairs_trouble=found)).outcome is Outcome.INCONCLUSIVE
+    assert evaluate(SHARE, MeasurementData(pairs_problem=found)).outcome is Outcome.INCONCLUSIVE
     await here.http.aclose()
 
 

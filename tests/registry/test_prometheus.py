@@ -19,8 +19,8 @@ from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSource, AnalysisSpec
 from sluicegate.config.settings import build
-from sluicegate.core.analysis.judge import judge
-from sluicegate.core.analysis.run import Subject
+from sluicegate.core.analysis.evaluation import evaluate
+from sluicegate.core.analysis.run import AnalysisRun
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
@@ -43,7 +43,7 @@ QUERY = AnalysisMetric(
     limit=1e6,
 )
 SPEC = AnalysisSpec(window="1m", source=AnalysisSource(type="Prometheus", timeout="20s"), metrics=(ERRORS, SLOW, QUERY))
-SUBJECT = Subject(("shop", "pricing"), "other", "stable", "2026-11-28T00:00:00Z", SPEC)
+RUN = AnalysisRun(("shop", "pricing"), "other", "stable", "2026-11-28T00:00:00Z", SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ class Named(PrometheusResolver):
         super().__init__(cast(KubeClient, None), build([]), prometheus)
         self._endpoint = endpoint
 
-    async def endpoint(self, subject: Subject) -> PrometheusEndpoint:
+    async def endpoint(self, run: AnalysisRun) -> PrometheusEndpoint:
         return self._endpoint
 
 
@@ -132,15 +132,15 @@ async def test_the_pods_counters_by_way_of_prometheus_decide(
     await send(pods["other"], 100, 40)
     for uid in ("stable", "other"):
         await _scraped(servers, pods[uid].name, 102)
-    reader = PrometheusReader(SUBJECT, lambda _, revision: [pods[revision]], servers)
-    evidence = await reader.read(time.monotonic() - began + 5)
-    assert (evidence.trouble, evidence.stable_trouble) == (None, None)
-    errors, slow = judge(ERRORS, evidence), judge(SLOW, evidence)
+    reader = PrometheusReader(RUN, lambda _, revision: [pods[revision]], servers)
+    data = await reader.read(time.monotonic() - began + 5)
+    assert (data.problem, data.stable_problem) == (None, None)
+    errors, slow = evaluate(ERRORS, data), evaluate(SLOW, data)
     assert errors.outcome is Outcome.FAILED and errors.value is not None
     assert 0.3 <= errors.value <= 0.5, errors.message
     assert slow.outcome is Outcome.PASSED, slow.message
-    answers = await QueryReader(SUBJECT, servers).read(time.monotonic() - began + 5)
-    assert answers["rate"].trouble is None and 0 < (answers["rate"].target or 0) < 1000
+    results = await QueryReader(RUN, servers).read(time.monotonic() - began + 5)
+    assert results["rate"].problem is None and 0 < (results["rate"].candidate or 0) < 1000
 
 
 async def _scraped(servers: PrometheusResolver, pod: str, count: int) -> None:
@@ -150,7 +150,7 @@ async def _scraped(servers: PrometheusResolver, pod: str, count: int) -> None:
     """
     query = f'sum(sluicegate_scorer_requests_total{{pod="{pod}"}}) or vector(0)'
     deadline = time.monotonic() + 60
-    while await servers.number(SUBJECT, query) < count:
+    while await servers.number(RUN, query) < count:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)
     await asyncio.sleep(2.5)

@@ -15,7 +15,7 @@ from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.config.settings import Settings, build
-from sluicegate.core.analysis.run import Subject
+from sluicegate.core.analysis.run import AnalysisRun
 from sluicegate.core.snapshot.analysis_result import Outcome, Reading
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
@@ -70,7 +70,7 @@ class Here:
     settings: Settings = SETTINGS
     pods: dict[str, Pod] = field(default_factory=dict)
     prometheus: Callable[[str], Any] | None = None
-    pairs: Callable[[Subject], Any] | None = None
+    pairs: Callable[[AnalysisRun], Any] | None = None
     woken: Counter[str] = field(default_factory=Counter)
     read: Counter[str] = field(default_factory=Counter)
     busy: int = 0

@@ -85,7 +85,7 @@ class Lean:
     serial: int = 0
     forced_since: tuple[str, int, str, float] | None = None
     """The share that is really in force: (revision, step, hash of the steps, since when)."""
-    condemned: set[str] = field(default_factory=set)
+    rolled_back_revisions: set[str] = field(default_factory=set)
     """Revisions that were rolled back and that the user has not requested again."""
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class Lean:
         for key in [key for key, value in fields.items() if value is None]:
             self.spec.pop(key, None)
         if before.get("model") != self.spec.get("model"):
-            self.condemned.clear()
+            self.rolled_back_revisions.clear()
 
     @property
     def now(self) -> datetime:
@@ -254,7 +254,7 @@ class Lean:
         else:
             self.status = after_
             if self.rolled_back() and self.state is not None and self.state.target is not None:
-                self.condemned.add(self.state.target)
+                self.rolled_back_revisions.add(self.state.target)
 
     def _note(self) -> None:
         """Record since when the gateway has really applied the step's share."""

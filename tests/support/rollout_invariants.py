@@ -31,7 +31,7 @@ def check(world: Lean, assessment: Assessment, plan: Plan) -> None:
                 # Without any able pod the weight belongs to stable, ready or not.
                 nobody = not any(assessment.of(each).able for each in now.weights)
                 assert assessment.of(revision).able or nobody, "a weight rises on a revision that is not ready"
-                assert revision not in world.condemned, "a revision that was rolled back came back by itself"
+                assert revision not in world.rolled_back_revisions, "a rolled-back revision came back by itself"
         if plan.roles.progressive and plan.target is not None and not spec.paused:
             given, wanted = split.weight(plan.target), _given(assessment, plan.target)
             assert given <= max(wanted, now.weight(plan.target)), "more than the step that status has"

@@ -66,12 +66,12 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
     working = asyncio.Event()
 
     pod_http, prometheus = PodHttp(), Prometheus()
-    answers = PredictionReader(pod_http)
+    predictions = PredictionReader(pod_http)
     sources = Sources(
         caches.pods_of,
         PodScraper(pod_http),
         PrometheusResolver(client, settings, prometheus),
-        lambda subject: PodPairs(subject, caches.pods_of, answers),
+        lambda run: PodPairs(run, caches.pods_of, predictions),
     )
     analyst = Analyst(resources, sources, waker.wake, clock.now)
 
@@ -92,7 +92,7 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
     metrics.watch_queue(lambda: queue.depth, lambda: queue.oldest_age)
     metrics.watch_resources(resources.items)
     metrics.watch_undecodable(lambda: {names.KIND: len(resources.skipped), **caches.skipped()})
-    metrics.watch_analyses(analyst.judged)
+    metrics.watch_analyses(analyst.states)
     return App(
         settings=settings,
         client=client,

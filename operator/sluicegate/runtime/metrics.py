@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.core.analysis.run import Judged
+from sluicegate.core.analysis.run import AnalysisState
 from sluicegate.core.snapshot import staleness
 from sluicegate.core.status.events import rollback, version_changes
 from sluicegate.runtime.supervise import contained
@@ -142,12 +142,12 @@ class Metrics:
         """Export the number of skipped objects of each kind at each scrape."""
         self.registry.register(_Undecodable(count))
 
-    def watch_analyses(self, judged: Callable[[], Iterable[Judged]]) -> None:
+    def watch_analyses(self, states: Callable[[], Iterable[AnalysisState]]) -> None:
         """Export the measurements of the running analyses at each scrape.
 
         The series of a step end with the step.
         """
-        self.registry.register(_Analyses(judged))
+        self.registry.register(_Analyses(states))
 
 
 class _Undecodable(Collector):
@@ -166,8 +166,8 @@ class _Undecodable(Collector):
 
 
 class _Analyses(Collector):
-    def __init__(self, judged: Callable[[], Iterable[Judged]]) -> None:
-        self._judged = judged
+    def __init__(self, states: Callable[[], Iterable[AnalysisState]]) -> None:
+        self._states = states
 
     def collect(self) -> Iterator[Metric]:
         labels = ["namespace", "name", "metric"]
@@ -195,9 +195,9 @@ class _Analyses(Collector):
             "analysis's window.",
             labels=["namespace", "name", "revision"],
         )
-        for judged in self._judged():
-            key = judged.subject.key
-            for measurement in judged.reading.measurements:
+        for state in self._states():
+            key = state.run.key
+            for measurement in state.reading.measurements:
                 names = [*key, measurement.metric]
                 for side, number in (("target", measurement.value), ("stable", measurement.stable)):
                     if number is not None:
@@ -206,7 +206,7 @@ class _Analyses(Collector):
                     limit.add_metric(names, measurement.limit)
                 samples.add_metric(names, measurement.samples)
                 outcome.add_metric([*names, measurement.outcome.value], 1)
-            for revision, percent in judged.shares.items():
+            for revision, percent in state.shares.items():
                 share.add_metric([*key, revision], percent)
         yield from (value, limit, samples, outcome, share)
 

@@ -24,8 +24,8 @@ from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import build
-from sluicegate.core.analysis.evidence import Pairs
-from sluicegate.core.analysis.run import Subject
+from sluicegate.core.analysis.measurement_data import Pairs
+from sluicegate.core.analysis.run import AnalysisRun
 from sluicegate.core.models.following import ModelView
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
@@ -361,8 +361,8 @@ def test_the_analysis_of_the_other_resource_goes_on(error: BaseException, where:
         servers = PrometheusResolver(cast(KubeClient, None), here.settings, cast(Any, Failing()))
         http = PodHttp(fetch)
 
-        def pairs(subject: Subject) -> Any:
-            if where == "pairs" and subject.key[1] == "bad":
+        def pairs(run: AnalysisRun) -> Any:
+            if where == "pairs" and run.key[1] == "bad":
                 raise error
             return Raising()
 
@@ -397,11 +397,11 @@ def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.M
             raise KeyError(model)
         return usual(model, default)
 
-    def subject_of(resource: Any) -> None:
+    def analysis_run(resource: Any) -> None:
         raise KeyError(resource)
 
     monkeypatch.setattr(module, "registry_of", registry_of)
-    monkeypatch.setattr(analyst, "subject_of", subject_of)
+    monkeypatch.setattr(analyst, "analysis_run", analysis_run)
 
     async def main() -> None:
         pool, resources = Pool(ValueError()), resources_of("bad", "good")

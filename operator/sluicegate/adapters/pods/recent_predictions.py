@@ -16,7 +16,7 @@ import msgspec
 
 from sluicegate.adapters.pods.http import PodHttp, PodRequestFailed
 from sluicegate.adapters.unexpected import log_unexpected
-from sluicegate.core.analysis.pairing import Told
+from sluicegate.core.analysis.pairing import ReportedResponse
 
 logger = logging.getLogger(__name__)
 PATH: Final = "/sluicegate/answers"
@@ -52,7 +52,7 @@ class Recent:
 
     cursor: str
     """Where the next reading starts."""
-    predictions: tuple[tuple[float, Told], ...]
+    predictions: tuple[tuple[float, ReportedResponse], ...]
     """(seconds ago, prediction), the oldest first."""
 
 
@@ -91,7 +91,7 @@ class PredictionReader:
         Raises:
             PredictionsUnavailable: The pod does not respond, keeps no predictions, or sends an invalid response.
         """
-        predictions: list[tuple[float, Told]] = []
+        predictions: list[tuple[float, ReportedResponse]] = []
         clock = asyncio.get_running_loop().time
         until = clock() + seconds
         left = MAX_READING
@@ -120,7 +120,7 @@ class PredictionReader:
         return body
 
 
-def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
+def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, ReportedResponse]]]:
     first, *rest = body.split(b"\n")
     if any(len(line) > MAX_LINE for line in (first, *rest)):
         raise PredictionsUnavailable(
@@ -131,7 +131,7 @@ def _parsed(pod: Pod, body: bytes) -> tuple[_Head, list[tuple[float, Told]]]:
         entries = [_line(line) for line in rest if line]
         if len(head.next) > MAX_NAME or any(len(entry.key) > MAX_NAME for entry in entries):
             raise PredictionsUnavailable(_none(pod))
-        return head, [(entry.age, Told(entry.key, entry.status, entry.answer)) for entry in entries]
+        return head, [(entry.age, ReportedResponse(entry.key, entry.status, entry.answer)) for entry in entries]
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise PredictionsUnavailable(_none(pod)) from None
     except PredictionsUnavailable:

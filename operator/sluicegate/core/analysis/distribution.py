@@ -44,20 +44,20 @@ class Distance:
     """Whether the distance is proven to be over the limit."""
 
 
-def align(stable: Bins, target: Bins) -> Aligned:
+def align(stable: Bins, candidate: Bins) -> Aligned:
     """Convert the counts of both versions to stable's bins.
 
     Categories use the bins that both versions have. One more bin is for all other categories, and one for missing
     values.
     """
-    if _ABOVE in stable and _ABOVE in target:
-        return _numbers(stable, target)
-    if (_ABOVE in stable) != (_ABOVE in target):  # numbers became text, or text became numbers: no bins match
-        apart = ((sum(stable.values()), 0.0), (0.0, sum(target.values())))
+    if _ABOVE in stable and _ABOVE in candidate:
+        return _numbers(stable, candidate)
+    if (_ABOVE in stable) != (_ABOVE in candidate):  # numbers became text, or text became numbers: no bins match
+        apart = ((sum(stable.values()), 0.0), (0.0, sum(candidate.values())))
         return Aligned(apart[0], apart[1], apart[1], ordered=False)
-    common = sorted((stable.keys() & target.keys()) - {_OTHER, _MISSING})
+    common = sorted((stable.keys() & candidate.keys()) - {_OTHER, _MISSING})
     old, new = (
-        (*(side[each] for each in common), _rest(side, common), side.get(_MISSING, 0.0)) for side in (stable, target)
+        (*(side[each] for each in common), _rest(side, common), side.get(_MISSING, 0.0)) for side in (stable, candidate)
     )
     return Aligned(old, new, new, ordered=False)
 
@@ -66,17 +66,17 @@ def _rest(side: Bins, common: Sequence[str]) -> float:
     return sum(value for each, value in side.items() if each != _MISSING and each not in common)
 
 
-def _numbers(stable: Bins, target: Bins) -> Aligned:
-    edges, own = _edges(stable), _edges(target)
+def _numbers(stable: Bins, candidate: Bins) -> Aligned:
+    edges, own = _edges(stable), _edges(candidate)
     old = (*(stable[each] for _, each in edges), stable[_ABOVE], stable.get(_MISSING, 0.0))
     if edges == own:
-        new = (*(target[each] for _, each in own), target[_ABOVE], target.get(_MISSING, 0.0))
+        new = (*(candidate[each] for _, each in own), candidate[_ABOVE], candidate.get(_MISSING, 0.0))
         return Aligned(old, new, new, ordered=True)
-    all_old, all_new = sum(old), sum(target.values())
+    all_old, all_new = sum(old), sum(candidate.values())
     rising = [0.0]
     for _, each in own:
-        rising.append(rising[-1] + target[each])
-    rising.append(rising[-1] + target[_ABOVE])
+        rising.append(rising[-1] + candidate[each])
+    rising.append(rising[-1] + candidate[_ABOVE])
     points = [-math.inf, *(number for number, _ in own), math.inf]
     estimated, nearest, so_far = [0.0], [0.0], 0.0
     for number, each in edges:
@@ -89,7 +89,7 @@ def _numbers(stable: Bins, target: Bins) -> Aligned:
         width = points[upper] - points[lower]
         even = low + (high - low) * (number - points[lower]) / width if 0 < width < math.inf else nearest[-1]
         estimated.append(even)
-    missing = target.get(_MISSING, 0.0)
+    missing = candidate.get(_MISSING, 0.0)
     guessed, closest = ((*_steps([*each, rising[-1]]), missing) for each in (_rising(estimated), nearest))
     return Aligned(old, guessed, closest, ordered=True)
 
@@ -110,12 +110,12 @@ def _edges(bins: Bins) -> list[tuple[float, str]]:
     return sorted((float(each), each) for each in bins if each not in (_ABOVE, _MISSING))
 
 
-def psi(stable: Sequence[float], target: Sequence[float]) -> tuple[float, int]:
+def psi(stable: Sequence[float], candidate: Sequence[float]) -> tuple[float, int]:
     """Return the population stability index and its degrees of freedom.
 
     Half a value is added to each bin, so that an empty bin is improbable and not impossible.
     """
-    used = [(old, new) for old, new in zip(stable, target, strict=True) if old or new]
+    used = [(old, new) for old, new in zip(stable, candidate, strict=True) if old or new]
     size = 0.5 * len(used)
     before, after = sum(old for old, _ in used) + size, sum(new for _, new in used) + size
     total = 0.0
@@ -125,34 +125,34 @@ def psi(stable: Sequence[float], target: Sequence[float]) -> tuple[float, int]:
     return total, max(0, len(used) - 1)
 
 
-def ks(stable: Sequence[float], target: Sequence[float], ordered: bool) -> float:
+def ks(stable: Sequence[float], candidate: Sequence[float], ordered: bool) -> float:
     """Return the Kolmogorov-Smirnov distance of two binned distributions.
 
     It is the largest difference of the shares below any edge. For categories, it is the largest difference of the
     shares of any one category.
     """
-    before, after = sum(stable), sum(target)
+    before, after = sum(stable), sum(candidate)
     if not before or not after:
         return 0.0
     largest = below = 0.0
-    for old, new in zip(stable, target, strict=True):
+    for old, new in zip(stable, candidate, strict=True):
         difference = new / after - old / before
         below = below + difference if ordered else difference
         largest = max(largest, abs(below))
     return largest
 
 
-def drift(stable: Bins, target: Bins, statistic: str, limit: float, columns: int = 1) -> Distance:
+def drift(stable: Bins, candidate: Bins, statistic: str, limit: float, columns: int = 1) -> Distance:
     """Return how far a column has drifted, and whether that is proven.
 
     Args:
         stable: Bins of stable.
-        target: Bins of the candidate.
+        candidate: Bins of the candidate.
         statistic: PSI or KS.
         limit: The largest value that is allowed.
         columns: Number of columns that are tested. Among many columns, random variation puts some far from stable.
     """
-    both = align(stable, target)
+    both = align(stable, candidate)
     spread = 1.0 / max(1.0, sum(both.stable)) + 1.0 / max(1.0, sum(both.nearest))
     if statistic == "KS":
         tests = columns * len(both.stable)

@@ -18,16 +18,16 @@ MOST_OPEN: Final = 4096
 """Maximum number of responses of one side that wait for those of the other."""
 
 
-class Told(NamedTuple):
+class ReportedResponse(NamedTuple):
     """One response, as a pod reports it."""
 
     key: str
     status: int
-    answer: Any
+    body: Any
     """The parsed body of a response with status 200."""
 
     @property
-    def well(self) -> bool:
+    def succeeded(self) -> bool:
         """Tell whether the request succeeded."""
         return self.status == 200
 
@@ -52,16 +52,16 @@ class Difference:
         return bool(self.unlike) or (self.largest or 0.0) > tolerance
 
 
-def difference(candidate: Told, stable: Told) -> Difference:
+def difference(candidate: ReportedResponse, stable: ReportedResponse) -> Difference:
     """Return how far the candidate's response is from stable's.
 
     Both are responses to the same request.
     """
-    if not (candidate.well and stable.well):
+    if not (candidate.succeeded and stable.succeeded):
         message = f"The candidate responded with status {candidate.status}, and stable with {stable.status}."
         return Difference(unlike="" if candidate.status == stable.status else message)
     largest, place = None, ""
-    left: list[tuple[str, Any, Any]] = [("", _predictions(candidate.answer), _predictions(stable.answer))]
+    left: list[tuple[str, Any, Any]] = [("", _predictions(candidate.body), _predictions(stable.body))]
     while left:  # no recursion: a response may be nested deeper than the stack allows
         path, one, other = left.pop()
         if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
@@ -83,15 +83,15 @@ def difference(candidate: Told, stable: Told) -> Difference:
     return Difference(largest, place=place)
 
 
-def _predictions(answer: Any) -> Any:
+def _predictions(body: Any) -> Any:
     """Return the part of a response body to compare.
 
     Of /invocations, it is the whole body. Of the Open Inference Protocol, it is the tensors only, because the body also
     names the model version.
     """
-    if isinstance(answer, dict) and isinstance(outputs := answer.get("outputs"), list) and "model_name" in answer:
+    if isinstance(body, dict) and isinstance(outputs := body.get("outputs"), list) and "model_name" in body:
         return {str(each.get("name")): each.get("data") for each in outputs if isinstance(each, dict)}
-    return answer
+    return body
 
 
 def _number(value: Any) -> bool:
@@ -117,16 +117,16 @@ class _Side:
     """Responses of one version that wait for those of the other."""
 
     seen: int = 0
-    waiting: dict[str, deque[Told]] = field(default_factory=dict)
+    waiting: dict[str, deque[ReportedResponse]] = field(default_factory=dict)
     order: deque[str] = field(default_factory=deque)
 
-    def put(self, response: Told) -> None:
+    def put(self, response: ReportedResponse) -> None:
         self.waiting.setdefault(response.key, deque()).append(response)
         self.order.append(response.key)
         while len(self.order) > MOST_OPEN:
             self.take(self.order.popleft())
 
-    def take(self, key: str) -> Told | None:
+    def take(self, key: str) -> ReportedResponse | None:
         """Remove and return the first response with this key, or None.
 
         Its entry in `order` stays, and then stands for a later response or for none.
@@ -154,29 +154,29 @@ class Pairing:
     """By tolerance: number of pairs that differ by more than it."""
     example: str = ""
     """A sentence about the largest difference, or else about a difference that is not a number."""
-    _target: _Side = field(default_factory=_Side)
+    _candidate: _Side = field(default_factory=_Side)
     _stable: _Side = field(default_factory=_Side)
 
     def __post_init__(self) -> None:
         """Set the number of differing pairs to 0 for each tolerance."""
         self.beyond = dict.fromkeys(self.tolerances, 0)
 
-    def add(self, target: Iterable[Told], stable: Iterable[Told]) -> None:
+    def add(self, candidate: Iterable[ReportedResponse], stable: Iterable[ReportedResponse]) -> None:
         """Add responses of both sides."""
-        for response in target:
-            self._target.seen += 1
+        for response in candidate:
+            self._candidate.seen += 1
             other = self._stable.take(response.key)
             if other is None:
-                self._target.put(response)
+                self._candidate.put(response)
             else:
                 self._compare(response, other)
         for response in stable:
             self._stable.seen += 1
-            candidate = self._target.take(response.key)
-            if candidate is None:
+            other = self._candidate.take(response.key)
+            if other is None:
                 self._stable.put(response)
             else:
-                self._compare(candidate, response)
+                self._compare(other, response)
 
     @property
     def seen(self) -> tuple[int, int]:
@@ -184,10 +184,10 @@ class Pairing:
 
         Responses without a pair count as well.
         """
-        return self._target.seen, self._stable.seen
+        return self._candidate.seen, self._stable.seen
 
-    def _compare(self, candidate: Told, stable: Told) -> None:
-        if not candidate.well and not stable.well:
+    def _compare(self, candidate: ReportedResponse, stable: ReportedResponse) -> None:
+        if not candidate.succeeded and not stable.succeeded:
             return  # both requests failed
         result = difference(candidate, stable)
         self.compared += 1

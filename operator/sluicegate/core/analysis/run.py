@@ -13,7 +13,7 @@ from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
 from sluicegate.core.analysis import counters
-from sluicegate.core.analysis.judge import QUANTILES
+from sluicegate.core.analysis.evaluation import QUANTILES
 from sluicegate.core.plan import share
 from sluicegate.core.snapshot.analysis_result import Reading
 
@@ -30,15 +30,15 @@ _KINDS: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class AnalysisRun:
     """One step of one rollout to analyze.
 
-    Two equal subjects share the same measurement data.
+    Two equal runs share the same measurement data.
     """
 
     key: tuple[str, str]
-    target: RevisionHash
-    """Hash of the candidate."""
+    candidate: RevisionHash
+    """Hash of the revision that is analyzed."""
     stable: RevisionHash | None
     """Hash of the revision that the candidate is compared with."""
     since: str
@@ -96,7 +96,7 @@ class Subject:
         return tuple(each for each in self.spec.metrics if each.type == "Query")
 
 
-def subject_of(resource: ModelDeployment) -> Subject | None:
+def analysis_run(resource: ModelDeployment) -> AnalysisRun | None:
     """Return what to analyze of `resource` now, or None."""
     spec, rollout = resource.spec.rollout.analysis, resource.status.rollout
     if spec is None or rollout is None or rollout.target is None or rollout.accepted_at is None:
@@ -108,7 +108,7 @@ def subject_of(resource: ModelDeployment) -> Subject | None:
         return None
     if not _mirrors(resource):
         spec = replace(spec, metrics=tuple(each for each in spec.metrics if each.type not in PAIRED))
-    return Subject(resource.key, rollout.target, stable, rollout.accepted_at, spec, resource.metadata.uid)
+    return AnalysisRun(resource.key, rollout.target, stable, rollout.accepted_at, spec, resource.metadata.uid)
 
 
 def _mirrors(resource: ModelDeployment) -> bool:
@@ -122,14 +122,14 @@ def _mirrors(resource: ModelDeployment) -> bool:
     return index is not None and share.after(steps[: index + 1]).mirror > 0
 
 
-def filled(query: str, subject: Subject, revision: RevisionHash, window: float) -> str:
+def filled(query: str, run: AnalysisRun, revision: RevisionHash, window: float) -> str:
     """Fill in the placeholders of a user's PromQL query.
 
     The values are names of Kubernetes objects, revision hashes and a duration. None of them can end a PromQL string.
     """
     values = {
-        "namespace": subject.key[0],
-        "name": subject.key[1],
+        "namespace": run.key[0],
+        "name": run.key[1],
         "revision": revision,
         "window": f"{max(1, int(window))}s",
     }
@@ -139,10 +139,10 @@ def filled(query: str, subject: Subject, revision: RevisionHash, window: float) 
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class AnalysisState:
     """The state of the analysis of one step, for users and metrics."""
 
-    subject: Subject
+    run: AnalysisRun
     reading: Reading
     shares: dict[str, float]
     """Percentage of the requests by revision, as the pods counted them within the window."""

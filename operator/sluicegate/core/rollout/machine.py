@@ -23,7 +23,7 @@ from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.status import Phase, RolloutStatus
 from sluicegate.core.plan.share import after
-from sluicegate.core.rollout.step_analysis import judged, reading_of, verdict_of
+from sluicegate.core.rollout.step_analysis import analyzed, reading_of, verdict_of
 from sluicegate.core.rollout.steps import (
     coming,
     ends_by_itself,
@@ -69,8 +69,8 @@ def advance(assessment: Assessment, target: RevisionHash, observation: StepObser
         return _waiting(assessment, target, observation)
     if state.step_hash != steps_hash(assessment):
         return _resumed(assessment, state, target)
-    if (condemned := _condemned(assessment, state, target, observation)) is not None:
-        return condemned
+    if (rolled_back := _rolled_back(assessment, state, target, observation)) is not None:
+        return rolled_back
     if not observation.in_force:  # the share is no longer in effect, so its hold starts over
         state = _not_in_force(state)
     if assessment.paused:
@@ -168,7 +168,7 @@ def _at_step(
     state = msgspec.structs.replace(state, until=text_of(until) if until is not None else None)
     if (waits := _waits(assessment, state, target, until)) is not None:
         return waits
-    if before is None and judged(assessment, wanted):  # a result counts only for an acceptedAt in status
+    if before is None and analyzed(assessment, wanted):  # a result counts only for an acceptedAt in status
         return _phase(
             state, Phase.HOLDING, Reason.INCONCLUSIVE, "The analysis has not passed yet, so the step is held."
         )
@@ -205,7 +205,7 @@ def _waits(
             Reason.HOLDING,
             f"Holding at {words(share_of(assessment, target))} until {text_of(until)}.",
         )
-    if not judged(assessment, share_of(assessment, target)):
+    if not analyzed(assessment, share_of(assessment, target)):
         return None
     reading = reading_of(assessment, state)
     if reading is None or reading.outcome is not Outcome.PASSED:
@@ -228,10 +228,10 @@ def _accepted_at(assessment: Assessment, state: RolloutStatus) -> datetime:
     return before if before is not None and before <= now else now
 
 
-def _condemned(
+def _rolled_back(
     assessment: Assessment, state: RolloutStatus, target: RevisionHash, observation: StepObservation
 ) -> RolloutStatus | None:
-    """Return the state after a failure, or None if there is no failure.
+    """Return the state after a rollback, or None if nothing failed.
 
     A failure ends the rollout for good.
     """
@@ -241,14 +241,14 @@ def _condemned(
     reading = reading_of(assessment, state)
     if reading is not None and reading.outcome is Outcome.FAILED:
         measured = reading.decisive
-        said = f"{measured.metric}: {measured.message}" if measured is not None else "the analysis failed."
+        message = f"{measured.metric}: {measured.message}" if measured is not None else "the analysis failed."
     elif observation.fault is not None:
-        said = observation.fault
+        message = observation.fault
     else:
         return None
     verdict = verdict_of(assessment, state, state.accepted_at)
     spent = assessment.overrides.retry == target or None
-    back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back {where}: {said}")
+    back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back {where}: {message}")
     return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
 
 

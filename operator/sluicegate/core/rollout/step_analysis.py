@@ -9,7 +9,7 @@ from sluicegate.core.snapshot.facts import Share
 from sluicegate.core.snapshot.parse import text_of
 
 
-def judged(assessment: Assessment, wanted: Share) -> bool:
+def analyzed(assessment: Assessment, wanted: Share) -> bool:
     """Tell whether the analysis decides about the step.
 
     It does if the spec has metrics, and requests or copies of them reach the candidate.

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from sluicegate.adapters.pods.recent_predictions import Pod, PredictionReader, PredictionsUnavailable
 from sluicegate.api.names import RevisionHash
-from sluicegate.core.analysis.evidence import Pairs
-from sluicegate.core.analysis.pairing import Pairing, Told
-from sluicegate.core.analysis.run import Subject
+from sluicegate.core.analysis.measurement_data import Pairs
+from sluicegate.core.analysis.pairing import Pairing, ReportedResponse
+from sluicegate.core.analysis.run import AnalysisRun
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.readers import Pods, alive
 
@@ -26,18 +26,18 @@ So one late or failed reading loses no prediction.
 class PodPairs:
     """The pairs of one step of a rollout since its warm-up."""
 
-    def __init__(self, subject: Subject, pods: Pods, reader: PredictionReader) -> None:
+    def __init__(self, run: AnalysisRun, pods: Pods, reader: PredictionReader) -> None:
         """Create a reader. Pods keep no predictions before `begin`.
 
         Args:
-            subject: The step.
+            run: The step.
             pods: Returns the pods of a revision.
             reader: Reads the recent predictions of a pod.
         """
-        self._subject = subject
+        self._run = run
         self._pods = pods
         self._reader = reader
-        self._pairing = Pairing(subject.tolerances)
+        self._pairing = Pairing(run.tolerances)
         self._cursors: dict[str, str] = {}
         self._begun = 0.0
 
@@ -48,12 +48,12 @@ class PodPairs:
 
     async def read(self) -> Pairs | str:
         """Return all pairs since `begin`, or a message about why there are none."""
-        subject = self._subject
-        if subject.stable is None:
+        run = self._run
+        if run.stable is None:
             return "There is no stable revision to compare predictions with."
         # Read the candidate first. Stable has long answered the requests that the candidate reports by then.
-        candidate, errors = await self._side(subject.target)
-        stable, more_errors = await self._side(subject.stable)
+        candidate, errors = await self._side(run.candidate)
+        stable, more_errors = await self._side(run.stable)
         self._pairing.add(candidate, stable)
         return self._pairs([*errors, *more_errors])
 
@@ -81,21 +81,21 @@ class PodPairs:
             )
         return message
 
-    async def _side(self, revision: RevisionHash) -> tuple[list[Told], list[str]]:
+    async def _side(self, revision: RevisionHash) -> tuple[list[ReportedResponse], list[str]]:
         """Return the new predictions of one revision's pods, and the errors."""
-        pods = alive(self._pods(self._subject.key, revision))
+        pods = alive(self._pods(self._run.key, revision))
         if not pods:
             return [], [f"Revision {revision} has no ready pod whose predictions can be compared."]
         results = await asyncio.gather(*(self._pod(pod) for pod in pods))
         predictions = [prediction for result in results if not isinstance(result, str) for prediction in result]
         return predictions, [result for result in results if isinstance(result, str)]
 
-    async def _pod(self, pod: PodFacts) -> list[Told] | str:
-        subject = self._subject
-        keep = 2 * subject.interval + GRACE
+    async def _pod(self, pod: PodFacts) -> list[ReportedResponse] | str:
+        run = self._run
+        keep = 2 * run.interval + GRACE
         try:
             recent = await self._reader.read(
-                Pod(pod.name, pod.address, pod.uid), self._cursors.get(pod.name, ""), keep, subject.timeout
+                Pod(pod.name, pod.address, pod.uid), self._cursors.get(pod.name, ""), keep, run.timeout
             )
         except PredictionsUnavailable as error:
             return str(error)

@@ -10,7 +10,7 @@ from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, Prome
 from sluicegate.adapters.unexpected import log_unexpected, unexpected_message
 from sluicegate.api.resource import Key
 from sluicegate.config.settings import Settings
-from sluicegate.core.analysis.run import Subject
+from sluicegate.core.analysis.run import AnalysisRun
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import KubeError
 from sluicegate.kube.secrets import read_secret
@@ -41,23 +41,23 @@ class PrometheusResolver:
         self._prometheus = prometheus
         self._credentials_cache: dict[Key, tuple[float, Credentials]] = {}
 
-    async def query(self, subject: Subject, promql: str) -> list[Sample]:
+    async def query(self, run: AnalysisRun, promql: str) -> list[Sample]:
         """Run a query whose result is an instant vector.
 
         Raises:
             PrometheusError: The query failed. The error says why, and what to do.
         """
-        return await self._prometheus.query(await self.endpoint(subject), promql, subject.timeout)
+        return await self._prometheus.query(await self.endpoint(run), promql, run.timeout)
 
-    async def number(self, subject: Subject, promql: str) -> float:
+    async def number(self, run: AnalysisRun, promql: str) -> float:
         """Run a query whose result is one number.
 
         Raises:
             PrometheusError: The query failed. The error says why, and what to do.
         """
-        return await self._prometheus.number(await self.endpoint(subject), promql, subject.timeout)
+        return await self._prometheus.number(await self.endpoint(run), promql, run.timeout)
 
-    async def endpoint(self, subject: Subject) -> PrometheusEndpoint:
+    async def endpoint(self, run: AnalysisRun) -> PrometheusEndpoint:
         """Return the server's address and credentials.
 
         Credentials are sent only to the address that they are configured with. Those of the settings go to the address
@@ -66,10 +66,10 @@ class PrometheusResolver:
         Raises:
             PrometheusError: No server is configured, or its Secret is missing or invalid.
         """
-        source, platform = subject.spec.source, self._settings.prometheus
+        source, platform = run.spec.source, self._settings.prometheus
         if source.address is not None:
             secret = source.secret_ref.name if source.secret_ref is not None else None
-            credentials = await self._credentials(subject.key[0], secret)
+            credentials = await self._credentials(run.key[0], secret)
             return PrometheusEndpoint(source.address, credentials, "spec.rollout.analysis.source.secretRef")
         if platform.address is None:
             raise PrometheusError(

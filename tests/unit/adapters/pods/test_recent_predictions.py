@@ -11,8 +11,8 @@ import pytest
 from sluicegate.adapters.pods.http import MOST_BYTES, PodHttp
 from sluicegate.adapters.pods.recent_predictions import Pod, PredictionReader, PredictionsUnavailable
 from sluicegate.api.rollout import AnalysisMetric, AnalysisSpec
-from sluicegate.core.analysis.evidence import Pairs
-from sluicegate.core.analysis.run import Subject
+from sluicegate.core.analysis.measurement_data import Pairs
+from sluicegate.core.analysis.run import AnalysisRun
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.pair_reader import PodPairs
 
@@ -92,8 +92,8 @@ async def test_one_that_never_ends_is_left_for_the_next_reading(here: Here) -> N
 
 async def test_not_a_number_is_read_as_python_writes_it(here: Here) -> None:
     here.handler = lambda _: lines(line("k", '{"predictions": [NaN, -Infinity, 1]}'))
-    answer = (await here.reader.read(POD, "", 60.0, 5.0)).predictions[0][1].answer["predictions"]
-    assert math.isnan(answer[0]) and answer[1:] == [-math.inf, 1]
+    body = (await here.reader.read(POD, "", 60.0, 5.0)).predictions[0][1].body["predictions"]
+    assert math.isnan(body[0]) and body[1:] == [-math.inf, 1]
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ class Two:
         self.told: dict[str, Answer] = {}
         here.handler = lambda request: self.told.get(urlsplit(request.url).hostname or "", lines())
         metric = AnalysisMetric(name="d", type="Disagreement", limit=0.1)
-        subject = Subject(("shop", "m"), "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(metric,)))
+        run = AnalysisRun(("shop", "m"), "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(metric,)))
         self.pods = {
             each: [PodFacts(each, each, ready=True, deleting=False, address=f"{each}:1", uid=each)] for each in "ts"
         }
-        self.pairs = PodPairs(subject, lambda _, revision: self.pods[revision], here.reader)
+        self.pairs = PodPairs(run, lambda _, revision: self.pods[revision], here.reader)
 
 
 async def test_answers_are_paired_over_readings(here: Here) -> None:

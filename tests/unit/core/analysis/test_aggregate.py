@@ -19,7 +19,7 @@ def history(*looks: dict[str, Outcome], limit: int = 2, dry: str = "") -> list[t
     return found
 
 
-def test_the_limit_in_a_row_condemns() -> None:
+def test_failures_in_a_row_above_the_limit_fail() -> None:
     assert history({"a": FAILED}, {"a": FAILED}) == [(OPEN, "a"), (FAILED, "a")]
     assert history({"a": FAILED}, {"a": PASSED}, {"a": FAILED}) == [(OPEN, "a"), (PASSED, None), (OPEN, "a")]
     assert history({"a": FAILED}, limit=1) == [(FAILED, "a")]

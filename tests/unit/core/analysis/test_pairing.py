@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.analysis.pairing import MOST_OPEN, Difference, Pairing, Told, difference
+from sluicegate.core.analysis.pairing import MOST_OPEN, Difference, Pairing, ReportedResponse, difference
 
 
-def told(answer: Any, key: str = "k", status: int = 200) -> Told:
-    return Told(key, status, answer)
+def response(body: Any, key: str = "k", status: int = 200) -> ReportedResponse:
+    return ReportedResponse(key, status, body)
 
 
 def apart(mine: Any, theirs: Any) -> Difference:
-    return difference(told({"predictions": mine}), told({"predictions": theirs}))
+    return difference(response({"predictions": mine}), response({"predictions": theirs}))
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_a_deep_answer_is_compared_too() -> None:
 
 
 def test_tensors_are_compared_and_not_the_names_around_them() -> None:
-    def answer(version: str, value: float) -> Told:
+    def answer(version: str, value: float) -> ReportedResponse:
         tensor = {"name": "output-1", "shape": [1, 1], "datatype": "FP64", "data": [value]}
-        return told({"model_name": "m", "model_version": version, "id": version, "outputs": [tensor]})
+        return response({"model_name": "m", "model_version": version, "id": version, "outputs": [tensor]})
 
     assert difference(answer("1", 1.0), answer("2", 1.5)).largest == 0.5
 
 
 def test_a_request_that_one_of_them_refuses_is_a_difference_that_no_number_measures() -> None:
-    found = difference(told(None, status=500), told({"predictions": [1]}))
+    found = difference(response(None, status=500), response({"predictions": [1]}))
     assert found.beyond(1e9) and found.unlike == "The candidate responded with status 500, and stable with 200."
 
 
@@ -80,8 +80,8 @@ def test_where_they_differ_is_said_with_numbers_and_never_with_words() -> None:
 
 def test_pairs_are_counted_by_tolerance() -> None:
     pairing = Pairing(frozenset({0.0, 0.3}))
-    target = [told({"predictions": [float(n)]}, str(n)) for n in range(10)]
-    stable = [told({"predictions": [n + n / 10]}, str(n)) for n in range(10)]
+    target = [response({"predictions": [float(n)]}, str(n)) for n in range(10)]
+    stable = [response({"predictions": [n + n / 10]}, str(n)) for n in range(10)]
     pairing.add(target, stable)
     assert (pairing.compared, pairing.beyond[0.0], pairing.beyond[0.3]) == (10, 9, 6)
     assert pairing.largest == pytest.approx(0.9)
@@ -90,21 +90,21 @@ def test_pairs_are_counted_by_tolerance() -> None:
 
 def test_requests_that_both_refuse_are_no_pair() -> None:
     pairing = Pairing()
-    pairing.add([told(None, "a", 400), told(None, "b", 400)], [told(None, "a", 400), told([1], "b")])
+    pairing.add([response(None, "a", 400), response(None, "b", 400)], [response(None, "a", 400), response([1], "b")])
     assert (pairing.compared, pairing.unlike, pairing.beyond[0.0]) == (1, 1, 1)
 
 
 def test_a_request_that_comes_again_is_a_pair_each_time() -> None:
     pairing = Pairing()
-    pairing.add([told([1.0]), told([2.0])], [told([1.0]), told([2.0]), told([3.0])])
+    pairing.add([response([1.0]), response([2.0])], [response([1.0]), response([2.0]), response([3.0])])
     assert (pairing.compared, pairing.largest, pairing.seen) == (2, 0.0, (2, 3))
 
 
 def test_what_one_side_never_sees_is_forgotten() -> None:
     pairing = Pairing()
-    pairing.add([], (told([1], str(n)) for n in range(3 * MOST_OPEN)))
+    pairing.add([], (response([1], str(n)) for n in range(3 * MOST_OPEN)))
     assert len(pairing._stable.order) == sum(map(len, pairing._stable.waiting.values())) == MOST_OPEN
-    pairing.add([told([1], "0"), told([1], str(3 * MOST_OPEN - 1))], [])
+    pairing.add([response([1], "0"), response([1], str(3 * MOST_OPEN - 1))], [])
     assert pairing.compared == 1
 
 
@@ -120,7 +120,7 @@ def test_how_the_answers_come_in_changes_no_count_of_pairs(
     The predictions of each side arrive in their order, all at once or in parts. The pairs are the same, and so are the
     sums.
     """
-    target, stable = ([told([value], key) for key, value in side] for side in (mine, theirs))
+    target, stable = ([response([value], key) for key, value in side] for side in (mine, theirs))
     whole, parts = Pairing(frozenset({tolerance})), Pairing(frozenset({tolerance}))
     whole.add(target, stable)
     at = 0

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 from sluicegate.api.resource import ModelDeployment, decode
-from sluicegate.core.analysis.run import filled, subject_of
+from sluicegate.core.analysis.run import analysis_run, filled
 from sluicegate.core.snapshot import parse
 
 HOLDING = {"phase": "Holding", "target": "new", "acceptedAt": "2026-03-01T12:00:00Z"}
@@ -28,10 +28,10 @@ def resource(rollout: dict[str, Any] | None, analysis: dict[str, Any] | None) ->
     return decode(raw)
 
 
-def test_a_step_that_the_gateway_has_is_judged() -> None:
-    found = subject_of(resource(HOLDING, {"window": "5m", "interval": "1ms", "warmUp": "0s"}))
+def test_analyzes_a_step_that_the_gateway_applies() -> None:
+    found = analysis_run(resource(HOLDING, {"window": "5m", "interval": "1ms", "warmUp": "0s"}))
     assert found is not None
-    assert (found.key, found.target, found.stable, found.since) == (
+    assert (found.key, found.candidate, found.stable, found.since) == (
         ("shop", "churn"),
         "new",
         "old",
@@ -42,18 +42,18 @@ def test_a_step_that_the_gateway_has_is_judged() -> None:
 
 @pytest.mark.parametrize("phase", ["RolledBack", "Failed", "Idle"])
 def test_what_is_over_is_not(phase: str) -> None:
-    assert subject_of(resource({**HOLDING, "phase": phase}, {"window": "1m"})) is None
+    assert analysis_run(resource({**HOLDING, "phase": phase}, {"window": "1m"})) is None
 
 
 def test_nor_is_what_has_no_analysis_no_accepted_step_or_nothing_to_take_over() -> None:
-    assert subject_of(resource(HOLDING, None)) is None
-    assert subject_of(resource(None, {"window": "1m"})) is None
-    assert subject_of(resource({"phase": "Shifting", "target": "new"}, {"window": "1m"})) is None
-    assert subject_of(resource({**HOLDING, "target": "old"}, {"window": "1m"})) is None
+    assert analysis_run(resource(HOLDING, None)) is None
+    assert analysis_run(resource(None, {"window": "1m"})) is None
+    assert analysis_run(resource({"phase": "Shifting", "target": "new"}, {"window": "1m"})) is None
+    assert analysis_run(resource({**HOLDING, "target": "old"}, {"window": "1m"})) is None
 
 
 @pytest.mark.parametrize(
-    ("steps", "index", "judged"),
+    ("steps", "index", "names"),
     [
         ([{"mirror": {}}, {"weight": 5}], 0, ["errors", "same"]),
         ([{"mirror": {}}, {"weight": 5}], 1, ["errors", "same"]),
@@ -62,7 +62,7 @@ def test_nor_is_what_has_no_analysis_no_accepted_step_or_nothing_to_take_over() 
     ],
 )
 def test_answers_are_compared_only_while_requests_are_copied(
-    steps: list[dict[str, Any]], index: int, judged: list[str]
+    steps: list[dict[str, Any]], index: int, names: list[str]
 ) -> None:
     metrics = [
         {"name": "errors", "type": "ErrorRate", "limit": 0.1},
@@ -71,14 +71,14 @@ def test_answers_are_compared_only_while_requests_are_copied(
     given = resource({**HOLDING, "stepIndex": index}, {"metrics": metrics})
     raw = msgspec.to_builtins(given)
     raw["spec"]["rollout"]["steps"] = steps
-    found = subject_of(decode(raw))
+    found = analysis_run(decode(raw))
     assert found is not None
-    assert [each.name for each in found.spec.metrics] == judged
-    assert (found.paired, found.tolerances) == ("same" in judged, {0.0, 2.0} if "same" in judged else {0.0})
+    assert [each.name for each in found.spec.metrics] == names
+    assert (found.paired, found.tolerances) == ("same" in names, {0.0, 2.0} if "same" in names else {0.0})
 
 
 def test_placeholders() -> None:
-    found = subject_of(resource(HOLDING, {"window": "1m"}))
+    found = analysis_run(resource(HOLDING, {"window": "1m"}))
     assert found is not None
     query = filled('x{a="{{namespace}}",b="{{ name }}",c="{{revision}}"}[{{window}}] + {{other}}', found, "old", 59.9)
     assert query == 'x{a="shop",b="churn",c="old"}[59s] + {{other}}'

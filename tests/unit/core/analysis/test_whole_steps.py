@@ -12,8 +12,8 @@ import pytest
 from sluicegate.api.rollout import AnalysisMetric
 from sluicegate.core.analysis.aggregate import Streaks, concluded, streaks
 from sluicegate.core.analysis.counters import LATENCY, REQUESTS, Ledger, PodCounts
-from sluicegate.core.analysis.evidence import Evidence
-from sluicegate.core.analysis.judge import judge
+from sluicegate.core.analysis.evaluation import evaluate
+from sluicegate.core.analysis.measurement_data import MeasurementData
 from sluicegate.core.snapshot.analysis_result import Outcome
 
 BOUNDS = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, float("inf"))
@@ -55,13 +55,13 @@ def step(seed: int, errors: float, seconds: float, requests: int = 40, looks: in
     for look in range(looks + 1):
         mine.look(15.0 * look, {"new": target.serve(requests if look else 0)})
         theirs.look(15.0 * look, {"old": stable.serve(3 * requests if look else 0)})
-        measured = [judge(each, Evidence(mine.side, theirs.side)) for each in kinds]
+        measured = [evaluate(each, MeasurementData(mine.side, theirs.side)) for each in kinds]
         failed = streaks(failed, measured)
         outcomes.append(concluded(failed, measured, 2)[0])
     return outcomes
 
 
-def test_versions_as_good_as_stable_are_never_condemned_and_pass() -> None:
+def test_versions_as_good_as_stable_never_fail_and_pass() -> None:
     steps = [step(seed, errors=0.005, seconds=0.1) for seed in range(40)]
     assert not [outcomes for outcomes in steps if Outcome.FAILED in outcomes]
     # Some steps stay open for longer, because a ratio of rare failures needs more requests.
@@ -71,9 +71,9 @@ def test_versions_as_good_as_stable_are_never_condemned_and_pass() -> None:
 @pytest.mark.parametrize(
     "worse", [{"errors": 0.08, "seconds": 0.1}, {"errors": 0.005, "seconds": 0.35}], ids=["errs", "slow"]
 )
-def test_worse_versions_are_condemned_and_never_pass_for_long(worse: dict[str, Any]) -> None:
+def test_worse_versions_fail_and_never_pass_for_long(worse: dict[str, Any]) -> None:
     for seed in range(15):
         outcomes = step(seed, **worse)
         assert Outcome.FAILED in outcomes
-        condemned = outcomes.index(Outcome.FAILED)
-        assert outcomes[:condemned].count(Outcome.PASSED) <= 1
+        first_failure = outcomes.index(Outcome.FAILED)
+        assert outcomes[:first_failure].count(Outcome.PASSED) <= 1

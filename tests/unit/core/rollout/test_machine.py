@@ -412,7 +412,7 @@ def test_each_step_and_what_ends_it_is_an_event() -> None:
     ]
 
 
-def test_a_crash_is_what_condemned_it() -> None:
+def test_names_the_crash_that_rolled_a_version_back() -> None:
     world = begun().settle()
     before = world.status
     world.fail(world.hash_of(2), OOM).list_endpoints().reconcile()

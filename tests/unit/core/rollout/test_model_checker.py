@@ -93,10 +93,10 @@ def event(world: Lean, chance: random.Random) -> None:
             world.annotations.clear()
         case "retry":
             world.annotations[names.ANNOTATION_RETRY] = target
-            world.condemned.discard(target)
+            world.rolled_back_revisions.discard(target)
         case "pin":
             world.annotations[names.ANNOTATION_PIN] = some
-            world.condemned.discard(some)
+            world.rolled_back_revisions.discard(some)
         case "lost-status-write":
             world.reconcile(lost=True)
         case _:
@@ -151,7 +151,7 @@ def calm(world: Lean) -> None:
         world.trouble(revision, None)
     if world.rolled_back() or world.role(world.target) == "Failed":
         world.annotations[names.ANNOTATION_RETRY] = world.target
-        world.condemned.clear()
+        world.rolled_back_revisions.clear()
         world.settle()
         world.annotations.clear()
     for _ in range(40):

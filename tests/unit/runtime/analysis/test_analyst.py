@@ -15,7 +15,7 @@ from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.adapters.prometheus import Prometheus
 from sluicegate.config.settings import build
-from sluicegate.core.analysis.evidence import Pairs
+from sluicegate.core.analysis.measurement_data import Pairs
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.kube.client import KubeClient
@@ -53,7 +53,7 @@ def test_nothing_is_said_before_the_warm_up_and_what_it_had_is_not_counted() -> 
     live(life)
 
 
-def test_a_bad_version_is_condemned_by_two_failures_in_a_row() -> None:
+def test_a_bad_version_fails_by_two_failures_in_a_row() -> None:
     async def life(here: Here) -> None:
         here.pods["new-1"].errors = 0.4
         here.add()
@@ -69,7 +69,7 @@ def test_a_bad_version_is_condemned_by_two_failures_in_a_row() -> None:
     assert live(life).woken == {"churn": 2}
 
 
-def test_a_version_that_gets_worse_after_a_long_good_time_is_condemned_by_the_window() -> None:
+def test_the_window_fails_a_version_that_gets_worse_later() -> None:
     async def life(here: Here) -> None:
         here.add()
         await asyncio.sleep(3600)
@@ -162,7 +162,7 @@ def test_a_step_is_not_judged_by_the_one_before() -> None:
 def test_what_is_over_is_forgotten_with_its_series() -> None:
     async def life(here: Here) -> None:
         metrics = Metrics()
-        metrics.watch_analyses(here.analyst.judged)
+        metrics.watch_analyses(here.analyst.states)
         here.add(metrics=[{**ERRORS, "ratio": 2}])
         await asyncio.sleep(120)
         shown = samples(metrics.registry)

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from sluicegate.api.rollout import AnalysisMetric
 from sluicegate.core.analysis import binomial, counters, distribution
 from sluicegate.core.analysis.counters import Counts, Histogram
-from sluicegate.core.analysis.evidence import Evidence
 from sluicegate.core.analysis.format import number, seconds, share
+from sluicegate.core.analysis.measurement_data import MeasurementData
 from sluicegate.core.snapshot.analysis_result import Measurement, Outcome
 
 DEFAULT_CLASSES = ("model", "server", "timeout")
@@ -72,20 +72,20 @@ class _Span:
         return all(bound.within for bound in self.bounds)
 
 
-def judge(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+def evaluate(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
     """Evaluate `metric` and return its measurement."""
     if metric.type == "Query":
-        measurement = _query(metric, evidence)
+        measurement = _query(metric, data)
     elif metric.type in ("Disagreement", "LargestDifference"):
-        measurement = _pairs(metric, evidence)
-    elif evidence.trouble is not None:
-        measurement = _inconclusive(metric, evidence.trouble)
+        measurement = _pairs(metric, data)
+    elif data.problem is not None:
+        measurement = _inconclusive(metric, data.problem)
     elif metric.type in _PROFILE:
-        measurement = _drift(metric, evidence)
+        measurement = _drift(metric, data)
     else:
-        measurement = _counted(metric, evidence)
-    if measurement.outcome is Outcome.PASSED and evidence.blind is not None and metric.type != "Query":
-        measurement = replace(measurement, outcome=Outcome.INCONCLUSIVE, message=evidence.blind)
+        measurement = _counted(metric, data)
+    if measurement.outcome is Outcome.PASSED and data.unread_pods is not None and metric.type != "Query":
+        measurement = replace(measurement, outcome=Outcome.INCONCLUSIVE, message=data.unread_pods)
     return replace(measurement, dry_run=metric.dry_run)
 
 
@@ -98,21 +98,21 @@ def _inconclusive(metric: AnalysisMetric, message: str, samples: float = 0.0) ->
     return Measurement(metric.name, Outcome.INCONCLUSIVE, samples=round(samples), limit=metric.limit, message=message)
 
 
-def _few(metric: AnalysisMetric, target: float, stable: float, what: str = "requests") -> str | None:
+def _few(metric: AnalysisMetric, candidate: float, stable: float, what: str = "requests") -> str | None:
     """Return a message about missing samples, or None if there are enough."""
-    if round(target) < metric.min_samples:
-        return f"The candidate has {round(target):,} of the {metric.min_samples:,} {what} that minSamples requires."
+    if round(candidate) < metric.min_samples:
+        return f"The candidate has {round(candidate):,} of the {metric.min_samples:,} {what} that minSamples requires."
     if relative(metric) and round(stable) < metric.min_samples:
         return f"Stable has {round(stable):,} of the {metric.min_samples:,} {what} that minSamples requires."
     return None
 
 
-def _counted(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+def _counted(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
     """Evaluate an error rate or a latency."""
-    if relative(metric) and evidence.stable_trouble is not None:
-        return _inconclusive(metric, evidence.stable_trouble)
+    if relative(metric) and data.stable_problem is not None:
+        return _inconclusive(metric, data.stable_problem)
     compare = _errors if metric.type == "ErrorRate" else _latency
-    candidate, stable = evidence.target, evidence.stable
+    candidate, stable = data.candidate, data.stable
     few = _few(metric, counters.requests(candidate.step), counters.requests(stable.step))
     if few is not None:
         return _inconclusive(metric, few, counters.requests(candidate.step))
@@ -243,15 +243,15 @@ def _range(histogram: Histogram, slow: float) -> tuple[float, float]:
     return least, most
 
 
-def _drift(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+def _drift(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
     """Evaluate the distance between the distributions of both versions' values.
 
     The span is the whole step.
     """
-    if evidence.stable_trouble is not None:
-        return _inconclusive(metric, evidence.stable_trouble)
+    if data.stable_problem is not None:
+        return _inconclusive(metric, data.stable_problem)
     kind = _PROFILE[metric.type]
-    candidate, stable = (counters.columns(side.step, kind) for side in (evidence.target, evidence.stable))
+    candidate, stable = (counters.columns(side.step, kind) for side in (data.candidate, data.stable))
     common = sorted(candidate.keys() & stable.keys())
     if not common:
         return _inconclusive(metric, _no_profile(kind, candidate, stable))
@@ -296,11 +296,11 @@ def _no_profile(kind: str, candidate: Mapping[str, object], stable: Mapping[str,
     )
 
 
-def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+def _pairs(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
     """Evaluate the responses of both versions to the same requests."""
-    pairs = evidence.pairs
+    pairs = data.pairs
     if pairs is None:
-        return _inconclusive(metric, evidence.pairs_trouble or "No mirrored requests have been compared yet.")
+        return _inconclusive(metric, data.pairs_problem or "No mirrored requests have been compared yet.")
     if pairs.compared < metric.min_samples:
         return _inconclusive(
             metric,
@@ -335,28 +335,28 @@ def _pairs(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
     return Measurement(metric.name, outcome, value, None, limit, pairs.compared, text + example)
 
 
-def _query(metric: AnalysisMetric, evidence: Evidence) -> Measurement:
+def _query(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
     """Evaluate a query result.
 
     The user's query has computed the number, so there is no statistical test.
     """
-    answer = evidence.answers.get(metric.name)
-    if answer is None or answer.target is None:
-        return _inconclusive(metric, (answer.trouble if answer else None) or "The query has no result yet.")
+    result = data.query_results.get(metric.name)
+    if result is None or result.candidate is None:
+        return _inconclusive(metric, (result.problem if result else None) or "The query has no result yet.")
     limits = [metric.limit] if metric.limit is not None else []
     if metric.ratio is not None:
-        if answer.stable is None:
-            return _inconclusive(metric, answer.trouble or "The query has no result for stable.")
-        limits.append(metric.ratio * answer.stable)
+        if result.stable is None:
+            return _inconclusive(metric, result.problem or "The query has no result for stable.")
+        limits.append(metric.ratio * result.stable)
     limit = min(limits)
     compared = (
-        f", and {number(answer.stable)} for stable" if metric.ratio is not None and answer.stable is not None else ""
+        f", and {number(result.stable)} for stable" if metric.ratio is not None and result.stable is not None else ""
     )
     return Measurement(
         metric.name,
-        Outcome.PASSED if answer.target <= limit else Outcome.FAILED,
-        answer.target,
-        answer.stable,
+        Outcome.PASSED if result.candidate <= limit else Outcome.FAILED,
+        result.candidate,
+        result.stable,
         limit,
-        message=f"The query result is {number(answer.target)}{compared}. The limit is {number(limit)}.",
+        message=f"The query result is {number(result.candidate)}{compared}. The limit is {number(limit)}.",
     )

@@ -34,29 +34,29 @@ class Pairs:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """The result of a PromQL query."""
 
-    target: float | None = None
+    candidate: float | None = None
     stable: float | None = None
-    trouble: str | None = None
+    problem: str | None = None
     """A message, if there is no number."""
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class MeasurementData:
     """All data for one measurement."""
 
-    target: Side = field(default_factory=Side)
+    candidate: Side = field(default_factory=Side)
     stable: Side = field(default_factory=Side)
-    trouble: str | None = None
+    problem: str | None = None
     """Why the counters give no outcome, such as a metrics source that is down or pods that count nothing."""
-    blind: str | None = None
+    unread_pods: str | None = None
     """A message about pods of the candidate that did not respond. Their requests are unknown, so no metric passes."""
-    stable_trouble: str | None = None
+    stable_problem: str | None = None
     """Why there is no data on stable. Metrics that compare with stable are then Inconclusive."""
     pairs: Pairs | None = None
-    pairs_trouble: str | None = None
+    pairs_problem: str | None = None
     """Why there are no pairs."""
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    query_results: Mapping[str, QueryResult] = field(default_factory=dict)
     """Query results by metric name, for metrics of type Query."""
