@@ -130,7 +130,7 @@ def _column(result: rollouts.Result) -> dict[str, str]:
     column[f"writes in the first {pace.SETTLING:g} s of a hold, a step"] = _counted(
         found.writes_in_holds(settling=True), len(holds)
     )
-    column["writes while holding (target: 0, but a new verdict)"] = _counted(found.writes_in_holds(settling=False), 1)
+    column["writes while holding (target: 0, but a new outcome)"] = _counted(found.writes_in_holds(settling=False), 1)
     column["operator: CPU, of one core"] = f"{phase.cpu / phase.seconds:.1%}"
     column["operator: CPU a rollout"] = f"{phase.cpu / plan.rollouts * 1000:.0f} ms"
     column["operator: memory, at most"] = f"{phase.memory:.0f} MB"

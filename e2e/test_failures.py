@@ -111,7 +111,7 @@ def test_change_that_fails_says_why_while_the_old_revision_serves(serving, name)
     status = space.status(name)
     assert space.condition(name, "Available")["status"] == "True"
     assert space.stable(name) == first[name]
-    failing = {each["reason"] for each in status["revisions"] if each["role"] == "Target"}
+    failing = {each["reason"] for each in status["revisions"] if each["role"] == "Candidate"}
     assert failing == (set() if name in RESOLVED else {reason})
     for url in space.urls(name).values():
         assert predict(url) == 1

@@ -56,7 +56,7 @@ def test_a_version_that_cannot_be_loaded_is_given_up_after_its_deadline_and_trie
         print(found["message"])
         code, said = sluicegate("retry", "shop")
         assert (code, "is tried again" in said) == (0, True)
-        assert roles()[str(broken)] == "Target"
+        assert roles()[str(broken)] == "Candidate"
         registry.set_alias(alias, 1)
         workspace.wait_ready("shop")
     steady.check(1, 1)

@@ -79,7 +79,7 @@ def test_a_rollback_is_told_to_a_service_and_to_a_chat(operator, workspace, load
     assert len(heard) == 1, "once"
     assert (heard[0]["cluster"], heard[0]["namespace"], heard[0]["name"]) == ("lab", workspace.namespace, "shop")
     assert heard[0]["verdict"]["metric"] == "errors"
-    assert heard[0]["verdict"]["message"] == taken["verdict"]["message"]
+    assert heard[0]["verdict"]["message"] == taken["analysis"]["message"]
     chat = [body["text"] for path, body in got if path == "/chat/hush-hush"]
-    assert len(chat) == 1 and "shop" in chat[0] and taken["verdict"]["message"] in chat[0]
+    assert len(chat) == 1 and "shop" in chat[0] and taken["analysis"]["message"] in chat[0]
     assert "hush-hush" not in cluster.kubectl("-n", OWN, "logs", "-l", "app.kubernetes.io/name=sluicegate", "--tail=-1")

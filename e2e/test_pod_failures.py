@@ -95,7 +95,7 @@ def test_change_that_only_its_pods_can_refuse_says_why_while_the_old_revision_se
     print(f"{name}, after {time.monotonic() - begun:.1f} s: {found['reason']}: {found['message']}")
     assert [each for each in words if each not in found["message"]] == []
     assert space.condition(name, "Available")["status"] == "True"
-    (failing,) = [each for each in space.status(name)["revisions"] if each["role"] == "Target"]
+    (failing,) = [each for each in space.status(name)["revisions"] if each["role"] == "Candidate"]
     assert failing["reason"] == reason
     assert load.failures == []
 

@@ -30,7 +30,7 @@ def test_a_good_version_that_an_alias_brings_goes_through_all_steps_and_keeps_it
     with Watch(kube, "mdep", workspace.namespace) as seen, load("shop") as steady:
         wait_until("some answers", lambda: steady.settled_on(FIRST))
         registry.set_alias(alias, GOOD, MODEL)
-        target = rollouts.wait_at(workspace, 0, "Holding")["target"]
+        target = rollouts.wait_at(workspace, 0, "Holding")["candidate"]
         pods = {each["metadata"]["uid"] for each in workspace.pods("shop", target)}
         rollouts.wait_at(workspace, 1, "Holding")
         assert workspace.stable("shop") == first, "it is stable once all steps are behind"
@@ -76,13 +76,13 @@ def test_a_bad_version_is_taken_back_with_the_measurement_that_decided(workspace
         print(ready["message"], flush=True)
         bad = rollouts.check_left_alone(workspace, steady, first, FIRST)
     steady.check()
-    verdict = taken["verdict"]
-    assert (verdict["metric"], verdict["outcome"]) == (metric["name"], "Failed")
-    assert VALUES[case][0] * 0.5 <= verdict["value"] <= VALUES[case][1]
-    assert verdict["limit"] < verdict["value"]
+    analysis = taken["analysis"]
+    assert (analysis["metric"], analysis["outcome"]) == (metric["name"], "Failed")
+    assert VALUES[case][0] * 0.5 <= analysis["value"] <= VALUES[case][1]
+    assert analysis["limit"] < analysis["value"]
     assert "at step 1 of 2 (50% of the requests)" in ready["message"]
-    assert f"{metric['name']}: {verdict['message']}" in ready["message"]
-    assert [each for each in words if each not in verdict["message"]] == []
+    assert f"{metric['name']}: {analysis['message']}" in ready["message"]
+    assert [each for each in words if each not in analysis["message"]] == []
     assert (bad > 0) == (case == "errors")
     assert workspace.stable("shop") == first
     assert {lane.name.split("/")[0] for lane in steady.lanes if set(lane.versions) - {FIRST} or lane.errors} == {
@@ -106,12 +106,12 @@ def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(w
         held = wait_until(
             "the hold to be over, and the rollout to be held",
             lambda: (
-                (found := rollouts.state(workspace)).get("reason") == "Inconclusive" and found.get("verdict") and found
+                (found := rollouts.state(workspace)).get("reason") == "Inconclusive" and found.get("analysis") and found
             ),
             150,
         )
         assert (held["phase"], held["stepIndex"]) == ("Holding", 0)
-        assert held["verdict"]["outcome"] == "Inconclusive"
+        assert held["analysis"]["outcome"] == "Inconclusive"
         ready = workspace.condition("shop", "Ready")
         print(ready["message"], flush=True)
         assert (ready["status"], ready["reason"]) == ("False", "RollingOut")
@@ -123,7 +123,7 @@ def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(w
         assert (now["phase"], now["stepIndex"], now["acceptedAt"]) == ("Holding", 0, held["acceptedAt"])
         assert workspace.stable("shop") == first
         with Load({"gateway": urls["gateway"]}) as outside:
-            target = held["target"]
+            target = held["candidate"]
             wait_until("the new version to get through", lambda: workspace.stable("shop") == target, 200)
             workspace.wait_ready("shop")
         outside.check()

@@ -86,7 +86,7 @@ def test_an_operator_killed_while_holding_and_while_shifting_goes_on_at_the_same
         began = wait_until("the second step to begin", lambda: _at_second(workspace), 150, every=0.05)
         operator.kill(pod)
         print(f"killed again while {began['phase']}, accepted: {began.get('acceptedAt')}", flush=True)
-        target = before["target"]
+        target = before["candidate"]
         wait_until("the new version to be stable", lambda: workspace.stable("shop") == target, 250)
         workspace.wait_ready("shop")
         wait_until("every client to be answered by it", lambda: steady.settled_on(GOOD), 60)
@@ -114,7 +114,7 @@ def test_people_promote_abort_and_retry_by_command(workspace, load, sluicegate):
     first, url = workspace.stable("shop"), workspace.urls("shop")["gateway"]
     with load("shop", rate=10) as steady:
         workspace.apply("shop", model=uri(GOOD), rollout=rollout)
-        target = rollouts.wait_at(workspace, 0, "Paused")["target"]
+        target = rollouts.wait_at(workspace, 0, "Paused")["candidate"]
         rollouts.check_share(url, GOOD, 10)
         _, told = sluicegate("get", "shop")
         assert "sluicegate promote shop" in told
@@ -134,7 +134,7 @@ def test_people_promote_abort_and_retry_by_command(workspace, load, sluicegate):
         code, told = sluicegate("retry", "shop")
         print(told, flush=True)
         assert code == 0
-        assert rollouts.wait_at(workspace, 0, "Paused")["target"] == target
+        assert rollouts.wait_at(workspace, 0, "Paused")["candidate"] == target
         assert workspace.stable("shop") == first
         code, told = sluicegate("promote", "shop", "--full")
         print(told, flush=True)

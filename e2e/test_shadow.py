@@ -41,11 +41,11 @@ def test_a_version_that_answers_too_differently_is_taken_back_before_any_client_
             lambda: workspace.status("shop").get("rollout", {}).get("phase") == "RolledBack",
             180,
         )
-        verdict = workspace.status("shop")["rollout"]["verdict"]
-        print(verdict)
-        assert (verdict["metric"], verdict["outcome"], verdict["limit"]) == ("far", "Failed", 50)
-        assert verdict["value"] == pytest.approx(100, abs=0.5)
-        assert verdict["samples"] >= 40
+        analysis = workspace.status("shop")["rollout"]["analysis"]
+        print(analysis)
+        assert (analysis["metric"], analysis["outcome"], analysis["limit"]) == ("far", "Failed", 50)
+        assert analysis["value"] == pytest.approx(100, abs=0.5)
+        assert analysis["samples"] >= 40
         assert workspace.stable("shop") == stable
     steady.check(1)
 

@@ -23,7 +23,7 @@ It writes counts and messages up to a second late.
 """
 TOLERANCE = 0.1
 """Fraction of the planned hold by which a step may be late or early."""
-VERDICT = "status (new verdict)"
+NEW_OUTCOME = "status (new outcome)"
 STATUS = "status"
 _KINDS = {
     audit.STATUS: STATUS,
@@ -33,7 +33,7 @@ _KINDS = {
 }
 
 
-class _Verdict(msgspec.Struct):
+class _Analysis(msgspec.Struct):
     outcome: str | None = None
     metric: str | None = None
 
@@ -42,7 +42,7 @@ class _Rollout(msgspec.Struct, rename="camel"):
     phase: str = ""
     step_index: int | None = None
     accepted_at: str | None = None
-    verdict: _Verdict | None = None
+    analysis: _Analysis | None = None
 
 
 class _Status(msgspec.Struct):
@@ -91,7 +91,7 @@ class Life:
     stays: list[Stay] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     phase: str = ""
-    verdict: tuple[str | None, str | None] = (None, None)
+    outcome: tuple[str | None, str | None] = (None, None)
 
 
 class Pace:
@@ -118,9 +118,9 @@ class Pace:
         life.writes.append(Write(request.ended, kind))
 
     def _status(self, life: Life, rollout: _Rollout, at: datetime) -> str:
-        told = (rollout.verdict.outcome, rollout.verdict.metric) if rollout.verdict is not None else (None, None)
-        news = told not in (life.verdict, (None, None)) and life.phase == rollout.phase
-        life.phase, life.verdict = rollout.phase, told
+        outcome = (rollout.analysis.outcome, rollout.analysis.metric) if rollout.analysis is not None else (None, None)
+        news = outcome not in (life.outcome, (None, None)) and life.phase == rollout.phase
+        life.phase, life.outcome = rollout.phase, outcome
         stay = life.stays[-1] if life.stays else None
         if rollout.step_index is not None:
             if stay is None or (stay.left is None and stay.step != rollout.step_index):
@@ -129,7 +129,7 @@ class Pace:
                 stay.accepted = None if rollout.accepted_at is None else stay.accepted or at
         elif life.stays and rollout.phase == "Idle" and life.ended is None:
             life.ended = at
-        return VERDICT if news else STATUS
+        return NEW_OUTCOME if news else STATUS
 
     def _enter(self, life: Life, before: Stay | None, step: int, at: datetime) -> Stay:
         if before is not None:

@@ -104,7 +104,7 @@ def seconds(time: str) -> float:
 def history(seen: Watch, target: str, name: str = "shop") -> Sequence[Json]:
     """List every status.rollout that was about the revision `target`, in order."""
     states = [each.obj.get("status", {}).get("rollout") or {} for each in seen.of(name)]
-    return [each for each in states if each.get("target") == target]
+    return [each for each in states if each.get("candidate") == target]
 
 
 def spans(states: Sequence[Json]) -> list[tuple[float, float]]:

@@ -77,9 +77,9 @@ async def test_the_analysis_decides(world: World, monkeypatch: pytest.MonkeyPatc
         await world.until(decided, 90)
         status = await world.status()
         if phase == "RolledBack":
-            verdict = status["rollout"]["verdict"]
-            assert (verdict["outcome"], verdict["metric"]) == ("Failed", "errors")
-            assert verdict["value"] == pytest.approx(0.4)
+            analysis = status["rollout"]["analysis"]
+            assert (analysis["outcome"], analysis["metric"]) == ("Failed", "errors")
+            assert analysis["value"] == pytest.approx(0.4)
             assert "failed (model" in status["rollout"]["message"]
         else:
             assert status["model"]["uri"] == SECOND != FIRST

@@ -148,7 +148,7 @@ async def test_rollback_during_a_change_keeps_stable(world: World, cli: Cli) -> 
         await world.resource(uri=SECOND)
 
         async def target() -> bool:
-            return "Target" in [each["role"] for each in (await world.status())["revisions"]]
+            return "Candidate" in [each["role"] for each in (await world.status())["revisions"]]
 
         await world.until(target, kubelet=False)
         result = await cli.run("rollback", "demo", "--wait", "--timeout", "30s")

@@ -49,9 +49,9 @@ class Rollout:
         manifest = {"metadata": {"name": "churn", "namespace": self.namespace}, "spec": spec}
         await self.client.apply(kinds.MODEL_DEPLOYMENT, manifest, manager="user")
 
-    async def status(self, role: str = "Target", **rollout: Any) -> None:
+    async def status(self, role: str = "Candidate", **rollout: Any) -> None:
         """Write the state of the rollout to status."""
-        state = {"target": NEXT, "startedAt": _time(-300), "stepStartedAt": _time(-60), "weight": 25, **rollout}
+        state = {"candidate": NEXT, "startedAt": _time(-300), "stepStartedAt": _time(-60), "weight": 25, **rollout}
         status = {
             "observedGeneration": 1,
             "revisions": [

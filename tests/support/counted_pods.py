@@ -132,10 +132,10 @@ class Here:
 
     def _put(self, name: str, analysis: Any, phase: str, since: float) -> None:
         self._versions += 1
-        rollout = {"phase": phase, "target": "new", "acceptedAt": self.since(since), "stepIndex": 0}
+        rollout = {"phase": phase, "candidate": "new", "acceptedAt": self.since(since), "stepIndex": 0}
         revisions = [
             {"name": each, "revision": each, "role": role, "weight": 50, "replicas": 1, "readyReplicas": 1}
-            for each, role in (("new", "Target"), ("old", "Stable"))
+            for each, role in (("new", "Candidate"), ("old", "Stable"))
         ]
         metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": str(self._versions)}
         steps = [{"weight": 50, "mirror": {"percent": 100}}]

@@ -253,18 +253,19 @@ class Lean:
             self.forced_since = known  # The process died, so what this reconcile observed is lost.
         else:
             self.status = after_
-            if self.rolled_back() and self.state is not None and self.state.target is not None:
-                self.rolled_back_revisions.add(self.state.target)
+            if self.rolled_back() and self.state is not None and self.state.candidate is not None:
+                self.rolled_back_revisions.add(self.state.candidate)
 
     def _note(self) -> None:
         """Record since when the gateway has really applied the step's share."""
         state = self.state
-        if state is None or state.step_index is None or state.target is None or state.step_index >= len(self.steps):
+        if state is None or state.step_index is None or state.candidate is None or state.step_index >= len(self.steps):
             self.forced_since = None
             return
         wanted = after(self.steps[: state.step_index + 1]).weight
-        there = bool(self.ready(state.target)) and (not self.gateway or self.programmed.weight(state.target) == wanted)
-        place = (state.target, state.step_index, state.step_hash or "")
+        routed = not self.gateway or self.programmed.weight(state.candidate) == wanted
+        there = bool(self.ready(state.candidate)) and routed
+        place = (state.candidate, state.step_index, state.step_hash or "")
         if state.accepted_at is None:
             self.reading = None  # No share is accepted, so the analyst has nothing to measure.
         if not there:
@@ -313,8 +314,8 @@ class Lean:
     def judge(self, outcome: Outcome) -> None:
         """Record an outcome of the analysis of the current share."""
         state = self.state
-        if state is not None and state.target is not None and state.accepted_at is not None:
-            self.reading = Reading(state.target, state.accepted_at, outcome)
+        if state is not None and state.candidate is not None and state.accepted_at is not None:
+            self.reading = Reading(state.candidate, state.accepted_at, outcome)
 
     def hold_of(self, index: int) -> float:
         step = self.steps[index]

@@ -52,7 +52,7 @@ def _given(assessment: Assessment, target: str) -> int:
 def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentStatus) -> None:
     """Check that a rollout leaves a step only for a reason."""
     old, new = before.rollout, now.rollout
-    if old is None or new is None or old.step_index is None or new.step_index is None or old.target != new.target:
+    if old is None or new is None or old.step_index is None or new.step_index is None or old.candidate != new.candidate:
         return
     if (
         new.step_index <= old.step_index
@@ -61,11 +61,11 @@ def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentS
     ):
         return
     promoted = world.annotations.get(names.ANNOTATION_PROMOTE, "")
-    if promoted.partition("/")[0] == old.target:
+    if promoted.partition("/")[0] == old.candidate:
         return
     assert new.step_index == old.step_index + 1, "a step was skipped"
     assert not world.spec.get("paused"), "a step was left while paused"
-    assert world.annotations.get(names.ANNOTATION_PAUSE) != old.target, "a step was left though a person held it"
+    assert world.annotations.get(names.ANNOTATION_PAUSE) != old.candidate, "a step was left though a person held it"
     step = world.steps[old.step_index]
     assert step.pause is None or step.pause.duration is not None, "a pause was left without a person"
     assert world.forced_since is not None, "a step was left whose share was not in force"

@@ -23,7 +23,7 @@ METRICS: list[dict[str, Any]] = [
 ]
 HOLDING: dict[str, Any] = {
     "phase": "Holding",
-    "target": NEXT,
+    "candidate": NEXT,
     "startedAt": "2026-03-01T12:10:00Z",
     "stepIndex": 1,
     "stepHash": "abc",
@@ -33,7 +33,7 @@ HOLDING: dict[str, Any] = {
     "until": "2026-03-01T12:34:10Z",
     "reason": "Holding",
     "message": "25% of the requests until 2026-03-01T12:34:10Z.",
-    "verdict": {
+    "analysis": {
         "outcome": "Passed",
         "metric": "errors",
         "value": 0.002,
@@ -56,7 +56,7 @@ ROLLED_BACK: dict[str, Any] = {
     "phase": "RolledBack",
     "reason": "RolledBack",
     "message": "Rolled back at step 2 of 4 (25% of the requests): errors: 9% of 300 requests failed. The limit is 1%.",
-    "verdict": {
+    "analysis": {
         "outcome": "Failed",
         "metric": "errors",
         "value": 0.09,
@@ -84,7 +84,7 @@ def revision(hash_: str, role: str, version: int, **more: Any) -> dict[str, Any]
     }
 
 
-def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> dict[str, Any]:
+def raw(rollout: dict[str, Any] | None = None, role: str = "Candidate", **more: Any) -> dict[str, Any]:
     """Return the object.
 
     `more` takes `annotations`, `no_steps` (the spec has no steps), and fields of the spec.
@@ -125,6 +125,6 @@ def raw(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any
     )
 
 
-def history_in(rollout: dict[str, Any] | None = None, role: str = "Target", **more: Any) -> History:
+def history_in(rollout: dict[str, Any] | None = None, role: str = "Candidate", **more: Any) -> History:
     """Return the same object in the form that commands read."""
     return build_history(decode(raw(rollout, role, **more)), None)

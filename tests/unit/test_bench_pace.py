@@ -13,7 +13,7 @@ from sluicegate.core.analysis.counters import LATENCY, REQUESTS
 
 from bench import bench_rollouts
 from bench.controlplane import audit, gate, passes, rollouts
-from bench.controlplane.pace import STATUS, VERDICT, Pace, on_time
+from bench.controlplane.pace import NEW_OUTCOME, STATUS, Pace, on_time
 
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -39,7 +39,7 @@ def lived() -> Pace:
     pace.heard(request(5, "httproutes"))
     wrote(pace, 6, "Holding", 0, acceptedAt="x")
     wrote(pace, 7, "Holding", 0, acceptedAt="x")
-    wrote(pace, 30, "Holding", 0, acceptedAt="x", verdict={"outcome": "Passed"})
+    wrote(pace, 30, "Holding", 0, acceptedAt="x", analysis={"outcome": "Passed"})
     wrote(pace, 66, "Scaling", 1)
     pace.heard(request(67, audit.LEASES, "lease"))
     wrote(pace, 70, "Holding", 1, acceptedAt="y")
@@ -70,9 +70,9 @@ def test_a_hold_that_begins_anew_counts_from_there() -> None:
 
 def test_writes_by_kind_and_those_within_holds() -> None:
     pace = lived()
-    assert pace.writes() == {"Deployment": 1, "HTTPRoute": 2, STATUS: 9, VERDICT: 1}
+    assert pace.writes() == {"Deployment": 1, "HTTPRoute": 2, STATUS: 9, NEW_OUTCOME: 1}
     assert pace.writes_in_holds(settling=True) == {STATUS: 1}
-    assert pace.writes_in_holds(settling=False) == {VERDICT: 1, "HTTPRoute": 1}
+    assert pace.writes_in_holds(settling=False) == {NEW_OUTCOME: 1, "HTTPRoute": 1}
 
 
 def test_an_event_is_about_its_resource() -> None:
@@ -128,9 +128,9 @@ def test_the_table_and_the_json_say_what_was_found() -> None:
         r"rollouts \(at once, at most\) +1 \(1\)",
         r"steps held within 10% of their time \(target: all\) +50.0%",
         r"writes a rollout-minute: HTTPRoute +0.67",
-        r"writes while holding \(target: 0, but a new verdict\) +1 HTTPRoute, 1 status \(new verdict\)",
+        r"writes while holding \(target: 0, but a new outcome\) +1 HTTPRoute, 1 status \(new outcome\)",
         r"operator: CPU, of one core +0.5%",
     ):
         assert re.search(line, shown), line
     run = bench_rollouts.as_json([result])["runs"][0]
-    assert (run["held"]["max"], run["writesHolding"]) == (70.0, {VERDICT: 1, "HTTPRoute": 1})
+    assert (run["held"]["max"], run["writesHolding"]) == (70.0, {NEW_OUTCOME: 1, "HTTPRoute": 1})

@@ -188,8 +188,8 @@ def _tell_refusal(cluster: Cluster, state: Json, clients: Load, bad: int) -> Non
     """
     if clients.failures:
         raise ClusterError(f"Requests were lost on the way: {clients.failures[:3]}")
-    path = "{.status.rollout.verdict}"
-    print(f"\n$ kubectl get mdep {MODEL} -o jsonpath='{path}'\n{json.dumps(state.get('verdict'), indent=1)}")
+    path = "{.status.rollout.analysis}"
+    print(f"\n$ kubectl get mdep {MODEL} -o jsonpath='{path}'\n{json.dumps(state.get('analysis'), indent=1)}")
     print("\n$ kubectl get mdep\n" + cluster.kubectl("get", "mdep"), flush=True)
     failed = len(clients.errors)
     print(

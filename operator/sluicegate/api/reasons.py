@@ -536,7 +536,7 @@ IN_ROLLOUTS: Final[Mapping[Reason, str]] = {
 
 ROLES: Final[Mapping[Role, str]] = {
     Role.STABLE: "serves",
-    Role.TARGET: "is the desired revision, which is to become stable",
+    Role.CANDIDATE: "is being rolled out, and then becomes stable",
     Role.CANARY: "is the declared canary (`spec.canary`)",
     Role.NEXT_CANARY: "replaces the present canary once it is ready",
     Role.RETIRING: "still receives traffic, which the operator is moving away from it",

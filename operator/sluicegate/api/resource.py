@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from sluicegate.api.spec import ModelDeploymentSpec
-from sluicegate.api.status import ModelDeploymentStatus
+from sluicegate.api.status import ModelDeploymentStatus, Role
 
 Key: TypeAlias = tuple[str, str]
 """Namespace and name of an object."""
 Manifest: TypeAlias = dict[str, Any]
 """A Kubernetes object, or a part of one, as plain data."""
+_OLD_CANDIDATE_ROLE: Final = "Target"
 
 
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -57,7 +58,7 @@ def decode(raw: Mapping[str, Any]) -> ModelDeployment:
             occurs only offline, or if the CRD is older than the operator.
     """
     try:
-        status = msgspec.convert(raw.get("status") or {}, ModelDeploymentStatus)
+        status = _renamed(msgspec.convert(raw.get("status") or {}, ModelDeploymentStatus))
     except msgspec.ValidationError:
         status = ModelDeploymentStatus()
     try:
@@ -68,3 +69,22 @@ def decode(raw: Mapping[str, Any]) -> ModelDeployment:
         )
     except msgspec.ValidationError as error:
         raise InvalidResource(str(error)) from error
+
+
+def _renamed(status: ModelDeploymentStatus) -> ModelDeploymentStatus:
+    """Return `status` with the present names of what an older operator called the target of a rollout.
+
+    So an upgrade neither restarts a rollout that is in progress nor retries one that was rolled back. The CRD keeps the
+    old field, because the API server removes fields that the CRD does not have.
+    """
+    rollout = status.rollout
+    if rollout is not None and rollout.target is not None:
+        rollout = msgspec.structs.replace(rollout, candidate=rollout.candidate or rollout.target, target=None)
+        status = msgspec.structs.replace(status, rollout=rollout)
+    if any(entry.role == _OLD_CANDIDATE_ROLE for entry in status.revisions):
+        revisions = tuple(
+            msgspec.structs.replace(entry, role=Role.CANDIDATE.value) if entry.role == _OLD_CANDIDATE_ROLE else entry
+            for entry in status.revisions
+        )
+        status = msgspec.structs.replace(status, revisions=revisions)
+    return status

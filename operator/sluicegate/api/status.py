@@ -84,7 +84,8 @@ class Role(StrEnum):
     """The role of a revision."""
 
     STABLE = "Stable"
-    TARGET = "Target"
+    CANDIDATE = "Candidate"
+    """It is being rolled out, and then becomes stable."""
     CANARY = "Canary"
     NEXT_CANARY = "NextCanary"
     """It becomes the canary once it is ready."""
@@ -152,7 +153,9 @@ class RevisionStatus(ApiType, frozen=True):
 
     name: Annotated[Line, doc("Name of the revision's child objects, NAME-HASH.")]
     revision: Annotated[HashLine, doc("Hash of the revision.")]
-    role: Annotated[Line, doc("Role of the revision: Stable, Target, Canary, NextCanary, Retiring, Parked or Failed.")]
+    role: Annotated[
+        Line, doc("Role of the revision: Stable, Candidate, Canary, NextCanary, Retiring, Parked or Failed.")
+    ]
     weight: Annotated[int, Meta(ge=0, le=100), doc("Desired percent of the traffic for the revision.")]
     replicas: Annotated[int, doc("Desired number of pods. 0 for a Parked or Failed revision.")]
     ready_replicas: Annotated[int, doc("Number of ready pods. 0 for a Parked or Failed revision.")]
@@ -174,7 +177,7 @@ class RevisionStatus(ApiType, frozen=True):
     message: Annotated[Line | None, doc("Explanation of the reason.")] = None
 
 
-class RolloutVerdict(ApiType, frozen=True):
+class AnalysisStatus(ApiType, frozen=True):
     """Latest outcome of the analysis and its measurement, updated only when the outcome changes."""
 
     outcome: Annotated[Line, doc("Outcome of the analysis: Passed, Failed or Inconclusive.")]
@@ -203,7 +206,7 @@ class RolloutStatus(ApiType, frozen=True):
             "become ready within progressDeadline."
         ),
     ]
-    target: Annotated[HashLine | None, doc("Hash of the desired revision.")] = None
+    candidate: Annotated[HashLine | None, doc("Hash of the candidate, the revision that is rolled out.")] = None
     started_at: Annotated[Time | None, doc("Time when the desired revision was first observed.")] = None
     step_index: Annotated[
         int | None, doc("Index of the current step, starting from 0. After the last step, the number of steps.")
@@ -225,12 +228,18 @@ class RolloutStatus(ApiType, frozen=True):
         None
     )
     message: Annotated[Line | None, doc("Explanation of the reason.")] = None
-    verdict: Annotated[RolloutVerdict | None, doc("Latest outcome of the analysis at this step.")] = None
+    analysis: Annotated[AnalysisStatus | None, doc("Latest outcome of the analysis at this step.")] = None
     retried: Annotated[
         bool | None,
         doc(
             "True if the annotation sluicegate.dev/retry already named the revision when it was rolled back. "
             "That annotation has no effect until it is removed and set again."
+        ),
+    ] = None
+    target: Annotated[
+        HashLine | None,
+        doc(
+            "Deprecated: the earlier name of candidate. The operator reads it in a status that an older operator wrote."
         ),
     ] = None
 

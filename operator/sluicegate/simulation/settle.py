@@ -161,6 +161,6 @@ def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFa
     """Return the facts of the route as if all its Gateways had accepted it."""
     if manifest is None:
         return None if plan.drop_route else snapshot.route
-    verdicts = [{"type": kind, "status": "True", "observedGeneration": 0} for kind in ("Accepted", "ResolvedRefs")]
-    parents = [{"parentRef": ref, "conditions": verdicts} for ref in manifest["spec"]["parentRefs"]]
+    conditions = [{"type": kind, "status": "True", "observedGeneration": 0} for kind in ("Accepted", "ResolvedRefs")]
+    parents = [{"parentRef": ref, "conditions": conditions} for ref in manifest["spec"]["parentRefs"]]
     return parse.route({**manifest, "status": {"parents": parents}})

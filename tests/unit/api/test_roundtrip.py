@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sluicegate.api import duration
+from sluicegate.api.crd import crd
 from sluicegate.api.fields import DURATION_PATTERN
 from sluicegate.api.resource import InvalidResource, decode
 from sluicegate.api.schema import schema_of
@@ -129,7 +130,40 @@ def test_an_unreadable_spec_names_the_field() -> None:
 
 
 def test_phase_of_newer_operator_reads_as_idle() -> None:
-    status = {"rollout": {"phase": "Teleporting", "target": "bcdfghjklm"}, "replicas": 2}
+    status = {"rollout": {"phase": "Teleporting", "candidate": "bcdfghjklm"}, "replicas": 2}
     resource = decode({"metadata": {"name": "churn"}, "spec": {"model": {"uri": "models:/churn/1"}}, "status": status})
     assert resource.status.replicas == 2, "the rest of the status is kept"
     assert resource.status.rollout is not None and resource.status.rollout.phase is Phase.IDLE
+
+
+def test_reads_target_of_older_operator_as_candidate() -> None:
+    """The rollout of an older operator continues after an upgrade, and its candidate keeps its role."""
+    revision = {"name": "churn-b", "weight": 5, "replicas": 1, "readyReplicas": 1}
+    status = {
+        "rollout": {
+            "phase": "Holding",
+            "target": "bcdfghjklm",
+            "stepIndex": 1,
+            "verdict": {"outcome": "Inconclusive", "metric": "errors"},
+        },
+        "revisions": [
+            {**revision, "revision": "bcdfghjklm", "role": "Target"},
+            {**revision, "revision": "nqrstvwxz2", "role": "Stable"},
+        ],
+    }
+    resource = decode({"metadata": {"name": "churn"}, "spec": {"model": {"uri": "models:/churn/1"}}, "status": status})
+    rollout = resource.status.rollout
+    assert rollout is not None
+    assert (rollout.candidate, rollout.target, rollout.phase, rollout.step_index) == (
+        "bcdfghjklm",
+        None,
+        Phase.HOLDING,
+        1,
+    )
+    assert [entry.role for entry in resource.status.revisions] == ["Candidate", "Stable"]
+
+
+def test_crd_keeps_target_of_older_operator() -> None:
+    """The API server would otherwise remove it before the operator reads it."""
+    rollout = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["rollout"]
+    assert "Deprecated" in rollout["properties"]["target"]["description"]

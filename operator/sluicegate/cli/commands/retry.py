@@ -81,7 +81,7 @@ def to_retry(history: History) -> RevisionSummary:
     """
     given_up = [summary for summary in history.revisions if gave_up(history, summary)]
     rollout = history.resource.status.rollout
-    newest = [summary for summary in given_up if rollout is not None and summary.hash == rollout.target]
+    newest = [summary for summary in given_up if rollout is not None and summary.hash == rollout.candidate]
     chosen = aborted(history) or next(iter([*newest, *given_up]), None)
     if chosen is None:
         raise Failed(

@@ -121,7 +121,7 @@ def _duration(history: History, chosen: RevisionSummary, start_seconds: int | No
         candidates = [
             summary.name
             for summary in history.revisions
-            if summary.role in (Role.TARGET, Role.CANARY, Role.NEXT_CANARY) and summary is not chosen
+            if summary.role in (Role.CANDIDATE, Role.CANARY, Role.NEXT_CANARY) and summary is not chosen
         ]
         verb = "get" if len(candidates) > 1 else "gets"
         return f"It stays stable{f', and {_joined(candidates)} {verb} no traffic' if candidates else ''}."
@@ -232,7 +232,7 @@ def _raise_if_failed(history: History, chosen: RevisionSummary, progress: str) -
     """
     rollout, conditions = history.resource.status.rollout, history.resource.status.conditions
     stalled = any(condition.type == ConditionType.STALLED and condition.status == "True" for condition in conditions)
-    if stalled and rollout is not None and rollout.phase is Phase.FAILED and rollout.target == chosen.hash:
+    if stalled and rollout is not None and rollout.phase is Phase.FAILED and rollout.candidate == chosen.hash:
         stays = f". {history.stable.title} stays stable" if history.stable is not None else ""
         raise Failed(
             f"{chosen.title} did not become ready: {progress}{stays}. "

@@ -34,7 +34,7 @@ _INPUTS = {
     "roll": f"the annotation {names.ANNOTATION_ROLL}",
 }
 """The parts of a revision: the field of the spec, by the name in the revision's record."""
-_RECEIVING = (Role.STABLE, Role.TARGET, Role.CANARY)
+_RECEIVING = (Role.STABLE, Role.CANDIDATE, Role.CANARY)
 """The roles in which a revision can receive requests."""
 
 

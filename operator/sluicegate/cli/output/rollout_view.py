@@ -13,7 +13,7 @@ from enum import Enum
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.rollout import AnalysisMetric
-from sluicegate.api.status import Phase, Role, RolloutVerdict
+from sluicegate.api.status import AnalysisStatus, Phase, Role
 from sluicegate.cli.output import step_text
 from sluicegate.cli.output.live_metrics import LiveMetrics, Measured, Reading
 from sluicegate.cli.output.step_text import Rollout
@@ -122,7 +122,7 @@ def progress(resource: ModelDeployment, live: LiveMetrics, shell: Shell = DEFAUL
     rollout = step_text.rollout_of(resource)
     if rollout is None or not (rollout.moving or rollout.status.phase.ended):
         return None
-    status, verdict = rollout.status, rollout.status.verdict
+    status, result = rollout.status, rollout.status.analysis
     entry = next((entry for entry in resource.status.revisions if entry.revision == rollout.candidate), None)
     measured = live.measured or Measured()
     holding = status.reason == Reason.HOLDING
@@ -136,20 +136,20 @@ def progress(resource: ModelDeployment, live: LiveMetrics, shell: Shell = DEFAUL
         measured=measured.shares.get(rollout.candidate),
         reason=None if holding else status.reason,
         message=None if holding else status.message,
-        outcome=verdict.outcome if verdict is not None else None,
-        measurement=_measurement(verdict) if verdict is not None else "",
-        judged_at=time_of(verdict.at) if verdict is not None else None,
+        outcome=result.outcome if result is not None else None,
+        measurement=_measurement(result) if result is not None else "",
+        judged_at=time_of(result.at) if result is not None else None,
         steps=_steps(rollout),
-        metrics=_metrics(resource, measured, verdict),
+        metrics=_metrics(resource, measured, result),
         not_live=live.unknown if live.measured is None and rollout.moving else None,
         next=advice(resource, rollout, shell),
     )
 
 
-def _measurement(verdict: RolloutVerdict) -> str:
-    if verdict.metric is None:
-        return verdict.message or ""
-    return f"{verdict.metric}: {verdict.message or 'no values'}"
+def _measurement(result: AnalysisStatus) -> str:
+    if result.metric is None:
+        return result.message or ""
+    return f"{result.metric}: {result.message or 'no values'}"
 
 
 def _steps(rollout: Rollout) -> tuple[StepView, ...]:
@@ -166,23 +166,23 @@ def _steps(rollout: Rollout) -> tuple[StepView, ...]:
     return (*views, StepView(current if rollout.done else StepState.AHEAD, 100, "become stable"))
 
 
-def _metrics(resource: ModelDeployment, measured: Measured, verdict: RolloutVerdict | None) -> tuple[MetricView, ...]:
+def _metrics(resource: ModelDeployment, measured: Measured, result: AnalysisStatus | None) -> tuple[MetricView, ...]:
     analysis = resource.spec.rollout.analysis
     views = []
     for metric in analysis.metrics if analysis is not None else ():
-        reading = measured.metrics.get(metric.name) or _recorded(metric, verdict)
+        reading = measured.metrics.get(metric.name) or _recorded(metric, result)
         views.append(MetricView(metric.name, metric.type, reading, not metric.dry_run))
     return tuple(views)
 
 
-def _recorded(metric: AnalysisMetric, verdict: RolloutVerdict | None) -> Reading:
+def _recorded(metric: AnalysisMetric, result: AnalysisStatus | None) -> Reading:
     """Return what status says of a metric.
 
     Status holds the values of the metric that decided last. Of any other metric only the limit is known.
     """
-    if verdict is None or verdict.metric != metric.name:
+    if result is None or result.metric != metric.name:
         return Reading(limit=metric.limit)
-    return Reading(verdict.value, verdict.stable_value, verdict.limit, verdict.samples, verdict.outcome)
+    return Reading(result.value, result.stable_value, result.limit, result.samples, result.outcome)
 
 
 def advice(resource: ModelDeployment, rollout: Rollout, shell: Shell) -> tuple[Advice, ...]:

@@ -70,9 +70,9 @@ def rollout_of(resource: ModelDeployment) -> Rollout | None:
         The rollout, in progress or ended without a promotion. None where there is none.
     """
     steps, status = resource.spec.rollout.steps, resource.status.rollout
-    if not steps or status is None or status.target is None or status.phase is Phase.IDLE:
+    if not steps or status is None or status.candidate is None or status.phase is Phase.IDLE:
         return None
-    return Rollout(steps, status, status.target)
+    return Rollout(steps, status, status.candidate)
 
 
 def paused_by_user(resource: ModelDeployment, revision: str) -> bool:

@@ -157,7 +157,7 @@ def aborted(history: History) -> RevisionSummary | None:
     """
     observed = any(condition.reason == Reason.ABORTED for condition in history.resource.status.conditions)
     for summary in history.revisions:
-        possible = observed or summary.role in (*CANARY_ROLES, Role.TARGET, Role.FAILED)
+        possible = observed or summary.role in (*CANARY_ROLES, Role.CANDIDATE, Role.FAILED)
         if summary.aborted and summary.role != Role.STABLE and possible:
             return summary
     return None
@@ -281,7 +281,7 @@ def gave_up(history: History, revision: RevisionSummary) -> bool:
     It gives up a revision that failed or was rolled back. For an aborted revision see `aborted`.
     """
     rollout = history.resource.status.rollout
-    rolled_back = rollout is not None and rollout.phase is Phase.ROLLED_BACK and rollout.target == revision.hash
+    rolled_back = rollout is not None and rollout.phase is Phase.ROLLED_BACK and rollout.candidate == revision.hash
     return revision.role == Role.FAILED or rolled_back
 
 

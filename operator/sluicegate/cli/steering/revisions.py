@@ -22,7 +22,7 @@ from sluicegate.core.snapshot.parse import revision as facts_of
 
 Raw = Mapping[str, Any]
 _VERSION = re.compile(r"v(\d+)")
-_CANDIDATES = (Role.TARGET, Role.CANARY, Role.NEXT_CANARY)
+_CANDIDATES = (Role.CANDIDATE, Role.CANARY, Role.NEXT_CANARY)
 
 
 class NoSuchRevision(ValueError):
@@ -91,7 +91,7 @@ class History:
     @property
     def desired(self) -> RevisionSummary | None:
         """Return the desired revision, while it is not stable yet."""
-        return self._with_role(Role.TARGET)
+        return self._with_role(Role.CANDIDATE)
 
     @property
     def pinned(self) -> RevisionSummary | None:

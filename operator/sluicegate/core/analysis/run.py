@@ -99,16 +99,16 @@ class AnalysisRun:
 def analysis_run(resource: ModelDeployment) -> AnalysisRun | None:
     """Return what to analyze of `resource` now, or None."""
     spec, rollout = resource.spec.rollout.analysis, resource.status.rollout
-    if spec is None or rollout is None or rollout.target is None or rollout.accepted_at is None:
+    if spec is None or rollout is None or rollout.candidate is None or rollout.accepted_at is None:
         return None
     if not rollout.phase.moving or resource.metadata.deletion_timestamp is not None:
         return None
     stable = resource.status.stable.revision if resource.status.stable is not None else None
-    if stable == rollout.target:
+    if stable == rollout.candidate:
         return None
     if not _mirrors(resource):
         spec = replace(spec, metrics=tuple(each for each in spec.metrics if each.type not in PAIRED))
-    return AnalysisRun(resource.key, rollout.target, stable, rollout.accepted_at, spec, resource.metadata.uid)
+    return AnalysisRun(resource.key, rollout.candidate, stable, rollout.accepted_at, spec, resource.metadata.uid)
 
 
 def _mirrors(resource: ModelDeployment) -> bool:

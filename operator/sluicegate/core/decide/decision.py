@@ -100,10 +100,10 @@ def _target(assessment: Assessment, roles: RevisionRoles, target: RevisionHash, 
     if roles.progressive and candidate is not None:
         scale = scaling.candidate_scale(assessment, candidate, roles.stable)
         weight = roles.candidate.share.weight if roles.candidate is not None else 0
-        return RevisionPlan(target, Role.TARGET, scale, _new(assessment, target), weight)
+        return RevisionPlan(target, Role.CANDIDATE, scale, _new(assessment, target), weight)
     growing = 100 if roles.stable is not None else None
     scale = scaling.scale_of(assessment, target, assessment.spec.scaling, growing)
-    return RevisionPlan(target, Role.TARGET, scale, _new(assessment, target), frozen)
+    return RevisionPlan(target, Role.CANDIDATE, scale, _new(assessment, target), frozen)
 
 
 def _new(assessment: Assessment, revision: RevisionHash) -> bool:
@@ -125,7 +125,7 @@ def _leaving(assessment: Assessment, roles: RevisionRoles) -> tuple[RevisionHash
     The one that served last comes first.
     """
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in assessment.recorded(role)]
-    served += [revision for revision in assessment.recorded(Role.TARGET) if _may_have_traffic(assessment, revision)]
+    served += [revision for revision in assessment.recorded(Role.CANDIDATE) if _may_have_traffic(assessment, revision)]
     known = [each for each in (*served, *_lately_released(assessment)) if each in assessment.snapshot.revisions]
     for revision in _by_number(assessment):
         facts = assessment.of(revision.hash)
@@ -157,7 +157,7 @@ def _may_have_traffic(assessment: Assessment, target: RevisionHash) -> bool:
     It may receive them by the route, or because the gateway has not applied the next route yet.
     """
     state = assessment.status.rollout
-    progressive = state is not None and state.target == target and state.step_index is not None
+    progressive = state is not None and state.candidate == target and state.step_index is not None
     facts = assessment.of(target)
     return facts.has_traffic or (progressive and not facts.released)
 

@@ -39,7 +39,7 @@ def _wanted(assessment: Assessment) -> RevisionHash | None:
         return held
     if assessment.paused:
         state = assessment.status.rollout
-        under_way = assessment.of(state.target if state is not None and not state.phase.returned else None)
+        under_way = assessment.of(state.candidate if state is not None and not state.phase.returned else None)
         return under_way.hash if under_way.record is not None and not under_way.given_up else None
     return None if aborted(assessment) or assessment.of(assessment.desired).given_up else assessment.desired
 

@@ -23,7 +23,7 @@ from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.status import Phase, RolloutStatus
 from sluicegate.core.plan.share import after
-from sluicegate.core.rollout.step_analysis import analyzed, reading_of, verdict_of
+from sluicegate.core.rollout.step_analysis import analysis_status, analyzed, reading_of
 from sluicegate.core.rollout.steps import (
     coming,
     ends_by_itself,
@@ -85,9 +85,9 @@ def advance(assessment: Assessment, target: RevisionHash, observation: StepObser
 
 def _begun(assessment: Assessment, target: RevisionHash) -> RolloutStatus:
     before = assessment.status.rollout
-    known = before is not None and before.target == target and not before.phase.returned
+    known = before is not None and before.candidate == target and not before.phase.returned
     started = before.started_at if known and before is not None else None
-    return RolloutStatus(phase=Phase.WAITING, target=target, started_at=started or text_of(assessment.now))
+    return RolloutStatus(phase=Phase.WAITING, candidate=target, started_at=started or text_of(assessment.now))
 
 
 def _waiting(assessment: Assessment, target: RevisionHash, observation: StepObservation) -> RolloutStatus:
@@ -122,7 +122,7 @@ def _entered(assessment: Assessment, state: RolloutStatus, index: int) -> Rollou
     wanted, through = after(steps_of(assessment)[: index + 1]), index >= len(steps_of(assessment))
     entered = RolloutStatus(
         phase=Phase.SCALING,
-        target=state.target,
+        candidate=state.candidate,
         started_at=state.started_at,
         step_index=index,
         step_hash=steps_hash(assessment),
@@ -144,7 +144,7 @@ def promoting(state: RolloutStatus) -> RolloutStatus:
 
 
 def _not_in_force(state: RolloutStatus) -> RolloutStatus:
-    return msgspec.structs.replace(state, accepted_at=None, until=None, verdict=None)
+    return msgspec.structs.replace(state, accepted_at=None, until=None, analysis=None)
 
 
 def _at_step(
@@ -160,7 +160,7 @@ def _at_step(
         return _phase(state, Phase.SHIFTING, Reason.SHIFTING_TRAFFIC, f"Traffic is shifting to {words(wanted)}.")
     accepted, before = _accepted_at(assessment, state), state.accepted_at
     state = msgspec.structs.replace(
-        state, accepted_at=text_of(accepted), verdict=verdict_of(assessment, state, text_of(accepted))
+        state, accepted_at=text_of(accepted), analysis=analysis_status(assessment, state, text_of(accepted))
     )
     if assessment.overrides.promotes_past(target, index):
         return _entered(assessment, state, index + 1)
@@ -209,8 +209,10 @@ def _waits(
         return None
     reading = reading_of(assessment, state)
     if reading is None or reading.outcome is not Outcome.PASSED:
-        told = state.verdict  # not the values of `reading`, which change with every measurement
-        why = f" {told.metric}: {told.message}" if reading is not None and told is not None and told.metric else ""
+        analysis = state.analysis  # not the values of `reading`, which change with every measurement
+        why = ""
+        if reading is not None and analysis is not None and analysis.metric:
+            why = f" {analysis.metric}: {analysis.message}"
         return _phase(
             state, Phase.HOLDING, Reason.INCONCLUSIVE, f"The analysis has not passed yet, so the step is held.{why}"
         )
@@ -246,10 +248,10 @@ def _rolled_back(
         message = observation.fault
     else:
         return None
-    verdict = verdict_of(assessment, state, state.accepted_at)
+    analysis = analysis_status(assessment, state, state.accepted_at)
     spent = assessment.overrides.retry == target or None
     back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back {where}: {message}")
-    return msgspec.structs.replace(back, until=None, verdict=verdict, retried=spent)
+    return msgspec.structs.replace(back, until=None, analysis=analysis, retried=spent)
 
 
 def aborted(assessment: Assessment, revision: RevisionHash) -> RolloutStatus:
@@ -258,7 +260,7 @@ def aborted(assessment: Assessment, revision: RevisionHash) -> RolloutStatus:
     The state keeps the step that the rollout was at.
     """
     before = assessment.status.rollout
-    if before is not None and (before.phase, before.target) == (Phase.ABORTED, revision):
+    if before is not None and (before.phase, before.candidate) == (Phase.ABORTED, revision):
         return before
     state = assessment.of(revision).rollout
     where = _where(assessment, state, revision) if state is not None else "before it received requests"
@@ -278,7 +280,7 @@ def unspent(assessment: Assessment, state: RolloutStatus) -> RolloutStatus:
 
     Once the user has removed the last `retry` annotation, a new one counts again.
     """
-    there = assessment.overrides.retry == state.target
+    there = assessment.overrides.retry == state.candidate
     return state if there or not state.retried else msgspec.structs.replace(state, retried=None)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sluicegate.api.status import RolloutStatus, RolloutVerdict
+from sluicegate.api.status import AnalysisStatus, RolloutStatus
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Share
@@ -21,18 +21,18 @@ def analyzed(assessment: Assessment, wanted: Share) -> bool:
 def reading_of(assessment: Assessment, state: RolloutStatus) -> Reading | None:
     """Return the analysis result for exactly this revision and share, or None."""
     found = assessment.snapshot.reading
-    if found is None or found.revision != state.target or found.since != state.accepted_at:
+    if found is None or found.revision != state.candidate or found.since != state.accepted_at:
         return None
     return found
 
 
-def verdict_of(assessment: Assessment, state: RolloutStatus, accepted_at: str | None) -> RolloutVerdict | None:
+def analysis_status(assessment: Assessment, state: RolloutStatus, accepted_at: str | None) -> AnalysisStatus | None:
     """Return the analysis outcome to write in status.
 
     It is new only if the outcome, or the metric behind it, has changed. So a step that is held causes no status writes.
     """
-    found, before = assessment.snapshot.reading, state.verdict
-    if found is None or found.revision != state.target or found.since != accepted_at:
+    found, before = assessment.snapshot.reading, state.analysis
+    if found is None or found.revision != state.candidate or found.since != accepted_at:
         return before
     measured = found.decisive
     same = before is not None and (before.outcome, before.metric) == (
@@ -41,7 +41,7 @@ def verdict_of(assessment: Assessment, state: RolloutStatus, accepted_at: str | 
     )
     if same:
         return before
-    return RolloutVerdict(
+    return AnalysisStatus(
         outcome=found.outcome.value,
         metric=measured.metric if measured is not None else None,
         value=measured.value if measured is not None else None,

@@ -85,7 +85,7 @@ def _share_before_steps(assessment: Assessment, target: RevisionHash) -> Share:
     was rolled back or aborted begins without a share.
     """
     before = assessment.status.rollout
-    returned = before is not None and before.target == target and before.phase.returned
+    returned = before is not None and before.candidate == target and before.phase.returned
     return Share() if returned else assessment.of(target).share
 
 

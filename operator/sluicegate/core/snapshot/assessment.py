@@ -251,7 +251,7 @@ class RevisionAssessment:
         None means that the rollout has not begun its first step, or that it was rolled back or aborted.
         """
         state = self._resource.status.rollout
-        if self.hash is None or state is None or state.target != self.hash or state.step_index is None:
+        if self.hash is None or state is None or state.candidate != self.hash or state.step_index is None:
             return None
         return state if not state.phase.returned else None
 
@@ -259,7 +259,7 @@ class RevisionAssessment:
     def rolled_back(self) -> RolloutStatus | None:
         """The state that status has of its rollout, if that was rolled back."""
         state = self._resource.status.rollout
-        if self.hash is None or state is None or state.target != self.hash or state.phase is not Phase.ROLLED_BACK:
+        if self.hash is None or state is None or state.candidate != self.hash or state.phase is not Phase.ROLLED_BACK:
             return None
         return state
 
@@ -298,7 +298,7 @@ class RevisionAssessment:
         Each step counts anew, because it may need more pods.
         """
         rollout = self._resource.status.rollout
-        if rollout is not None and rollout.target == self.hash:
+        if rollout is not None and rollout.candidate == self.hash:
             return time_of(rollout.step_started_at or rollout.started_at) or self._resource.now
         return self._resource.now
 

@@ -224,9 +224,9 @@ def route(obj: Raw) -> RouteFacts:
     generation = int(obj["metadata"].get("generation") or 0)
     good, refusal = 0, None
     for parent in (obj.get("status") or {}).get("parents") or ():
-        verdict = _parent_verdict(parent, generation)
-        good += verdict is True
-        refusal = refusal or (verdict if isinstance(verdict, str) else None)
+        acceptance = _parent_acceptance(parent, generation)
+        good += acceptance is True
+        refusal = refusal or (acceptance if isinstance(acceptance, str) else None)
     split = _split(spec.get("rules") or ())
     return RouteFacts(split=split, accepted=bool(parent_refs) and good >= len(parent_refs), refusal=refusal)
 
@@ -258,7 +258,7 @@ def _revision_of(backend: Raw) -> RevisionHash:
     return RevisionHash(str(backend.get("name", "")).rpartition("-")[2])
 
 
-def _parent_verdict(parent: Mapping[str, Any], generation: int) -> bool | str | None:
+def _parent_acceptance(parent: Mapping[str, Any], generation: int) -> bool | str | None:
     """Tell whether a parent accepts the route, or why not.
 
     Returns:

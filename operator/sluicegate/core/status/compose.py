@@ -295,10 +295,10 @@ def _accepted(assessment: Assessment, plan: Plan, revision: RevisionHash) -> int
 def _rollout(assessment: Assessment, plan: Plan, problems: diagnosis.Problems) -> RolloutStatus:
     if plan.roles.progressive and plan.target is not None:
         return machine.advance(assessment, plan.target, step_observation.observe_step(assessment, plan, plan.target))
-    taken_back = assessment.of(assessment.desired).rolled_back
-    wanted_all_the_same = taken_back is not None and taken_back.target in (plan.stable, plan.target)  # because of a pin
-    if taken_back is not None and not wanted_all_the_same and assessment.of(assessment.desired).given_up:
-        return machine.unspent(assessment, taken_back)
+    rolled_back = assessment.of(assessment.desired).rolled_back
+    pinned = rolled_back is not None and rolled_back.candidate in (plan.stable, plan.target)
+    if rolled_back is not None and not pinned and assessment.of(assessment.desired).given_up:
+        return machine.unspent(assessment, rolled_back)
     if plan.target is not None:
         return _whole(assessment, plan.target, problems)
     if (wanted := assessment.desired) is not None and aborted(assessment):
@@ -306,7 +306,7 @@ def _rollout(assessment: Assessment, plan: Plan, problems: diagnosis.Problems) -
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase=Phase.SHIFTING)
     if problems.target is not None and (given_up := assessment.desired) in _roles(plan, Role.FAILED):
-        return RolloutStatus(phase=Phase.FAILED, target=given_up)  # no started_at, so a retry has its full deadline
+        return RolloutStatus(phase=Phase.FAILED, candidate=given_up)  # no started_at, so a retry has its full deadline
     return RolloutStatus(phase=Phase.IDLE)
 
 
@@ -324,7 +324,7 @@ def _whole(assessment: Assessment, target: RevisionHash, problems: diagnosis.Pro
         return RolloutStatus(
             phase, target, before.started_at, before.step_index, before.step_hash, before.step_started_at
         )
-    return RolloutStatus(phase=phase, target=target, started_at=text_of(assessment.of(target).started_at))
+    return RolloutStatus(phase=phase, candidate=target, started_at=text_of(assessment.of(target).started_at))
 
 
 def _roles(plan: Plan, role: Role) -> set[str]:
@@ -372,7 +372,7 @@ def moved(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> bool:
         if at is None or at.step_index is None:
             return ()
         return (
-            at.target,
+            at.candidate,
             at.step_index,
             at.step_hash,
             at.step_started_at,

@@ -51,11 +51,11 @@ def rollback(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> str
     if (
         new is None
         or new.phase is not Phase.ROLLED_BACK
-        or (old is not None and (old.phase, old.target) == (new.phase, new.target))
+        or (old is not None and (old.phase, old.candidate) == (new.phase, new.candidate))
     ):
         return None
-    failed = new.verdict is not None and new.verdict.outcome == Outcome.FAILED
-    return (new.verdict.metric if failed and new.verdict is not None else None) or "Crash"
+    failed = new.analysis is not None and new.analysis.outcome == Outcome.FAILED
+    return (new.analysis.metric if failed and new.analysis is not None else None) or "Crash"
 
 
 def version_changes(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[tuple[str, str, str]]:
@@ -81,7 +81,7 @@ def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[A
     """
     if new is None or new.step_index is None or new.phase not in _EVENT_REASONS:
         return
-    if old is not None and (old.phase, old.target, old.step_index) == (new.phase, new.target, new.step_index):
+    if old is not None and (old.phase, old.candidate, old.step_index) == (new.phase, new.candidate, new.step_index):
         return
     at = f"Step {new.step_index + 1}: " if new.phase is not Phase.PROMOTING else ""
     yield Announcement("Normal", _EVENT_REASONS[new.phase], f"{at}{new.message}")

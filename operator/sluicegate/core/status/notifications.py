@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, RevisionStatus, RolloutVerdict
+from sluicegate.api.status import AnalysisStatus, ConditionType, ModelDeploymentStatus, Phase, RevisionStatus
 from sluicegate.config.settings import NotificationSettings
 from sluicegate.core.snapshot.analysis_result import Outcome
 
@@ -50,7 +50,7 @@ class Notification(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     """What that revision serves, as NAME/VERSION or the URI."""
     stable: str | None = None
     """Name of the revision that serves now."""
-    verdict: RolloutVerdict | None = None
+    analysis: AnalysisStatus | None = msgspec.field(default=None, name="verdict")
     """The measurement that decided, for the event RolledBack."""
     url: str | None = None
 
@@ -79,7 +79,7 @@ def notifications(
             revision=entry.name if entry is not None else revision,
             model=entry.model if entry is not None else None,
             stable=stable.name if stable is not None else None,
-            verdict=after.rollout.verdict if event == "RolledBack" and after.rollout is not None else None,
+            analysis=after.rollout.analysis if event == "RolledBack" and after.rollout is not None else None,
             url=after.url,
         )
 
@@ -114,7 +114,7 @@ def _happened(
 def _phase(status: ModelDeploymentStatus) -> tuple[Phase | None, str | None, str | None, str | None]:
     rollout = status.rollout
     return (
-        (rollout.phase, rollout.target, rollout.reason, rollout.message)
+        (rollout.phase, rollout.candidate, rollout.reason, rollout.message)
         if rollout is not None
         else (None, None, None, None)
     )
@@ -158,9 +158,9 @@ def _text(notification: Notification) -> str:
         f"*{_TITLES[notification.event]}:* `{notification.namespace}/{notification.name}`{model} "
         f"({notification.cluster})"
     )
-    lines, verdict = [notification.message], notification.verdict
-    if verdict is not None and verdict.message and verdict.outcome != Outcome.FAILED:
-        lines.append(verdict.message)
+    lines, analysis = [notification.message], notification.analysis
+    if analysis is not None and analysis.message and analysis.outcome != Outcome.FAILED:
+        lines.append(analysis.message)
     return _escape("\n".join([head, *lines]))[:_SLACK_LIMIT]
 
 

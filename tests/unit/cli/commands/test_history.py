@@ -93,7 +93,7 @@ def test_default_is_the_revision_that_lost_traffic_last() -> None:
 
 def test_default_during_a_rollout_is_stable() -> None:
     history = _history(
-        _status(C, 3, "Target"), _status(B, 2, "Stable"), _status(A, 1, "Parked", **PARKED), phase="Waiting"
+        _status(C, 3, "Candidate"), _status(B, 2, "Stable"), _status(A, 1, "Parked", **PARKED), phase="Waiting"
     )
     chosen = choose(history, None)
     assert chosen.hash == B

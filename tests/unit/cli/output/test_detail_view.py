@@ -14,7 +14,7 @@ def _problems(conditions: list[tuple[str, str, str, str]], **candidate: Any) -> 
         {"type": kind, "status": status, "reason": reason, "message": message}
         for kind, status, reason, message in conditions
     ]
-    resource["status"]["revisions"] = [revision(NEXT, "Target", 8, **candidate)]
+    resource["status"]["revisions"] = [revision(NEXT, "Candidate", 8, **candidate)]
     return [str(problem) for problem in detail_view.detail(decode(resource), (), ()).problems]
 
 

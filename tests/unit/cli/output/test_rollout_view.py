@@ -72,9 +72,9 @@ errors    Passed         0.31%    0.1%     1%      512
 latency   Inconclusive   81.2ms   -        -       12
 drift     - (dry run)    -        -        0.2     -
 
-REVISION              STATE    MODEL     WEIGHT   ACCEPTED   MEASURED   READY   RESTARTS   AGE   NODE
-churn-nqrstvwxz2 #8   Target   churn/8   25%      25%        24.6%      2/2     -          -     -
-churn-bcdfghjklm #7   Stable   churn/7   75%      75%        75.4%      2/2     -          -     -
+REVISION              STATE       MODEL     WEIGHT   ACCEPTED   MEASURED   READY   RESTARTS   AGE   NODE
+churn-nqrstvwxz2 #8   Candidate   churn/8   25%      25%        24.6%      2/2     -          -     -
+churn-bcdfghjklm #7   Stable      churn/7   75%      75%        75.4%      2/2     -          -     -
 """
 
 NARROW = """\
@@ -110,9 +110,9 @@ drift     - (dry run)   -       -        0.2     -
 Not live, from status: no permission to get pods/proxy in
   namespace sluicegate-system (forbidden).
 
-REVISION              STATE    WEIGHT   ACCEPTED   READY
-churn-nqrstvwxz2 #8   Target   25%      25%        2/2
-churn-bcdfghjklm #7   Stable   75%      75%        2/2
+REVISION              STATE       ACCEPTED   READY
+churn-nqrstvwxz2 #8   Candidate   25%        2/2
+churn-bcdfghjklm #7   Stable      75%        2/2
 """
 
 TAKEN_BACK = """\
@@ -180,7 +180,7 @@ def test_lines_fit_the_width_and_no_word_is_lost(width: int, rollout: dict[str, 
     text = plain(_shown(resource, REFUSED).lines(NOW, Size(width)))
     assert max(map(len, text.splitlines())) <= width
     live = "pods/proxy in namespace sluicegate-system" if rollout is not ROLLED_BACK else "RolledBack"
-    for sentence in (live, str(rollout["verdict"]["message"])):
+    for sentence in (live, str(rollout["analysis"]["message"])):
         assert "".join(sentence.split()) in "".join(text.split())
 
 

@@ -37,7 +37,7 @@ def test_promote_continues_past_the_current_step() -> None:
     )
     last = {**HOLDING, "stepIndex": 3}
     assert "Next: it becomes stable." in _printed(actions.promote(history_in(last), full=False))
-    starting = {"phase": "Waiting", "target": NEXT}
+    starting = {"phase": "Waiting", "candidate": NEXT}
     first = actions.promote(history_in(starting), full=False)
     assert first.annotations == {PROMOTE: f"{NEXT}/1"}
     assert "once it has that share" in _printed(first)
@@ -83,7 +83,7 @@ def test_annotations_of_other_revisions_are_removed() -> None:
             r"no rollout of churn is in progress \(churn-bcdfghjklm #7 \(churn/7\) is stable\)",
         ),
         (history_in(ROLLED_BACK, "Failed"), "9% of 300 requests failed.*`sluicegate retry churn` to try it again"),
-        (history_in({"phase": "Waiting", "target": NEXT}, no_steps=True), "because spec.rollout.steps is not set"),
+        (history_in({"phase": "Waiting", "candidate": NEXT}, no_steps=True), "because spec.rollout.steps is not set"),
         (history_in(paused=True), "spec.paused of churn is true"),
         (history_in(annotations={"sluicegate.dev/pin": STABLE}), "`sluicegate unpin churn` first"),
         (history_in(annotations={ABORT: NEXT}), "was aborted: run `sluicegate retry churn`"),
@@ -119,7 +119,7 @@ def test_abort_of_a_declared_canary() -> None:
 def test_abort_fails_without_a_rollout_or_a_stable_revision() -> None:
     with pytest.raises(Failed, match=r"nothing to abort.*sluicegate rollback churn"):
         actions.abort(history_in({"phase": "Idle"}, "Parked"))
-    first = history_in({"phase": "Waiting", "target": NEXT})
+    first = history_in({"phase": "Waiting", "candidate": NEXT})
     alone = History(first.resource, tuple(each for each in first.revisions if each.hash == NEXT), None, None)
     with pytest.raises(Failed, match="none to return to"):
         actions.abort(alone)
@@ -168,7 +168,7 @@ def test_retry_removes_an_abort() -> None:
     verb=st.sampled_from(["promote", "full", "abort", "pause", "resume"]),
 )
 def test_repeated_action_changes_nothing(annotations: dict[str, str], phase: str, index: int | None, verb: str) -> None:
-    rollout = {"phase": phase, "target": NEXT, **({} if index is None else {"stepIndex": index})}
+    rollout = {"phase": phase, "candidate": NEXT, **({} if index is None else {"stepIndex": index})}
     before = dict(annotations)
     for turn in range(2):
         try:

@@ -8,7 +8,7 @@ from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.core.analysis.run import analysis_run, filled
 from sluicegate.core.snapshot import parse
 
-HOLDING = {"phase": "Holding", "target": "new", "acceptedAt": "2026-03-01T12:00:00Z"}
+HOLDING = {"phase": "Holding", "candidate": "new", "acceptedAt": "2026-03-01T12:00:00Z"}
 
 
 def resource(rollout: dict[str, Any] | None, analysis: dict[str, Any] | None) -> ModelDeployment:
@@ -18,7 +18,7 @@ def resource(rollout: dict[str, Any] | None, analysis: dict[str, Any] | None) ->
         "spec": {"model": {"uri": "models:/churn/2"}, "rollout": {"analysis": analysis} if analysis else {}},
         "status": {
             "revisions": [
-                {"name": "a", "revision": "new", "role": "Target", **revision},
+                {"name": "a", "revision": "new", "role": "Candidate", **revision},
                 {"name": "b", "revision": "old", "role": "Stable", **revision},
             ]
         },
@@ -48,8 +48,8 @@ def test_what_is_over_is_not(phase: str) -> None:
 def test_nor_is_what_has_no_analysis_no_accepted_step_or_nothing_to_take_over() -> None:
     assert analysis_run(resource(HOLDING, None)) is None
     assert analysis_run(resource(None, {"window": "1m"})) is None
-    assert analysis_run(resource({"phase": "Shifting", "target": "new"}, {"window": "1m"})) is None
-    assert analysis_run(resource({**HOLDING, "target": "old"}, {"window": "1m"})) is None
+    assert analysis_run(resource({"phase": "Shifting", "candidate": "new"}, {"window": "1m"})) is None
+    assert analysis_run(resource({**HOLDING, "candidate": "old"}, {"window": "1m"})) is None
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,14 @@ def blind(world: World, message: str = NO_METRICS) -> None:
 def test_first_deployment_without_a_gateway() -> None:
     world = World().reconcile()
     first = world.hash_of(1)
-    assert world.role(first) == Role.TARGET
+    assert world.role(first) == Role.CANDIDATE
     assert reasons(world)["Ready"] == "False WaitingForPods"
     assert reasons(world)["Available"] == "False NotServingYet"
     assert reasons(world)["Reconciling"] == "True WaitingForPods"
     assert reasons(world)["ModelResolved"] == "True Resolved"
     assert world.service_selects() == first, "the Service is there before the pods"
     world.make_pods().start().reconcile()
-    assert world.role(first) == Role.TARGET, "ready is not yet listed"
+    assert world.role(first) == Role.CANDIDATE, "ready is not yet listed"
     world.list_endpoints().reconcile()
     assert world.role(first) == Role.STABLE
     world.reconcile()
@@ -82,7 +82,7 @@ def test_takeover_without_a_gateway_widens_the_service_and_then_narrows_it() -> 
     world = World(scaling={"replicas": 2}).rest().serve(2)
     old, new = world.hash_of(1), world.hash_of(2)
     world.reconcile().make_pods().start(new, 1).list_endpoints().reconcile()
-    assert (world.role(old), world.role(new)) == (Role.STABLE, Role.TARGET), "one of two is not enough"
+    assert (world.role(old), world.role(new)) == (Role.STABLE, Role.CANDIDATE), "one of two is not enough"
     assert world.service_selects() == old
     world.start().list_endpoints().reconcile()
     assert (world.role(old), world.role(new)) == (Role.RETIRING, Role.STABLE)
@@ -296,7 +296,7 @@ def test_paused() -> None:
 def test_paused_in_the_middle_keeps_the_target_and_no_deadline_runs() -> None:
     world = World().rest().serve(2).reconcile().make_pods().edit(paused=True)
     world.rest()
-    assert world.role(world.hash_of(2)) == Role.TARGET
+    assert world.role(world.hash_of(2)) == Role.CANDIDATE
     assert reasons(world)["Ready"] == "False Paused", "not ProgressDeadlineExceeded, hours later"
     world.edit(paused=None).reconcile()
     assert world.role(world.hash_of(2)) == Role.STABLE
@@ -349,7 +349,7 @@ def test_a_lost_status_is_rebuilt_from_the_service() -> None:
     world = World().gateway().rest().serve(2).reconcile().make_pods()
     world.status = ModelDeploymentStatus()
     world.reconcile()
-    assert (world.role(world.hash_of(1)), world.role(world.hash_of(2))) == (Role.STABLE, Role.TARGET)
+    assert (world.role(world.hash_of(1)), world.role(world.hash_of(2))) == (Role.STABLE, Role.CANDIDATE)
     assert reasons(world)["Available"] == "True Serving"
 
 
@@ -418,7 +418,7 @@ def test_an_autoscaled_successor_is_first_as_large_as_its_predecessor() -> None:
     new = world.hash_of(2)
     assert world.replicas(new) == 6
     world.make_pods().start(new, 5).list_endpoints().reconcile()
-    assert world.role(new) == Role.TARGET
+    assert world.role(new) == Role.CANDIDATE
     world.start().list_endpoints().reconcile()
     assert world.role(new) == Role.STABLE
 

@@ -69,12 +69,12 @@ def test_moving_back_is_an_immediate_return() -> None:
     first = world.hash_of(1)
     world.points_to = "2"
     world.reconcile().make_pods()
-    assert world.role(world.target().revision) == Role.TARGET
+    assert world.role(world.target().revision) == Role.CANDIDATE
     world.points_to = None
     world.reconcile()
     assert world.role(first) == Role.STABLE
     assert world.status.rollout is not None
-    assert world.status.rollout.target is None
+    assert world.status.rollout.candidate is None
 
 
 def test_a_registry_in_trouble_changes_nothing_but_the_condition_that_says_so() -> None:

@@ -25,7 +25,7 @@ def test_what_serves_is_named_and_what_does_not_is_not() -> None:
     found = served(
         [
             resource("b", ("Stable", "churn/7", "7"), ("Canary", "churn/8", "8"), ("Parked", "churn/6", "6")),
-            resource("a", ("Stable", "churn/7", "7"), ("Target", "churn/9", "9"), ("Failed", "churn/5", "5")),
+            resource("a", ("Stable", "churn/7", "7"), ("Candidate", "churn/9", "9"), ("Failed", "churn/5", "5")),
             resource("c", ("Stable", "a/name/3", "3")),
             resource("d", ("Stable", "image:///opt/model", None)),
             resource("e"),

@@ -59,7 +59,7 @@ def test_promotion_by_moving_the_canary_into_the_base_keeps_its_pods_and_its_sha
     old, new = world.hash_of(1), world.hash_of(2)
     pods = {pod.name for pod in world.pods.values() if pod.revision == new}
     world.serve(2).canary(None).reconcile()
-    assert world.role(new) == Role.TARGET
+    assert world.role(new) == Role.CANDIDATE
     assert world.weights() == {old: 90, new: 10}
     world.make_pods().reconcile()
     assert world.weights() == {old: 90, new: 10}

@@ -32,7 +32,7 @@ def test_an_incompatible_version_runs_without_a_request_and_says_what_changed() 
     world = served()
     old, new = world.hash_of(1), world.hash_of(2)
     world.serve(2).rest()
-    assert (world.role(old), world.role(new)) == (Role.STABLE, Role.TARGET)
+    assert (world.role(old), world.role(new)) == (Role.STABLE, Role.CANDIDATE)
     assert world.weights() == {old: 100}
     assert ready(world) == "False SignatureChanged"
     said = world.condition("Ready").message

@@ -34,7 +34,7 @@ def given_up() -> tuple[World, str, str]:
     world = World(scaling={"replicas": 2}).gateway().rest()
     old, new = world.hash_of(1), world.hash_of(2)
     crashed(world.serve(2), new)
-    assert world.role(new) == Role.TARGET
+    assert world.role(new) == Role.CANDIDATE
     world.later(DEADLINE).rest()
     return world, old, new
 
@@ -51,7 +51,7 @@ def test_what_crashes_for_its_whole_deadline_gives_its_pods_back_and_says_why() 
     assert "`sluicegate retry churn`" in ready.message
     assert (world.condition("Available").status, world.condition("Stalled").status) == ("True", "True")
     assert world.status.rollout is not None
-    assert (world.status.rollout.phase, world.status.rollout.target) == ("Failed", new)
+    assert (world.status.rollout.phase, world.status.rollout.candidate) == ("Failed", new)
     assert world.entry(new).message == CRASH.message
     assert_at_rest(world)
 
@@ -62,7 +62,7 @@ def test_another_version_or_the_old_one_ends_it() -> None:
     assert world.role(world.hash_of(3)) == Role.STABLE
     assert (world.role(new), world.condition("Ready").status) == (Role.PARKED, "True")
     world.serve(2).reconcile()
-    assert world.role(new) == Role.TARGET, "to point to it again is to try it again"
+    assert world.role(new) == Role.CANDIDATE, "to point to it again is to try it again"
 
 
 def test_retry_gives_it_its_whole_time_again() -> None:
@@ -70,10 +70,10 @@ def test_retry_gives_it_its_whole_time_again() -> None:
     world.later(10 * DEADLINE)
     world.annotations[names.ANNOTATION_RETRY] = new
     world.reconcile()
-    assert world.role(new) == Role.TARGET
+    assert world.role(new) == Role.CANDIDATE
     world.annotations.clear()
     crashed(world.later(DEADLINE / 2), new)
-    assert world.role(new) == Role.TARGET
+    assert world.role(new) == Role.CANDIDATE
     world.later(DEADLINE / 2 + 1).rest()
     assert world.role(new) == Role.FAILED
     world.annotations[names.ANNOTATION_RETRY] = new
@@ -86,7 +86,7 @@ def test_what_is_mended_elsewhere_goes_on_being_tried(problem: Problem) -> None:
     new = world.hash_of(2)
     crashed(world.serve(2), new, problem)
     world.later(10 * DEADLINE).reconcile()
-    assert world.role(new) == Role.TARGET
+    assert world.role(new) == Role.CANDIDATE
     world.fail(new, None).rest()
     assert world.role(new) == Role.STABLE
 

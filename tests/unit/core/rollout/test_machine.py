@@ -59,7 +59,7 @@ def test_a_whole_rollout() -> None:
     assert (state(world).phase, state(world).step_index, state(world).weight) == ("Holding", 0, 10)
     assert shares(world) == (90, 10)
     assert (world.replicas(new), world.replicas(world.hash_of(1))) == (1, 4), "pods for the step, and all of stable's"
-    assert world.entry(new).role == Role.TARGET
+    assert world.entry(new).role == Role.CANDIDATE
     assert world.status.canary == "10%"
     assert world.condition("Ready").reason == "RollingOut"
     assert "is at step 1 of 2. Holding at 10% of the requests until" in world.condition("Ready").message
@@ -194,7 +194,7 @@ def test_a_new_target_supersedes_the_canary_from_the_first_step() -> None:
     assert world.weights() == {world.hash_of(1): 100}
     assert world.role(old) == Role.RETIRING
     world.settle()
-    assert (state(world).step_index, state(world).target) == (0, world.hash_of(3))
+    assert (state(world).step_index, state(world).candidate) == (0, world.hash_of(3))
     assert world.programmed.weights == {world.hash_of(1): 90, world.hash_of(3): 10}
     world.later(31).settle()
     assert world.replicas(old) == 0
@@ -234,9 +234,9 @@ def test_a_failed_analysis_takes_it_back_and_says_by_which_measurement() -> None
         "True",
     )
     assert "at step 1 of 2 (10% of the requests): errors: 0.2 is above 0.01" in ready.message
-    verdict = state(world).verdict
-    assert verdict is not None
-    assert (verdict.metric, verdict.value, verdict.limit, verdict.samples) == ("errors", 0.2, 0.01, 500)
+    analysis = state(world).analysis
+    assert analysis is not None
+    assert (analysis.metric, analysis.value, analysis.limit, analysis.samples) == ("errors", 0.2, 0.01, 500)
     told = world.status
     world.later(1e6).settle()
     assert world.status == told, "it never comes back by itself"
@@ -283,7 +283,7 @@ def test_a_lack_of_room_is_waiting_for_capacity() -> None:
     world.reconcile()
     assert (state(world).phase, state(world).reason) == ("Waiting", "WaitingForCapacity")
     world.later(10_000).reconcile()
-    assert world.role(world_new) == Role.TARGET
+    assert world.role(world_new) == Role.CANDIDATE
     world.fail(world_new, None).settle()
     assert state(world).step_index == 0
 

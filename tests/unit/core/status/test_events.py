@@ -34,21 +34,21 @@ def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[An
     return list(announcements(before, after))
 
 
-STABLE, TARGET = revision("a", Role.STABLE), revision("b", Role.TARGET)
+STABLE, CANDIDATE = revision("a", Role.STABLE), revision("b", Role.CANDIDATE)
 MADE = Announcement("Normal", "RevisionCreated", "Created revision shop-b of shop/1.")
 
 
 @pytest.mark.parametrize(
     ("before", "after", "events"),
     [
-        (NOTHING, status(TARGET), [MADE]),
+        (NOTHING, status(CANDIDATE), [MADE]),
         (
-            status(TARGET),
+            status(CANDIDATE),
             status(revision("b", Role.STABLE)),
             [Announcement("Normal", "Promoted", "Revision shop-b is stable now.")],
         ),
         (
-            status(STABLE, TARGET),
+            status(STABLE, CANDIDATE),
             status(revision("b", Role.STABLE), revision("a", Role.RETIRING)),
             [Announcement("Normal", "Promoted", "Revision shop-b is stable now instead of shop-a.")],
         ),
@@ -87,7 +87,7 @@ def test_what_happened_is_told(
         (status(STABLE, ready="True"), status(STABLE, ready="True", message="other words")),
         (status(stalled="CrashLoopBackOff"), status(stalled="CrashLoopBackOff", message="3 restarts so far")),
         (status(STABLE, ready="True"), status(STABLE)),
-        (status(STABLE, TARGET), status(STABLE)),
+        (status(STABLE, CANDIDATE), status(STABLE)),
     ],
     ids=["progress", "still ready", "still stalled", "no longer ready", "parked"],
 )

@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.api.status import (
+    AnalysisStatus,
     Condition,
     ModelDeploymentStatus,
     Phase,
     RevisionStatus,
     Role,
     RolloutStatus,
-    RolloutVerdict,
 )
 from sluicegate.config.settings import InvalidSettings, NotificationSettings, build
 from sluicegate.core.status.notifications import Notification, body, notifications, wants
 
 NOW = datetime(2026, 11, 28, 1, 2, 3, 456789, UTC)
-VERDICT = RolloutVerdict(outcome="Failed", metric="errors", value=0.2, limit=0.01, samples=400, message="20 % failed.")
+ANALYSIS = AnalysisStatus(outcome="Failed", metric="errors", value=0.2, limit=0.01, samples=400, message="20 % failed.")
 
 
 def revision(letter: str, role: Role) -> RevisionStatus:
@@ -37,14 +37,14 @@ def revision(letter: str, role: Role) -> RevisionStatus:
 
 
 def status(
-    stable: str = "a", phase: str = "Idle", target: str | None = "b", stalled: str = "", **more: object
+    stable: str = "a", phase: str = "Idle", candidate: str | None = "b", stalled: str = "", **more: object
 ) -> ModelDeploymentStatus:
     return ModelDeploymentStatus(
         conditions=(
             Condition(type="Stalled", status="True" if stalled else "False", reason=stalled or "No", message="Why."),
         ),
-        revisions=(revision(stable, Role.STABLE), revision("z", Role.TARGET)),
-        rollout=RolloutStatus(phase=Phase(phase), target=target, **more),  # type: ignore[arg-type]
+        revisions=(revision(stable, Role.STABLE), revision("z", Role.CANDIDATE)),
+        rollout=RolloutStatus(phase=Phase(phase), candidate=candidate, **more),  # type: ignore[arg-type]
         url="http://models/shop/pricing",
     )
 
@@ -65,7 +65,7 @@ def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[No
         (status(phase="Holding"), status(phase="RolledBack"), ["RolledBack"]),
         (status(phase="Holding"), status(phase="Aborted", stalled="Aborted"), ["RolledBack"]),
         (status(phase="RolledBack"), status(phase="RolledBack", reason="another word"), []),
-        (status(phase="RolledBack"), status(phase="RolledBack", target="c"), ["RolledBack"]),
+        (status(phase="RolledBack"), status(phase="RolledBack", candidate="c"), ["RolledBack"]),
         (status(phase="Holding"), status(phase="RolledBack", stalled="RolledBack"), ["RolledBack"]),
         (status(phase="Holding"), status(phase="Paused"), ["Paused"]),
         (status(phase="Waiting"), status(phase="Failed", stalled="CrashLoopBackOff"), ["Failed"]),
@@ -80,8 +80,8 @@ def test_what_is_told(before: ModelDeploymentStatus, after: ModelDeploymentStatu
 
 
 def rolled_back() -> Notification:
-    after = status(phase="RolledBack", target="z", reason="ErrorRate", message="Too many errors.", verdict=VERDICT)
-    return told(status(phase="Holding", target="z"), after)[0]
+    after = status(phase="RolledBack", candidate="z", reason="ErrorRate", message="Too many errors.", analysis=ANALYSIS)
+    return told(status(phase="Holding", candidate="z"), after)[0]
 
 
 def test_a_rollback_is_told_with_the_measurement_that_decided_it() -> None:
@@ -121,8 +121,8 @@ def test_slack_gets_a_text() -> None:
 
 
 def test_slack_gets_an_outcome_that_the_message_does_not_have() -> None:
-    passed = msgspec.structs.replace(VERDICT, outcome="Passed", message="0.2% failed.")
-    crashed = msgspec.structs.replace(rolled_back(), message="It crashed.", verdict=passed)
+    passed = msgspec.structs.replace(ANALYSIS, outcome="Passed", message="0.2% failed.")
+    crashed = msgspec.structs.replace(rolled_back(), message="It crashed.", analysis=passed)
     found = json.loads(body(NotificationSettings(url="http://x", format="Slack"), crashed))
     assert found["text"].endswith("\nIt crashed.\n0.2% failed.")
 

@@ -293,7 +293,7 @@ async def test_over_real_sockets() -> None:
                 },
             },
             "status": {
-                "rollout": {"phase": "Holding", "target": "new", "acceptedAt": "2026-03-01T12:00:00Z"},
+                "rollout": {"phase": "Holding", "candidate": "new", "acceptedAt": "2026-03-01T12:00:00Z"},
                 "revisions": [
                     {
                         "name": "a",
