@@ -15,7 +15,7 @@ from sluicegate.api.schema import schema_of
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.cli.validation.documents import parse
-from sluicegate.cli.validation.findings import validate
+from sluicegate.cli.validation.field_problems import validate
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))

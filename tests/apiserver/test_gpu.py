@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sluicegate.cli.commands.render import render
 from sluicegate.cli.validation.documents import parse
-from sluicegate.cli.validation.findings import validate
+from sluicegate.cli.validation.field_problems import validate
 from sluicegate.config.settings import RegistrySettings, Settings
 
 SETTINGS = Settings(registries={"default": RegistrySettings(tracking_uri="http://mlflow.example:5000")})

@@ -23,7 +23,7 @@ from sluicegate.cli.output.diff_text import Comparison
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
 from sluicegate.cli.validation.dry_run import dry_run
-from sluicegate.cli.validation.findings import is_ours, path_of
+from sluicegate.cli.validation.field_problems import is_ours, path_of
 from sluicegate.config.settings import InvalidSettings, Settings
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient

@@ -15,7 +15,7 @@ from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.cli.settings import read
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
-from sluicegate.cli.validation.findings import MissingExtra, is_ours, validate
+from sluicegate.cli.validation.field_problems import MissingExtra, is_ours, validate
 from sluicegate.cli.validation.rules import CHECKS
 from sluicegate.config.settings import InvalidSettings, Settings, build
 from sluicegate.core.decide.decision import decide
@@ -54,8 +54,8 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
         settings = build([(config, read(config))] if config else [STAND_IN])
         versions = dict(parse_resolution(text) for text in resolutions)
         documents = [document for file in files for document in read_documents(file) if is_ours(document)]
-        if findings := validate(documents, CHECKS):
-            raise CannotRender("\n".join(str(finding) for finding in findings))
+        if problems := validate(documents, CHECKS):
+            raise CannotRender("\n".join(str(problem) for problem in problems))
         manifests = [manifest for document in documents for manifest in render(document, settings, versions)]
     except (CannotRender, InvalidSettings, InvalidResource, MissingExtra, InvalidSpec, Unreadable) as error:
         print(f"sluicegate render: {error}", file=sys.stderr)

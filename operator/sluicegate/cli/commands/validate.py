@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sluicegate.api import names
 from sluicegate.cli.validation.documents import Unreadable, read
-from sluicegate.cli.validation.findings import Check, MissingExtra, is_ours, validate
+from sluicegate.cli.validation.field_problems import Check, MissingExtra, is_ours, validate
 
 
 def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
@@ -36,14 +36,14 @@ def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
             if not is_ours(document):
                 print(f"{file}: note: {_title(document)} is not a {names.KIND} and was not checked", file=sys.stderr)
         try:
-            findings = validate(ours, extra)
+            problems = validate(ours, extra)
         except MissingExtra as error:
             print(f"sluicegate validate: {error}", file=sys.stderr)
             return 1
-        for finding in findings:
-            print(f"{file}: {finding}")
-        failed = failed or bool(findings)
-        if not findings:
+        for problem in problems:
+            print(f"{file}: {problem}")
+        failed = failed or bool(problems)
+        if not problems:
             print(f"{file}: {len(ours)} valid")
     return 1 if failed else 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.cli.validation.findings import Check, Finding
+from sluicegate.cli.validation.field_problems import Check, FieldProblem
 from sluicegate.config.settings import RuntimeSettings, Settings
 from sluicegate.core.models.resolution import ResolvedModel, resolve_locally
 from sluicegate.core.models.uri import InvalidModelUri, parse
@@ -17,15 +17,15 @@ from sluicegate.render import schema
 from sluicegate.render.pod import BUILT_IN, InvalidSpec, pod_template
 
 
-def model(resource: ModelDeployment) -> Iterator[Finding]:
+def model(resource: ModelDeployment) -> Iterator[FieldProblem]:
     """Check the model URI, which may have the right form and still be invalid."""
     try:
         parse(resource.spec.model.uri)
     except InvalidModelUri as error:
-        yield _finding(resource, "spec.model.uri", str(error))
+        yield _problem(resource, "spec.model.uri", str(error))
 
 
-def pod(resource: ModelDeployment) -> Iterator[Finding]:
+def pod(resource: ModelDeployment) -> Iterator[FieldProblem]:
     """Check the pod template against the schema of pods.
 
     The runtimes that the platform team configures are not known here, so each of them is accepted.
@@ -41,10 +41,10 @@ def pod(resource: ModelDeployment) -> Iterator[Finding]:
     try:
         pod_template(resource, intent_of(resource, resolved, None), settings)
     except InvalidSpec as error:
-        yield _finding(resource, "spec.podTemplate", error.problem.message)
+        yield _problem(resource, "spec.podTemplate", error.problem.message)
 
 
-def autoscaler(resource: ModelDeployment) -> Iterator[Finding]:
+def autoscaler(resource: ModelDeployment) -> Iterator[FieldProblem]:
     """Check metrics and behavior against the schema of HorizontalPodAutoscalers."""
     scaling = resource.spec.scaling
     spec = {"maxReplicas": 1, "scaleTargetRef": {"kind": "Deployment", "name": "x"}}
@@ -53,11 +53,11 @@ def autoscaler(resource: ModelDeployment) -> Iterator[Finding]:
         if value:
             for problem in schema.problems("HorizontalPodAutoscaler", {"spec": {**spec, field: value}}):
                 path, _, message = problem.removeprefix("spec.").partition(": ")
-                yield _finding(resource, f"spec.scaling.{path}", message)
+                yield _problem(resource, f"spec.scaling.{path}", message)
 
 
 CHECKS: tuple[Check, ...] = (model, pod, autoscaler)
 
 
-def _finding(resource: ModelDeployment, field: str, message: str) -> Finding:
-    return Finding("/".join(resource.key), field, message)
+def _problem(resource: ModelDeployment, field: str, message: str) -> FieldProblem:
+    return FieldProblem("/".join(resource.key), field, message)

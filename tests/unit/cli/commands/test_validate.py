@@ -11,7 +11,7 @@ import pytest
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.cli.commands.validate import run
 from sluicegate.cli.validation.documents import Unreadable, parse
-from sluicegate.cli.validation.findings import Finding, validate
+from sluicegate.cli.validation.field_problems import FieldProblem, validate
 
 REPOSITORY = Path(__file__).resolve().parents[4]
 EXAMPLES = sorted((REPOSITORY / "examples").glob("*.yaml"))
@@ -28,9 +28,9 @@ spec: {model: {uri: "models:/churn@champion"}}
 
 @pytest.mark.parametrize("case", WRONG, ids=[case.title for case in WRONG])
 def test_invalid_input_is_rejected_by_field(case: Any) -> None:
-    findings = [str(finding) for finding in validate(parse(json.dumps(case.document), "table"))]
-    assert findings
-    assert any(case.field in line and case.says in line for line in findings), findings
+    problems = [str(problem) for problem in validate(parse(json.dumps(case.document), "table"))]
+    assert problems
+    assert any(case.field in line and case.says in line for line in problems), problems
 
 
 @pytest.mark.parametrize("case", RIGHT, ids=[case.title for case in RIGHT])
@@ -70,10 +70,10 @@ def test_items_of_a_list_are_validated() -> None:
 
 
 def test_operators_rules_check_what_passes_the_crd() -> None:
-    def refuse(resource: ModelDeployment) -> Iterator[Finding]:
-        yield Finding("/".join(resource.key), "spec.model", "is not liked")
+    def refuse(resource: ModelDeployment) -> Iterator[FieldProblem]:
+        yield FieldProblem("/".join(resource.key), "spec.model", "is not liked")
 
-    assert validate(parse(GOOD, "f"), [refuse]) == [Finding("shop/churn", "spec.model", "is not liked")]
+    assert validate(parse(GOOD, "f"), [refuse]) == [FieldProblem("shop/churn", "spec.model", "is not liked")]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_other_api_groups_are_not_checked(version: str, refused: bool) -> None:
 
 
 def test_unknown_field_has_a_suggestion() -> None:
-    (finding,) = validate(parse(GOOD.replace("spec: {", "spec: {runtme: {}, "), "f"))
-    assert finding == Finding("shop/churn", "spec.runtme", "unknown field; did you mean runtime?")
+    (problem,) = validate(parse(GOOD.replace("spec: {", "spec: {runtme: {}, "), "f"))
+    assert problem == FieldProblem("shop/churn", "spec.runtme", "unknown field; did you mean runtime?")
 
 
 def test_all_problems_are_reported_at_once() -> None:
@@ -95,7 +95,7 @@ def test_all_problems_are_reported_at_once() -> None:
         .replace("models:/churn@champion", "churn")
         .replace("spec: {", "spec: {paused: 1, ")
     )
-    assert [finding.field for finding in validate(parse(text, "f"))] == [
+    assert [problem.field for problem in validate(parse(text, "f"))] == [
         "metadata.name",
         "spec.model.uri",
         "spec.paused",

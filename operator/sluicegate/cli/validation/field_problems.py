@@ -20,7 +20,7 @@ class MissingExtra(Exception):
         super().__init__(f'the Python package {module} is not installed: run pip install "sluicegate[cli]"')
 
 
-class Finding(NamedTuple):
+class FieldProblem(NamedTuple):
     """One problem of one resource."""
 
     path: str
@@ -33,7 +33,7 @@ class Finding(NamedTuple):
         return f"{self.path}: {self.field}: {self.message}"
 
 
-Check = Callable[[ModelDeployment], Iterable[Finding]]
+Check = Callable[[ModelDeployment], Iterable[FieldProblem]]
 """A rule of the operator."""
 
 
@@ -52,7 +52,7 @@ def path_of(document: dict[str, Any]) -> str:
     return f"{fields.get('namespace') or 'default'}/{fields.get('name') or '(no name)'}"
 
 
-def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Finding]:
+def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[FieldProblem]:
     """Return the problems of the ModelDeployments among `documents`.
 
     Args:
@@ -62,20 +62,20 @@ def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Find
     Raises:
         MissingExtra: A package that evaluates the rules of the CRD is not installed.
     """
-    return [finding for document in documents if is_ours(document) for finding in _findings(document, extra)]
+    return [problem for document in documents if is_ours(document) for problem in _problems(document, extra)]
 
 
-def _findings(document: dict[str, Any], extra: Sequence[Check]) -> list[Finding]:
+def _problems(document: dict[str, Any], extra: Sequence[Check]) -> list[FieldProblem]:
     try:
         from sluicegate.cli.validation.crd import problems
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name) from error
     path = path_of(document)
-    findings = [Finding(path, problem.field, problem.message) for problem in problems(document)]
-    if findings:
-        return findings
+    schema_problems = [FieldProblem(path, problem.field, problem.message) for problem in problems(document)]
+    if schema_problems:
+        return schema_problems
     try:
         resource = decode(document)
     except InvalidResource as error:
-        return [Finding(path, "spec", str(error))]
-    return [finding for check in extra for finding in check(resource)]
+        return [FieldProblem(path, "spec", str(error))]
+    return [problem for check in extra for problem in check(resource)]
