@@ -44,9 +44,9 @@ def shown(cluster: Cluster) -> str:
     _predict(url)
     say("A canary: version 2 beside it, with a tenth of the requests")
     _canary(cluster, url)
-    say("The registry is followed: an alias moves in MLflow, and nobody touches the resource")
+    say("The registry is followed: an alias moves in MLflow, and the resource stays as it is")
     _follow(cluster, url)
-    say("A bad version: it takes a fifth of the requests, is measured, and is refused; nobody watches")
+    say("A bad version: it takes a fifth of the requests, fails the analysis, and is rolled back without a user")
     _refuse(cluster, url)
     return url
 

@@ -85,7 +85,9 @@ def read(path: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidSettings(f"{path}: cannot be read: {error.strerror}") from error
+        raise InvalidSettings(
+            f"{path}: cannot read the file: {error.strerror}. Check its path and permissions"
+        ) from error
     except yaml.YAMLError as error:
         raise InvalidSettings(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):

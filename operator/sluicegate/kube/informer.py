@@ -136,7 +136,7 @@ class Informer(Generic[T]):
     def forget(self, namespace: str | None, name: str, uid: str) -> None:
         """Drop an object that the operator has just deleted.
 
-        Later events of the object count only if they show it terminating.
+        Late events do not restore the object, unless they show that it is still terminating.
         """
         self._store.forget((namespace or "", name), uid)
 

@@ -133,7 +133,7 @@ class Store(Generic[T]):
     def forget(self, key: Key, uid: str) -> None:
         """Drop an object that the operator deleted.
 
-        Events that arrive later do not restore the object.
+        Late events do not restore the object, unless they show that it is still terminating.
         """
         self._forgotten.add(uid)
         stored = self._entries.get(key)

@@ -72,10 +72,12 @@ def _filled(value: Any, parts: list[Any]) -> Any:
 
 
 def _inside(parts: list[Any], match: re.Match[str]) -> str:
-    """Return a value inside a text, such as a script, as JSON."""
+    """Return the JSON of a value that is part of a longer string, such as a script."""
     value = parts[int(match[1])]
     if isinstance(value, dict | list):
-        raise jinja2.TemplateRuntimeError("a list or an object cannot be part of a text: make it the value of a field")
+        raise jinja2.TemplateRuntimeError(
+            "a list or an object cannot be part of a string. Write it as the whole value of a field"
+        )
     return json.dumps(value)
 
 

@@ -142,9 +142,17 @@ class Credentials:
 
 
 def _one_line(value: str | None, key: str, secret: str) -> str | None:
-    """Return `value`, or raise an error if it could add or break a header."""
+    """Return `value` if it is valid in an HTTP header.
+
+    Raises:
+        ResolutionError: The value could add a header or make one invalid.
+    """
     if value is not None and (not value.isprintable() or (key in (_TOKEN, "token") and not value.isascii())):
-        raise ResolutionError(secret_invalid(secret, f"{key} contains characters that an HTTP header does not allow"))
+        raise ResolutionError(
+            secret_invalid(
+                secret, f"{key} contains a character, such as a line break, that an HTTP header does not allow"
+            )
+        )
     return value
 
 

@@ -206,8 +206,8 @@ def find(history: History, text: str) -> RevisionSummary:
         )
     if not matching[0].recorded:
         raise NoSuchRevision(
-            f"{matching[0].title} no longer has a ControllerRevision, so it cannot be restored. Use another REVISION; "
-            f"spec.rollout.historyLimit sets how many are kept"
+            f"{matching[0].title} cannot be restored, because its ControllerRevision was deleted. "
+            "Use another REVISION. To keep more revisions, raise spec.rollout.historyLimit"
         )
     return matching[0]
 

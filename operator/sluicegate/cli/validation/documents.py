@@ -55,7 +55,7 @@ _Loader.add_implicit_resolver(
 def read(file: str) -> list[Any]:
     """Return the documents of `file`, where `-` is standard input.
 
-    Each List is replaced by its items, and empty documents are left out.
+    The result contains the items of a List instead of the List. It contains no empty documents.
 
     Raises:
         Unreadable: The file does not exist or cannot be read, or it is not YAML.
@@ -64,7 +64,8 @@ def read(file: str) -> list[Any]:
         content = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise Unreadable(
-            f"{file}: cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+            f"{file}: cannot read the file: {error.strerror if isinstance(error, OSError) else error}. "
+            "Check its path, permissions and encoding (UTF-8)."
         ) from error
     return parse(content, file)
 

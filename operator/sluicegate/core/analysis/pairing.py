@@ -129,7 +129,7 @@ class _Side:
     def take(self, key: str) -> ReportedResponse | None:
         """Remove and return the first response with this key, or None.
 
-        Its entry in `order` stays, and then stands for a later response or for none.
+        The key stays in `order`. There it stands for the next response with this key, if there is one.
         """
         responses = self.waiting.get(key)
         if not responses:
@@ -142,10 +142,10 @@ class _Side:
 
 @dataclass(slots=True)
 class Pairing:
-    """Pairs responses as they arrive, and keeps the totals."""
+    """Matches responses with the same key, and counts the pairs and their differences."""
 
     tolerances: frozenset[float] = frozenset({0.0})
-    """The tolerances for each of which differing pairs are counted."""
+    """Tolerances. For each one, `beyond` has the number of pairs that differ by more."""
     compared: int = 0
     unlike: int = 0
     """Number of pairs whose difference is not a number."""

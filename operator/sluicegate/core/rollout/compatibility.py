@@ -1,10 +1,10 @@
-"""The signature check that a new revision must pass before it gets any traffic.
+"""The signature check of a new revision, before it receives traffic.
 
-The users who move a registry alias do not see the callers of the model. So the operator compares the signature of the
-artifacts that a new revision has fetched with that of stable. While they are not compatible, the new revision runs
-without requests until the user allows the change.
+Users who move an alias in the registry may not know all clients of the model. So the operator compares the signature of
+the new revision with the signature of stable. If they are not compatible, the new revision runs without traffic until
+a user allows the change.
 
-`RevisionAssessment.incompatible` has the rule. This module has the message.
+`RevisionAssessment.incompatible` compares the signatures. This module writes the message for users.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SHOWN = 5
 
 
 def problem(assessment: Assessment, revision: RevisionHash | None) -> Problem | None:
-    """Return why `revision` gets no requests, and how the user can allow them."""
+    """Return why `revision` receives no traffic, and how a user allows it."""
     found = assessment.of(revision).incompatible
     if not found or revision is None:
         return None

@@ -34,7 +34,11 @@ class Reader(Protocol):
         """Start measuring. Called once, after the step's warm-up."""
 
     async def read(self, elapsed: float) -> MeasurementData:
-        """Return what was counted since `begin`, which was `elapsed` seconds ago."""
+        """Return the counts since `begin`.
+
+        Args:
+            elapsed: Seconds since `begin`.
+        """
 
 
 class PairReader(Protocol):

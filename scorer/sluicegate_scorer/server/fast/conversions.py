@@ -27,8 +27,8 @@ def data_frame(shape: Shape, rows: Rows) -> pd.DataFrame:
 def of_frame(shape: Shape) -> np.dtype[Any]:
     """Return the type of `DataFrame.to_numpy`.
 
-    scikit-learn (`sklearn.utils.validation.check_array`) and MLflow's ONNX flavor (`_OnnxModelWrapper.predict`) use
-    this rule. An estimator converts an array in the same way after that.
+    scikit-learn (`sklearn.utils.validation.check_array`) and MLflow's ONNX flavor (`_OnnxModelWrapper.predict`) convert
+    a DataFrame to an array of this type. They process an array that already has this type in the same way.
     """
     return shape.dtype if shape.tensor else data_frame(shape, [_ones(shape)]).to_numpy().dtype
 

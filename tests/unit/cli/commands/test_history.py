@@ -78,7 +78,7 @@ def test_version_of_two_revisions_is_ambiguous() -> None:
 
 def test_revision_without_a_record_is_an_error() -> None:
     history = _history(*THREE, records=[_record(C, 3, "3"), _record(B, 2, "2")])
-    with pytest.raises(NoSuchRevision, match=r"no longer has a ControllerRevision.*historyLimit"):
+    with pytest.raises(NoSuchRevision, match=r"its ControllerRevision was deleted.*historyLimit"):
         find(history, "1")
     assert previous(history).hash == B
 

@@ -110,7 +110,10 @@ def test_invalid_yaml_is_an_error(text: str) -> None:
 
 def test_missing_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["/no/such/file"]) == 1
-    assert capsys.readouterr().out == "/no/such/file: cannot be read: No such file or directory\n"
+    assert capsys.readouterr().out == (
+        "/no/such/file: cannot read the file: No such file or directory. "
+        "Check its path, permissions and encoding (UTF-8).\n"
+    )
 
 
 @pytest.mark.parametrize(

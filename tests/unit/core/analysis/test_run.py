@@ -104,4 +104,4 @@ def test_where_a_pod_is_and_that_it_is_no_news() -> None:
     assert parse.pod(pod(None)).address == ""
     assert parse.pod(pod("10.0.0.7", spec={})).address == ""
     assert parse.pod(pod("10.0.0.7")).uid == "u-1"
-    assert parse.pod(pod("10.0.0.7")) == parse.pod(pod(None)), "an address must wake nobody"
+    assert parse.pod(pod("10.0.0.7")) == parse.pod(pod(None)), "a new address must not wake a resource"

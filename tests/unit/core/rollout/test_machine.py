@@ -176,7 +176,7 @@ def test_the_annotation_pause_holds_the_step() -> None:
     assert (state(world).phase, state(world).step_index, shares(world)) == ("Paused", 0, (90, 10))
     judge(world.edit(rollout={"steps": STEPS, "analysis": ERRORS}), Outcome.FAILED)
     world.settle()
-    assert shares(world) == (100, 0), "a person's pause protects nobody's errors"
+    assert shares(world) == (100, 0), "a pause does not keep a failed version"
 
 
 def test_spec_paused_freezes_the_weights() -> None:
