@@ -125,12 +125,12 @@ def chart_crd() -> dict[str, Any]:
 
     Its annotations keep it when a tool uninstalls the operator or prunes. Otherwise all models would be deleted.
     """
-    found = crd()
-    found["metadata"]["annotations"] = {
+    manifest = crd()
+    manifest["metadata"]["annotations"] = {
         "helm.sh/resource-policy": "keep",
         "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
     }
-    return found
+    return manifest
 
 
 def text(manifest: dict[str, Any]) -> str:

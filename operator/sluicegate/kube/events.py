@@ -124,12 +124,12 @@ class EventRecorder:
         """
         now, uid = self._clock(), about.get("uid", "")
         key = (uid, reason, message)
-        known = self._series.get(key)
-        if known is not None and now - known.last_at <= SERIES_WINDOW:
-            known.count += 1
-            known.last_at, known.last_time = now, self._timestamp()
+        series = self._series.get(key)
+        if series is not None and now - series.last_at <= SERIES_WINDOW:
+            series.count += 1
+            series.last_at, series.last_time = now, self._timestamp()
             self._series.move_to_end(key)
-            self._unwritten[key] = known
+            self._unwritten[key] = series
             self._wake.set()
             return
         if not self._allowed(uid, now):

@@ -65,15 +65,15 @@ def placement(gpu: GpuSpec, settings: Mapping[str, GpuSettings]) -> Placement:
         InvalidGpu: minMemory is not an amount of memory.
     """
     resource = gpu.resource or DEFAULT_RESOURCE
-    known = settings.get(resource.partition("/")[0], GpuSettings())
+    gpu_settings = settings.get(resource.partition("/")[0], GpuSettings())
     labelled = resource.removesuffix(_SHARED)
     requirements = []
     if gpu.products is not None:
-        requirements.append(Requirement(known.product_label or f"{labelled}.product", "In", gpu.products))
+        requirements.append(Requirement(gpu_settings.product_label or f"{labelled}.product", "In", gpu.products))
     if gpu.min_memory is not None:
         below = str(mebibytes(gpu.min_memory) - 1)  # node affinity has Gt, but no "at least"
-        requirements.append(Requirement(known.memory_label or f"{labelled}.memory", "Gt", (below,)))
-    tolerations = gpu.tolerations if gpu.tolerations is not None else known.tolerations
+        requirements.append(Requirement(gpu_settings.memory_label or f"{labelled}.memory", "Gt", (below,)))
+    tolerations = gpu.tolerations if gpu.tolerations is not None else gpu_settings.tolerations
     return Placement(
         resource=resource,
         count=gpu.count or 1,

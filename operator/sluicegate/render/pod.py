@@ -105,10 +105,11 @@ def _image(intent: Intent, settings: Settings, runtime: str) -> str:
     default = settings.scorer_image if runtime == "mlflow" else None
     image = intent.runtime.image or added.image or default
     if added.template is None and runtime not in BUILT_IN:
-        known = ", ".join(sorted({*BUILT_IN, *settings.runtimes}))
+        runtimes = ", ".join(sorted({*BUILT_IN, *settings.runtimes}))
         raise InvalidSpec(
             Problem(
-                Reason.RUNTIME_UNKNOWN, f'spec.runtime.name: runtime "{runtime}" does not exist. Use one of: {known}.'
+                Reason.RUNTIME_UNKNOWN,
+                f'spec.runtime.name: runtime "{runtime}" does not exist. Use one of: {runtimes}.',
             )
         )
     if image is None:
@@ -128,7 +129,7 @@ def _model_env(intent: Intent, settings: Settings, runtime: str) -> list[dict[st
     which environment it runs in.
     """
     own = runtime == "mlflow"
-    known = {
+    variables = {
         "SLUICEGATE_MODEL_NAME": intent.model.name,
         "SLUICEGATE_MODEL_VERSION": intent.model.version,
         "SLUICEGATE_MODEL_RUN_ID": intent.model.run_id,
@@ -137,7 +138,7 @@ def _model_env(intent: Intent, settings: Settings, runtime: str) -> list[dict[st
         else None,
         "SLUICEGATE_ENVIRONMENT": names.ENVIRONMENT_LINK if own and _installs(intent) else None,
     }
-    return [{"name": name, "value": value} for name, value in known.items() if value]
+    return [{"name": name, "value": value} for name, value in variables.items() if value]
 
 
 def _fetch(resource: ModelDeployment, intent: Intent, settings: Settings) -> dict[str, Any]:

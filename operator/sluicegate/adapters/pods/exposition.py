@@ -38,15 +38,15 @@ def parse(text: str, kinds: Iterable[str]) -> PodCounts:
     Raises:
         NotScoringServer: The text has no counter of requests, or more than `MAX_SERIES` series.
     """
-    wanted = frozenset(kinds) | {REQUESTS}
-    names = tuple({_NAMES[kind] + "{" for kind in wanted})
+    required_kinds = frozenset(kinds) | {REQUESTS}
+    names = tuple({_NAMES[kind] + "{" for kind in required_kinds})
     counts: dict[Series, float] = {}
     started = 0.0
     for line in text.splitlines():
         if line.startswith(names):
             labelled, _, value = line.rpartition(" ")
             series = _series(labelled) if len(labelled) <= MAX_LABELS else None
-            if series is not None and series[0] in wanted:
+            if series is not None and series[0] in required_kinds:
                 counts[series] = counts.get(series, 0.0) + _number(value)
                 if len(counts) > MAX_SERIES:
                     raise NotScoringServer(f"its /metrics has more than {MAX_SERIES:,} series")

@@ -98,9 +98,9 @@ class Ledger:
         while len(self.marks) > 1 and self.marks[1][0] <= at - self.window:
             self.marks.popleft()
 
-    def forget(self, there: Iterable[str]) -> None:
-        """Drop the pods that are not in `there`, and keep what they counted."""
-        for gone in self.pods.keys() - set(there):
+    def forget(self, existing_pods: Iterable[str]) -> None:
+        """Drop the pods that are not in `existing_pods`, and keep what they counted."""
+        for gone in self.pods.keys() - set(existing_pods):
             del self.pods[gone]
 
     @property

@@ -115,8 +115,8 @@ def _retiring(assessment: Assessment, revision: RevisionHash) -> RevisionPlan:
 
     It keeps the pods that it has, because an HPA would remove them too early.
     """
-    there = assessment.of(revision).deployment
-    return RevisionPlan(revision, Role.RETIRING, Fixed(there.replicas if there is not None else 0))
+    deployment = assessment.of(revision).deployment
+    return RevisionPlan(revision, Role.RETIRING, Fixed(deployment.replicas if deployment is not None else 0))
 
 
 def _leaving(assessment: Assessment, roles: RevisionRoles) -> tuple[RevisionHash, ...]:
@@ -126,12 +126,12 @@ def _leaving(assessment: Assessment, roles: RevisionRoles) -> tuple[RevisionHash
     """
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in assessment.recorded(role)]
     served += [revision for revision in assessment.recorded(Role.CANDIDATE) if _may_have_traffic(assessment, revision)]
-    known = [each for each in (*served, *_lately_released(assessment)) if each in assessment.snapshot.revisions]
+    recorded = [each for each in (*served, *_lately_released(assessment)) if each in assessment.snapshot.revisions]
     for revision in _by_number(assessment):
         facts = assessment.of(revision.hash)
-        if revision.hash not in known and facts.has_traffic and facts.ready:
-            known.append(revision.hash)
-    leaving = (assessment.of(each) for each in known if each not in roles.all)
+        if revision.hash not in recorded and facts.has_traffic and facts.ready:
+            recorded.append(revision.hash)
+    leaving = (assessment.of(each) for each in recorded if each not in roles.all)
     return tuple(
         facts.hash
         for facts in leaving
@@ -146,9 +146,9 @@ def _lately_released(assessment: Assessment) -> list[RevisionHash]:
     """
     without = (Role.PARKED, Role.FAILED)
     entries = [entry for entry in assessment.status.revisions if entry.role in without and entry.released_at]
-    there = {each: deployment.replicas for each, deployment in assessment.snapshot.deployments.items()}
+    replicas = {each: deployment.replicas for each, deployment in assessment.snapshot.deployments.items()}
     entries.sort(key=lambda entry: entry.released_at or "", reverse=True)
-    return [entry.revision for entry in entries if there.get(entry.revision)]
+    return [entry.revision for entry in entries if replicas.get(entry.revision)]
 
 
 def _may_have_traffic(assessment: Assessment, target: RevisionHash) -> bool:

@@ -17,12 +17,12 @@ from sluicegate.core.snapshot.assessment import Assessment
 
 def assign_roles(assessment: Assessment) -> RevisionRoles:
     """Return the revision roles, with the promotions that have become possible."""
-    wanted = _wanted(assessment)
-    if wanted is not None and steps.progressive(assessment, assessment.stable, wanted):
+    revision = _wanted(assessment)
+    if revision is not None and steps.progressive(assessment, assessment.stable, revision):
         return RevisionRoles(
-            assessment.stable, wanted, progressive=True, candidate=candidate_at_step(assessment, wanted)
+            assessment.stable, revision, progressive=True, candidate=candidate_at_step(assessment, revision)
         )
-    stable, target = _promote(assessment, assessment.stable, wanted)
+    stable, target = _promote(assessment, assessment.stable, revision)
     now, following = _canaries(assessment, stable, target)
     candidate = canary.candidate(assessment, now) if now is not None else None
     return RevisionRoles(stable, target, now, following, candidate=candidate)
@@ -54,21 +54,21 @@ def aborted(assessment: Assessment) -> bool:
 
 
 def _promote(
-    assessment: Assessment, stable: RevisionHash | None, wanted: RevisionHash | None
+    assessment: Assessment, stable: RevisionHash | None, revision: RevisionHash | None
 ) -> tuple[RevisionHash | None, RevisionHash | None]:
-    """Return (stable, target), with `wanted` promoted if it can carry the traffic."""
-    if wanted is None or wanted == stable:
+    """Return (stable, target), with `revision` promoted if it can carry the traffic."""
+    if revision is None or revision == stable:
         return stable, None
     if assessment.paused and assessment.pinned is None:
-        return stable, wanted
-    facts = assessment.of(wanted)
-    able = facts.able >= in_place.needed(assessment, wanted, stable) and not facts.incompatible
+        return stable, revision
+    facts = assessment.of(revision)
+    able = facts.able >= in_place.needed(assessment, revision, stable) and not facts.incompatible
     made = facts.record is not None and facts.deployment is not None
-    return (wanted, None) if able and made and not _crowded(assessment, stable, wanted) else (stable, wanted)
+    return (revision, None) if able and made and not _crowded(assessment, stable, revision) else (stable, revision)
 
 
-def _crowded(assessment: Assessment, stable: RevisionHash | None, wanted: RevisionHash) -> bool:
-    """Tell whether `wanted` must wait because the previous change is not complete.
+def _crowded(assessment: Assessment, stable: RevisionHash | None, revision: RevisionHash) -> bool:
+    """Tell whether `revision` must wait because the previous change is not complete.
 
     Otherwise each new change would leave one more revision with pods behind. Where no pod of the stable revision is
     ready (`whenFull: Replace` may have removed them), no rollback to it is possible, so there is nothing to wait for.
@@ -76,7 +76,7 @@ def _crowded(assessment: Assessment, stable: RevisionHash | None, wanted: Revisi
     if not assessment.of(stable).ready:
         return False
     leaving = [each for each in assessment.recorded(Role.RETIRING) if assessment.of(each).live]
-    return wanted not in leaving and not all(assessment.of(each).released for each in leaving)
+    return revision not in leaving and not all(assessment.of(each).released for each in leaving)
 
 
 def _canaries(
@@ -88,27 +88,27 @@ def _canaries(
     Neither is one that is being promoted, which is the target, nor one that resolves to the revision of the base. While
     the base changes, a canary that would be the fourth revision with pods waits.
     """
-    known = (each for each in assessment.recorded(Role.CANARY) if each in assessment.snapshot.revisions)
-    current = next((each for each in known if each not in (stable, target)), None)
+    recorded = (each for each in assessment.recorded(Role.CANARY) if each in assessment.snapshot.revisions)
+    current = next((each for each in recorded if each not in (stable, target)), None)
     if assessment.paused:
         return current, None
     if assessment.snapshot.desired_canary is None:
         return None, None
-    wanted = assessment.desired_canary
-    if wanted is None:
+    desired_canary = assessment.desired_canary
+    if desired_canary is None:
         return current, None
-    if wanted in (stable, target):
+    if desired_canary in (stable, target):
         return None, None
-    if assessment.of(wanted).given_up:
-        return (current if current != wanted else None), None
-    if current in (None, wanted) or not assessment.of(current).able:
-        return wanted, None
-    able = assessment.of(wanted).able >= scaling.candidate_needed(
-        assessment, canary.candidate(assessment, wanted), stable
+    if assessment.of(desired_canary).given_up:
+        return (current if current != desired_canary else None), None
+    if current in (None, desired_canary) or not assessment.of(current).able:
+        return desired_canary, None
+    able = assessment.of(desired_canary).able >= scaling.candidate_needed(
+        assessment, canary.candidate(assessment, desired_canary), stable
     )
-    if able and not assessment.of(wanted).incompatible:
-        return wanted, None
-    return current, wanted if target is None else None
+    if able and not assessment.of(desired_canary).incompatible:
+        return desired_canary, None
+    return current, desired_canary if target is None else None
 
 
 def same_as_base(assessment: Assessment, stable: RevisionHash | None, target: RevisionHash | None) -> bool:
@@ -116,5 +116,5 @@ def same_as_base(assessment: Assessment, stable: RevisionHash | None, target: Re
 
     That revision is stable or is to become stable, so there is no canary.
     """
-    wanted = assessment.desired_canary
-    return wanted is not None and wanted == (target or stable)
+    desired_canary = assessment.desired_canary
+    return desired_canary is not None and desired_canary == (target or stable)

@@ -49,11 +49,11 @@ def candidate_weight(assessment: Assessment, roles: RevisionRoles) -> int:
     candidate = roles.candidate
     if candidate is None or not assessment.of(candidate.revision).able:
         return 0
-    wanted, has = candidate.share.weight, assessment.split.weight(candidate.revision)
-    if wanted <= has or assessment.of(candidate.revision).able >= scaling.candidate_needed(
+    desired_weight, has = candidate.share.weight, assessment.split.weight(candidate.revision)
+    if desired_weight <= has or assessment.of(candidate.revision).able >= scaling.candidate_needed(
         assessment, candidate, roles.stable
     ):
-        return wanted
+        return desired_weight
     return has
 
 
@@ -64,14 +64,14 @@ def split_of(assessment: Assessment, roles: RevisionRoles) -> Split | None:
         return None
     target = roles.target
     if target is not None and not roles.progressive and target in now.revisions and assessment.of(target).able:
-        wanted = _frozen(now, stable, target)
+        split = _frozen(now, stable, target)
     else:
-        wanted = _with_candidate(assessment, stable, roles)
-    if wanted.weight(stable) <= now.weight(stable):
-        return wanted
-    match next_split(_stable_gain(assessment, roles, stable, wanted)):
+        split = _with_candidate(assessment, stable, roles)
+    if split.weight(stable) <= now.weight(stable):
+        return split
+    match next_split(_stable_gain(assessment, roles, stable, split)):
         case NextSplit.APPLY:
-            return wanted
+            return split
         case NextSplit.KEEP:
             return now
         case NextSplit.WAIT:
@@ -129,13 +129,13 @@ def next_split(gain: StableGain) -> NextSplit:
             return NextSplit.APPLY
 
 
-def _stable_gain(assessment: Assessment, roles: RevisionRoles, stable: RevisionHash, wanted: Split) -> StableGain:
+def _stable_gain(assessment: Assessment, roles: RevisionRoles, stable: RevisionHash, next_traffic: Split) -> StableGain:
     weights = assessment.split.weights
     able = sum(1 for revision in weights if assessment.of(revision).able)
     return StableGain(
         has_endpoints=bool(assessment.of(stable).endpoints),
         able=bool(assessment.of(stable).able),
-        can_carry=_can_carry(assessment, roles, wanted.weight(stable)),
+        can_carry=_can_carry(assessment, roles, next_traffic.weight(stable)),
         whole=sum(weights.values()) == 100,
         serving=Serving.NONE if able == 0 else Serving.ALL if able == len(weights) else Serving.SOME,
     )
@@ -161,8 +161,10 @@ def _with_candidate(assessment: Assessment, stable: RevisionHash, roles: Revisio
     candidate, weight = roles.candidate, candidate_weight(assessment, roles)
     if candidate is None or not assessment.of(candidate.revision).able:
         return Split(weights={stable: 100})
-    known = candidate.revision in assessment.split.revisions
-    able = known or assessment.of(candidate.revision).able >= scaling.candidate_needed(assessment, candidate, stable)
+    has_traffic = candidate.revision in assessment.split.revisions
+    able = has_traffic or assessment.of(candidate.revision).able >= scaling.candidate_needed(
+        assessment, candidate, stable
+    )
     matches = candidate.share.matches if able else ()
     copies = candidate.share.mirror if able else 0
     return Split(
@@ -232,18 +234,18 @@ def service_revision(assessment: Assessment, roles: RevisionRoles) -> RevisionHa
     The Service selects all revisions during a change of the stable revision, so that it always has endpoints. Without a
     gateway, it also selects all revisions for as long as the canary has a share.
     """
-    wanted = roles.stable or roles.target
+    revision = roles.stable or roles.target
     if not assessment.routed and roles.stable is not None:
         if _shares_service(assessment, roles):
             return None
         if candidate_weight(assessment, roles) == 100:
-            wanted = roles.candidate_hash
+            revision = roles.candidate_hash
     service = assessment.snapshot.service
-    if service is None or wanted is None:
-        return wanted
-    match next_selector(_selection(assessment, roles, wanted, service.revision)):
+    if service is None or revision is None:
+        return revision
+    match next_selector(_selection(assessment, roles, revision, service.revision)):
         case Selector.WANTED:
-            return wanted
+            return revision
         case Selector.OTHER:
             return service.revision
         case Selector.ALL:
@@ -303,14 +305,14 @@ def next_selector(selection: Selection) -> Selector:
 
 
 def _selection(
-    assessment: Assessment, roles: RevisionRoles, wanted: RevisionHash, selected: RevisionHash | None
+    assessment: Assessment, roles: RevisionRoles, desired: RevisionHash, selected: RevisionHash | None
 ) -> Selection:
-    snapshot, ready = assessment.snapshot, assessment.of(wanted).ready
+    snapshot, ready = assessment.snapshot, assessment.of(desired).ready
     listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
     candidates = (roles.target, roles.canary, roles.next_canary)
-    others = (revision for revision in snapshot.pods if revision not in (selected, wanted))
+    others = (revision for revision in snapshot.pods if revision not in (selected, desired))
     return Selection(
-        now=Selector.ALL if selected is None else Selector.WANTED if selected == wanted else Selector.OTHER,
+        now=Selector.ALL if selected is None else Selector.WANTED if selected == desired else Selector.OTHER,
         ready=bool(ready),
         listed=ready <= listed,
         other_ready=bool(assessment.of(selected).ready),

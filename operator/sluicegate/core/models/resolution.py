@@ -91,9 +91,9 @@ def invalid_uri(error: InvalidModelUri) -> ResolutionFailure:
     return ResolutionFailure(Reason.INVALID_MODEL_URI, str(error))
 
 
-def registry_unknown(name: str, known: Iterable[str]) -> ResolutionFailure:
+def registry_unknown(name: str, registries: Iterable[str]) -> ResolutionFailure:
     """Return the failure for a registry name that the operator's settings lack."""
-    names = sorted(known)
+    names = sorted(registries)
     available = f"Available registries: {', '.join(names)}." if names else "The settings have no registries."
     return ResolutionFailure(
         Reason.REGISTRY_UNKNOWN,

@@ -40,15 +40,16 @@ def served(resources: Iterable[ModelDeployment]) -> dict[tuple[str, str], str]:
 
     These are their stable revisions and their canaries.
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    labels: dict[tuple[str, str], list[str]] = {}
     for resource in resources:
         who = "/".join(resource.key)
         for entry in resource.status.revisions:
             if entry.role not in (Role.STABLE, Role.CANARY) or entry.version is None or entry.model is None:
                 continue
             name = entry.model.removesuffix(f"/{entry.version}")
-            found.setdefault((name, entry.version), []).append(f"{who} (canary)" if entry.role == Role.CANARY else who)
-    return {key: _value(sorted(names)) for key, names in found.items()}
+            label = f"{who} (canary)" if entry.role == Role.CANARY else who
+            labels.setdefault((name, entry.version), []).append(label)
+    return {key: _value(sorted(names)) for key, names in labels.items()}
 
 
 def _value(names: list[str]) -> str:
@@ -61,13 +62,13 @@ def _value(names: list[str]) -> str:
     return text
 
 
-def changes(wanted: Served, there: Served, absent_before: Iterable[tuple[str, str]]) -> list[Change]:
-    """Return the changes that turn the tags `there` into the tags `wanted`.
+def changes(desired: Served, current: Served, absent_before: Iterable[tuple[str, str]]) -> list[Change]:
+    """Return the changes that turn the tags `current` into the tags `desired`.
 
     A tag is removed only where no resource served the version in the previous round either (`absent_before`). The
     reason is that right after a start, the operator does not know all resources yet.
     """
     gone = set(absent_before)
-    found = [Change(*key, value) for key, value in wanted.items() if there.get(key) != value]
-    found += [Change(*key, None) for key in there if key not in wanted and key in gone]
-    return sorted(found, key=lambda each: (each.model, each.version))
+    changed = [Change(*key, value) for key, value in desired.items() if current.get(key) != value]
+    changed += [Change(*key, None) for key in current if key not in desired and key in gone]
+    return sorted(changed, key=lambda each: (each.model, each.version))

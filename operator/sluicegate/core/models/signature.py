@@ -51,29 +51,29 @@ class Signature:
 
 
 @lru_cache(maxsize=4096)
-def parse(told: str) -> Signature | None:
+def parse(text: str) -> Signature | None:
     """Parse the signature that a pod reported. Return None for any other text."""
-    if told.startswith("sha256:"):
-        return Signature(told)
-    if not told.startswith("z:"):
+    if text.startswith("sha256:"):
+        return Signature(text)
+    if not text.startswith("z:"):
         return None
     unpacking = zlib.decompressobj()
     try:
-        found = json.loads(unpacking.decompress(base64.b64decode(told[2:], validate=True), _LARGEST))
-        parts = {part: _fields(found[part]) for part in ("inputs", "outputs", "params")}
+        document = json.loads(unpacking.decompress(base64.b64decode(text[2:], validate=True), _LARGEST))
+        parts = {part: _fields(document[part]) for part in ("inputs", "outputs", "params")}
     except (ValueError, zlib.error, KeyError, TypeError, RecursionError):
         return None
     if not unpacking.eof:
         return None
-    return Signature(told, parts["inputs"], parts["outputs"], parts["params"] or ())
+    return Signature(text, parts["inputs"], parts["outputs"], parts["params"] or ())
 
 
-def _fields(found: Any) -> tuple[Field, ...] | None:
-    if found is None:
+def _fields(schema: Any) -> tuple[Field, ...] | None:
+    if schema is None:
         return None
-    if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
+    if not isinstance(schema, list) or not all(isinstance(each, dict) for each in schema):
         raise ValueError("a schema is a list of objects")
-    return tuple(found)
+    return tuple(schema)
 
 
 def differences(old: Signature, new: Signature) -> tuple[str, ...]:
@@ -90,12 +90,12 @@ def differences(old: Signature, new: Signature) -> tuple[str, ...]:
         return ()
     if not (old.whole and new.whole):
         return ("it changed, and is too large to list the differences",)
-    found = [
+    phrases = [
         *_inputs(old.inputs, new.inputs),
         *_outputs(old.outputs, new.outputs),
         *_params(old.params, new.params),
     ]
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(phrases))
 
 
 def _inputs(old: tuple[Field, ...] | None, new: tuple[Field, ...] | None) -> Iterator[str]:
@@ -174,13 +174,13 @@ def _required(field: Field) -> bool:
 
 
 def _properties(field: Field) -> dict[str, Field]:
-    found = field.get("properties")
-    return {name: each for name, each in found.items() if isinstance(each, dict)} if isinstance(found, dict) else {}
+    properties = _inner(field, "properties")
+    return {name: value for name, value in properties.items() if isinstance(value, dict)}
 
 
 def _inner(field: Field, part: str) -> Field:
-    found = field.get(part)
-    return found if isinstance(found, dict) else {}
+    value = field.get(part)
+    return value if isinstance(value, dict) else {}
 
 
 def _type(field: Field) -> str:
@@ -194,5 +194,5 @@ def _tensor(spec: Field) -> str:
 
 
 def _shape(spec: Field) -> list[Any]:
-    found = spec.get("shape")
-    return found if isinstance(found, list) else []
+    shape = spec.get("shape")
+    return shape if isinstance(shape, list) else []

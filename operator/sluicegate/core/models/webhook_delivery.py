@@ -58,12 +58,12 @@ def authentic(delivery: Delivery, secrets: Iterable[bytes]) -> bool:
     The signature covers the ID, the timestamp and the body.
     """
     signed = f"{delivery.id}.{delivery.timestamp}.".encode() + delivery.body
-    given = delivery.signature.encode("utf-8", "replace")
-    found = False
+    signatures = delivery.signature.encode("utf-8", "replace")
+    matches = False
     for secret in secrets:
         digest = hmac.new(secret, signed, hashlib.sha256).digest()
-        found |= hmac.compare_digest(b"v1," + base64.b64encode(digest), given)
-    return found
+        matches |= hmac.compare_digest(b"v1," + base64.b64encode(digest), signatures)
+    return matches
 
 
 def timely(delivery: Delivery, now: float) -> bool:
@@ -81,8 +81,8 @@ def subject(body: bytes) -> tuple[Outcome, str]:
         (accepted, the name of the registered model), or the outcome of a delivery that needs no poll of the registry.
     """
     try:
-        found = json.loads(body)
-        entity, name = found["entity"], found["data"]["name"]
+        payload = json.loads(body)
+        entity, name = payload["entity"], payload["data"]["name"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return Outcome.MALFORMED, ""
     if not isinstance(entity, str) or not isinstance(name, str):

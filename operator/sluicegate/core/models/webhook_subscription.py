@@ -55,8 +55,8 @@ def mine(there: Iterable[Hook], name: str, url: str) -> tuple[Hook, ...]:
 
     They have its name. Where no webhook has the name, they have its URL.
     """
-    known = tuple(there)
-    return tuple(each for each in known if each.name == name) or tuple(each for each in known if each.url == url)
+    hooks = tuple(there)
+    return tuple(each for each in hooks if each.name == name) or tuple(each for each in hooks if each.url == url)
 
 
 def is_right(hook: Hook, name: str, url: str) -> bool:

@@ -119,10 +119,10 @@ def by_ratio(assessment: Assessment, candidate: Candidate, stable: RevisionHash 
     revision without a Deployment counts as one pod.
     """
     weight = candidate.share.weight
-    there = assessment.of(stable).deployment
+    deployment = assessment.of(stable).deployment
     pods = _fixed(assessment.spec.scaling)
     if assessment.spec.scaling.autoscaled:
-        pods = there.replicas if there is not None else 1
+        pods = deployment.replicas if deployment is not None else 1
     if pods == 0:
         return 0
     return max(1, round(pods * weight / (100 - weight))) if weight < 100 else pods
@@ -152,9 +152,9 @@ def _kept(assessment: Assessment, revision: RevisionHash, lower: int) -> int | N
     scales from zero. It goes on applying the present number for as long as no other manager owns the field. Once the
     HPA has written the field, the operator never owns it again.
     """
-    there = assessment.of(revision).deployment
-    if there is None or there.replicas == 0:
+    deployment = assessment.of(revision).deployment
+    if deployment is None or deployment.replicas == 0:
         return lower
-    if not there.replicas_ours:
+    if not deployment.replicas_ours:
         return None
-    return there.replicas if revision in assessment.snapshot.autoscalers else max(there.replicas, lower)
+    return deployment.replicas if revision in assessment.snapshot.autoscalers else max(deployment.replicas, lower)

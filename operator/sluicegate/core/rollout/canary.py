@@ -119,11 +119,11 @@ def lacking_mirror(assessment: Assessment, percent: int, field: str) -> Iterator
     """
     if percent == 0:
         return
-    wanted = {"HTTPRouteRequestMirror"}
+    required_features = {"HTTPRouteRequestMirror"}
     if percent < 100:
-        wanted.add("HTTPRouteRequestPercentageMirror")
+        required_features.add("HTTPRouteRequestPercentageMirror")
     for gateway in assessment.snapshot.gateways:
-        lacks = sorted(feature for feature in wanted if not gateway.offers(feature))
+        lacks = sorted(feature for feature in required_features if not gateway.offers(feature))
         if gateway.exists and lacks:
             yield Problem(
                 Reason.GATEWAY_LACKS_FEATURE,
@@ -149,11 +149,11 @@ def problem(assessment: Assessment) -> Problem | None:
 def _problems(assessment: Assessment) -> Iterator[Problem]:
     pin = assessment.overrides.pin
     if pin is not None and assessment.pinned is None:
-        known = ", ".join(sorted(assessment.snapshot.revisions)) or "none"
+        existing = ", ".join(sorted(assessment.snapshot.revisions)) or "none"
         yield Problem(
             Reason.PINNED_REVISION_UNKNOWN,
             f"The annotation {names.ANNOTATION_PIN} names revision {pin}, which does not exist: correct or remove it. "
-            f"Existing revisions: {known}.",
+            f"Existing revisions: {existing}.",
         )
     spec = assessment.spec.canary
     if spec is None or assessment.snapshot.desired_canary is None:

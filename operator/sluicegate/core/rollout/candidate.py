@@ -29,22 +29,22 @@ def prepared_candidate(assessment: Assessment, roles: RevisionRoles) -> Candidat
 
     Before the first step of a rollout, this is already the share of that step.
     """
-    found = roles.candidate
-    if found is None or not found.progressive:
-        return found
-    return replace(found, share=steps.coming(assessment, found.revision))
+    candidate = roles.candidate
+    if candidate is None or not candidate.progressive:
+        return candidate
+    return replace(candidate, share=steps.coming(assessment, candidate.revision))
 
 
 def unable(assessment: Assessment, target: RevisionHash) -> Problem | None:
     """Return what the gateways cannot do of the current step, or None."""
-    wanted = steps.coming(assessment, target)
+    step_share = steps.coming(assessment, target)
     if assessment.paused:
         return None
-    if not assessment.routed and (wanted.matches or wanted.mirror):
-        field = "match" if wanted.matches else "mirror"
+    if not assessment.routed and (step_share.matches or step_share.mirror):
+        field = "match" if step_share.matches else "mirror"
         return Problem(
             Reason.GATEWAY_REQUIRED,
             f"spec.rollout.steps: {field} requires a gateway, and none is configured. "
             f"Set spec.traffic.gateway.parentRefs, or remove {field} from the steps.",
         )
-    return next(canary.lacking_mirror(assessment, wanted.mirror, "spec.rollout.steps"), None)
+    return next(canary.lacking_mirror(assessment, step_share.mirror, "spec.rollout.steps"), None)

@@ -20,15 +20,15 @@ SHOWN = 5
 
 def problem(assessment: Assessment, revision: RevisionHash | None) -> Problem | None:
     """Return why `revision` receives no traffic, and how a user allows it."""
-    found = assessment.of(revision).incompatible
-    if not found or revision is None:
+    differences = assessment.of(revision).incompatible
+    if not differences or revision is None:
         return None
     child = assessment.snapshot.child(revision)
-    more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    more = f"; and {len(differences) - SHOWN} more" if len(differences) > SHOWN else ""
     field = "spec.canary.model" if assessment.of(revision).canary_only else "spec.model"
     return Problem(
         Reason.SIGNATURE_CHANGED,
         f"Revision {child} receives no requests, because its signature is not compatible with that of stable: "
-        f"{'; '.join(found[:SHOWN])}{more}. Set {field}.allowSignatureChange: true when callers are ready for it, "
-        "or return to a compatible version.",
+        f"{'; '.join(differences[:SHOWN])}{more}. Set {field}.allowSignatureChange: true when callers are ready "
+        "for it, or return to a compatible version.",
     )

@@ -17,7 +17,7 @@ from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem
 
 
-def problem(assessment: Assessment, revision: RevisionHash | None, found: Problem | None) -> Problem | None:
+def problem(assessment: Assessment, revision: RevisionHash | None, pod_problem: Problem | None) -> Problem | None:
     """Return why `revision` is given up, and how to try it again.
 
     The result is None if it is not given up, or if the user has pinned a revision.
@@ -25,22 +25,22 @@ def problem(assessment: Assessment, revision: RevisionHash | None, found: Proble
     Args:
         assessment: All facts on the resource.
         revision: A revision that the spec asks for.
-        found: The problem that its pods report, while it has any.
+        pod_problem: The problem that its pods report, while it has any.
     """
     facts = assessment.of(revision)
     if revision is None or revision == assessment.stable or assessment.pinned is not None or not facts.given_up:
         return None
     before, name = facts.failed, assessment.snapshot.resource.metadata.name
     if before is not None:
-        found = Problem(Reason(before.reason or Reason.FAILED), before.message or "")
+        pod_problem = Problem(Reason(before.reason or Reason.FAILED), before.message or "")
     again = f"is retried when the model or the spec changes, or with `sluicegate retry {name}`."
     child = names.child_name(name, revision)
     taken_back = why_taken_back(assessment, revision) or (
-        found if before is not None and before.reason == Reason.ROLLED_BACK else None
+        pod_problem if before is not None and before.reason == Reason.ROLLED_BACK else None
     )
     if taken_back is not None:
         return Problem(taken_back.reason, f"{taken_back.message} Revision {child} {again}")
-    said = found or Problem(Reason.FAILED, "Its pods did not become ready.")
+    said = pod_problem or Problem(Reason.FAILED, "Its pods did not become ready.")
     return Problem(
         said.reason,
         f"{said.message} The operator gave up on revision {child}, because it was not ready within "

@@ -25,13 +25,13 @@ def waits_for_room(assessment: Assessment, revision: RevisionHash | None) -> boo
 
 def replacing(assessment: Assessment, target: RevisionHash | None, stable: RevisionHash | None) -> bool:
     """Tell whether the candidate replaces stable's pods, or has begun to."""
-    there = assessment.of(stable).deployment
-    if assessment.spec.rollout.when_full != "Replace" or target is None or there is None:
+    deployment = assessment.of(stable).deployment
+    if assessment.spec.rollout.when_full != "Replace" or target is None or deployment is None:
         return False
     # An autoscaled stable may have few pods without a replacement. During steps it must also be able to grow,
     # to take the requests back.
     tells = not (assessment.spec.scaling.autoscaled and steps.progressive(assessment, stable, target))
-    begun = tells and there.replicas < scaling.needed(assessment, target, stable)
+    begun = tells and deployment.replicas < scaling.needed(assessment, target, stable)
     return begun or (waits_for_room(assessment, target) and would_help(assessment, target, stable))
 
 
@@ -46,17 +46,22 @@ def remaining(assessment: Assessment, roles: RevisionRoles) -> Fixed | None:
     target, stable = roles.target, roles.stable
     if target is None or stable is None or not replacing(assessment, target, stable):
         return None
-    there = assessment.snapshot.deployments[stable]
+    deployment = assessment.snapshot.deployments[stable]
     came = [pod for pod in assessment.of(target).live if not _lacks_room(pod)]
     leaving = any(pod.deleting for pod in assessment.of(stable).pods)
     # The nodes may be cordoned, or other pods may have taken the place. Then another pod of stable would be lost too.
-    freed = scaling.needed(assessment, target, stable) - there.replicas
-    settled = there.current == there.replicas and not leaving and len(came) >= freed and all(pod.ready for pod in came)
+    freed = scaling.needed(assessment, target, stable) - deployment.replicas
+    settled = (
+        deployment.current == deployment.replicas
+        and not leaving
+        and len(came) >= freed
+        and all(pod.ready for pod in came)
+    )
     # Without steps, the candidate takes over as soon as its pods are listed. In steps, it has only the step's pods.
     enough = not roles.progressive and len(assessment.of(target).ready) >= needed(assessment, target, stable)
-    wanted = not enough and not assessment.of(target).incompatible
-    makes_way = settled and wanted and there.replicas > 0 and would_help(assessment, target, stable)
-    return Fixed(there.replicas - makes_way)
+    lacks_pods = not enough and not assessment.of(target).incompatible
+    makes_way = settled and lacks_pods and deployment.replicas > 0 and would_help(assessment, target, stable)
+    return Fixed(deployment.replicas - makes_way)
 
 
 def needed(assessment: Assessment, target: RevisionHash, stable: RevisionHash | None) -> int:

@@ -85,8 +85,8 @@ def advance(assessment: Assessment, target: RevisionHash, observation: StepObser
 
 def _begun(assessment: Assessment, target: RevisionHash) -> RolloutStatus:
     before = assessment.status.rollout
-    known = before is not None and before.candidate == target and not before.phase.returned
-    started = before.started_at if known and before is not None else None
+    continues = before is not None and before.candidate == target and not before.phase.returned
+    started = before.started_at if continues and before is not None else None
     return RolloutStatus(phase=Phase.WAITING, candidate=target, started_at=started or text_of(assessment.now))
 
 
@@ -119,7 +119,7 @@ def _resumed(assessment: Assessment, state: RolloutStatus, target: RevisionHash)
 
 def _entered(assessment: Assessment, state: RolloutStatus, index: int) -> RolloutStatus:
     """Return the state at the start of step `index`, or after the last step."""
-    wanted, through = after(steps_of(assessment)[: index + 1]), index >= len(steps_of(assessment))
+    share, through = after(steps_of(assessment)[: index + 1]), index >= len(steps_of(assessment))
     entered = RolloutStatus(
         phase=Phase.SCALING,
         candidate=state.candidate,
@@ -127,9 +127,9 @@ def _entered(assessment: Assessment, state: RolloutStatus, index: int) -> Rollou
         step_index=index,
         step_hash=steps_hash(assessment),
         step_started_at=text_of(assessment.now),
-        weight=100 if through else wanted.weight,
+        weight=100 if through else share.weight,
         reason=Reason.WAITING_FOR_PODS,
-        message=f"Pods are starting to carry {words(wanted)}.",
+        message=f"Pods are starting to carry {words(share)}.",
     )
     return promoting(entered) if through else entered
 
@@ -151,13 +151,13 @@ def _at_step(
     assessment: Assessment, state: RolloutStatus, target: RevisionHash, observation: StepObservation
 ) -> RolloutStatus:
     index = state.step_index or 0
-    step, wanted = steps_of(assessment)[index], share_of(assessment, target)
+    step, share = steps_of(assessment)[index], share_of(assessment, target)
     if not observation.in_force:
         if observation.blocked is not None:
             return _phase(state, Phase.SCALING, *observation.blocked)
         if not observation.able:
-            return _phase(state, Phase.SCALING, Reason.WAITING_FOR_PODS, f"Pods are starting to carry {words(wanted)}.")
-        return _phase(state, Phase.SHIFTING, Reason.SHIFTING_TRAFFIC, f"Traffic is shifting to {words(wanted)}.")
+            return _phase(state, Phase.SCALING, Reason.WAITING_FOR_PODS, f"Pods are starting to carry {words(share)}.")
+        return _phase(state, Phase.SHIFTING, Reason.SHIFTING_TRAFFIC, f"Traffic is shifting to {words(share)}.")
     accepted, before = _accepted_at(assessment, state), state.accepted_at
     state = msgspec.structs.replace(
         state, accepted_at=text_of(accepted), analysis=analysis_status(assessment, state, text_of(accepted))
@@ -168,7 +168,7 @@ def _at_step(
     state = msgspec.structs.replace(state, until=text_of(until) if until is not None else None)
     if (waits := _waits(assessment, state, target, until)) is not None:
         return waits
-    if before is None and analyzed(assessment, wanted):  # a result counts only for an acceptedAt in status
+    if before is None and analyzed(assessment, share):  # a result counts only for an acceptedAt in status
         return _phase(
             state, Phase.HOLDING, Reason.INCONCLUSIVE, "The analysis has not passed yet, so the step is held."
         )
@@ -264,8 +264,8 @@ def aborted(assessment: Assessment, revision: RevisionHash) -> RolloutStatus:
         return before
     state = assessment.of(revision).rollout
     where = _where(assessment, state, revision) if state is not None else "before it received requests"
-    found = _not_in_force(state) if state is not None else RolloutStatus(Phase.ABORTED, revision)
-    return _phase(found, Phase.ABORTED, Reason.ABORTED, f"Aborted by a user {where}.")
+    state_at_abort = _not_in_force(state) if state is not None else RolloutStatus(Phase.ABORTED, revision)
+    return _phase(state_at_abort, Phase.ABORTED, Reason.ABORTED, f"Aborted by a user {where}.")
 
 
 def _where(assessment: Assessment, state: RolloutStatus, target: RevisionHash) -> str:
@@ -280,8 +280,8 @@ def unspent(assessment: Assessment, state: RolloutStatus) -> RolloutStatus:
 
     Once the user has removed the last `retry` annotation, a new one counts again.
     """
-    there = assessment.overrides.retry == state.candidate
-    return state if there or not state.retried else msgspec.structs.replace(state, retried=None)
+    still_annotated = assessment.overrides.retry == state.candidate
+    return state if still_annotated or not state.retried else msgspec.structs.replace(state, retried=None)
 
 
 def recheck_after(assessment: Assessment, target: RevisionHash | None) -> float | None:
@@ -293,13 +293,13 @@ def recheck_after(assessment: Assessment, target: RevisionHash | None) -> float 
     return max(0.0, (until - assessment.now).total_seconds()) or None
 
 
-def words(wanted: Share) -> str:
+def words(share: Share) -> str:
     """Format a share for messages."""
-    parts = [f"{wanted.weight}% of the requests"]
-    if wanted.matches:
+    parts = [f"{share.weight}% of the requests"]
+    if share.matches:
         parts.append("all matching requests")
-    if wanted.mirror:
-        parts.append(f"copies of {wanted.mirror}%")
+    if share.mirror:
+        parts.append(f"copies of {share.mirror}%")
     return " and ".join(parts)
 
 

@@ -9,21 +9,21 @@ from sluicegate.core.snapshot.facts import Share
 from sluicegate.core.snapshot.parse import text_of
 
 
-def analyzed(assessment: Assessment, wanted: Share) -> bool:
+def analyzed(assessment: Assessment, share: Share) -> bool:
     """Tell whether the analysis decides about the step.
 
     It does if the spec has metrics, and requests or copies of them reach the candidate.
     """
     analysis = assessment.spec.rollout.analysis
-    return analysis is not None and bool(analysis.metrics) and not wanted.none
+    return analysis is not None and bool(analysis.metrics) and not share.none
 
 
 def reading_of(assessment: Assessment, state: RolloutStatus) -> Reading | None:
     """Return the analysis result for exactly this revision and share, or None."""
-    found = assessment.snapshot.reading
-    if found is None or found.revision != state.candidate or found.since != state.accepted_at:
+    reading = assessment.snapshot.reading
+    if reading is None or reading.revision != state.candidate or reading.since != state.accepted_at:
         return None
-    return found
+    return reading
 
 
 def analysis_status(assessment: Assessment, state: RolloutStatus, accepted_at: str | None) -> AnalysisStatus | None:
@@ -31,18 +31,18 @@ def analysis_status(assessment: Assessment, state: RolloutStatus, accepted_at: s
 
     It is new only if the outcome, or the metric behind it, has changed. So a step that is held causes no status writes.
     """
-    found, before = assessment.snapshot.reading, state.analysis
-    if found is None or found.revision != state.candidate or found.since != accepted_at:
+    reading, before = assessment.snapshot.reading, state.analysis
+    if reading is None or reading.revision != state.candidate or reading.since != accepted_at:
         return before
-    measured = found.decisive
+    measured = reading.decisive
     same = before is not None and (before.outcome, before.metric) == (
-        found.outcome.value,
+        reading.outcome.value,
         measured.metric if measured is not None else None,
     )
     if same:
         return before
     return AnalysisStatus(
-        outcome=found.outcome.value,
+        outcome=reading.outcome.value,
         metric=measured.metric if measured is not None else None,
         value=measured.value if measured is not None else None,
         stable_value=measured.stable if measured is not None else None,

@@ -53,8 +53,8 @@ def _made_way(assessment: Assessment, stable: RevisionHash) -> bool:
 
     Then there is no second revision to distribute requests to.
     """
-    there = assessment.of(stable).deployment
-    return assessment.spec.rollout.when_full == "Replace" and there is not None and there.replicas == 0
+    deployment = assessment.of(stable).deployment
+    return assessment.spec.rollout.when_full == "Replace" and deployment is not None and deployment.replicas == 0
 
 
 def is_through(assessment: Assessment, state: RolloutStatus) -> bool:

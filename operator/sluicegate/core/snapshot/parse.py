@@ -85,7 +85,7 @@ def pod(obj: Raw) -> PodFacts:
         deleting="deletionTimestamp" in metadata,
         problem=None if ready else pod_problem(obj),
         digest=fetched.get("digest"),
-        signature=signature.parse(told) if (told := fetched.get("signature")) else None,
+        signature=signature.parse(signature_text) if (signature_text := fetched.get("signature")) else None,
         waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
         room=room(obj.get("spec") or {}),
         scheduled=bool((obj.get("spec") or {}).get("nodeName")),
@@ -265,15 +265,15 @@ def _parent_acceptance(parent: Mapping[str, Any], generation: int) -> bool | str
         True when the parent accepts this generation, a sentence when it refuses it, and None when it has not processed
         it yet.
     """
-    found = {entry["type"]: entry for entry in parent.get("conditions") or ()}
-    for wanted in ("Accepted", "ResolvedRefs"):
-        condition = found.get(wanted)
+    conditions = {entry["type"]: entry for entry in parent.get("conditions") or ()}
+    for condition_type in ("Accepted", "ResolvedRefs"):
+        condition = conditions.get(condition_type)
         if condition is None or int(condition.get("observedGeneration") or 0) < generation:
             return None
         if condition.get("status") != "True":
             name = (parent.get("parentRef") or {}).get("name")
             return (
-                f"Gateway {name} reports {wanted}={condition.get('status')} ({condition.get('reason')}): "
+                f"Gateway {name} reports {condition_type}={condition.get('status')} ({condition.get('reason')}): "
                 f"{condition.get('message')}"
             )
     return True

@@ -93,9 +93,9 @@ def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
         remedy = "lower spec.resources, relax the node requirements in spec.podTemplate, or add a node that fits"
         summary = f"No node can run pod {_name(pod)}: {remedy}."
     elif full and (taken := [each for each in lacking if each in devices]):
-        wanted = " and ".join(f"{devices[each]} {each}" for each in taken)
+        requests = " and ".join(f"{devices[each]} {each}" for each in taken)
         summary = (
-            f"No node has {wanted} free for pod {_name(pod)}: stop another workload, add a node, or change spec.gpu."
+            f"No node has {requests} free for pod {_name(pod)}: stop another workload, add a node, or change spec.gpu."
         )
     elif full:
         summary = (
@@ -119,12 +119,12 @@ def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
 
 def _devices(pod: Mapping[str, Any]) -> dict[str, str]:
     """Return the extended resources of the pod's containers, as name and count."""
-    found = {}
+    devices = {}
     for container in (pod.get("spec") or {}).get("containers") or ():
         for name, count in ((container.get("resources") or {}).get("limits") or {}).items():
             if "/" in name:
-                found[name] = str(count)
-    return found
+                devices[name] = str(count)
+    return devices
 
 
 def _node_labels(pod: Mapping[str, Any]) -> list[str]:

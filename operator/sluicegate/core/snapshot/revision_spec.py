@@ -104,8 +104,8 @@ def fetched_from(resource: ModelDeployment, resolved: ResolvedModel, settings: S
     if isinstance(parse(resolved.source), Volume | Baked):
         return None
     registry = registry_of(resource.spec.model, settings.default_registry)
-    known = resource.spec.model.inline_registry is not None or registry in settings.registries
-    return registry if known else None
+    configured = resource.spec.model.inline_registry is not None or registry in settings.registries
+    return registry if configured else None
 
 
 def intent_of(resource: ModelDeployment, resolved: ResolvedModel, registry: str | None) -> Intent:

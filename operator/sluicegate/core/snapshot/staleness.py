@@ -23,13 +23,13 @@ def newer_since(assessment: Assessment, stable: RevisionHash | None) -> datetime
     there is no newer version.
     """
     if assessment.spec.model.stale_against == "Model":
-        found = newer(assessment, stable)
-        return time_of(found.since) or assessment.now if found is not None else None
-    wanted, serving = assessment.snapshot.desired.resolved, assessment.of(stable).record
-    if wanted is None or serving is None or (wanted.version, wanted.source) == (serving.version, serving.source):
+        newer_status = newer(assessment, stable)
+        return time_of(newer_status.since) or assessment.now if newer_status is not None else None
+    desired, serving = assessment.snapshot.desired.resolved, assessment.of(stable).record
+    if desired is None or serving is None or (desired.version, desired.source) == (serving.version, serving.source):
         return None
     before = assessment.status.model
-    if before is not None and (before.version, before.source) == (wanted.version, wanted.source):
+    if before is not None and (before.version, before.source) == (desired.version, desired.source):
         return time_of(before.resolved_at) or assessment.now
     return assessment.now
 
@@ -41,23 +41,23 @@ def newer(assessment: Assessment, stable: RevisionHash | None) -> NewerStatus | 
     Where several versions were registered one after the other while the same one served, the time of the first one is
     kept. Where the registry does not say, the version that was known before stays.
     """
-    wanted, serving = assessment.snapshot.desired.resolved, assessment.of(stable).record
-    if assessment.spec.model.stale_against != "Model" or wanted is None or serving is None:
+    desired, serving = assessment.snapshot.desired.resolved, assessment.of(stable).record
+    if assessment.spec.model.stale_against != "Model" or desired is None or serving is None:
         return None
-    if serving.version is None or serving.model != f"{wanted.name}/{serving.version}":
+    if serving.version is None or serving.model != f"{desired.name}/{serving.version}":
         return None
     status = assessment.status
-    known, served = status.newer, status.stable
-    if known is not None and (served is None or served.model != serving.model):
-        known = None
-    found = assessment.snapshot.desired.newest
-    if found is None:
-        return known
-    if int(found.version) <= int(serving.version):
+    recorded, served = status.newer, status.stable
+    if recorded is not None and (served is None or served.model != serving.model):
+        recorded = None
+    newest = assessment.snapshot.desired.newest
+    if newest is None:
+        return recorded
+    if int(newest.version) <= int(serving.version):
         return None
-    registered = time_of(found.registered_at)
+    registered = time_of(newest.registered_at)
     since = min(registered, assessment.now) if registered is not None else assessment.now
-    return NewerStatus(found.version, known.since if known is not None else text_of(since))
+    return NewerStatus(newest.version, recorded.since if recorded is not None else text_of(since))
 
 
 def patience_left(assessment: Assessment, stable: RevisionHash | None) -> float | None:
@@ -93,6 +93,6 @@ def behind(status: ModelDeploymentStatus, against: str | None, now: datetime) ->
     if against == "Model":
         since = time_of(status.newer.since) if status.newer is not None else None
     else:
-        wanted = f"{model.name}/{model.version}"
-        since = time_of(model.resolved_at) if model.version is not None and wanted != entry.model else None
+        resolved_model = f"{model.name}/{model.version}"
+        since = time_of(model.resolved_at) if model.version is not None and resolved_model != entry.model else None
     return max(0.0, (now - since).total_seconds()) if since is not None else 0.0

@@ -105,10 +105,10 @@ def url(assessment: Assessment) -> str | None:
 
 def _listener(gateway: GatewayFacts) -> tuple[str, str]:
     """Return (scheme, port suffix) of a listener, HTTPS if there is one."""
-    known = [entry for entry in gateway.listeners if entry[1] in ("HTTP", "HTTPS")]
-    if not known:
+    http_listeners = [entry for entry in gateway.listeners if entry[1] in ("HTTP", "HTTPS")]
+    if not http_listeners:
         return "http", ""
-    _, protocol, number = max(known, key=lambda entry: entry[1])
+    _, protocol, number = max(http_listeners, key=lambda entry: entry[1])
     return protocol.lower(), "" if number == {"HTTP": 80, "HTTPS": 443}[protocol] else f":{number}"
 
 
@@ -223,10 +223,10 @@ def _why(assessment: Assessment, entry: RevisionPlan, parked: bool) -> tuple[str
     before = assessment.of(entry.hash).failed
     if entry.role is Role.FAILED and before is not None:
         return before.reason, before.message
-    found = give_up.why_taken_back(assessment, entry.hash)
-    if found is None and (entry.role is Role.FAILED or not parked):
-        found = diagnosis.revision_problem(assessment, entry.hash)
-    return (found.reason, conditions.shortened(found.message)) if found is not None else (None, None)
+    problem = give_up.why_taken_back(assessment, entry.hash)
+    if problem is None and (entry.role is Role.FAILED or not parked):
+        problem = diagnosis.revision_problem(assessment, entry.hash)
+    return (problem.reason, conditions.shortened(problem.message)) if problem is not None else (None, None)
 
 
 def _free_since(assessment: Assessment, entry: RevisionPlan) -> str | None:
@@ -253,8 +253,8 @@ def _replicas(assessment: Assessment, entry: RevisionPlan) -> int:
             return replicas
         case Autoscaled(keep_replicas=int(kept)):
             return kept
-    there = assessment.of(entry.hash).deployment
-    return there.replicas if there is not None else 0
+    deployment = assessment.of(entry.hash).deployment
+    return deployment.replicas if deployment is not None else 0
 
 
 def _unborn(assessment: Assessment, revision: RevisionHash) -> Revision:
@@ -301,8 +301,8 @@ def _rollout(assessment: Assessment, plan: Plan, problems: diagnosis.Problems) -
         return machine.unspent(assessment, rolled_back)
     if plan.target is not None:
         return _whole(assessment, plan.target, problems)
-    if (wanted := assessment.desired) is not None and aborted(assessment):
-        return machine.aborted(assessment, wanted)
+    if (desired := assessment.desired) is not None and aborted(assessment):
+        return machine.aborted(assessment, desired)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase=Phase.SHIFTING)
     if problems.target is not None and (given_up := assessment.desired) in _roles(plan, Role.FAILED):
@@ -355,8 +355,8 @@ def differs_in_state(before: ModelDeploymentStatus, after: ModelDeploymentStatus
     """
 
     def state(status: ModelDeploymentStatus) -> set[tuple[str, str, str | None]]:
-        known = (entry for entry in status.revisions if entry.role != Role.PARKED or entry.released_at)
-        return {(entry.revision, entry.role, entry.released_at) for entry in known}
+        entries = (entry for entry in status.revisions if entry.role != Role.PARKED or entry.released_at)
+        return {(entry.revision, entry.role, entry.released_at) for entry in entries}
 
     return state(before) != state(after) or moved(before, after)
 

@@ -76,8 +76,8 @@ def at_fault(assessment: Assessment, revision: RevisionHash) -> Problem | None:
 
     If the revision gets requests, the operator does not wait for it to recover.
     """
-    found = revision_problem(assessment, revision)
-    return found if found is not None and found.reason in OWN_FAULTS else None
+    problem = revision_problem(assessment, revision)
+    return problem if problem is not None and problem.reason in OWN_FAULTS else None
 
 
 def _gone(assessment: Assessment) -> Problem | None:
@@ -85,8 +85,8 @@ def _gone(assessment: Assessment) -> Problem | None:
 
     A registry that is unavailable is not included, because it must not make the resource not Ready.
     """
-    found = [each.trouble for each in assessment.snapshot.all_desired if each.trouble is not None]
-    return next((each for each in found if each.waits_for_user), None)
+    problems = [each.trouble for each in assessment.snapshot.all_desired if each.trouble is not None]
+    return next((each for each in problems if each.waits_for_user), None)
 
 
 def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
@@ -105,10 +105,10 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
     if plan.roles.progressive and plan.target is not None:
         return unable(assessment, plan.target)
     revision = plan.roles.next_canary or plan.canary
-    wanted = assessment.desired_canary
-    found = given_up(assessment, wanted) or revision_problem(assessment, revision)
-    if found is not None:
-        return replace(found, message=f"Canary: {found.message}")
+    desired_canary = assessment.desired_canary
+    pod_problem = given_up(assessment, desired_canary) or revision_problem(assessment, revision)
+    if pod_problem is not None:
+        return replace(pod_problem, message=f"Canary: {pod_problem.message}")
     if (changed := compatibility.problem(assessment, revision)) is not None:
         return changed
     if revision is not None and assessment.overrides.abort == revision:
@@ -135,8 +135,8 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
     if revision is None:
         return None
     pods = sorted(assessment.of(revision).live, key=lambda pod: pod.name)
-    there = assessment.of(revision).deployment
-    enough = there is not None and len(assessment.of(revision).ready) >= max(1, there.replicas)
+    deployment = assessment.of(revision).deployment
+    enough = deployment is not None and len(assessment.of(revision).ready) >= max(1, deployment.replicas)
     for pod in () if enough else pods:  # an evicted pod stays in the list long after another has replaced it
         if pod.problem is not None and not pod.ready:
             return _overdue(assessment, revision, pod.problem)
@@ -148,14 +148,14 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
             "because the source was overwritten after it was registered. "
             "Register a new version, or set the annotation sluicegate.dev/roll.",
         )
-    if there is not None and there.replica_failure and there.current < max(1, there.replicas):
-        quota = "exceeded quota" in there.replica_failure
+    if deployment is not None and deployment.replica_failure and deployment.current < max(1, deployment.replicas):
+        quota = "exceeded quota" in deployment.replica_failure
         remedy = (
             "raise the quota or lower spec.resources" if quota else "change spec.podTemplate or the namespace's policy"
         )
         return Problem(
             Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED,
-            f"The API server rejects the pods: {there.replica_failure}. To fix it, {remedy}.",
+            f"The API server rejects the pods: {deployment.replica_failure}. To fix it, {remedy}.",
         )
     return None
 
@@ -171,17 +171,17 @@ def _overdue(assessment: Assessment, revision: RevisionHash, problem: Problem) -
     return replace(problem, waits_for_user=of_rollout or assessment.of(revision).ready_deadline_left == 0)
 
 
-def _in_place(assessment: Assessment, plan: Plan, found: Problem | None) -> Problem | None:
-    """Return `found`, changed to what `whenFull: Replace` does about a lack of room."""
-    if found is None or found.reason != Reason.UNSCHEDULABLE or assessment.spec.rollout.when_full != "Replace":
-        return found
+def _in_place(assessment: Assessment, plan: Plan, problem: Problem | None) -> Problem | None:
+    """Return `problem`, changed to what `whenFull: Replace` does about a lack of room."""
+    if problem is None or problem.reason != Reason.UNSCHEDULABLE or assessment.spec.rollout.when_full != "Replace":
+        return problem
     if plan.target is None or plan.stable is None:
-        return found
+        return problem
     if not replacing(assessment, plan.target, plan.stable):
         why = "because no pod of the stable revision has the same requirements for a node"
-        return replace(found, message=f"{found.message} spec.rollout.whenFull: Replace removes no pod, {why}.")
+        return replace(problem, message=f"{problem.message} spec.rollout.whenFull: Replace removes no pod, {why}.")
     message = making_way(assessment, plan.target, plan.stable)
-    return replace(found, reason=Reason.REPLACING, message=message, waits_for_user=False)
+    return replace(problem, reason=Reason.REPLACING, message=message, waits_for_user=False)
 
 
 def making_way(assessment: Assessment, target: RevisionHash, stable: RevisionHash) -> str:

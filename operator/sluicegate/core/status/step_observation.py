@@ -38,7 +38,7 @@ def _in_force(assessment: Assessment, plan: Plan, candidate: Candidate) -> bool:
 
     While a gateway evaluates the route again, its earlier acceptance of this share counts.
     """
-    revision, wanted = candidate.revision, candidate.share
+    revision, share = candidate.revision, candidate.share
     able = assessment.of(revision).able
     if not assessment.routed:
         return (
@@ -47,7 +47,7 @@ def _in_force(assessment: Assessment, plan: Plan, candidate: Candidate) -> bool:
             and _selected(assessment, candidate)
         )
     route, state = assessment.snapshot.route, assessment.of(revision).rollout
-    if route is None or plan.route is None or not able or assessment.of(revision).share != wanted:
+    if route is None or plan.route is None or not able or assessment.of(revision).share != share:
         return False
     whole = assessment.split.weight(revision) + assessment.split.weight(plan.stable) == 100
     return whole and (route.accepted or (state is not None and state.accepted_at is not None))
@@ -70,7 +70,7 @@ def _room(assessment: Assessment, target: RevisionHash) -> Problem | None:
 
     The revision is not the cause, so the rollout waits for capacity.
     """
-    found = diagnosis.revision_problem(assessment, target)
-    if found is None or not found.lacks_room:
+    problem = diagnosis.revision_problem(assessment, target)
+    if problem is None or not problem.lacks_room:
         return None
-    return Problem(Reason.WAITING_FOR_CAPACITY, found.message)
+    return Problem(Reason.WAITING_FOR_CAPACITY, problem.message)

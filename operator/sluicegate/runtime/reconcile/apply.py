@@ -90,9 +90,9 @@ class Applier:
 
     def _unwanted_autoscalers(self, resource: ModelDeployment, plan: Plan) -> Iterator[Child]:
         autoscaled = {entry.hash for entry in plan.revisions if isinstance(entry.scale, Autoscaled)}
-        known = {entry.hash for entry in plan.revisions} | set(plan.forgotten)
+        planned = {entry.hash for entry in plan.revisions} | set(plan.forgotten)
         for child in self._caches.owned(kinds.HPA, resource.key):
-            if child.revision in known - autoscaled:
+            if child.revision in planned - autoscaled:
                 yield child
 
     def _surplus(self, resource: ModelDeployment, plan: Plan) -> Iterator[tuple[Kind, Child]]:
