@@ -66,7 +66,7 @@ class World:
         self.status = ModelDeploymentStatus()
         self.now = START
         self.model_problem: Problem | None = None
-        self.model_trouble: Problem | None = None
+        self.follow_problem: Problem | None = None
         self.newest: Newest | None = None
         self.points_to: str | None = None
         """The version that the URI of `spec.model` resolves to, where it is not the one that the URI names."""
@@ -154,7 +154,7 @@ class World:
         registered = f"2019-01-{int(version):02}T00:00:00Z"
         resolved = ResolvedModel(uri, f"mlflow-artifacts:/churn/{version}", "churn", version, registered_at=registered)
         return DesiredRevision(
-            resolved, intent_of(resource, resolved, "default"), trouble=self.model_trouble, newest=self.newest
+            resolved, intent_of(resource, resolved, "default"), follow_problem=self.follow_problem, newest=self.newest
         )
 
     def hash_of(self, version: int) -> str:

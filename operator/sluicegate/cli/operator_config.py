@@ -39,7 +39,7 @@ async def settings(client: KubeClient, namespace: str, config: str | None) -> tu
         except yaml.YAMLError as error:
             raise InvalidSettings(f"ConfigMap {origin}: {error}") from error
         configured.append(build([(f"ConfigMap {origin}", values)]))
-    serving = [each for each in configured if each.namespace in (None, namespace)]
+    serving = [registry for registry in configured if registry.namespace in (None, namespace)]
     if len(serving) == 1:
         return serving[0], None
     cause = (

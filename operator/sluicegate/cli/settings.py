@@ -32,8 +32,8 @@ def scalars() -> dict[str, str]:
             continue
         base, *metadata = get_args(hint)
         types_ = get_args(base) if isinstance(base, types.UnionType) else (base,)
-        if all(_is_scalar(each) for each in types_ if each is not types.NoneType):
-            meta = next(each for each in metadata if isinstance(each, msgspec.Meta) and each.description)
+        if all(_is_scalar(member) for member in types_ if member is not types.NoneType):
+            meta = next(entry for entry in metadata if isinstance(entry, msgspec.Meta) and entry.description)
             descriptions[name] = str(meta.description)
     return descriptions
 

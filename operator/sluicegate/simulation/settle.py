@@ -109,7 +109,8 @@ def _come_true(snapshot: Snapshot, plan: Plan, manifests: dict[Address, Manifest
     service = parse.service(manifests["Service", name]) if ("Service", name) in manifests else snapshot.service
     selected = [revision for revision in pods if service is not None and service.revision in (revision, None)]
     endpoints = {
-        names.child_name(name, revision): frozenset(pod.name for pod in each) for revision, each in pods.items()
+        names.child_name(name, revision): frozenset(pod.name for pod in revision_pods)
+        for revision, revision_pods in pods.items()
     }
     endpoints[name] = frozenset(pod.name for revision in selected for pod in pods[revision])
     wait = timedelta(seconds=1.0 + (plan.recheck_after or 0.0))

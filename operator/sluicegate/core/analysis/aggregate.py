@@ -16,10 +16,10 @@ def streaks(before: Streaks, measured: Sequence[Measurement]) -> Streaks:
     An Inconclusive metric keeps its number, because it has neither failed again nor recovered.
     """
     return {
-        each.metric: 0
-        if each.outcome is Outcome.PASSED
-        else before.get(each.metric, 0) + (each.outcome is Outcome.FAILED)
-        for each in measured
+        measurement.metric: 0
+        if measurement.outcome is Outcome.PASSED
+        else before.get(measurement.metric, 0) + (measurement.outcome is Outcome.FAILED)
+        for measurement in measured
     }
 
 
@@ -31,10 +31,10 @@ def concluded(
     Failed needs a metric that fails now and has failed `failure_limit` times in a row. Passed needs every metric to
     pass, except those with dryRun.
     """
-    deciding = [each for each in measured if not each.dry_run]
-    failing = [each for each in deciding if each.outcome is Outcome.FAILED]
-    for each in failing:
-        if failed.get(each.metric, 0) >= failure_limit:
-            return Outcome.FAILED, each
-    open_ones = [*failing, *(each for each in deciding if each.outcome is Outcome.INCONCLUSIVE)]
+    deciding = [measurement for measurement in measured if not measurement.dry_run]
+    failing = [measurement for measurement in deciding if measurement.outcome is Outcome.FAILED]
+    for measurement in failing:
+        if failed.get(measurement.metric, 0) >= failure_limit:
+            return Outcome.FAILED, measurement
+    open_ones = [*failing, *(measurement for measurement in deciding if measurement.outcome is Outcome.INCONCLUSIVE)]
     return (Outcome.INCONCLUSIVE, open_ones[0]) if open_ones else (Outcome.PASSED, None)

@@ -37,22 +37,22 @@ def growth(before: PodCounts, after: PodCounts) -> Counts:
     because a bucket without requests is still a bound of the histogram.
     """
     old = before.counts
-    if before.started != after.started or any(after.counts.get(each, 0.0) < value for each, value in old.items()):
+    if before.started != after.started or any(after.counts.get(series, 0.0) < value for series, value in old.items()):
         return after.counts
-    return {each: value - old.get(each, 0.0) for each, value in after.counts.items()}
+    return {series: value - old.get(series, 0.0) for series, value in after.counts.items()}
 
 
 def added(left: Counts, right: Counts) -> Counts:
     """Return the sum of two sets of counts."""
     total = dict(left)
-    for each, value in right.items():
-        total[each] = total.get(each, 0.0) + value
+    for series, value in right.items():
+        total[series] = total.get(series, 0.0) + value
     return total
 
 
 def since(earlier: Counts, later: Counts) -> Counts:
     """Return what was added to a total between two moments."""
-    return {each: value - earlier.get(each, 0.0) for each, value in later.items()}
+    return {series: value - earlier.get(series, 0.0) for series, value in later.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +111,12 @@ class Ledger:
 
 
 def _without_profiles(counts: Counts) -> Counts:
-    return {each: value for each, value in counts.items() if each[0] in (REQUESTS, LATENCY)}
+    return {series: value for series, value in counts.items() if series[0] in (REQUESTS, LATENCY)}
 
 
 def requests(counts: Counts) -> float:
     """Return the number of requests that got a response."""
-    return sum(value for each, value in counts.items() if each[0] == REQUESTS)
+    return sum(value for series, value in counts.items() if series[0] == REQUESTS)
 
 
 def failed(counts: Counts, classes: Iterable[str]) -> float:
@@ -124,7 +124,7 @@ def failed(counts: Counts, classes: Iterable[str]) -> float:
 
     An error class without a counter adds nothing.
     """
-    return sum(counts.get((REQUESTS, each), 0.0) for each in classes)
+    return sum(counts.get((REQUESTS, error_class), 0.0) for error_class in classes)
 
 
 def columns(counts: Counts, kind: str) -> dict[str, dict[str, float]]:
@@ -151,7 +151,7 @@ class Histogram:
 
         The buckets are cumulative, as in Prometheus.
         """
-        rising = sorted((float(each[1]), value) for each, value in counts.items() if each[0] == LATENCY)
+        rising = sorted((float(series[1]), value) for series, value in counts.items() if series[0] == LATENCY)
         # The pods' counts never fall from one bucket to the next, because a restarted pod is counted in whole.
         # Sums that Prometheus computes may fall, because of rounding.
         return cls(

@@ -57,30 +57,30 @@ def align(stable: Bins, candidate: Bins) -> Aligned:
         return Aligned(apart[0], apart[1], apart[1], ordered=False)
     common = sorted((stable.keys() & candidate.keys()) - {_OTHER, _MISSING})
     old, new = (
-        (*(side[each] for each in common), _rest(side, common), side.get(_MISSING, 0.0)) for side in (stable, candidate)
+        (*(side[name] for name in common), _rest(side, common), side.get(_MISSING, 0.0)) for side in (stable, candidate)
     )
     return Aligned(old, new, new, ordered=False)
 
 
 def _rest(side: Bins, common: Sequence[str]) -> float:
-    return sum(value for each, value in side.items() if each != _MISSING and each not in common)
+    return sum(value for name, value in side.items() if name != _MISSING and name not in common)
 
 
 def _numbers(stable: Bins, candidate: Bins) -> Aligned:
     edges, own = _edges(stable), _edges(candidate)
-    old = (*(stable[each] for _, each in edges), stable[_ABOVE], stable.get(_MISSING, 0.0))
+    old = (*(stable[name] for _, name in edges), stable[_ABOVE], stable.get(_MISSING, 0.0))
     if edges == own:
-        new = (*(candidate[each] for _, each in own), candidate[_ABOVE], candidate.get(_MISSING, 0.0))
+        new = (*(candidate[name] for _, name in own), candidate[_ABOVE], candidate.get(_MISSING, 0.0))
         return Aligned(old, new, new, ordered=True)
     all_old, all_new = sum(old), sum(candidate.values())
     rising = [0.0]
-    for _, each in own:
-        rising.append(rising[-1] + candidate[each])
+    for _, name in own:
+        rising.append(rising[-1] + candidate[name])
     rising.append(rising[-1] + candidate[_ABOVE])
     points = [-math.inf, *(number for number, _ in own), math.inf]
     estimated, nearest, so_far = [0.0], [0.0], 0.0
-    for number, each in edges:
-        so_far += stable[each]
+    for number, name in edges:
+        so_far += stable[name]
         like_stable = so_far / all_old * all_new if all_old else 0.0
         upper = bisect.bisect_left(points, number)
         lower = upper if points[upper] == number else upper - 1
@@ -90,15 +90,15 @@ def _numbers(stable: Bins, candidate: Bins) -> Aligned:
         even = low + (high - low) * (number - points[lower]) / width if 0 < width < math.inf else nearest[-1]
         estimated.append(even)
     missing = candidate.get(_MISSING, 0.0)
-    guessed, closest = ((*_steps([*each, rising[-1]]), missing) for each in (_rising(estimated), nearest))
+    guessed, closest = ((*_steps([*cumulative, rising[-1]]), missing) for cumulative in (_rising(estimated), nearest))
     return Aligned(old, guessed, closest, ordered=True)
 
 
 def _rising(values: list[float]) -> list[float]:
     """Return the values, each raised to the one before it if it is lower."""
     rising = values[:1]
-    for each in values[1:]:
-        rising.append(max(rising[-1], each))
+    for value in values[1:]:
+        rising.append(max(rising[-1], value))
     return rising
 
 
@@ -107,7 +107,7 @@ def _steps(rising: Sequence[float]) -> tuple[float, ...]:
 
 
 def _edges(bins: Bins) -> list[tuple[float, str]]:
-    return sorted((float(each), each) for each in bins if each not in (_ABOVE, _MISSING))
+    return sorted((float(name), name) for name in bins if name not in (_ABOVE, _MISSING))
 
 
 def psi(stable: Sequence[float], candidate: Sequence[float]) -> tuple[float, int]:

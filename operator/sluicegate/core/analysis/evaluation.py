@@ -167,7 +167,9 @@ def _errors(metric: AnalysisMetric, candidate: Counts, stable: Counts) -> _Span:
             )
         )
     rate = stable_failed / stable_total if stable_total else None
-    kinds = ", ".join(f"{each} {round(candidate.get((counters.REQUESTS, each), 0.0))}" for each in classes)
+    kinds = ", ".join(
+        f"{error_class} {round(candidate.get((counters.REQUESTS, error_class), 0.0))}" for error_class in classes
+    )
     compared = (
         f", and {share(rate)} of {round(stable_total):,} for stable"
         if metric.ratio is not None and rate is not None
@@ -235,11 +237,13 @@ def _range(histogram: Histogram, slow: float) -> tuple[float, float]:
     both sides of its bucket.
     """
     bounds, total = histogram.bounds, histogram.total
-    place = next((each for each, bound in enumerate(bounds) if histogram.slower(bound) <= slow * total), len(bounds))
+    place = next((index for index, bound in enumerate(bounds) if histogram.slower(bound) <= slow * total), len(bounds))
     least = next(
-        (each for each in reversed(bounds[:place]) if binomial.above(histogram.slower(each), total, slow)), 0.0
+        (bound for bound in reversed(bounds[:place]) if binomial.above(histogram.slower(bound), total, slow)), 0.0
     )
-    most = next((each for each in bounds[place:] if binomial.below(histogram.slower(each), total, slow)), float("inf"))
+    most = next(
+        (bound for bound in bounds[place:] if binomial.below(histogram.slower(bound), total, slow)), float("inf")
+    )
     return least, most
 
 
@@ -261,12 +265,13 @@ def _drift(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
         return _inconclusive(metric, few, rows)
     limit, statistic = metric.limit or 0.0, metric.statistic or "PSI"
     distances = {
-        each: distribution.drift(stable[each], candidate[each], statistic, limit, len(common)) for each in common
+        column: distribution.drift(stable[column], candidate[column], statistic, limit, len(common))
+        for column in common
     }
-    worst = max(common, key=lambda each: (distances[each].over, distances[each].value))
+    worst = max(common, key=lambda column: (distances[column].over, distances[column].value))
     proven = distances[worst].over
     outcome = Outcome.FAILED if proven else Outcome.INCONCLUSIVE
-    if not proven and max(each.value for each in distances.values()) <= limit:
+    if not proven and max(distance.value for distance in distances.values()) <= limit:
         outcome = Outcome.PASSED
     value = distances[worst].value
     return Measurement(
@@ -283,7 +288,7 @@ def _drift(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
 
 
 def _rows(side: Mapping[str, Mapping[str, float]], common: Iterable[str]) -> float:
-    return min(sum(side[each].values()) for each in common)
+    return min(sum(side[column].values()) for column in common)
 
 
 def _no_profile(kind: str, candidate: Mapping[str, object], stable: Mapping[str, object]) -> str:

@@ -67,7 +67,7 @@ def difference(candidate: ReportedResponse, stable: ReportedResponse) -> Differe
         if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
             left.extend((f"{path}.{name}" if path else str(name), one[name], other[name]) for name in one)
         elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-            left.extend((f"{path}[{number}]", *each) for number, each in enumerate(zip(one, other, strict=True)))
+            left.extend((f"{path}[{number}]", *items) for number, items in enumerate(zip(one, other, strict=True)))
         elif _number(one) and _number(other):
             apart = _apart(one, other)
             if apart is None:
@@ -90,7 +90,7 @@ def _predictions(body: Any) -> Any:
     names the model version.
     """
     if isinstance(body, dict) and isinstance(outputs := body.get("outputs"), list) and "model_name" in body:
-        return {str(each.get("name")): each.get("data") for each in outputs if isinstance(each, dict)}
+        return {str(output.get("name")): output.get("data") for output in outputs if isinstance(output, dict)}
     return body
 
 

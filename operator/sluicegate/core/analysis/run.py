@@ -73,27 +73,29 @@ class AnalysisRun:
 
         Requests are always counted.
         """
-        return frozenset({counters.REQUESTS, *(_KINDS[each.type] for each in self.spec.metrics if each.type in _KINDS)})
+        return frozenset(
+            {counters.REQUESTS, *(_KINDS[metric.type] for metric in self.spec.metrics if metric.type in _KINDS)}
+        )
 
     @property
     def counted(self) -> bool:
         """Tell whether any metric uses counters of pods."""
-        return any(each.type in _KINDS for each in self.spec.metrics)
+        return any(metric.type in _KINDS for metric in self.spec.metrics)
 
     @property
     def paired(self) -> bool:
         """Tell whether any metric compares responses to the same requests."""
-        return any(each.type in PAIRED for each in self.spec.metrics)
+        return any(metric.type in PAIRED for metric in self.spec.metrics)
 
     @property
     def tolerances(self) -> frozenset[float]:
         """Return the differences that metrics of type Disagreement ignore."""
-        return frozenset({0.0, *(each.tolerance or 0.0 for each in self.spec.metrics if each.type in PAIRED)})
+        return frozenset({0.0, *(metric.tolerance or 0.0 for metric in self.spec.metrics if metric.type in PAIRED)})
 
     @property
     def queries(self) -> tuple[AnalysisMetric, ...]:
         """Return the metrics that are PromQL queries."""
-        return tuple(each for each in self.spec.metrics if each.type == "Query")
+        return tuple(metric for metric in self.spec.metrics if metric.type == "Query")
 
 
 def analysis_run(resource: ModelDeployment) -> AnalysisRun | None:
@@ -107,7 +109,7 @@ def analysis_run(resource: ModelDeployment) -> AnalysisRun | None:
     if stable == rollout.candidate:
         return None
     if not _mirrors(resource):
-        spec = replace(spec, metrics=tuple(each for each in spec.metrics if each.type not in PAIRED))
+        spec = replace(spec, metrics=tuple(metric for metric in spec.metrics if metric.type not in PAIRED))
     return AnalysisRun(resource.key, rollout.candidate, stable, rollout.accepted_at, spec, resource.metadata.uid)
 
 

@@ -34,10 +34,10 @@ def decide(assessment: Assessment) -> Plan:
     if not roles.all:
         return Plan(revisions=_parked(assessment, ()))
     leaving = _leaving(assessment, roles)
-    warm = [each for each in leaving if assessment.of(each).released]
-    kept = [each for each in warm if _delay_left(assessment, each) > 0][:KEPT_WARM]
-    going = tuple(each for each in leaving if each not in warm or each in kept)
-    live = (*_serving(assessment, roles), *(_retiring(assessment, each) for each in going))
+    warm = [revision for revision in leaving if assessment.of(revision).released]
+    kept = [revision for revision in warm if _delay_left(assessment, revision) > 0][:KEPT_WARM]
+    going = tuple(revision for revision in leaving if revision not in warm or revision in kept)
+    live = (*_serving(assessment, roles), *(_retiring(assessment, revision) for revision in going))
     parked = _parked(assessment, tuple(entry.hash for entry in live))
     moved = shifted(assessment, roles)
     forgotten = _forgotten(assessment, parked, live, calm=moved and not going)
@@ -51,7 +51,7 @@ def decide(assessment: Assessment) -> Plan:
         forgotten=forgotten,
         shifted=moved,
         recheck_after=_soonest(
-            *(_delay_left(assessment, each) for each in kept),
+            *(_delay_left(assessment, revision) for revision in kept),
             assessment.of(roles.target).deadline_left,
             assessment.of(roles.next_canary or roles.canary).ready_deadline_left,
             machine.recheck_after(assessment, roles.target if roles.progressive else None),
@@ -126,12 +126,16 @@ def _leaving(assessment: Assessment, roles: RevisionRoles) -> tuple[RevisionHash
     """
     served = [revision for role in (Role.STABLE, Role.CANARY, Role.RETIRING) for revision in assessment.recorded(role)]
     served += [revision for revision in assessment.recorded(Role.CANDIDATE) if _may_have_traffic(assessment, revision)]
-    recorded = [each for each in (*served, *_lately_released(assessment)) if each in assessment.snapshot.revisions]
+    recorded = [
+        revision_hash
+        for revision_hash in (*served, *_lately_released(assessment))
+        if revision_hash in assessment.snapshot.revisions
+    ]
     for revision in _by_number(assessment):
         facts = assessment.of(revision.hash)
         if revision.hash not in recorded and facts.has_traffic and facts.ready:
             recorded.append(revision.hash)
-    leaving = (assessment.of(each) for each in recorded if each not in roles.all)
+    leaving = (assessment.of(revision_hash) for revision_hash in recorded if revision_hash not in roles.all)
     return tuple(
         facts.hash
         for facts in leaving
@@ -146,7 +150,7 @@ def _lately_released(assessment: Assessment) -> list[RevisionHash]:
     """
     without = (Role.PARKED, Role.FAILED)
     entries = [entry for entry in assessment.status.revisions if entry.role in without and entry.released_at]
-    replicas = {each: deployment.replicas for each, deployment in assessment.snapshot.deployments.items()}
+    replicas = {revision: deployment.replicas for revision, deployment in assessment.snapshot.deployments.items()}
     entries.sort(key=lambda entry: entry.released_at or "", reverse=True)
     return [entry.revision for entry in entries if replicas.get(entry.revision)]
 
@@ -170,7 +174,7 @@ def _delay_left(assessment: Assessment, revision: RevisionHash) -> float:
 
 
 def _soonest(*seconds: float | None) -> float | None:
-    return min((each for each in seconds if each), default=None)
+    return min((delay for delay in seconds if delay), default=None)
 
 
 def _by_number(assessment: Assessment) -> list[Revision]:
@@ -196,7 +200,7 @@ def _forgotten(
     pods, or once it can receive no traffic (`calm`).
     """
     limit = assessment.spec.rollout.history_limit
-    beyond = {entry.hash for entry in [each for each in parked if each.role is Role.PARKED][limit:]}
+    beyond = {entry.hash for entry in [plan for plan in parked if plan.role is Role.PARKED][limit:]}
     orphans = set(assessment.snapshot.deployments) - set(assessment.snapshot.revisions) - {entry.hash for entry in live}
-    drained = {each for each in beyond | orphans if not assessment.of(each).ready}
+    drained = {revision for revision in beyond | orphans if not assessment.of(revision).ready}
     return tuple(sorted(drained | orphans if calm else drained))

@@ -75,8 +75,8 @@ def _crowded(assessment: Assessment, stable: RevisionHash | None, revision: Revi
     """
     if not assessment.of(stable).ready:
         return False
-    leaving = [each for each in assessment.recorded(Role.RETIRING) if assessment.of(each).live]
-    return revision not in leaving and not all(assessment.of(each).released for each in leaving)
+    leaving = [retiring for retiring in assessment.recorded(Role.RETIRING) if assessment.of(retiring).live]
+    return revision not in leaving and not all(assessment.of(retiring).released for retiring in leaving)
 
 
 def _canaries(
@@ -88,8 +88,8 @@ def _canaries(
     Neither is one that is being promoted, which is the target, nor one that resolves to the revision of the base. While
     the base changes, a canary that would be the fourth revision with pods waits.
     """
-    recorded = (each for each in assessment.recorded(Role.CANARY) if each in assessment.snapshot.revisions)
-    current = next((each for each in recorded if each not in (stable, target)), None)
+    recorded = (revision for revision in assessment.recorded(Role.CANARY) if revision in assessment.snapshot.revisions)
+    current = next((revision for revision in recorded if revision not in (stable, target)), None)
     if assessment.paused:
         return current, None
     if assessment.snapshot.desired_canary is None:

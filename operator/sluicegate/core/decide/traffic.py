@@ -34,9 +34,9 @@ def shifted(assessment: Assessment, roles: RevisionRoles) -> bool:
     if assessment.snapshot.service.revision != service_revision(assessment, roles):
         return False
     return not any(
-        assessment.of(each).listed
-        for each in assessment.snapshot.pods
-        if each not in (roles.stable, roles.candidate_hash)
+        assessment.of(revision).listed
+        for revision in assessment.snapshot.pods
+        if revision not in (roles.stable, roles.candidate_hash)
     )
 
 

@@ -71,4 +71,4 @@ def changes(desired: Served, current: Served, absent_before: Iterable[tuple[str,
     gone = set(absent_before)
     changed = [Change(*key, value) for key, value in desired.items() if current.get(key) != value]
     changed += [Change(*key, None) for key in current if key not in desired and key in gone]
-    return sorted(changed, key=lambda each: (each.model, each.version))
+    return sorted(changed, key=lambda change: (change.model, change.version))

@@ -38,7 +38,7 @@ class Signature:
     For a very wide signature, only the digest is known.
     """
 
-    told: str
+    text: str
     """The text that the pod reported. It is equal for equal signatures."""
     inputs: tuple[Field, ...] | None = None
     outputs: tuple[Field, ...] | None = None
@@ -47,7 +47,7 @@ class Signature:
     @property
     def whole(self) -> bool:
         """Tell whether more than the digest is known."""
-        return self.told.startswith("z:")
+        return self.text.startswith("z:")
 
 
 @lru_cache(maxsize=4096)
@@ -71,7 +71,7 @@ def parse(text: str) -> Signature | None:
 def _fields(schema: Any) -> tuple[Field, ...] | None:
     if schema is None:
         return None
-    if not isinstance(schema, list) or not all(isinstance(each, dict) for each in schema):
+    if not isinstance(schema, list) or not all(isinstance(field, dict) for field in schema):
         raise ValueError("a schema is a list of objects")
     return tuple(schema)
 
@@ -86,7 +86,7 @@ def differences(old: Signature, new: Signature) -> tuple[str, ...]:
     Where only the digest of either signature is known, the result is one phrase for any change. The result is empty
     where callers are compatible, or where either signature has no schema to compare.
     """
-    if old.told == new.told:
+    if old.text == new.text:
         return ()
     if not (old.whole and new.whole):
         return ("it changed, and is too large to list the differences",)
@@ -145,7 +145,7 @@ def _outputs(old: tuple[Field, ...] | None, new: tuple[Field, ...] | None) -> It
     if old is None or new is None:
         return
     before, now = _named(old), _named(new)
-    for name in (*before, *(each for each in now if each not in before)):
+    for name in (*before, *(added for added in now if added not in before)):
         if name not in now:
             yield f"output {name} ({_type(before[name])}) was removed"
         elif name not in before:

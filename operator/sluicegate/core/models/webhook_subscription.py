@@ -50,13 +50,13 @@ def hook_name(cluster: str, namespace: str | None) -> str:
     return f"{name[:52].rstrip('._-')}.{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
 
 
-def mine(there: Iterable[Hook], name: str, url: str) -> tuple[Hook, ...]:
-    """Return the webhooks of `there` that are this operator's.
+def mine(registered: Iterable[Hook], name: str, url: str) -> tuple[Hook, ...]:
+    """Return the webhooks of `registered` that are this operator's.
 
     They have its name. Where no webhook has the name, they have its URL.
     """
-    hooks = tuple(there)
-    return tuple(each for each in hooks if each.name == name) or tuple(each for each in hooks if each.url == url)
+    hooks = tuple(registered)
+    return tuple(hook for hook in hooks if hook.name == name) or tuple(hook for hook in hooks if hook.url == url)
 
 
 def is_right(hook: Hook, name: str, url: str) -> bool:

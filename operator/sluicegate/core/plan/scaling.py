@@ -71,7 +71,7 @@ def _load_in_pods(assessment: Assessment) -> int:
         math.ceil(len(assessment.of(revision).ready) * 100 / weight)
         for revision, weight in assessment.split.weights.items()
     ]
-    return min((each for each in bounds if each), default=0)
+    return min((bound for bound in bounds if bound), default=0)
 
 
 def scale_of(assessment: Assessment, revision: RevisionHash, spec: ScalingSpec, growing_to: int | None = None) -> Scale:

@@ -36,7 +36,7 @@ def headers(matches: HeaderMatches | None) -> tuple[Header, ...]:
 
     A header without a type gets the default, Exact.
     """
-    return tuple(replace(each.header, type=each.header.type or "Exact") for each in matches or ())
+    return tuple(replace(match.header, type=match.header.type or "Exact") for match in matches or ())
 
 
 def after(steps: Iterable[Step]) -> Share:

@@ -93,7 +93,7 @@ class RevisionRoles:
     def all(self) -> tuple[RevisionHash, ...]:
         """Return all revisions that have a role."""
         everyone = (self.stable, self.target, self.canary, self.next_canary)
-        return tuple(each for each in everyone if each is not None)
+        return tuple(revision for revision in everyone if revision is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,8 @@ def _runtime(base: RuntimeSpec, override: RuntimeSpec | None) -> RuntimeSpec:
         field: getattr(override, field) for field in base.__struct_fields__ if getattr(override, field) is not None
     }
     if base.env and override.env:
-        own = {each.name for each in override.env}
-        changes["env"] = (*(each for each in base.env if each.name not in own), *override.env)
+        own = {variable.name for variable in override.env}
+        changes["env"] = (*(variable for variable in base.env if variable.name not in own), *override.env)
     return replace(base, **changes)
 
 

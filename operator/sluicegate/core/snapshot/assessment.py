@@ -278,7 +278,7 @@ class RevisionAssessment:
 
         The operator tries the revision again if the annotation `retry` names it.
         """
-        desired = {each.revision for each in self._snapshot.all_desired}
+        desired = {desired_revision.revision for desired_revision in self._snapshot.all_desired}
         if self.hash is None or self.hash not in desired or self.retried:
             return False
         return self.failed is not None or self.rolled_back is not None or self._crashed_until_deadline
@@ -320,7 +320,7 @@ class RevisionAssessment:
         pod waits.
         """
         waiting = [time_of(pod.waiting_since) for pod in self.live if not pod.ready]
-        since = min((each for each in waiting if each is not None), default=None)
+        since = min((start for start in waiting if start is not None), default=None)
         return self._left(since) if since is not None else None
 
     @cached_property

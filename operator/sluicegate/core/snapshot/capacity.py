@@ -17,8 +17,10 @@ Pods = Mapping[RevisionHash, tuple[PodFacts, ...]]
 
 def with_lack_of_room(pods: Pods) -> dict[RevisionHash, tuple[PodFacts, ...]]:
     """Return `pods`, by revision, with `lacks_room` set in the problems of those that lack only room."""
-    occupied = {pod.room for each in pods.values() for pod in each if pod.scheduled}
-    return {revision: tuple(_marked(pod, occupied) for pod in each) for revision, each in pods.items()}
+    occupied = {pod.room for revision_pods in pods.values() for pod in revision_pods if pod.scheduled}
+    return {
+        revision: tuple(_marked(pod, occupied) for pod in revision_pods) for revision, revision_pods in pods.items()
+    }
 
 
 def _marked(pod: PodFacts, occupied: set[str]) -> PodFacts:

@@ -155,7 +155,7 @@ class Split:
     def revisions(self) -> frozenset[RevisionHash]:
         """Return every revision that receives any request, mirrored ones included."""
         others = (self.matched, self.mirror.revision if self.mirror is not None else None)
-        return frozenset(self.weights) | {each for each in others if each is not None}
+        return frozenset(self.weights) | {revision for revision in others if revision is not None}
 
     def weight(self, revision: RevisionHash | None) -> int:
         """Return the percent of the requests that go to `revision`."""
@@ -230,11 +230,11 @@ class DesiredRevision:
     resolved: ResolvedModel | None = None
     intent: Intent | None = None
     problem: Problem | None = None
-    trouble: Problem | None = None
-    """Why nothing newer is known of a followed model. The version that was resolved before stays. A problem that waits
-    for the user means that the alias or the version no longer exists. Any other problem is one of the registry."""
+    follow_problem: Problem | None = None
+    """Why the operator cannot follow the model now. The version that it resolved before stays. A problem that waits for
+    the user means that the alias or the version no longer exists. Any other problem is one of the registry."""
     again: bool = False
-    """Whether the operator has to retry, because no notification says when `trouble` is over."""
+    """Whether the operator has to retry, because no notification says when `follow_problem` is over."""
     newest: Newest | None = None
     """The highest version of the registered model, where spec.model.staleAgainst asks for it and it is known."""
 
@@ -275,7 +275,13 @@ class Snapshot:
     @property
     def all_desired(self) -> tuple[DesiredRevision, ...]:
         """Return the revisions that the base of the spec and spec.canary ask for."""
-        return tuple(each for each in (self.desired, self.desired_canary) if each is not None)
+        return tuple(revision for revision in (self.desired, self.desired_canary) if revision is not None)
+
+    @property
+    def follow_problems(self) -> tuple[Problem, ...]:
+        """Return the problems with following the models of the base and of the canary."""
+        problems = (desired.follow_problem for desired in self.all_desired)
+        return tuple(problem for problem in problems if problem is not None)
 
     def child(self, revision: RevisionHash) -> str:
         """Return the name of the children of a revision."""

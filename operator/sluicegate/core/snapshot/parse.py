@@ -130,9 +130,15 @@ def room(spec: Raw) -> str:
     """
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     asked = [spec.get(field) for field in ("nodeSelector", "affinity", "topologySpreadConstraints", "runtimeClassName")]
-    own = [each for each in spec.get("tolerations") or () if not str(each.get("key")).startswith("node.kubernetes.io/")]
-    claims = [each["persistentVolumeClaim"] for each in spec.get("volumes") or () if "persistentVolumeClaim" in each]
-    text = json.dumps([asked, own, claims, [each.get("resources") for each in containers]], sort_keys=True)
+    own = [
+        toleration
+        for toleration in spec.get("tolerations") or ()
+        if not str(toleration.get("key")).startswith("node.kubernetes.io/")
+    ]
+    claims = [
+        volume["persistentVolumeClaim"] for volume in spec.get("volumes") or () if "persistentVolumeClaim" in volume
+    ]
+    text = json.dumps([asked, own, claims, [container.get("resources") for container in containers]], sort_keys=True)
     return sys.intern(hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
 
 
@@ -141,8 +147,8 @@ def _unrequested(spec: Raw) -> frozenset[str]:
 
     The API server has already set missing requests to the limits.
     """
-    requests = [(each.get("resources") or {}).get("requests") or {} for each in spec.get("containers") or ()]
-    return frozenset(name for name in ("cpu", "memory") if any(name not in each for each in requests))
+    requests = [(container.get("resources") or {}).get("requests") or {} for container in spec.get("containers") or ()]
+    return frozenset(name for name in ("cpu", "memory") if any(name not in request for request in requests))
 
 
 def deployment(obj: Raw) -> DeploymentFacts:
@@ -176,14 +182,14 @@ def autoscaler(obj: Raw) -> AutoscalerFacts:
     inactive = None
     if active.get("status") == "False" and active.get("reason") != "ScalingDisabled":
         inactive = str(active.get("message") or active.get("reason"))
-    metrics = [each.get("resource") or {} for each in (obj.get("spec") or {}).get("metrics") or ()]
+    metrics = [metric.get("resource") or {} for metric in (obj.get("spec") or {}).get("metrics") or ()]
     return AutoscalerFacts(
         current=int(status.get("currentReplicas") or 0),
         desired=int(status.get("desiredReplicas") or 0),
         inactive=inactive,
         inactive_since=time_of(active.get("lastTransitionTime")) if inactive else None,
         utilization=frozenset(
-            each["name"] for each in metrics if (each.get("target") or {}).get("type") == "Utilization"
+            metric["name"] for metric in metrics if (metric.get("target") or {}).get("type") == "Utilization"
         ),
     )
 
@@ -239,12 +245,14 @@ def _split(rules: Iterable[Raw]) -> Split:
     weights: dict[RevisionHash, int] = {}
     matched, matches, mirror = None, [], None
     for rule in rules:
-        shares = {_revision_of(each): int(each.get("weight", 1)) for each in rule.get("backendRefs") or ()}
+        shares = {_revision_of(backend): int(backend.get("weight", 1)) for backend in rule.get("backendRefs") or ()}
         shares = {revision: weight for revision, weight in shares.items() if weight}
-        headers = [each for match in rule.get("matches") or () for each in match.get("headers") or ()]
+        headers = [header for match in rule.get("matches") or () for header in match.get("headers") or ()]
         if headers:
             matched = next(iter(shares), None)
-            matches += [Header(name=each["name"], value=each["value"], type=each.get("type")) for each in headers]
+            matches += [
+                Header(name=header["name"], value=header["value"], type=header.get("type")) for header in headers
+            ]
             continue
         weights.update(shares)
         for filtered in rule.get("filters") or ():

@@ -35,7 +35,7 @@ _MISSING_OBJECT = {
     "configmap": ("ConfigMap", Reason.CONFIG_MAP_NOT_FOUND),
 }
 _MISSING_KEY = {"Secret": Reason.SECRET_KEY_NOT_FOUND, "ConfigMap": Reason.CONFIG_MAP_KEY_NOT_FOUND}
-_LOAD_FAILURES = {each.value: each for each in (Reason.MODEL_DEPENDENCY_MISSING, Reason.MODEL_LOAD_FAILED)}
+_LOAD_FAILURES = {reason.value: reason for reason in (Reason.MODEL_DEPENDENCY_MISSING, Reason.MODEL_LOAD_FAILED)}
 """Reasons that the model container itself gives (`sluicegate_scorer.errors.Reason`). Any other is a crash."""
 
 
@@ -92,8 +92,8 @@ def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
     if not devices:
         remedy = "lower spec.resources, relax the node requirements in spec.podTemplate, or add a node that fits"
         summary = f"No node can run pod {_name(pod)}: {remedy}."
-    elif full and (taken := [each for each in lacking if each in devices]):
-        requests = " and ".join(f"{devices[each]} {each}" for each in taken)
+    elif full and (taken := [device for device in lacking if device in devices]):
+        requests = " and ".join(f"{devices[device]} {device}" for device in taken)
         summary = (
             f"No node has {requests} free for pod {_name(pod)}: stop another workload, add a node, or change spec.gpu."
         )
@@ -133,8 +133,12 @@ def _node_labels(pod: Mapping[str, Any]) -> list[str]:
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     ) or {}
-    terms = [each for term in affinity.get("nodeSelectorTerms") or () for each in term.get("matchExpressions") or ()]
-    return list(dict.fromkeys([*(each["key"] for each in terms), *(spec.get("nodeSelector") or {})]))
+    terms = [
+        expression
+        for term in affinity.get("nodeSelectorTerms") or ()
+        for expression in term.get("matchExpressions") or ()
+    ]
+    return list(dict.fromkeys([*(expression["key"] for expression in terms), *(spec.get("nodeSelector") or {})]))
 
 
 def _container_problems(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Problem]:

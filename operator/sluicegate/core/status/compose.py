@@ -81,7 +81,7 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
             ConditionType.STALLED: conditions.ConditionState("False", Reason.NOT_STALLED, ""),
         },
     )
-    merged = {each.type: each for each in (*resource.status.conditions, *failed)}
+    merged = {condition.type: condition for condition in (*resource.status.conditions, *failed)}
     return replace(resource.status, conditions=tuple(merged.values()))
 
 
@@ -91,7 +91,7 @@ def url(assessment: Assessment) -> str | None:
     The result is None without a gateway or a route, and while neither the spec, the settings nor the gateway gives a
     host.
     """
-    gateway = next((each for each in assessment.snapshot.gateways if each.exists), None)
+    gateway = next((facts for facts in assessment.snapshot.gateways if facts.exists), None)
     if gateway is None or assessment.snapshot.route is None:
         return None
     spec = assessment.spec.traffic.gateway
@@ -202,7 +202,9 @@ def _registered_at(assessment: Assessment, revision: RevisionHash) -> str | None
     for desired in assessment.snapshot.all_desired:
         if desired.intent is not None and desired.intent.hash == revision and desired.resolved:
             return desired.resolved.registered_at
-    return next((each.registered_at for each in assessment.status.revisions if each.revision == revision), None)
+    return next(
+        (recorded.registered_at for recorded in assessment.status.revisions if recorded.revision == revision), None
+    )
 
 
 def _role(assessment: Assessment, entry: RevisionPlan, parked: bool) -> Role:
@@ -238,8 +240,8 @@ def _free_since(assessment: Assessment, entry: RevisionPlan) -> str | None:
         since = assessment.of(entry.hash).released_at
         return text_of(since) if since is not None else None
     if entry.parked:
-        recorded = (each for each in assessment.status.revisions if each.revision == entry.hash)
-        return next((each.released_at for each in recorded), None)
+        recorded = (status for status in assessment.status.revisions if status.revision == entry.hash)
+        return next((status.released_at for status in recorded), None)
     return None
 
 
@@ -262,7 +264,7 @@ def _unborn(assessment: Assessment, revision: RevisionHash) -> Revision:
 
     The operator creates that record in the same reconcile.
     """
-    number = 1 + max((each.number for each in assessment.snapshot.revisions.values()), default=0)
+    number = 1 + max((record.number for record in assessment.snapshot.revisions.values()), default=0)
     for desired in assessment.snapshot.all_desired:
         intent = desired.intent
         if intent is not None and intent.hash == revision:
@@ -341,8 +343,8 @@ def differs_in_words(before: ModelDeploymentStatus, after: ModelDeploymentStatus
         return replace(
             status,
             replicas=0,
-            conditions=tuple(replace(each, message="") for each in status.conditions),
-            revisions=tuple(replace(each, ready_replicas=0, accepted_weight=None) for each in status.revisions),
+            conditions=tuple(replace(condition, message="") for condition in status.conditions),
+            revisions=tuple(replace(revision, ready_replicas=0, accepted_weight=None) for revision in status.revisions),
         )
 
     return without(before) == without(after)

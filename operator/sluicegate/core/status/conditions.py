@@ -88,7 +88,7 @@ def condition_states(
 
 def _resolved(assessment: Assessment) -> ConditionState:
     resolved = assessment.snapshot.desired.resolved
-    problems = [each.trouble for each in assessment.snapshot.all_desired if each.trouble is not None]
+    problems = assessment.snapshot.follow_problems
     if problems and assessment.snapshot.desired.problem is None:
         return ConditionState("False", problems[0].reason, problems[0].message)
     if resolved is not None:

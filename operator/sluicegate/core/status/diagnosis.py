@@ -85,8 +85,7 @@ def _gone(assessment: Assessment) -> Problem | None:
 
     A registry that is unavailable is not included, because it must not make the resource not Ready.
     """
-    problems = [each.trouble for each in assessment.snapshot.all_desired if each.trouble is not None]
-    return next((each for each in problems if each.waits_for_user), None)
+    return next((problem for problem in assessment.snapshot.follow_problems if problem.waits_for_user), None)
 
 
 def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:

@@ -122,12 +122,12 @@ def _phase(status: ModelDeploymentStatus) -> tuple[Phase | None, str | None, str
 
 def _stalled(status: ModelDeploymentStatus) -> str | None:
     """Return why nothing continues until a user acts, or None."""
-    stalled = (each for each in status.conditions if each.type == ConditionType.STALLED.value)
-    return next((each.reason for each in stalled if each.status == "True"), None)
+    stalled = (condition for condition in status.conditions if condition.type == ConditionType.STALLED.value)
+    return next((condition.reason for condition in stalled if condition.status == "True"), None)
 
 
 def _message(status: ModelDeploymentStatus) -> str:
-    return next(each.message for each in status.conditions if each.type == ConditionType.STALLED.value)
+    return next(condition.message for condition in status.conditions if condition.type == ConditionType.STALLED.value)
 
 
 def _entry(status: ModelDeploymentStatus, revision: str | None) -> RevisionStatus | None:

@@ -234,4 +234,4 @@ def _shares(run: AnalysisRun, data: MeasurementData) -> dict[str, float]:
     sides = {run.candidate: data.candidate, **({run.stable: data.stable} if run.stable else {})}
     requests = {revision: counters.requests(side.recent) for revision, side in sides.items()}
     total = sum(requests.values())
-    return {revision: 100.0 * each / total for revision, each in requests.items()} if total else {}
+    return {revision: 100.0 * count / total for revision, count in requests.items()} if total else {}

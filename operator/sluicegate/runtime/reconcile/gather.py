@@ -118,7 +118,7 @@ class Gatherer:
         return DesiredRevision(
             resolution.model,
             intent,
-            trouble=_problem(resolution),
+            follow_problem=_problem(resolution),
             again=resolution.again,
             newest=resolution.newest,
         )
@@ -201,7 +201,7 @@ def _problem(resolution: Resolution) -> Problem | None:
 
 def _of_canary(desired: DesiredRevision) -> DesiredRevision:
     """Return `target` with problem messages that name spec.canary."""
-    return replace(desired, problem=_prefixed(desired.problem), trouble=_prefixed(desired.trouble))
+    return replace(desired, problem=_prefixed(desired.problem), follow_problem=_prefixed(desired.follow_problem))
 
 
 def _prefixed(problem: Problem | None) -> Problem | None:

@@ -79,7 +79,7 @@ def test_moving_back_is_an_immediate_return() -> None:
 
 def test_a_registry_in_trouble_changes_nothing_but_the_condition_that_says_so() -> None:
     world = World().gateway().rest()
-    world.model_trouble = DOWN
+    world.follow_problem = DOWN
     world.rest()
     resolved = world.condition("ModelResolved")
     assert (resolved.status, resolved.reason) == ("False", "RegistryUnreachable")
@@ -89,7 +89,7 @@ def test_a_registry_in_trouble_changes_nothing_but_the_condition_that_says_so() 
     world.later(3600).reconcile()
     assert world.writes == []
     assert world.condition("ModelResolved").last_transition_time == since
-    world.model_trouble = None
+    world.follow_problem = None
     world.rest()
     assert world.condition("ModelResolved").status == "True"
 
@@ -97,7 +97,7 @@ def test_a_registry_in_trouble_changes_nothing_but_the_condition_that_says_so() 
 def test_an_alias_that_is_gone_leaves_what_serves_and_says_so() -> None:
     world = World().gateway().rest()
     first = world.hash_of(1)
-    world.model_trouble = GONE
+    world.follow_problem = GONE
     world.rest()
     assert world.role(first) == Role.STABLE
     said = {name: world.condition(name).status for name in ("Available", "Ready", "Stalled", "ModelResolved")}
