@@ -37,7 +37,7 @@ def test_a_version_that_answers_too_differently_is_taken_back_before_any_client_
         wait_until("some answers", lambda: steady.total > 50)
         workspace.apply("shop", model=2, traffic=traffic, rollout=rollout(50, "10m"))
         wait_until(
-            "the new version to be taken back",
+            "the new version to be rolled back",
             lambda: workspace.status("shop").get("rollout", {}).get("phase") == "RolledBack",
             180,
         )

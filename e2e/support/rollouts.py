@@ -76,7 +76,7 @@ def wait_at(space: Workspace, index: int, phase: str, timeout: float = 150) -> J
 
 def wait_back(space: Workspace, timeout: float = 200) -> Json:
     """Wait until the candidate is rolled back, and return the rollout's state."""
-    wait_until("the new version to be taken back", lambda: state(space).get("phase") == "RolledBack", timeout)
+    wait_until("the new version to be rolled back", lambda: state(space).get("phase") == "RolledBack", timeout)
     return state(space)
 
 

@@ -79,7 +79,7 @@ def annotated(world: World, annotation: str, version: int) -> World:
     return world.reconcile()
 
 
-def stepping(*steps: dict[str, Any]) -> World:
+def in_step(*steps: dict[str, Any]) -> World:
     """Return a world in the middle of a rollout of version 2.
 
     The rollout is at the first step that takes time.
@@ -91,9 +91,9 @@ def stepping(*steps: dict[str, Any]) -> World:
     return served(scaling={"replicas": 4}, rollout=fields).serve(2).settle()
 
 
-def taken_back() -> World:
+def rolled_back() -> World:
     """Return a world in which the analysis failed version 2 at the first step."""
-    world = stepping()
+    world = in_step()
     state = world.status.rollout
     assert state is not None
     found = Measurement("errors", Outcome.FAILED, 0.2, 0.0, 0.01, 500, "0.2 is above 0.01 (100 of 500 requests).")
@@ -142,19 +142,17 @@ CASES: dict[str, Case] = {
     "canary aborted": Case(
         lambda: annotated(served().canary(2).rest(), names.ANNOTATION_ABORT, 2), "Degraded", "Failed"
     ),
-    "a step holds": Case(stepping, "Progressing", "InProgress"),
+    "a step holds": Case(in_step, "Progressing", "InProgress"),
     "a rollout begins": Case(
         lambda: served(rollout={"steps": [{"weight": 10, "hold": "5m"}]}).serve(2).reconcile(),
         "Progressing",
         "InProgress",
     ),
-    "a step waits for a person": Case(lambda: stepping({"weight": 10}, {"pause": {}}), "Suspended", "InProgress"),
-    "a person pauses a rollout": Case(
-        lambda: annotated(stepping(), names.ANNOTATION_PAUSE, 2), "Suspended", "InProgress"
-    ),
-    "a rollout is through": Case(lambda: stepping({"weight": 10}).rest(), "Healthy", "Current"),
-    "rolled back by its analysis": Case(taken_back, "Degraded", "Failed"),
-    "a rollout aborted": Case(lambda: annotated(stepping(), names.ANNOTATION_ABORT, 2).rest(), "Degraded", "Failed"),
+    "a step waits for approval": Case(lambda: in_step({"weight": 10}, {"pause": {}}), "Suspended", "InProgress"),
+    "a user pauses a rollout": Case(lambda: annotated(in_step(), names.ANNOTATION_PAUSE, 2), "Suspended", "InProgress"),
+    "a rollout is through": Case(lambda: in_step({"weight": 10}).rest(), "Healthy", "Current"),
+    "rolled back by its analysis": Case(rolled_back, "Degraded", "Failed"),
+    "a rollout aborted": Case(lambda: annotated(in_step(), names.ANNOTATION_ABORT, 2).rest(), "Degraded", "Failed"),
     "pinned to an older revision": Case(
         lambda: annotated(served().serve(2).rest(), names.ANNOTATION_PIN, 1).rest(), "Suspended", "InProgress"
     ),

@@ -65,15 +65,15 @@ def check_move(world: Lean, before: ModelDeploymentStatus, now: ModelDeploymentS
         return
     assert new.step_index == old.step_index + 1, "a step was skipped"
     assert not world.spec.get("paused"), "a step was left while paused"
-    assert world.annotations.get(names.ANNOTATION_PAUSE) != old.candidate, "a step was left though a person held it"
+    assert world.annotations.get(names.ANNOTATION_PAUSE) != old.candidate, "a step ended although a user paused it"
     step = world.steps[old.step_index]
-    assert step.pause is None or step.pause.duration is not None, "a pause was left without a person"
+    assert step.pause is None or step.pause.duration is not None, "a pause ended without approval"
     assert world.forced_since is not None, "a step was left whose share was not in force"
     assert world.real - world.forced_since[3] >= world.hold_of(old.step_index), "a step was left before its hold"
     share = after(world.steps[: old.step_index + 1])
     if world.spec["rollout"].get("analysis") and not share.none:
         reading = world.reading
-        assert reading is not None, "a step was left without a judgement"
+        assert reading is not None, "a step ended without an analysis result"
         assert (reading.since, reading.outcome) == (old.accepted_at, Outcome.PASSED), (
             "a step was left that did not pass"
         )

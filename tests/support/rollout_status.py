@@ -93,7 +93,7 @@ def raw(rollout: dict[str, Any] | None = None, role: str = "Candidate", **more: 
     rollout_spec = {} if more.pop("no_steps", False) else {"steps": STEPS, "analysis": {"metrics": METRICS}}
     back = role == "Failed"
     conditions = [
-        {"type": "Ready", "status": "False", "reason": "Stepping", "message": "Step 2 of 4.", "observedGeneration": 2}
+        {"type": "Ready", "status": "False", "reason": "Holding", "message": "Step 2 of 4.", "observedGeneration": 2}
     ]
     return copy.deepcopy(
         {

@@ -125,7 +125,7 @@ def _refuse(cluster: Cluster, url: str) -> None:
         with Load({"gateway": url}, rate=20, own='500 .*"error_code"') as clients:
             print(f"\n>>> MlflowClient().set_registered_model_alias('{MODEL}', 'champion', {bad})", flush=True)
             _move_alias(cluster, bad)
-            state = _wait_taken_back(cluster)
+            state = _wait_rolled_back(cluster)
             time.sleep(3)  # the clients go on sending requests, and only version 2 answers them
         _tell_refusal(cluster, state, clients, bad)
     finally:
@@ -162,12 +162,12 @@ def _patch(cluster: Cluster, spec: Json) -> None:
     cluster.kubectl("patch", "mdep", MODEL, "--type", "merge", "-p", patch)
 
 
-def _wait_taken_back(cluster: Cluster) -> Json:
+def _wait_rolled_back(cluster: Cluster) -> Json:
     """Show what the rollout does until it is rolled back, and return its state."""
     said = ""
     state: Json = {}
 
-    def taken_back() -> bool:
+    def rolled_back() -> bool:
         nonlocal said, state
         found: Any = cluster.get("mdep", MODEL)
         state = (found.get("status") or {}).get("rollout") or {}
@@ -177,7 +177,7 @@ def _wait_taken_back(cluster: Cluster) -> Json:
             say(words)
         return state.get("phase") == "RolledBack"
 
-    wait("the bad version to be taken back", taken_back, 180)
+    wait("the bad version to be rolled back", rolled_back, 180)
     return state
 
 
@@ -195,7 +195,7 @@ def _tell_refusal(cluster: Cluster, state: Json, clients: Load, bad: int) -> Non
     print(
         f"Of {clients.total + failed} requests meanwhile version 2 answered {clients.total}, "
         f"and version {bad} failed {failed}. "
-        f"It was taken back by itself; version 2 never stopped serving.",
+        "The operator rolled it back. Version 2 never stopped serving.",
         flush=True,
     )
 

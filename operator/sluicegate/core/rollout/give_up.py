@@ -35,11 +35,11 @@ def problem(assessment: Assessment, revision: RevisionHash | None, pod_problem: 
         pod_problem = Problem(Reason(before.reason or Reason.FAILED), before.message or "")
     again = f"is retried when the model or the spec changes, or with `sluicegate retry {name}`."
     child = names.child_name(name, revision)
-    taken_back = why_taken_back(assessment, revision) or (
+    rolled_back = rollback_problem(assessment, revision) or (
         pod_problem if before is not None and before.reason == Reason.ROLLED_BACK else None
     )
-    if taken_back is not None:
-        return Problem(taken_back.reason, f"{taken_back.message} Revision {child} {again}")
+    if rolled_back is not None:
+        return Problem(rolled_back.reason, f"{rolled_back.message} Revision {child} {again}")
     said = pod_problem or Problem(Reason.FAILED, "Its pods did not become ready.")
     return Problem(
         said.reason,
@@ -48,7 +48,7 @@ def problem(assessment: Assessment, revision: RevisionHash | None, pod_problem: 
     )
 
 
-def why_taken_back(assessment: Assessment, revision: RevisionHash | None) -> Problem | None:
+def rollback_problem(assessment: Assessment, revision: RevisionHash | None) -> Problem | None:
     """Return why a rollout of `revision` was rolled back, or None if it was not.
 
     The cause is a measurement or a crash.

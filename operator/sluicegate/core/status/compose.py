@@ -225,7 +225,7 @@ def _why(assessment: Assessment, entry: RevisionPlan, parked: bool) -> tuple[str
     before = assessment.of(entry.hash).failed
     if entry.role is Role.FAILED and before is not None:
         return before.reason, before.message
-    problem = give_up.why_taken_back(assessment, entry.hash)
+    problem = give_up.rollback_problem(assessment, entry.hash)
     if problem is None and (entry.role is Role.FAILED or not parked):
         problem = diagnosis.revision_problem(assessment, entry.hash)
     return (problem.reason, conditions.shortened(problem.message)) if problem is not None else (None, None)

@@ -13,7 +13,7 @@ from sluicegate.api.status import ConditionType, ModelDeploymentStatus, Phase, R
 from sluicegate.core.snapshot.analysis_result import Outcome
 
 
-class Announcement(NamedTuple):
+class Event(NamedTuple):
     """An Event to create."""
 
     severity: str
@@ -22,22 +22,22 @@ class Announcement(NamedTuple):
     message: str
 
 
-def announcements(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Announcement]:
+def events_between(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Event]:
     """Yield an Event for each change between two statuses."""
     present = {entry.revision for entry in before.revisions}
     for entry in after.revisions:
         if entry.revision not in present:
-            yield Announcement("Normal", "RevisionCreated", f"Created revision {entry.name} of {entry.model}.")
+            yield Event("Normal", "RevisionCreated", f"Created revision {entry.name} of {entry.model}.")
     for uri, version, now in version_changes(before, after):
-        yield Announcement("Normal", "ModelChanged", f"{uri} now resolves to version {now} instead of {version}.")
+        yield Event("Normal", "ModelChanged", f"{uri} now resolves to version {now} instead of {version}.")
     old, new = _stable(before), _stable(after)
     if new is not None and new != old:
         names = {entry.revision: entry.name for entry in after.revisions}
         instead = f" instead of {names.get(old, old)}" if old is not None else ""
-        yield Announcement("Normal", "Promoted", f"Revision {names[new]} is stable now{instead}.")
+        yield Event("Normal", "Promoted", f"Revision {names[new]} is stable now{instead}.")
     if after.canary != before.canary and (after.canary or before.canary):
         share = f"receives {after.canary} of the requests" if after.canary else "was removed"
-        yield Announcement("Normal", "CanaryWeight", f"The canary {share}.")
+        yield Event("Normal", "CanaryWeight", f"The canary {share}.")
     yield from _rollout(before.rollout, after.rollout)
     yield from _ready(before, after)
 
@@ -74,7 +74,7 @@ _EVENT_REASONS = {Phase.HOLDING: "RolloutStep", Phase.PAUSED: "RolloutPaused", P
 """Phases that are worth an Event, at most one a step. How a rollout gets to these phases is in status."""
 
 
-def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[Announcement]:
+def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[Event]:
     """Yield an Event for a phase of a rollout.
 
     Other Events report the end of a rollout: Promoted, and the Event for the condition Stalled.
@@ -84,14 +84,14 @@ def _rollout(old: RolloutStatus | None, new: RolloutStatus | None) -> Iterator[A
     if old is not None and (old.phase, old.candidate, old.step_index) == (new.phase, new.candidate, new.step_index):
         return
     at = f"Step {new.step_index + 1}: " if new.phase is not Phase.PROMOTING else ""
-    yield Announcement("Normal", _EVENT_REASONS[new.phase], f"{at}{new.message}")
+    yield Event("Normal", _EVENT_REASONS[new.phase], f"{at}{new.message}")
 
 
 def _stable(status: ModelDeploymentStatus) -> RevisionHash | None:
     return next((entry.revision for entry in status.revisions if entry.role == Role.STABLE), None)
 
 
-def _ready(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Announcement]:
+def _ready(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Iterator[Event]:
     kinds = (ConditionType.READY.value, ConditionType.STALLED.value)
     was = {condition.type: condition for condition in before.conditions if condition.type in kinds}
     now = {condition.type: condition for condition in after.conditions if condition.type in kinds}
@@ -99,8 +99,8 @@ def _ready(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> Itera
     if stalled.status == "True":
         old = was.get(ConditionType.STALLED.value)
         if old is None or (old.status, old.reason) != (stalled.status, stalled.reason):
-            yield Announcement("Warning", stalled.reason, stalled.message)
+            yield Event("Warning", stalled.reason, stalled.message)
     elif ready.status == "True" and (
         ConditionType.READY.value not in was or was[ConditionType.READY.value].status != "True"
     ):
-        yield Announcement("Normal", "Ready", ready.message)
+        yield Event("Normal", "Ready", ready.message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sluicegate.api import names
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
-from sluicegate.core.status.events import announcements
+from sluicegate.core.status.events import events_between
 from sluicegate.kube.events import EventRecorder
 
 
@@ -19,5 +19,5 @@ def record_changes(recorder: EventRecorder, resource: ModelDeployment, after: Mo
         "namespace": metadata.namespace,
         "uid": metadata.uid,
     }
-    for severity, reason, message in announcements(resource.status, after):
+    for severity, reason, message in events_between(resource.status, after):
         recorder.record(about, severity, reason, message, "Reconcile")

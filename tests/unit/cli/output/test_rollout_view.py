@@ -47,7 +47,7 @@ REFUSED = LiveMetrics(unknown="no permission to get pods/proxy in namespace slui
 
 HOLDS = """\
 Name       shop/churn
-Ready      False, Stepping
+Ready      False, Holding
 Available  Unknown
 Model      models:/churn@champion is churn version 8
 URL        http://models.example.com/shop/churn
@@ -58,7 +58,7 @@ Analysis   Passed, 40s ago: errors: 0.2% of 420 requests failed. The limit is 1%
 Next       sluicegate promote churn   continues with step 3 without waiting
            sluicegate pause churn     holds the rollout at this step
            sluicegate abort churn     returns all requests to stable
-Message    Stepping: Step 2 of 4.
+Message    Holding: Step 2 of 4.
 
 STEP   WEIGHT   ACTION
 ✓ 1    5%       hold 5m
@@ -79,7 +79,7 @@ churn-bcdfghjklm #7   Stable      churn/7   75%      75%        75.4%      2/2  
 
 NARROW = """\
 Name       shop/churn
-Ready      False, Stepping
+Ready      False, Holding
 Available  Unknown
 Model      models:/churn@champion is churn version 8
 URL        http://models.example.com/shop/churn
@@ -94,7 +94,7 @@ Next       sluicegate promote churn -n shop   continues
            with step 4
            sluicegate abort churn -n shop     returns all
            requests to stable
-Message    Stepping: Step 2 of 4.
+Message    Holding: Step 2 of 4.
 
 STEP   WEIGHT   ACTION
 ✓ 1    5%       hold 5m
@@ -115,13 +115,13 @@ churn-nqrstvwxz2 #8   Candidate   25%        2/2
 churn-bcdfghjklm #7   Stable      75%        2/2
 """
 
-TAKEN_BACK = """\
+ROLLED_BACK_TEXT = """\
 Rollout    RolledBack at step 2 of 4 (25%, hold 10m) for 6m
 Cause      Rolled back at step 2 of 4 (25% of the requests): errors: 9% of 300 requests failed. \
 The limit is 1%.
 Analysis   Failed, 40s ago: errors: 9% of 300 requests failed. The limit is 1%.
 Next       sluicegate retry churn   tries again from the first step
-Message    Stepping: Step 2 of 4.
+Message    Holding: Step 2 of 4.
 
 STEP   WEIGHT   ACTION
 ✓ 1    5%       hold 5m
@@ -153,7 +153,7 @@ def test_pause_on_a_narrow_terminal_without_live_values() -> None:
 
 def test_rolled_back_rollout_shows_its_measurement() -> None:
     text = plain(_shown(raw(ROLLED_BACK, "Failed"), REFUSED).lines(NOW))
-    assert TAKEN_BACK in text
+    assert ROLLED_BACK_TEXT in text
     assert "Not live" not in text
 
 

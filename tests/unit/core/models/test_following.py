@@ -7,7 +7,7 @@ import pytest
 from sluicegate.api.status import Role
 from sluicegate.core.models.following import ModelView, followed
 from sluicegate.core.snapshot.facts import Problem
-from sluicegate.core.status.events import announcements
+from sluicegate.core.status.events import events_between
 
 from tests.support.fake_cluster import World
 
@@ -50,7 +50,7 @@ def test_an_alias_that_moves_is_a_change_like_any_other_and_the_spec_stays() -> 
     assert world.status.model is not None
     assert (world.status.model.version, world.spec) == ("2", spec)
     assert before.model is not None
-    told = [each.reason for each in announcements(before, world.status)]
+    told = [each.reason for each in events_between(before, world.status)]
     assert "Promoted" in told
 
 
@@ -59,7 +59,7 @@ def test_a_move_is_told_with_both_versions() -> None:
     before = world.status
     world.points_to = "2"
     world.reconcile()
-    assert [each.message for each in announcements(before, world.status) if each.reason == "ModelChanged"] == [
+    assert [each.message for each in events_between(before, world.status) if each.reason == "ModelChanged"] == [
         "models:/churn/1 now resolves to version 2 instead of 1."
     ]
 

@@ -9,7 +9,7 @@ from sluicegate.api import names
 from sluicegate.api.status import ModelDeploymentStatus, Phase, Role, RolloutStatus
 from sluicegate.core.snapshot.analysis_result import Measurement, Outcome, Reading
 from sluicegate.core.snapshot.facts import Problem
-from sluicegate.core.status.events import announcements, rollback
+from sluicegate.core.status.events import events_between, rollback
 
 from tests.support.fake_cluster import NAME, Pod, World
 
@@ -401,7 +401,7 @@ def test_each_step_and_what_ends_it_is_an_event() -> None:
         if turn == 12:
             judge(world, Outcome.FAILED)
         world.step()
-        told += [each.reason for each in announcements(before, world.status)]
+        told += [each.reason for each in events_between(before, world.status)]
         if (found := rollback(before, world.status)) is not None:
             told.append(f"by {found}")
     assert [each for each in told if each not in ("RevisionCreated", "ModelChanged", "CanaryWeight")] == [

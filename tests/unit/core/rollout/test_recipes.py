@@ -84,7 +84,7 @@ def test_a_good_version_goes_through_every_step(name: str) -> None:
         if step.pause is not None and step.pause.duration is None:
             assert state(world).phase == "Paused"
             world.later(1_000_000).settle()
-            assert state(world).step_index == index, "only a person goes on"
+            assert state(world).step_index == index, "only a user continues"
             world.annotations[names.ANNOTATION_PROMOTE] = f"{new}/{index + 1}"
             continue
         assert state(world).phase == "Holding"

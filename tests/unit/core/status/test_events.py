@@ -2,7 +2,7 @@
 
 import pytest
 from sluicegate.api.status import Condition, ConditionType, ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.core.status.events import Announcement, announcements
+from sluicegate.core.status.events import Event, events_between
 
 NOTHING = ModelDeploymentStatus()
 
@@ -30,12 +30,12 @@ def status(
     return ModelDeploymentStatus(conditions=conditions, revisions=revisions, canary=canary)
 
 
-def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Announcement]:
-    return list(announcements(before, after))
+def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Event]:
+    return list(events_between(before, after))
 
 
 STABLE, CANDIDATE = revision("a", Role.STABLE), revision("b", Role.CANDIDATE)
-MADE = Announcement("Normal", "RevisionCreated", "Created revision shop-b of shop/1.")
+MADE = Event("Normal", "RevisionCreated", "Created revision shop-b of shop/1.")
 
 
 @pytest.mark.parametrize(
@@ -45,37 +45,37 @@ MADE = Announcement("Normal", "RevisionCreated", "Created revision shop-b of sho
         (
             status(CANDIDATE),
             status(revision("b", Role.STABLE)),
-            [Announcement("Normal", "Promoted", "Revision shop-b is stable now.")],
+            [Event("Normal", "Promoted", "Revision shop-b is stable now.")],
         ),
         (
             status(STABLE, CANDIDATE),
             status(revision("b", Role.STABLE), revision("a", Role.RETIRING)),
-            [Announcement("Normal", "Promoted", "Revision shop-b is stable now instead of shop-a.")],
+            [Event("Normal", "Promoted", "Revision shop-b is stable now instead of shop-a.")],
         ),
         (
             status(STABLE),
             # The old revision's pods no longer exist, so status no longer has its name.
             status(revision("b", Role.STABLE)),
-            [MADE, Announcement("Normal", "Promoted", "Revision shop-b is stable now instead of a.")],
+            [MADE, Event("Normal", "Promoted", "Revision shop-b is stable now instead of a.")],
         ),
-        (status(STABLE), status(STABLE, ready="True"), [Announcement("Normal", "Ready", "m")]),
-        (NOTHING, status(stalled="ModelNotFound"), [Announcement("Warning", "ModelNotFound", "m")]),
-        (status(stalled="ModelNotFound"), status(stalled="OOMKilled"), [Announcement("Warning", "OOMKilled", "m")]),
+        (status(STABLE), status(STABLE, ready="True"), [Event("Normal", "Ready", "m")]),
+        (NOTHING, status(stalled="ModelNotFound"), [Event("Warning", "ModelNotFound", "m")]),
+        (status(stalled="ModelNotFound"), status(stalled="OOMKilled"), [Event("Warning", "OOMKilled", "m")]),
         (
             status(STABLE),
             status(STABLE, canary="10%"),
-            [Announcement("Normal", "CanaryWeight", "The canary receives 10% of the requests.")],
+            [Event("Normal", "CanaryWeight", "The canary receives 10% of the requests.")],
         ),
         (
             status(STABLE, canary="10%"),
             status(STABLE),
-            [Announcement("Normal", "CanaryWeight", "The canary was removed.")],
+            [Event("Normal", "CanaryWeight", "The canary was removed.")],
         ),
     ],
     ids=["made", "first", "promoted", "forgotten", "ready", "stalled", "otherwise stalled", "canary", "no canary"],
 )
 def test_what_happened_is_told(
-    before: ModelDeploymentStatus, after: ModelDeploymentStatus, events: list[Announcement]
+    before: ModelDeploymentStatus, after: ModelDeploymentStatus, events: list[Event]
 ) -> None:
     assert told(before, after) == events
 
