@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 CRD = REPOSITORY / "crds/sluicegate.dev_modeldeployments.yaml"
 
 
-class Answer(NamedTuple):
+class Result(NamedTuple):
     """The exit code and the output of kubectl."""
 
     code: int
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     err: str
 
 
-Kubectl = Callable[..., Answer]
+Kubectl = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -74,12 +74,12 @@ def kubectl(kubeconfig: str, kubectl_program: str) -> Kubectl:
     Its `input` is an object or a text for standard input.
     """
 
-    def run(*args: str, input: Any = None, check: bool = True) -> Answer:
+    def run(*args: str, input: Any = None, check: bool = True) -> Result:
         text = input if isinstance(input, str | None) else json.dumps(input)
         command = [kubectl_program, "--kubeconfig", kubeconfig, *args]
         done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
         assert not check or done.returncode == 0, done.stderr
-        return Answer(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr)
 
     return run
 

@@ -50,7 +50,7 @@ def hook_name(cluster: str, namespace: str | None) -> str:
     return f"{name[:52].rstrip('._-')}.{hashlib.sha256(plain.encode()).hexdigest()[:10]}"
 
 
-def mine(registered: Iterable[Hook], name: str, url: str) -> tuple[Hook, ...]:
+def own_hooks(registered: Iterable[Hook], name: str, url: str) -> tuple[Hook, ...]:
     """Return the webhooks of `registered` that are this operator's.
 
     They have its name. Where no webhook has the name, they have its URL.

@@ -120,7 +120,7 @@ class Webhooks:
         try:
             if not authentic(delivery, await self._secrets_of(name, SECRET_SECONDS)):
                 await self._secrets_of(name, RECHECK_SECONDS)
-            return self._judge(name, delivery, await self._secrets_of(name, SECRET_SECONDS))
+            return self._check(name, delivery, await self._secrets_of(name, SECRET_SECONDS))
         except ResolutionError as error:
             self._log_once(name, error.failure.message)
             return Outcome.NO_SECRET
@@ -131,7 +131,7 @@ class Webhooks:
             self._problems[name] = problem
             logger.warning("registry %s: webhooks are refused: %s", name, problem)
 
-    def _judge(self, name: str, delivery: Delivery, secrets: tuple[bytes, ...]) -> Outcome:
+    def _check(self, name: str, delivery: Delivery, secrets: tuple[bytes, ...]) -> Outcome:
         now = time.time()
         if not authentic(delivery, secrets):
             return Outcome.BAD_SIGNATURE

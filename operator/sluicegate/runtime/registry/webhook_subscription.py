@@ -17,7 +17,7 @@ from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
-from sluicegate.core.models.webhook_subscription import Hook, hook_name, is_right, mine
+from sluicegate.core.models.webhook_subscription import Hook, hook_name, is_right, own_hooks
 from sluicegate.runtime.registry.resolver import Registries
 from sluicegate.runtime.supervise import contained, forever
 
@@ -100,7 +100,7 @@ class WebhookSubscriptions:
         """
         secret, url = await self._secret(name), self._urls[name]
         async with self._pool.lease(await self._registries.endpoint(self._registries.configured(name))) as registry:
-            hooks = mine(await webhooks.listed(registry), self._name, url)
+            hooks = own_hooks(await webhooks.listed(registry), self._name, url)
             is_current = self._written.get(name) == secret
             if is_current and hooks and all(is_right(hook, self._name, url) for hook in hooks):
                 return

@@ -17,7 +17,7 @@ from sluicegate.core.snapshot.facts import PodFacts
 from sluicegate.runtime.analysis.pair_reader import PodPairs
 
 POD = Pod("p-1", "10.0.0.1:8080", "uid-1")
-Answer = tuple[int, bytes]
+Response = tuple[int, bytes]
 
 
 class Request(NamedTuple):
@@ -27,10 +27,10 @@ class Request(NamedTuple):
     headers: Mapping[str, str]
 
 
-Handler = Callable[[Request], Answer]
+Handler = Callable[[Request], Response]
 
 
-def lines(*answers: str, cursor: str = "b-1", more: bool = False) -> Answer:
+def lines(*answers: str, cursor: str = "b-1", more: bool = False) -> Response:
     head = json.dumps({"next": cursor, "more": more, "lost": 0, "level": 0})
     return 200, ("\n".join([head, *answers]) + "\n").encode()
 
@@ -47,7 +47,7 @@ class Here:
         self.asked: list[Request] = []
         self.reader = PredictionReader(PodHttp(self._answer))
 
-    async def _answer(self, url: str, headers: Mapping[str, str]) -> Answer:
+    async def _answer(self, url: str, headers: Mapping[str, str]) -> Response:
         self.asked.append(Request(url, headers))
         return self.handler(self.asked[-1])
 
@@ -76,7 +76,7 @@ async def test_the_uid_is_shown_and_the_cursor_given(here: Here) -> None:
 
 
 async def test_all_parts_are_read(here: Here) -> None:
-    def parts(request: Request) -> Answer:
+    def parts(request: Request) -> Response:
         number = int(parse_qs(urlsplit(request.url).query).get("since", [""])[0].partition("-")[2] or 0) + 1
         return lines(line(str(number), "[]"), cursor=f"b-{number}", more=number < 3)
 
@@ -110,20 +110,20 @@ async def test_not_a_number_is_read_as_python_writes_it(here: Here) -> None:
         ((200, b"x" * (MOST_BYTES + 1)), "more than 4 MiB"),
     ],
 )
-async def test_what_is_wrong_is_a_sentence_without_the_uid(here: Here, response: Answer, words: str) -> None:
+async def test_what_is_wrong_is_a_sentence_without_the_uid(here: Here, response: Response, words: str) -> None:
     here.handler = lambda _: response
     said = await here.trouble()
     assert words in said and "uid-1" not in said
 
 
 async def test_a_pod_that_is_gone_or_hangs_is_said(here: Here) -> None:
-    def gone(_: Request) -> Answer:
+    def gone(_: Request) -> Response:
         raise OSError("refused")
 
     here.handler = gone
     assert "cannot be read at 10.0.0.1:8080: refused. Let the operator" in await here.trouble()
 
-    async def hang(_: str, __: Mapping[str, str]) -> Answer:
+    async def hang(_: str, __: Mapping[str, str]) -> Response:
         await asyncio.sleep(60)
         return lines()
 
@@ -135,8 +135,8 @@ class Two:
     """The two revisions of a step. Each is a pod whose predictions the test sets."""
 
     def __init__(self, here: Here) -> None:
-        self.told: dict[str, Answer] = {}
-        here.handler = lambda request: self.told.get(urlsplit(request.url).hostname or "", lines())
+        self.responses: dict[str, Response] = {}
+        here.handler = lambda request: self.responses.get(urlsplit(request.url).hostname or "", lines())
         metric = AnalysisMetric(name="d", type="Disagreement", limit=0.1)
         run = AnalysisRun(("shop", "m"), "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(metric,)))
         self.pods = {
@@ -149,9 +149,9 @@ async def test_answers_are_paired_over_readings(here: Here) -> None:
     two = Two(here)
     await two.pairs.begin()
     assert isinstance(await two.pairs.read(), str)
-    two.told = {"t": lines(line("a", "[1]", 0.0), line("b", "[2]", 0.0)), "s": lines(line("a", "[1]", 0.0))}
+    two.responses = {"t": lines(line("a", "[1]", 0.0), line("b", "[2]", 0.0)), "s": lines(line("a", "[1]", 0.0))}
     assert (await two.pairs.read()) == Pairs(1, 0, 0.0, "", 0, {0.0: 0})
-    two.told = {"s": lines(line("b", "[2.5]", 0.0))}
+    two.responses = {"s": lines(line("b", "[2.5]", 0.0))}
     found = await two.pairs.read()
     assert isinstance(found, Pairs)
     assert (found.compared, found.differing, found.largest) == (2, 1, 0.5)
@@ -160,14 +160,14 @@ async def test_answers_are_paired_over_readings(here: Here) -> None:
 async def test_what_is_older_than_the_step_is_left_out(here: Here) -> None:
     two = Two(here)
     await two.pairs.begin()
-    two.told = {each: lines(line("a", "[1]", age=3600.0)) for each in "ts"}
+    two.responses = {each: lines(line("a", "[1]", age=3600.0)) for each in "ts"}
     assert isinstance(await two.pairs.read(), str)
 
 
 async def test_a_side_that_cannot_be_read_is_said_and_never_passes(here: Here) -> None:
     two = Two(here)
     await two.pairs.begin()
-    two.told = {"s": (404, b"")}
+    two.responses = {"s": (404, b"")}
     assert "Pod s does not report its predictions" in str(await two.pairs.read())
     two.pods["t"] = []
     assert "has no ready pod" in str(await two.pairs.read())
@@ -184,7 +184,7 @@ async def test_a_side_that_cannot_be_read_is_said_and_never_passes(here: Here) -
         ((200, b"\xff\xfe"), "does not report its predictions"),
     ],
 )
-async def test_what_a_pod_tells_is_bounded(answer: Answer, says: str) -> None:
+async def test_what_a_pod_tells_is_bounded(answer: Response, says: str) -> None:
     here = Here()
     here.handler = lambda _: answer
     assert says in await here.trouble()

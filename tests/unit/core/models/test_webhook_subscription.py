@@ -4,7 +4,7 @@ import re
 
 from hypothesis import given
 from hypothesis import strategies as st
-from sluicegate.core.models.webhook_subscription import EVENTS, Hook, hook_name, is_right, mine
+from sluicegate.core.models.webhook_subscription import EVENTS, Hook, hook_name, is_right, own_hooks
 
 NAME, URL = "sluicegate.eu-1", "https://hooks/webhooks/default"
 CLUSTERS = st.from_regex(r"[a-zA-Z0-9]([-a-zA-Z0-9._]{0,61}[a-zA-Z0-9])?", fullmatch=True)
@@ -32,7 +32,7 @@ def test_a_long_name_keeps_what_makes_it_different() -> None:
 
 @given(st.lists(HOOKS))
 def test_nobody_elses_is_taken_but_one_for_the_very_same_door_where_there_is_none_of_ours(hooks: list[Hook]) -> None:
-    found = mine(hooks, NAME, URL)
+    found = own_hooks(hooks, NAME, URL)
     named = [each for each in hooks if each.name == NAME]
     assert list(found) == (named or [each for each in hooks if each.url == URL])
     for each in found:
