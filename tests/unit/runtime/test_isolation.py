@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -23,6 +23,7 @@ from sluicegate.adapters.notifications import Receiver, Reply
 from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.api.reasons import Reason
+from sluicegate.api.resource import Key
 from sluicegate.config.settings import build
 from sluicegate.core.analysis.evidence import Pairs
 from sluicegate.core.analysis.run import Subject
@@ -193,6 +194,10 @@ def registries() -> Registries:
     return Registries(cast(KubeClient, Keys()), SETTINGS)
 
 
+def context_of(resources: Resources, pool: Pool, wake: Callable[[Key], None] = lambda _: None) -> PollContext:
+    return PollContext(resources, registries(), cast(RegistryPool, pool), wake)
+
+
 @EXAMPLES
 @given(RAISED)
 def test_the_follower_goes_on(error: BaseException) -> None:
@@ -200,11 +205,7 @@ def test_the_follower_goes_on(error: BaseException) -> None:
         pool = Pool(error)
         woken: Counter[str] = Counter()
         known = registries()
-        follower = Follower(
-            PollContext(
-                resources_of("bad", "good"), known, cast(RegistryPool, pool), lambda key: woken.update([key[1]])
-            )
-        )
+        follower = Follower(context_of(resources_of("bad", "good"), pool, lambda key: woken.update([key[1]])))
         task = asyncio.ensure_future(follower.run(INTERVAL))
         await asyncio.sleep(3 * INTERVAL)
         before = pool.calls.copy()
@@ -235,9 +236,7 @@ def test_the_watch_of_fixed_versions_goes_on(error: BaseException) -> None:
         pool = Pool(error)
         woken: Counter[str] = Counter()
         resources = resources_of("bad", "good", uri="models:/m/1")
-        follower = Follower(
-            PollContext(resources, registries(), cast(RegistryPool, pool), lambda key: woken.update([key[1]]))
-        )
+        follower = Follower(context_of(resources, pool, lambda key: woken.update([key[1]])))
         task = asyncio.ensure_future(follower.run(INTERVAL))
         await asyncio.sleep(25 * INTERVAL)
         assert pool.calls["has good"] >= 2 and pool.calls["has bad"] >= 2
@@ -257,10 +256,9 @@ def test_write_back_and_subscriptions_go_on(error: BaseException) -> None:
     async def main() -> None:
         pool = Pool(error)
         reported: list[tuple[str, bool]] = []
-        write_back = ServedTagWriter(resources_of("bad", "good"), registries(), cast(RegistryPool, pool), SETTINGS)
-        registration = WebhookSubscriptions(
-            registries(), cast(RegistryPool, pool), SETTINGS, lambda *told: reported.append(told)
-        )
+        context = context_of(resources_of("bad", "good"), pool)
+        write_back = ServedTagWriter(context, SETTINGS)
+        registration = WebhookSubscriptions(context, SETTINGS, lambda *told: reported.append(told))
         tasks = [asyncio.ensure_future(write_back.run()), asyncio.ensure_future(registration.run())]
         await asyncio.sleep(600)
         assert pool.calls["tag good"] >= 8 and pool.calls["tagged bad"] >= 8
@@ -280,9 +278,7 @@ def test_resolution_fails_with_a_reason(error: BaseException) -> None:
     async def main() -> None:
         pool, known = Pool(error), registries()
         resources = resources_of("bad", "good", uri="models:/other@a")
-        resolver = Resolver(
-            known, SETTINGS, cast(RegistryPool, pool), Follower(PollContext(resources, known, cast(Any, pool), print))
-        )
+        resolver = Resolver(known, SETTINGS, cast(RegistryPool, pool), Follower(context_of(resources, pool)))
         for resource in resources_of("bad", "good", uri="models:/other/1").items():
             raw = {
                 "metadata": {"name": "n", "namespace": "ns", "uid": "u", "resourceVersion": "1"},
@@ -405,9 +401,10 @@ def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.M
 
     async def main() -> None:
         pool, resources = Pool(ValueError()), resources_of("bad", "good")
+        context = context_of(resources, pool)
         tasks = [
-            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
-            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
+            asyncio.ensure_future(Follower(context).run(INTERVAL)),
+            asyncio.ensure_future(ServedTagWriter(context, SETTINGS).run()),
             asyncio.ensure_future(analyst.Analyst(resources, cast(Any, None), print, lambda: NOW).run()),
         ]
         await asyncio.sleep(300)
@@ -434,9 +431,7 @@ def test_the_follower_stops_when_it_is_told_to_whatever_fails_meanwhile(unexpect
         for number in range(3):
             for raw in raws("bad", uri=f"models:/m{number}@a", name=f"r{number}"):
                 resources.streamed(raw, deleted=False)
-        task = asyncio.ensure_future(
-            Follower(PollContext(resources, registries(), cast(Any, pool), lambda _: None)).run(INTERVAL)
-        )
+        task = asyncio.ensure_future(Follower(context_of(resources, pool)).run(INTERVAL))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -463,10 +458,11 @@ def test_a_slow_registry_delays_no_other() -> None:
     async def main() -> None:
         pool = Slow(ValueError())
         resources = resources_of("bad", "good", uri="models:/m/1")
+        context = context_of(resources, pool)
         tasks = [
-            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
-            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
-            asyncio.ensure_future(WebhookSubscriptions(registries(), cast(Any, pool), SETTINGS, lambda *_: None).run()),
+            asyncio.ensure_future(Follower(context).run(INTERVAL)),
+            asyncio.ensure_future(ServedTagWriter(context, SETTINGS).run()),
+            asyncio.ensure_future(WebhookSubscriptions(context, SETTINGS, lambda *_: None).run()),
         ]
         await asyncio.sleep(30 * INTERVAL)
         assert pool.calls["has good"] >= 2 and pool.calls["tag good"] >= 10 and pool.calls["ask good"] >= 10
@@ -537,9 +533,10 @@ def test_one_models_refusal_keeps_no_other_tag_or_version_waiting(monkeypatch: p
         for number in range(8):
             for raw in raws("good", uri=f"models:/m{number}/1", model=f"m{number}", name=f"r{number}"):
                 resources.streamed(raw, deleted=False)
+        context = context_of(resources, pool)
         tasks = [
-            asyncio.ensure_future(Follower(PollContext(resources, registries(), cast(Any, pool), print)).run(INTERVAL)),
-            asyncio.ensure_future(ServedTagWriter(resources, registries(), cast(Any, pool), SETTINGS).run()),
+            asyncio.ensure_future(Follower(context).run(INTERVAL)),
+            asyncio.ensure_future(ServedTagWriter(context, SETTINGS).run()),
         ]
         await asyncio.sleep(15 * INTERVAL)
         assert set(looked) == {f"m{number}" for number in range(8)}
