@@ -86,7 +86,9 @@ def read(path: str) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidSettings(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except UnicodeError as error:
+        raise InvalidSettings(f"{path}: cannot be read: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidSettings(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):
         raise InvalidSettings(f"{path}: the settings must be an object")
