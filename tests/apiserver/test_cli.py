@@ -1,11 +1,10 @@
-"""The commands get (also with its live view) and diff on a real API server.
+"""The command get, its live view, and the errors of commands on a real API server.
 
 The real operator runs at the same time.
 """
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -13,68 +12,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import yaml
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 
-from tests.apiserver.testbed import FIRST, NODE, SECOND, World
+from tests.apiserver.command import Cli, Result, config_of, manifest, output_until
+from tests.apiserver.testbed import NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
-
-
-EXEC = "client.authentication.k8s.io/v1"
-
-
-class Result(NamedTuple):
-    """The exit code and the output of the command."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Cli:
-    """The command, run by the user of a kubeconfig."""
-
-    def __init__(self, kubeconfig: str, namespace: str) -> None:
-        self.kubeconfig = kubeconfig
-        self.namespace = namespace
-
-    async def start(self, command: str, *args: str, pipe_in: bool = False) -> asyncio.subprocess.Process:
-        where = ["--kubeconfig", self.kubeconfig, "-n", self.namespace]
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "sluicegate.cli.main", command, *args, *where),
-            stdin=asyncio.subprocess.PIPE if pipe_in else asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-
-    async def run(self, command: str, *args: str, stdin: Any = None) -> Result:
-        process = await self.start(command, *args, pipe_in=stdin is not None)
-        content = json.dumps(stdin).encode() if stdin is not None else None
-        out, err = await asyncio.wait_for(process.communicate(content), 60)
-        assert process.returncode is not None
-        return Result(process.returncode, out.decode(), err.decode())
-
-
-def manifest(namespace: str, uri: str = FIRST, **spec: Any) -> dict[str, Any]:
-    """Return the manifest that `World.resource` applies, as a user writes it."""
-    return {
-        "apiVersion": "sluicegate.dev/v1alpha1",
-        "kind": "ModelDeployment",
-        "metadata": {"name": "demo", "namespace": namespace},
-        "spec": {
-            "model": {"uri": uri},
-            "runtime": {"name": "custom", "image": "example/model:1"},
-            "rollout": {"scaleDownDelay": "1s"},
-            "podTemplate": {"spec": {"nodeName": NODE}},
-            **spec,
-        },
-    }
 
 
 @pytest.fixture
@@ -200,61 +148,30 @@ class Proxy:
         self._open.discard(sink)
 
 
-def _config(kubeconfig: str, path: Path, server: str | None = None, token: str | None = None) -> str:
-    """Write a copy of the kubeconfig, and return its path.
-
-    It has another address, or a user who gets a token from an exec credential plugin.
-    """
-    content = yaml.safe_load(Path(kubeconfig).read_text())
-    for entry in content["clusters"]:
-        entry["cluster"]["server"] = server or entry["cluster"]["server"]
-    for entry in content["users"] if token else ():
-        credential = {"kind": "ExecCredential", "apiVersion": EXEC, "status": {"token": token}}
-        helper = {"apiVersion": EXEC, "command": "echo", "args": [json.dumps(credential)], "interactiveMode": "Never"}
-        entry["user"] = {"exec": helper}
-    path.write_text(yaml.safe_dump(content))
-    return str(path)
-
-
-async def _until(process: asyncio.subprocess.Process, text: str, seconds: float = 40.0) -> str:
-    """Return the output of the process up to the line that contains `words`."""
-    assert process.stdout is not None
-    output = ""
-    try:
-        async with asyncio.timeout(seconds):
-            while text not in output:
-                line = await process.stdout.readline()
-                assert line, output
-                output += line.decode()
-    except TimeoutError as error:
-        raise AssertionError(f"{text!r} was not printed within {seconds}s:\n{output}") from error
-    return output
-
-
 async def test_live_view_survives_a_restart_of_the_api_server(world: World, kubeconfig: str, tmp_path: Path) -> None:
     server = yaml.safe_load(Path(kubeconfig).read_text())["clusters"][0]["cluster"]["server"]
     host, _, port = server.removeprefix("https://").partition(":")
     proxy = Proxy(host, int(port))
     await proxy.start()
-    cli = Cli(_config(kubeconfig, tmp_path / "proxied", f"https://{host}:{proxy.port}"), world.namespace)
+    cli = Cli(config_of(kubeconfig, tmp_path / "proxied", f"https://{host}:{proxy.port}"), world.namespace)
     if host != "127.0.0.1":
         pytest.fail(f"the proxy stands in for 127.0.0.1 only, not for {host}")
     await world.resource()
     process = await cli.start("get", "demo", "--watch")
     try:
-        await _until(process, "The operator has not observed the resource yet")
+        await output_until(process, "The operator has not observed the resource yet")
         async with world.operator():
             await world.until_serving()
-            await _until(process, "Ready      True for")
+            await output_until(process, "Ready      True for")
             await proxy.cut()
-            await _until(process, "the API server does not respond")
+            await output_until(process, "the API server does not respond")
             await world.resource(uri=SECOND)
             await world.until_serving(SECOND)
             await proxy.start()
-            await _until(process, f"Model      {SECOND}")
-            await _until(process, "Parked")
+            await output_until(process, f"Model      {SECOND}")
+            await output_until(process, "Parked")
             await world.client.delete(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
-            await _until(process, f"ModelDeployment {world.namespace}/demo was deleted.")
+            await output_until(process, f"ModelDeployment {world.namespace}/demo was deleted.")
         assert await asyncio.wait_for(process.wait(), 20) == 0
         assert process.stderr is not None
         assert await process.stderr.read() == b""
@@ -268,92 +185,10 @@ async def test_live_view_survives_a_restart_of_the_api_server(world: World, kube
 async def test_ctrl_c_ends_the_live_view_cleanly(world: World, cli: Cli) -> None:
     await world.resource()
     process = await cli.start("get", "--watch")
-    await _until(process, "demo")
+    await output_until(process, "demo")
     process.send_signal(signal.SIGINT)
     out, err = await asyncio.wait_for(process.communicate(), 20)
     assert (process.returncode, out, err) == (130, b"", b"")
-
-
-async def test_diff_predicts_what_an_apply_does(world: World, cli: Cli, tmp_path: Path) -> None:
-    config = tmp_path / "settings.yaml"
-    config.write_text("{}")
-    with_settings = ("--config", str(config))
-    first = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace))
-    assert first.code == 1, first
-    assert f"{cli.namespace}/demo is new:" in first.out
-    assert "1 pod of demo-" in first.out
-    async with world.operator():
-        await world.resource()
-        await world.until_serving()
-        (stable,) = (await world.status())["revisions"]
-        assert f"new revision {stable['name']} " in first.out
-        # The field manager of that apply is "user", and diff uses the same name.
-        same = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace))
-        assert same == Result(0, f"{cli.namespace}/demo: no change\n", "")
-        more = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace, scaling={"replicas": 3}))
-        assert more.code == 1
-        assert "spec.scaling.replicas: (absent) -> 3" in more.out
-        assert f"2 pods of {stable['name']} start (1 -> 3)" in more.out
-        assert "new revision" not in more.out
-        quiet = await cli.run(
-            "diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace, rollout={"scaleDownDelay": "2s"})
-        )
-        assert quiet.code == 1
-        assert "no child changes, and no pod restarts" in quiet.out
-
-        image = {"runtime": {"name": "custom", "image": "example/model:2"}}
-        path = tmp_path / "manifests"
-        path.mkdir()
-        (path / "demo.yaml").write_text(yaml.safe_dump(manifest(cli.namespace, SECOND, **image)))
-        result = await cli.run("diff", "-f", str(path), *with_settings)
-        assert result.code == 1, result
-        assert f"spec.model.uri: {FIRST} -> {SECOND}" in result.out
-        assert f"differs from {stable['name']} in" in result.out
-        assert "spec.runtime.image: example/model:1 -> example/model:2" in result.out
-        assert f"1 pod of {stable['name']} drains" in result.out
-        as_yaml = await cli.run("diff", "-f", str(path), *with_settings, "-o", "yaml")
-        assert as_yaml.code == 1
-        assert f"+++ applied ModelDeployment/{cli.namespace}/demo" in as_yaml.out
-        assert "+        image: example/model:2" in as_yaml.out
-
-        await world.resource(uri=SECOND, **image)
-        await world.until_serving(SECOND)
-        made = next(each for each in (await world.status())["revisions"] if each["role"] == "Stable")
-        assert f"new revision {made['name']} " in result.out
-        assert f"requests to {made['name']}: 0% -> 100%" in result.out
-        back = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace))
-        assert f"existing revision {stable['name']} " in back.out
-
-
-async def test_diff_compares_with_what_kubectl_applied(world: World, cli: Cli, kubectl: Callable[..., Any]) -> None:
-    """Check which fields `diff` reports as removed.
-
-    These are the fields that the user applied and that the file no longer has. A field that another user set stays.
-    """
-    await asyncio.to_thread(kubectl, "apply", "-f", "-", input=manifest(cli.namespace, scaling={"replicas": 2}))
-    await asyncio.to_thread(kubectl, "-n", cli.namespace, "annotate", "mdep", "demo", "theirs=yes")
-    result = await cli.run("diff", "-f", "-", stdin=manifest(cli.namespace))
-    assert result.code == 1
-    assert "spec.scaling.replicas: 2 -> (absent)" in result.out
-    assert "theirs" not in result.out
-    assert "the operator's settings are not known" in result.err
-    assert (await cli.run("diff", "-f", "-", stdin=manifest(cli.namespace, scaling={"replicas": 2}))).code == 0
-
-
-async def test_diff_reads_the_settings_of_the_operator(world: World, cli: Cli) -> None:
-    metadata = {"name": "sluicegate", "namespace": cli.namespace, "labels": {"app.kubernetes.io/name": "sluicegate"}}
-    settings = {"namespace": cli.namespace, "registries": {"default": {"trackingUri": "http://127.0.0.1:9"}}}
-    await world.client.create(
-        kinds.CONFIG_MAP, {"metadata": metadata, "data": {"settings.yaml": yaml.safe_dump(settings)}}
-    )
-    document = manifest(cli.namespace, "models:/churn@champion")
-    result = await cli.run("diff", "-f", "-", stdin=document)
-    assert result.code == 1, result
-    assert "registry default (RegistryUnreachable) cannot be used from this machine" in result.err
-    assert "the operator's settings" not in result.err
-    assert "new revision demo-(new) (churn/to be resolved)" in result.out
-    answered = await cli.run("diff", "-f", "-", "--resolve", "models:/churn@champion=7", stdin=document)
-    assert "new revision demo-(new) (churn/7)" in answered.out
 
 
 async def test_errors_have_a_message_and_their_own_exit_code(world: World, cli: Cli, tmp_path: Path) -> None:
@@ -363,7 +198,7 @@ async def test_errors_have_a_message_and_their_own_exit_code(world: World, cli: 
     assert "min must not be larger than max" in wrong.err
     missing = await cli.run("diff", "-f", str(tmp_path / "none.yaml"))
     assert (missing.code, missing.out) == (2, "")
-    nowhere = Cli(_config(cli.kubeconfig, tmp_path / "nowhere", "https://127.0.0.1:1"), cli.namespace)
+    nowhere = Cli(config_of(cli.kubeconfig, tmp_path / "nowhere", "https://127.0.0.1:1"), cli.namespace)
     assert (await nowhere.run("diff", "-f", "-", stdin=manifest(cli.namespace))).code == 2
     unreachable = await nowhere.run("get")
     assert unreachable.code == 1
@@ -383,7 +218,7 @@ async def test_missing_read_permission_is_reported(
 ) -> None:
     kubectl("-n", cli.namespace, "create", "serviceaccount", "guest")
     token = kubectl("-n", cli.namespace, "create", "token", "guest").out.strip()
-    guest = Cli(_config(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
+    guest = Cli(config_of(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
     refused = await guest.run("get")
     assert refused.code == 1
     assert "forbidden: " in refused.err

@@ -15,7 +15,7 @@ from sluicegate.cli import completion
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 
-from tests.apiserver.test_cli import Cli, _config
+from tests.apiserver.command import Cli, config_of
 from tests.apiserver.testbed import FIRST, NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
@@ -175,7 +175,7 @@ async def test_missing_write_permission_is_reported(
     kubectl(*where, "role", "reader", "--verb=get,list", "--resource=modeldeployments.sluicegate.dev")
     kubectl(*where, "rolebinding", "reader", "--role=reader", f"--serviceaccount={cli.namespace}:guest")
     token = kubectl(*where, "token", "guest").out.strip()
-    guest = Cli(_config(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
+    guest = Cli(config_of(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
     async with world.operator():
         await world.until_serving()
         await world.resource(uri=SECOND)

@@ -18,7 +18,7 @@ from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.health import HealthServer
 
-from tests.apiserver.test_cli import Cli, _config, _until
+from tests.apiserver.command import Cli, config_of, output_until
 from tests.apiserver.testbed import FIRST, NODE, SECOND, World
 from tests.support.rollout_status import METRICS, NEXT, OLD, STABLE, STEPS, revision
 
@@ -143,21 +143,21 @@ async def test_live_view_of_a_rollout(
     async with _operator_pod(client, cli.namespace, values):
         process = await cli.start("get", "churn", "--watch")
         try:
-            first = await _until(process, "24.6% measured")
-            assert "✓ 1    5%" in first or "✓ 1" in await _until(process, "✓ 1")
-            await _until(process, "errors    Passed        0.31%")
+            first = await output_until(process, "24.6% measured")
+            assert "✓ 1    5%" in first or "✓ 1" in await output_until(process, "✓ 1")
+            await output_until(process, "errors    Passed        0.31%")
             values.set("analysis_value", 0.0123, metric="errors", side="target")
-            await _until(process, "errors    Passed        1.23%")
+            await output_until(process, "errors    Passed        1.23%")
             await rollout.status(
                 phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for approval."
             )
-            await _until(process, "Cause      Step 3 waits for approval.")
-            await _until(process, f"sluicegate promote churn -n {cli.namespace}   continues with step 4")
+            await output_until(process, "Cause      Step 3 waits for approval.")
+            await output_until(process, f"sluicegate promote churn -n {cli.namespace}   continues with step 4")
             await rollout.status(role="Stable", phase="Idle")
             block = "Rollout"
             while "Rollout" in block:  # The output may still contain earlier views.
-                await _until(process, "--- ")
-                block = await _until(process, f"churn-{STABLE} #7")
+                await output_until(process, "--- ")
+                block = await output_until(process, f"churn-{STABLE} #7")
         finally:
             process.terminate()
             await process.wait()
@@ -173,7 +173,7 @@ async def test_live_view_of_a_rollout(
         )
         kubectl(*where, "rolebinding", "reader", "--role=reader", f"--serviceaccount={cli.namespace}:guest")
         token = kubectl(*where, "token", "guest").out.strip()
-        guest = Cli(_config(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
+        guest = Cli(config_of(cli.kubeconfig, tmp_path / "guest", token=token), cli.namespace)
         deadline = time.monotonic() + 30
         while (result := await guest.run("get", "churn")).code != 0:
             assert time.monotonic() < deadline, result

@@ -20,9 +20,11 @@ from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import Settings, build
 from sluicegate.core.models.webhook_subscription import Hook, is_right
 from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.resolver import Registries, RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
+from sluicegate.runtime.resources import Resources
 
 from tests.registry.conftest import free_port
 from tests.registry.test_resolve import send
@@ -65,9 +67,8 @@ class Here:
         self.door = WebhookServer(door, port, "127.0.0.1")
 
     def restarted(self) -> WebhookSubscriptions:
-        return WebhookSubscriptions(
-            self.registries, self.pool, self.settings, lambda _, there: self.reports.append(there)
-        )
+        context = PollContext(Resources(lambda _: None), self.registries, self.pool, print)
+        return WebhookSubscriptions(context, self.settings, lambda _, there: self.reports.append(there))
 
     def with_webhooks(self) -> Mapping[str, RegistryRef]:
         return {"default": self.registries.configured("default")}

@@ -11,6 +11,7 @@ from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.kube.client import KubeClient
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.resolver import Registries
 from sluicegate.runtime.registry.served_tags import ServedTagWriter
 from sluicegate.runtime.resources import Resources
@@ -29,10 +30,11 @@ def resource(name: str, version: str, serial: int) -> dict[str, Any]:
 async def test_what_is_served_is_tagged_and_what_is_not_any_more_loses_its_tag(
     server: str, endpoint: RegistryEndpoint, seeded: dict[str, Any]
 ) -> None:
-    registries = {"default": {"trackingUri": server, "writeBack": True}}
-    settings = build([("test", {"registries": registries, "clusterName": "eu-1"})])
+    registry_settings = {"default": {"trackingUri": server, "writeBack": True}}
+    settings = build([("test", {"registries": registry_settings, "clusterName": "eu-1"})])
     resources, pool = Resources(lambda _: None), RegistryPool()
-    work = ServedTagWriter(resources, Registries(cast(KubeClient, None), settings), pool, settings)
+    registries = Registries(cast(KubeClient, None), settings)
+    work = ServedTagWriter(PollContext(resources, registries, pool, print), settings)
     registry = MlflowRegistry(endpoint)
     try:
         resources.streamed(resource("a", "1", 1), deleted=False)
@@ -46,9 +48,7 @@ async def test_what_is_served_is_tagged_and_what_is_not_any_more_loses_its_tag(
         await work.round("default")
         await work.round("default")
         assert await registry.tagged(KEY) == {("iris", "1"): "shop/a"}
-        restarted = ServedTagWriter(
-            Resources(lambda _: None), Registries(cast(KubeClient, None), settings), pool, settings
-        )
+        restarted = ServedTagWriter(PollContext(Resources(lambda _: None), registries, pool, print), settings)
         await restarted.round("default")
         assert await registry.tagged(KEY) == {("iris", "1"): "shop/a"}, "just started, not all resources are known"
         await restarted.round("default")

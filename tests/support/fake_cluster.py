@@ -19,7 +19,7 @@ from sluicegate.config.settings import Settings, build
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.models.resolution import Newest, ResolvedModel
 from sluicegate.core.models.signature import Signature
-from sluicegate.core.plan.types import Autoscaled, Plan
+from sluicegate.core.plan.types import Plan
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
@@ -27,10 +27,9 @@ from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot, Split
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.core.status.compose import compose
-from sluicegate.render import children
-from sluicegate.render.diff import difference, fingerprinted
 
 from tests.support import plan_invariants
+from tests.support.api_objects import ApiObjects
 
 NAME, NAMESPACE = "churn", "shop"
 START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
@@ -55,10 +54,11 @@ class Pod:
     unrequested: frozenset[str] = frozenset()
 
 
-class World:
+class World(ApiObjects):
     """The simulated cluster. The module docstring describes it."""
 
     def __init__(self, version: int = 1, settings: Settings = SETTINGS, **spec: Any) -> None:
+        super().__init__(NAME)
         self.settings = settings
         self.spec: dict[str, Any] = {"model": {"uri": f"models:/churn/{version}"}, **spec}
         self.annotations: dict[str, str] = {}
@@ -70,7 +70,6 @@ class World:
         self.newest: Newest | None = None
         self.points_to: str | None = None
         """The version that the URI of `spec.model` resolves to, where it is not the one that the URI names."""
-        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.pods: dict[str, Pod] = {}
         self.slices: dict[str, frozenset[str]] = {}
         self.missing_gateway = False
@@ -86,7 +85,6 @@ class World:
         """By revision, the signature that its pods report for their model."""
         self.reading: Reading | None = None
         """The latest result of the analysis."""
-        self.writes: list[str] = []
         self.plan = Plan()
         self._serial = 0
         self.served_at: dict[str, datetime] = {}
@@ -220,33 +218,12 @@ class World:
             reading=self.reading,
         )
 
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        return [obj for (each, _), obj in self.objects.items() if each == kind]
-
     def _with_status(self, deployment: dict[str, Any]) -> dict[str, Any]:
         revision = deployment["metadata"]["labels"][names.LABEL_REVISION]
         pods = [pod for pod in self.pods.values() if pod.revision == revision and not pod.deleting]
         failure = self.replica_failure.get(revision)
         words = [{"type": "ReplicaFailure", "status": "True", "message": failure}] if failure else []
         return {**deployment, "status": {"replicas": len(pods), "conditions": words}}
-
-    def replicas(self, revision: str) -> int:
-        """Return spec.replicas of a revision's Deployment."""
-        return int(self.objects["Deployment", f"{NAME}-{revision}"]["spec"]["replicas"])
-
-    def service_selects(self) -> str | None:
-        """Return the hash in the stable Service's selector."""
-        selector = self.objects["Service", NAME]["spec"]["selector"]
-        found: str | None = selector.get(names.LABEL_REVISION)
-        return found
-
-    def weights(self) -> dict[str, int]:
-        """Return the weights in the HTTPRoute's spec."""
-        return dict(self.split().weights)
-
-    def split(self) -> Split:
-        """Return the weights, matches and mirrors of the HTTPRoute."""
-        return parse.route(self.objects["HTTPRoute", NAME]).split
 
     def role(self, revision: str) -> str | None:
         """Return the role that status gives a revision."""
@@ -374,7 +351,7 @@ class World:
         self._note_traffic()
         plan_invariants.check(self, assessment, plan)
         served = self.selected(NAME)
-        self._apply_plan(snapshot, plan)
+        self.apply_plan(snapshot, plan)
         status = compose(assessment, plan)
         if served:
             assert self.selected(NAME), "the Service lost its last ready pod by our own doing"
@@ -384,63 +361,8 @@ class World:
                 self.status = status
         return self
 
-    def _apply_plan(self, snapshot: Snapshot, plan: Plan) -> None:
-        roles = {entry.hash: entry for entry in plan.revisions}
-        for obj in self.of_kind("HorizontalPodAutoscaler"):
-            revision = obj["metadata"]["labels"][names.LABEL_REVISION]
-            if revision in plan.forgotten or (revision in roles and not isinstance(roles[revision].scale, Autoscaled)):
-                self._delete("HorizontalPodAutoscaler", obj["metadata"]["name"])
-        templates = {
-            obj["metadata"]["labels"][names.LABEL_REVISION]: obj["data"]["template"]
-            for obj in self.of_kind("ControllerRevision")
-        }
-        for desired in snapshot.all_desired:
-            if desired.intent is not None:
-                templates.setdefault(desired.intent.hash, _template(desired.intent.hash))
-        for manifest in list(children.records(snapshot, plan, templates)):
-            self._put(manifest)
-        for manifest in children.render(snapshot.resource, plan, templates):
-            self._put(manifest)
-        for kind, name in list(self.objects):
-            found = self.objects[kind, name]["metadata"]["labels"].get(names.LABEL_REVISION)
-            kept = kind in ("ControllerRevision", "Deployment")
-            if (
-                found in plan.forgotten
-                or (found in roles and roles[found].parked and not kept)
-                or (kind == "HTTPRoute" and plan.drop_route)
-            ):
-                self._delete(kind, name)
-
-    def _put(self, manifest: dict[str, Any]) -> None:
-        """Apply an object as server-side apply does, as far as decisions depend on it.
-
-        This covers spec.replicas, and which field manager owns it.
-        """
-        key = (manifest["kind"], manifest["metadata"]["name"])
-        there = self.objects.get(key)
-        wanted = fingerprinted(copy.deepcopy(manifest))
-        if there is not None and difference(wanted, there) is None:
-            return
-        self.writes.append("/".join(key))
-        before = there["metadata"] if there is not None else {"generation": 0}
-        if manifest["kind"] == "Deployment":
-            if "replicas" in wanted["spec"]:
-                wanted["metadata"]["managedFields"] = [
-                    {"manager": names.MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
-                ]
-            else:
-                assert there is not None, "a Deployment was born without a number of pods"
-                assert not parse.owns_replicas(there), "dropping replicas that only we own sets them to 1"
-                wanted["spec"]["replicas"] = there["spec"]["replicas"]
-        if there is not None and "status" in there:
-            wanted["status"] = there["status"]
-        changed = there is None or there.get("spec") != wanted.get("spec")
-        wanted["metadata"]["generation"] = before["generation"] + changed
-        self.objects[key] = wanted
-
-    def _delete(self, kind: str, name: str) -> None:
-        self.writes.append(f"-{kind}/{name}")
-        del self.objects[kind, name]
+    def delete(self, kind: str, name: str) -> None:
+        super().delete(kind, name)
         if kind == "HTTPRoute":
             self.programmed = Split()
 
@@ -478,12 +400,3 @@ class World:
         for _ in range(6):
             self.settle().later(700)
         return self.settle()
-
-
-def _template(revision: str) -> dict[str, Any]:
-    """Return a minimal pod template.
-
-    The content of a pod template matters to the renderer, not to decisions.
-    """
-    container = {"name": names.MODEL_CONTAINER, "image": "scorer:1"}
-    return {"metadata": {"labels": names.revision_labels(NAME, revision)}, "spec": {"containers": [container]}}

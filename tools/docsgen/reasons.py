@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sluicegate.api.reasons import IN_ROLLOUTS, ROLES, Reason, Section
+from sluicegate.api.reasons import Reason
+from sluicegate.api.remedies import IN_ROLLOUTS, REMEDIES, ROLES, Remedy, Section
 
 _TABLE = re.compile(
     r"(?P<begin><!-- reasons: (?P<section>[A-Z_]+), generated -->\n).*?(?P<end><!-- end -->)", re.DOTALL
@@ -33,15 +34,15 @@ def _table(section: Section) -> str:
     heading = "means" if section in (Section.NO_ACTION, Section.STALE) else "what to do"
     first = "`status.rollout.reason`" if section is Section.ROLLOUT else "reason"
     rows: dict[str, list[str]] = {}
-    for reason, text in _entries(section):
-        also = f" ({reason.also})" if reason.also and reason.section is section else ""
-        rows.setdefault(text, []).append(f"`{reason}`{also}")
+    for reason, remedy in _entries(section):
+        also = f" ({remedy.also})" if remedy.also else ""
+        rows.setdefault(remedy.text, []).append(f"`{reason}`{also}")
     lines = [f"| {first} | {heading} |", "|---|---|"]
     lines += [f"| {', '.join(names)} | {text} |" for text, names in rows.items()]
     return "\n".join(lines) + "\n"
 
 
-def _entries(section: Section) -> Iterator[tuple[Reason, str]]:
+def _entries(section: Section) -> Iterator[tuple[Reason, Remedy]]:
     if section is Section.ROLLOUT:
-        yield from IN_ROLLOUTS.items()
-    yield from ((reason, reason.remedy) for reason in Reason if reason.section is section)
+        yield from ((reason, Remedy(text)) for reason, text in IN_ROLLOUTS.items())
+    yield from REMEDIES[section].items()

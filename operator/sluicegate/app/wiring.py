@@ -62,7 +62,8 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
 
     pool = RegistryPool()
     registries = Registries(client, settings)
-    follower = Follower(PollContext(resources, registries, pool, queue.add), metrics.on_poll)
+    polls = PollContext(resources, registries, pool, queue.add)
+    follower = Follower(polls, metrics.on_poll)
     working = asyncio.Event()
 
     pod_http, prometheus = PodHttp(), Prometheus()
@@ -108,8 +109,8 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
         watchdog=Watchdog(client, resources, settings.namespace, settings.resync),
         follower=follower,
         webhooks=Webhooks(registries, follower.poll_soon, working.is_set, metrics.on_webhook),
-        served_tags=ServedTagWriter(resources, registries, pool, settings),
-        subscriptions=WebhookSubscriptions(registries, pool, settings, metrics.on_subscription),
+        served_tags=ServedTagWriter(polls, settings),
+        subscriptions=WebhookSubscriptions(polls, settings, metrics.on_subscription),
         analyst=analyst,
         events=events,
         notifier=notifier,

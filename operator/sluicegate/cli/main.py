@@ -257,11 +257,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             from sluicegate.cli.commands.retry import run as retry
 
             return retry(options)
-        case _:
+        case "validate":
             from sluicegate.cli.commands.validate import run as validate
             from sluicegate.cli.validation.rules import CHECKS
 
             return validate(options.files, CHECKS)
+        case command:
+            raise ValueError(f"no code runs the command {command}")
 
 
 if __name__ == "__main__":

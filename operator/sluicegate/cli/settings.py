@@ -88,7 +88,9 @@ def read(path: str) -> dict[str, Any]:
         raise InvalidSettings(
             f"{path}: cannot read the file: {error.strerror}. Check its path and permissions"
         ) from error
-    except yaml.YAMLError as error:
+    except UnicodeError as error:
+        raise InvalidSettings(f"{path}: cannot read the file: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InvalidSettings(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict | None):
         raise InvalidSettings(f"{path}: the settings must be an object")

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from sluicegate.api import duration
 from sluicegate.api.crd import crd
 from sluicegate.api.fields import DURATION_PATTERN
+from sluicegate.api.model import MODEL_URI_PATTERN
 from sluicegate.api.resource import InvalidResource, decode
 from sluicegate.api.schema import schema_of
-from sluicegate.api.spec import MODEL_URI_PATTERN, ModelDeploymentSpec
+from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import Phase
 
 URIS = st.sampled_from(

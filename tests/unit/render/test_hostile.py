@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from sluicegate.api.model import ModelSpec
 from sluicegate.api.resource import Meta, ModelDeployment
-from sluicegate.api.spec import EnvVar, ModelDeploymentSpec, ModelSpec, RuntimeSpec
+from sluicegate.api.runtime import EnvVar, RuntimeSpec
+from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.traffic import GatewaySpec, ParentRef, TrafficSpec
 from sluicegate.config.settings import RegistrySettings, Settings
 from sluicegate.core.decide.decision import decide

@@ -23,7 +23,7 @@ from sluicegate.cli.output.diff_text import Comparison
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
 from sluicegate.cli.validation.dry_run import dry_run
-from sluicegate.cli.validation.field_problems import is_ours, path_of
+from sluicegate.cli.validation.field_problems import is_ours, metadata_of, path_of
 from sluicegate.config.settings import InvalidSettings, Settings
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
@@ -89,7 +89,7 @@ async def _compare_all(
 ) -> int:
     changed = False
     for document in documents:
-        namespace = (document.get("metadata") or {}).get("namespace")
+        namespace = metadata_of(document).get("namespace")
         if options.namespace is not None and namespace not in (None, options.namespace):
             raise Failed(
                 f"{path_of(document)}: metadata.namespace is {namespace}, but -n is {options.namespace}. "
@@ -165,8 +165,8 @@ def _manifest(document: Manifest, namespace: str) -> Manifest:
 
     This leaves out status and the metadata that the API server fills in.
     """
-    metadata = document.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+    metadata = metadata_of(document)
+    if not metadata.get("name"):
         raise Failed(f"{path_of(document)}: metadata.name is required")
     kept = {key: metadata[key] for key in ("name", "labels", "annotations") if key in metadata}
     return {**{k: v for k, v in document.items() if k != "status"}, "metadata": {**kept, "namespace": namespace}}

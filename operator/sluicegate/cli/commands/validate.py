@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 
 from sluicegate.api import names
+from sluicegate.api.resource import Manifest
 from sluicegate.cli.validation.documents import Unreadable, read
-from sluicegate.cli.validation.field_problems import Check, MissingExtra, is_ours, validate
+from sluicegate.cli.validation.field_problems import Check, MissingExtra, is_ours, metadata_of, validate
 
 
 def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
@@ -48,9 +49,6 @@ def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
     return 1 if failed else 0
 
 
-def _title(document: object) -> str:
-    if not isinstance(document, dict):
-        return "a document that is not an object"
-    metadata = document.get("metadata")
-    name = metadata.get("name", "") if isinstance(metadata, dict) else ""
+def _title(document: Manifest) -> str:
+    name = metadata_of(document).get("name") or ""
     return f"{document.get('kind') or 'a document without kind'} {name}".strip()

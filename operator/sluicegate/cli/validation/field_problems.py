@@ -7,10 +7,10 @@ the meaning of the model URI, and fields of the pod template that a pod does not
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sluicegate.api import names
-from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
+from sluicegate.api.resource import InvalidResource, Manifest, ModelDeployment, decode
 
 
 class MissingExtra(Exception):
@@ -37,26 +37,28 @@ Check = Callable[[ModelDeployment], Iterable[FieldProblem]]
 """A rule of the operator."""
 
 
-def is_ours(document: object) -> bool:
+def is_ours(document: Manifest) -> bool:
     """Tell whether `document` is a ModelDeployment of any API version, valid or not."""
-    if not isinstance(document, dict):
-        return False
     group = str(document.get("apiVersion", "")).partition("/")[0]
     return document.get("kind") == names.KIND and group in (names.GROUP, "")
 
 
-def path_of(document: dict[str, Any]) -> str:
+def metadata_of(document: Manifest) -> Manifest:
+    """Return the metadata of `document`, which is empty where it has none."""
+    return document.get("metadata") or {}
+
+
+def path_of(document: Manifest) -> str:
     """Return NAMESPACE/NAME of `document`, with placeholders for what it lacks."""
-    metadata = document.get("metadata")
-    fields = metadata if isinstance(metadata, dict) else {}
-    return f"{fields.get('namespace') or 'default'}/{fields.get('name') or '(no name)'}"
+    metadata = metadata_of(document)
+    return f"{metadata.get('namespace') or 'default'}/{metadata.get('name') or '(no name)'}"
 
 
-def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[FieldProblem]:
+def validate(documents: Iterable[Manifest], extra: Sequence[Check] = ()) -> list[FieldProblem]:
     """Return the problems of the ModelDeployments among `documents`.
 
     Args:
-        documents: Parsed YAML. Documents that are not ModelDeployments are ignored.
+        documents: Kubernetes objects, see `documents.read`. Those that are not ModelDeployments are ignored.
         extra: The operator's rules, which check the resources that pass the rules of the CRD.
 
     Raises:
@@ -65,7 +67,7 @@ def validate(documents: Iterable[Any], extra: Sequence[Check] = ()) -> list[Fiel
     return [problem for document in documents if is_ours(document) for problem in _problems(document, extra)]
 
 
-def _problems(document: dict[str, Any], extra: Sequence[Check]) -> list[FieldProblem]:
+def _problems(document: Manifest, extra: Sequence[Check]) -> list[FieldProblem]:
     try:
         from sluicegate.cli.validation.crd import problems
     except ModuleNotFoundError as error:

@@ -322,11 +322,23 @@ def _selection(
 
 
 def _shares_service(assessment: Assessment, roles: RevisionRoles) -> bool:
-    """Tell whether the stable revision and the candidate may share the Service.
+    """Tell whether the stable revision shares the Service with the candidate, or with a canary that is being promoted.
 
     They may only while no other revision has pods that the Service would select.
     """
-    if not 0 < candidate_weight(assessment, roles) < 100 or not assessment.of(roles.stable).ready:
+    partner = roles.candidate_hash if 0 < candidate_weight(assessment, roles) < 100 else _promoted(assessment, roles)
+    if partner is None or not assessment.of(roles.stable).ready:
         return False
     live = {revision for revision in assessment.snapshot.pods if assessment.of(revision).live}
-    return live <= {roles.stable, roles.candidate_hash}
+    return live <= {roles.stable, partner}
+
+
+def _promoted(assessment: Assessment, roles: RevisionRoles) -> RevisionHash | None:
+    """Return the target if it was the canary and still receives requests by the Service.
+
+    As by a route (see `_frozen`), it goes on receiving them until it has the pods for all requests.
+    """
+    service, target = assessment.snapshot.service, assessment.of(roles.target)
+    if roles.candidate is not None or service is None or service.revision is not None:
+        return None
+    return target.hash if target.listed and target.able and not target.incompatible else None

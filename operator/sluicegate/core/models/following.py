@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from sluicegate.api.model import ModelSpec
 from sluicegate.api.reasons import Reason
-from sluicegate.api.spec import ModelSpec
 from sluicegate.core.models.reference import ModelRef, RegistryAlias, RegistryLatest, RegistryStage, RegistryVersion
 from sluicegate.core.models.resolution import ResolutionFailure
 from sluicegate.core.models.uri import InvalidModelUri, parse

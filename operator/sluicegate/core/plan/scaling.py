@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from sluicegate.api.names import RevisionHash
-from sluicegate.api.spec import ScalingSpec
+from sluicegate.api.scaling import ScalingSpec
 from sluicegate.core.plan.share import Candidate
 from sluicegate.core.plan.types import Autoscaled, Fixed, Scale
 from sluicegate.core.snapshot.assessment import Assessment

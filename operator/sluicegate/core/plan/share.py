@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.rollout import Step
-from sluicegate.api.spec import ScalingSpec
+from sluicegate.api.scaling import ScalingSpec
 from sluicegate.api.traffic import Header, HeaderMatches
 from sluicegate.core.snapshot.facts import Share
 

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from sluicegate.api import names
+from sluicegate.api.model import ModelOverride, ModelSpec
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.spec import ModelDeploymentSpec, ModelOverride, ModelSpec, RuntimeSpec, ScalingSpec
+from sluicegate.api.runtime import RuntimeSpec
+from sluicegate.api.scaling import ScalingSpec
+from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.core.plan.share import Candidate, headers
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem, Share

@@ -58,7 +58,7 @@ def remaining(assessment: Assessment, roles: RevisionRoles) -> Fixed | None:
         and all(pod.ready for pod in came)
     )
     # Without steps, the candidate takes over as soon as its pods are listed. In steps, it has only the step's pods.
-    enough = not roles.progressive and len(assessment.of(target).ready) >= needed(assessment, target, stable)
+    enough = not roles.progressive and len(assessment.of(target).ready) >= _fewer(assessment, target, stable)
     lacks_pods = not enough and not assessment.of(target).incompatible
     makes_way = settled and lacks_pods and deployment.replicas > 0 and would_help(assessment, target, stable)
     return Fixed(deployment.replicas - makes_way)
@@ -69,10 +69,14 @@ def needed(assessment: Assessment, target: RevisionHash, stable: RevisionHash | 
 
     During a replacement, it needs no more than stable has ready, and at least one.
     """
-    usual = scaling.needed(assessment, target, stable)
-    if not replacing(assessment, target, stable):
-        return usual
-    return min(usual, max(1, len(assessment.of(stable).ready)))
+    if replacing(assessment, target, stable):
+        return _fewer(assessment, target, stable)
+    return scaling.needed(assessment, target, stable)
+
+
+def _fewer(assessment: Assessment, target: RevisionHash, stable: RevisionHash | None) -> int:
+    """Return what `needed` returns during a replacement."""
+    return min(scaling.needed(assessment, target, stable), max(1, len(assessment.of(stable).ready)))
 
 
 def _lacks_room(pod: PodFacts) -> bool:

@@ -16,9 +16,11 @@ import msgspec
 
 from sluicegate.api import names
 from sluicegate.api.gpu import GpuSpec
+from sluicegate.api.model import ModelSpec
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.spec import ModelDeploymentSpec, ModelSpec, Resources, RuntimeSpec
+from sluicegate.api.runtime import Resources, RuntimeSpec
+from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.models.uri import Baked, Volume, parse

@@ -29,6 +29,7 @@ from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, Problem, Revision
 from sluicegate.core.snapshot.parse import text_of
 from sluicegate.core.status import conditions, diagnosis, step_observation
+from sluicegate.core.status.condition_state import ConditionState
 
 
 def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) -> ModelDeploymentStatus:
@@ -76,9 +77,9 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
         resource,
         now,
         {
-            ConditionType.READY: conditions.ConditionState("False", reason, message),
-            ConditionType.RECONCILING: conditions.ConditionState("True", reason, message),
-            ConditionType.STALLED: conditions.ConditionState("False", Reason.NOT_STALLED, ""),
+            ConditionType.READY: ConditionState("False", reason, message),
+            ConditionType.RECONCILING: ConditionState("True", reason, message),
+            ConditionType.STALLED: ConditionState("False", Reason.NOT_STALLED, ""),
         },
     )
     merged = {condition.type: condition for condition in (*resource.status.conditions, *failed)}

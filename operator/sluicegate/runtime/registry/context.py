@@ -1,4 +1,4 @@
-"""What the polls of registries use."""
+"""What the parts that send requests to registries share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sluicegate.runtime.resources import Resources
 
 @dataclass(frozen=True, slots=True)
 class PollContext:
-    """The parts that the follower and the checks of fixed versions share."""
+    """What polls of registries use, and the writes of tags and webhooks with them."""
 
     resources: Resources
     """All ModelDeployments."""

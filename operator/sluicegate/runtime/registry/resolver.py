@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
+from sluicegate.api.model import ModelSpec
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import Key, ModelDeployment
-from sluicegate.api.spec import ModelSpec
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import Followed, ModelView
 from sluicegate.core.models.resolution import (

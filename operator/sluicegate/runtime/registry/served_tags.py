@@ -9,15 +9,13 @@ import asyncio
 import logging
 from functools import partial
 
-from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.served_tags import Change, changes, served, tag_key
-from sluicegate.runtime.registry.resolver import Registries
-from sluicegate.runtime.resources import Resources
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.supervise import contained, forever, resolved
 
 logger = logging.getLogger(__name__)
@@ -34,18 +32,14 @@ class ServedTagWriter:
     A failure is retried in the next round. It delays nothing else.
     """
 
-    def __init__(self, resources: Resources, registries: Registries, pool: RegistryPool, settings: Settings) -> None:
+    def __init__(self, context: PollContext, settings: Settings) -> None:
         """Create the write-back, which sends nothing before `run`.
 
         Args:
-            resources: All ModelDeployments.
-            registries: Finds the registry of a resource.
-            pool: The clients of registries. The caller closes it.
+            context: What the parts that send requests to registries share.
             settings: The operator's settings, which say what registries get tags.
         """
-        self._resources = resources
-        self._registries = registries
-        self._pool = pool
+        self._context = context
         self._key = tag_key(settings.cluster_name, settings.namespace)
         self._names = [name for name, registry in settings.registries.items() if registry.write_back]
         self._absent: dict[str, set[tuple[str, str]]] = {}
@@ -83,10 +77,10 @@ class ServedTagWriter:
         Raises:
             ResolutionError: The registry cannot be reached, or refuses a tag.
         """
-        registry = self._registries.configured(name)
-        desired = served([resource for resource in self._resources.items() if self._is_of(resource, name)])
-        endpoint = await self._registries.endpoint(registry)
-        async with self._pool.lease(endpoint) as client:
+        context = self._context
+        desired = served([resource for resource in context.resources.items() if self._is_of(resource, name)])
+        endpoint = await context.registries.endpoint(context.registries.configured(name))
+        async with context.pool.lease(endpoint) as client:
             current = await resolved(f"A request to {endpoint}", client.tagged(self._key))
             todo = changes(desired, current, self._absent.get(name, ()))
             self._absent[name] = set(current) - set(desired)
@@ -119,7 +113,7 @@ class ServedTagWriter:
     def _is_of(self, resource: ModelDeployment, name: str) -> bool:
         with contained("the registry of {}/{}".format(*resource.key)):
             try:
-                return self._registries.ref_of(resource).name == name
+                return self._context.registries.ref_of(resource).name == name
             except ResolutionError:
                 return False
         return False

@@ -12,8 +12,8 @@ import random
 from functools import partial
 from typing import Final
 
+from sluicegate.api.model import ModelSpec
 from sluicegate.api.resource import Key
-from sluicegate.api.spec import ModelSpec
 from sluicegate.core.models.following import concerns_registry, fixed
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError

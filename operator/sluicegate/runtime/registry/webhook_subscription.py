@@ -12,13 +12,12 @@ from collections.abc import Callable
 from functools import partial
 
 from sluicegate.adapters.mlflow import webhooks
-from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
 from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.core.models.webhook_subscription import Hook, hook_name, is_right, own_hooks
-from sluicegate.runtime.registry.resolver import Registries
+from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.supervise import contained, forever
 
 logger = logging.getLogger(__name__)
@@ -32,19 +31,15 @@ class WebhookSubscriptions:
     start, it writes the secret once.
     """
 
-    def __init__(
-        self, registries: Registries, pool: RegistryPool, settings: Settings, report: Callable[[str, bool], None]
-    ) -> None:
+    def __init__(self, context: PollContext, settings: Settings, report: Callable[[str, bool], None]) -> None:
         """Create the subscriptions, which send nothing before `run`.
 
         Args:
-            registries: Finds registries and the secrets of their webhooks.
-            pool: The clients of registries. The caller closes it.
+            context: What the parts that send requests to registries share.
             settings: The operator's settings, which say what registries get a webhook.
             report: Called after each comparison with the registry's name and whether it has the webhook.
         """
-        self._registries = registries
-        self._pool = pool
+        self._context = context
         self._report = report
         self._name = hook_name(settings.cluster_name, settings.namespace)
         configured = ((name, registry.register_webhook) for name, registry in settings.registries.items())
@@ -99,7 +94,8 @@ class WebhookSubscriptions:
             ResolutionError: A Secret is missing or invalid, or the registry cannot be reached or refuses the request.
         """
         secret, url = await self._secret(name), self._urls[name]
-        async with self._pool.lease(await self._registries.endpoint(self._registries.configured(name))) as registry:
+        registries = self._context.registries
+        async with self._context.pool.lease(await registries.endpoint(registries.configured(name))) as registry:
             hooks = own_hooks(await webhooks.listed(registry), self._name, url)
             is_current = self._written.get(name) == secret
             if is_current and hooks and all(is_right(hook, self._name, url) for hook in hooks):
@@ -127,7 +123,7 @@ class WebhookSubscriptions:
 
     async def _secret(self, name: str) -> str:
         try:
-            return (await self._registries.webhook_secrets(name))[0].decode()
+            return (await self._context.registries.webhook_secrets(name))[0].decode()
         except UnicodeDecodeError:
             message = (
                 f'The webhook secret of registry "{name}" is not UTF-8 text, which MLflow requires. '

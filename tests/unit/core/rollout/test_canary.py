@@ -251,6 +251,34 @@ def test_without_a_gateway_no_other_revision_gets_requests() -> None:
     assert world.role(world.hash_of(3)) == Role.STABLE
 
 
+def test_promotion_without_a_gateway_keeps_the_canary_in_the_service() -> None:
+    world = served(4, gateway=False).canary(2, 20).rest()
+    old, new = world.hash_of(1), world.hash_of(2)
+    world.serve(2).canary(None).reconcile()
+    for _ in range(3):
+        assert (world.role(new), world.service_selects()) == (Role.CANDIDATE, None)
+        assert world.condition("Ready").reason == "WaitingForPods"
+        world.make_pods().start(new, 1).list_endpoints().reconcile()
+    assert (world.role(old), world.role(new)) == (Role.RETIRING, Role.STABLE)
+    assert world.service_selects() == new
+
+
+def test_replacement_without_a_gateway_waits_until_the_old_canary_is_drained() -> None:
+    world = served(4, gateway=False).canary(2, 20).rest().canary(3, 20).settle()
+    stable, old, new = (world.hash_of(version) for version in (1, 2, 3))
+    assert (world.role(new), world.role(old), world.replicas(old)) == (Role.CANARY, Role.PARKED, 1)
+    assert world.service_selects() == stable, "a selector for all would also select the old canary"
+    world.later(31).settle()
+    assert (world.replicas(old), world.service_selects()) == (0, None)
+
+
+def test_promotion_without_a_gateway_returns_requests_if_its_pods_fail() -> None:
+    world = served(4, gateway=False).canary(2, 20).rest()
+    old, new = world.hash_of(1), world.hash_of(2)
+    world.serve(2).canary(None).reconcile().fail(new, CRASH).list_endpoints().reconcile()
+    assert (world.role(new), world.service_selects()) == (Role.CANDIDATE, old)
+
+
 @pytest.mark.parametrize(("field", "value"), [("match", MATCH), ("mirror", {}), ("scaling", {"replicas": 3})])
 def test_without_a_gateway_what_only_a_gateway_does_is_refused_by_name(field: str, value: Any) -> None:
     world = served(4, gateway=False).canary(2, 20, **{field: value or {"percent": 100}}).rest()

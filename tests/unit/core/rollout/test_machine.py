@@ -11,7 +11,7 @@ from sluicegate.core.snapshot.analysis_result import Measurement, Outcome, Readi
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.status.events import events_between, rollback
 
-from tests.support.fake_cluster import NAME, Pod, World
+from tests.support.fake_cluster import NAME, World
 
 STEPS = [{"weight": 10, "hold": "5m"}, {"weight": 50, "hold": "5m"}]
 ERRORS = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
@@ -217,67 +217,6 @@ def test_edited_steps_keep_the_weight_and_go_on_at_the_first_step_not_below_it()
     assert (state(world).step_index, shares(world)) == (2, (30, 70))
 
 
-def test_a_failed_analysis_takes_it_back_and_says_by_which_measurement() -> None:
-    world = begun(analysis=ERRORS).settle()
-    new = world.hash_of(2)
-    judge(world, Outcome.FAILED).reconcile()
-    assert state(world).phase == "RolledBack", "first it is written down"
-    world.reading = None
-    world.reconcile()
-    assert world.weights() == {world.hash_of(1): 100}
-    world.rest()
-    assert (world.role(new), world.replicas(new)) == (Role.FAILED, 0)
-    ready = world.condition("Ready")
-    assert (ready.reason, world.condition("Stalled").status, world.condition("Available").status) == (
-        "RolledBack",
-        "True",
-        "True",
-    )
-    assert "at step 1 of 2 (10% of the requests): errors: 0.2 is above 0.01" in ready.message
-    analysis = state(world).analysis
-    assert analysis is not None
-    assert (analysis.metric, analysis.value, analysis.limit, analysis.samples) == ("errors", 0.2, 0.01, 500)
-    told = world.status
-    world.later(1e6).settle()
-    assert world.status == told, "it never comes back by itself"
-    world.annotations[names.ANNOTATION_RETRY] = new
-    world.settle()
-    world.annotations.clear()
-    world.settle()
-    assert (state(world).phase, state(world).step_index) == ("Holding", 0)
-
-
-def test_an_analysis_that_has_not_passed_holds() -> None:
-    world = begun(analysis=ERRORS).settle().later(4000).settle()
-    assert (state(world).phase, state(world).reason, state(world).step_index) == ("Holding", "Inconclusive", 0)
-    judge(world, Outcome.INCONCLUSIVE).settle()
-    assert state(world).step_index == 0
-    told = world.status
-    judge(world, Outcome.INCONCLUSIVE, value=0.3).settle()
-    assert world.status == told, "another figure is no news"
-    passed = judge(world, Outcome.PASSED)
-    passed.reconcile()
-    assert state(world).step_index == 1
-    world.settle().later(4000).settle()
-    assert state(world).step_index == 1, "each step is judged by what it saw itself"
-
-
-def test_a_dark_step_is_not_judged() -> None:
-    world = begun([{"weight": 0, "hold": "1m"}, {"weight": 10, "hold": "1m"}], analysis=ERRORS).settle()
-    assert (state(world).phase, shares(world)) == ("Holding", (100, 0))
-    assert world.selected(f"{NAME}-{world.hash_of(2)}")
-    world.later(61).settle()
-    assert state(world).step_index == 1
-
-
-def test_a_crash_under_requests_takes_it_back_at_once() -> None:
-    world = begun().settle()
-    world.fail(world.hash_of(2), OOM).list_endpoints().reconcile().reconcile().rest()
-    assert (shares(world), world.role(world.hash_of(2))) == ((100, 0), Role.FAILED)
-    assert "killed for using more memory" in world.condition("Ready").message
-    assert world.condition("Ready").reason == "RolledBack"
-
-
 def test_a_lack_of_room_is_waiting_for_capacity() -> None:
     world = begun().reconcile().make_pods().fail(world_new := begun().hash_of(2), FULL)
     world.reconcile()
@@ -382,16 +321,6 @@ def test_a_lost_status_begins_the_rollout_anew_at_its_weight() -> None:
     assert (state(world).step_index, shares(world)) == (1, (50, 50))
 
 
-def test_one_bad_pod_of_many_does_not_lose_the_step() -> None:
-    world = begun([{"weight": 50, "hold": "5m"}]).settle()
-    new = world.hash_of(2)
-    accepted = state(world).accepted_at
-    victim = next(pod for pod in world.pods.values() if pod.revision == new)
-    world.pods[victim.name] = Pod(victim.name, new)
-    world.list_endpoints().reconcile()
-    assert (state(world).accepted_at, shares(world)) == (accepted, (50, 50))
-
-
 def test_each_step_and_what_ends_it_is_an_event() -> None:
     world, told = begun(analysis=ERRORS), []
     for turn in range(16):
@@ -410,53 +339,3 @@ def test_each_step_and_what_ends_it_is_an_event() -> None:
         "by errors",
         "RolledBack",
     ]
-
-
-def test_names_the_crash_that_rolled_a_version_back() -> None:
-    world = begun().settle()
-    before = world.status
-    world.fail(world.hash_of(2), OOM).list_endpoints().reconcile()
-    assert rollback(before, world.status) == "Crash"
-
-
-def canary_moved_into_base(weight: int, **fields: Any) -> World:
-    """Return a world in which the spec now asks to roll out the version that was the canary."""
-    world = World(scaling={"replicas": 4}, rollout={"steps": STEPS}).gateway().canary(2, weight, **fields).rest()
-    assert shares(world) == (100 - weight, weight)
-    return world.serve(2).canary(None)
-
-
-@pytest.mark.parametrize(("weight", "index", "next_weight"), [(5, 0, 10), (20, 1, 50), (80, 1, 50)])
-def test_former_canary_keeps_its_weight_until_its_first_step(weight: int, index: int, next_weight: int) -> None:
-    world = canary_moved_into_base(weight)
-    weights = []
-    for _ in range(6):
-        world.reconcile()
-        weights.append(world.split().weight(world.hash_of(2)))
-        world.step()
-    assert set(weights) == {weight, next_weight}
-    assert (state(world).step_index, shares(world)) == (index, (100 - next_weight, next_weight))
-
-
-def test_former_canary_keeps_its_weight_while_pods_start() -> None:
-    world = canary_moved_into_base(20, scaling={"replicas": 1})
-    for _ in range(3):
-        world.reconcile()
-        assert world.split().weight(world.hash_of(2)) == 20
-    assert state(world).phase == "Waiting"
-    world.settle()
-    assert (state(world).step_index, shares(world)) == (1, (50, 50))
-
-
-def test_former_canary_keeps_its_matches_until_its_first_step() -> None:
-    world = canary_moved_into_base(20, match=[{"header": {"name": "x-cohort", "value": "beta"}}]).reconcile()
-    assert world.split().matched == world.hash_of(2)
-    world.settle()
-    assert world.split().matched is None
-
-
-def test_lost_status_does_not_take_the_weight_away() -> None:
-    world = begun().settle().later(301).settle()
-    world.status = ModelDeploymentStatus()
-    world.reconcile()
-    assert world.split().weight(world.hash_of(2)) == 50

@@ -1,0 +1,162 @@
+"""What keeps a resource from serving: the gateway, the pods, the autoscaler or the model."""
+
+from dataclasses import replace
+
+import pytest
+from sluicegate.core.snapshot.facts import Problem
+
+from tests.support.fake_cluster import NAME, Pod, World
+from tests.unit.core.decide.test_lives import reasons
+
+NO_METRICS = "unable to get metrics for resource cpu: no metrics returned from resource metrics API"
+
+
+def blind(world: World, message: str = NO_METRICS) -> None:
+    """Let the stable revision's HPA report from now on that it has no metrics."""
+    hpa = world.of_kind("HorizontalPodAutoscaler")[0]
+    since = world.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    active = {"type": "ScalingActive", "status": "False", "reason": "FailedGetResourceMetric", "message": message}
+    hpa["status"] = {"conditions": [{**active, "lastTransitionTime": since}]}
+
+
+def test_missing_gateway() -> None:
+    world = World().gateway()
+    world.missing_gateway = True
+    world.settle()
+    assert reasons(world)["Ready"] == "False GatewayNotFound"
+    assert reasons(world)["TrafficRouted"] == "False GatewayNotFound"
+    assert reasons(world)["Stalled"] == "True GatewayNotFound"
+    assert "Gateway shop/gate does not exist" in world.condition("Ready").message
+    world.missing_gateway = False
+    world.settle()
+    assert reasons(world)["Ready"] == "True Serving"
+
+
+def test_missing_gateway_api() -> None:
+    world = World().gateway()
+    world.gateway_api = False
+    world.settle()
+    assert ("HTTPRoute", NAME) not in world.objects
+    assert reasons(world)["Ready"] == "False GatewayAPIMissing"
+    assert reasons(world)["Available"] == "False GatewayAPIMissing"
+
+
+def test_route_refused() -> None:
+    world = World().gateway()
+    world.refusal = "no listener lets the namespace in"
+    world.settle()
+    assert reasons(world)["Ready"] == "False RouteRefused"
+    assert reasons(world)["Available"] == "False RouteRefused"
+    assert "no listener lets the namespace in" in world.condition("TrafficRouted").message
+
+
+def test_route_conflict() -> None:
+    world = World().gateway()
+    world.rival = "shop/older"
+    world.settle()
+    assert reasons(world)["Ready"] == "False RouteConflict"
+    assert ("HTTPRoute", NAME) not in world.objects
+
+
+@pytest.mark.parametrize(
+    ("words", "reason", "remedy"),
+    [
+        ('pods "x" is forbidden: exceeded quota: small', "QuotaExceeded", "raise the quota"),
+        ('pods "x" is forbidden: violates PodSecurity "restricted"', "PodRefused", "spec.podTemplate"),
+    ],
+)
+def test_pods_refused(words: str, reason: str, remedy: str) -> None:
+    world = World().rest().serve(2)
+    world.replica_failure[world.hash_of(2)] = words
+    world.settle()
+    assert reasons(world)["Ready"] == f"False {reason}"
+    assert words in world.condition("Ready").message
+    assert remedy in world.condition("Ready").message
+    assert reasons(world)["Available"] == "True Serving"
+
+
+def test_an_autoscaler_may_be_without_metrics_for_a_minute() -> None:
+    world = World(scaling={"min": 1, "max": 3}).rest()
+    blind(world)
+    world.reconcile()
+    assert reasons(world)["Ready"] == "True Serving"
+    assert world.plan.recheck_after == 60
+    world.later(59).reconcile()
+    assert reasons(world)["Ready"] == "True Serving"
+    world.later(world.plan.recheck_after or 0).reconcile()
+    assert reasons(world)["Ready"] == "False AutoscalerWithoutMetrics"
+    assert reasons(world)["Available"] == "True Serving"
+    assert "metrics-server" in world.condition("Ready").message
+    assert world.plan.recheck_after is None
+
+
+def test_an_autoscaler_that_can_never_measure_is_told_at_once() -> None:
+    world = World(scaling={"min": 1, "max": 3}).rest()
+    for pod in list(world.pods.values()):
+        world.pods[pod.name] = replace(pod, unrequested=frozenset({"cpu", "memory"}))
+    blind(world, "the HPA says it in words of its own")
+    world.reconcile()
+    assert reasons(world)["Ready"] == "False AutoscalerWithoutMetrics"
+    assert world.condition("Ready").message.endswith("own. To fix it, set spec.resources.requests.cpu.")
+
+
+def test_wording_of_the_autoscaler_decides_nothing() -> None:
+    world = World(scaling={"min": 1, "max": 3}).rest()
+    blind(world, "failed to get cpu utilization: missing request for cpu in container model of Pod churn-1")
+    assert reasons(world.reconcile())["Ready"] == "True Serving"
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_unresolved_model(passes: bool) -> None:
+    world = World().rest()
+    world.serve(2).model_problem = Problem("RegistryUnreachable", "No answer.", waits_for_user=not passes)
+    world.settle()
+    assert reasons(world)["ModelResolved"] == "False RegistryUnreachable"
+    assert reasons(world)["Stalled"] == ("False NotStalled" if passes else "True RegistryUnreachable")
+    assert reasons(world)["Reconciling"].startswith("True" if passes else "False")
+    assert world.condition("Ready").message == "No answer. The previous revision keeps serving."
+    assert world.status.model is not None
+    assert world.status.model.version == "1"
+
+
+def test_progress_deadline() -> None:
+    world = World(rollout={"progressDeadline": "2m"}).rest().serve(2).reconcile().make_pods()
+    assert world.plan.recheck_after == 120
+    world.later(119).reconcile()
+    assert reasons(world)["Ready"] == "False WaitingForPods"
+    world.later(world.plan.recheck_after or 0).reconcile()
+    assert reasons(world)["Ready"] == "False ProgressDeadlineExceeded"
+    assert "spec.rollout.progressDeadline (2m)" in world.condition("Ready").message
+    assert reasons(world)["Available"] == "True Serving"
+    assert reasons(world)["Stalled"] == "True ProgressDeadlineExceeded"
+    world.settle()
+    assert reasons(world)["Ready"] == "True Serving", "late is not never"
+
+
+def test_an_evicted_pod_that_has_been_replaced_is_no_problem_any_more() -> None:
+    world = World().rest()
+    evicted = Problem("Evicted", "Pod a was evicted.", waits_for_user=False)
+    world.pods["a"] = Pod("a", world.hash_of(1), problem=evicted)
+    world.reconcile()
+    assert reasons(world)["Ready"] == "True Serving"
+    for name in [each for each in world.pods if each != "a"]:
+        del world.pods[name]
+    world.list_endpoints().reconcile()
+    assert reasons(world)["Ready"] == "False Evicted"
+
+
+def test_pods_of_one_revision_with_different_artifacts() -> None:
+    world = World(scaling={"replicas": 2}).rest()
+    for index, pod in enumerate(list(world.pods.values())):
+        world.pods[pod.name] = Pod(pod.name, pod.revision, ready=True, digest=f"sha256:{index}")
+    world.reconcile()
+    assert reasons(world)["Ready"] == "False ArtifactsDiffer"
+    assert reasons(world)["Available"] == "True Serving"
+
+
+def test_a_pod_without_a_node_waits_for_the_user_after_the_deadline() -> None:
+    world = World().rest().serve(2).reconcile().make_pods()
+    world.fail(world.hash_of(2), Problem("Unschedulable", "No node fits.", waits_for_user=False)).reconcile()
+    assert (reasons(world)["Ready"], reasons(world)["Stalled"]) == ("False Unschedulable", "False NotStalled")
+    world.later(world.plan.recheck_after or 0).reconcile()
+    assert reasons(world)["Stalled"] == "True Unschedulable"
