@@ -63,6 +63,17 @@ def test_mlserver_has_the_mlflow_of_the_scoring_image() -> None:
     assert [each for each in group if each.startswith("mlflow=")] == [each for each in _needs() if "mlflow" in each]
 
 
+def test_there_are_no_other_lock_files() -> None:
+    folders = (".", "bench", "images", "scorer", "scorer/flavors")
+    files = {
+        str(path.relative_to(REPOSITORY))
+        for folder in folders
+        for pattern in ("*requirements*", "flavors/*", "*.in")
+        for path in (REPOSITORY / folder).glob(pattern)
+    }
+    assert files == {*LOCKS, MLSERVER}
+
+
 @pytest.mark.parametrize("lock", [*LOCKS, MLSERVER])
 def test_lock_file_pins_hashes_and_names_no_index(lock: str) -> None:
     text = (REPOSITORY / lock).read_text()
