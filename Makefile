@@ -76,12 +76,12 @@ SCORER_ARGS ?=
 bench: venv venv-scorer ## Run the benchmarks in their quick size (BENCH_ARGS= for the full size); results in bench/out
 	@for each in bench/bench_controlplane.py bench/bench_registry.py bench/bench_rollouts.py; do $(PY) "$$each" $(BENCH_ARGS); done
 
-bench-scorer: venv .venv-bench/.made .venv-mlserver/.made ## Compare the scoring server with MLflow's and MLServer (SCORER_ARGS=--quick); installs wrk (root)
+bench-scorer: venv venv-scorer build/mlserver/.made ## Compare the scoring server with MLflow's and MLServer (SCORER_ARGS=--quick); installs wrk (root)
 	@command -v wrk > /dev/null || { $(call need_root,apt-get install wrk,it is the client of all servers); apt-get install -y -q --no-install-recommends wrk; }
 	$(PY) bench/bench_scorer.py $(SCORER_ARGS)
 
 SOAK_ARGS ?=
-bench-soak: venv .venv-bench/.made ## Measure the scoring server's memory over a million requests, and the cost of its counters; needs wrk
+bench-soak: venv venv-scorer ## Measure the scoring server's memory over a million requests, and the cost of its counters; needs wrk
 	$(PY) bench/bench_soak.py $(SOAK_ARGS)
 
 ##@ Development
@@ -125,40 +125,40 @@ image-scorer: system-python ## Build the scoring image for one flavor: FLAVOR=sk
 venv: .venv/.made ## Create .venv: the operator (editable) and its development dependencies, from the lock file
 venv-scorer: .venv-scorer/.made ## Create .venv-scorer: MLflow, test dependencies and the MLflow plugin (editable), from the lock file
 
-.venv/.made: requirements-dev.txt requirements-uv.txt images/requirements-build.txt pyproject.toml
+# pip installs only uv, from the same lock file, because uv installs the rest faster.
+.venv/.made: requirements-dev.txt pyproject.toml
 	@$(MAKE) system-python
-	$(call fill,.venv,requirements-dev.txt requirements-uv.txt images/requirements-build.txt)
+	$(SYSTEM_PYTHON) -m venv .venv
+	sed -n '/^uv==/,/# via/p' requirements-dev.txt | $(PY) -m pip install -q --require-hashes -r /dev/stdin
+	$(call fill,.venv,requirements-dev.txt)
 	$(PY) -m uv pip install -q --python $(PY) --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv-scorer/.made: scorer/requirements-test.txt requirements-uv.txt images/requirements-build.txt integrations/mlflow/pyproject.toml
-	@$(MAKE) system-python
-	$(call fill,.venv-scorer,scorer/requirements-test.txt requirements-uv.txt images/requirements-build.txt)
-	$(SCORER_PY) -m uv pip install -q --python $(SCORER_PY) --no-deps --no-build-isolation -e integrations/mlflow
+.venv-scorer/.made: scorer/requirements-test.txt integrations/mlflow/pyproject.toml | .venv/.made
+	$(SYSTEM_PYTHON) -m venv .venv-scorer
+	$(call fill,.venv-scorer,scorer/requirements-test.txt)
+	$(PY) -m uv pip install -q --python $(SCORER_PY) --no-deps --no-build-isolation -e integrations/mlflow
 	@touch $@
 
-.venv-bench/.made: bench/requirements-scorer.txt requirements-uv.txt
-	$(call fill,.venv-bench,bench/requirements-scorer.txt requirements-uv.txt)
-	@touch $@
-
-.venv-mlserver/.made: bench/requirements-mlserver.txt requirements-uv.txt
-	$(call fill,.venv-mlserver,bench/requirements-mlserver.txt requirements-uv.txt)
+build/mlserver/.made: bench/requirements-mlserver.txt | .venv/.made
+	$(SYSTEM_PYTHON) -m venv build/mlserver
+	$(call fill,build/mlserver,bench/requirements-mlserver.txt)
 	@touch $@
 
 LOCK = $(CURDIR)/$(PY) -m uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links $(LOCK_ARGS)
 LOCK_ARGS ?=
+LOCK_SCORER = cd scorer && $(LOCK) pyproject.toml --extra stores --extra install
 
-lock: venv ## Update the lock files (LOCK_ARGS=--upgrade for newer versions)
-	$(LOCK) pyproject.toml -o requirements.txt
-	$(LOCK) pyproject.toml --extra cli requirements-dev.in -c requirements.txt -o requirements-dev.txt
-	$(LOCK) requirements-uv.in -o requirements-uv.txt
-	$(LOCK) images/requirements-build.in -o images/requirements-build.txt
-	cd scorer && $(LOCK) flavors/sklearn.in -c ../requirements-uv.txt -o flavors/sklearn.txt
-	cd scorer && for each in onnx torch tensorflow; do $(LOCK) flavors/$$each.in -c flavors/sklearn.txt -o flavors/$$each.txt; done
-	cd scorer && $(LOCK) requirements-test.in -c flavors/sklearn.txt -o requirements-test.txt
-	cd bench && $(LOCK) requirements-scorer.in -c ../scorer/flavors/sklearn.txt -o requirements-scorer.txt
-	cd bench && $(LOCK) requirements-mlserver.in -o requirements-mlserver.txt
+lock: venv ## Update the lock files from the pyproject.toml files (LOCK_ARGS=--upgrade for newer versions)
+	$(LOCK) pyproject.toml --group build -o requirements.txt
+	$(LOCK) pyproject.toml --extra cli --group dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) --group mlserver -o bench/requirements-mlserver.txt
+	$(LOCK_SCORER) --group build --group sklearn -o flavors/sklearn.txt
+	for each in onnx torch tensorflow; do \
+		($(LOCK_SCORER) --group build --group $$each -c flavors/sklearn.txt -o flavors/$$each.txt); done
+	$(LOCK_SCORER) --group test -c flavors/sklearn.txt -o requirements-test.txt
+	@rm -rf scorer/sluicegate_scorer.egg-info # uv runs setuptools for the scorer's dependencies
 
 clean: ## Remove clusters left by the demo and by killed test runs, and build outputs (not the tool cache)
 	@$(SYSTEM_PYTHON) -m tools.localcluster.leftovers
@@ -202,13 +202,10 @@ java:
 need_root = [ "$$(id -u)" = 0 ] || { echo "error: '$(1)' needs root: $(2)$(if $(3),$(comma)$(3))$(if $(4),$(comma)$(4))" >&2; exit 1; }
 comma := ,
 
-# $(call fill,ENVIRONMENT,LOCK FILES): installs exactly the packages of the lock files, and compiles them to bytecode,
-# as in the images. Where PYTHONDONTWRITEBYTECODE is set, each test process would otherwise compile MLflow for seconds.
-define fill
-	$(SYSTEM_PYTHON) -m venv $(1)
-	$(1)/bin/python -m pip install -q --require-hashes -r requirements-uv.txt
-	$(1)/bin/python -m uv pip sync -q --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
-endef
+# $(call fill,ENVIRONMENT,LOCK FILE): installs the packages of the lock file with the uv of .venv, removes all others, and
+# compiles bytecode, as in the images. Where PYTHONDONTWRITEBYTECODE is set, each test process would otherwise compile
+# MLflow for seconds.
+fill = $(PY) -m uv pip sync -q --compile-bytecode --python $(1)/bin/python --require-hashes $(2)
 
 .PHONY: help demo demo-down test test-all test-quick test-unit check-rollouts test-scorer test-registry test-apiserver e2e e2e-main e2e-rest e2e-flavors bench bench-scorer bench-soak check lint drift golden format \
 	generate images image-scorer venv venv-scorer lock clean system-python npm java

@@ -5,7 +5,7 @@ The memory is measured over a million requests.
     make bench-soak                                       everything: about five minutes on two cores
     .venv/bin/python bench/bench_soak.py --requests 20000 --rounds 1 --seconds 1
 
-It needs wrk in PATH and the virtual environment that `make bench-scorer` creates.
+It needs wrk in PATH and the virtual environment that `make venv-scorer` creates.
 bench/README.md describes how to read the results.
 """
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PYTHON = REPOSITORY / ".venv-bench/bin/python"
-MLSERVER = REPOSITORY / ".venv-mlserver/bin/mlserver"
+PYTHON = REPOSITORY / ".venv-scorer/bin/python"
+MLSERVER = REPOSITORY / "build/mlserver/bin/mlserver"
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "GIT_PYTHON_REFRESH": "quiet"}
 
 
