@@ -27,6 +27,7 @@ from tools.localcluster.shell import locked, run, step
 PAUSE = "localhost/sluicegate-pause:1"
 _SUITE = "bookworm"
 _PACKAGES = "python3,python3-venv,ca-certificates"
+_EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 _CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -114,7 +115,7 @@ def base_image() -> Path:
     The root file system consists of Debian packages.
     """
     apt.ensure(apt.IMAGES)
-    key = hashlib.sha256(f"{_SUITE} {_PACKAGES} 1".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{_SUITE} {_PACKAGES} {_EXCLUDED} 1".encode()).hexdigest()[:12]
     path = _cache() / f"base-{_SUITE}-{key}.tar"
     with locked(path.with_suffix(".lock")):
         if not path.exists():
@@ -123,7 +124,7 @@ def base_image() -> Path:
                 options = [
                     "--variant=minbase",
                     f"--include={_PACKAGES}",
-                    "--dpkgopt=path-exclude=/usr/share/doc/*",
+                    *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
                 ]
                 run(["mmdebstrap", "--quiet", *options, _SUITE, temporary])
                 temporary.rename(path)

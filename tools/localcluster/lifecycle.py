@@ -27,9 +27,9 @@ def prepare(profile: str, addons: Sequence[Addon], base_image: bool = False, mor
         profile: `node` or `control-plane`.
         addons: Addons whose tools are needed too.
         base_image: Whether to build the base image of our own images at the same time.
-        more: Tools that a cluster itself does not need, but that are used with it.
+        more: Tools that a cluster itself does not need, but that are used with it. They are built first.
     """
-    wanted = [tools.kubernetes, tools.etcd, *(t for a in addons for t in a.tools), *more]
+    wanted = [*more, tools.kubernetes, tools.etcd, *(t for a in addons for t in a.tools)]
     packages = apt.NODE if profile == "node" else apt.CONTROL_PLANE
     if profile == "node":
         wanted.append(tools.pause)

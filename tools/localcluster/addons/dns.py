@@ -12,7 +12,7 @@ from tools.localcluster.addons.base import Addon, apply, daemon, node_service
 from tools.localcluster.cluster import Cluster
 from tools.localcluster.tools import go_tool
 
-_coredns = go_tool("coredns", "v1.15.0", ".")
+_coredns = go_tool("coredns", "v1.14.2", "./coredns", "kubernetes")
 _READY_PORT = 8181
 
 
