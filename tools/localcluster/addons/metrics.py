@@ -6,7 +6,7 @@ from tools.localcluster.addons.base import Addon, apply, daemon, node_service
 from tools.localcluster.cluster import Cluster
 from tools.localcluster.tools import go_tool
 
-_server = go_tool("metrics-server", "v0.8.0", "sigs.k8s.io/metrics-server/cmd/metrics-server", "kubernetes")
+_server = go_tool("metrics-server", "v0.9.0", "sigs.k8s.io/metrics-server/cmd/metrics-server")
 _PORT = 10290
 _GROUP = "metrics.k8s.io"
 
