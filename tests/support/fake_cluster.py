@@ -52,6 +52,8 @@ class Pod:
     since: str = ""
     """When the pod was created, or when it stopped being ready."""
     unrequested: frozenset[str] = frozenset()
+    ended: bool = False
+    """Whether it was evicted, refused or lost. It stays in the list, and another pod replaces it."""
 
 
 class World(ApiObjects):
@@ -179,6 +181,7 @@ class World(ApiObjects):
                 "" if pod.ready else pod.since,
                 pod.room,
                 unrequested=pod.unrequested,
+                ended=pod.ended,
             )
             pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
         service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))
@@ -220,7 +223,7 @@ class World(ApiObjects):
 
     def _with_status(self, deployment: dict[str, Any]) -> dict[str, Any]:
         revision = deployment["metadata"]["labels"][names.LABEL_REVISION]
-        pods = [pod for pod in self.pods.values() if pod.revision == revision and not pod.deleting]
+        pods = [pod for pod in self.pods.values() if pod.revision == revision and not pod.deleting and not pod.ended]
         failure = self.replica_failure.get(revision)
         words = [{"type": "ReplicaFailure", "status": "True", "message": failure}] if failure else []
         return {**deployment, "status": {"replicas": len(pods), "conditions": words}}
@@ -256,7 +259,9 @@ class World(ApiObjects):
         """
         for obj in self.of_kind("Deployment"):
             revision = obj["metadata"]["labels"][names.LABEL_REVISION]
-            mine = [pod for pod in self.pods.values() if pod.revision == revision and not pod.deleting]
+            mine = [
+                pod for pod in self.pods.values() if pod.revision == revision and not pod.deleting and not pod.ended
+            ]
             wanted = obj["spec"]["replicas"]
             if revision not in self.replica_failure:
                 for _ in range(wanted - len(mine)):
@@ -276,7 +281,11 @@ class World(ApiObjects):
         for pod in [
             pod
             for pod in self.pods.values()
-            if revision in (None, pod.revision) and not pod.ready and not pod.deleting and pod.problem is None
+            if revision in (None, pod.revision)
+            and not pod.ready
+            and not pod.deleting
+            and pod.problem is None
+            and not pod.ended
         ][:count]:
             self.pods[pod.name] = replace(pod, ready=True)
         return self
@@ -287,6 +296,11 @@ class World(ApiObjects):
             if pod.revision == revision:
                 since = self.now.isoformat() if pod.ready and problem is not None else pod.since
                 self.pods[pod.name] = replace(pod, ready=pod.ready and problem is None, problem=problem, since=since)
+        return self
+
+    def end(self, name: str, problem: Problem) -> World:
+        """End a pod for good, as a kubelet does that evicts or refuses it."""
+        self.pods[name] = replace(self.pods[name], ready=False, ended=True, problem=problem, since=self.now.isoformat())
         return self
 
     def finish(self) -> World:

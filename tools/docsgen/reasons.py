@@ -1,4 +1,4 @@
-"""The tables of reasons and roles in docs/guide/status.md, between comments that mark them."""
+"""The tables of reasons, causes and roles in docs/guide/status.md, between comments that mark them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Iterator
 
 from sluicegate.api.reasons import Reason
 from sluicegate.api.remedies import IN_ROLLOUTS, REMEDIES, ROLES, Remedy, Section
+from sluicegate.core.snapshot.pod_faults import CAUSES
 
 _TABLE = re.compile(
     r"(?P<begin><!-- reasons: (?P<section>[A-Z_]+), generated -->\n).*?(?P<end><!-- end -->)", re.DOTALL
 )
 
+_CAUSES = re.compile(r"(?P<begin><!-- causes, generated -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 _ROLES = re.compile(r"(?P<begin><!-- roles, generated -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
 
 
@@ -22,12 +24,23 @@ def filled(page: str) -> str:
         KeyError: A mark names no section.
     """
     page = _ROLES.sub(lambda mark: mark["begin"] + _roles() + mark["end"], page)
+    page = _CAUSES.sub(lambda mark: mark["begin"] + _causes() + mark["end"], page)
     return _TABLE.sub(lambda mark: mark["begin"] + _table(Section[mark["section"]]) + mark["end"], page)
 
 
 def _roles() -> str:
     rows = [f"| `{role}` | {meaning} |" for role, meaning in ROLES.items()]
     return "\n".join(["| role | the revision |", "|---|---|", *rows]) + "\n"
+
+
+def _causes() -> str:
+    rows = []
+    for meaning in CAUSES.values():
+        reasons = ", ".join(f"`{reason}`" for reason in meaning.reasons) or "none"
+        passes = "yes" if meaning.passes else "no"
+        rows.append(f"| {meaning.shown} | {meaning.fault} | {passes} | {reasons} | {meaning.remedy} |")
+    heading = "| the pod shows | counts against | passes by itself | reason | what to do |"
+    return "\n".join([heading, "|---|---|---|---|---|", *rows]) + "\n"
 
 
 def _table(section: Section) -> str:

@@ -51,6 +51,9 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
             "`whenFull: Replace`: the operator removes pods of the old revision, one at a time, to free capacity",
             "Ready",
         ),
+        Reason.SCALED_TO_ZERO: Remedy(
+            "`spec.scaling.replicas` is 0, so no pod runs and no request is answered", "Ready"
+        ),
         Reason.SERVING: Remedy("no problem"),
         Reason.RESOLVED: Remedy("no problem"),
         Reason.ACCEPTED: Remedy("no problem"),
@@ -182,17 +185,22 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
         ),
     },
     Section.PODS: {
+        Reason.INVALID_IMAGE_NAME: Remedy("correct the image's name in `spec.runtime.image` or `spec.podTemplate`"),
         Reason.IMAGE_PULL_FAILED: Remedy(
             "check the image's name and tag, and `imagePullSecrets` in `spec.podTemplate`"
         ),
         Reason.CRASH_LOOP_BACK_OFF: Remedy("the message has the exit code and the last log line"),
         Reason.CONTAINER_FAILED: Remedy("the message has the exit code and the last log line"),
         Reason.OOM_KILLED: Remedy("raise `spec.resources.limits.memory`"),
+        Reason.SIDECAR_FAILED: Remedy(
+            "a container that is not the model's fails, such as an injected sidecar: read its log"
+        ),
         Reason.UNSCHEDULABLE: Remedy(
             "the message has the scheduler's text: request less, or add nodes. If the nodes are full, the pod "
             "starts when there is room. Without a suitable node, the resource is Stalled after "
             "`spec.rollout.progressDeadline`; for GPUs see [gpu](gpu.md#when-no-node-fits-the-pod)"
         ),
+        Reason.SCHEDULING_GATED: Remedy("wait for the controller that set the pod's scheduling gate, such as Kueue"),
         Reason.QUOTA_EXCEEDED: Remedy("raise the quota, or satisfy the namespace's policy"),
         Reason.POD_REFUSED: Remedy("raise the quota, or satisfy the namespace's policy"),
         Reason.VOLUME_NOT_FOUND: Remedy("create the PersistentVolumeClaim, or correct its name"),
@@ -211,6 +219,12 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
         Reason.EVICTED: Remedy(
             "nothing: a new pod replaces it; if it happens again, request the memory and disk that the pod needs"
         ),
+        Reason.NODE_LOST: Remedy("nothing: the container starts again, or a new pod replaces the lost one"),
+        Reason.REFUSED_BY_NODE: Remedy(
+            "nothing: a new pod replaces it; if it happens again, check the device plugin and the kubelet of the node "
+            "in the message"
+        ),
+        Reason.POD_ENDED: Remedy("nothing: a new pod replaces it; the message has the pod's reason"),
         Reason.PROGRESS_DEADLINE_EXCEEDED: Remedy(
             "the pods were not ready within `spec.rollout.progressDeadline`: read their logs, or raise it"
         ),

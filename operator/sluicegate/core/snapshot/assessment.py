@@ -12,7 +12,6 @@ from functools import cached_property
 
 from sluicegate.api import duration
 from sluicegate.api.names import RevisionHash
-from sluicegate.api.reasons import Reason
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus, Phase, RevisionStatus, Role, RolloutStatus
 from sluicegate.core.models import signature
@@ -28,17 +27,7 @@ from sluicegate.core.snapshot.facts import (
 )
 from sluicegate.core.snapshot.overrides import Overrides
 from sluicegate.core.snapshot.parse import time_of
-
-OWN_FAULTS = frozenset(
-    {
-        Reason.MODEL_DEPENDENCY_MISSING,
-        Reason.MODEL_LOAD_FAILED,
-        Reason.CRASH_LOOP_BACK_OFF,
-        Reason.OOM_KILLED,
-        Reason.CONTAINER_FAILED,
-    }
-)
-"""Reasons for which a revision is given up, from core/snapshot/pod_diagnosis.py."""
+from sluicegate.core.snapshot.pod_faults import own_fault
 
 
 def assess(snapshot: Snapshot) -> Assessment:
@@ -166,8 +155,18 @@ class RevisionAssessment:
 
     @cached_property
     def live(self) -> tuple[PodFacts, ...]:
-        """Its pods that are not being deleted."""
-        return tuple(pod for pod in self.pods if not pod.deleting)
+        """Its pods that are not being deleted and have not ended."""
+        return tuple(pod for pod in self.pods if not pod.deleting and not pod.ended)
+
+    @cached_property
+    def ended(self) -> tuple[PodFacts, ...]:
+        """Its pods that have ended and that no other pod has replaced yet.
+
+        A replaced pod stays in the API for days, and says nothing about the present.
+        """
+        if self.deployment is None or len(self.live) >= self.deployment.replicas:
+            return ()
+        return tuple(pod for pod in self.pods if pod.ended and not pod.deleting)
 
     @cached_property
     def ready(self) -> frozenset[str]:
@@ -287,7 +286,7 @@ class RevisionAssessment:
     def _crashed_until_deadline(self) -> bool:
         if self._resource.stable in (None, self.hash) or self._resource.paused or self.ready:
             return False
-        crashing = any(pod.problem is not None and pod.problem.reason in OWN_FAULTS for pod in self.live)
+        crashing = any(own_fault(pod.problem) for pod in self.live)
         left = self.deadline_left if self.hash == self._resource.desired else self.ready_deadline_left
         return crashing and left == 0
 
@@ -317,8 +316,10 @@ class RevisionAssessment:
         """The seconds of progressDeadline that its pods have left to become ready, which is what counts for a canary.
 
         The deadline counts from the pod that has waited longest. It is 0 when the deadline is over, and None while no
-        pod waits.
+        pod waits, or while enough pods are ready.
         """
+        if self.deployment is not None and len(self.ready) >= max(1, self.deployment.replicas):
+            return None
         waiting = [time_of(pod.waiting_since) for pod in self.live if not pod.ready]
         since = min((start for start in waiting if start is not None), default=None)
         return self._left(since) if since is not None else None

@@ -63,6 +63,8 @@ class PodFacts:
     """Those of `cpu` and `memory` that one of its containers has no request for."""
     uid: str = field(default="", compare=False)
     """The pod's UID, by which its scoring server recognizes the operator as a reader."""
+    ended: bool = False
+    """Whether the pod has ended for good (phase Failed or Succeeded). It may stay in the API long after that."""
 
 
 @dataclass(frozen=True, slots=True)

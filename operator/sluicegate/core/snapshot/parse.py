@@ -30,7 +30,7 @@ from sluicegate.core.snapshot.facts import (
     ServiceFacts,
     Split,
 )
-from sluicegate.core.snapshot.pod_diagnosis import pod_problem
+from sluicegate.core.snapshot.pod_diagnosis import has_ended, pod_problem
 from sluicegate.core.snapshot.termination import parse_report
 
 Raw = Mapping[str, Any]
@@ -92,6 +92,7 @@ def pod(obj: Raw) -> PodFacts:
         unrequested=_unrequested(obj.get("spec") or {}),
         address=_address(obj),
         uid=metadata.get("uid", ""),
+        ended=has_ended(obj),
     )
 
 

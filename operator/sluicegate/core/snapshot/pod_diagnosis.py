@@ -1,8 +1,8 @@
 """Why a pod does not serve, read from the pod itself.
 
 The status of the pod already names every cause: the waiting reasons of the kubelet, the scheduler's message, and the
-last termination message. This module turns it into one reason and one message with a fix. Sources: the kubelet's
-container states and reasons, and the scheduler's PodScheduled condition.
+last termination message. This module turns it into one reason and one message with a fix. `pod_faults` has every
+cause, and whose fault it is.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from typing import Any
 from sluicegate.api import names
 from sluicegate.api.reasons import Reason
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot.pod_faults import (
+    CAUSES,
+    Cause,
+    of_ended_pod,
+    of_termination,
+    of_waiting,
+    own_fault,
+)
 from sluicegate.core.snapshot.redaction import last_line
 from sluicegate.core.snapshot.termination import parse_failure
 
-_PULL = {
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "ErrImageNeverPull",
-    "RegistryUnavailable",
-    "ImageInspectError",
-}
-_CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
 _NEVER_FITS = re.compile(r"0/\d+ nodes are available: \d+ Preemption is not helpful for scheduling\.?\s*")
 
@@ -45,13 +44,55 @@ def _sentence(message: str) -> str:
 
 
 def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
-    """Return why this pod does not serve, or None when it serves or is starting."""
+    """Return why this pod does not serve, or None when it serves, is starting, or is being deleted.
+
+    What happens to the whole pod explains how its containers ended. Of several containers that fail, the model's own
+    comes first.
+    """
+    if "deletionTimestamp" in (pod.get("metadata") or {}):
+        return None
     status = pod.get("status") or {}
-    if status.get("reason") == "Evicted":
-        return Problem(
-            Reason.EVICTED, f"Pod {_name(pod)} was evicted: {status.get('message', '')}", waits_for_user=False
-        )
-    return _unscheduled(pod, status) or next(_container_problems(pod, status), None)
+    if (problem := _ended(pod, status) or _disrupted(pod, status) or _unscheduled(pod, status)) is not None:
+        return problem
+    problems = list(_container_problems(pod, status))
+    return next(filter(own_fault, problems), problems[0] if problems else None)
+
+
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    """Tell whether the pod has ended for good: no container of it ever runs again."""
+    return (pod.get("status") or {}).get("phase") in ("Failed", "Succeeded")
+
+
+def _problem(cause: Cause, message: str, reason: Reason | None = None) -> Problem:
+    meaning = CAUSES[cause]
+    return Problem(reason or meaning.reasons[0], message, waits_for_user=not meaning.passes)
+
+
+def _ended(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:
+    phase, reason = str(status.get("phase") or ""), str(status.get("reason") or "")
+    cause = of_ended_pod(phase, reason)
+    if cause is None:
+        return None
+    what = {
+        Cause.EVICTED: "was evicted",
+        Cause.NODE_GONE: "was lost with its node",
+        Cause.REFUSED_BY_NODE: "was refused by the kubelet of its node",
+    }.get(cause, "has ended")
+    return _problem(cause, f"Pod {_name(pod)} {what}{_quoted(reason or phase, status.get('message'))}")
+
+
+def _disrupted(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            details = _quoted(str(condition.get("reason") or ""), condition.get("message"))
+            return _problem(Cause.DISRUPTED, f"Pod {_name(pod)} is being removed from its node{details}")
+    return None
+
+
+def _quoted(reason: str, message: object) -> str:
+    """Return what the API reports about a pod, as the end of a sentence."""
+    text = last_line(str(message or ""))
+    return f" ({reason}): {_sentence(text)}" if text else f" ({reason})."
 
 
 def _name(pod: Mapping[str, Any]) -> str:
@@ -63,13 +104,19 @@ def _unscheduled(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Problem |
         if condition.get("type") != "PodScheduled" or condition.get("status") != "False":
             continue
         message = str(condition.get("message") or "no node fits")
+        if condition.get("reason") == "SchedulingGated":
+            gates = ", ".join(str(gate.get("name")) for gate in (pod.get("spec") or {}).get("schedulingGates") or ())
+            return _problem(
+                Cause.GATED,
+                f"Pod {_name(pod)} has a scheduling gate{f' ({gates})' if gates else ''}, so no node is chosen for it: "
+                "wait for the controller that set the gate, or remove what sets it.",
+            )
         if missing := re.search(r'persistentvolumeclaim "([^"]+)" not found', message):
             claim = missing.group(1)
-            return Problem(
-                Reason.VOLUME_NOT_FOUND,
+            return _problem(
+                Cause.CLAIM_MISSING,
                 f'PersistentVolumeClaim "{claim}" does not exist in this namespace: create it, or correct the claim in '
                 "spec.model.uri or spec.podTemplate.",
-                waits_for_user=False,
             )
         if condition.get("reason") in ("Unschedulable", "SchedulerError"):
             return _unschedulable(pod, message)
@@ -110,11 +157,7 @@ def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
             f"{_name(pod)}{where}, or the pod does not tolerate its taints: correct count, products, minMemory, "
             "nodeSelector or tolerations in spec.gpu, or add such a node."
         )
-    return Problem(
-        Reason.UNSCHEDULABLE,
-        f"{summary} The scheduler reports: {message}",
-        waits_for_user=False,  # a node may be added: see `diagnosis.revision_problem`
-    )
+    return _problem(Cause.NO_NODE, f"{summary} The scheduler reports: {message}")
 
 
 def _devices(pod: Mapping[str, Any]) -> dict[str, str]:
@@ -146,17 +189,31 @@ def _container_problems(pod: Mapping[str, Any], status: Mapping[str, Any]) -> It
     main = [(entry, False) for entry in status.get("containerStatuses") or ()]
     for entry, is_init in init + main:
         waiting = (entry.get("state") or {}).get("waiting") or {}
-        reason = str(waiting.get("reason") or "")
-        if reason in _PULL:
-            yield _pull_problem(entry, reason, str(waiting.get("message") or ""))
-        elif reason in _CONFIG:
-            yield _config_problem(entry, str(waiting.get("message") or reason))
-        elif (ended := _termination(entry, reason)) is not None:
-            yield _crash_problem(pod, entry, ended, is_init)
+        reason, message = str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+        cause, ended = of_waiting(reason, message), None
+        if cause is None and (ended := _termination(entry, reason)) is not None:
+            code = ended.get("exitCode")
+            cause = of_termination(str(ended.get("reason") or ""), code, reason == "CrashLoopBackOff")
+            message = str(ended.get("message") or "")
+        match cause:
+            case None if ended is not None:
+                yield _crash_problem(pod, entry, ended, is_init)
+            case None | Cause.STOPPED:
+                pass
+            case Cause.CONTAINER_LOST:
+                yield _problem(
+                    cause,
+                    f"Container {entry.get('name')} of pod {_name(pod)} was lost, for example because its node "
+                    "restarted. It starts again, or a new pod replaces it.",
+                )
+            case Cause.CONTAINER_NOT_CONFIGURED | Cause.CONTAINER_NOT_STARTED:
+                yield _config_problem(cause, entry, message or reason)
+            case _:
+                yield _pull_problem(cause, entry, reason, message)
 
 
 def _termination(entry: Mapping[str, Any], waiting: str) -> Mapping[str, Any] | None:
-    """Return how the container last failed, if it is not running because of that.
+    """Return how the container last ended, if it is not running because of that.
 
     That is so when it is in back-off, has just ended, or has restarted and not become ready since.
     """
@@ -169,66 +226,73 @@ def _termination(entry: Mapping[str, Any], waiting: str) -> Mapping[str, Any] | 
     return None
 
 
-def _pull_problem(entry: Mapping[str, Any], reason: str, message: str) -> Problem:
+def _pull_problem(cause: Cause, entry: Mapping[str, Any], reason: str, message: str) -> Problem:
     image = entry.get("image", "?")
     remedy = "check the name, the tag and spec.podTemplate.spec.imagePullSecrets"
     details = f" ({last_line(message)})" if message else ""
-    return Problem(
-        Reason.IMAGE_PULL_FAILED,
+    return _problem(
+        cause,
         f"Image {image} of container {entry.get('name')} cannot be pulled: {reason}{details}. To fix it, {remedy}.",
     )
 
 
-def _config_problem(entry: Mapping[str, Any], message: str) -> Problem:
+def _config_problem(cause: Cause, entry: Mapping[str, Any], message: str) -> Problem:
     if missing := re.search(r'(secret|configmap) "([^"]+)" not found', message):
         kind, reason = _MISSING_OBJECT[missing.group(1)]
-        return Problem(
-            reason,
+        return _problem(
+            Cause.OBJECT_MISSING,
             f'{kind} "{missing.group(2)}" of container {entry.get("name")} does not exist in this namespace: '
             "create it, and the pod starts.",
+            reason,
         )
     if missing := re.search(r"couldn't find key (\S+) in (Secret|ConfigMap) (\S+)", message):
         key, kind, where = missing.groups()
-        return Problem(
-            _MISSING_KEY[kind],
+        return _problem(
+            Cause.KEY_MISSING,
             f"{kind} {where} has no key {key}, which container {entry.get('name')} requires: add it.",
+            _MISSING_KEY[kind],
         )
-    return Problem(
-        Reason.CONTAINER_CONFIG_ERROR,
-        f"Container {entry.get('name')} cannot be created: {_sentence(last_line(message))}",
-    )
+    return _problem(cause, f"Container {entry.get('name')} cannot be created: {_sentence(last_line(message))}")
 
 
 def _crash_problem(
     pod: Mapping[str, Any], entry: Mapping[str, Any], ended: Mapping[str, Any], is_init: bool
 ) -> Problem:
     container, restarts = str(entry.get("name")), int(entry.get("restartCount") or 0)
-    if ended.get("reason") == "OOMKilled":
-        limit = _memory_limit(pod, container)
-        remedy = (
-            "spec.resources.limits.memory" if container == names.MODEL_CONTAINER else "the container's memory limit"
-        )
-        return Problem(
-            Reason.OOM_KILLED,
-            f"Container {container} used more memory than its limit{limit} and was killed: raise {remedy}.",
-        )
     failure = parse_failure(str(ended.get("message") or ""))
     code, message = ended.get("exitCode", "?"), failure.message
-    cause = _sentence(message or f"exit code {code}")
+    own, out_of_memory = container == names.MODEL_CONTAINER, ended.get("reason") == "OOMKilled"
+    if out_of_memory:
+        remedy = "spec.resources.limits.memory" if own else "the container's memory limit"
+        cause = (
+            f"Container {container} used more memory than its limit{_memory_limit(pod, container)} and was killed: "
+            f"raise {remedy}."
+        )
+        if own:
+            return _problem(Cause.MODEL_OUT_OF_MEMORY, cause)
+    else:
+        cause = _sentence(message or f"exit code {code}")
     if is_init and container == names.FETCH_CONTAINER:
-        return Problem(Reason.MODEL_FETCH_FAILED, f"The model could not be fetched: {cause}")
+        return _problem(Cause.FETCH_FAILED, f"The model could not be fetched: {cause}")
     if is_init and container == names.INSTALL_CONTAINER:
-        return Problem(Reason.DEPENDENCIES_NOT_INSTALLED, f"The model's dependencies could not be installed: {cause}")
-    reason = _LOAD_FAILURES.get(failure.reason) if container == names.MODEL_CONTAINER else None
+        return _problem(Cause.INSTALL_FAILED, f"The model's dependencies could not be installed: {cause}")
+    if not own and out_of_memory:
+        return _problem(Cause.SIDECAR_FAILED, cause)
+    reason = _LOAD_FAILURES.get(failure.reason) if own else None
     if reason is Reason.MODEL_DEPENDENCY_MISSING:
-        return Problem(reason, f"The model was not loaded: {cause}")
-    if restarts == 0 and not message:
-        return Problem(Reason.CONTAINER_FAILED, f"Container {container} ended with exit code {code}.")
+        return _problem(Cause.MODEL_LACKS_PACKAGE, f"The model was not loaded: {cause}")
     times = f" after {restarts} restart{'s' if restarts != 1 else ''}" if restarts else ""
     details = f": {_sentence(message)}" if message else ", without a message."
-    return Problem(
-        reason or Reason.CRASH_LOOP_BACK_OFF, f"Container {container} ended with exit code {code}{times}{details}"
-    )
+    text = f"Container {container} ended with exit code {code}{times}{details}"
+    if not own:
+        return _problem(Cause.SIDECAR_FAILED, text)
+    if reason is not None:
+        return _problem(Cause.MODEL_DOES_NOT_LOAD, text)
+    if restarts == 0 and not message:
+        return _problem(
+            Cause.MODEL_EXITED, f"Container {container} ended with exit code {code}.", Reason.CONTAINER_FAILED
+        )
+    return _problem(Cause.MODEL_EXITED, text)
 
 
 def _memory_limit(pod: Mapping[str, Any], container: str) -> str:

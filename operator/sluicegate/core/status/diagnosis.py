@@ -16,8 +16,9 @@ from sluicegate.core.plan.types import Plan
 from sluicegate.core.rollout import canary, compatibility, give_up
 from sluicegate.core.rollout.candidate import prepared_candidate, unable
 from sluicegate.core.rollout.in_place import replacing
-from sluicegate.core.snapshot.assessment import OWN_FAULTS, Assessment
+from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot.pod_faults import own_fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def at_fault(assessment: Assessment, revision: RevisionHash) -> Problem | None:
     If the revision gets requests, the operator does not wait for it to recover.
     """
     problem = revision_problem(assessment, revision)
-    return problem if problem is not None and problem.reason in OWN_FAULTS else None
+    return problem if own_fault(problem) else None
 
 
 def _gone(assessment: Assessment) -> Problem | None:
@@ -129,17 +130,19 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
 def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> Problem | None:
     """Return why pods of a revision do not serve, or None.
 
-    Problems that the pods report come first, then what kept the pods from being created.
+    Problems that the pods report come first, the faults of the revision itself before any others. Then comes what kept
+    the pods from being created.
     """
     if revision is None:
         return None
-    pods = sorted(assessment.of(revision).live, key=lambda pod: pod.name)
+    facts = assessment.of(revision)
+    pods = sorted((*facts.live, *facts.ended), key=lambda pod: (not own_fault(pod.problem), pod.ended, pod.name))
     deployment = assessment.of(revision).deployment
     enough = deployment is not None and len(assessment.of(revision).ready) >= max(1, deployment.replicas)
-    for pod in () if enough else pods:  # an evicted pod stays in the list long after another has replaced it
+    for pod in () if enough else pods:
         if pod.problem is not None and not pod.ready:
             return _overdue(assessment, revision, pod.problem)
-    digests = {pod.digest for pod in pods if pod.digest}
+    digests = {pod.digest for pod in facts.live if pod.digest}
     if len(digests) > 1:
         return Problem(
             Reason.ARTIFACTS_DIFFER,

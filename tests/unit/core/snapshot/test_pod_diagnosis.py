@@ -153,8 +153,8 @@ CASES = [
     (
         "out of memory, init",
         pod(STARTING, init=(container("fetch", terminated(137, reason="OOMKilled")),)),
-        "OOMKilled",
-        ["Container fetch", "128Mi", "the container's memory limit"],
+        "ModelFetchFailed",
+        ["could not be fetched", "Container fetch", "128Mi", "the container's memory limit"],
     ),
     (
         "unschedulable",
