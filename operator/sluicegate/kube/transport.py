@@ -175,7 +175,8 @@ def _translated(request: Request) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise Unreachable(f"the API server did not respond to {request.method} {request.path} in time") from error
+        message = f"the API server did not respond to {request.method} {request.path} in time"
+        raise Unreachable(message, timed_out=not isinstance(error, aiohttp.ConnectionTimeoutError)) from error
     except (aiohttp.ClientError, OSError) as error:
         raise Unreachable(f"the API server cannot be reached: {str(error) or type(error).__name__}") from error
 

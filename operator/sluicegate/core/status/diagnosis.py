@@ -18,6 +18,7 @@ from sluicegate.core.rollout.candidate import prepared_candidate, unable
 from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot.assessment import OWN_FAULTS, Assessment
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.status import refused_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None)
     """
     shown = plan.target or plan.stable
     return Problems(
-        spec=assessment.snapshot.desired.problem or refused,
+        spec=assessment.snapshot.desired.problem or refused_write.with_deadline(assessment, plan, refused),
         target=given_up(assessment, assessment.desired)
         or _in_place(assessment, plan, revision_problem(assessment, shown))
         or compatibility.problem(assessment, plan.target)
