@@ -363,7 +363,7 @@ class World(ApiObjects):
 
     def delete(self, kind: str, name: str) -> None:
         super().delete(kind, name)
-        if kind == "HTTPRoute":
+        if kind == "HTTPRoute" and kind not in self.refused_kinds:
             self.programmed = Split()
 
     # Where the requests go.
