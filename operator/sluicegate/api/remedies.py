@@ -198,8 +198,14 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
             "starts when there is room. Without a suitable node, the resource is Stalled after "
             "`spec.rollout.progressDeadline`; for GPUs see [gpu](gpu.md#when-no-node-fits-the-pod)"
         ),
-        Reason.QUOTA_EXCEEDED: Remedy("raise the quota, or satisfy the namespace's policy"),
-        Reason.POD_REFUSED: Remedy("raise the quota, or satisfy the namespace's policy"),
+        Reason.QUOTA_EXCEEDED: Remedy(
+            "raise the quota, or satisfy the namespace's policy: the message names the field. The resource is Stalled "
+            "after `spec.rollout.progressDeadline`"
+        ),
+        Reason.POD_REFUSED: Remedy(
+            "raise the quota, or satisfy the namespace's policy: the message names the field. The resource is Stalled "
+            "after `spec.rollout.progressDeadline`"
+        ),
         Reason.VOLUME_NOT_FOUND: Remedy("create the PersistentVolumeClaim, or correct its name"),
         Reason.CONFIG_MAP_NOT_FOUND: Remedy(
             "create the named object or key; the pod then starts without further action"

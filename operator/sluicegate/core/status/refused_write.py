@@ -1,4 +1,4 @@
-"""When a write that the API server does not accept becomes a problem for the user."""
+"""When a write or a pod that the API server does not accept becomes a problem for the user."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ from dataclasses import replace
 from sluicegate.api import duration
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import ConditionType, Phase
-from sluicegate.core.plan.types import Plan
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.parse import time_of
 
 
-def with_deadline(assessment: Assessment, plan: Plan, refused: Problem | None) -> Problem | None:
+def with_deadline(assessment: Assessment, target: RevisionHash | None, refused: Problem | None) -> Problem | None:
     """Return `refused`, changed to one that waits for the user once it has lasted for progressDeadline.
 
     A full quota or an admission webhook that is down passes by itself. If it does not, the user must act.
 
     Args:
         assessment: All facts on the resource.
-        plan: The operator's decision.
-        refused: The problem of the writes that the API server did not accept, if any.
+        target: The revision that is being rolled out, or None.
+        refused: The problem of the writes or pods that the API server did not accept, if any.
     """
     if refused is None or refused.waits_for_user or assessment.paused:
         return refused
-    if not (_late(assessment, plan.target) if plan.target is not None else _lasts(assessment, refused)):
+    if not (_late(assessment, target) if target is not None else _lasts(assessment, refused)):
         return refused
     text = assessment.spec.rollout.progress_deadline
     message = f"{refused.message} This has lasted longer than spec.rollout.progressDeadline ({text})."
