@@ -80,6 +80,8 @@ class World(ApiObjects):
         self.programmed = Split()
         """The weights, matches and mirrors that the gateway really applies: those of the last route that it accepted.
         """
+        self.write_problem: Problem | None = None
+        """The problem of a write that the API server does not accept."""
         self.replica_failure: dict[str, str] = {}
         self.signatures: dict[str, Signature] = {}
         """By revision, the signature that its pods report for their model."""
@@ -352,7 +354,7 @@ class World(ApiObjects):
         plan_invariants.check(self, assessment, plan)
         served = self.selected(NAME)
         self.apply_plan(snapshot, plan)
-        status = compose(assessment, plan)
+        status = compose(assessment, plan, self.write_problem)
         if served:
             assert self.selected(NAME), "the Service lost its last ready pod by our own doing"
         if status != self.status:

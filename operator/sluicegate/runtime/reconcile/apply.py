@@ -19,7 +19,7 @@ from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 from sluicegate.runtime.reconcile.caches import CHILD_KINDS, Caches, Child
 from sluicegate.runtime.reconcile.gather import Gathered
-from sluicegate.runtime.reconcile.refusals import REPEATS, Refusals, Write, refusal, repeats_only, taken, unreadable
+from sluicegate.runtime.reconcile.refusals import Refusals, Write, limit, refusal, taken, unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Applied:
     conflicts: int = 0
     """Number of failed preconditions. The caches were out of date, so the resource is reconciled again soon."""
     failed: dict[Write, int] = field(default_factory=dict)
-    """The writes that failed in a way that is reported once it repeats, with the number of reconciles in a row."""
+    """The writes that failed, with the number of reconciles in a row."""
 
     @property
     def refused(self) -> Problem | None:
@@ -250,13 +250,12 @@ class Applier:
         Raises:
             KubeError: The connection broke, and it has not done so in several reconciles in a row.
         """
-        if repeats_only(error):
-            done.failed[write] = 1 + self._failed.get(key, {}).get(write, 0)
-            if done.failed[write] < REPEATS:
-                if not isinstance(error, Conflict):
-                    raise error
-                done.conflicts += 1
-                return
+        done.failed[write] = 1 + self._failed.get(key, {}).get(write, 0)
+        if done.failed[write] < limit(error):
+            if not isinstance(error, Conflict):
+                raise error
+            done.conflicts += 1
+            return
         if isinstance(error, Unreachable):
             done.refusals.silent.add(write.kind)
         logger.warning("%s/%s: %s was not accepted: %s", *key, write, error)

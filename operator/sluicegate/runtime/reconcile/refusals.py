@@ -15,9 +15,13 @@ from sluicegate.core.snapshot.facts import Problem
 from sluicegate.kube.errors import ApiError, Conflict, Forbidden, Invalid, KubeError, NotFound, Undecodable, Unreachable
 from sluicegate.kube.kinds import Kind
 
-REPEATS = 3
-"""Number of consecutive reconciles in which a write must fail with a conflict or a broken connection before status
-reports it. Both happen once in a while without any fault."""
+CONFLICTS = 20
+"""Number of consecutive reconciles in which a write must fail with a conflict before status reports it. Conflicts are
+usual while the caches lag, and are tried again after 0.2 s."""
+
+BROKEN_CONNECTIONS = 3
+"""Number of consecutive reconciles in which the connection must break during a write before status reports it. Idle
+connections break once in a while without any fault."""
 
 _RETRIES = "The operator retries."
 
@@ -65,9 +69,11 @@ class Refusals:
         return replace(problem, message=f"{problem.message} Also refused: {others}.") if others else problem
 
 
-def repeats_only(error: KubeError) -> bool:
-    """Tell whether a failure is reported only once it repeats."""
-    return isinstance(error, Conflict) or (isinstance(error, Unreachable) and not error.timed_out)
+def limit(error: KubeError) -> int:
+    """Return the number of consecutive failures of a write from which on status reports it."""
+    if isinstance(error, Conflict):
+        return CONFLICTS
+    return BROKEN_CONNECTIONS if isinstance(error, Unreachable) and not error.timed_out else 1
 
 
 def refusal(write: Write, error: KubeError) -> Problem:

@@ -16,6 +16,7 @@ from sluicegate.kube.kinds import Kind
 from sluicegate.runtime.reconcile.apply import Applied, Applier
 from sluicegate.runtime.reconcile.caches import Caches
 from sluicegate.runtime.reconcile.gather import Gathered
+from sluicegate.runtime.reconcile.refusals import BROKEN_CONNECTIONS, CONFLICTS
 
 from tests.support.api_objects import _template
 from tests.support.fake_cluster import NAME, NAMESPACE, World
@@ -213,12 +214,17 @@ async def test_the_deadline_of_a_resource_at_rest_counts_from_when_it_was_ready(
 
 
 @pytest.mark.parametrize(
-    "error", [failure(409, "Conflict", "the object has been modified"), Unreachable("the API server cannot be reached")]
+    ("error", "limit"),
+    [
+        (failure(409, "Conflict", "the object has been modified"), CONFLICTS),
+        (Unreachable("the API server cannot be reached"), BROKEN_CONNECTIONS),
+    ],
+    ids=["conflict", "broken connection"],
 )
-async def test_a_conflict_or_a_broken_connection_is_reported_once_it_repeats(error: KubeError) -> None:
+async def test_what_happens_without_a_fault_is_reported_once_it_repeats(error: KubeError, limit: int) -> None:
     operator = Operator(World())
     operator.refuse(kinds.DEPLOYMENT, error)
-    for _ in range(2):
+    for _ in range(limit - 1):
         if isinstance(error, Unreachable):
             with pytest.raises(Unreachable):
                 await operator.reconcile()
