@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sluicegate.kube import kinds
 
 from tests.apiserver.conftest import Kubectl
 from tests.apiserver.testbed import SECOND, World
@@ -120,23 +119,3 @@ async def test_a_lower_history_limit_makes_room_in_a_full_quota(world: World) ->
         await world.resource(uri=fourth, rollout={**rollout, "historyLimit": 0})
         await world.until_serving(fourth)
         assert time.monotonic() - started < 30
-
-
-async def test_a_resource_that_is_deleted_and_created_again_is_not_stalled(world: World) -> None:
-    """Check `kubectl replace --force`: garbage collection deletes the old children while the new ones are made."""
-    seen: set[tuple[str, str]] = set()
-    async with world.operator():
-        await world.resource()
-        await world.until_serving()
-        before = {child["metadata"]["uid"] for child in await world.children(kinds.DEPLOYMENT)}
-        await world.client.delete(kinds.MODEL_DEPLOYMENT, world.namespace, "demo")
-        await world.resource()
-
-        async def renewed() -> bool:
-            seen.add(await world.condition("Stalled"))
-            after = {child["metadata"]["uid"] for child in await world.children(kinds.DEPLOYMENT)}
-            return bool(after) and not after & before
-
-        await world.until(renewed, 120)
-        await world.until_serving()
-        assert not [reason for status, reason in seen if status == "True"], seen
