@@ -20,6 +20,8 @@ class ApiObjects:
         self.name = name
         self.objects: dict[tuple[str, str], dict[str, Any]] = {}
         self.writes: list[str] = []
+        self.refused_kinds: frozenset[str] = frozenset()
+        """The kinds of which the API server accepts no write and no deletion."""
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         return [obj for (each, _), obj in self.objects.items() if each == kind]
@@ -49,6 +51,7 @@ class ApiObjects:
             revision = obj["metadata"]["labels"][names.LABEL_REVISION]
             if revision in plan.forgotten or (revision in roles and not isinstance(roles[revision].scale, Autoscaled)):
                 self.delete("HorizontalPodAutoscaler", obj["metadata"]["name"])
+        self._delete_surplus(plan)
         templates = {
             obj["metadata"]["labels"][names.LABEL_REVISION]: obj["data"]["template"]
             for obj in self.of_kind("ControllerRevision")
@@ -56,18 +59,30 @@ class ApiObjects:
         for desired in snapshot.all_desired:
             if desired.intent is not None:
                 templates.setdefault(desired.intent.hash, _template(self.name, desired.intent.hash))
+        unrecorded = set()
         for manifest in list(children.records(snapshot, plan, templates)):
             self.put(manifest)
+            if ("ControllerRevision", manifest["metadata"]["name"]) not in self.objects:
+                unrecorded.add(manifest["metadata"]["labels"][names.LABEL_REVISION])
+        held = {obj["metadata"]["name"] for obj in self.of_kind("HorizontalPodAutoscaler")}
+        held -= {f"{self.name}-{entry.hash}" for entry in plan.revisions if isinstance(entry.scale, Autoscaled)}
         for manifest in children.render(snapshot.resource, plan, templates):
-            self.put(manifest)
+            metadata = manifest["metadata"]
+            refused = metadata["labels"].get(names.LABEL_REVISION) in unrecorded
+            if not refused and not (manifest["kind"] == "Deployment" and metadata["name"] in held):
+                self.put(manifest)
+        if plan.drop_route and ("HTTPRoute", self.name) in self.objects:
+            self.delete("HTTPRoute", self.name)
+        self._delete_surplus(plan)
+
+    def _delete_surplus(self, plan: Plan) -> None:
+        parked = {entry.hash for entry in plan.revisions if entry.parked}
+        route = self.objects.get(("HTTPRoute", self.name))
+        named = parse.route(route).split.revisions if route is not None else frozenset()
         for kind, name in list(self.objects):
             found = self.objects[kind, name]["metadata"]["labels"].get(names.LABEL_REVISION)
             kept = kind in ("ControllerRevision", "Deployment")
-            if (
-                found in plan.forgotten
-                or (found in roles and roles[found].parked and not kept)
-                or (kind == "HTTPRoute" and plan.drop_route)
-            ):
+            if found not in named and (found in plan.forgotten or (found in parked and not kept)):
                 self.delete(kind, name)
 
     def put(self, manifest: dict[str, Any]) -> None:
@@ -79,6 +94,8 @@ class ApiObjects:
         there = self.objects.get(key)
         wanted = fingerprinted(copy.deepcopy(manifest))
         if there is not None and difference(wanted, there) is None:
+            return
+        if manifest["kind"] in self.refused_kinds:
             return
         self.writes.append("/".join(key))
         before = there["metadata"] if there is not None else {"generation": 0}
@@ -98,6 +115,8 @@ class ApiObjects:
         self.objects[key] = wanted
 
     def delete(self, kind: str, name: str) -> None:
+        if kind in self.refused_kinds:
+            return
         self.writes.append(f"-{kind}/{name}")
         del self.objects[kind, name]
 

@@ -82,6 +82,8 @@ class World(ApiObjects):
         self.programmed = Split()
         """The weights, matches and mirrors that the gateway really applies: those of the last route that it accepted.
         """
+        self.write_problem: Problem | None = None
+        """The problem of a write that the API server does not accept."""
         self.replica_failure: dict[str, str] = {}
         self.signatures: dict[str, Signature] = {}
         """By revision, the signature that its pods report for their model."""
@@ -366,7 +368,7 @@ class World(ApiObjects):
         plan_invariants.check(self, assessment, plan)
         served = self.selected(NAME)
         self.apply_plan(snapshot, plan)
-        status = compose(assessment, plan)
+        status = compose(assessment, plan, self.write_problem)
         if served:
             assert self.selected(NAME), "the Service lost its last ready pod by our own doing"
         if status != self.status:
@@ -377,7 +379,7 @@ class World(ApiObjects):
 
     def delete(self, kind: str, name: str) -> None:
         super().delete(kind, name)
-        if kind == "HTTPRoute":
+        if kind == "HTTPRoute" and kind not in self.refused_kinds:
             self.programmed = Split()
 
     # Where the requests go.

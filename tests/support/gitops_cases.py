@@ -23,6 +23,13 @@ UNKNOWN = Problem("VersionNotFound", "Registered model churn has no version 9: c
 AWAY = Problem("RegistryUnreachable", "The registry does not answer.", waits_for_user=False)
 
 
+DEAD_WEBHOOK = Problem(
+    "ApplyRefused", "The API server failed to accept Deployment churn-1: failed calling webhook.", waits_for_user=False
+)
+POLICY = Problem("ApplyRefused", "The API server refused Deployment churn-1: no cost centre.")
+QUOTA = "exceeded quota: small"
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One state, and the health that each tool must report for it."""
@@ -59,6 +66,19 @@ def refused(world: World) -> World:
     """Let the gateway reject the route."""
     world.refusal = "Not allowed by the listener."
     return world.rest()
+
+
+def unwritten(world: World, problem: Problem, seconds: float = 0) -> World:
+    """Let the API server not accept a write for some seconds."""
+    world.write_problem = problem
+    return world.reconcile().later(seconds).reconcile()
+
+
+def without_quota(seconds: float) -> World:
+    """Return a world in which the API server has refused the pods of version 2 for some seconds."""
+    world = served().serve(2)
+    world.replica_failure[world.hash_of(2)] = QUOTA
+    return world.reconcile().later(seconds).reconcile()
 
 
 def lost_gateway(world: World) -> World:
@@ -125,6 +145,14 @@ CASES: dict[str, Case] = {
         lambda: served().serve(2).reconcile().make_pods().later(700).reconcile(), "Degraded", "Failed"
     ),
     "route refused": Case(lambda: refused(World().gateway()), "Degraded", "Failed"),
+    "an admission webhook is down": Case(lambda: unwritten(World(), DEAD_WEBHOOK), "Progressing", "InProgress"),
+    "an admission webhook is down, the old one serves": Case(
+        lambda: unwritten(served(), DEAD_WEBHOOK, 599), "Progressing", "InProgress"
+    ),
+    "an admission webhook stays down": Case(lambda: unwritten(World(), DEAD_WEBHOOK, 600), "Degraded", "Failed"),
+    "a policy refuses a child": Case(lambda: unwritten(World(), POLICY), "Degraded", "Failed"),
+    "a quota is full": Case(lambda: without_quota(599), "Progressing", "InProgress"),
+    "a quota stays full": Case(lambda: without_quota(600), "Degraded", "Failed"),
     "gateway lost": Case(lambda: lost_gateway(served()), "Degraded", "Failed"),
     "paused, a change waits": Case(
         lambda: served().edit(paused=True).reconcile().serve(2).reconcile(), "Suspended", "InProgress"

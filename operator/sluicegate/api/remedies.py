@@ -92,12 +92,17 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
             "`spec.gpu`"
         ),
         Reason.INVALID_POD_TEMPLATE: Remedy("correct the named field of `spec.podTemplate`"),
-        Reason.NAME_TAKEN: Remedy("another object has a child's name: remove it, or rename the ModelDeployment"),
+        Reason.NAME_TAKEN: Remedy(
+            "another object has a child's name: remove it, or rename the ModelDeployment. If the object belongs to a "
+            "deleted ModelDeployment, wait for garbage collection"
+        ),
         Reason.UNDECODABLE: Remedy(
             "the operator cannot decode a child object: delete the object that the message names"
         ),
         Reason.APPLY_REFUSED: Remedy(
-            "the message has the API server's text: an admission policy, a missing permission, a limit"
+            "the message has the object and the API server's text: correct what a policy or a check of the API server "
+            "names. An admission webhook that is down and a full quota may pass: the operator retries, and the "
+            "resource is Stalled after `spec.rollout.progressDeadline`"
         ),
     },
     Section.ROLLOUT: {
@@ -201,8 +206,14 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
             "`spec.rollout.progressDeadline`; for GPUs see [gpu](gpu.md#when-no-node-fits-the-pod)"
         ),
         Reason.SCHEDULING_GATED: Remedy("wait for the controller that set the pod's scheduling gate, such as Kueue"),
-        Reason.QUOTA_EXCEEDED: Remedy("raise the quota, or satisfy the namespace's policy"),
-        Reason.POD_REFUSED: Remedy("raise the quota, or satisfy the namespace's policy"),
+        Reason.QUOTA_EXCEEDED: Remedy(
+            "raise the quota, or satisfy the namespace's policy: the message names the field. The resource is Stalled "
+            "after `spec.rollout.progressDeadline`"
+        ),
+        Reason.POD_REFUSED: Remedy(
+            "raise the quota, or satisfy the namespace's policy: the message names the field. The resource is Stalled "
+            "after `spec.rollout.progressDeadline`"
+        ),
         Reason.VOLUME_NOT_FOUND: Remedy("create the PersistentVolumeClaim, or correct its name"),
         Reason.CONFIG_MAP_NOT_FOUND: Remedy(
             "create the named object or key; the pod then starts without further action"

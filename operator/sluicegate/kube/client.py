@@ -75,7 +75,7 @@ class KubeClient:
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
         path = kind.path(metadata.get("namespace"), metadata["name"], subresource)
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
-        return await self._object("apply", kind, Request("PATCH", path, query, body, APPLY))
+        return await self._object("apply", kind, Request("PATCH", path, query, body, APPLY, admission=True))
 
     async def merge_patch(
         self,
@@ -178,7 +178,8 @@ class KubeClient:
         if uid is not None:
             body["preconditions"] = {"uid": uid}
         try:
-            await self._send("delete", kind.kind, Request("DELETE", kind.path(namespace, name), body=body))
+            request = Request("DELETE", kind.path(namespace, name), body=body, admission=True)
+            await self._send("delete", kind.kind, request)
         except NotFound:
             return False
         return True

@@ -17,7 +17,15 @@ class Unreachable(KubeError):
     """No response: the connection failed, broke, or took too long.
 
     A write that raises this may or may not have taken effect.
+
+    Attributes:
+        timed_out: Whether the connection held, but no response arrived in time.
     """
+
+    def __init__(self, message: str, timed_out: bool = False) -> None:
+        """Store the message."""
+        super().__init__(message)
+        self.timed_out = timed_out
 
 
 class TooLong(KubeError):

@@ -43,6 +43,9 @@ class Request:
     urgent: bool = False
     """Whether the request skips the wait for a free slot. A Lease must be renewed exactly when everything else is
     slow."""
+    admission: bool = False
+    """Whether admission webhooks may delay the response. The request may take half as long again, so that the API
+    server's text about a webhook that does not answer for the usual 10 s arrives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class ClientOptions:
     """Maximum number of requests in flight, without watches and urgent requests. The API server's priority and fairness
     limits the rest."""
     timeout: float = 10.0
-    """Seconds that a request may take, without the wait for a slot."""
+    """Seconds that a request may take, without the wait for a slot. An apply or a deletion may take half as long again.
+    """
     connect_timeout: float = 5.0
     """Seconds in which a connection must be established."""
     watch_slack: float = 10.0
@@ -90,7 +94,8 @@ class Transport:
             Unreachable: No complete response arrived within the timeout.
         """
         options = self._options
-        timeout = aiohttp.ClientTimeout(total=options.timeout, sock_connect=options.connect_timeout)
+        seconds = options.timeout * (1.5 if request.admission else 1)
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=options.connect_timeout)
         slot: contextlib.AbstractAsyncContextManager[object] = (
             contextlib.nullcontext() if request.urgent else self._slots
         )
@@ -175,7 +180,8 @@ def _translated(request: Request) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise Unreachable(f"the API server did not respond to {request.method} {request.path} in time") from error
+        message = f"the API server did not respond to {request.method} {request.path} in time"
+        raise Unreachable(message, timed_out=not isinstance(error, aiohttp.ConnectionTimeoutError)) from error
     except (aiohttp.ClientError, OSError) as error:
         raise Unreachable(f"the API server cannot be reached: {str(error) or type(error).__name__}") from error
 

@@ -55,6 +55,21 @@ async def test_no_answer_in_time(fake: FakeServer, client: KubeClient) -> None:
         await client.get(CONFIG_MAP, "n", "c")
 
 
+async def test_a_write_outlasts_a_webhook_that_does_not_answer(fake: FakeServer, client: KubeClient) -> None:
+    """Check that the text of the API server arrives, which names the webhook."""
+
+    async def failed(request: web.Request) -> web.Response:
+        await asyncio.sleep(1.2 * client._transport._options.timeout)
+        return web.json_response({"reason": "InternalError", "message": "failed calling webhook"}, status=500)
+
+    fake.other = failed
+    with pytest.raises(ServerError, match="failed calling webhook"):
+        await client.apply(CONFIG_MAP, {"metadata": {"namespace": "n", "name": "c"}}, manager="me")
+    with pytest.raises(Unreachable) as raised:
+        await client.get(CONFIG_MAP, "n", "c")
+    assert raised.value.timed_out
+
+
 async def test_nobody_listens(tmp_path: Any, unused_tcp_port: int) -> None:
     path = tmp_path / "k"
     path.write_text(

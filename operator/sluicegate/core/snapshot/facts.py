@@ -81,6 +81,8 @@ class DeploymentFacts:
     replica_failure: str | None = None
     """The message with which the API server refused a pod, for example because of a quota, PodSecurity or an admission
     webhook."""
+    refused_containers: tuple[tuple[str, str], ...] = ()
+    """The containers that `replica_failure` names, as (part of the pod's spec, name)."""
 
 
 @dataclass(frozen=True, slots=True)

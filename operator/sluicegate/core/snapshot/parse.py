@@ -31,6 +31,7 @@ from sluicegate.core.snapshot.facts import (
     Split,
 )
 from sluicegate.core.snapshot.pod_diagnosis import has_ended, pod_problem
+from sluicegate.core.snapshot.pod_refusal import refused_containers
 from sluicegate.core.snapshot.termination import parse_report
 
 Raw = Mapping[str, Any]
@@ -156,12 +157,17 @@ def deployment(obj: Raw) -> DeploymentFacts:
     """Return the facts of a Deployment."""
     status = obj.get("status") or {}
     failure = _conditions(obj).get("ReplicaFailure", {})
+    refusal = str(failure.get("message") or "") if failure.get("status") == "True" else None
+    spec = obj.get("spec") or {}
     return DeploymentFacts(
-        replicas=int((obj.get("spec") or {}).get("replicas", 1)),
+        replicas=int(spec.get("replicas", 1)),
         current=int(status.get("replicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
         replicas_ours=owns_replicas(obj),
-        replica_failure=str(failure.get("message") or "") if failure.get("status") == "True" else None,
+        replica_failure=refusal,
+        refused_containers=refused_containers(refusal, (spec.get("template") or {}).get("spec") or {})
+        if refusal
+        else (),
     )
 
 

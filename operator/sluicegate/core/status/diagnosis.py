@@ -19,6 +19,8 @@ from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.pod_faults import own_fault
+from sluicegate.core.snapshot.pod_refusal import pod_refusal
+from sluicegate.core.status import refused_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None)
     """
     shown = plan.target or plan.stable
     return Problems(
-        spec=assessment.snapshot.desired.problem or refused,
+        spec=assessment.snapshot.desired.problem or refused_write.with_deadline(assessment, plan.target, refused),
         target=given_up(assessment, assessment.desired)
         or _in_place(assessment, plan, revision_problem(assessment, shown))
         or compatibility.problem(assessment, plan.target)
@@ -150,16 +152,14 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
             "because the source was overwritten after it was registered. "
             "Register a new version, or set the annotation sluicegate.dev/roll.",
         )
-    if deployment is not None and deployment.replica_failure and deployment.current < max(1, deployment.replicas):
-        quota = "exceeded quota" in deployment.replica_failure
-        remedy = (
-            "raise the quota or lower spec.resources" if quota else "change spec.podTemplate or the namespace's policy"
-        )
-        return Problem(
-            Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED,
-            f"The API server rejects the pods: {deployment.replica_failure}. To fix it, {remedy}.",
-        )
-    return None
+    refused = pod_refusal(deployment) if deployment is not None else None
+    return refused_write.with_deadline(assessment, _rolled_out(assessment, revision), refused)
+
+
+def _rolled_out(assessment: Assessment, revision: RevisionHash) -> RevisionHash | None:
+    """Return `revision` if status says that it is being rolled out, otherwise None."""
+    rollout = assessment.status.rollout
+    return revision if rollout is not None and rollout.candidate == revision and rollout.started_at else None
 
 
 def _overdue(assessment: Assessment, revision: RevisionHash, problem: Problem) -> Problem:

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sluicegate.api import names
-from sluicegate.api.reasons import Reason
-from sluicegate.api.resource import Manifest, ModelDeployment
+from sluicegate.api.resource import Key, Manifest, ModelDeployment
 from sluicegate.core.plan.types import Autoscaled, Plan
+from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.errors import (
-    ApiError,
-    Conflict,
-    Forbidden,
-    Invalid,
-    NamespaceTerminating,
-    NotFound,
-    Undecodable,
-)
+from sluicegate.kube.errors import Conflict, KubeError, NamespaceTerminating, Unreachable
 from sluicegate.kube.kinds import Kind
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 from sluicegate.runtime.reconcile.caches import CHILD_KINDS, Caches, Child
 from sluicegate.runtime.reconcile.gather import Gathered
+from sluicegate.runtime.reconcile.refusals import Refusals, Write, limit, refusal, taken, unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +36,19 @@ class Applied:
     """The result of applying a plan."""
 
     writes: int = 0
-    refused: Problem | None = None
-    """The problem of the first object that could not be applied."""
+    deletions: int = 0
+    """How many of the writes were deletions."""
+    refusals: Refusals = field(default_factory=Refusals)
+    """The writes that were not accepted."""
     conflicts: int = 0
     """Number of failed preconditions. The caches were out of date, so the resource is reconciled again soon."""
+    failed: dict[Write, int] = field(default_factory=dict)
+    """The writes that failed, with the number of reconciles in a row."""
+
+    @property
+    def refused(self) -> Problem | None:
+        """The problem of the writes that were not accepted, or None."""
+        return self.refusals.problem
 
 
 class Applier:
@@ -61,6 +63,12 @@ class Applier:
         """
         self._client = client
         self._caches = caches
+        self._failed: dict[Key, dict[Write, int]] = {}
+        """`Applied.failed` of the last reconcile of each resource, where it is not empty."""
+
+    def forget(self, key: Key) -> None:
+        """Forget a deleted resource."""
+        self._failed.pop(key, None)
 
     async def apply(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Applied:
         """Apply `plan`.
@@ -68,25 +76,47 @@ class Applier:
         The order of the writes matters:
 
         1. Delete the HPAs of revisions that are not autoscaled, before the operator sets their number of replicas.
-        2. Create the ControllerRevision of each new revision, before its pods.
-        3. Apply the other children, with the Service and the route after the pods.
-        4. Delete surplus children, unless the API server or the operator refused an earlier write.
+        2. Delete the surplus children that get no requests, because a quota may have room for new ones only then.
+        3. Create the ControllerRevision of each new revision, before its pods.
+        4. Apply the other children, with the Service and the route after the pods.
+        5. Delete the other surplus children, unless the route still names their revision.
+
+        A write that the API server does not accept holds back no other write, except those that need it.
 
         Raises:
             NamespaceTerminating: The namespace is being deleted, and the resource with it.
-            KubeError: The API server did not respond or is overloaded. The next reconcile makes the missing writes.
+            KubeError: The connection to the API server broke. The next reconcile makes the missing writes.
         """
         done = Applied()
-        for child in self._unwanted_autoscalers(resource, plan):
-            await self._delete(kinds.HPA, resource, child, done)
-        for manifest in children.records(gathered.snapshot, plan, gathered.templates):
-            await self._write(manifest, done)
-        for manifest in children.render(resource, plan, gathered.templates):
-            await self._write(manifest, done)
-        if done.refused is None:
-            for kind, child in self._surplus(resource, plan):
-                await self._delete(kind, resource, child, done)
+        try:
+            await self._apply(resource, gathered, plan, done)
+        finally:
+            if done.failed:
+                self._failed[resource.key] = done.failed
+            else:
+                self._failed.pop(resource.key, None)
         return done
+
+    async def _apply(self, resource: ModelDeployment, gathered: Gathered, plan: Plan, done: Applied) -> None:
+        autoscaled, unrecorded = set(), set()
+        for child in self._unwanted_autoscalers(resource, plan):
+            if not await self._delete(kinds.HPA, resource, child, done):
+                autoscaled.add(child.revision)
+        await self._delete_surplus(resource, plan, done)
+        for manifest in children.records(gathered.snapshot, plan, gathered.templates):
+            if not await self._write(manifest, done):
+                unrecorded.add(parse.revision_hash(manifest))
+        for manifest in children.render(resource, plan, gathered.templates):
+            revision = parse.revision_hash(manifest)
+            # An HPA that could not be deleted would change the number of replicas back.
+            if revision in unrecorded or (revision in autoscaled and manifest["kind"] == kinds.DEPLOYMENT.kind):
+                continue
+            await self._write(manifest, done)
+        if plan.drop_route:
+            for child in self._caches.owned(kinds.HTTP_ROUTE, resource.key):
+                if child.name == resource.metadata.name:
+                    await self._delete(kinds.HTTP_ROUTE, resource, child, done)
+        await self._delete_surplus(resource, plan, done)
 
     def _unwanted_autoscalers(self, resource: ModelDeployment, plan: Plan) -> Iterator[Child]:
         autoscaled = {entry.hash for entry in plan.revisions if isinstance(entry.scale, Autoscaled)}
@@ -95,90 +125,141 @@ class Applier:
             if child.revision in planned - autoscaled:
                 yield child
 
-    def _surplus(self, resource: ModelDeployment, plan: Plan) -> Iterator[tuple[Kind, Child]]:
-        """Yield the children to delete.
+    async def _delete_surplus(self, resource: ModelDeployment, plan: Plan, done: Applied) -> None:
+        """Delete the surplus children of revisions that the route does not name.
 
-        These are all children of forgotten revisions, the route if the plan drops it, and the children of parked
-        revisions except their ControllerRevision and Deployment. Children of revisions that the plan does not mention
-        stay.
+        The caches have the responses to the writes of this reconcile, so a child that stays in the first call may go in
+        the second one. An undecodable route may name any revision.
+        """
+        cache = self._caches.children[kinds.HTTP_ROUTE]
+        if cache.skipped.get(resource.key) is not None:
+            return
+        route = cache.get(*resource.key)
+        named = route.facts.split.revisions if route is not None and route.owner == resource.key else frozenset()
+        for kind, child in list(self._surplus(resource, plan)):
+            if child.revision not in named:
+                await self._delete(kind, resource, child, done)
+
+    def _surplus(self, resource: ModelDeployment, plan: Plan) -> Iterator[tuple[Kind, Child]]:
+        """Yield the children to delete, without the route.
+
+        These are all children of forgotten revisions, and the children of parked revisions except their
+        ControllerRevision and Deployment. Children of revisions that the plan does not mention stay.
         """
         parked = {entry.hash for entry in plan.revisions if entry.parked}
         forgotten = set(plan.forgotten)
         for kind in CHILD_KINDS:
             keep_parked = kind in (kinds.CONTROLLER_REVISION, kinds.DEPLOYMENT)
             for child in self._caches.owned(kind, resource.key):
-                if (
-                    child.revision in forgotten
-                    or (child.revision in parked and not keep_parked)
-                    or (kind is kinds.HTTP_ROUTE and plan.drop_route and child.name == resource.metadata.name)
-                ):
+                if child.revision in forgotten or (child.revision in parked and not keep_parked):
                     yield kind, child
 
-    async def _write(self, manifest: Manifest, done: Applied) -> None:
+    async def _write(self, manifest: Manifest, done: Applied) -> bool:
+        """Write one object if it differs.
+
+        Returns:
+            Whether the object is as it should be now.
+        """
         kind = kinds.by_api(manifest["apiVersion"], manifest["kind"])
         metadata = manifest["metadata"]
+        write, owner = Write(kind, metadata["name"]), metadata["ownerReferences"][0]
         desired = fingerprinted(manifest)
         cache, key = self._caches.children[kind], (metadata["namespace"], metadata["name"])
         if (undecodable := cache.skipped.get(key)) is not None:
-            done.refused = done.refused or _unreadable(undecodable)
-            return
+            done.refusals.add(write, unreadable(undecodable))
+            return False
         child = cache.get(*key)
         if child is None:
             desired["metadata"]["resourceVersion"] = ONLY_CREATE
         else:
             existing = child.desired_part()
             if not _is_child(existing, metadata):
-                done.refused = done.refused or _taken(kind, metadata)
-                return
+                done.refusals.add(write, taken(write, existing, owner))
+                return False
             path = difference(desired, existing)
             if path is None:
-                return
+                return True
             logger.debug("%s %s/%s differs at %s", kind.kind, *key, path)
             if kind is kinds.DEPLOYMENT and "replicas" in desired["spec"]:
                 # An HPA may be taking over the replicas. Never overwrite a number that the cache does not have yet.
                 desired["metadata"]["resourceVersion"] = child.version
+        if done.refusals.holds(kind):
+            return False
         try:
             response = await self._client.apply(kind, desired, manager=names.MANAGER)
-        except Conflict:
-            if child is None and await self._is_foreign(kind, manifest):
-                done.refused = done.refused or _taken(kind, metadata)
-            else:
-                done.conflicts += 1
-            return
         except NamespaceTerminating:
             raise
-        except (Forbidden, Invalid, NotFound) as error:
-            done.refused = done.refused or _refusal(kind, metadata, error)
-            return
+        except KubeError as error:
+            foreign = await self._foreign(kind, manifest) if isinstance(error, Conflict) and child is None else None
+            if foreign is not None:
+                done.refusals.add(write, taken(write, foreign, owner))
+            else:
+                self._note(write, (metadata["namespace"], owner["name"]), error, done)
+            return False
         done.writes += 1
         cache.put(response)
+        return True
 
-    async def _is_foreign(self, kind: Kind, manifest: Manifest) -> bool:
-        """Tell whether an object that the caches do not have is no child of this ModelDeployment.
+    async def _foreign(self, kind: Kind, manifest: Manifest) -> Manifest | None:
+        """Return the object that has the name of a child, if it is no child of this ModelDeployment.
 
-        A child is added to the caches.
+        The caches do not have the object. A child is added to them.
         """
         metadata = manifest["metadata"]
-        existing = await self._client.get(kind, metadata["namespace"], metadata["name"])
+        try:
+            existing = await self._client.get(kind, metadata["namespace"], metadata["name"])
+        except KubeError:
+            return None  # The conflict counts.
         if existing is None:
-            return False
+            return None
         if not _is_child(existing, metadata):
-            return True
+            return existing
         self._caches.children[kind].put(existing)
-        return False
+        return None
 
-    async def _delete(self, kind: Kind, resource: ModelDeployment, child: Child, done: Applied) -> None:
+    async def _delete(self, kind: Kind, resource: ModelDeployment, child: Child, done: Applied) -> bool:
+        """Delete one child.
+
+        Returns:
+            Whether the API server accepted it.
+        """
         namespace = resource.metadata.namespace
+        if done.refusals.holds(kind):
+            return False
         try:
             await self._client.delete(kind, namespace, child.name, uid=child.uid)
-        except Conflict:
+        except NamespaceTerminating:
+            raise
+        except KubeError as error:
+            self._note(Write(kind, child.name, deletes=True), resource.key, error, done)
+            return False
+        done.writes += 1
+        done.deletions += 1
+        self._caches.children[kind].forget(namespace, child.name, child.uid)
+        return True
+
+    def _note(self, write: Write, key: Key, error: KubeError, done: Applied) -> None:
+        """Note a write that failed.
+
+        Args:
+            write: The write.
+            key: The resource.
+            error: Why the write failed.
+            done: Receives the problem.
+
+        Raises:
+            KubeError: The connection broke, and it has not done so in several reconciles in a row.
+        """
+        done.failed[write] = 1 + self._failed.get(key, {}).get(write, 0)
+        if done.failed[write] < limit(error):
+            if not isinstance(error, Conflict):
+                raise error
             done.conflicts += 1
             return
-        except Forbidden as error:
-            done.refused = done.refused or _refusal(kind, {"namespace": namespace, "name": child.name}, error)
-            return
-        done.writes += 1
-        self._caches.children[kind].forget(namespace, child.name, child.uid)
+        if isinstance(error, Unreachable):
+            done.refusals.silent.add(write.kind)
+        logger.warning("%s/%s: %s was not accepted: %s", *key, write, error)
+        done.refusals.add(write, refusal(write, error))
 
 
 def _is_child(existing: Manifest, metadata: Manifest) -> bool:
@@ -192,23 +273,3 @@ def _is_child(existing: Manifest, metadata: Manifest) -> bool:
         return any(owner.get("uid") == metadata["ownerReferences"][0]["uid"] for owner in owners)
     labels = existing_metadata.get("labels") or {}
     return all(labels.get(key) == metadata["labels"][key] for key in (names.LABEL_MANAGED_BY, names.LABEL_DEPLOYMENT))
-
-
-def _taken(kind: Kind, metadata: Manifest) -> Problem:
-    return Problem(
-        Reason.NAME_TAKEN,
-        f"{kind.kind} {metadata['name']} already exists and belongs to another owner. "
-        "Delete it, or rename the ModelDeployment.",
-    )
-
-
-def _unreadable(error: Undecodable) -> Problem:
-    return Problem(Reason.UNDECODABLE, f"{error}. Delete it, and the operator creates it again.")
-
-
-def _refusal(kind: Kind, metadata: Manifest, error: ApiError) -> Problem:
-    return Problem(
-        Reason.APPLY_REFUSED,
-        f"The API server refused {kind.kind} {metadata['name']}: {error.message}",
-        waits_for_user=not isinstance(error, NotFound),
-    )

@@ -90,6 +90,7 @@ class Reconciler:
         resource = self._parts.resources.get(key)
         if resource is None or resource.metadata.deletion_timestamp is not None:
             self._parts.status_writer.forget(key)
+            self._parts.applier.forget(key)
             self._terminating.pop(key, None)
             self._queue.forget(key)
             return "done"
@@ -136,6 +137,8 @@ class Reconciler:
             return "retry"
         desired = snapshot.all_desired
         unresolved = any(revision.problem is not None and revision.intent is None for revision in desired)
+        if applied.refused is not None and applied.deletions:
+            self._queue.forget(key)  # The deletions may have made room in a quota.
         if applied.refused is not None or unresolved or any(revision.again for revision in desired):
             self._queue.retry(key)
             return "retry"

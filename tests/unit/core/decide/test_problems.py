@@ -73,6 +73,18 @@ def test_pods_refused(words: str, reason: str, remedy: str) -> None:
     assert words in world.condition("Ready").message
     assert remedy in world.condition("Ready").message
     assert reasons(world)["Available"] == "True Serving"
+    assert reasons(world)["Stalled"] == "False NotStalled"
+    world.later(600).reconcile()
+    assert reasons(world)["Stalled"] == f"True {reason}"
+    assert words in world.condition("Stalled").message
+
+
+def test_pods_refused_while_stable_serves_are_stalled_after_the_deadline() -> None:
+    world = World().rest().edit(scaling={"replicas": 2})
+    world.replica_failure[world.hash_of(1)] = "exceeded quota: small"
+    for seconds, stalled in ((0, "False NotStalled"), (599, "False NotStalled"), (1, "True QuotaExceeded")):
+        world.later(seconds).settle()
+        assert reasons(world)["Stalled"] == stalled
 
 
 def test_an_autoscaler_may_be_without_metrics_for_a_minute() -> None:

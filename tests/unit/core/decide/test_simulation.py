@@ -20,6 +20,7 @@ FIXED = [{"replicas": 1}, {"replicas": 3}]
 RANGES = [{"min": 1, "max": 6}, {"min": 3, "max": 4}]
 MATCH = [{"header": {"name": "x-cohort", "value": "beta"}}]
 MIRRORING = frozenset({"HTTPRouteRequestMirror", "HTTPRouteRequestPercentageMirror", "HTTPRoutePathRewrite"})
+CHILDREN = ["ControllerRevision", "Deployment", "Service", "HorizontalPodAutoscaler", "HTTPRoute"]
 TURNS = ["reconcile", "pods", "start", "finish", "slices", "accept", "step"]
 
 turns = st.sampled_from(TURNS).map(lambda name: (name, 0))
@@ -42,6 +43,7 @@ actions = st.one_of(
     st.tuples(st.just("history"), st.integers(0, 2)),
     st.tuples(st.just("full"), st.integers(0, 3)),
     st.tuples(st.just("when-full"), st.integers(0, 1)),
+    st.tuples(st.just("refuse-writes"), st.integers(0, len(CHILDREN))),
 )
 
 
@@ -95,6 +97,8 @@ def act(world: World, name: str, number: int) -> None:
             world.gateway(bool(number))
         case "refuse":
             world.refusal = "no listener" if number else None
+        case "refuse-writes":
+            world.refused_kinds = frozenset(CHILDREN[number : number + 1])
         case "history":
             world.edit(rollout={"historyLimit": number})
         case "canary":
@@ -118,6 +122,7 @@ def calm(world: World) -> World:
         world.fail(revision, None)
     world.model_problem = world.refusal = None
     world.annotations.clear()
+    world.refused_kinds = frozenset()
     world.features = MIRRORING
     world.edit(paused=None).rest()
     while failed := [each.revision for each in world.status.revisions if each.role == Role.FAILED]:
