@@ -35,12 +35,23 @@ def check(world: Lean, assessment: Assessment, plan: Plan) -> None:
         if plan.roles.progressive and plan.target is not None and not spec.paused:
             given, wanted = split.weight(plan.target), _given(assessment, plan.target)
             assert given <= max(wanted, now.weight(plan.target)), "more than the step that status has"
+    _check_zero(world, assessment, plan)
     if plan.roles.progressive and spec.scaling.replicas and spec.rollout.when_full != "Replace":
         stable = plan.of(plan.stable or "")
         assert stable is not None
         assert stable.scale == Fixed(spec.scaling.replicas), (
             "stable gives pods away before the canary has proven itself"
         )
+
+
+def _check_zero(world: Lean, assessment: Assessment, plan: Plan) -> None:
+    """Check that scaling to zero is not a way around a rollout."""
+    if assessment.scaled_to_zero and assessment.stable is not None:
+        assert plan.stable == assessment.stable, "promoted while the resource has no pods"
+    target = plan.of(plan.target or "")
+    waited = world.real - world.awake_since >= 600
+    if world.asleep and target is not None and assessment.pinned is None and not waited:
+        assert target.scale == Fixed(0), "a candidate starts before stable is back"
 
 
 def _given(assessment: Assessment, target: str) -> int:

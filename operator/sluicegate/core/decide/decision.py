@@ -53,6 +53,7 @@ def decide(assessment: Assessment) -> Plan:
         recheck_after=_soonest(
             *(_delay_left(assessment, revision) for revision in kept),
             assessment.of(roles.target).deadline_left,
+            assessment.of(roles.stable).ready_deadline_left if assessment.of(roles.target).awaits_stable else None,
             assessment.of(roles.next_canary or roles.canary).ready_deadline_left,
             machine.recheck_after(assessment, roles.target if roles.progressive else None),
             scaling.patience_left(assessment, roles.stable),
@@ -97,6 +98,8 @@ def _target(assessment: Assessment, roles: RevisionRoles, target: RevisionHash, 
     It has the pods for its step, or for all requests where there are no steps.
     """
     candidate = prepared_candidate(assessment, roles)
+    if assessment.of(target).awaits_stable:
+        return RevisionPlan(target, Role.CANDIDATE, Fixed(0), _new(assessment, target), frozen)
     if roles.progressive and candidate is not None:
         scale = scaling.candidate_scale(assessment, candidate, roles.stable)
         weight = roles.candidate.share.weight if roles.candidate is not None else 0

@@ -61,6 +61,8 @@ def _promote(
         return stable, None
     if assessment.paused and assessment.pinned is None:
         return stable, revision
+    if assessment.scaled_to_zero and stable is not None:
+        return stable, revision
     facts = assessment.of(revision)
     able = facts.able >= in_place.needed(assessment, revision, stable) and not facts.incompatible
     made = facts.record is not None and facts.deployment is not None

@@ -319,8 +319,10 @@ def _whole(assessment: Assessment, target: RevisionHash, problems: diagnosis.Pro
     If it began by steps, status keeps its step until it has taken over.
     """
     before, steps_there = assessment.of(target).rollout, bool(assessment.spec.rollout.steps)
+    if assessment.of(target).waits_at_zero and not assessment.paused:
+        return machine.at_zero(assessment, target, before or RolloutStatus(Phase.WAITING, target))
     if before is not None and steps_there and not assessment.paused:
-        return machine.promoting(before)
+        return machine.promoting(machine.awake(assessment, before))
     stuck = problems.target is not None and problems.target.waits_for_user
     phase = Phase.PAUSED if assessment.paused else Phase.FAILED if stuck else Phase.WAITING
     if before is not None:
