@@ -195,7 +195,8 @@ class Lean:
             waits = (
                 pod.ready or pod.deleting or pod.problem is not None or (chance is not None and chance.random() < 0.5)
             )
-            return pod if waits else replace(pod, ready=True, waiting_since="")
+            since = self.now.isoformat() if pod.crash is not None else ""
+            return pod if waits else replace(pod, ready=True, waiting_since="", ready_since=since)
 
         self._each(begin)
 
@@ -209,6 +210,7 @@ class Lean:
                     pod,
                     ready=pod.ready and problem is None,
                     problem=problem,
+                    crash=pod.problem or pod.crash if problem is None else None,
                     waiting_since="" if problem is None else since,
                 )
             )

@@ -19,7 +19,7 @@ from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import Fixed, Plan, RevisionPlan, RevisionRoles
 from sluicegate.core.rollout import canary, in_place, machine
 from sluicegate.core.rollout.candidate import prepared_candidate
-from sluicegate.core.snapshot import staleness
+from sluicegate.core.snapshot import settling, staleness
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Revision
 
@@ -56,6 +56,7 @@ def decide(assessment: Assessment) -> Plan:
             assessment.of(roles.stable).ready_deadline_left if assessment.of(roles.target).awaits_stable else None,
             assessment.of(roles.next_canary or roles.canary).ready_deadline_left,
             machine.recheck_after(assessment, roles.target if roles.progressive else None),
+            settling.settling_left(assessment, assessment.of(roles.stable)),
             scaling.patience_left(assessment, roles.stable),
             staleness.patience_left(assessment, roles.stable),
         ),

@@ -36,7 +36,7 @@ from sluicegate.core.rollout.steps import (
 )
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.assessment import Assessment
-from sluicegate.core.snapshot.facts import Share
+from sluicegate.core.snapshot.facts import Problem, Share
 from sluicegate.core.snapshot.parse import text_of, time_of
 
 
@@ -277,6 +277,14 @@ def _rolled_back(
     spent = assessment.overrides.retry == target or None
     back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back {where}: {message}")
     return msgspec.structs.replace(back, until=None, analysis=analysis, retried=spent)
+
+
+def returned(assessment: Assessment, revision: RevisionHash, crash: Problem) -> RolloutStatus:
+    """Return the state after `revision`, which had become stable, has given its traffic back."""
+    spent = assessment.overrides.retry == revision or None
+    done, hash_ = (len(steps_of(assessment)), steps_hash(assessment)) if steps_of(assessment) else (None, None)
+    state = RolloutStatus(Phase.ROLLED_BACK, revision, step_index=done, step_hash=hash_, retried=spent)
+    return _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back after it became stable: {crash.message}")
 
 
 def aborted(assessment: Assessment, revision: RevisionHash) -> RolloutStatus:

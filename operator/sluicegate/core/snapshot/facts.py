@@ -63,6 +63,12 @@ class PodFacts:
     """Those of `cpu` and `memory` that one of its containers has no request for."""
     uid: str = field(default="", compare=False)
     """The pod's UID, by which its scoring server recognizes the operator as a reader."""
+    crash: Problem | None = None
+    """Why its container ended before, where the pod is ready again."""
+    ready_since: str = ""
+    """When it became ready. Known only together with `crash`."""
+    crashes: int = 0
+    """How often its model container has ended, while the pod has a problem."""
 
 
 @dataclass(frozen=True, slots=True)

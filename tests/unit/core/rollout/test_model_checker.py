@@ -152,6 +152,7 @@ def act(world: Lean, chance: random.Random) -> None:
 def calm(world: Lean) -> None:
     """End all problems, after which every decision must be carried out."""
     world.annotations.clear()
+    world.clock = 0.0
     world.edit(paused=None, scaling=world.awake)
     world.settle()
     for revision in list(world.pods):
