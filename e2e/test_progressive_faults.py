@@ -48,6 +48,29 @@ def test_a_version_that_never_becomes_ready_gets_nothing_and_is_given_up(workspa
     rollouts.check_served(seen)
 
 
+def test_crash_after_the_takeover_returns_the_traffic(workspace, load):
+    """Check that a version without steps that runs out of memory under traffic is rolled back."""
+    rollout = {"scaleDownDelay": "60s"}
+    memory = {"limits": {"memory": "1Gi"}, "requests": {"memory": "300Mi", "cpu": "50m"}}
+    workspace.apply("shop", model=uri(FIRST), rollout=rollout, resources=memory)
+    workspace.wait_ready("shop")
+    first = workspace.stable("shop")
+    with load("shop", own=".") as steady:  # its only pod is killed, so requests fail until the route is back
+        wait_until("some answers", lambda: steady.settled_on(FIRST))
+        workspace.apply("shop", model=uri(LEAKS), rollout=rollout, resources=memory)
+        rollouts.wait_back(workspace)
+        ready = workspace.wait_condition("shop", "Ready", "False", "RolledBack")
+        bad = rollouts.check_left_alone(workspace, steady, first, FIRST)
+    steady.check()
+    died = [at for at, _ in steady.errors]
+    lasted = max(died, default=0) - min(died, default=0)
+    print(f"{bad} requests died with its pod, over {lasted:.1f} s", flush=True)
+    assert lasted < 2 * rollouts.LAG
+    assert "Rolled back after it became stable" in ready["message"]
+    assert "used more memory than its limit of 1Gi and was killed" in ready["message"]
+    assert workspace.condition("shop", "Available")["status"] == "True"
+
+
 def test_a_version_that_runs_out_of_memory_under_traffic_is_taken_back(workspace, load, kube):
     rollout = spec({"weight": 20, "hold": "10m"})
     memory = {"limits": {"memory": "1Gi"}, "requests": {"memory": "300Mi", "cpu": "50m"}}

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from e2e.support import rollouts
 from e2e.support.kube import wait_until
 from e2e.support.load import Lane
 from e2e.support.watch import Watch
@@ -153,6 +154,24 @@ def test_kubectl_scale(apply, wait_ready, workspace, kubectl):
     wait_until("no pods", lambda: not workspace.pods("shop"))
     kubectl("-n", workspace.namespace, "scale", "mdep", "shop", "--replicas=1")
     wait_ready("shop")
+
+
+def test_version_that_appears_at_zero_passes_its_steps(apply, wait_ready, workspace, kubectl):
+    rollout = {"steps": [{"weight": 10, "pause": {}}], "scaleDownDelay": "3s"}
+    apply("shop", rollout=rollout, scaling={"replicas": 1}, resources=SMALL)
+    wait_ready("shop")
+    first = workspace.stable("shop")
+    kubectl("-n", workspace.namespace, "scale", "mdep", "shop", "--replicas=0")
+    wait_until("no pods", lambda: not workspace.all_pods("shop"))
+    apply("shop", model=2, rollout=rollout, scaling={"replicas": 0}, resources=SMALL)
+    wait_until("version 2 to wait", lambda: rollouts.state(workspace).get("reason") == "ScaledToZero")
+    workspace.wait_condition("shop", "Ready", "True", "ScaledToZero")
+    assert workspace.stable("shop") == first
+    kubectl("-n", workspace.namespace, "scale", "mdep", "shop", "--replicas=1")
+    rollouts.wait_at(workspace, 0, "Paused")
+    assert workspace.stable("shop") == first
+    weights = {each["model"]: each["weight"] for each in workspace.status("shop")["revisions"]}
+    assert sorted(weights.values()) == [10, 90], weights
 
 
 def test_takeover_under_autoscaler_starts_at_the_size_of_the_predecessor(kube, workspace, load, deployments):

@@ -85,6 +85,11 @@ class Lean:
     serial: int = 0
     forced_since: tuple[str, int, str, float] | None = None
     """The share that is really in force: (revision, step, hash of the steps, since when)."""
+    awake: dict[str, Any] = field(default_factory=lambda: {"replicas": 1})
+    """The scaling of the spec, except while the user has scaled the resource to zero."""
+    asleep: bool = False
+    """Whether no pod is left after `replicas: 0`, and stable has not come back yet."""
+    awake_since: float = 0.0
     rolled_back_revisions: set[str] = field(default_factory=set)
     """Revisions that were rolled back and that the user has not requested again."""
 
@@ -190,7 +195,8 @@ class Lean:
             waits = (
                 pod.ready or pod.deleting or pod.problem is not None or (chance is not None and chance.random() < 0.5)
             )
-            return pod if waits else replace(pod, ready=True, waiting_since="")
+            since = self.now.isoformat() if pod.crash is not None else ""
+            return pod if waits else replace(pod, ready=True, waiting_since="", ready_since=since)
 
         self._each(begin)
 
@@ -204,6 +210,7 @@ class Lean:
                     pod,
                     ready=pod.ready and problem is None,
                     problem=problem,
+                    crash=pod.problem or pod.crash if problem is None else None,
                     waiting_since="" if problem is None else since,
                 )
             )
@@ -242,6 +249,7 @@ class Lean:
                 self.served_at[revision] = self.now
         known = self.forced_since
         self._note()
+        self._note_sleep()
         from tests.support import rollout_invariants
 
         rollout_invariants.check(self, assessment, plan)
@@ -272,6 +280,14 @@ class Lean:
             self.forced_since = None
         elif self.forced_since is None or self.forced_since[:3] != place:
             self.forced_since = (*place, self.real)
+
+    def _note_sleep(self) -> None:
+        """Record whether stable has yet to come back after `replicas: 0`."""
+        if self.spec["scaling"] == {"replicas": 0}:
+            self.awake_since = self.real
+            self.asleep = self.asleep or not any(self.live(revision) for revision in self.pods)
+        elif self.stable is None or self.ready(self.stable) or any(pod.problem for pod in self.live(self.stable)):
+            self.asleep = False
 
     def _apply(self, snapshot: Snapshot, plan: Plan) -> None:
         number = 1 + max((each.number for each in self.revisions.values()), default=0)

@@ -54,6 +54,10 @@ class Pod:
     unrequested: frozenset[str] = frozenset()
     ended: bool = False
     """Whether it was evicted, refused or lost. It stays in the list, and another pod replaces it."""
+    crash: Problem | None = None
+    """The problem that it had before it became ready again."""
+    ready_since: str = ""
+    crashes: int = 0
 
 
 class World(ApiObjects):
@@ -184,6 +188,9 @@ class World(ApiObjects):
                 pod.room,
                 unrequested=pod.unrequested,
                 ended=pod.ended,
+                crash=pod.crash if pod.ready else None,
+                ready_since=pod.ready_since if pod.ready and pod.crash is not None else "",
+                crashes=0 if pod.ready or pod.problem is None else pod.crashes,
             )
             pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
         service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))
@@ -289,15 +296,21 @@ class World(ApiObjects):
             and pod.problem is None
             and not pod.ended
         ][:count]:
-            self.pods[pod.name] = replace(pod, ready=True)
+            self.pods[pod.name] = replace(pod, ready=True, ready_since=self.now.isoformat())
         return self
 
-    def fail(self, revision: str, problem: Problem | None) -> World:
-        """Let all pods of a revision fail, or recover where `problem` is None."""
-        for pod in list(self.pods.values()):
-            if pod.revision == revision:
-                since = self.now.isoformat() if pod.ready and problem is not None else pod.since
-                self.pods[pod.name] = replace(pod, ready=pod.ready and problem is None, problem=problem, since=since)
+    def fail(self, revision: str, problem: Problem | None, count: int = 1000) -> World:
+        """Let the first `count` pods of a revision fail, or recover where `problem` is None."""
+        for pod in [pod for pod in self.pods.values() if pod.revision == revision][:count]:
+            since = self.now.isoformat() if pod.ready and problem is not None else pod.since
+            self.pods[pod.name] = replace(
+                pod,
+                ready=pod.ready and problem is None,
+                problem=problem,
+                since=since,
+                crash=pod.crash if problem is not None else pod.problem or pod.crash,
+                crashes=pod.crashes + (problem is not None),
+            )
         return self
 
     def end(self, name: str, problem: Problem) -> World:

@@ -8,6 +8,7 @@ from sluicegate.api import duration
 from sluicegate.api.status import RevisionStatus, Role
 from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.rollout import in_place
+from sluicegate.core.rollout.way_back import way_back
 from sluicegate.core.snapshot.assessment import Assessment
 
 if TYPE_CHECKING:
@@ -73,5 +74,8 @@ def _check_promotion(world: World, assessment: Assessment, plan: Plan) -> None:
         assessment.snapshot.endpoints.get(f"{assessment.snapshot.resource.metadata.name}-{plan.stable}", frozenset())
         & assessment.of(plan.stable).ready
     )
+    if plan.stable == way_back(assessment):
+        assert len(listed) > len(assessment.of(before).ready), "returned to a revision that serves less"
+        return
     assert len(listed) >= in_place.needed(assessment, plan.stable, before), "promoted before it can carry the traffic"
     assert not assessment.paused or assessment.pinned == plan.stable, "promoted while paused"

@@ -15,6 +15,7 @@ from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.assessment import Assessment
 
 from tests.support import plan_invariants
+from tests.support.fake_cluster import NAME
 
 if TYPE_CHECKING:
     from tests.support.fact_cluster import Lean
@@ -35,12 +36,39 @@ def check(world: Lean, assessment: Assessment, plan: Plan) -> None:
         if plan.roles.progressive and plan.target is not None and not spec.paused:
             given, wanted = split.weight(plan.target), _given(assessment, plan.target)
             assert given <= max(wanted, now.weight(plan.target)), "more than the step that status has"
+    _check_zero(world, assessment, plan)
+    _check_way_back(world, assessment, plan)
     if plan.roles.progressive and spec.scaling.replicas and spec.rollout.when_full != "Replace":
         stable = plan.of(plan.stable or "")
         assert stable is not None
         assert stable.scale == Fixed(spec.scaling.replicas), (
             "stable gives pods away before the canary has proven itself"
         )
+
+
+def _check_zero(world: Lean, assessment: Assessment, plan: Plan) -> None:
+    """Check that scaling to zero is not a way around a rollout."""
+    if assessment.scaled_to_zero and assessment.stable is not None:
+        assert plan.stable == assessment.stable, "promoted while the resource has no pods"
+    target = plan.of(plan.target or "")
+    waited = world.real - world.awake_since >= 600
+    if world.asleep and target is not None and assessment.pinned is None and not waited:
+        assert target.scale == Fixed(0), "a candidate starts before stable is back"
+
+
+def _check_way_back(world: Lean, assessment: Assessment, plan: Plan) -> None:
+    """Check that a stable revision that crashes gives its traffic back, where the previous one has pods."""
+    stable, previous = assessment.stable, world.status.previous
+    if stable is None or previous is None or previous == stable or assessment.paused or assessment.scaled_to_zero:
+        return
+    gone = previous in world.rolled_back_revisions or previous not in world.revisions
+    if assessment.pinned is not None or gone or world.annotations.get(names.ANNOTATION_ABORT) == previous:
+        return
+    pods = world.live(stable)
+    crashed = bool(pods) and all(pod.problem is not None and pod.problem.reason == "OOMKilled" for pod in pods)
+    able = world.ready(previous) & world.endpoints.get(f"{NAME}-{previous}", frozenset())
+    if crashed and able and world.role(previous) != "Failed":
+        assert plan.stable != stable, "a stable revision that crashes keeps the requests"
 
 
 def _given(assessment: Assessment, target: str) -> int:

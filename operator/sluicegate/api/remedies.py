@@ -42,6 +42,9 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
         ),
         Reason.PODS_NOT_READY: Remedy("fewer pods are ready than declared, or none", "Ready, Available"),
         Reason.NO_READY_PODS: Remedy("fewer pods are ready than declared, or none", "Ready, Available"),
+        Reason.SCALED_TO_ZERO: Remedy(
+            "`spec.scaling.replicas` is 0, so no pod serves; the message names a version that waits for pods", "Ready"
+        ),
         Reason.ROUTE_PENDING: Remedy("the gateway has not accepted the route yet", "Ready, Available, TrafficRouted"),
         Reason.SHIFTING_TRAFFIC: Remedy("traffic is moving to the new revision", "Ready, TrafficRouted"),
         Reason.ROLLING_OUT: Remedy(

@@ -281,6 +281,13 @@ class ModelDeploymentStatus(ApiType, frozen=True):
         doc("Revisions, newest first."),
     ] = ()
     rollout: Annotated[RolloutStatus | None, doc("Progress of the current rollout.")] = None
+    previous: Annotated[
+        HashLine | None,
+        doc(
+            "Hash of the revision that was stable before. While it has pods, a crash of the stable revision returns "
+            "the traffic to it."
+        ),
+    ] = None
 
     @property
     def stable(self) -> RevisionStatus | None:

@@ -19,7 +19,7 @@ from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import Fixed, Plan, RevisionPlan, RevisionRoles
 from sluicegate.core.rollout import canary, in_place, machine
 from sluicegate.core.rollout.candidate import prepared_candidate
-from sluicegate.core.snapshot import staleness
+from sluicegate.core.snapshot import settling, staleness
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Revision
 
@@ -53,8 +53,10 @@ def decide(assessment: Assessment) -> Plan:
         recheck_after=_soonest(
             *(_delay_left(assessment, revision) for revision in kept),
             assessment.of(roles.target).deadline_left,
+            assessment.of(roles.stable).ready_deadline_left if assessment.of(roles.target).awaits_stable else None,
             assessment.of(roles.next_canary or roles.canary).ready_deadline_left,
             machine.recheck_after(assessment, roles.target if roles.progressive else None),
+            settling.settling_left(assessment, assessment.of(roles.stable)),
             scaling.patience_left(assessment, roles.stable),
             staleness.patience_left(assessment, roles.stable),
         ),
@@ -97,6 +99,8 @@ def _target(assessment: Assessment, roles: RevisionRoles, target: RevisionHash, 
     It has the pods for its step, or for all requests where there are no steps.
     """
     candidate = prepared_candidate(assessment, roles)
+    if assessment.of(target).awaits_stable:
+        return RevisionPlan(target, Role.CANDIDATE, Fixed(0), _new(assessment, target), frozen)
     if roles.progressive and candidate is not None:
         scale = scaling.candidate_scale(assessment, candidate, roles.stable)
         weight = roles.candidate.share.weight if roles.candidate is not None else 0

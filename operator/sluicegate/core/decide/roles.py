@@ -12,17 +12,22 @@ from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import RevisionRoles
 from sluicegate.core.rollout import canary, in_place, steps
 from sluicegate.core.rollout.candidate import candidate_at_step
+from sluicegate.core.rollout.way_back import way_back
 from sluicegate.core.snapshot.assessment import Assessment
 
 
 def assign_roles(assessment: Assessment) -> RevisionRoles:
-    """Return the revision roles, with the promotions that have become possible."""
-    revision = _wanted(assessment)
-    if revision is not None and steps.progressive(assessment, assessment.stable, revision):
-        return RevisionRoles(
-            assessment.stable, revision, progressive=True, candidate=candidate_at_step(assessment, revision)
-        )
-    stable, target = _promote(assessment, assessment.stable, revision)
+    """Return the revision roles, with the promotions that have become possible.
+
+    Where the stable revision crashes and the previous one still has pods, the previous one is stable again.
+    """
+    revision, returned = _wanted(assessment), way_back(assessment)
+    if returned is not None and revision in (assessment.stable, returned):
+        revision = None
+    stable = returned or assessment.stable
+    if revision is not None and steps.progressive(assessment, stable, revision):
+        return RevisionRoles(stable, revision, progressive=True, candidate=candidate_at_step(assessment, revision))
+    stable, target = _promote(assessment, stable, revision)
     now, following = _canaries(assessment, stable, target)
     candidate = canary.candidate(assessment, now) if now is not None else None
     return RevisionRoles(stable, target, now, following, candidate=candidate)
@@ -60,6 +65,8 @@ def _promote(
     if revision is None or revision == stable:
         return stable, None
     if assessment.paused and assessment.pinned is None:
+        return stable, revision
+    if assessment.scaled_to_zero and stable is not None:
         return stable, revision
     facts = assessment.of(revision)
     able = facts.able >= in_place.needed(assessment, revision, stable) and not facts.incompatible

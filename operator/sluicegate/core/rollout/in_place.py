@@ -31,6 +31,8 @@ def replacing(assessment: Assessment, target: RevisionHash | None, stable: Revis
     # An autoscaled stable may have few pods without a replacement. During steps it must also be able to grow,
     # to take the requests back.
     tells = not (assessment.spec.scaling.autoscaled and steps.progressive(assessment, stable, target))
+    started = assessment.of(target).deployment  # without pods of the target, stable has few because of `replicas: 0`
+    tells = tells and started is not None and started.replicas > 0
     begun = tells and deployment.replicas < scaling.needed(assessment, target, stable)
     return begun or (waits_for_room(assessment, target) and would_help(assessment, target, stable))
 

@@ -36,7 +36,7 @@ from sluicegate.core.rollout.steps import (
 )
 from sluicegate.core.snapshot.analysis_result import Outcome
 from sluicegate.core.snapshot.assessment import Assessment
-from sluicegate.core.snapshot.facts import Share
+from sluicegate.core.snapshot.facts import Problem, Share
 from sluicegate.core.snapshot.parse import text_of, time_of
 
 
@@ -63,6 +63,9 @@ def advance(assessment: Assessment, target: RevisionHash, observation: StepObser
         observation: What the cluster shows of the current step.
     """
     state = assessment.of(target).rollout
+    if assessment.of(target).waits_at_zero and not assessment.paused:
+        return at_zero(assessment, target, state or RolloutStatus(Phase.WAITING, target))
+    state = awake(assessment, state) if state is not None else None
     if assessment.overrides.promotes(target) and not assessment.paused:
         return _entered(assessment, state or _begun(assessment, target), len(steps_of(assessment)))
     if state is None:
@@ -81,6 +84,28 @@ def advance(assessment: Assessment, target: RevisionHash, observation: StepObser
             "spec.paused is true: set it to false to continue. The weights stay as they are.",
         )
     return _at_step(assessment, state, target, observation)
+
+
+def at_zero(assessment: Assessment, target: RevisionHash, state: RolloutStatus) -> RolloutStatus:
+    """Return the state of a rollout that stands still, because the resource has no pods or stable comes back first.
+
+    It keeps its step. The deadline of the step starts anew once its pods may start.
+    """
+    stable = assessment.snapshot.child(assessment.stable) if assessment.stable is not None else "stable"
+    reason, message = Reason.WAITING_FOR_PODS, f"Its pods start once {stable} has a ready pod."
+    if assessment.scaled_to_zero:
+        reason = Reason.SCALED_TO_ZERO
+        message = f"spec.scaling.replicas is 0. When it is raised, {stable} serves first, then the rollout continues."
+    state = msgspec.structs.replace(_not_in_force(state), started_at=None, step_started_at=None)
+    return _phase(state, state.phase if state.phase is Phase.PROMOTING else Phase.WAITING, reason, message)
+
+
+def awake(assessment: Assessment, state: RolloutStatus) -> RolloutStatus:
+    """Return `state` with the times that `at_zero` has removed."""
+    if state.step_started_at is not None:
+        return state
+    now = text_of(assessment.now)
+    return msgspec.structs.replace(state, started_at=state.started_at or now, step_started_at=now)
 
 
 def _begun(assessment: Assessment, target: RevisionHash) -> RolloutStatus:
@@ -252,6 +277,14 @@ def _rolled_back(
     spent = assessment.overrides.retry == target or None
     back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back {where}: {message}")
     return msgspec.structs.replace(back, until=None, analysis=analysis, retried=spent)
+
+
+def returned(assessment: Assessment, revision: RevisionHash, crash: Problem) -> RolloutStatus:
+    """Return the state after `revision`, which had become stable, has given its traffic back."""
+    spent = assessment.overrides.retry == revision or None
+    done, hash_ = (len(steps_of(assessment)), steps_hash(assessment)) if steps_of(assessment) else (None, None)
+    state = RolloutStatus(Phase.ROLLED_BACK, revision, step_index=done, step_hash=hash_, retried=spent)
+    return _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back after it became stable: {crash.message}")
 
 
 def aborted(assessment: Assessment, revision: RevisionHash) -> RolloutStatus:

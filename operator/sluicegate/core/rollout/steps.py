@@ -37,24 +37,27 @@ def _hash(steps: tuple[Step, ...]) -> str:
 def progressive(assessment: Assessment, stable: RevisionHash | None, target: RevisionHash | None) -> bool:
     """Tell whether `target` takes the traffic by steps now.
 
-    It does not if it is the first revision, if the user has pinned a revision, or if the spec asks for no pods. It also
-    does not once it has completed all steps, or once `whenFull: Replace` has removed the last pod of stable.
+    It does not if it is the first revision, or if the user has pinned a revision. It also does not once it has
+    completed all steps, or once `whenFull: Replace` has removed the last pod of stable.
     """
     if not steps_of(assessment) or stable is None or target in (None, stable) or assessment.pinned is not None:
         return False
-    if assessment.spec.scaling.replicas == 0 or _made_way(assessment, stable):
+    if _made_way(assessment, stable, target):
         return False
     state = assessment.of(target).rollout
     return state is None or state.step_hash != steps_hash(assessment) or not is_through(assessment, state)
 
 
-def _made_way(assessment: Assessment, stable: RevisionHash) -> bool:
+def _made_way(assessment: Assessment, stable: RevisionHash, target: RevisionHash | None) -> bool:
     """Tell whether `whenFull: Replace` has removed the last pod of stable.
 
-    Then there is no second revision to distribute requests to.
+    Then there is no second revision to distribute requests to. Where the target has no pods either, stable has none
+    because of `replicas: 0`.
     """
-    deployment = assessment.of(stable).deployment
-    return assessment.spec.rollout.when_full == "Replace" and deployment is not None and deployment.replicas == 0
+    old, new = assessment.of(stable).deployment, assessment.of(target).deployment
+    if assessment.spec.rollout.when_full != "Replace" or old is None or old.replicas > 0:
+        return False
+    return new is not None and new.replicas > 0
 
 
 def is_through(assessment: Assessment, state: RolloutStatus) -> bool:

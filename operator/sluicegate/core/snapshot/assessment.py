@@ -86,6 +86,11 @@ class Assessment:
         """Whether spec.paused is true, so that nothing changes."""
         return self.overrides.paused
 
+    @property
+    def scaled_to_zero(self) -> bool:
+        """Whether the spec asks for no pods. No revision becomes stable or goes to its next step meanwhile."""
+        return self.spec.scaling.replicas == 0
+
     @cached_property
     def pinned(self) -> RevisionHash | None:
         """The revision that the annotation `pin` keeps as it is.
@@ -307,9 +312,31 @@ class RevisionAssessment:
 
         It is 0 when the deadline is over, and None where no deadline applies.
         """
-        if self.hash is None or self._resource.paused:
+        if self.hash is None or self._resource.paused or self.waits_at_zero:
             return None
         return self._left(self.started_at)
+
+    @cached_property
+    def awaits_stable(self) -> bool:
+        """Whether its pods start only once stable has a ready pod.
+
+        This is so while neither has pods, as after `replicas: 0`. Stable comes back first, because it is what a
+        candidate is compared with and rolled back to. A revision does not wait for a stable revision that reports a
+        problem, or that is not ready within progressDeadline. Neither does a revision that the user has pinned.
+        """
+        stable = self._resource.of(self._resource.stable)
+        if self.hash is None or stable.hash in (None, self.hash) or self._resource.pinned == self.hash:
+            return False
+        if stable.ready or self.live or (self.deployment is not None and self.deployment.replicas > 0):
+            return False
+        if stable.deployment is None or stable.deployment.replica_failure:
+            return False
+        return stable.ready_deadline_left != 0 and all(pod.problem is None for pod in stable.live)
+
+    @property
+    def waits_at_zero(self) -> bool:
+        """Whether its rollout stands still, because the resource has no pods or stable comes back first."""
+        return self._resource.scaled_to_zero or self.awaits_stable
 
     @cached_property
     def ready_deadline_left(self) -> float | None:

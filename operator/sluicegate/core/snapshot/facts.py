@@ -65,6 +65,12 @@ class PodFacts:
     """The pod's UID, by which its scoring server recognizes the operator as a reader."""
     ended: bool = False
     """Whether the pod has ended for good (phase Failed or Succeeded). It may stay in the API long after that."""
+    crash: Problem | None = None
+    """Why its container ended before, where the pod is ready again."""
+    ready_since: str = ""
+    """When it became ready. Known only together with `crash`."""
+    crashes: int = 0
+    """How often its model container has ended, while the pod has a problem."""
 
 
 @dataclass(frozen=True, slots=True)

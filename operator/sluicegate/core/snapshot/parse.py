@@ -19,6 +19,7 @@ from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.traffic import Header
 from sluicegate.core.models import signature
+from sluicegate.core.snapshot.crashes import crash_count, last_crash
 from sluicegate.core.snapshot.facts import (
     AutoscalerFacts,
     DeploymentFacts,
@@ -79,12 +80,16 @@ def pod(obj: Raw) -> PodFacts:
     metadata = obj["metadata"]
     readiness, fetched = _conditions(obj).get("Ready", {}), _fetched(obj)
     ready = readiness.get("status") == "True"
+    problem, crash = (None, last_crash(obj)) if ready else (pod_problem(obj), None)
     return PodFacts(
         name=metadata["name"],
         revision=revision_hash(obj),
         ready=ready,
         deleting="deletionTimestamp" in metadata,
-        problem=None if ready else pod_problem(obj),
+        problem=problem,
+        crash=crash,
+        ready_since=str(readiness.get("lastTransitionTime") or "") if crash is not None else "",
+        crashes=crash_count(obj) if problem is not None else 0,
         digest=fetched.get("digest"),
         signature=signature.parse(signature_text) if (signature_text := fetched.get("signature")) else None,
         waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",

@@ -22,7 +22,7 @@ from sluicegate.api.status import (
 from sluicegate.core.decide.roles import aborted
 from sluicegate.core.decide.traffic import path_prefix
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
-from sluicegate.core.rollout import give_up, machine
+from sluicegate.core.rollout import give_up, machine, way_back
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import staleness
 from sluicegate.core.snapshot.assessment import Assessment
@@ -59,6 +59,7 @@ def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) 
         newer=staleness.newer(assessment, plan.stable),
         revisions=tuple(_revision(assessment, plan, entry) for entry in plan.revisions),
         rollout=state,
+        previous=way_back.previous(assessment, plan.stable),
     )
 
 
@@ -296,6 +297,10 @@ def _accepted(assessment: Assessment, plan: Plan, revision: RevisionHash) -> int
 
 
 def _rollout(assessment: Assessment, plan: Plan, problems: diagnosis.Problems) -> RolloutStatus:
+    stable = assessment.stable
+    crash = way_back.crash(assessment.of(stable)) if way_back.way_back(assessment) is not None else None
+    if crash is not None and stable is not None and stable == assessment.desired:
+        return machine.returned(assessment, stable, crash)
     if plan.roles.progressive and plan.target is not None:
         return machine.advance(assessment, plan.target, step_observation.observe_step(assessment, plan, plan.target))
     rolled_back = assessment.of(assessment.desired).rolled_back
@@ -319,8 +324,10 @@ def _whole(assessment: Assessment, target: RevisionHash, problems: diagnosis.Pro
     If it began by steps, status keeps its step until it has taken over.
     """
     before, steps_there = assessment.of(target).rollout, bool(assessment.spec.rollout.steps)
+    if assessment.of(target).waits_at_zero and not assessment.paused:
+        return machine.at_zero(assessment, target, before or RolloutStatus(Phase.WAITING, target))
     if before is not None and steps_there and not assessment.paused:
-        return machine.promoting(before)
+        return machine.promoting(machine.awake(assessment, before))
     stuck = problems.target is not None and problems.target.waits_for_user
     phase = Phase.PAUSED if assessment.paused else Phase.FAILED if stuck else Phase.WAITING
     if before is not None:

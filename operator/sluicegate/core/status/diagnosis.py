@@ -20,6 +20,7 @@ from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.pod_faults import own_fault
 from sluicegate.core.snapshot.pod_refusal import pod_refusal
+from sluicegate.core.snapshot.settling import settling
 from sluicegate.core.status import refused_write
 
 
@@ -61,7 +62,8 @@ def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None)
         target=given_up(assessment, assessment.desired)
         or _in_place(assessment, plan, revision_problem(assessment, shown))
         or compatibility.problem(assessment, plan.target)
-        or _late(assessment, plan),
+        or _late(assessment, plan)
+        or _settling(assessment, plan),
         traffic=_traffic_problem(assessment),
         scaling=_scaling_problem(assessment, plan.stable),
         canary=_canary_problem(assessment, plan),
@@ -213,6 +215,12 @@ def _late(assessment: Assessment, plan: Plan) -> Problem | None:
         f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): check the logs of its pods, "
         f"for example with `kubectl logs -l {names.LABEL_REVISION}={plan.target}`.",
     )
+
+
+def _settling(assessment: Assessment, plan: Plan) -> Problem | None:
+    """Return the crash of a pod of stable that is ready again, but not for long."""
+    wait = settling(assessment, assessment.of(plan.stable)) if plan.target is None else None
+    return wait[0] if wait is not None else None
 
 
 def _needed(assessment: Assessment, plan: Plan, target: RevisionHash) -> int:

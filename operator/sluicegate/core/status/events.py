@@ -31,7 +31,7 @@ def events_between(before: ModelDeploymentStatus, after: ModelDeploymentStatus) 
     for uri, version, now in version_changes(before, after):
         yield Event("Normal", "ModelChanged", f"{uri} now resolves to version {now} instead of {version}.")
     old, new = _stable(before), _stable(after)
-    if new is not None and new != old:
+    if new is not None and new != old and rollback(before, after) is None:
         names = {entry.revision: entry.name for entry in after.revisions}
         instead = f" instead of {names.get(old, old)}" if old is not None else ""
         yield Event("Normal", "Promoted", f"Revision {names[new]} is stable now{instead}.")

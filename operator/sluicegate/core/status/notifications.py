@@ -89,16 +89,16 @@ def _happened(
 ) -> Iterator[tuple[EventName, str | None, str | None, str]]:
     """Yield (event, hash of the revision, reason, message) for each event."""
     old, new = before.stable, after.stable
-    if old is not None and new is not None and old.revision != new.revision:
+    phase, target, reason, message = _phase(after)
+    moved = (phase, target) != _phase(before)[:2]
+    returned = phase is not None and phase.returned
+    if old is not None and new is not None and old.revision != new.revision and not (moved and returned):
         yield (
             "Promoted",
             new.revision,
             None,
             f"{new.model or new.name} is stable now instead of {old.model or old.name}.",
         )
-    phase, target, reason, message = _phase(after)
-    moved = (phase, target) != _phase(before)[:2]
-    returned = phase is not None and phase.returned
     if moved and returned:
         yield "RolledBack", target, reason, message or "The new version was rolled back."
     if moved and phase is Phase.PAUSED:

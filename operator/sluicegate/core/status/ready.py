@@ -65,6 +65,26 @@ def _unchanged_while_paused(context: Context) -> ConditionState | None:
     return context.available if paused and stable is not None and stable == context.assessment.desired else None
 
 
+def _pending_at_zero(context: Context) -> ConditionState | None:
+    """Return the condition while the spec asks for no pods and a candidate waits for some.
+
+    It is True, because the spec is in effect, and the candidate waits for a change of the spec.
+    """
+    assessment, stable, target = context.assessment, context.plan.stable, context.plan.target
+    if target is None or stable is None or not assessment.scaled_to_zero or assessment.paused:
+        return None
+    if assessment.of(stable).live or assessment.of(target).live:
+        return None
+    serves, waits = assessment.snapshot.child(stable), assessment.snapshot.child(target)
+    how = "its steps" if context.plan.roles.progressive else "to take over"
+    return ConditionState(
+        "True",
+        Reason.SCALED_TO_ZERO,
+        f"spec.scaling.replicas is 0. When it is raised, revision {serves} serves first, and revision {waits} starts "
+        f"{how} after that.",
+    )
+
+
 def _rolling_out(context: Context) -> ConditionState | None:
     """Return the condition during a rollout by steps.
 
@@ -105,6 +125,9 @@ def _starting(context: Context) -> ConditionState | None:
     target = context.plan.target
     if target is None:
         return None
+    if context.assessment.of(target).waits_at_zero:
+        child, message = context.assessment.snapshot.child(target), context.rollout.message
+        return ConditionState("False", Reason.WAITING_FOR_PODS, f"Revision {child} waits. {message}")
     pods = f"{len(context.assessment.of(target).ready)} of {_wanted_of(context.plan, target)} pods are ready"
     return ConditionState(
         "False", Reason.WAITING_FOR_PODS, f"Revision {context.assessment.snapshot.child(target)} is starting: {pods}."
@@ -194,6 +217,7 @@ _READY_RULES: tuple[Callable[[Context], ConditionState | None], ...] = (
     _blocked,
     _pinned,
     _unchanged_while_paused,
+    _pending_at_zero,
     _rolling_out,
     _paused,
     _in_place,

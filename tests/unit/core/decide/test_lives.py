@@ -209,7 +209,7 @@ def test_zero_replicas_and_back() -> None:
     assert world.replicas(world.hash_of(1)) == 0
     assert reasons(world)["Available"] == "False NoReadyPods"
     world.serve(2).rest()
-    assert world.role(world.hash_of(2)) == Role.STABLE
+    assert world.role(world.hash_of(2)) == Role.CANDIDATE
     world.edit(scaling={"replicas": 2}).rest()
     assert reasons(world)["Ready"] == "True Serving"
     assert world.programmed.weights == {world.hash_of(2): 100}

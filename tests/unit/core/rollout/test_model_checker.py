@@ -23,6 +23,9 @@ PORTION = 1000
 BROKE = (4740, 5646, 10288, 15052, 17176, 22427, 294995)
 """Seeds of lives in which a long run found a bug. All of them end well now."""
 EVENTS = 18
+NAPS = 0.06
+"""How likely the user scales the resource to zero, or back, before an event."""
+ZERO = {"replicas": 0}
 ANALYSIS = {"metrics": [{"name": "errors", "type": "ErrorRate", "limit": 0.01}]}
 PLANS: list[list[dict[str, Any]]] = [
     [{"weight": 10, "hold": "1m"}, {"weight": 50, "hold": "2m"}],
@@ -40,7 +43,8 @@ def life(seed: int) -> Lean:
     """
     chance = random.Random(seed)
     world = Lean(gateway=chance.random() < 0.75)
-    world.edit(scaling=chance.choice([{"replicas": 1}, {"replicas": 3}, {"min": 1, "max": 6}]))
+    world.awake = chance.choice([{"replicas": 1}, {"replicas": 3}, {"min": 1, "max": 6}])
+    world.edit(scaling=world.awake)
     rollout: dict[str, Any] = {"steps": chance.choice(PLANS[:-1]), "scaleDownDelay": "10s"}
     if chance.random() < 0.5:
         rollout["analysis"] = ANALYSIS
@@ -49,7 +53,10 @@ def life(seed: int) -> Lean:
     world.edit(rollout=rollout)
     world.settle()
     world.edit(model={"uri": "models:/churn/2"})
+    naps = random.Random(-1 - seed)  # of its own, so that the seeds in BROKE keep their lives
     for _ in range(EVENTS):
+        if seed not in BROKE and naps.random() < NAPS:
+            world.edit(scaling=ZERO if world.spec["scaling"] == world.awake else world.awake)
         event(world, chance)
         for _ in range(chance.randrange(3)):
             act(world, chance)
@@ -145,7 +152,8 @@ def act(world: Lean, chance: random.Random) -> None:
 def calm(world: Lean) -> None:
     """End all problems, after which every decision must be carried out."""
     world.annotations.clear()
-    world.edit(paused=None)
+    world.clock = 0.0
+    world.edit(paused=None, scaling=world.awake)
     world.settle()
     for revision in list(world.pods):
         world.trouble(revision, None)

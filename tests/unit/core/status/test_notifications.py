@@ -72,6 +72,7 @@ def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[No
         (status(), status(stalled="ImagePullBackOff"), ["Failed"]),
         (status(stalled="ImagePullBackOff"), status(stalled="ImagePullBackOff"), []),
         (status(stalled="ImagePullBackOff"), status(), []),
+        (status("b", "Idle", None), status("a", "RolledBack", "b"), ["RolledBack"]),
         (status("a", "Promoting"), status("b", "Idle", None), ["Promoted"]),
     ],
 )
