@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
+from functools import lru_cache
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.cli.validation import gateway_api
 from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.facts import Snapshot, Split
@@ -80,6 +83,8 @@ class ApiObjects:
         wanted = fingerprinted(copy.deepcopy(manifest))
         if there is not None and difference(wanted, there) is None:
             return
+        if manifest["kind"] == "HTTPRoute":
+            assert not _refusals(json.dumps(manifest["spec"])), "the API server would refuse the route"
         self.writes.append("/".join(key))
         before = there["metadata"] if there is not None else {"generation": 0}
         if manifest["kind"] == "Deployment":
@@ -100,6 +105,11 @@ class ApiObjects:
     def delete(self, kind: str, name: str) -> None:
         self.writes.append(f"-{kind}/{name}")
         del self.objects[kind, name]
+
+
+@lru_cache(maxsize=4096)
+def _refusals(spec: str) -> list[Any]:
+    return gateway_api.problems({"spec": json.loads(spec)})
 
 
 def _template(name: str, revision: str) -> dict[str, Any]:
