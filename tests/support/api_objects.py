@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
+from functools import lru_cache
 from typing import Any
 
 from sluicegate.api import names
+from sluicegate.cli.validation import gateway_api
 from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.facts import Snapshot, Split
@@ -97,6 +100,8 @@ class ApiObjects:
             return
         if manifest["kind"] in self.refused_kinds:
             return
+        if manifest["kind"] == "HTTPRoute":
+            assert not _refusals(json.dumps(manifest["spec"])), "the API server would refuse the route"
         self.writes.append("/".join(key))
         before = there["metadata"] if there is not None else {"generation": 0}
         if manifest["kind"] == "Deployment":
@@ -119,6 +124,11 @@ class ApiObjects:
             return
         self.writes.append(f"-{kind}/{name}")
         del self.objects[kind, name]
+
+
+@lru_cache(maxsize=4096)
+def _refusals(spec: str) -> list[Any]:
+    return gateway_api.problems({"spec": json.loads(spec)})
 
 
 def _template(name: str, revision: str) -> dict[str, Any]:

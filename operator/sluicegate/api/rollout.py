@@ -61,7 +61,7 @@ class Step(ApiType, frozen=True):
     match: Annotated[
         HeaderMatches | None,
         doc(
-            "Requests that all go to the candidate from this step on, at most 8 matches. The weight splits the "
+            "Requests that all go to the candidate from this step on, at most 7 matches. The weight splits the "
             "other requests. Default: as before the step."
         ),
     ] = None

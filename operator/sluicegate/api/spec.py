@@ -56,7 +56,7 @@ class CanarySpec(ApiType, frozen=True):
     match: Annotated[
         HeaderMatches | None,
         doc(
-            "Requests that all go to the canary (A/B test), at most 8 matches. The weight splits the other "
+            "Requests that all go to the canary (A/B test), at most 7 matches. The weight splits the other "
             "requests. Default: none."
         ),
     ] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -35,15 +35,30 @@ Hostname = Annotated[
 
 
 _PATH = text(
-    r"^(/|(/[-A-Za-z0-9_.~%]+)+)$",
-    "must be a path that starts with '/' and does not end with one, of letters, digits and -_.~%, such as /team/churn",
+    r"^(/|(/([-A-Za-z0-9_.~]|%[0-9A-Fa-f]{2})+)+)$",
+    "must be a path that starts with '/' and does not end with one, of letters, digits, -_.~ and escapes such as %20, "
+    "such as /team/churn",
     1024,
-    (Rule("!self.matches('(^|/)[.]{1,2}(/|$)')", "must not have the path segments '.' or '..'"),),
+    (
+        Rule("!self.matches('(^|/)[.]{1,2}(/|$)')", "must not have the path segments '.' or '..'"),
+        Rule("!self.matches('%2[Ff]')", "must not have %2F: HTTPRoutes do not allow an escaped '/'"),
+    ),
 )
 
 
 class GatewaySpec(ApiType, frozen=True):
     """The route for requests from outside the cluster."""
+
+    RULES: ClassVar = (
+        Rule(
+            "!has(self.parentRefs) || self.parentRefs.all(a, self.parentRefs.exists_one(b, a.name == b.name && "
+            "(has(a.__namespace__) ? has(b.__namespace__) && a.__namespace__ == b.__namespace__ : "
+            "!has(b.__namespace__)) && (!has(a.sectionName) || !has(b.sectionName) || "
+            "a.sectionName == b.sectionName)))",
+            "parentRefs names one Gateway twice: set a different sectionName in each entry, or remove one",
+            ".parentRefs",
+        ),
+    )
 
     parent_refs: Annotated[
         Annotated[tuple[ParentRef, ...], Meta(min_length=1, max_length=8)] | None,
@@ -96,7 +111,14 @@ class HeaderMatch(ApiType, frozen=True):
     header: Annotated[Header, doc("Header that the request must have.")]
 
 
-HeaderMatches = Annotated[tuple[HeaderMatch, ...], Meta(max_length=8)]
+MATCH_LIMIT = 7
+"""The largest number of matches.
+
+The Gateway API allows 16 rules in an HTTPRoute. Each match needs a rule of its own, because a rule that replaces the
+path prefix may have only one match. During a change of the path prefix, the route has all rules twice.
+"""
+
+HeaderMatches = Annotated[tuple[HeaderMatch, ...], Meta(max_length=MATCH_LIMIT)]
 
 
 class MirrorSpec(ApiType, frozen=True):

@@ -100,7 +100,7 @@ def render(resource: ModelDeployment, plan: Plan, templates: Mapping[RevisionHas
     if plan.has_service:
         yield invariants.checked(_stable_service(resource, plan))
     if plan.route is not None:
-        yield invariants.checked(_route(resource, plan.route))
+        yield invariants.checked(route(resource, plan.route))
 
 
 def _identity(resource: ModelDeployment, name: str, revision: RevisionHash | None) -> dict[str, Any]:
@@ -144,21 +144,22 @@ def _stable_service(resource: ModelDeployment, plan: Plan) -> Manifest:
     return engine.render("service.yaml.j2", {**identity, "labels": labels, "selector": selector})
 
 
-def _route(resource: ModelDeployment, route: RoutePlan) -> Manifest:
+def route(resource: ModelDeployment, plan: RoutePlan) -> Manifest:
+    """Return the HTTPRoute of a resource."""
     name = resource.metadata.name
     return engine.render(
         "httproute.yaml.j2",
         {
             **_identity(resource, name, None),
-            "parent_refs": [_parent(ref, resource) for ref in route.parent_refs],
-            "hostnames": list(route.hostnames),
-            "path": route.path_prefix,
+            "parent_refs": [_parent(ref, resource) for ref in plan.parent_refs],
+            "hostnames": list(plan.hostnames),
+            "path": plan.path_prefix,
             "rewrite": _REWRITE,
-            "timeout": duration.gateway(route.timeout_seconds) if route.timeout_seconds is not None else None,
-            "backends": [_backend(name, revision, weight) for revision, weight in sorted(route.split.weights.items())],
-            "matches": [msgspec.to_builtins(match) for match in route.split.matches],
-            "matched": [_backend(name, route.split.matched, 100)] if route.split.matched is not None else [],
-            "mirror": _mirror(name, route.split.mirror) if route.split.mirror is not None else None,
+            "timeout": duration.gateway(plan.timeout_seconds) if plan.timeout_seconds is not None else None,
+            "backends": [_backend(name, revision, weight) for revision, weight in sorted(plan.split.weights.items())],
+            "matches": [msgspec.to_builtins(match) for match in plan.split.matches],
+            "matched": [_backend(name, plan.split.matched, 100)] if plan.split.matched is not None else [],
+            "mirror": _mirror(name, plan.split.mirror) if plan.split.mirror is not None else None,
         },
     )
 

@@ -6,7 +6,7 @@ from tools.localcluster.addons.base import Addon
 from tools.localcluster.cluster import Cluster
 from tools.localcluster.tools import module_files
 
-_files = module_files(
+files = module_files(
     "gateway-api",
     "sigs.k8s.io/gateway-api",
     "v1.7.0",
@@ -23,7 +23,7 @@ def manifests() -> str:
 
     The folder also contains a ValidatingAdmissionPolicy.
     """
-    return str(_files.path)
+    return str(files.path)
 
 
 def _begin(cluster: Cluster) -> None:
@@ -39,4 +39,4 @@ def _ready(cluster: Cluster) -> bool:
     return cluster.kubectl("get", *_CRDS, "-o", f"jsonpath={established}").split() == ["True"] * len(_CRDS)
 
 
-gateway_crds = Addon("gateway-crds", (_files,), _begin, _ready, on_node=False)
+gateway_crds = Addon("gateway-crds", (files,), _begin, _ready, on_node=False)

@@ -13,6 +13,7 @@ import yaml
 
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
 from sluicegate.cli.settings import read
+from sluicegate.cli.validation import gateway_api
 from sluicegate.cli.validation.documents import Unreadable
 from sluicegate.cli.validation.documents import read as read_documents
 from sluicegate.cli.validation.field_problems import MissingExtra, is_ours, validate
@@ -57,11 +58,24 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
         if problems := validate(documents, CHECKS):
             raise CannotRender("\n".join(str(problem) for problem in problems))
         manifests = [manifest for document in documents for manifest in render(document, settings, versions)]
+        if refused := [text for manifest in manifests for text in _refusals(manifest)]:
+            raise CannotRender("\n".join(refused))
     except (CannotRender, InvalidSettings, InvalidResource, MissingExtra, InvalidSpec, Unreadable) as error:
         print(f"sluicegate render: {error}", file=sys.stderr)
         return 1
     yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, explicit_start=True)
     return 0
+
+
+def _refusals(manifest: Manifest) -> Iterator[str]:
+    """Yield what the API server would refuse about a child, by the CRD of its API.
+
+    The core kinds are checked where they are rendered.
+    """
+    if manifest["kind"] == "HTTPRoute":
+        metadata = manifest["metadata"]
+        for problem in gateway_api.problems(manifest):
+            yield f"HTTPRoute {metadata['namespace']}/{metadata['name']}: {problem.field}: {problem.message}"
 
 
 def render(document: Manifest, settings: Settings, versions: dict[str, str]) -> Iterator[Manifest]:

@@ -57,6 +57,24 @@ def problems(document: Mapping[str, Any]) -> list[Problem]:
     return sorted(structural.union(_cel(schema(), body, (), tuple(broken))))
 
 
+def violations(node: dict[str, Any], value: Any, name: str) -> list[Problem]:
+    """Return what the API server would reject about a field, by the schema of the field.
+
+    Args:
+        node: The structural schema with CEL rules, as in a CRD.
+        value: The value of the field.
+        name: The name of the field, such as `spec`.
+    """
+    root = {"type": "object", "properties": {name: node}}
+    document = {name: value}
+    broken: defaultdict[tuple[str | int, ...], set[Problem]] = defaultdict(set)
+    for error in jsonschema.Draft4Validator(_closed(root)).iter_errors(document):
+        for place, problem in _problems(error):
+            broken[place].add(problem)
+    structural = {problem for items in broken.values() for problem in items}
+    return sorted(structural.union(_cel(root, document, (), tuple(broken))))
+
+
 @cache
 def _schema() -> dict[str, Any]:
     """Return the structural schema as a JSON Schema.
@@ -213,7 +231,8 @@ def _holds(expression: str, context: Any) -> bool:
 
 @cache
 def _program(expression: str) -> Any:
-    return cel.compile(expression)
+    # A rule escapes the reserved word, and the property that it names has no escape.
+    return cel.compile(expression.replace("__namespace__", "namespace"))
 
 
 def _typed(node: Mapping[str, Any], value: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -249,14 +249,25 @@ def route(obj: Raw) -> RouteFacts:
     return RouteFacts(split=split, accepted=bool(parent_refs) and good >= len(parent_refs), refusal=refusal)
 
 
-def _split(rules: Iterable[Raw]) -> Split:
+def path_prefixes(rules: Iterable[Raw]) -> tuple[str, ...]:
+    """Return the path prefixes that the rules of a route match, each once."""
+    matches = [match for rule in rules for match in rule.get("matches") or ()]
+    prefixes = [(match.get("path") or {}).get("value") for match in matches]
+    return tuple(dict.fromkeys(prefix for prefix in prefixes if prefix))
+
+
+def _split(rules: Sequence[Raw]) -> Split:
     """Return the traffic split that the rules of a route express.
 
-    A rule with header matches belongs to the candidate alone. The other rule distributes requests by weight.
+    A rule with a header match belongs to the candidate alone. The other rule distributes requests by weight. While the
+    path prefix changes, each prefix has the same rules.
     """
     weights: dict[RevisionHash, int] = {}
     matched, matches, mirror = None, [], None
+    prefixes = path_prefixes(rules)
     for rule in rules:
+        if prefixes and path_prefixes([rule]) != prefixes[:1]:
+            continue
         shares = {_revision_of(backend): int(backend.get("weight", 1)) for backend in rule.get("backendRefs") or ()}
         shares = {revision: weight for revision, weight in shares.items() if weight}
         headers = [header for match in rule.get("matches") or () for header in match.get("headers") or ()]
