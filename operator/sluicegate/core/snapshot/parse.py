@@ -31,6 +31,7 @@ from sluicegate.core.snapshot.facts import (
     Split,
 )
 from sluicegate.core.snapshot.pod_diagnosis import pod_problem
+from sluicegate.core.snapshot.request_timeout import request_timeout
 from sluicegate.core.snapshot.termination import parse_report
 
 Raw = Mapping[str, Any]
@@ -338,4 +339,5 @@ def revision(obj: Raw) -> Revision:
         model=record.model.display or "",
         version=record.model.version,
         source=record.model.source or "",
+        request_timeout=request_timeout(record.template),
     )
