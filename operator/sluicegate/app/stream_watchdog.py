@@ -72,8 +72,16 @@ class Watchdog:
         Raises:
             KubeError: The list failed, which says nothing about the stream.
         """
+        position = self._resources.position
         listed, version = await self._everything()
-        self._resources.relisted(listed, version)
+        if self._resources.relisted(listed, version, position):
+            # The stream still waits for changes after the old position, and nothing makes kopf list again.
+            self._problem = (
+                f"resourceVersions of ModelDeployments went back to {version}, as after a restore of etcd, and the "
+                "stream does not deliver changes until the operator restarts"
+            )
+            logger.error("%s", self._problem)
+            return
         raws = [entry for entry in listed if not isinstance(entry, Undecodable)]
         if not self._resources.behind(raws):
             self._problem = None
