@@ -256,7 +256,8 @@ class Informer(Generic[T]):
             Gone: The event is older than what the watch started after, so the resource versions went back.
         """
         if event.type != "DELETED" and 0 < _version(event.object) < int(self._version or 0):
-            raise Gone(f"the watch after {self._version} delivered the older version {_version(event.object)}")
+            message = f"the watch after {self._version} delivered the older version {_version(event.object)}"
+            raise Gone(410, "Expired", message)
         if event.type in ("ADDED", "MODIFIED"):
             self._take(event.object)
         elif event.type == "DELETED":
