@@ -3,11 +3,26 @@
 No request is lost.
 """
 
+import concurrent.futures
+import secrets
+import time
+
 import pytest
 
 from e2e.support.kube import Kube, Refused, wait_until
+from e2e.support.load import predict
 
 PODS = 2
+LONG_REQUEST = 45
+"""Seconds, below the default of spec.traffic.timeout and above any fixed grace period of a server."""
+
+
+@pytest.fixture
+def slow(apply, registry):
+    """Start a model that takes 45 seconds to respond, with two pods, and do not wait for it."""
+    name = f"slow-{secrets.token_hex(3)}"
+    version = registry.train(f"--slow={LONG_REQUEST}", model=name)
+    apply("slow", model=f"models:/{name}/{version}", scaling={"replicas": PODS})
 
 
 @pytest.fixture
@@ -19,10 +34,10 @@ def shop(apply, wait_ready, workspace):
     return workspace
 
 
-def ready(space):
+def ready(space, name="shop"):
     """Return the names of the pods that serve and are not being deleted, by UID."""
     found = {}
-    for each in space.pods("shop"):
+    for each in space.pods(name):
         conditions = {one["type"]: one["status"] for one in each["status"].get("conditions", ())}
         if conditions.get("Ready") == "True":
             found[each["metadata"]["uid"]] = each["metadata"]["name"]
@@ -33,8 +48,8 @@ def replaced(space, old):
     return lambda: len(ready(space)) == PODS and not old & set(ready(space))
 
 
-def test_deleted_pods_finish_what_they_have(kubectl, shop, load):
-    """Delete each pod in turn.
+def test_deleted_pods_finish_what_they_have(slow, kubectl, shop, load):
+    """Delete each pod in turn, and scale down pods in the middle of a long request.
 
     The kubelet waits for the preStop hook, then the server drains.
     """
@@ -44,6 +59,15 @@ def test_deleted_pods_finish_what_they_have(kubectl, shop, load):
             kubectl("-n", shop.namespace, "delete", "pod", name, "--wait=false")
             wait_until("another pod in its place", replaced(shop, {uid}), 120)
     steady.check(1)
+
+    wait_until("both slow pods", lambda: len(ready(shop, "slow")) == PODS, 180)
+    addresses = [f"http://{each['status']['podIP']}:8080" for each in shop.pods("slow")]
+    with concurrent.futures.ThreadPoolExecutor(PODS) as clients:
+        answers = [clients.submit(predict, address, LONG_REQUEST + 30) for address in addresses]
+        time.sleep(2)
+        shop.kube.merge("mdep", "slow", shop.namespace, {"spec": {"scaling": {"replicas": 1}}})
+        wait_until("one slow pod to stop", lambda: len(shop.pods("slow")) == 1)
+        assert [answer.result() for answer in answers] == [1] * PODS
 
 
 def test_evictions_wait_for_another_pod(cluster, shop, load):

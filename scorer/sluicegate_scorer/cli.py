@@ -20,6 +20,9 @@ from sluicegate_scorer.errors import Reason, ScorerError, first_line
 if TYPE_CHECKING:
     from sluicegate_scorer import requirements
 
+GRACE_MARGIN = 2.0
+"""Seconds by which the server waits longer for requests in progress than the time limit of a request."""
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -72,9 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--grace",
         type=float,
-        default=25.0,
         metavar="SECONDS",
-        help="then wait this long for requests in progress (default 25)",
+        help=f"then wait this long for requests in progress (default {GRACE_MARGIN:g} more than --timeout)",
     )
     serve.add_argument("--access-log", action="store_true", help="log every request as a JSON line (default off)")
     _serving_flags(serve)
@@ -234,7 +236,8 @@ def _serve(options: argparse.Namespace) -> int:
         logs=Logs(options.access_log, options.payload_log),
         smoke_test=not options.no_smoke_test,
     )
-    settings = Settings(options.host, options.port, options.drain, options.grace, options.access_log, server)
+    grace = seconds + GRACE_MARGIN if options.grace is None else options.grace
+    settings = Settings(options.host, options.port, options.drain, grace, options.access_log, server)
     policy = _policy(options.dependencies)
     with _model(options) as directory:
         check(directory)

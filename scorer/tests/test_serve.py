@@ -9,6 +9,7 @@ import time
 
 import httpx
 import pytest
+from sluicegate_scorer import cli, requirements, serve
 
 ROW = {"dataframe_records": [{"recency_days": 1.0, "visits": 2.0, "basket_value": 3.0}]}
 
@@ -52,6 +53,39 @@ def test_serves_requests_while_draining(fetched, serving):
         request.join(20)
         assert responses[0].json() == {"predictions": [100.0]}
         assert process.wait(10) == 0
+
+
+def test_request_in_progress_at_sigterm_is_answered(fetched, serving):
+    """The arguments are those of the operator's pod template for `traffic.timeout: 8s`, with a shorter drain."""
+    limits = ("--drain", "1", "--timeout", "8", "--grace", "10")
+    with serving(fetched("patient", "--slow", "6"), *limits) as (url, process):
+        responses = []
+        request = threading.Thread(
+            target=lambda: responses.append(httpx.post(f"{url}/invocations", json=ROW, timeout=20))
+        )
+        request.start()
+        time.sleep(0.5)
+        process.terminate()
+        request.join(20)
+        assert responses[0].json() == {"predictions": [100.0]}
+        assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limits"),
+    [
+        ([], (60, 62)),
+        (["--timeout", "600"], (600, 602)),
+        (["--timeout", "600", "--grace", "30"], (600, 30)),
+    ],
+)
+def test_grace_covers_the_longest_request(monkeypatch, tmp_path, arguments, limits):
+    got = []
+    monkeypatch.setattr(serve, "check", lambda directory: None)
+    monkeypatch.setattr(requirements, "check", lambda *args, **options: None)
+    monkeypatch.setattr(serve, "serve", lambda directory, settings: got.append(settings) or 0)
+    assert cli.main(["serve", str(tmp_path), *arguments]) == 0
+    assert [(settings.server.limits.seconds, settings.grace) for settings in got] == [limits]
 
 
 def test_grace_period_limits_the_stop(fetched, serving):

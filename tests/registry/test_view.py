@@ -5,6 +5,7 @@ The stock client moves aliases and creates versions.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -68,7 +69,9 @@ async def test_it_follows_a_stage(server: str, endpoint: RegistryEndpoint, seede
 async def test_an_empty_model_has_nothing_and_a_missing_one_is_told(
     endpoint: RegistryEndpoint, seeded: dict[str, Any]
 ) -> None:
-    assert await view(endpoint, "empty") == ModelView()
+    empty = await view(endpoint, "empty")
+    assert empty == ModelView(created_at=empty.created_at)
+    assert empty.created_at is not None
     with pytest.raises(ResolutionError, match="ModelNotFound"):
         await view(endpoint, "absent")
 
@@ -84,16 +87,51 @@ async def test_a_version_that_is_deleted_is_gone_and_the_newest_one_has_its_time
     registry = MlflowRegistry(endpoint)
     try:
         for version in (1, 2):
-            assert await registry.has(RegistryVersion("fading", version))
+            assert await registry.registration(RegistryVersion("fading", version)) is not None
         newest = (await registry.view("fading")).newest_at
         assert newest == (await registry.resolve(RegistryVersion("fading", 2))).registered_at
         assert newest is not None
         assert began <= datetime.fromisoformat(newest) <= datetime.now(UTC)
         send("DELETE", f"{base}/model-versions/delete", json={"name": "fading", "version": "1"}).raise_for_status()
-        assert not await registry.has(RegistryVersion("fading", 1))
-        assert await registry.has(RegistryVersion("fading", 2))
-        assert not await registry.has(RegistryVersion("absent", 1))
+        assert await registry.registration(RegistryVersion("fading", 1)) is None
+        assert await registry.registration(RegistryVersion("fading", 2)) is not None
+        assert await registry.registration(RegistryVersion("absent", 1)) is None
         with pytest.raises(ResolutionError, match="VersionNotFound"):
             await registry.resolve(RegistryVersion("fading", 1))
+    finally:
+        await registry.aclose()
+
+
+async def test_version_that_was_registered_anew_is_told_from_the_one_before(
+    server: str, endpoint: RegistryEndpoint
+) -> None:
+    """MLflow gives the numbers out again once the model itself is deleted. The aliases of older versions return too."""
+    base, ref = f"{server}/api/2.0/mlflow", RegistryVersion("reborn", 1)
+
+    def register(bucket: str) -> None:
+        send("POST", f"{base}/registered-models/create", json={"name": "reborn"}).raise_for_status()
+        for _ in range(2):
+            about = {"name": "reborn", "source": f"s3://{bucket}/model"}
+            send("POST", f"{base}/model-versions/create", json=about).raise_for_status()
+        about = {"name": "reborn", "alias": "champion", "version": "1"}
+        send("POST", f"{base}/registered-models/alias", json=about).raise_for_status()
+
+    registry = MlflowRegistry(endpoint)
+    try:
+        register("first")
+        before = await registry.resolve(ref)
+        assert not (await registry.view("reborn")).replaced("1", before.registered_at, before.run_id)
+        send("DELETE", f"{base}/registered-models/delete", json={"name": "reborn"}).raise_for_status()
+        await asyncio.sleep(1.1)  # Status has whole seconds.
+        register("second")
+        view = await registry.view("reborn")
+        assert view.aliases == {"champion": "1"}
+        assert view.replaced("1", before.registered_at, before.run_id)
+        registration = await registry.registration(ref)
+        assert registration is not None
+        assert registration.differs(before.registered_at, before.run_id)
+        after = await registry.resolve(ref)
+        assert (before.source, after.source) == ("s3://first/model", "s3://second/model")
+        assert not view.replaced("1", after.registered_at, after.run_id)
     finally:
         await registry.aclose()

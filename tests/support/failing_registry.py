@@ -11,7 +11,7 @@ from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.resource import Key
 from sluicegate.config.settings import build
-from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.following import ModelView, Registration
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.kube.client import KubeClient
@@ -39,9 +39,9 @@ class Pool:
         self._answer(endpoint, "view")
         return ModelView({"a": "1"})
 
-    async def has(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> bool:
+    async def registration(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> Registration | None:
         self._answer(endpoint, "has")
-        return not self.deleted
+        return None if self.deleted else Registration()
 
     async def resolve(self, endpoint: RegistryEndpoint, ref: object) -> ResolvedModel:
         self._answer(endpoint, "resolve")

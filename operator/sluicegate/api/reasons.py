@@ -18,7 +18,6 @@ class Reason(StrEnum):
     WAITING_FOR_PODS = "WaitingForPods"
     PODS_NOT_READY = "PodsNotReady"
     NO_READY_PODS = "NoReadyPods"
-    SCALED_TO_ZERO = "ScaledToZero"
     ROUTE_PENDING = "RoutePending"
     SHIFTING_TRAFFIC = "ShiftingTraffic"
     ROLLING_OUT = "RollingOut"

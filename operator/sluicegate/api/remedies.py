@@ -43,7 +43,9 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
         Reason.PODS_NOT_READY: Remedy("fewer pods are ready than declared, or none", "Ready, Available"),
         Reason.NO_READY_PODS: Remedy("fewer pods are ready than declared, or none", "Ready, Available"),
         Reason.SCALED_TO_ZERO: Remedy(
-            "`spec.scaling.replicas` is 0, so no pod serves; the message names a version that waits for pods", "Ready"
+            "`spec.scaling.replicas` is 0, so no pod runs and no request is answered; the message names a version that waits "
+            "for pods",
+            "Ready",
         ),
         Reason.ROUTE_PENDING: Remedy("the gateway has not accepted the route yet", "Ready, Available, TrafficRouted"),
         Reason.SHIFTING_TRAFFIC: Remedy("traffic is moving to the new revision", "Ready, TrafficRouted"),
@@ -53,9 +55,6 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
         Reason.REPLACING: Remedy(
             "`whenFull: Replace`: the operator removes pods of the old revision, one at a time, to free capacity",
             "Ready",
-        ),
-        Reason.SCALED_TO_ZERO: Remedy(
-            "`spec.scaling.replicas` is 0, so no pod runs and no request is answered", "Ready"
         ),
         Reason.SERVING: Remedy("no problem"),
         Reason.RESOLVED: Remedy("no problem"),

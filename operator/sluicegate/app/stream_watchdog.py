@@ -40,10 +40,12 @@ class Watchdog:
         self._namespace = namespace
         self._interval = interval
         self._problem: str | None = None
+        self._rewound: str | None = None
+        """The problem after resourceVersions went back, which only a restart ends."""
 
     def check(self) -> str | None:
         """Return the problem that the last comparison found, or None."""
-        return self._problem
+        return self._rewound or self._problem
 
     async def run(self) -> None:
         """Compare periodically until cancelled."""
@@ -72,8 +74,16 @@ class Watchdog:
         Raises:
             KubeError: The list failed, which says nothing about the stream.
         """
+        position = self._resources.position
         listed, version = await self._everything()
-        self._resources.relisted(listed, version)
+        if self._resources.relisted(listed, version, position):
+            # The stream still waits for changes after the old position, and nothing makes kopf list again.
+            self._rewound = (
+                f"resourceVersions of ModelDeployments went back to {version}, as after a restore of etcd, and the "
+                "stream does not deliver changes until the operator restarts"
+            )
+            logger.error("%s", self._rewound)
+            return
         raws = [entry for entry in listed if not isinstance(entry, Undecodable)]
         if not self._resources.behind(raws):
             self._problem = None

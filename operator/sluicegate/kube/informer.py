@@ -198,6 +198,13 @@ class Informer(Generic[T]):
                 await self._pause(error.retry_after if isinstance(error, TooManyRequests) else 0.0)
 
     async def _list(self) -> None:
+        await self._list_once()
+        if self._store.rewound:
+            # Some stored objects may have the version that the server gave to another state of them.
+            logger.warning("%s: resourceVersions went back, so a list replaces every object", self.kind.kind)
+            await self._list_once(replace=True)
+
+    async def _list_once(self, replace: bool = False) -> None:
         options = self._options
         # The first list may come from the server's cache. A later one may not, because the cache could be older than
         # the local copy.
@@ -211,8 +218,10 @@ class Informer(Generic[T]):
         async for page in pages:
             self._alive()
             version = page.resource_version
+            if since == "" and (replace or int(version) < self._store.position):
+                self._store.replace()
             for raw in page.read():
-                taken = self._take(raw)
+                taken = self._take(raw, int(version))
                 if isinstance(taken, Undecodable):
                     skipped.add(taken.key)
                 else:
@@ -241,6 +250,14 @@ class Informer(Generic[T]):
             self._failures = 0
 
     def _event(self, event: WatchEvent) -> None:
+        """Process one event.
+
+        Raises:
+            Gone: The event is older than what the watch started after, so the resource versions went back.
+        """
+        if event.type != "DELETED" and 0 < _version(event.object) < int(self._version or 0):
+            message = f"the watch after {self._version} delivered the older version {_version(event.object)}"
+            raise Gone(410, "Expired", message)
         if event.type in ("ADDED", "MODIFIED"):
             self._take(event.object)
         elif event.type == "DELETED":
@@ -250,15 +267,18 @@ class Informer(Generic[T]):
             self._version = str(version)
             self._store.advance(version)
 
-    def _take(self, raw: Object | Undecodable) -> Key | Undecodable:
-        """Store an object and return its name.
+    def _take(self, raw: Object | Undecodable, list_version: int | None = None) -> Key | Undecodable:
+        """Store an object of a watch, or of a list with its version, and return its name.
 
         Skip an object that cannot be decoded or transformed.
         """
         if isinstance(raw, Undecodable):
             return self._skip(raw)
         try:
-            self._store.observe(raw)
+            if list_version is None:
+                self._store.observe(raw)
+            else:
+                self._store.listed(raw, list_version)
         except Exception as error:
             return self._skip(unusable(raw, self.kind, error))
         key = key_of(raw)

@@ -3,6 +3,10 @@
 The store also decides which version of an object wins. Three sources write to it: lists, watch events and the responses
 to the operator's own requests. They arrive in any order, so each entry keeps its uid and resource version. All resource
 versions of one kind come from one counter of the API server, so they compare as integers.
+
+The counter goes back when etcd is restored from a snapshot. Then a stored object may be newer than anything that the
+API server has, and only a list replaces it. A list of the newest state shows this: its own version is lower than one
+that the store has received before, or it has an object in an older version than an earlier list or event of it.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,8 +64,11 @@ class Store(Generic[T]):
         self._entries: dict[Key, Entry[T]] = {}
         self._owned: dict[Key, set[Key]] = {}
         self._forgotten: set[str] = set()
+        self._replacing = False
         self.position = 0
         """The resource version up to which the store has received every change. It is 0 before the first list."""
+        self.rewound = False
+        """Whether the current list shows that the resource versions went back."""
 
     def __len__(self) -> int:
         """Return the number of stored objects."""
@@ -89,7 +96,7 @@ class Store(Generic[T]):
                 return
             self._forgotten.discard(uid)
         stored = self._entries.get(key)
-        if stored is not None and stored.version >= version:
+        if stored is not None and stored.version >= version and not self._replacing:
             return
         value = self._transform(raw)
         self._replace(key, Entry(uid, version, value, self._owner_of(value)))
@@ -116,6 +123,18 @@ class Store(Generic[T]):
         if stored is not None and (stored.uid == uid or stored.version < version):
             self._remove(key)
 
+    def listed(self, raw: Object, version: int) -> None:
+        """Store an object of a list.
+
+        Args:
+            raw: The object.
+            version: The resource version of the list.
+        """
+        stored = self._entries.get(key_of(raw))
+        if stored is not None and version_of(raw) < stored.version <= version:
+            self.rewound = True
+        self.observe(raw)
+
     def drop(self, key: Key, version: int) -> None:
         """Drop an object that became undecodable, unless the stored one is newer.
 
@@ -127,7 +146,7 @@ class Store(Generic[T]):
             version: The resource version at which the object became undecodable. 0 means unknown.
         """
         stored = self._entries.get(key)
-        if stored is not None and (not version or stored.version <= version):
+        if stored is not None and (not version or stored.version <= version or self._replacing):
             self._remove(key)
 
     def forget(self, key: Key, uid: str) -> None:
@@ -147,6 +166,14 @@ class Store(Generic[T]):
         this before a list from the server's cache, which may be older than the operator's deletions.
         """
         self._forgotten.clear()
+        self._replacing = self.rewound = False
+
+    def replace(self) -> None:
+        """Let the current list win over every stored object, until `end_list`.
+
+        The following watch delivers what is newer than the list.
+        """
+        self._replacing = True
 
     def end_list(self, keys: set[Key], version: int) -> None:
         """Finish a whole list: drop the objects that it does not have.
@@ -157,9 +184,10 @@ class Store(Generic[T]):
             keys: Every name in the list.
             version: The resource version of the list.
         """
-        for key in [k for k, entry in self._entries.items() if k not in keys and entry.version <= version]:
+        replacing, self._replacing = self._replacing, False
+        for key in [k for k, e in self._entries.items() if k not in keys and (replacing or e.version <= version)]:
             self._remove(key)
-        self.advance(version)
+        self.position = version if replacing else max(self.position, version)
 
     def advance(self, version: int) -> None:
         """Record that the store has received every change up to this version."""

@@ -5,6 +5,7 @@ It is rendered once and kept in the ControllerRevision. It is never rendered aga
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -25,8 +26,14 @@ BUILT_IN = ("mlflow", "mlserver", "custom")
 DRAIN_SECONDS = 5
 """preStop sleep in seconds. It is the time in which gateways and kube-proxies remove a pod before the pod receives
 SIGTERM."""
-GRACE_SECONDS = 75
-"""terminationGracePeriodSeconds: preStop, and then the longest request of the default timeout."""
+ACCEPT_SECONDS = 5
+"""Seconds after SIGTERM for which the scoring server still accepts requests."""
+FINISH_MARGIN = 2
+"""Seconds that the scoring server has beyond the longest request."""
+EXIT_MARGIN = 3
+"""Seconds that the process has to exit before the kubelet kills it."""
+REQUEST_TIMEOUT_VARIABLE = "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"
+"""MLflow's own variable. Where the user sets it, it has precedence over spec.traffic.timeout."""
 
 
 class InvalidSpec(ValueError):
@@ -66,6 +73,7 @@ def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> d
     volume = {"claim": ref.claim, "path": ref.path.strip("/")} if isinstance(ref, Volume) else None
     fetched = not isinstance(ref, Volume | Baked)
     gpu = _gpu(intent, settings)
+    timeout = duration.seconds(resource.spec.traffic.timeout)
     return {
         "labels": names.revision_labels(resource.metadata.name, intent.hash),
         "image": _image(intent, settings, runtime),
@@ -79,9 +87,28 @@ def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> d
         "install": _install(intent, settings, runtime),
         "volume": volume,
         "drain_seconds": DRAIN_SECONDS,
-        "grace_seconds": GRACE_SECONDS,
+        "timeout_seconds": _number(timeout),
+        "grace_seconds": DRAIN_SECONDS + ACCEPT_SECONDS + math.ceil(timeout) + FINISH_MARGIN + EXIT_MARGIN,
+        "server_limits": _server_limits(intent, timeout),
         "startup_seconds": max(1, int(duration.seconds(resource.spec.rollout.progress_deadline))),
     }
+
+
+def _server_limits(intent: Intent, timeout: float) -> list[str]:
+    """Return the flags of the scoring server that follow spec.traffic.timeout.
+
+    A request that a pod accepts before it stops is answered, so the server's own limits are never shorter than the
+    gateway's.
+    """
+    limits = ["--drain", str(ACCEPT_SECONDS)]
+    if any(variable.name == REQUEST_TIMEOUT_VARIABLE for variable in intent.runtime.env or ()):
+        return limits
+    grace = math.ceil(timeout) + FINISH_MARGIN
+    return [*limits, "--timeout", str(_number(timeout)), "--grace", str(grace)]
+
+
+def _number(seconds: float) -> int | float:
+    return int(seconds) if seconds.is_integer() else round(seconds, 3)
 
 
 def _gpu(intent: Intent, settings: Settings) -> Placement | None:

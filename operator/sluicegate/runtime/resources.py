@@ -33,6 +33,8 @@ class Resources:
         """Resources that cannot be decoded. The operator leaves them and their children unchanged."""
         self._known: dict[Key, ModelDeployment] = {}
         self._streamed: dict[Key, int] = {}
+        self.position = 0
+        """The highest resourceVersion that the API server has delivered."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -49,18 +51,24 @@ class Resources:
         """Process one event of the stream."""
         key = _key(raw)
         if deleted:
+            self.position = max(self.position, _version(raw))
             self.remove(key)
             return
         self._streamed[key] = _version(raw)
         self.offer(raw)
 
-    def offer(self, raw: Object) -> None:
+    def offer(self, raw: Object, replace: bool = False) -> None:
         """Store an object unless a newer one is stored.
 
         The object may come from the stream, a relist or the response to a write.
+
+        Args:
+            raw: The object.
+            replace: Store the object although a newer one is stored.
         """
         key = _key(raw)
-        old = self._known.get(key)
+        self.position = max(self.position, _version(raw))
+        old = None if replace else self._known.get(key)
         if old is not None and old.metadata.uid == raw["metadata"].get("uid") and _number(old) >= _version(raw):
             return
         try:
@@ -78,7 +86,7 @@ class Resources:
         ):
             self._wake(key)
 
-    def skip(self, undecodable: Undecodable) -> None:
+    def skip(self, undecodable: Undecodable, replace: bool = False) -> None:
         """Note a resource that cannot be decoded, in place of `offer`.
 
         The stored resource is removed because it is out of date. Without its new status, the operator would write a
@@ -86,7 +94,8 @@ class Resources:
         """
         key = undecodable.key
         old = self._known.get(key) if key is not None else None
-        if old is not None and undecodable.uid == old.metadata.uid and undecodable.version < _number(old):
+        newer = old is not None and undecodable.uid == old.metadata.uid and undecodable.version < _number(old)
+        if newer and not replace:
             return
         self.skipped.add(undecodable)
         if key is not None and old is not None:
@@ -100,7 +109,7 @@ class Resources:
         if self._known.pop(key, None) is not None:
             self._wake(key)
 
-    def relisted(self, listed: Sequence[Object | Undecodable], version: int) -> None:
+    def relisted(self, listed: Sequence[Object | Undecodable], version: int, position: int = 0) -> bool:
         """Bring the store up to date with a full list.
 
         Changes that the stream missed are stored, and resources that no longer exist are removed.
@@ -108,19 +117,35 @@ class Resources:
         Args:
             listed: The objects of the list.
             version: The resourceVersion of the list. A newer resource stays although the list does not have it.
+            position: `self.position` before the request for the list.
+
+        Returns:
+            True if resourceVersions went back, because etcd was restored from a snapshot. The list then replaces
+            every resource.
         """
+        rewound = version < position or any(self._precedes(entry, version) for entry in listed)
+        if rewound:
+            self.position = version
         keys: set[Key | None] = set()
         for entry in listed:
             if isinstance(entry, Undecodable):
                 keys.add(entry.key)
-                self.skip(entry)
+                self.skip(entry, replace=rewound)
             else:
                 keys.add(_key(entry))
-                self.offer(entry)
+                self.offer(entry, replace=rewound)
         self.skipped.retain(keys)
         for key, resource in list(self._known.items()):
-            if key not in keys and _number(resource) <= version:
+            if key not in keys and (rewound or _number(resource) <= version):
                 self.remove(key)
+        return rewound
+
+    def _precedes(self, entry: Object | Undecodable, version: int) -> bool:
+        """Tell whether a list of this version has an older version of an object than the store had before it."""
+        if isinstance(entry, Undecodable):
+            return False
+        old = self._known.get(_key(entry))
+        return old is not None and _version(entry) < _number(old) <= version
 
     def behind(self, raws: Sequence[Object]) -> list[Key]:
         """Return the keys of listed objects for which the stream is behind.

@@ -43,6 +43,9 @@ class NoPolls:
         """Return False: no version counts as missing."""
         return False
 
+    def registration(self, registry: RegistryRef, ref: RegistryVersion) -> None:
+        """Return no registration, so that the version in status counts."""
+
 
 class OfflineResolver:
     """Resolves as the operator does, or without a registry.

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from sluicegate.adapters.clients import ClientPool
 from sluicegate.adapters.mlflow.http import ClientFactory, RegistryEndpoint, make_client
 from sluicegate.adapters.mlflow.registry import MlflowRegistry
-from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.following import ModelView, Registration
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.models.uri import ModelRef, RegistryVersion
 
@@ -49,14 +49,14 @@ class RegistryPool:
         async with self.lease(endpoint) as registry:
             return await registry.view(model)
 
-    async def has(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> bool:
-        """Tell whether a version still exists.
+    async def registration(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> Registration | None:
+        """Return the registration of a version, or None if it does not exist any more.
 
         Raises:
             ResolutionError: The request failed. The message says why and what to do about it.
         """
         async with self.lease(endpoint) as registry:
-            return await registry.has(ref)
+            return await registry.registration(ref)
 
     async def aclose(self) -> None:
         """Close every client, after the calls in progress end."""

@@ -25,7 +25,7 @@ from sluicegate.adapters.mlflow.http import (
 from sluicegate.adapters.mlflow.model_resolution import ModelResolution
 from sluicegate.adapters.mlflow.rest import RestClient
 from sluicegate.adapters.unexpected import cancelled_from_outside
-from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.following import ModelView, Registration
 from sluicegate.core.models.resolution import ResolutionError, ResolvedModel
 from sluicegate.core.models.uri import ModelRef, RegistryVersion
 
@@ -86,18 +86,19 @@ class MlflowRegistry:
                 aliases={alias.alias: alias.version for alias in model.aliases},
                 stages={version.current_stage: version.version for version in model.latest_versions},
                 newest_at=newest.registered_at if newest is not None else None,
+                created_at=model.created_at,
+                registrations={version.version: _registration(version) for version in model.latest_versions},
             )
 
-    async def has(self, ref: RegistryVersion) -> bool:
-        """Tell whether a version still exists, with one request.
+    async def registration(self, ref: RegistryVersion) -> Registration | None:
+        """Return the registration of a version, or None if it does not exist any more. This takes one request.
 
         Raises:
             ResolutionError: The request failed. The message says why and what to do about it.
         """
         params = {"name": ref.name, "version": str(ref.version)}
-        return (
-            await self._asked(self._rest.get("model-versions/get", responses.VersionResponse, params), None) is not None
-        )
+        response = await self._asked(self._rest.get("model-versions/get", responses.VersionResponse, params), None)
+        return _registration(response.model_version) if response is not None else None
 
     async def tagged(self, key: str) -> dict[tuple[str, str], str]:
         """Return the versions that have a tag, as (name, version), and its value.
@@ -186,3 +187,7 @@ class MlflowRegistry:
             raise unexpected_failure(self.endpoint, error) from None
         except Exception as error:
             raise unexpected_failure(self.endpoint, error) from None
+
+
+def _registration(version: responses.Version) -> Registration:
+    return Registration(version.registered_at, version.run_id or None)

@@ -35,9 +35,13 @@ class Version(Struct, frozen=True):
     @property
     def registered_at(self) -> str | None:
         """Return when the version was registered, in the time format of a status."""
-        if not 0 < self.creation_timestamp < _YEAR_9999:
-            return None
-        return datetime.fromtimestamp(self.creation_timestamp / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return _status_time(self.creation_timestamp)
+
+
+def _status_time(milliseconds: int) -> str | None:
+    if not 0 < milliseconds < _YEAR_9999:
+        return None
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class VersionResponse(Struct, frozen=True):
@@ -141,6 +145,13 @@ class Registered(Struct, frozen=True):
     name: str
     aliases: tuple[Alias, ...] = ()
     latest_versions: tuple[Version, ...] = ()
+    creation_timestamp: int = 0
+    """Milliseconds since 1970. 0 if the registry does not return it."""
+
+    @property
+    def created_at(self) -> str | None:
+        """Return when the model was created, in the time format of a status."""
+        return _status_time(self.creation_timestamp)
 
 
 class RegisteredResponse(Struct, frozen=True):

@@ -40,6 +40,23 @@ _OF_EITHER = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """What tells a version of a registered model from another one with the same name and number.
+
+    A registry gives the numbers out again after a model was deleted and created anew.
+    """
+
+    registered_at: str | None = None
+    """When the version was registered, in the time format of status. None where the registry does not say it."""
+    run_id: str | None = None
+
+    def differs(self, registered_at: str | None, run_id: str | None) -> bool:
+        """Tell whether these facts are those of another version. Unknown facts do not differ."""
+        pairs = ((self.registered_at, registered_at), (self.run_id, run_id))
+        return any(one is not None and other is not None and one != other for one, other in pairs)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelView:
     """What the aliases and stages of one registered model point to now.
 
@@ -51,6 +68,10 @@ class ModelView:
     """The highest version of each stage. `None` is the stage of versions that have none."""
     newest_at: str | None = None
     """When the highest version of all was registered."""
+    created_at: str | None = None
+    """When the registered model was created."""
+    registrations: Mapping[str, Registration] = field(default_factory=dict)
+    """By version, for the highest version of each stage only."""
 
     def pointed(self, ref: Followed) -> str | None:
         """Return the version that `ref` means, or None where it means none."""
@@ -60,6 +81,16 @@ class ModelView:
             case RegistryStage():
                 return self.stages.get(ref.stage)
         return max(self.stages.values(), key=int, default=None)
+
+    def replaced(self, version: str, registered_at: str | None, run_id: str | None) -> bool:
+        """Tell whether `version` is not the one that was registered at that time.
+
+        The model, or the version, was then deleted and registered anew.
+        """
+        registration = self.registrations.get(version)
+        if registration is not None:
+            return registration.differs(registered_at, run_id)
+        return self.created_at is not None and registered_at is not None and registered_at < self.created_at
 
     def pointing(self, ref: Followed, version: str) -> ModelView:
         """Return a copy of this view in which `ref` means `version`."""

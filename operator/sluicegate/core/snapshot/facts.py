@@ -231,6 +231,8 @@ class Revision:
     """What the revision serves, for display: NAME/VERSION or a URI."""
     version: str | None
     source: str
+    request_timeout: float | None = None
+    """Time limit of requests, in seconds, that the pod template passes to the scoring server, if any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from sluicegate.core.snapshot.facts import (
 )
 from sluicegate.core.snapshot.pod_diagnosis import has_ended, pod_problem
 from sluicegate.core.snapshot.pod_refusal import refused_containers
+from sluicegate.core.snapshot.request_timeout import request_timeout
 from sluicegate.core.snapshot.termination import parse_report
 
 Raw = Mapping[str, Any]
@@ -361,4 +362,5 @@ def revision(obj: Raw) -> Revision:
         model=record.model.display or "",
         version=record.model.version,
         source=record.model.source or "",
+        request_timeout=request_timeout(record.template),
     )

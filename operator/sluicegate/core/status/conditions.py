@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sluicegate.api import names
+from sluicegate.api import duration, names
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
 from sluicegate.api.status import Condition, ConditionType, RolloutStatus
@@ -143,7 +143,8 @@ def _routed(assessment: Assessment, plan: Plan, problems: Problems) -> Condition
         return ConditionState(
             "True",
             Reason.SERVICE_ONLY,
-            f"No gateway is configured. The model is reachable only through the in-cluster Service.{about}",
+            f"No gateway is configured. The model is reachable only through the in-cluster Service.{about}"
+            f"{_shorter_limit(assessment, plan)}",
         )
     if problems.traffic is not None:
         return ConditionState("False", problems.traffic.reason, problems.traffic.message)
@@ -156,11 +157,26 @@ def _routed(assessment: Assessment, plan: Plan, problems: Problems) -> Condition
     if plan.route is not None and assessment.split != plan.route.split:
         return ConditionState("False", Reason.SHIFTING_TRAFFIC, "The gateway is applying the new weights.")
     limits = (
-        " Its GatewayClass does not support request timeouts, so spec.traffic.timeout has no effect."
+        " Its GatewayClass does not support request timeouts, so the gateway does not enforce spec.traffic.timeout."
         if lacks_timeout(assessment)
         else ""
     )
+    limits += _shorter_limit(assessment, plan)
     return ConditionState("True", Reason.ACCEPTED, f"The gateway has accepted the route and its weights.{limits}")
+
+
+def _shorter_limit(assessment: Assessment, plan: Plan) -> str:
+    """Return a sentence about pods that end requests before `spec.traffic.timeout`, or an empty text."""
+    record = assessment.of(plan.stable).record if plan.stable is not None else None
+    limit = record.request_timeout if record is not None else None
+    timeout = assessment.spec.traffic.timeout
+    if limit is None or limit >= duration.seconds(timeout):
+        return ""
+    return (
+        f" The stable revision's pods end a request after {limit:g}s, before spec.traffic.timeout ({timeout}). Set the "
+        "annotation sluicegate.dev/roll to a new value to create pods with the new timeout, or change --timeout in "
+        "spec.runtime.args."
+    )
 
 
 def shortened(message: str) -> str:

@@ -132,14 +132,13 @@ class Reconciler:
         """
         if plan.recheck_after is not None:
             self._queue.add_after(key, plan.recheck_after + 0.05)
-        if applied.conflicts:
-            self._queue.add_after(key, 0.2)
-            return "retry"
         desired = snapshot.all_desired
         unresolved = any(revision.problem is not None and revision.intent is None for revision in desired)
         if applied.refused is not None and applied.deletions:
             self._queue.forget(key)  # The deletions may have made room in a quota.
-        if applied.refused is not None or unresolved or any(revision.again for revision in desired):
+        # A conflict usually passes with the next event of a watch. It lasts until the next list if etcd was restored.
+        repeat = bool(applied.conflicts) or applied.refused is not None or unresolved
+        if repeat or any(revision.again for revision in desired):
             self._queue.retry(key)
             return "retry"
         self._queue.forget(key)

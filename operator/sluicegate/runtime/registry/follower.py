@@ -19,7 +19,15 @@ from typing import Final, TypeAlias
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.unexpected import log_unexpected
 from sluicegate.api.resource import Key
-from sluicegate.core.models.following import Followed, ModelView, followed, may_concern_registry, watched
+from sluicegate.api.status import ModelStatus
+from sluicegate.core.models.following import (
+    Followed,
+    ModelView,
+    Registration,
+    followed,
+    may_concern_registry,
+    watched,
+)
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, internal_error
 from sluicegate.runtime.registry.context import PollContext
@@ -82,6 +90,10 @@ class Follower:
             None before the first check.
         """
         return self._fixed.missing(registry, ref)
+
+    def registration(self, registry: RegistryRef, ref: RegistryVersion) -> Registration | None:
+        """Return the registration of a fixed version at its last check, or None, see `FixedVersions`."""
+        return self._fixed.registration(registry, ref)
 
     def poll_soon(self, registry: RegistryRef, model: str) -> bool:
         """Poll a model as soon as possible, out of turn, see `Poller.poll_soon`.
@@ -209,17 +221,21 @@ class RegistryFollower:
     def _store(self, model: str, result: PollResult, followers: Followers) -> None:
         before = self.views.store(model, result)
         for key, ref in followers:
-            version = _version(result, ref)
-            if version != (_version(before, ref) if before is not None else self._pinned(key, ref)):
+            version, pinned = _version(result, ref), self._pinned(key, ref)
+            pinned_version = pinned.version if pinned is not None else None
+            if version != (_version(before, ref) if before is not None else pinned_version):
                 logger.info("%s/%s: %s resolves to %s", *key, ref, version or "no version")
                 self._context.wake(key)
+            elif _replaces(result, pinned) and not _replaces(before, pinned):
+                logger.info("%s/%s: %s resolves to a version %s that was registered anew", *key, ref, version)
+                self._context.wake(key)
 
-    def _pinned(self, key: Key, ref: Followed) -> str | None:
-        """Return the version that status has for `ref`."""
+    def _pinned(self, key: Key, ref: Followed) -> ModelStatus | None:
+        """Return the model that status has for `ref`."""
         resource = self._context.resources.get(key)
         for model in (resource.status.model, resource.status.canary_model) if resource is not None else ():
             if model is not None and followed(model.uri) == ref:
-                return model.version
+                return model
         return None
 
     def _wake_all(self) -> None:
@@ -230,3 +246,13 @@ class RegistryFollower:
 
 def _version(result: PollResult, ref: Followed) -> str | None:
     return result.pointed(ref) if isinstance(result, ModelView) else None
+
+
+def _replaces(result: PollResult | None, pinned: ModelStatus | None) -> bool:
+    """Tell whether the registry has another version of the number that status has."""
+    return (
+        isinstance(result, ModelView)
+        and pinned is not None
+        and pinned.version is not None
+        and result.replaced(pinned.version, pinned.registered_at, pinned.run_id)
+    )

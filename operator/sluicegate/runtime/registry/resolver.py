@@ -18,7 +18,7 @@ from sluicegate.api.model import ModelSpec
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import Key, ModelDeployment
 from sluicegate.config.settings import Settings
-from sluicegate.core.models.following import Followed, ModelView
+from sluicegate.core.models.following import Followed, ModelView, Registration
 from sluicegate.core.models.resolution import (
     Newest,
     ResolutionError,
@@ -217,6 +217,13 @@ class Views(Protocol):
             None before the first check.
         """
 
+    def registration(self, registry: RegistryRef, ref: RegistryVersion) -> Registration | None:
+        """Return the registration of a fixed version at its last check.
+
+        Returns:
+            None if the version was missing, and before the first check.
+        """
+
 
 class _Versions:
     """A cache of model versions.
@@ -226,26 +233,31 @@ class _Versions:
 
     def __init__(self, ask: Callable[[RegistryRef, RegistryVersion], Awaitable[ResolvedModel]]) -> None:
         self._ask = ask
-        self._tasks: OrderedDict[tuple[RegistryRef, RegistryVersion], tuple[float, asyncio.Task[ResolvedModel]]] = (
-            OrderedDict()
-        )
+        self._tasks: OrderedDict[
+            tuple[RegistryRef, RegistryVersion, str], tuple[float, asyncio.Task[ResolvedModel]]
+        ] = OrderedDict()
 
-    async def get(self, registry: RegistryRef, ref: RegistryVersion) -> ResolvedModel:
+    async def get(self, registry: RegistryRef, ref: RegistryVersion, registration: str = "") -> ResolvedModel:
         """Return the resolved model of `ref`.
+
+        Args:
+            registry: The registry to ask.
+            ref: The version.
+            registration: What tells a version that was registered anew from the one before.
 
         Raises:
             ResolutionError: The request failed. The next call makes a new one.
         """
-        now, key = asyncio.get_running_loop().time(), (registry, ref)
+        now, key = asyncio.get_running_loop().time(), (registry, ref, registration)
         while self._tasks and next(iter(self._tasks.values()))[0] <= now:
             self._tasks.popitem(last=False)
         if key not in self._tasks:
             self._tasks[key] = (now + REMEMBERED, asyncio.create_task(self._asked(key), name=f"resolve {ref}"))
         return await asyncio.shield(self._tasks[key][1])
 
-    async def _asked(self, key: tuple[RegistryRef, RegistryVersion]) -> ResolvedModel:
+    async def _asked(self, key: tuple[RegistryRef, RegistryVersion, str]) -> ResolvedModel:
         try:
-            return await self._ask(*key)
+            return await self._ask(*key[:2])
         except BaseException:
             self._tasks.pop(key, None)
             raise
@@ -311,23 +323,45 @@ class Resolver:
     async def _fixed(
         self, resource: ModelDeployment, registry: RegistryRef, ref: ModelRef, pinned: ResolvedModel
     ) -> Resolution:
-        """Resolve a URI whose meaning never changes.
+        """Resolve a URI whose meaning never changes, unless the version was deleted and registered anew.
 
         Returns:
             The pinned model, with a failure if the registry no longer has that version.
         """
         if not isinstance(ref, RegistryVersion):
             return Resolution(pinned)
+        registration = self._views.registration(registry, ref)
+        if registration is not None and registration.differs(pinned.registered_at, pinned.run_id):
+            return await self._resolved_again(registry, ref, pinned, str(registration))
         missing = self._views.missing(registry, ref)
         if missing is None:  # The operator has just started, so status decides until the first check.
             missing = any(condition.reason in _MISSING for condition in resource.status.conditions)
         if not missing:
             return Resolution(pinned)
+        return await self._resolved_again(registry, ref, pinned)
+
+    async def _resolved_again(
+        self, registry: RegistryRef, ref: RegistryVersion, pinned: ResolvedModel, registration: str | None = None
+    ) -> Resolution:
+        """Ask for a version that was missing or registered anew.
+
+        Args:
+            registry: The registry to ask.
+            ref: The version.
+            pinned: The model that status has.
+            registration: What tells the version from the one before. None asks again in any case.
+
+        Returns:
+            The model if it is another one than `pinned`, else `pinned`.
+        """
         try:
-            await self._ask(registry, ref)
+            model = await (
+                self._ask(registry, ref) if registration is None else self._versions.get(registry, ref, registration)
+            )
         except ResolutionError as error:
             return Resolution(pinned, error.failure, again=error.failure.transient)
-        return Resolution(pinned)  # The version exists again.
+        anew = Registration(model.registered_at, model.run_id).differs(pinned.registered_at, pinned.run_id)
+        return Resolution(replace(model, uri=pinned.uri) if anew else pinned)
 
     async def _followed(self, registry: RegistryRef, ref: Followed, pinned: ResolvedModel) -> Resolution:
         """Resolve a followed URI by the last poll of its registry.
@@ -338,8 +372,14 @@ class Resolver:
         view = self._views.last_result(registry, ref.name)
         if isinstance(view, ResolutionFailure):
             return Resolution(pinned, view)
-        if view is None or (version := view.pointed(ref)) == pinned.version:
+        if view is None:
             return Resolution(pinned)
+        version = view.pointed(ref)
+        if version is not None and version == pinned.version:
+            if not view.replaced(version, pinned.registered_at, pinned.run_id):
+                return Resolution(pinned)
+            registration = f"{view.created_at} {view.registrations.get(version)}"
+            return await self._resolved_again(registry, RegistryVersion(ref.name, int(version)), pinned, registration)
         try:
             if version is None:
                 # The registry's error says what exists instead.

@@ -1,8 +1,9 @@
 """Periodic checks of fixed versions (`models:/churn/3`).
 
-They find out whether the registries still have these versions. The meaning of a fixed version never changes, so it is
-checked far less often than a followed model. One check serves all resources that refer to the version. A registry that
-does not respond gives no information about its versions, and is not asked again until the next round.
+They find out whether the registries still have these versions, and whether a version was deleted and registered anew.
+That is rare, so fixed versions are checked far less often than followed models. One check serves all resources that
+refer to the version. A registry that does not respond gives no information about its versions, and is not asked again
+until the next round.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from sluicegate.api.model import ModelSpec
 from sluicegate.api.resource import Key
-from sluicegate.core.models.following import concerns_registry, fixed
+from sluicegate.core.models.following import Registration, concerns_registry, fixed
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.runtime.registry.context import PollContext
@@ -28,13 +29,14 @@ SLOWER: Final = 10
 class FixedVersions:
     """Checks the fixed versions that resources refer to.
 
-    It enqueues the resources of a version that is deleted, or that exists again.
+    It enqueues the resources of a version that is deleted, that exists again, or that was registered anew.
     """
 
     def __init__(self, context: PollContext) -> None:
         """Create the checks, which send no requests before `run`."""
         self._context = context
-        self._missing: dict[tuple[RegistryRef, RegistryVersion], bool] = {}
+        self._checked: dict[tuple[RegistryRef, RegistryVersion], Registration | None] = {}
+        """The registration of each version at its last check, or None if it was missing."""
         self._registries: set[RegistryRef] = set()
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
@@ -43,7 +45,12 @@ class FixedVersions:
         Returns:
             None before the first check.
         """
-        return self._missing.get((registry, ref))
+        checked = (registry, ref) in self._checked
+        return self._checked[registry, ref] is None if checked else None
+
+    def registration(self, registry: RegistryRef, ref: RegistryVersion) -> Registration | None:
+        """Return the registration of a version at its last check. None if it was missing, or before the first check."""
+        return self._checked.get((registry, ref))
 
     async def run(self, interval: float) -> None:
         """Check each version once in `SLOWER` intervals, until cancelled.
@@ -55,8 +62,8 @@ class FixedVersions:
                 with contained("searching for fixed versions"):
                     named = self._named()
                     current = {(registry, ref) for registry, refs in named.items() for ref in refs}
-                    for unreferenced in self._missing.keys() - current:
-                        del self._missing[unreferenced]
+                    for unreferenced in self._checked.keys() - current:
+                        del self._checked[unreferenced]
                     for registry in named.keys() - self._registries:
                         self._registries.add(registry)
                         group.create_task(self._keep(registry, SLOWER * interval), name=f"versions {registry.name}")
@@ -87,15 +94,28 @@ class FixedVersions:
             await asyncio.sleep(pause * random.uniform(0.5, 0.9))
             try:
                 endpoint = await self._context.registries.endpoint(registry)
-                missing = not await resolved(f"A request to {endpoint}", self._context.pool.has(endpoint, ref))
+                asking = self._context.pool.registration(endpoint, ref)
+                registration = await resolved(f"A request to {endpoint}", asking)
             except ResolutionError as error:
                 if concerns_registry(error.failure):
                     return
                 continue  # A failure of one model says nothing about the others.
-            if missing is not self._missing.get((registry, ref), False):
-                for key in keys:
+            changed = (registration is None) is not bool(self.missing(registry, ref))
+            anew = registration is not None and registration != self.registration(registry, ref)
+            self._checked[registry, ref] = registration
+            for key in keys:
+                if changed or (anew and self._pins_another(key, ref, registration)):
                     self._context.wake(key)
-            self._missing[(registry, ref)] = missing
+
+    def _pins_another(self, key: Key, ref: RegistryVersion, registration: Registration | None) -> bool:
+        """Tell whether status has another version of the same number."""
+        resource = self._context.resources.get(key)
+        models = (resource.status.model, resource.status.canary_model) if resource is not None else ()
+        return registration is not None and any(
+            registration.differs(model.registered_at, model.run_id)
+            for model in models
+            if model is not None and fixed(model.uri) == ref
+        )
 
     def _named(self) -> dict[RegistryRef, dict[RegistryVersion, list[Key]]]:
         """Return the keys of the resources that refer to each version, by registry."""

@@ -10,10 +10,12 @@ import pytest
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment, decode
-from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
+from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
 from sluicegate.core.snapshot.facts import PodFacts, Problem
+from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
 from sluicegate.runtime.reconcile.gather import Gatherer
+from sluicegate.runtime.registry.resolver import Resolution
 
 from tests.support.fake_cluster import SETTINGS
 
@@ -60,3 +62,24 @@ def test_a_waiting_pod_lacks_room_if_a_pod_like_it_is_on_a_node() -> None:
     gatherer = Gatherer(caches, SimpleNamespace(items=list), NotFound("no model"), SETTINGS)  # type: ignore[arg-type]
     snapshot = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC))).snapshot
     assert snapshot.pods[RevisionHash("b")][0].problem == replace(full, lacks_room=True)
+
+
+def test_upgrade_keeps_the_stored_pod_template() -> None:
+    """Limits that a new operator renders differently must not restart the pods of existing revisions."""
+    model = ResolvedModel("s3://models/churn", "s3://models/churn")
+    resource = decode({"metadata": {"name": "churn"}, "spec": {"model": {"uri": model.uri}}})
+    stored = {"spec": {"terminationGracePeriodSeconds": 1}}
+    record = SimpleNamespace(
+        revision=intent_of(resource, model, fetched_from(resource, model, SETTINGS)).hash,
+        desired_part=lambda: {"data": {"template": stored}},
+    )
+    caches = no_objects()
+    caches.owned = lambda kind, _: (record,) if kind is kinds.CONTROLLER_REVISION else ()
+
+    async def resolve(_: ModelDeployment) -> Resolution:
+        return Resolution(model)
+
+    resolver = SimpleNamespace(resolve=resolve)
+    gatherer = Gatherer(caches, SimpleNamespace(items=list), resolver, SETTINGS)  # type: ignore[arg-type]
+    gathered = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC)))
+    assert list(gathered.templates.values()) == [stored]

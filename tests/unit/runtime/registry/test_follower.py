@@ -10,7 +10,7 @@ from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import build
-from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.following import ModelView, Registration
 from sluicegate.core.models.reference import RegistryAlias, RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.kube.client import KubeClient
@@ -38,6 +38,7 @@ class FakeRegistry:
         self.failure: ResolutionFailure | None = None
         self.delay = 0.0
         self.deleted: set[str] = set()
+        self.registrations: dict[str, Registration] = {}
         self.looked_for: Counter[str] = Counter()
         self.failing = 1_000_000
         """The number of requests that fail, once `failure` is set."""
@@ -53,11 +54,11 @@ class FakeRegistry:
             raise ResolutionError(found)
         return found
 
-    async def has(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> bool:
+    async def registration(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> Registration | None:
         self.looked_for[str(ref)] += 1
         if self.failure is not None:
             raise ResolutionError(self.failure)
-        return str(ref) not in self.deleted
+        return None if str(ref) in self.deleted else self.registrations.get(str(ref), Registration())
 
 
 class Here:
@@ -77,7 +78,7 @@ class Here:
         self._task = asyncio.ensure_future(self.follower.run(INTERVAL))
 
     def add(self, name: str, uri: str, version: str | None = "1", **spec: Any) -> None:
-        model = {"uri": uri, "registry": "default", "source": "s3://a", "version": version}
+        model = {"uri": uri, "registry": "default", "source": "s3://a", "version": version, **spec.pop("pinned", {})}
         raw = {
             "metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1", "generation": 1},
             "spec": {"model": {"uri": uri, **spec.pop("model", {})}, **spec},
@@ -386,3 +387,50 @@ def test_a_new_version_wakes_those_whose_staleness_is_the_models(uri: str) -> No
         assert here.woken == {"mine": 1}
 
     live(life)
+
+
+OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        ModelView({"a": "1"}, created_at=NEW),
+        ModelView({"a": "1"}, created_at=OLD, registrations={"1": Registration(NEW)}),
+        ModelView({"a": "1"}, created_at=OLD, registrations={"1": Registration(OLD, "run-2")}),
+    ],
+)
+def test_version_registered_anew_wakes_its_followers_once(after: ModelView) -> None:
+    before = ModelView({"a": "1"}, created_at=OLD, registrations={"1": Registration(OLD, "run-1")})
+
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn@a", pinned={"registeredAt": OLD, "runId": "run-1"})
+        here.registry.views["churn"] = before
+        await asyncio.sleep(2 * INTERVAL)
+        assert here.woken == {}
+        here.registry.views["churn"] = after
+        await asyncio.sleep(5 * INTERVAL)
+
+    assert live(life).woken == {"shop": 1}
+
+
+def test_version_registered_anew_during_a_restart_is_found() -> None:
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn@a", pinned={"registeredAt": OLD})
+        here.registry.views["churn"] = ModelView({"a": "1"}, created_at=NEW)
+        await asyncio.sleep(5 * INTERVAL)
+
+    assert live(life).woken == {"shop": 1}
+
+
+def test_fixed_version_registered_anew_wakes_its_resources_once() -> None:
+    async def life(here: Here) -> None:
+        here.add("shop", "models:/churn/3", version="3", pinned={"registeredAt": OLD})
+        here.registry.registrations["models:/churn/3"] = Registration(OLD)
+        await asyncio.sleep(25 * INTERVAL)
+        assert here.woken == {}
+        here.registry.registrations["models:/churn/3"] = Registration(NEW)
+        await asyncio.sleep(50 * INTERVAL)
+        assert here.follower.registration(here.ref, RegistryVersion("churn", 3)) == Registration(NEW)
+
+    assert live(life).woken == {"shop": 1}

@@ -16,7 +16,7 @@ from hypothesis import given
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.reasons import Reason
-from sluicegate.core.models.following import ModelView
+from sluicegate.core.models.following import ModelView, Registration
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.runtime.registry import served_tags
@@ -158,10 +158,10 @@ def test_the_follower_stops_when_it_is_told_to_whatever_fails_meanwhile(unexpect
 
 def test_a_slow_registry_delays_no_other() -> None:
     class Slow(Pool):
-        async def has(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> bool:
+        async def registration(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> Registration | None:
             if "bad" in endpoint.tracking_uri:
                 await asyncio.sleep(10_000)
-            return await super().has(endpoint, ref)
+            return await super().registration(endpoint, ref)
 
         @asynccontextmanager
         async def lease(self, endpoint: RegistryEndpoint) -> AsyncIterator[Pool.Client]:
@@ -195,11 +195,11 @@ def test_one_models_refusal_keeps_no_other_tag_or_version_waiting(monkeypatch: p
     looked: list[str] = []
 
     class Picky(Pool):
-        async def has(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> bool:
+        async def registration(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> Registration | None:
             looked.append(ref.name)
             if ref.name in refused:
                 raise forbidden
-            return True
+            return Registration()
 
         @asynccontextmanager
         async def lease(self, endpoint: RegistryEndpoint) -> AsyncIterator[Any]:

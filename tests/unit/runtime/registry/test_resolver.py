@@ -6,13 +6,14 @@ The tests also check the requests that it must not send.
 import asyncio
 from typing import cast
 
+import msgspec
 import pytest
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.config.settings import build
-from sluicegate.core.models.following import Followed, ModelView
+from sluicegate.core.models.following import Followed, ModelView, Registration
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
 from sluicegate.core.models.uri import ModelRef, RegistryVersion
 from sluicegate.kube.client import KubeClient
@@ -33,6 +34,8 @@ class FakeRegistry:
     def __init__(self) -> None:
         self.asked: list[ModelRef] = []
         self.latest = "2"
+        self.bucket = "a"
+        self.at: str | None = None
         self.failure: ResolutionFailure | None = None
 
     async def resolve(self, endpoint: RegistryEndpoint, ref: ModelRef) -> ResolvedModel:
@@ -41,7 +44,7 @@ class FakeRegistry:
         if self.failure is not None:
             raise ResolutionError(self.failure)
         version = str(ref.version) if isinstance(ref, RegistryVersion) else self.latest
-        return ResolvedModel(str(ref), f"s3://a/{version}", "churn", version)
+        return ResolvedModel(str(ref), f"s3://{self.bucket}/{version}", "churn", version, registered_at=self.at)
 
 
 class FakeViews:
@@ -51,6 +54,7 @@ class FakeViews:
         self.view: ModelView | ResolutionFailure | None = None
         self.told: list[tuple[str, str]] = []
         self.gone: bool | None = None
+        self.at_last_check: Registration | None = None
 
     def last_result(self, registry: RegistryRef, model: str) -> ModelView | ResolutionFailure | None:
         return self.view
@@ -60,6 +64,9 @@ class FakeViews:
 
     def missing(self, registry: RegistryRef, ref: RegistryVersion) -> bool | None:
         return self.gone
+
+    def registration(self, registry: RegistryRef, ref: RegistryVersion) -> Registration | None:
+        return self.at_last_check
 
 
 class Here:
@@ -85,6 +92,14 @@ def resource(
             "status": {"model": model, "conditions": _said(said)} if version is not None else {},
         }
     )
+
+
+def registered(at: str | None, uri: str, name: str = "shop") -> ModelDeployment:
+    """Return a resource whose status has version 1, registered at that time."""
+    found = resource(name, uri=uri)
+    assert found.status.model is not None
+    model = msgspec.structs.replace(found.status.model, registered_at=at)
+    return msgspec.structs.replace(found, status=msgspec.structs.replace(found.status, model=model))
 
 
 def _said(reason: str) -> list[dict[str, str]]:
@@ -221,3 +236,71 @@ async def test_a_webhook_secret_that_is_missing_is_told_with_what_belongs_into_i
     with pytest.raises(ResolutionError, match=r'"hooks".*Create it with the key "secret"') as caught:
         await Registries(cast(KubeClient, NoSecrets()), settings).webhook_secrets("default")
     assert "MLFLOW_TRACKING" not in str(caught.value)
+
+
+OLD, NEW = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
+
+
+def anew(uri: str) -> Here:
+    """Return a resolver whose registry has another version 1 than before."""
+    here = Here()
+    here.registry.at, here.registry.bucket, here.registry.latest = NEW, "new", "1"
+    if "@" in uri:
+        here.views.view = ModelView({"champion": "1"}, created_at=NEW)
+    else:
+        here.views.at_last_check, here.views.gone = Registration(NEW), False
+    return here
+
+
+@pytest.mark.parametrize("uri", ["models:/churn@champion", "models:/churn/1"])
+def test_version_registered_anew_is_resolved_again(uri: str) -> None:
+    """All resources share one request, and the new result stays."""
+
+    async def main() -> None:
+        here = anew(uri)
+        found = await asyncio.gather(
+            *(here.resolver.resolve(registered(OLD, uri, f"r{number}")) for number in range(10))
+        )
+        assert {(each.model.uri, each.model.version, each.model.source) for each in found} == {(uri, "1", "s3://new/1")}
+        assert len(here.registry.asked) == 1
+        assert (await here.resolver.resolve(registered(NEW, uri))).model.registered_at == NEW
+        assert (await here.resolver.resolve(registered(None, uri))).model.source == "s3://a/1", "nothing shows it"
+        assert len(here.registry.asked) == 1
+
+    virtual_clock.run(main())
+
+
+@pytest.mark.parametrize("uri", ["models:/churn@champion", "models:/churn/1"])
+def test_version_registered_anew_is_not_taken_from_the_cache(uri: str) -> None:
+    async def main() -> None:
+        here = anew(uri)
+        here.registry.at, here.registry.bucket = OLD, "a"
+        here.views.view, here.views.at_last_check = ModelView({"champion": "1"}), None
+        await here.resolver.resolve(resource(version="2", uri=uri))
+        again = anew(uri)
+        here.registry.at, here.registry.bucket = NEW, "new"
+        here.views.view, here.views.at_last_check = again.views.view, again.views.at_last_check
+        assert (await here.resolver.resolve(registered(OLD, uri))).model.source == "s3://new/1"
+
+    virtual_clock.run(main())
+
+
+@pytest.mark.parametrize("uri", ["models:/churn@champion", "models:/churn/1"])
+def test_pinned_model_stays_if_the_new_one_cannot_be_resolved(uri: str) -> None:
+    async def main() -> None:
+        here = anew(uri)
+        here.registry.failure = DOWN
+        found = await here.resolver.resolve(registered(OLD, uri))
+        assert (found.model.source, found.failure, found.again) == ("s3://a/1", DOWN, True)
+
+    virtual_clock.run(main())
+
+
+def test_deleted_version_that_exists_again_with_another_source_is_taken() -> None:
+    async def main() -> None:
+        here = anew("models:/churn/1")
+        here.views.gone, here.views.at_last_check = True, None
+        found = await here.resolver.resolve(registered(OLD, "models:/churn/1"))
+        assert (found.failure, found.model.source) == (None, "s3://new/1")
+
+    virtual_clock.run(main())
