@@ -10,22 +10,27 @@ from collections.abc import Sequence
 
 from sluicegate.api import names
 from sluicegate.api.resource import Manifest
-from sluicegate.cli.validation.documents import Unreadable, read
+from sluicegate.cli.validation.documents import Unreadable, files, read
 from sluicegate.cli.validation.field_problems import Check, MissingExtra, is_ours, metadata_of, validate
 
 
-def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
-    """Check `files`, and print a line for each problem.
+def run(paths: Sequence[str], extra: Sequence[Check] = ()) -> int:
+    """Check files, and print a line for each problem.
 
     Args:
-        files: The files to check.
+        paths: The files and directories to check.
         extra: The operator's own rules.
 
     Returns:
         The exit code: 1 where a file has a problem or cannot be read.
     """
     failed = False
-    for file in files:
+    try:
+        expanded = files(paths)
+    except Unreadable as error:
+        print(error)
+        return 1
+    for file in expanded:
         try:
             documents = read(file)
         except Unreadable as error:

@@ -184,17 +184,18 @@ def _waits(
     """
     index = state.step_index or 0
     step = steps_of(assessment)[index]
-    child = assessment.snapshot.resource.metadata.name
+    metadata = assessment.snapshot.resource.metadata
+    named = names.target(metadata.name, metadata.namespace)
     if assessment.overrides.pause == target:
         words_ = (
-            f"The annotation {names.ANNOTATION_PAUSE} holds the rollout at this step: run `sluicegate resume {child}` "
-            "to continue."
+            f"The annotation {names.ANNOTATION_PAUSE} holds the rollout at this step: run "
+            f"`sluicegate resume {named}` to continue."
         )
         return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
     if not ends_by_itself(step):
         words_ = (
-            f"Step {index + 1} waits for approval: run `sluicegate promote {child}` to continue, or "
-            f"`sluicegate abort {child}` to return all traffic to stable. The annotation "
+            f"Step {index + 1} waits for approval: run `sluicegate promote {named}` to continue, or "
+            f"`sluicegate abort {named}` to return all traffic to stable. The annotation "
             f"{names.ANNOTATION_PROMOTE}={target}/{index + 1} continues too."
         )
         return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)

@@ -121,7 +121,7 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
         return Problem(
             Reason.PROGRESS_DEADLINE_EXCEEDED,
             f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): check their logs, "
-            f"for example with `kubectl logs -l {names.LABEL_REVISION}={revision}`.",
+            f"for example with `kubectl logs{_of(assessment)} -l {names.LABEL_REVISION}={revision}`.",
         )
     return canary.problem(assessment)
 
@@ -208,8 +208,13 @@ def _late(assessment: Assessment, plan: Plan) -> Problem | None:
     return Problem(
         Reason.PROGRESS_DEADLINE_EXCEEDED,
         f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): check the logs of its pods, "
-        f"for example with `kubectl logs -l {names.LABEL_REVISION}={plan.target}`.",
+        f"for example with `kubectl logs{_of(assessment)} -l {names.LABEL_REVISION}={plan.target}`.",
     )
+
+
+def _of(assessment: Assessment) -> str:
+    """Return the option of a command for the namespace of the resource."""
+    return names.target("", assessment.snapshot.resource.metadata.namespace)
 
 
 def _needed(assessment: Assessment, plan: Plan, target: RevisionHash) -> int:

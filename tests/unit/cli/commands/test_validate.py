@@ -108,6 +108,17 @@ def test_invalid_yaml_is_an_error(text: str) -> None:
         parse(text, "f")
 
 
+def test_directory_stands_for_its_files(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = REPOSITORY / "examples"
+    assert run([str(examples)]) == 0
+    assert f"{examples}/quickstart.yaml: 1 valid" in capsys.readouterr().out
+
+
+def test_directory_without_files_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([str(tmp_path)]) == 1
+    assert "no .yaml, .yml or .json file" in capsys.readouterr().out
+
+
 def test_missing_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["/no/such/file"]) == 1
     assert capsys.readouterr().out == (
