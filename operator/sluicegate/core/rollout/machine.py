@@ -213,7 +213,9 @@ def _waits(
         analysis = state.analysis  # not the values of `reading`, which change with every measurement
         why = ""
         if reading is not None and analysis is not None and analysis.metric:
-            why = f" {analysis.metric}: {analysis.message}"
+            # Status keeps the figures until the outcome changes, so they have their time.
+            at = f" (measured {analysis.at})" if analysis.value is not None else ""
+            why = f" {analysis.metric}: {analysis.message}{at}"
         return _phase(
             state, Phase.HOLDING, Reason.INCONCLUSIVE, f"The analysis has not passed yet, so the step is held.{why}"
         )
