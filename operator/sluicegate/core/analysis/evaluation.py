@@ -297,9 +297,9 @@ def _rows(side: Mapping[str, Mapping[str, float]], common: Iterable[str]) -> flo
 def _no_profile(kind: str, candidate: Mapping[str, object], stable: Mapping[str, object]) -> str:
     if candidate and stable:
         return f"The reference profiles of the two versions have no {kind} in common."
-    version = "The candidate has" if stable else "Stable has" if candidate else "Neither version has"
+    lacks = "The candidate has no" if stable else "Stable has no" if candidate else "Neither version has a"
     return (
-        f"{version} no reference profile of {kind}s: log one with the model, with "
+        f"{lacks} reference profile of {kind}s: log one with the model, with "
         "sluicegate_scorer.profile.log_profile(data, predictions, model)."
     )
 

@@ -34,7 +34,7 @@ def problem(assessment: Assessment, revision: RevisionHash | None, pod_problem: 
     target = names.target(metadata.name, metadata.namespace)
     if before is not None:
         pod_problem = Problem(Reason(before.reason or Reason.FAILED), before.message or "")
-    again = f"is retried when the model or the spec changes, or with `sluicegate retry {target}`."
+    again = f"is retried when the model or the pods change, or with `sluicegate retry {target}`."
     child = names.child_name(metadata.name, revision)
     rolled_back = rollback_problem(assessment, revision) or (
         pod_problem if before is not None and before.reason == Reason.ROLLED_BACK else None

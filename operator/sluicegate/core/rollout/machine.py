@@ -112,7 +112,7 @@ def _waiting(assessment: Assessment, target: RevisionHash, observation: StepObse
 def _resumed(assessment: Assessment, state: RolloutStatus, target: RevisionHash) -> RolloutStatus:
     """Return the state after the user has edited the steps.
 
-    The candidate keeps its weight. The rollout continues at the first step whose weight is not lower.
+    The rollout continues at the first step whose weight is not lower than the candidate's, or else at the last step.
     """
     return _entered(assessment, state, first_step(assessment, assessment.split.weight(target) or state.weight or 0))
 

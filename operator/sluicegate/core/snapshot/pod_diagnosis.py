@@ -15,6 +15,7 @@ from sluicegate.api import names
 from sluicegate.api.reasons import Reason
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.redaction import last_line
+from sluicegate.core.snapshot.request_remedies import what_to_lower
 from sluicegate.core.snapshot.termination import parse_failure
 
 _PULL = {
@@ -90,7 +91,8 @@ def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
     full = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
     devices = _devices(pod)
     if not devices:
-        remedy = "lower spec.resources, relax the node requirements in spec.podTemplate, or add a node that fits"
+        lower = f"lower {what_to_lower(pod, lacking)}, " if lacking or "Too many pods" not in nodes else ""
+        remedy = f"{lower}relax the node requirements in spec.podTemplate, or add a node that fits"
         summary = f"No node can run pod {_name(pod)}: {remedy}."
     elif full and (taken := [device for device in lacking if device in devices]):
         requests = " and ".join(f"{devices[device]} {device}" for device in taken)

@@ -18,6 +18,7 @@ from sluicegate.core.rollout.candidate import prepared_candidate, unable
 from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot.assessment import OWN_FAULTS, Assessment
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot.request_remedies import of_quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,9 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
         child = assessment.snapshot.child(assessment.desired)
         return Problem(
             Reason.ABORTED,
-            f"The rollout of revision {child} was aborted: change the spec, or remove the annotation "
-            f"{names.ANNOTATION_ABORT}.",
+            f"The rollout of revision {child} was aborted. Changed steps alone do not start it again: run "
+            f"`sluicegate retry {_named(assessment)}`, remove the annotation {names.ANNOTATION_ABORT}, or change the "
+            "model or the pods.",
         )
     if plan.roles.progressive and plan.target is not None:
         return unable(assessment, plan.target)
@@ -107,7 +109,8 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
     desired_canary = assessment.desired_canary
     pod_problem = given_up(assessment, desired_canary) or revision_problem(assessment, revision)
     if pod_problem is not None:
-        return replace(pod_problem, message=f"Canary: {pod_problem.message}")
+        message = canary.canary_fields(assessment.snapshot.resource, pod_problem.message)
+        return replace(pod_problem, message=f"Canary: {message}")
     if (changed := compatibility.problem(assessment, revision)) is not None:
         return changed
     if revision is not None and assessment.overrides.abort == revision:
@@ -138,7 +141,7 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
     enough = deployment is not None and len(assessment.of(revision).ready) >= max(1, deployment.replicas)
     for pod in () if enough else pods:  # an evicted pod stays in the list long after another has replaced it
         if pod.problem is not None and not pod.ready:
-            return _overdue(assessment, revision, pod.problem)
+            return _overdue(assessment, revision, _of_registry(assessment, revision, pod.problem))
     digests = {pod.digest for pod in pods if pod.digest}
     if len(digests) > 1:
         return Problem(
@@ -150,13 +153,24 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
     if deployment is not None and deployment.replica_failure and deployment.current < max(1, deployment.replicas):
         quota = "exceeded quota" in deployment.replica_failure
         remedy = (
-            "raise the quota or lower spec.resources" if quota else "change spec.podTemplate or the namespace's policy"
+            of_quota(deployment.replica_failure) if quota else "change spec.podTemplate or the namespace's policy"
         )
         return Problem(
             Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED,
             f"The API server rejects the pods: {deployment.replica_failure}. To fix it, {remedy}.",
         )
     return None
+
+
+def _of_registry(assessment: Assessment, revision: RevisionHash, problem: Problem) -> Problem:
+    """Return `problem` with the fields of an inline registry. Pods do not know that theirs is one."""
+    resource = assessment.snapshot.resource
+    view = canary.canary_view(resource) if revision == assessment.desired_canary else None
+    if problem.reason != Reason.MODEL_FETCH_FAILED or (view or resource).spec.model.inline_registry is None:
+        return problem
+    field = "spec.model.inlineRegistry"
+    message = problem.message.replace("the registry's podSecret", f"the Secret that {field}.secretRef names")
+    return replace(problem, message=message.replace("the registry's trackingUri", f"{field}.trackingUri"))
 
 
 def _overdue(assessment: Assessment, revision: RevisionHash, problem: Problem) -> Problem:
@@ -210,6 +224,12 @@ def _late(assessment: Assessment, plan: Plan) -> Problem | None:
         f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): check the logs of its pods, "
         f"for example with `kubectl logs{_of(assessment)} -l {names.LABEL_REVISION}={plan.target}`.",
     )
+
+
+def _named(assessment: Assessment) -> str:
+    """Return the arguments of a command that name the resource."""
+    metadata = assessment.snapshot.resource.metadata
+    return names.target(metadata.name, metadata.namespace)
 
 
 def _of(assessment: Assessment) -> str:
