@@ -6,12 +6,13 @@ It finds what the API server would reject, and what the operator would reject.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sluicegate.api import names
-from sluicegate.api.resource import Manifest
+from sluicegate.api.resource import Manifest, decode
 from sluicegate.cli.validation.documents import Unreadable, files, read
-from sluicegate.cli.validation.field_problems import Check, MissingExtra, is_ours, metadata_of, validate
+from sluicegate.cli.validation.field_problems import Check, FieldProblem, MissingExtra, is_ours, metadata_of, validate
+from sluicegate.cli.validation.warnings import warnings
 
 
 def run(paths: Sequence[str], extra: Sequence[Check] = ()) -> int:
@@ -48,10 +49,17 @@ def run(paths: Sequence[str], extra: Sequence[Check] = ()) -> int:
             return 1
         for problem in problems:
             print(f"{file}: {problem}")
+        for warning in _warnings(ours) if not problems else ():
+            print(f"{file}: warning: {warning}", file=sys.stderr)
         failed = failed or bool(problems)
         if not problems:
             print(f"{file}: {len(ours)} valid")
     return 1 if failed else 0
+
+
+def _warnings(documents: Sequence[Manifest]) -> Iterator[FieldProblem]:
+    for document in documents:
+        yield from warnings(decode(document))
 
 
 def _title(document: Manifest) -> str:

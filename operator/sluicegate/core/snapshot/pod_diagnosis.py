@@ -15,6 +15,7 @@ from sluicegate.api import names
 from sluicegate.api.reasons import Reason
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.redaction import last_line
+from sluicegate.core.snapshot.redaction import sentence as _sentence
 from sluicegate.core.snapshot.request_remedies import what_to_lower
 from sluicegate.core.snapshot.termination import parse_failure
 
@@ -40,17 +41,12 @@ _LOAD_FAILURES = {reason.value: reason for reason in (Reason.MODEL_DEPENDENCY_MI
 """Reasons that the model container itself gives (`sluicegate_scorer.errors.Reason`). Any other is a crash."""
 
 
-def _sentence(message: str) -> str:
-    """Return a message of another program as a sentence, because more may follow."""
-    return message if message.endswith((".", "!", "?", "…")) else f"{message}."
-
-
 def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
     """Return why this pod does not serve, or None when it serves or is starting."""
     status = pod.get("status") or {}
     if status.get("reason") == "Evicted":
         return Problem(
-            Reason.EVICTED, f"Pod {_name(pod)} was evicted: {status.get('message', '')}", waits_for_user=False
+            Reason.EVICTED, f"Pod {_name(pod)} was evicted: {_sentence(str(status.get('message') or ''))}", waits_for_user=False
         )
     return _unscheduled(pod, status) or next(_container_problems(pod, status), None)
 
@@ -114,7 +110,7 @@ def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
         )
     return Problem(
         Reason.UNSCHEDULABLE,
-        f"{summary} The scheduler reports: {message}",
+        f"{summary} The scheduler reports: {_sentence(message)}",
         waits_for_user=False,  # a node may be added: see `diagnosis.revision_problem`
     )
 

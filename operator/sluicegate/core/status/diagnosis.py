@@ -18,6 +18,7 @@ from sluicegate.core.rollout.candidate import prepared_candidate, unable
 from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot.assessment import OWN_FAULTS, Assessment
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot.redaction import sentence
 from sluicegate.core.snapshot.request_remedies import of_quota
 
 
@@ -157,7 +158,7 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
         )
         return Problem(
             Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED,
-            f"The API server rejects the pods: {deployment.replica_failure}. To fix it, {remedy}.",
+            f"The API server rejects the pods: {sentence(deployment.replica_failure)} To fix it, {remedy}.",
         )
     return None
 
@@ -290,5 +291,6 @@ def _scaling_problem(assessment: Assessment, stable: RevisionHash | None) -> Pro
     )
     return Problem(
         Reason.AUTOSCALER_WITHOUT_METRICS,
-        f"The autoscaler has no metrics, so the number of pods does not change: {facts.inactive}. To fix it, {remedy}.",
+        f"The autoscaler has no metrics, so the number of pods does not change: {sentence(facts.inactive)} To fix it, "
+        f"{remedy}.",
     )

@@ -11,6 +11,7 @@ from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import Manifest, ModelDeployment
 from sluicegate.core.plan.types import Autoscaled, Plan
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot.redaction import sentence
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import (
@@ -209,6 +210,6 @@ def _unreadable(error: Undecodable) -> Problem:
 def _refusal(kind: Kind, metadata: Manifest, error: ApiError) -> Problem:
     return Problem(
         Reason.APPLY_REFUSED,
-        f"The API server refused {kind.kind} {metadata['name']}: {error.message}",
+        f"The API server refused {kind.kind} {metadata['name']}: {sentence(error.message)}",
         waits_for_user=not isinstance(error, NotFound),
     )
