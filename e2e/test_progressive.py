@@ -116,7 +116,7 @@ def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(w
         print(ready["message"], flush=True)
         assert (ready["status"], ready["reason"]) == ("False", "RollingOut")
         assert "The analysis has not passed yet, so the step is held." in ready["message"]
-        assert "The candidate has 0 of the 40 requests that minSamples requires." in ready["message"]
+        assert "The candidate has fewer than the 40 requests that minSamples requires." in ready["message"]
         passed = steady.total
         wait_until("two hundred more answers", lambda: steady.total > passed + 200)
         now = rollouts.state(workspace)

@@ -191,14 +191,10 @@ def _load(directory: Path, settings: ServerSettings) -> "Application":
             model = scoring_server.load_model_with_mlflow_config(str(directory))  # type: ignore[no-untyped-call]
     except (Exception, SystemExit) as error:
         log.error("cannot load the model", exc_info=error)
-        advice = (
-            "Set spec.runtime.image to an image that has the packages of the model's requirements.txt"
-            if _lacks_package(error)
-            else "Run mlflow.pyfunc.load_model on the model in the same image"
-        )
         sys.stderr.flush()
         raise ScorerError(
-            f"cannot load the model in {directory}: {first_line(error, 800)}. {advice}", Reason.LOAD_FAILED
+            f"cannot load the model in {directory}: {first_line(error, 800)}. {_advice(error, directory)}",
+            Reason.LOAD_FAILED,
         ) from error
     log.info("loaded %s", directory)
     from sluicegate_scorer.server.loading import build
@@ -227,6 +223,24 @@ def _fit(settings: ServerSettings) -> ServerSettings:
         run_id=os.environ.get("SLUICEGATE_MODEL_RUN_ID") or settings.run_id,
         pod_uid=os.environ.get("SLUICEGATE_POD_UID") or settings.pod_uid,
     )
+
+
+def _advice(error: BaseException, directory: Path) -> str:
+    """Return how to repair a model that does not load."""
+    if _lacks_package(error):
+        return "Set spec.runtime.image to an image that has the packages of the model's requirements.txt"
+    if _lacks_file(error, directory):
+        return "Check whether the file was deleted from the artifact store, and log the model again if it was"
+    return "Run mlflow.pyfunc.load_model on the model in the same image"
+
+
+def _lacks_file(error: BaseException, directory: Path) -> bool:
+    """Tell whether a file of the model itself is missing. Not every library raises a FileNotFoundError for it."""
+    for cause in (error, error.__cause__, error.__context__):
+        text = str(cause)
+        if str(directory) in text and ("No such file" in text or "does not exist" in text):
+            return True
+    return False
 
 
 def _lacks_package(error: BaseException) -> bool:

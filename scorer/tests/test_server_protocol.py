@@ -29,6 +29,7 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
     from mlflow.models import infer_signature
     from mlflow.pyfunc import scoring_server
     from sluicegate_scorer.errors import ScorerError
+    from sluicegate_scorer.serve import Settings, serve
     from sluicegate_scorer.server.general import General
     from sluicegate_scorer.server.loading import build
     from sluicegate_scorer.server.settings import Fast, Limits, Policy, ServerSettings
@@ -216,9 +217,17 @@ async def test_refuses_a_body_over_the_limit(models):
 def test_failing_example_prevents_readiness(custom, tmp_path):
     path = pathlib.Path(shutil.copytree(custom, tmp_path / "bad"))
     (path / "serving_input_example.json").write_text('{"dataframe_records": [{"a": -1.0}]}')
-    with pytest.raises(ScorerError, match="cannot predict its input example"):
+    with pytest.raises(ScorerError, match="cannot predict its input example: RuntimeError: a secret of the model") as failure:
         application(str(path))
+    assert "--" not in str(failure.value), "no flag of the server is a field of the spec"
     application(str(path), smoke_test=False)
+
+
+def test_missing_file_of_the_model_names_the_artifact_store(custom, tmp_path):
+    path = pathlib.Path(shutil.copytree(custom, tmp_path / "incomplete"))
+    (path / "python_model.pkl").unlink()
+    with pytest.raises(ScorerError, match="No such file.*deleted from the artifact store"):
+        serve(path, Settings("127.0.0.1", 1, 0.0, 1.0))
 
 
 def test_only_a_row_of_numbers_decides_without_an_example(tmp_path):
@@ -241,7 +250,7 @@ def test_only_a_row_of_numbers_decides_without_an_example(tmp_path):
     path = str(tmp_path / "never")
     signature = infer_signature(frame[["b"]].rename(columns={"b": "a"}), frame.b)
     mlflow.pyfunc.save_model(path, python_model=Never(), signature=signature, pip_requirements=["mlflow"])
-    with pytest.raises(ScorerError, match="cannot predict a row made from its signature"):
+    with pytest.raises(ScorerError, match="cannot predict a row made from its signature: RuntimeError: always"):
         application(path)
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import click
 import requests
 from mlflow.deployments import BaseDeploymentClient, PredictionsResponse
 from mlflow.exceptions import MlflowException
@@ -61,20 +62,31 @@ def run_local(name: str, model_uri: str, flavor: str | None = None, config: Any 
     options = dict(config or {})
     port, host = str(options.pop("port", 5000)), str(options.pop("host", "127.0.0.1"))
     if options:
-        raise MlflowException(f"run-local accepts -C port and -C host, not {', '.join(options)}")
+        raise DeploymentError(f"run-local accepts -C port and -C host, not {', '.join(options)}")
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model_uri, "-h", host, "-p", port]
     done = subprocess.run([*command, "--env-manager", "local"], check=False)
     if done.returncode not in (0, 130):
-        raise MlflowException(f"mlflow models serve ended with exit code {done.returncode}. Its output is above")
+        raise DeploymentError(f"mlflow models serve ended with exit code {done.returncode}. Its output is above")
+
+
+class DeploymentError(MlflowException, click.ClickException):
+    """An error whose message is all that the user needs.
+
+    `mlflow deployments` prints a traceback for a MlflowException, and only the message for an exception of click.
+    """
+
+    def __init__(self, message: str) -> None:
+        """Create an error with a message for the user."""
+        MlflowException.__init__(self, message)
 
 
 @contextmanager
 def _converted_errors() -> Iterator[None]:
-    """Convert the plugin's errors to MlflowException, whose message MLflow shows."""
+    """Convert the plugin's errors to DeploymentError, whose message MLflow's commands show."""
     try:
         yield
     except (Refused, configs.WrongConfig, bodies.WrongInput) as error:
-        raise MlflowException(str(error)) from error
+        raise DeploymentError(str(error)) from error
 
 
 class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
@@ -168,33 +180,33 @@ class SluicegateClient(BaseDeploymentClient):  # type: ignore[misc]
         self, deployment_name: str | None = None, inputs: Any = None, endpoint: str | None = None
     ) -> Any:
         """Raise MlflowException, because the protocol has no streamed responses."""
-        raise MlflowException("Sluicegate does not stream predictions: use predict")
+        raise DeploymentError("Sluicegate does not stream predictions: use predict")
 
     def create_endpoint(self, name: str, config: Any = None) -> dict[str, Any]:
         """Raise MlflowException, because Sluicegate has no endpoints."""
-        raise MlflowException(_ENDPOINTS)
+        raise DeploymentError(_ENDPOINTS)
 
     def update_endpoint(self, endpoint: str, config: Any = None) -> None:
         """Raise MlflowException, because Sluicegate has no endpoints."""
-        raise MlflowException(_ENDPOINTS)
+        raise DeploymentError(_ENDPOINTS)
 
     def delete_endpoint(self, endpoint: str) -> None:
         """Raise MlflowException, because Sluicegate has no endpoints."""
-        raise MlflowException(_ENDPOINTS)
+        raise DeploymentError(_ENDPOINTS)
 
     def list_endpoints(self) -> list[dict[str, Any]]:
         """Raise MlflowException, because Sluicegate has no endpoints."""
-        raise MlflowException(_ENDPOINTS)
+        raise DeploymentError(_ENDPOINTS)
 
     def get_endpoint(self, endpoint: str) -> dict[str, Any]:
         """Raise MlflowException, because Sluicegate has no endpoints."""
-        raise MlflowException(_ENDPOINTS)
+        raise DeploymentError(_ENDPOINTS)
 
     def _check(self, flavor: str | None, endpoint: str | None) -> None:
         if endpoint is not None:
-            raise MlflowException(_ENDPOINTS)
+            raise DeploymentError(_ENDPOINTS)
         if flavor not in (None, FLAVOR):
-            raise MlflowException(f"flavor {flavor} is not supported, only {FLAVOR}: remove --flavor")
+            raise DeploymentError(f"flavor {flavor} is not supported, only {FLAVOR}: remove --flavor")
 
     def _title(self, name: str) -> str:
         return f"ModelDeployment {self._cluster.namespace}/{name}"

@@ -73,6 +73,14 @@ def child_name(name: str, revision: RevisionHash) -> str:
     return f"{name}-{revision}"
 
 
+def target(name: str, namespace: str) -> str:
+    """Return the arguments of a command that name a ModelDeployment: `churn -n shop`.
+
+    The namespace `default` is left out.
+    """
+    return name if namespace == "default" else f"{name} -n {namespace}"
+
+
 def owner_labels(name: str) -> dict[str, str]:
     """Return the labels of every child of the ModelDeployment `name`.
 

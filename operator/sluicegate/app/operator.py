@@ -27,6 +27,7 @@ from sluicegate.runtime.reconcile.queue import WorkQueue
 from sluicegate.runtime.reconcile.reconciler import Reconciler
 from sluicegate.runtime.reconcile.waker import Waker
 from sluicegate.runtime.registry.follower import Follower
+from sluicegate.runtime.registry.recovery import Recovery
 from sluicegate.runtime.registry.served_tags import ServedTagWriter
 from sluicegate.runtime.registry.webhook_server import Webhooks
 from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
@@ -65,6 +66,7 @@ class App:
     reconciler: Reconciler
     watchdog: Watchdog
     follower: Follower
+    recovery: Recovery
     webhooks: Webhooks
     served_tags: ServedTagWriter
     subscriptions: WebhookSubscriptions
@@ -168,6 +170,7 @@ class App:
             asyncio.create_task(self.events.run(), name="events"),
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
             asyncio.create_task(self.follower.run(self.settings.follow_interval), name="follower"),
+            asyncio.create_task(self.recovery.run(), name="recovery"),
             asyncio.create_task(self.served_tags.run(), name="served tags"),
             asyncio.create_task(self.subscriptions.run(), name="webhook subscriptions"),
             asyncio.create_task(self.notifier.run(), name="notifier"),

@@ -36,6 +36,7 @@ from sluicegate.runtime.reconcile.status_writer import StatusWriter
 from sluicegate.runtime.reconcile.waker import Waker
 from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
+from sluicegate.runtime.registry.recovery import Recovery
 from sluicegate.runtime.registry.resolver import Registries, Resolver
 from sluicegate.runtime.registry.served_tags import ServedTagWriter
 from sluicegate.runtime.registry.webhook_server import Webhooks
@@ -64,6 +65,7 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
     registries = Registries(client, settings)
     polls = PollContext(resources, registries, pool, queue.add)
     follower = Follower(polls, metrics.on_poll)
+    recovery = Recovery(waker.wake)
     working = asyncio.Event()
 
     pod_http, prometheus = PodHttp(), Prometheus()
@@ -82,9 +84,10 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
         partial(record_changes, events),
         lambda resource, after: notifier.watch(resource, after, clock.now()),
     )
+    resolver = Resolver(registries, settings, pool, follower, recovery)
     parts = Parts(
         resources=resources,
-        gatherer=Gatherer(caches, resources, Resolver(registries, settings, pool, follower), settings, analyst.reading),
+        gatherer=Gatherer(caches, resources, resolver, settings, analyst.reading),
         applier=Applier(client, caches),
         status_writer=StatusWriter(client, resources, queue, observers),
         metrics=metrics,
@@ -108,6 +111,7 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
         reconciler=Reconciler(parts, queue, clock.now),
         watchdog=Watchdog(client, resources, settings.namespace, settings.resync),
         follower=follower,
+        recovery=recovery,
         webhooks=Webhooks(registries, follower.poll_soon, working.is_set, metrics.on_webhook),
         served_tags=ServedTagWriter(polls, settings),
         subscriptions=WebhookSubscriptions(polls, settings, metrics.on_subscription),

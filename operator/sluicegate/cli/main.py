@@ -14,6 +14,12 @@ from typing import TypeAlias
 
 from sluicegate import __version__
 
+CLUSTER_OPTIONS = (
+    (("-n", "--namespace"), "NAMESPACE", "namespace; default: that of the context"),
+    (("--context",), "NAME", "context of the kubeconfig; default: the current one"),
+    (("--kubeconfig",), "FILE", "kubeconfig file; default: KUBECONFIG, then ~/.kube/config"),
+)
+
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
@@ -28,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         prog=program(), description="From a model registry to production traffic on Kubernetes."
     )
     main.add_argument("--version", action="version", version=f"sluicegate {__version__}")
+    _cluster_options(main, prefix="main_")
     commands = main.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_run, _render, _validate, _get, _diff, _history, _rollback, _steer):
         add(commands)
@@ -58,7 +65,7 @@ def _validate(commands: Commands) -> None:
     validate = commands.add_parser(
         "validate", help="check ModelDeployments by the rules of the CRD and the operator, without a cluster"
     )
-    _files(validate, "YAML file, or - for standard input")
+    _files(validate, "file, directory, or - for standard input")
 
 
 def _get(commands: Commands) -> None:
@@ -189,13 +196,29 @@ def _steer(commands: Commands) -> None:
         command.set_defaults(prog=command.prog)
 
 
-def _cluster_options(command: argparse.ArgumentParser) -> None:
-    """Add kubectl's options that choose the cluster."""
-    command.add_argument("-n", "--namespace", metavar="NAMESPACE", help="namespace; default: that of the context")
-    command.add_argument("--context", metavar="NAME", help="context of the kubeconfig; default: the current one")
-    command.add_argument(
-        "--kubeconfig", metavar="FILE", help="kubeconfig file; default: KUBECONFIG, then ~/.kube/config"
-    )
+def _cluster_options(command: argparse.ArgumentParser, prefix: str = "") -> None:
+    """Add kubectl's options that choose the cluster.
+
+    Args:
+        command: The parser of a command, or the main one, because kubectl also takes them before the command.
+        prefix: Begins the names of the attributes that hold the values.
+    """
+    for flags, metavar, text in CLUSTER_OPTIONS:
+        command.add_argument(*flags, dest=f"{prefix}{flags[-1].removeprefix('--')}", metavar=metavar, help=text)
+
+
+def _taken_from_main(command_line: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Move the options that come before the command to where the command expects them."""
+    for flags, _, _ in CLUSTER_OPTIONS:
+        field = flags[-1].removeprefix("--")
+        value = getattr(options, f"main_{field}")
+        delattr(options, f"main_{field}")
+        if value is None:
+            continue
+        if not hasattr(options, "prog"):  # only commands that use the kubeconfig have it
+            command_line.error(f"{flags[-1]} does not apply before {options.command}: put it after, if it is an option")
+        if getattr(options, field) is None:
+            setattr(options, field, value)
 
 
 def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -209,6 +232,7 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for field in ("name", "revision"):
         if rest and not rest[0].startswith("-") and getattr(options, field, "") is None:
             setattr(options, field, rest.pop(0))
+    _taken_from_main(command_line, options)
     if rest:
         command_line.error(f"unrecognized arguments: {' '.join(rest)}")
     return options

@@ -98,6 +98,8 @@ class General:
         """Makes the DataFrames of bodies of type application/json. MLflow's code parses the bodies that it does not
         take.
         """
+        self.on_error: Callable[[BaseException], None] | None = None
+        """Called with the exception behind a response, where the response itself does not name it."""
         if hasattr(model, "_predict_fn"):
             model._predict_fn = self._watch.wrap(model._predict_fn)
 
@@ -166,6 +168,7 @@ class General:
         """
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
         if self._watch.failed:
+            self._report(error.__context__ or error)
             log.error("the model raised an exception%s", trace.log_suffix(), exc_info=error.__context__ or error)
             status = self._policy.model_error_status
         fields = json.loads(error.serialize_as_json())  # type: ignore[no-untyped-call]
@@ -183,11 +186,16 @@ class General:
         or its nesting is too deep. After that, the cause is a prediction that JSON cannot represent.
         """
         failed = "model" if self._watch.failed or self._watch.done else "client"
+        self._report(error)
         if failed == "model":
             log.error("cannot encode the model's prediction as JSON%s", trace.log_suffix(), exc_info=error)
         else:
             log.info("cannot parse a request: %s%s", type(error).__name__, trace.log_suffix())
         return Response(500, b"Internal Server Error", TEXT, failed)
+
+    def _report(self, error: BaseException) -> None:
+        if self.on_error is not None:
+            self.on_error(error)
 
 
 class _Failed:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sluicegate_scorer.errors import ScorerError, one_line
+from sluicegate_scorer.errors import ScorerError, first_line, one_line
 from sluicegate_scorer.server import device
 from sluicegate_scorer.server.app import Application, Shared
 from sluicegate_scorer.server.asgi import Response
@@ -126,7 +126,10 @@ def _smoke_test(general: General, example: bytes | None) -> None:
         log.info("no smoke test: the model has neither an input example nor a usable signature")
         return
     began = time.monotonic()
+    causes: list[BaseException] = []
+    general.on_error = causes.append
     response = general.respond(body, "application/json")
+    general.on_error = None
     if response.status == 200:
         log.info(
             "predicted %s in %.0f ms",
@@ -134,14 +137,15 @@ def _smoke_test(general: General, example: bytes | None) -> None:
             _since(began),
         )
         return
-    message = _error_message(response)
+    # MLflow's words about an exception of the model do not say which one it was.
+    message = first_line(causes[-1], 400) if causes else _error_message(response)
     if example is None and (response.error != "model" or not _only_numbers(general.schema)):
         log.warning("cannot predict a row made from the signature: %s. Log the model with an input example", message)
         return
     source = "its input example" if example else "a row made from its signature"
+    advice = "Correct the model, or log it with an input example that it can predict"
     raise ScorerError(
-        f"the model cannot predict {source}: {message}. See the traceback in the log, or start the server with "
-        "--no-smoke-test"
+        f"the model cannot predict {source}: {message}. {advice}. The traceback is in the container's log"
     )
 
 

@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
@@ -20,7 +19,7 @@ from sluicegate.cli.cluster import Failed
 from sluicegate.cli.commands.render import CannotRender, parse_resolution
 from sluicegate.cli.output import diff_text
 from sluicegate.cli.output.diff_text import Comparison
-from sluicegate.cli.validation.documents import Unreadable
+from sluicegate.cli.validation.documents import Unreadable, files
 from sluicegate.cli.validation.documents import read as read_documents
 from sluicegate.cli.validation.dry_run import dry_run
 from sluicegate.cli.validation.field_problems import is_ours, metadata_of, path_of
@@ -64,24 +63,6 @@ def run(options: argparse.Namespace) -> int:
     except (Unreadable, CannotRender, InvalidSettings, InvalidResource) as error:
         print(f"{options.prog}: {error}", file=sys.stderr)
         return ERROR
-
-
-def files(paths: list[str]) -> list[str]:
-    """Return the files, with each directory replaced by its YAML and JSON files.
-
-    Raises:
-        Unreadable: A directory has no such file.
-    """
-    result: list[str] = []
-    for path in paths:
-        if path == "-" or not Path(path).is_dir():
-            result.append(path)
-            continue
-        inside = sorted(str(file) for file in Path(path).glob("*") if file.suffix in (".yaml", ".yml", ".json"))
-        if not inside:
-            raise Unreadable(f"{path}: the directory has no .yaml, .yml or .json file")
-        result += inside
-    return result
 
 
 async def _compare_all(

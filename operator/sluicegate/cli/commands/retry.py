@@ -69,7 +69,8 @@ def _not_processed(where: Named, removed: list[str]) -> str:
     stay = f" Annotations that stay removed: {', '.join(removed)}." if removed else ""
     return (
         f"the operator did not process the annotation {names.ANNOTATION_RETRY} within {PATIENCE:.0f}s, so it was "
-        f"removed. Check that the operator runs, then run `sluicegate retry {where.name}` again.{stay}"
+        "removed. Check that the operator runs, then run "
+        f"`sluicegate retry {names.target(where.name, where.namespace)}` again.{stay}"
     )
 
 
@@ -86,7 +87,7 @@ def to_retry(history: History) -> RevisionSummary:
     if chosen is None:
         raise Failed(
             f"no revision of {history.name} was given up, so there is nothing to retry. The operator keeps trying "
-            f"everything else. To see why it is not ready: sluicegate get {history.name}"
+            f"everything else. To see why it is not ready: sluicegate get {history.target}"
         )
     return chosen
 
@@ -109,10 +110,12 @@ def marks(history: History, chosen: RevisionSummary) -> dict[str, str | None]:
 def _effect(history: History, chosen: RevisionSummary) -> str:
     steps = history.resource.spec.rollout.steps
     if chosen.role in CANARY_ROLES:
-        return f"gets the share of spec.canary again. To see it: sluicegate get {history.name}"
+        return f"gets the share of spec.canary again. To see it: sluicegate get {history.target}"
     if steps:
-        return f"is tried again, from step 1 ({described(steps[0])}). To see it: sluicegate get {history.name} --watch"
-    return f"is tried again, with the full spec.rollout.progressDeadline. To see it: sluicegate get {history.name}"
+        return (
+            f"is tried again, from step 1 ({described(steps[0])}). To see it: sluicegate get {history.target} --watch"
+        )
+    return f"is tried again, with the full spec.rollout.progressDeadline. To see it: sluicegate get {history.target}"
 
 
 async def _processed(client: KubeClient, where: Named, chosen: RevisionSummary) -> History | None:

@@ -28,6 +28,8 @@ from sluicegate.kube.errors import Forbidden, KubeError, Unreachable
 from sluicegate.kube.kinds import POD
 
 INTERVAL = 1.0
+HEARTBEAT = 10.0
+"""Seconds after which `--wait` repeats its progress, even if nothing changed."""
 SLACK = 60.0
 """Seconds that `--wait` waits beyond progressDeadline, because traffic moves only once the pods are ready."""
 
@@ -112,7 +114,7 @@ def pinned_lines(history: History, chosen: RevisionSummary, start_seconds: int |
         yield f"{resource}: pinned to {chosen.title}{replaced}."
     if not (chosen.pinned and history.serves_alone(chosen)):
         yield _duration(history, chosen, start_seconds)
-    yield f"The pin overrides the spec and followed aliases. To remove it: sluicegate unpin {history.name}"
+    yield f"The pin overrides the spec and followed aliases. To remove it: sluicegate unpin {history.target}"
 
 
 def _duration(history: History, chosen: RevisionSummary, start_seconds: int | None) -> str:
@@ -150,7 +152,7 @@ def unpinned_lines(history: History) -> Iterator[str]:
     uri = history.resource.spec.model.uri
     version = f" ({model.name} version {model.version})" if model and model.name and model.version else ""
     yield f"{resource}: unpinned from {held}."
-    yield f"The model of the spec, {uri}{version}, serves once it is ready. To see it: sluicegate get {history.name}"
+    yield f"The model of the spec, {uri}{version}, serves once it is ready. To see it: sluicegate get {history.target}"
 
 
 async def _start_seconds(client: KubeClient, history: History) -> int | None:
@@ -184,7 +186,8 @@ async def _follow(client: KubeClient, namespace: str, chosen: RevisionSummary, s
     Raises:
         Failed: Another user changed the pin, the revision failed, or it does not serve within `seconds`.
     """
-    begin, last = time.monotonic(), ""
+    begin, last, printed_at = time.monotonic(), "", 0.0
+    print(f"Waiting for at most {span(seconds)}. To set another limit: --timeout DURATION.", flush=True)
     name = chosen.name.removesuffix(f"-{chosen.hash}")
     while True:
         try:
@@ -203,9 +206,10 @@ async def _follow(client: KubeClient, namespace: str, chosen: RevisionSummary, s
                 return 0
             progress = _progress(current)
             _raise_if_failed(history, chosen, progress)
-        if progress != last:
-            print(f"{span(time.monotonic() - begin)}: {progress}", flush=True)
-            last = progress
+        now = time.monotonic()
+        if progress != last or now - printed_at >= HEARTBEAT:
+            print(f"{span(now - begin)}: {progress}", flush=True)
+            last, printed_at = progress, now
         if time.monotonic() - begin >= seconds:
             raise Failed(f"{chosen.title} is not stable after {span(seconds)}: {progress}")
         await asyncio.sleep(INTERVAL)
@@ -236,5 +240,5 @@ def _raise_if_failed(history: History, chosen: RevisionSummary, progress: str) -
         stays = f". {history.stable.title} stays stable" if history.stable is not None else ""
         raise Failed(
             f"{chosen.title} did not become ready: {progress}{stays}. "
-            f"To remove the pin: sluicegate unpin {history.name}"
+            f"To remove the pin: sluicegate unpin {history.target}"
         )

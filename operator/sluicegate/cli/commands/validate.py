@@ -6,26 +6,32 @@ It finds what the API server would reject, and what the operator would reject.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sluicegate.api import names
-from sluicegate.api.resource import Manifest
-from sluicegate.cli.validation.documents import Unreadable, read
-from sluicegate.cli.validation.field_problems import Check, MissingExtra, is_ours, metadata_of, validate
+from sluicegate.api.resource import Manifest, decode
+from sluicegate.cli.validation.documents import Unreadable, files, read
+from sluicegate.cli.validation.field_problems import Check, FieldProblem, MissingExtra, is_ours, metadata_of, validate
+from sluicegate.cli.validation.warnings import warnings
 
 
-def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
-    """Check `files`, and print a line for each problem.
+def run(paths: Sequence[str], extra: Sequence[Check] = ()) -> int:
+    """Check files, and print a line for each problem.
 
     Args:
-        files: The files to check.
+        paths: The files and directories to check.
         extra: The operator's own rules.
 
     Returns:
         The exit code: 1 where a file has a problem or cannot be read.
     """
     failed = False
-    for file in files:
+    try:
+        expanded = files(paths)
+    except Unreadable as error:
+        print(error)
+        return 1
+    for file in expanded:
         try:
             documents = read(file)
         except Unreadable as error:
@@ -43,10 +49,17 @@ def run(files: Sequence[str], extra: Sequence[Check] = ()) -> int:
             return 1
         for problem in problems:
             print(f"{file}: {problem}")
+        for warning in _warnings(ours) if not problems else ():
+            print(f"{file}: warning: {warning}", file=sys.stderr)
         failed = failed or bool(problems)
         if not problems:
             print(f"{file}: {len(ours)} valid")
     return 1 if failed else 0
+
+
+def _warnings(documents: Sequence[Manifest]) -> Iterator[FieldProblem]:
+    for document in documents:
+        yield from warnings(decode(document))
 
 
 def _title(document: Manifest) -> str:

@@ -15,7 +15,7 @@ from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Manifest
 from sluicegate.api.rollout import Step
 from sluicegate.api.status import ModelDeploymentStatus, RevisionStatus, Role
-from sluicegate.cli.output.step_text import listed, rollout_of
+from sluicegate.cli.output.step_text import Rollout, listed, rollout_of
 from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import Snapshot
 from sluicegate.simulation.settle import Address, FinalState
@@ -187,7 +187,15 @@ def _steps(comparison: Comparison) -> Iterator[str]:
     if stable is None:
         yield "the first revision becomes stable at once: spec.rollout.steps apply to later versions"
     elif stable.revision != after.revision:
-        yield f"{after.name} rolls out in {_step_list(comparison, steps)}"
+        rollout = rollout_of(comparison.snapshot.resource)
+        if rollout is None or not rollout.moving or rollout.candidate != after.revision or not rollout.begun:
+            yield f"{after.name} rolls out in {_step_list(comparison, steps)}"
+        elif _changes_steps(comparison):
+            yield _continued(rollout)
+            yield f"a rollout has {_step_list(comparison, steps)}"
+        elif not rollout.done:
+            left = steps[rollout.index :]
+            yield f"{after.name} continues at step {rollout.index + 1} of {len(steps)}: {listed(left)}, then 100%"
     else:
         yield from _future_steps(comparison)
 
@@ -195,11 +203,24 @@ def _steps(comparison: Comparison) -> Iterator[str]:
 def _future_steps(comparison: Comparison) -> Iterator[str]:
     """Yield what changed steps mean where nothing else changes."""
     steps = comparison.snapshot.resource.spec.rollout.steps
-    if steps and any(field.startswith("spec.rollout.steps") for field in comparison.fields):
+    if steps and _changes_steps(comparison):
         rollout = rollout_of(comparison.snapshot.resource)
         if rollout is not None and rollout.moving:
-            yield "the rollout in progress keeps its weight and continues at the first new step that is not below it"
+            yield _continued(rollout)
         yield f"a new version rolls out in {_step_list(comparison, steps)}"
+
+
+def _changes_steps(comparison: Comparison) -> bool:
+    return any(field.startswith("spec.rollout.steps") for field in comparison.fields)
+
+
+def _continued(rollout: Rollout) -> str:
+    """Return where a rollout in progress continues with changed steps, see `core.rollout.steps.first_step`."""
+    weight = rollout.status.weight or 0
+    return (
+        f"the rollout in progress continues at the first new step with a weight of at least {weight}%, or else at the "
+        "last new step"
+    )
 
 
 def _step_list(comparison: Comparison, steps: Sequence[Step]) -> str:

@@ -104,6 +104,9 @@ def _part(name: str, labels: Mapping[str, str], value: float) -> dict[str, Any]:
             return {"outcome": labels.get("outcome")} if value == 1 else {}
 
 
+NOT_MEASURED_YET = "the operator has not measured this step yet"
+
+
 class MetricsSource:
     """The operator that is the leader, in any namespace. Only the leader has values."""
 
@@ -129,7 +132,7 @@ class MetricsSource:
             return LiveMetrics(unknown=f"listing the operator's pods failed ({error})")
         if not pods:
             return LiveMetrics(unknown=f"no pod with the label {SELECTOR} was found")
-        unknown = "the operator has no measurements of this rollout"
+        unknown = NOT_MEASURED_YET
         for namespace, name, port in pods:
             try:
                 measured = parsed(await self._client.through_pod(namespace, name, port, "/metrics"), *self._about)

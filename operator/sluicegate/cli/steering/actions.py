@@ -16,7 +16,7 @@ from sluicegate.api.status import Phase, Role
 from sluicegate.cli.cluster import Failed
 from sluicegate.cli.output import step_text
 from sluicegate.cli.output.step_text import Rollout
-from sluicegate.cli.steering.revisions import History, RevisionSummary
+from sluicegate.cli.steering.revisions import History, NoSuchRevision, RevisionSummary, previous
 from sluicegate.core.snapshot.overrides import reference
 
 PROMOTE, ABORT, PAUSE, RETRY = (
@@ -53,8 +53,8 @@ def promote(history: History, *, full: bool) -> Action:
         raise Failed(f"{candidate.title} is {rollout.place} and becomes stable already, so there is nothing to promote")
     if reference(history.resource, PROMOTE) == (rollout.candidate, None) and not full:
         raise Failed(
-            f"{candidate.title} is promoted past all steps already. To hold it: sluicegate pause {history.name}. "
-            f"To go back: sluicegate abort {history.name}"
+            f"{candidate.title} is promoted past all steps already. To hold it: sluicegate pause {history.target}. "
+            f"To go back: sluicegate abort {history.target}"
         )
     held = step_text.paused_by_user(history.resource, rollout.candidate)
     removed = (f"Removed the annotation {PAUSE}, which held the rollout.",) if held else ()
@@ -66,7 +66,7 @@ def promote(history: History, *, full: bool) -> Action:
 
 
 def _was_aborted(history: History, revision: RevisionSummary) -> str:
-    return f"{revision.title} was aborted: run `sluicegate retry {history.name}` to try it again"
+    return f"{revision.title} was aborted: run `sluicegate retry {history.target}` to try it again"
 
 
 def _past_all(history: History, rollout: Rollout, candidate: RevisionSummary) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def _past_all(history: History, rollout: Rollout, candidate: RevisionSummary) ->
     return (
         f"{candidate.title} skips {steps} and the analysis, and becomes stable as soon as its pods can carry all "
         f"requests.{drains}",
-        f"To go back: sluicegate abort {history.name}",
+        f"To go back: sluicegate abort {history.target}",
     )
 
 
@@ -107,7 +107,7 @@ def abort(history: History) -> Action:
     if chosen.role in CANARY_ROLES:
         lines = (
             f"canary {chosen.title} gets no requests until spec.canary changes or you run "
-            f"`sluicegate retry {history.name}`.",
+            f"`sluicegate retry {history.target}`.",
         )
     else:
         rollout, stable = step_text.rollout_of(history.resource), history.stable
@@ -117,7 +117,7 @@ def abort(history: History) -> Action:
         lines = (
             f"the rollout of {chosen.title} ends{where}{returned}.",
             "It is not tried again until the model or the spec resolves to another revision, or you run "
-            f"`sluicegate retry {history.name}`.",
+            f"`sluicegate retry {history.target}`.",
         )
     return _action(history, chosen.hash, {ABORT: chosen.hash, PROMOTE: None, PAUSE: None, RETRY: None}, lines)
 
@@ -132,12 +132,23 @@ def _to_abort(history: History) -> RevisionSummary:
     if chosen is None:
         serves = f" ({stable.title} is stable)" if stable is not None else ""
         raise Failed(
-            f"no rollout of {name} is in progress{serves}, so there is nothing to abort. "
-            f"To return to the previous revision: sluicegate rollback {name}{_not_observed(history)}"
+            f"no rollout of {name} is in progress{serves}, so there is nothing to abort"
+            f"{_way_back(history)}{_not_observed(history)}"
         )
     if stable is None or stable is chosen:
         raise Failed(f"{chosen.title} is the only revision of {name}, so there is none to return to: change the spec")
     return chosen
+
+
+def _way_back(history: History) -> str:
+    """Return the command that returns to an earlier revision, if there is one."""
+    try:
+        earlier = previous(history)
+    except NoSuchRevision:
+        if len(history.revisions) < 2:
+            return ""
+        return f". To choose another revision: sluicegate history {history.target}"
+    return f". To return to {earlier.title}: sluicegate rollback {history.target} {earlier.number or earlier.hash}"
 
 
 def _candidate(history: History) -> RevisionSummary | None:
@@ -172,7 +183,7 @@ def pause(history: History) -> Action:
     rollout, candidate = _in_progress(history, "pause")
     if rollout.done:
         raise Failed(
-            f"{candidate.title} is {rollout.place} and becomes stable: run `sluicegate abort {history.name}` to go back"
+            f"{candidate.title} is {rollout.place} and becomes stable: run `sluicegate abort {history.target}` to go back"
         )
     promoted = reference(history.resource, PROMOTE)
     lines = [
@@ -180,7 +191,7 @@ def pause(history: History) -> Action:
     ]
     if promoted is not None and promoted[0] == rollout.candidate:
         lines.append(f"Removed the annotation {PROMOTE}, which would have continued the rollout.")
-    lines.append(f"To continue: sluicegate resume {history.name}")
+    lines.append(f"To continue: sluicegate resume {history.target}")
     return _action(history, rollout.candidate, {PAUSE: rollout.candidate, PROMOTE: None}, lines)
 
 
@@ -204,7 +215,7 @@ def resume(history: History) -> Action:
         raise Failed(f"spec.paused of {history.name} is true: set it to false in the spec")
     if rollout is not None and rollout.moving and rollout.awaits_approval:
         raise Failed(
-            f"the rollout waits for approval at {rollout.place}: run `sluicegate promote {history.name}` to continue"
+            f"the rollout waits for approval at {rollout.place}: run `sluicegate promote {history.target}` to continue"
         )
     return _action(history, candidate, {}, ("the rollout is not paused: nothing was changed.",))
 
@@ -215,7 +226,7 @@ def _still_held(history: History, rollout: Rollout | None) -> Iterator[str]:
     elif rollout is not None and rollout.moving and not rollout.done:
         pause = rollout.steps[rollout.index].pause
         if pause is not None and pause.duration is None:
-            yield f"The current step still waits for approval. To continue: sluicegate promote {history.name}"
+            yield f"The current step still waits for approval. To continue: sluicegate promote {history.target}"
 
 
 def _in_progress(history: History, verb: str) -> tuple[Rollout, RevisionSummary]:
@@ -235,7 +246,7 @@ def _in_progress(history: History, verb: str) -> tuple[Rollout, RevisionSummary]
     if history.pin is not None:
         held = history.pinned.title if history.pinned is not None else history.pin
         raise Failed(
-            f"the annotation {names.ANNOTATION_PIN} holds {held}, {nothing}: run `sluicegate unpin {name}` first"
+            f"the annotation {names.ANNOTATION_PIN} holds {held}, {nothing}: run `sluicegate unpin {history.target}` first"
         )
     if spec.paused:
         raise Failed(f"spec.paused of {name} is true, {nothing}: set it to false in the spec first")
@@ -257,11 +268,13 @@ def _not_in_progress(history: History, rollout: Rollout | None, nothing: str) ->
         rolled_back = rollout is not None and rollout.status.phase is Phase.ROLLED_BACK
         cause = rollout.status.message if rollout is not None and rolled_back else given_up.message
         detail = f" ({cause.rstrip('.')})" if cause else ""
-        return f"{given_up.title} was given up{detail}, {nothing}: run `sluicegate retry {name}` to try it again"
+        return (
+            f"{given_up.title} was given up{detail}, {nothing}: run `sluicegate retry {history.target}` to try it again"
+        )
     if history.desired is not None and not history.resource.spec.rollout.steps:
         return (
             f"{history.desired.title} becomes stable once its pods are ready, because spec.rollout.steps is not set, "
-            f"{nothing}. To see why it waits: sluicegate get {name}"
+            f"{nothing}. To see why it waits: sluicegate get {history.target}"
         )
     serves = f"{history.stable.title} is stable" if history.stable is not None else "no revision is stable yet"
     return f"no rollout of {name} is in progress ({serves}), {nothing}{_not_observed(history)}"

@@ -84,6 +84,11 @@ class History:
         return self.resource.metadata.name
 
     @property
+    def target(self) -> str:
+        """Return the arguments of a command that name the ModelDeployment."""
+        return names.target(self.name, self.resource.metadata.namespace)
+
+    @property
     def stable(self) -> RevisionSummary | None:
         """Return the stable revision."""
         return self._with_role(Role.STABLE)
@@ -245,7 +250,8 @@ def previous(history: History) -> RevisionSummary:
     name, stable, pinned = history.name, history.stable, history.pinned
     if pinned is not None:
         raise NoSuchRevision(
-            f"{pinned.title} is pinned already: add a REVISION, or remove the pin with `sluicegate unpin {name}`"
+            f"{pinned.title} is pinned already: add a REVISION, or remove the pin with "
+            f"`sluicegate unpin {history.target}`"
         )
     if stable is None:
         raise NoSuchRevision(f"{name} has no stable revision yet: add a REVISION, or correct the spec")
@@ -258,7 +264,7 @@ def previous(history: History) -> RevisionSummary:
     if (chosen.number or 0) > (stable.number or 0):
         raise NoSuchRevision(
             f"{chosen.title} had traffic last, but it is newer than the stable revision {stable.title} and may have "
-            f"been rolled back for a reason. To pin it anyway: sluicegate rollback {name} {chosen.number}"
+            f"been rolled back for a reason. To pin it anyway: sluicegate rollback {history.target} {chosen.number}"
         )
     return chosen
 

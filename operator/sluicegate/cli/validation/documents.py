@@ -9,7 +9,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,24 @@ _Loader.add_implicit_resolver(
     re.compile(r"^([-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
     list("-+0123456789."),
 )
+
+
+def files(paths: Sequence[str]) -> list[str]:
+    """Return the files, with each directory replaced by its YAML and JSON files.
+
+    Raises:
+        Unreadable: A directory has no such file.
+    """
+    result: list[str] = []
+    for path in paths:
+        if path == "-" or not Path(path).is_dir():
+            result.append(path)
+            continue
+        inside = sorted(str(file) for file in Path(path).glob("*") if file.suffix in (".yaml", ".yml", ".json"))
+        if not inside:
+            raise Unreadable(f"{path}: the directory has no .yaml, .yml or .json file")
+        result += inside
+    return result
 
 
 def read(file: str) -> list[Manifest]:

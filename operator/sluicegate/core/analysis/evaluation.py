@@ -99,11 +99,14 @@ def _inconclusive(metric: AnalysisMetric, message: str, samples: float = 0.0) ->
 
 
 def _few(metric: AnalysisMetric, candidate: float, stable: float, what: str = "requests") -> str | None:
-    """Return a message about missing samples, or None if there are enough."""
+    """Return a message about missing samples, or None if there are enough.
+
+    Status keeps the message while the outcome stays, so it has no number that grows meanwhile.
+    """
     if round(candidate) < metric.min_samples:
-        return f"The candidate has {round(candidate):,} of the {metric.min_samples:,} {what} that minSamples requires."
+        return f"The candidate has fewer than the {metric.min_samples:,} {what} that minSamples requires."
     if relative(metric) and round(stable) < metric.min_samples:
-        return f"Stable has {round(stable):,} of the {metric.min_samples:,} {what} that minSamples requires."
+        return f"Stable has fewer than the {metric.min_samples:,} {what} that minSamples requires."
     return None
 
 
@@ -294,9 +297,9 @@ def _rows(side: Mapping[str, Mapping[str, float]], common: Iterable[str]) -> flo
 def _no_profile(kind: str, candidate: Mapping[str, object], stable: Mapping[str, object]) -> str:
     if candidate and stable:
         return f"The reference profiles of the two versions have no {kind} in common."
-    version = "The candidate has" if stable else "Stable has" if candidate else "Neither version has"
+    lacks = "The candidate has no" if stable else "Stable has no" if candidate else "Neither version has a"
     return (
-        f"{version} no reference profile of {kind}s: log one with the model, with "
+        f"{lacks} reference profile of {kind}s: log one with the model, with "
         "sluicegate_scorer.profile.log_profile(data, predictions, model)."
     )
 
@@ -309,8 +312,7 @@ def _pairs(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
     if pairs.compared < metric.min_samples:
         return _inconclusive(
             metric,
-            f"The operator compared {pairs.compared:,} of the {metric.min_samples:,} mirrored requests that minSamples "
-            "requires.",
+            f"The operator has compared fewer than the {metric.min_samples:,} mirrored requests that minSamples requires.",
             pairs.compared,
         )
     limit = metric.limit or 0.0

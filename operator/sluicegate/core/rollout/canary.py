@@ -45,6 +45,30 @@ def canary_view(resource: ModelDeployment) -> ModelDeployment | None:
     return ModelDeployment(resource.metadata, laid, resource.status)
 
 
+def canary_fields(resource: ModelDeployment, message: str) -> str:
+    """Return a message about a canary with the fields that its problem is in.
+
+    A message about a revision names fields of the base. The canary has the field if spec.canary overrides it.
+    """
+    canary = resource.spec.canary
+    if canary is None:
+        return message
+    model = canary.model
+    overridden = {
+        "model.uri": model is not None and model.uri is not None,
+        "model.registry": model is not None and model.registry is not None,
+        "model.inlineRegistry": model is not None and model.inline_registry is not None,
+        "runtime": canary.runtime is not None,
+        "resources": canary.resources is not None,
+        "gpu": canary.gpu is not None,
+        "scaling": canary.scaling is not None,
+    }
+    for field, own in overridden.items():
+        if own:
+            message = message.replace(f"spec.{field}", f"spec.canary.{field}")
+    return message
+
+
 def canary_scaling(spec: ModelDeploymentSpec) -> ScalingSpec:
     """Return the canary's own scaling, or the base's if it has none."""
     return spec.canary.scaling if spec.canary is not None and spec.canary.scaling is not None else spec.scaling

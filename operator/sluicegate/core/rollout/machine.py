@@ -137,7 +137,7 @@ def _waiting(assessment: Assessment, target: RevisionHash, observation: StepObse
 def _resumed(assessment: Assessment, state: RolloutStatus, target: RevisionHash) -> RolloutStatus:
     """Return the state after the user has edited the steps.
 
-    The candidate keeps its weight. The rollout continues at the first step whose weight is not lower.
+    The rollout continues at the first step whose weight is not lower than the candidate's, or else at the last step.
     """
     return _entered(assessment, state, first_step(assessment, assessment.split.weight(target) or state.weight or 0))
 
@@ -209,17 +209,18 @@ def _waits(
     """
     index = state.step_index or 0
     step = steps_of(assessment)[index]
-    child = assessment.snapshot.resource.metadata.name
+    metadata = assessment.snapshot.resource.metadata
+    named = names.target(metadata.name, metadata.namespace)
     if assessment.overrides.pause == target:
         words_ = (
-            f"The annotation {names.ANNOTATION_PAUSE} holds the rollout at this step: run `sluicegate resume {child}` "
-            "to continue."
+            f"The annotation {names.ANNOTATION_PAUSE} holds the rollout at this step: run "
+            f"`sluicegate resume {named}` to continue."
         )
         return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
     if not ends_by_itself(step):
         words_ = (
-            f"Step {index + 1} waits for approval: run `sluicegate promote {child}` to continue, or "
-            f"`sluicegate abort {child}` to return all traffic to stable. The annotation "
+            f"Step {index + 1} waits for approval: run `sluicegate promote {named}` to continue, or "
+            f"`sluicegate abort {named}` to return all traffic to stable. The annotation "
             f"{names.ANNOTATION_PROMOTE}={target}/{index + 1} continues too."
         )
         return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
@@ -237,7 +238,9 @@ def _waits(
         analysis = state.analysis  # not the values of `reading`, which change with every measurement
         why = ""
         if reading is not None and analysis is not None and analysis.metric:
-            why = f" {analysis.metric}: {analysis.message}"
+            # Status keeps the figures until the outcome changes, so they have their time.
+            at = f" (measured {analysis.at})" if analysis.value is not None else ""
+            why = f" {analysis.metric}: {analysis.message}{at}"
         return _phase(
             state, Phase.HOLDING, Reason.INCONCLUSIVE, f"The analysis has not passed yet, so the step is held.{why}"
         )

@@ -23,6 +23,8 @@ from sluicegate.core.snapshot.pod_faults import (
     own_fault,
 )
 from sluicegate.core.snapshot.redaction import last_line
+from sluicegate.core.snapshot.redaction import sentence as _sentence
+from sluicegate.core.snapshot.request_remedies import what_to_lower
 from sluicegate.core.snapshot.termination import parse_failure
 
 _INSUFFICIENT = re.compile(r"\bInsufficient ([^\s,]+?)(?=[.,]?(?:\s|$))")
@@ -36,11 +38,6 @@ _MISSING_OBJECT = {
 _MISSING_KEY = {"Secret": Reason.SECRET_KEY_NOT_FOUND, "ConfigMap": Reason.CONFIG_MAP_KEY_NOT_FOUND}
 _LOAD_FAILURES = {reason.value: reason for reason in (Reason.MODEL_DEPENDENCY_MISSING, Reason.MODEL_LOAD_FAILED)}
 """Reasons that the model container itself gives (`sluicegate_scorer.errors.Reason`). Any other is a crash."""
-
-
-def _sentence(message: str) -> str:
-    """Return a message of another program as a sentence, because more may follow."""
-    return message if message.endswith((".", "!", "?", "…")) else f"{message}."
 
 
 def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
@@ -137,7 +134,8 @@ def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
     full = bool(lacking or "Too many pods" in nodes) and _NEVER_FITS.fullmatch(preemption) is None
     devices = _devices(pod)
     if not devices:
-        remedy = "lower spec.resources, relax the node requirements in spec.podTemplate, or add a node that fits"
+        lower = f"lower {what_to_lower(pod, lacking)}, " if lacking or "Too many pods" not in nodes else ""
+        remedy = f"{lower}relax the node requirements in spec.podTemplate, or add a node that fits"
         summary = f"No node can run pod {_name(pod)}: {remedy}."
     elif full and (taken := [device for device in lacking if device in devices]):
         requests = " and ".join(f"{devices[device]} {device}" for device in taken)
@@ -157,7 +155,7 @@ def _unschedulable(pod: Mapping[str, Any], message: str) -> Problem:
             f"{_name(pod)}{where}, or the pod does not tolerate its taints: correct count, products, minMemory, "
             "nodeSelector or tolerations in spec.gpu, or add such a node."
         )
-    return _problem(Cause.NO_NODE, f"{summary} The scheduler reports: {message}")
+    return _problem(Cause.NO_NODE, f"{summary} The scheduler reports: {_sentence(message)}")
 
 
 def _devices(pod: Mapping[str, Any]) -> dict[str, str]:

@@ -13,6 +13,8 @@ from typing import Any
 from sluicegate.api import names
 from sluicegate.api.reasons import Reason
 from sluicegate.core.snapshot.facts import DeploymentFacts, Problem
+from sluicegate.core.snapshot.redaction import sentence
+from sluicegate.core.snapshot.request_remedies import of_quota
 
 _PARTS = ("initContainers", "containers")
 _PATH = re.compile(r"\bspec\.(initContainers|containers)\[(\d+)\]")
@@ -62,14 +64,14 @@ def pod_refusal(deployment: DeploymentFacts) -> Problem | None:
         return None
     return Problem(
         Reason.QUOTA_EXCEEDED if _QUOTA in message else Reason.POD_REFUSED,
-        f"The API server rejects the pods: {message}. To fix it, {_remedy(message, deployment.refused_containers)}.",
+        f"The API server rejects the pods: {sentence(message)} To fix it, {_remedy(message, deployment.refused_containers)}.",
         waits_for_user=False,
     )
 
 
 def _remedy(message: str, containers: tuple[tuple[str, str], ...]) -> str:
     if _QUOTA in message:
-        return "raise the quota or lower spec.resources"
+        return of_quota(message)
     if _RESOURCES.search(message) is None:
         fields = [f"container {name} in spec.podTemplate.spec.{part}" for part, name in containers]
         return f"change {' and '.join(fields or ['spec.podTemplate'])} or the namespace's policy"

@@ -29,3 +29,8 @@ def last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = redact(lines[-1]) if lines else ""
     return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
+
+
+def sentence(message: str) -> str:
+    """Return a message of another program as a sentence, because more may follow."""
+    return message if message.endswith((".", "!", "?", "…")) else f"{message}."

@@ -20,6 +20,7 @@ from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.pod_faults import own_fault
 from sluicegate.core.snapshot.pod_refusal import pod_refusal
+from sluicegate.core.snapshot.redaction import sentence
 from sluicegate.core.snapshot.settling import settling
 from sluicegate.core.status import refused_write
 
@@ -103,8 +104,9 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
         child = assessment.snapshot.child(assessment.desired)
         return Problem(
             Reason.ABORTED,
-            f"The rollout of revision {child} was aborted: change the spec, or remove the annotation "
-            f"{names.ANNOTATION_ABORT}.",
+            f"The rollout of revision {child} was aborted. Changed steps alone do not start it again: run "
+            f"`sluicegate retry {_named(assessment)}`, remove the annotation {names.ANNOTATION_ABORT}, or change the "
+            "model or the pods.",
         )
     if plan.roles.progressive and plan.target is not None:
         return unable(assessment, plan.target)
@@ -112,7 +114,8 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
     desired_canary = assessment.desired_canary
     pod_problem = given_up(assessment, desired_canary) or revision_problem(assessment, revision)
     if pod_problem is not None:
-        return replace(pod_problem, message=f"Canary: {pod_problem.message}")
+        message = canary.canary_fields(assessment.snapshot.resource, pod_problem.message)
+        return replace(pod_problem, message=f"Canary: {message}")
     if (changed := compatibility.problem(assessment, revision)) is not None:
         return changed
     if revision is not None and assessment.overrides.abort == revision:
@@ -126,7 +129,7 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
         return Problem(
             Reason.PROGRESS_DEADLINE_EXCEEDED,
             f"The canary's pods were not ready within spec.rollout.progressDeadline ({text}): check their logs, "
-            f"for example with `kubectl logs -l {names.LABEL_REVISION}={revision}`.",
+            f"for example with `kubectl logs{_of(assessment)} -l {names.LABEL_REVISION}={revision}`.",
         )
     return canary.problem(assessment)
 
@@ -145,7 +148,7 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
     enough = deployment is not None and len(assessment.of(revision).ready) >= max(1, deployment.replicas)
     for pod in () if enough else pods:
         if pod.problem is not None and not pod.ready:
-            return _overdue(assessment, revision, pod.problem)
+            return _overdue(assessment, revision, _of_registry(assessment, revision, pod.problem))
     digests = {pod.digest for pod in facts.live if pod.digest}
     if len(digests) > 1:
         return Problem(
@@ -162,6 +165,17 @@ def _rolled_out(assessment: Assessment, revision: RevisionHash) -> RevisionHash 
     """Return `revision` if status says that it is being rolled out, otherwise None."""
     rollout = assessment.status.rollout
     return revision if rollout is not None and rollout.candidate == revision and rollout.started_at else None
+
+
+def _of_registry(assessment: Assessment, revision: RevisionHash, problem: Problem) -> Problem:
+    """Return `problem` with the fields of an inline registry. Pods do not know that theirs is one."""
+    resource = assessment.snapshot.resource
+    view = canary.canary_view(resource) if revision == assessment.desired_canary else None
+    if problem.reason != Reason.MODEL_FETCH_FAILED or (view or resource).spec.model.inline_registry is None:
+        return problem
+    field = "spec.model.inlineRegistry"
+    message = problem.message.replace("the registry's podSecret", f"the Secret that {field}.secretRef names")
+    return replace(problem, message=message.replace("the registry's trackingUri", f"{field}.trackingUri"))
 
 
 def _overdue(assessment: Assessment, revision: RevisionHash, problem: Problem) -> Problem:
@@ -213,7 +227,7 @@ def _late(assessment: Assessment, plan: Plan) -> Problem | None:
     return Problem(
         Reason.PROGRESS_DEADLINE_EXCEEDED,
         f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): check the logs of its pods, "
-        f"for example with `kubectl logs -l {names.LABEL_REVISION}={plan.target}`.",
+        f"for example with `kubectl logs{_of(assessment)} -l {names.LABEL_REVISION}={plan.target}`.",
     )
 
 
@@ -221,6 +235,17 @@ def _settling(assessment: Assessment, plan: Plan) -> Problem | None:
     """Return the crash of a pod of stable that is ready again, but not for long."""
     wait = settling(assessment, assessment.of(plan.stable)) if plan.target is None else None
     return wait[0] if wait is not None else None
+
+
+def _named(assessment: Assessment) -> str:
+    """Return the arguments of a command that name the resource."""
+    metadata = assessment.snapshot.resource.metadata
+    return names.target(metadata.name, metadata.namespace)
+
+
+def _of(assessment: Assessment) -> str:
+    """Return the option of a command for the namespace of the resource."""
+    return names.target("", assessment.snapshot.resource.metadata.namespace)
 
 
 def _needed(assessment: Assessment, plan: Plan, target: RevisionHash) -> int:
@@ -276,5 +301,6 @@ def _scaling_problem(assessment: Assessment, stable: RevisionHash | None) -> Pro
     )
     return Problem(
         Reason.AUTOSCALER_WITHOUT_METRICS,
-        f"The autoscaler has no metrics, so the number of pods does not change: {facts.inactive}. To fix it, {remedy}.",
+        f"The autoscaler has no metrics, so the number of pods does not change: {sentence(facts.inactive)} To fix it, "
+        f"{remedy}.",
     )

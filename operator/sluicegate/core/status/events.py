@@ -35,7 +35,8 @@ def events_between(before: ModelDeploymentStatus, after: ModelDeploymentStatus) 
         names = {entry.revision: entry.name for entry in after.revisions}
         instead = f" instead of {names.get(old, old)}" if old is not None else ""
         yield Event("Normal", "Promoted", f"Revision {names[new]} is stable now{instead}.")
-    if after.canary != before.canary and (after.canary or before.canary):
+    declared = after.canary_model is not None or before.canary_model is not None
+    if declared and after.canary != before.canary and (after.canary or before.canary):
         share = f"receives {after.canary} of the requests" if after.canary else "was removed"
         yield Event("Normal", "CanaryWeight", f"The canary {share}.")
     yield from _rollout(before.rollout, after.rollout)

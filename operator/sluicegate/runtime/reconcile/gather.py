@@ -15,7 +15,7 @@ from sluicegate.api.resource import Key, Manifest, ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
 from sluicegate.core.models.resolution import ResolutionError
-from sluicegate.core.rollout.canary import canary_view
+from sluicegate.core.rollout.canary import canary_fields, canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.capacity import with_lack_of_room
@@ -87,7 +87,7 @@ class Gatherer:
         templates = self._stored_templates(resource)
         desired = self._with_template(resource, desired, templates)
         if view is not None and canary is not None:
-            canary = _of_canary(self._with_template(view, canary, templates))
+            canary = _of_canary(resource, self._with_template(view, canary, templates))
         return Gathered(self._snapshot(resource, desired, canary, now()), templates)
 
     def _with_template(
@@ -199,13 +199,15 @@ def _problem(resolution: Resolution) -> Problem | None:
     )
 
 
-def _of_canary(desired: DesiredRevision) -> DesiredRevision:
-    """Return `target` with problem messages that name spec.canary."""
-    return replace(desired, problem=_prefixed(desired.problem), follow_problem=_prefixed(desired.follow_problem))
+def _of_canary(resource: ModelDeployment, desired: DesiredRevision) -> DesiredRevision:
+    """Return `desired` with problem messages that name the fields of spec.canary."""
 
+    def named(problem: Problem | None) -> Problem | None:
+        if problem is None:
+            return None
+        return replace(problem, message=f"spec.canary: {canary_fields(resource, problem.message)}")
 
-def _prefixed(problem: Problem | None) -> Problem | None:
-    return replace(problem, message=f"spec.canary: {problem.message}") if problem is not None else None
+    return replace(desired, problem=named(desired.problem), follow_problem=named(desired.follow_problem))
 
 
 def parent_refs(resource: ModelDeployment, settings: Settings) -> Any:

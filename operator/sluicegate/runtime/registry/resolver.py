@@ -18,7 +18,7 @@ from sluicegate.api.model import ModelSpec
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import Key, ModelDeployment
 from sluicegate.config.settings import Settings
-from sluicegate.core.models.following import Followed, ModelView, Registration
+from sluicegate.core.models.following import Followed, ModelView, Registration, concerns_registry
 from sluicegate.core.models.resolution import (
     Newest,
     ResolutionError,
@@ -225,6 +225,16 @@ class Views(Protocol):
         """
 
 
+class Outage(Protocol):
+    """What the resolver tells about registries that do not respond, see `Recovery`."""
+
+    def failed(self, registry: RegistryRef, key: Key) -> None:
+        """Note that a resource has no model, because the registry did not respond."""
+
+    def responded(self, registry: RegistryRef) -> None:
+        """Retry the resources that wait for the registry."""
+
+
 class _Versions:
     """A cache of model versions.
 
@@ -269,7 +279,14 @@ class Resolver:
     The model that status pins stays until the alias, stage or `latest` points to another version.
     """
 
-    def __init__(self, registries: Registries, settings: Settings, pool: RegistryPool, views: Views) -> None:
+    def __init__(
+        self,
+        registries: Registries,
+        settings: Settings,
+        pool: RegistryPool,
+        views: Views,
+        outage: Outage | None = None,
+    ) -> None:
         """Create a resolver.
 
         Args:
@@ -277,8 +294,10 @@ class Resolver:
             settings: The operator's settings.
             pool: The clients of registries. The caller closes it.
             views: The results of polls.
+            outage: Retries resources without a model as soon as their registry responds.
         """
         self._registries = registries
+        self._outage = outage
         self._settings = settings
         self._pool = pool
         self._views = views
@@ -307,7 +326,12 @@ class Resolver:
         if pinned is not None:
             resolution = await self._followed(registry, ref, pinned) if isinstance(ref, Followed) else None
             return replace(resolution or await self._fixed(resource, registry, ref, pinned), newest=newest)
-        model = await self._ask(registry, ref)
+        try:
+            model = await self._ask(registry, ref)
+        except ResolutionError as error:
+            if self._outage is not None and concerns_registry(error.failure):
+                self._outage.failed(registry, resource.key)
+            raise
         if isinstance(ref, Followed) and model.version is not None:
             self._views.learn(registry, ref, model.version)
         return Resolution(model, newest=newest)
@@ -410,4 +434,7 @@ class Resolver:
 
     async def _ask(self, registry: RegistryRef, ref: ModelRef) -> ResolvedModel:
         endpoint = await self._registries.endpoint(registry)
-        return await resolved(f"A request to {endpoint}", self._pool.resolve(endpoint, ref))
+        model = await resolved(f"A request to {endpoint}", self._pool.resolve(endpoint, ref))
+        if self._outage is not None:
+            self._outage.responded(registry)
+        return model

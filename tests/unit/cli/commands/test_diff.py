@@ -149,9 +149,19 @@ def test_steps_and_the_final_state_are_shown(world: World) -> None:
     # The rollout is in progress. The first edit changes its steps, and the second returns to the stable revision.
     moving = copy.deepcopy(by_steps).serve(2).settle()
     edited = copy.deepcopy(moving).edit(rollout={"steps": [{"weight": 20}], "analysis": analysis})
-    assert "the rollout in progress keeps its weight and continues at the first new step that is not below it" in (
-        _sentences(moving, edited)
+    assert (
+        "the rollout in progress continues at the first new step with a weight of at least 5%, or else at the last "
+        "new step"
+    ) in _sentences(moving, edited)
+    # With the same steps, only those that are left count.
+    scaled = copy.deepcopy(moving).edit(scaling={"replicas": 3})
+    lines = _sentences(moving, scaled)
+    assert f"churn-{new} continues at step 1 of 3: 5% (hold 5m), pause until promoted, 50%, then 100%" in lines
+    moving.status = msgspec.structs.replace(
+        moving.status, rollout=msgspec.structs.replace(moving.status.rollout, step_index=2, weight=50)
     )
+    lines = _sentences(moving, copy.deepcopy(moving).edit(scaling={"replicas": 3}))
+    assert f"churn-{new} continues at step 3 of 3: 50%, then 100%" in lines
     back = _sentences(moving, copy.deepcopy(moving).serve(1))
     assert not any("rolls out in" in each for each in back)
     assert f"2 pods of churn-{old} keep running, without a restart" in back

@@ -3,17 +3,21 @@
 Both are pure functions of the records and the status.
 """
 
+import asyncio
+import itertools
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sluicegate.api.resource import decode
 from sluicegate.cli.cluster import Failed
+from sluicegate.cli.commands import rollback
 from sluicegate.cli.commands.history import document, lines
 from sluicegate.cli.commands.rollback import choose, pinned_lines, unpinned_lines
 from sluicegate.cli.main import parsed
 from sluicegate.cli.output.text import plain
 from sluicegate.cli.steering.revisions import History, NoSuchRevision, build_history, find, previous
+from sluicegate.kube.client import KubeClient
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 A, B, C, DIGITS = "bcdfghjklm", "nqrstvwxz2", "zzzzzzzzzz", "2456789245"
@@ -102,7 +106,7 @@ def test_default_during_a_rollout_is_stable() -> None:
 
 def test_newer_revision_must_be_named() -> None:
     history = _history(_status(B, 2, "Parked", **PARKED), _status(A, 1, "Stable"))
-    with pytest.raises(Failed, match="sluicegate rollback churn 2"):
+    with pytest.raises(Failed, match="sluicegate rollback churn -n shop 2"):
         choose(history, None)
     assert choose(history, "2").hash == B
 
@@ -129,7 +133,7 @@ def test_rollback_says_how_long_it_takes() -> None:
         "Its pods start first. The rollback fails if they are not ready within "
         in list(pinned_lines(history, find(history, "2"), None))[1]
     )
-    assert printed[2].endswith("sluicegate unpin churn")
+    assert printed[2].endswith("sluicegate unpin churn -n shop")
     warm = _history(THREE[0], _status(B, 2, "Retiring"))
     assert "2 of its pods are ready, so this takes a few seconds" in list(pinned_lines(warm, find(warm, "2"), None))[1]
 
@@ -176,3 +180,23 @@ def test_additional_argument_is_an_error(capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit):
         parsed(["rollback", "churn", "7", "8"])
     assert "unrecognized arguments: 8" in capsys.readouterr().err
+
+
+def test_wait_states_its_limit_and_repeats_its_progress(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waiting = _history(*THREE, annotations={"sluicegate.dev/pin": B})
+
+    async def unchanged(*_: Any) -> tuple[History, tuple[str, ...]]:
+        return waiting, ()
+
+    clock = itertools.count(step=4)
+    monkeypatch.setattr(rollback, "fetch_history", unchanged)
+    monkeypatch.setattr(rollback, "INTERVAL", 0.0)
+    monkeypatch.setattr(rollback.time, "monotonic", lambda: float(next(clock)))
+    with pytest.raises(Failed, match="is not stable after 60s"):
+        asyncio.run(rollback._follow(cast(KubeClient, None), "shop", find(waiting, "2"), 60.0))
+    limit, *progress = capsys.readouterr().out.splitlines()
+    assert limit == "Waiting for at most 60s. To set another limit: --timeout DURATION."
+    assert len(progress) > 2
+    assert all("waiting for the operator to process the pin" in line for line in progress)

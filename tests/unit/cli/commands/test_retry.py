@@ -51,11 +51,11 @@ async def test_timeout_names_the_annotations_that_stay_removed(monkeypatch: pyte
     assert left == {"other": "x"}
     assert message == (
         f"the operator did not process the annotation {RETRY} within 0s, so it was removed. Check that the operator "
-        f"runs, then run `sluicegate retry churn` again. Annotations that stay removed: {ABORT}, {PAUSE}."
+        f"runs, then run `sluicegate retry churn -n shop` again. Annotations that stay removed: {ABORT}, {PAUSE}."
     )
 
 
 async def test_timeout_without_other_annotations(monkeypatch: pytest.MonkeyPatch) -> None:
     message, left = await _time_out(monkeypatch, {})
     assert left == {}
-    assert message.endswith("then run `sluicegate retry churn` again.")
+    assert message.endswith("then run `sluicegate retry churn -n shop` again.")

@@ -107,7 +107,7 @@ def test_retry_after_abort_starts_at_the_first_step() -> None:
     perform(world, actions.abort(history_of(world)))
     assert shares(world) == (100, 0)
     assert "nothing was changed" in actions.abort(history_of(world)).lines[0]
-    with pytest.raises(Failed, match="was aborted: run `sluicegate retry churn`"):
+    with pytest.raises(Failed, match="was aborted: run `sluicegate retry churn -n shop`"):
         actions.promote(history_of(world), full=False)
     world.rest()
     _write(world, retry.marks(history_of(world), retry.to_retry(history_of(world))))
@@ -124,7 +124,7 @@ def test_retry_after_a_failed_analysis() -> None:
     assert "✗ 1    10%" in shown(world)
     assert "0.2 is above 0.01" in shown(world)
     assert "sluicegate retry churn   tries again from the first step" in shown(world)
-    with pytest.raises(Failed, match=r"0.2 is above 0.01.*`sluicegate retry churn` to try it again"):
+    with pytest.raises(Failed, match=r"0.2 is above 0.01.*`sluicegate retry churn -n shop` to try it again"):
         actions.promote(history_of(world), full=True)
     world.reading = None
     chosen = retry.to_retry(history_of(world))

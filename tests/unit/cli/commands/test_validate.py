@@ -43,6 +43,13 @@ def test_examples_are_valid(example: Path, capsys: pytest.CaptureFixture[str]) -
     assert run([str(example)]) == 0, capsys.readouterr().out
 
 
+def test_names_of_examples_are_unique() -> None:
+    """`kubectl apply -f examples/` must not overwrite one example with another."""
+    documents = [document for example in EXAMPLES for document in parse(example.read_text(), str(example))]
+    found = [document["metadata"]["name"] for document in documents]
+    assert len(found) == len(set(found)), sorted(name for name in found if found.count(name) > 1)
+
+
 def test_finding_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(GOOD.replace("uri:", "maxStaleness: soon, uri:") + "---\n" + GOOD)
@@ -84,6 +91,32 @@ def test_other_api_groups_are_not_checked(version: str, refused: bool) -> None:
     assert bool(validate(parse(GOOD.replace("sluicegate.dev/v1alpha1", version), "f"))) is refused
 
 
+@pytest.mark.parametrize(
+    ("rollout", "warning"),
+    [
+        ("steps: [{weight: 50, hold: 1m}, {weight: 10, hold: 1m}]", "steps[1].weight: 10% is below the 50%"),
+        ("steps: [{weight: 100, hold: 1m}]", "steps[0]: holds while the candidate receives all requests"),
+        ("steps: [{weight: 10, hold: 5m, pause: {}}]", "steps[0].hold: 5m has no effect"),
+        ("progressDeadline: 1s", "progressDeadline: 1s is shorter than"),
+    ],
+)
+def test_what_is_probably_wrong_is_a_warning(
+    rollout: str, warning: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "churn.yaml"
+    path.write_text(GOOD.replace('champion"}', f'champion"}}, rollout: {{{rollout}}}'))
+    assert run([str(path)]) == 0
+    output = capsys.readouterr()
+    assert output.out == f"{path}: 1 valid\n"
+    assert f"{path}: warning: shop/churn: spec.rollout.{warning}" in output.err
+    assert len(output.err.splitlines()) == 1
+
+
+def test_examples_have_no_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    run([str(REPOSITORY / "examples")])
+    assert "warning" not in capsys.readouterr().err
+
+
 def test_unknown_field_has_a_suggestion() -> None:
     (problem,) = validate(parse(GOOD.replace("spec: {", "spec: {runtme: {}, "), "f"))
     assert problem == FieldProblem("shop/churn", "spec.runtme", "unknown field; did you mean runtime?")
@@ -106,6 +139,17 @@ def test_all_problems_are_reported_at_once() -> None:
 def test_invalid_yaml_is_an_error(text: str) -> None:
     with pytest.raises(Unreadable, match=r"^f: is not valid YAML: "):
         parse(text, "f")
+
+
+def test_directory_stands_for_its_files(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = REPOSITORY / "examples"
+    assert run([str(examples)]) == 0
+    assert f"{examples}/quickstart.yaml: 1 valid" in capsys.readouterr().out
+
+
+def test_directory_without_files_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([str(tmp_path)]) == 1
+    assert "no .yaml, .yml or .json file" in capsys.readouterr().out
 
 
 def test_missing_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:

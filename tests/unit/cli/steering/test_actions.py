@@ -82,11 +82,14 @@ def test_annotations_of_other_revisions_are_removed() -> None:
             history_in({"phase": "Idle"}, "Parked"),
             r"no rollout of churn is in progress \(churn-bcdfghjklm #7 \(churn/7\) is stable\)",
         ),
-        (history_in(ROLLED_BACK, "Failed"), "9% of 300 requests failed.*`sluicegate retry churn` to try it again"),
+        (
+            history_in(ROLLED_BACK, "Failed"),
+            "9% of 300 requests failed.*`sluicegate retry churn -n shop` to try it again",
+        ),
         (history_in({"phase": "Waiting", "candidate": NEXT}, no_steps=True), "because spec.rollout.steps is not set"),
         (history_in(paused=True), "spec.paused of churn is true"),
-        (history_in(annotations={"sluicegate.dev/pin": STABLE}), "`sluicegate unpin churn` first"),
-        (history_in(annotations={ABORT: NEXT}), "was aborted: run `sluicegate retry churn`"),
+        (history_in(annotations={"sluicegate.dev/pin": STABLE}), "`sluicegate unpin churn -n shop` first"),
+        (history_in(annotations={ABORT: NEXT}), "was aborted: run `sluicegate retry churn -n shop`"),
         (history_in({**HOLDING, "phase": "Promoting", "stepIndex": 4}), "becomes stable already"),
         (history_in(annotations={PROMOTE: NEXT}), "is promoted past all steps already"),
     ],
@@ -103,7 +106,7 @@ def test_abort_returns_all_requests() -> None:
         f"shop/churn: the rollout of churn-{NEXT} #8 (churn/8) ends at step 2 of 4 (25%, hold 10m), "
         f"and all requests return to churn-{STABLE} #7 (churn/7).",
         "It is not tried again until the model or the spec resolves to another revision, or you run "
-        "`sluicegate retry churn`.",
+        "`sluicegate retry churn -n shop`.",
     )
     assert "nothing was changed" in _printed(actions.abort(history_in(annotations={ABORT: NEXT})))
     aborted = history_in({**ROLLED_BACK, "reason": "Aborted"}, "Failed", annotations={ABORT: NEXT})
@@ -117,7 +120,7 @@ def test_abort_of_a_declared_canary() -> None:
 
 
 def test_abort_fails_without_a_rollout_or_a_stable_revision() -> None:
-    with pytest.raises(Failed, match=r"nothing to abort.*sluicegate rollback churn"):
+    with pytest.raises(Failed, match=r"nothing to abort.*sluicegate history churn -n shop"):
         actions.abort(history_in({"phase": "Idle"}, "Parked"))
     first = history_in({"phase": "Waiting", "candidate": NEXT})
     alone = History(first.resource, tuple(each for each in first.revisions if each.hash == NEXT), None, None)
@@ -135,9 +138,9 @@ def test_pause_and_resume() -> None:
     assert free.annotations == {PAUSE: None}
     assert "ends. The rollout continues from step 2 of 4" in _printed(free)
     at_pause = actions.resume(history_in(PAUSED, annotations={PAUSE: NEXT}))
-    assert "still waits for approval. To continue: sluicegate promote churn" in _printed(at_pause)
+    assert "still waits for approval. To continue: sluicegate promote churn -n shop" in _printed(at_pause)
     assert actions.resume(history_in()).lines == ("shop/churn: the rollout is not paused: nothing was changed.",)
-    with pytest.raises(Failed, match=r"waits for approval at step 3 of 4 .*`sluicegate promote churn`"):
+    with pytest.raises(Failed, match=r"waits for approval at step 3 of 4 .*`sluicegate promote churn -n shop`"):
         actions.resume(history_in(PAUSED))
     with pytest.raises(Failed, match=r"set it to false in the spec"):
         actions.resume(history_in(paused=True))

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from sluicegate.api.reasons import Reason
+from sluicegate.core.rollout.canary import canary_fields
 from sluicegate.core.snapshot.facts import Problem
 
 from tests.support.fake_cluster import NAME, Pod, World
@@ -62,6 +64,17 @@ def test_route_conflict() -> None:
     ("words", "reason", "remedy"),
     [
         ('pods "x" is forbidden: exceeded quota: small', "QuotaExceeded", "raise the quota"),
+        (
+            'pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4',
+            "QuotaExceeded",
+            "raise the quota, lower spec.scaling, or remove",
+        ),
+        (
+            'pods "x" is forbidden: exceeded quota: q, requested: limits.cpu=2,requests.memory=1Gi, used: limits.cpu=4, '
+            "limited: limits.cpu=5",
+            "QuotaExceeded",
+            "lower spec.resources.limits.cpu and spec.resources.requests.memory",
+        ),
         ('pods "x" is forbidden: violates PodSecurity "restricted"', "PodRefused", "spec.podTemplate"),
     ],
 )
@@ -172,3 +185,37 @@ def test_a_pod_without_a_node_waits_for_the_user_after_the_deadline() -> None:
     assert (reasons(world)["Ready"], reasons(world)["Stalled"]) == ("False Unschedulable", "False NotStalled")
     world.later(world.plan.recheck_after or 0).reconcile()
     assert reasons(world)["Stalled"] == "True Unschedulable"
+
+
+def fetch_refused(world: World, version: int) -> None:
+    text = "The model could not be fetched: refused (401). Correct the registry's podSecret, or the registry's trackingUri."
+    world.fail(world.hash_of(version), Problem(Reason.MODEL_FETCH_FAILED, text))
+
+
+def test_fetch_error_names_the_fields_of_an_inline_registry() -> None:
+    world = World(model={"uri": "models:/churn/1", "inlineRegistry": {"trackingUri": "http://mlflow"}})
+    world.step()
+    world.make_pods()
+    fetch_refused(world, 1)
+    world.settle()
+    message = world.condition("Ready").message
+    assert "the Secret that spec.model.inlineRegistry.secretRef names" in message
+    assert "spec.model.inlineRegistry.trackingUri" in message
+    assert "podSecret" not in message
+
+
+def test_fetch_error_names_the_secret_of_a_configured_registry() -> None:
+    world = World()
+    world.step()
+    world.make_pods()
+    fetch_refused(world, 1)
+    world.settle()
+    assert "the registry's podSecret" in world.condition("Ready").message
+
+
+def test_messages_about_a_canary_name_its_own_fields() -> None:
+    resource = World().canary(2, model={"uri": "models:/churn/2"}, resources={"requests": {"cpu": "2"}}).resource
+    message = canary_fields(resource, "change spec.model.uri, spec.model.registry or spec.resources.requests.cpu")
+    assert message == ("change spec.canary.model.uri, spec.model.registry or spec.canary.resources.requests.cpu"), (
+        "the canary has the registry of the base"
+    )

@@ -48,7 +48,7 @@ def test_what_crashes_for_its_whole_deadline_gives_its_pods_back_and_says_why() 
     ready = world.condition("Ready")
     assert (ready.status, ready.reason) == ("False", "ModelLoadFailed")
     assert "no skops" in ready.message
-    assert "`sluicegate retry churn`" in ready.message
+    assert "`sluicegate retry churn -n shop`" in ready.message
     assert (world.condition("Available").status, world.condition("Stalled").status) == ("True", "True")
     assert world.status.rollout is not None
     assert (world.status.rollout.phase, world.status.rollout.candidate) == ("Failed", new)

@@ -95,6 +95,15 @@ def with_gpus(message: str, count: str = "1") -> dict[str, Any]:
     return found
 
 
+def asking(cpu: str | None, message: str) -> dict[str, Any]:
+    """Return an unschedulable pod whose containers `fetch` and, unless `cpu` is None, `model` request CPU."""
+    found = unscheduled(message)
+    found["spec"]["initContainers"][0]["resources"]["requests"] = {"cpu": "50m", "memory": "128Mi"}
+    if cpu is not None:
+        found["spec"]["containers"][0]["resources"]["requests"] = {"cpu": cpu}
+    return found
+
+
 BUSY = (
     " no new claims to deallocate, preemption: 0/{0} nodes are available: "
     "{0} No preemption victims found for incoming pod."
@@ -161,6 +170,24 @@ CASES = [
         unscheduled("0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available."),
         "Unschedulable",
         ["churn-bcdfghjklm-x2z4q", "3 Insufficient nvidia.com/gpu", "lower spec.resources", "add a node"],
+    ),
+    (
+        "the fetch container asks",
+        asking(None, "0/1 nodes are available: 1 Insufficient cpu." + BUSY.format(1)),
+        "Unschedulable",
+        ["lower the request of container fetch (cpu: 50m), in spec.podTemplate.spec.initContainers"],
+    ),
+    (
+        "the model container asks",
+        asking("2", "0/1 nodes are available: 1 Insufficient cpu." + BUSY.format(1)),
+        "Unschedulable",
+        ["lower spec.resources.requests.cpu (2)"],
+    ),
+    (
+        "node full of pods",
+        unscheduled("0/1 nodes are available: 1 Too many pods." + BUSY.format(1)),
+        "Unschedulable",
+        ["x2z4q: relax the node requirements in spec.podTemplate, or add a node"],
     ),
     (
         "all GPUs taken",

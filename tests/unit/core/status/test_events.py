@@ -1,10 +1,12 @@
 """Which changes of a status become Events."""
 
+import msgspec
 import pytest
-from sluicegate.api.status import Condition, ConditionType, ModelDeploymentStatus, RevisionStatus, Role
+from sluicegate.api.status import Condition, ConditionType, ModelDeploymentStatus, ModelStatus, RevisionStatus, Role
 from sluicegate.core.status.events import Event, events_between
 
 NOTHING = ModelDeploymentStatus()
+MODEL = ModelStatus(uri="models:/shop/2", registry="default")
 
 
 def revision(letter: str, role: Role) -> RevisionStatus:
@@ -27,7 +29,9 @@ def status(
             message=message,
         ),
     )
-    return ModelDeploymentStatus(conditions=conditions, revisions=revisions, canary=canary)
+    return ModelDeploymentStatus(
+        conditions=conditions, revisions=revisions, canary=canary, canary_model=MODEL if canary else None
+    )
 
 
 def told(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> list[Event]:
@@ -92,4 +96,10 @@ def test_what_happened_is_told(
     ids=["progress", "still ready", "still stalled", "no longer ready", "parked"],
 )
 def test_what_only_goes_on_is_not_told_again(before: ModelDeploymentStatus, after: ModelDeploymentStatus) -> None:
+    assert told(before, after) == []
+
+
+def test_steps_of_a_rollout_are_no_canary() -> None:
+    before = status(STABLE, CANDIDATE)
+    after = msgspec.structs.replace(before, canary="10%")
     assert told(before, after) == []
