@@ -94,9 +94,9 @@ def test_addons_that_cannot_be() -> None:
 
 
 def test_a_tool_has_another_key_when_its_recipe_changes() -> None:
-    one = tools.go_tool("etcd", "v1", "a")
-    assert one.key != tools.go_tool("etcd", "v1", "b").key
-    assert one.key != tools.go_tool("coredns", "v1", "a").key
+    one = tools.go_tool("kwok", "v1", "a")
+    assert one.key != tools.go_tool("kwok", "v1", "b").key
+    assert one.key != tools.go_tool("versitygw", "v1", "a").key
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
