@@ -112,7 +112,9 @@ def _effect(history: History, chosen: RevisionSummary) -> str:
     if chosen.role in CANARY_ROLES:
         return f"gets the share of spec.canary again. To see it: sluicegate get {history.target}"
     if steps:
-        return f"is tried again, from step 1 ({described(steps[0])}). To see it: sluicegate get {history.target} --watch"
+        return (
+            f"is tried again, from step 1 ({described(steps[0])}). To see it: sluicegate get {history.target} --watch"
+        )
     return f"is tried again, with the full spec.rollout.progressDeadline. To see it: sluicegate get {history.target}"
 
 

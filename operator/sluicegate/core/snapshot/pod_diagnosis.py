@@ -46,7 +46,9 @@ def pod_problem(pod: Mapping[str, Any]) -> Problem | None:
     status = pod.get("status") or {}
     if status.get("reason") == "Evicted":
         return Problem(
-            Reason.EVICTED, f"Pod {_name(pod)} was evicted: {_sentence(str(status.get('message') or ''))}", waits_for_user=False
+            Reason.EVICTED,
+            f"Pod {_name(pod)} was evicted: {_sentence(str(status.get('message') or ''))}",
+            waits_for_user=False,
         )
     return _unscheduled(pod, status) or next(_container_problems(pod, status), None)
 

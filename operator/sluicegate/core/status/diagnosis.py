@@ -153,9 +153,7 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
         )
     if deployment is not None and deployment.replica_failure and deployment.current < max(1, deployment.replicas):
         quota = "exceeded quota" in deployment.replica_failure
-        remedy = (
-            of_quota(deployment.replica_failure) if quota else "change spec.podTemplate or the namespace's policy"
-        )
+        remedy = of_quota(deployment.replica_failure) if quota else "change spec.podTemplate or the namespace's policy"
         return Problem(
             Reason.QUOTA_EXCEEDED if quota else Reason.POD_REFUSED,
             f"The API server rejects the pods: {sentence(deployment.replica_failure)} To fix it, {remedy}.",

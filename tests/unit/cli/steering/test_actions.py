@@ -82,7 +82,10 @@ def test_annotations_of_other_revisions_are_removed() -> None:
             history_in({"phase": "Idle"}, "Parked"),
             r"no rollout of churn is in progress \(churn-bcdfghjklm #7 \(churn/7\) is stable\)",
         ),
-        (history_in(ROLLED_BACK, "Failed"), "9% of 300 requests failed.*`sluicegate retry churn -n shop` to try it again"),
+        (
+            history_in(ROLLED_BACK, "Failed"),
+            "9% of 300 requests failed.*`sluicegate retry churn -n shop` to try it again",
+        ),
         (history_in({"phase": "Waiting", "candidate": NEXT}, no_steps=True), "because spec.rollout.steps is not set"),
         (history_in(paused=True), "spec.paused of churn is true"),
         (history_in(annotations={"sluicegate.dev/pin": STABLE}), "`sluicegate unpin churn -n shop` first"),

@@ -160,7 +160,9 @@ def test_drift() -> None:
     assert found.outcome is FAILED
     assert found.message.startswith("PSI of prediction prediction is ")
     assert said(kind, candidate=profile(50, far), stable=profile(5000, even)).outcome is OPEN
-    assert "fewer than the 100 counted rows" in said(kind, candidate=profile(50, far), stable=profile(5000, even)).message
+    assert (
+        "fewer than the 100 counted rows" in said(kind, candidate=profile(50, far), stable=profile(5000, even)).message
+    )
     assert "log_profile" in said(kind, candidate=served(500), stable=served(500)).message
     assert "Stable has no" in said(kind, candidate=profile(500, even), stable=served(500)).message
     assert said(
