@@ -13,7 +13,7 @@ from typing import Any
 from sluicegate.api import names
 
 _EXCEEDED = re.compile(r"requested: (\S+?)(?:,? used: |$)")
-_SUFFIXES = {
+_SUFFIXES: dict[str, Decimal | int] = {
     "m": Decimal("0.001"),
     "k": 10**3,
     "M": 10**6,
