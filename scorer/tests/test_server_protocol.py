@@ -217,7 +217,9 @@ async def test_refuses_a_body_over_the_limit(models):
 def test_failing_example_prevents_readiness(custom, tmp_path):
     path = pathlib.Path(shutil.copytree(custom, tmp_path / "bad"))
     (path / "serving_input_example.json").write_text('{"dataframe_records": [{"a": -1.0}]}')
-    with pytest.raises(ScorerError, match="cannot predict its input example: RuntimeError: a secret of the model") as failure:
+    with pytest.raises(
+        ScorerError, match="cannot predict its input example: RuntimeError: a secret of the model"
+    ) as failure:
         application(str(path))
     assert "--" not in str(failure.value), "no flag of the server is a field of the spec"
     application(str(path), smoke_test=False)
@@ -226,7 +228,7 @@ def test_failing_example_prevents_readiness(custom, tmp_path):
 def test_missing_file_of_the_model_names_the_artifact_store(custom, tmp_path):
     path = pathlib.Path(shutil.copytree(custom, tmp_path / "incomplete"))
     (path / "python_model.pkl").unlink()
-    with pytest.raises(ScorerError, match="No such file.*deleted from the artifact store"):
+    with pytest.raises(ScorerError, match=r"No such file.*deleted from the artifact store"):
         serve(path, Settings("127.0.0.1", 1, 0.0, 1.0))
 
 

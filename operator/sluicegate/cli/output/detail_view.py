@@ -291,6 +291,8 @@ def _events(resource: ModelDeployment, events: Iterable[Raw]) -> tuple[EventView
         about = raw.get("regarding") or {}
         own = about.get("kind") == names.KIND and about.get("name") == resource.metadata.name
         warning = raw.get("type") == "Warning"
+        if raw.get("reason") == "Unhealthy" and str(raw.get("note") or "").startswith("Startup probe failed"):
+            continue  # every start has them, until the model is loaded
         if own or (warning and about.get("kind") != names.KIND and child.fullmatch(str(about.get("name") or ""))):
             views.append(_event(raw, about, warning))
     views.sort(key=lambda view: (view.at.timestamp() if view.at else 0.0, view.about, view.reason))

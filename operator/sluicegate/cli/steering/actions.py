@@ -183,7 +183,8 @@ def pause(history: History) -> Action:
     rollout, candidate = _in_progress(history, "pause")
     if rollout.done:
         raise Failed(
-            f"{candidate.title} is {rollout.place} and becomes stable: run `sluicegate abort {history.target}` to go back"
+            f"{candidate.title} is {rollout.place} and becomes stable: run `sluicegate abort {history.target}` to go "
+            "back"
         )
     promoted = reference(history.resource, PROMOTE)
     lines = [
@@ -246,7 +247,8 @@ def _in_progress(history: History, verb: str) -> tuple[Rollout, RevisionSummary]
     if history.pin is not None:
         held = history.pinned.title if history.pinned is not None else history.pin
         raise Failed(
-            f"the annotation {names.ANNOTATION_PIN} holds {held}, {nothing}: run `sluicegate unpin {history.target}` first"
+            f"the annotation {names.ANNOTATION_PIN} holds {held}, {nothing}: run "
+            f"`sluicegate unpin {history.target}` first"
         )
     if spec.paused:
         raise Failed(f"spec.paused of {name} is true, {nothing}: set it to false in the spec first")

@@ -312,7 +312,8 @@ def _pairs(metric: AnalysisMetric, data: MeasurementData) -> Measurement:
     if pairs.compared < metric.min_samples:
         return _inconclusive(
             metric,
-            f"The operator has compared fewer than the {metric.min_samples:,} mirrored requests that minSamples requires.",
+            f"The operator has compared fewer than the {metric.min_samples:,} mirrored requests that minSamples "
+            "requires.",
             pairs.compared,
         )
     limit = metric.limit or 0.0

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from sluicegate.api.resource import decode
 from sluicegate.cli import completion
 from sluicegate.cli.commands.get import Picture, Scope, picture
 from sluicegate.cli.output import detail_view, terminal
@@ -318,3 +319,12 @@ def test_kubectl_completes_commands_and_options(
 ) -> None:
     assert completion.main(arguments) == 0
     assert capsys.readouterr().out.splitlines() == output
+
+
+def test_startup_probes_of_starting_pods_are_not_shown() -> None:
+    probe = "Startup probe failed: Get http://10.0.0.7:8080/health: connection refused"
+    starting = _event("Pod", f"churn-{NEXT}-ddddd", "Unhealthy", probe, "2026-03-01T12:29:40Z", "Warning")
+    about = ("Pod", f"churn-{NEXT}-ccccc", "Unhealthy")
+    liveness = _event(*about, "Liveness probe failed", "2026-03-01T12:29:41Z", "Warning")
+    shown = detail_view._events(decode(RESOURCE), [*EVENTS, starting, liveness])
+    assert [event.message for event in shown if event.reason == "Unhealthy"] == ["Liveness probe failed"]

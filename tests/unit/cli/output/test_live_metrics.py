@@ -79,7 +79,7 @@ async def test_without_cluster_wide_list_default_namespace_is_used() -> None:
             "no permission to get pods/proxy in namespace system (guest cannot get)",
         ),
         ([_pod("leader")], ServerError(503, "", "dial"), "reading the metrics of pod system/leader failed"),
-        ([_pod("leader")], "up 1\n", "the operator has no measurements of this rollout"),
+        ([_pod("leader")], "up 1\n", "the operator has not measured this step yet"),
     ],
 )
 async def test_cause_of_missing_values_is_reported(pods: Any, page: Any, message: str) -> None:

@@ -70,8 +70,8 @@ def test_route_conflict() -> None:
             "raise the quota, lower spec.scaling, or remove",
         ),
         (
-            'pods "x" is forbidden: exceeded quota: q, requested: limits.cpu=2,requests.memory=1Gi, used: limits.cpu=4, '
-            "limited: limits.cpu=5",
+            'pods "x" is forbidden: exceeded quota: q, requested: limits.cpu=2,requests.memory=1Gi, used: '
+            "limits.cpu=4, limited: limits.cpu=5",
             "QuotaExceeded",
             "lower spec.resources.limits.cpu and spec.resources.requests.memory",
         ),
@@ -188,7 +188,7 @@ def test_a_pod_without_a_node_waits_for_the_user_after_the_deadline() -> None:
 
 
 def fetch_refused(world: World, version: int) -> None:
-    text = "The model could not be fetched: refused (401). Correct the registry's podSecret, or the registry's trackingUri."
+    text = "The model could not be fetched: 401. Correct the registry's podSecret, or the registry's trackingUri."
     world.fail(world.hash_of(version), Problem(Reason.MODEL_FETCH_FAILED, text))
 
 

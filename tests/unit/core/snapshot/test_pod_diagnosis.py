@@ -374,7 +374,9 @@ def test_the_schedulers_message_decides_only_the_message(message: str, free: str
     assert problem is not None
     assert (problem.lacks_room, problem.waits_for_user) == (False, False)
     assert free in problem.message
-    assert problem.message.endswith(f"The scheduler reports: {message}")
+    assert problem.message.endswith(f"The scheduler reports: {message.removesuffix('.')}."), (
+        "a sentence, because more may follow"
+    )
 
 
 def test_a_ready_pod_has_no_problem() -> None:
