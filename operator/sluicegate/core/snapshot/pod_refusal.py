@@ -62,9 +62,10 @@ def pod_refusal(deployment: DeploymentFacts) -> Problem | None:
     message = deployment.replica_failure
     if not message or deployment.current >= max(1, deployment.replicas):
         return None
+    remedy = _remedy(message, deployment.refused_containers)
     return Problem(
         Reason.QUOTA_EXCEEDED if _QUOTA in message else Reason.POD_REFUSED,
-        f"The API server rejects the pods: {sentence(message)} To fix it, {_remedy(message, deployment.refused_containers)}.",
+        f"The API server rejects the pods: {sentence(message)} To fix it, {remedy}.",
         waits_for_user=False,
     )
 

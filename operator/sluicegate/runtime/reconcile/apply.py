@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from sluicegate.api import names
 from sluicegate.api.resource import Key, Manifest, ModelDeployment
@@ -19,7 +20,7 @@ from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 from sluicegate.runtime.reconcile.caches import CHILD_KINDS, Caches, Child
 from sluicegate.runtime.reconcile.gather import Gathered
-from sluicegate.runtime.reconcile.refusals import Refusals, Write, limit, refusal, taken, unreadable
+from sluicegate.runtime.reconcile.refusals import Refusals, Write, patience, refusal, taken, unreadable
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,8 @@ Without it, the first apply of a child would take over an object of that name th
 class Applied:
     """The result of applying a plan."""
 
+    now: datetime
+    """The time of the snapshot."""
     writes: int = 0
     deletions: int = 0
     """How many of the writes were deletions."""
@@ -42,8 +45,8 @@ class Applied:
     """The writes that were not accepted."""
     conflicts: int = 0
     """Number of failed preconditions. The caches were out of date, so the resource is reconciled again soon."""
-    failed: dict[Write, int] = field(default_factory=dict)
-    """The writes that failed, with the number of reconciles in a row."""
+    failed: dict[Write, datetime] = field(default_factory=dict)
+    """The writes that failed, and since when they do so in every reconcile."""
 
     @property
     def refused(self) -> Problem | None:
@@ -63,7 +66,7 @@ class Applier:
         """
         self._client = client
         self._caches = caches
-        self._failed: dict[Key, dict[Write, int]] = {}
+        self._failed: dict[Key, dict[Write, datetime]] = {}
         """`Applied.failed` of the last reconcile of each resource, where it is not empty."""
 
     def forget(self, key: Key) -> None:
@@ -87,7 +90,7 @@ class Applier:
             NamespaceTerminating: The namespace is being deleted, and the resource with it.
             KubeError: The connection to the API server broke. The next reconcile makes the missing writes.
         """
-        done = Applied()
+        done = Applied(gathered.snapshot.now)
         try:
             await self._apply(resource, gathered, plan, done)
         finally:
@@ -248,10 +251,10 @@ class Applier:
             done: Receives the problem.
 
         Raises:
-            KubeError: The connection broke, and it has not done so in several reconciles in a row.
+            KubeError: The connection broke, and has not done so for long.
         """
-        done.failed[write] = 1 + self._failed.get(key, {}).get(write, 0)
-        if done.failed[write] < limit(error):
+        since = done.failed[write] = self._failed.get(key, {}).get(write, done.now)
+        if (done.now - since).total_seconds() < patience(error):
             if not isinstance(error, Conflict):
                 raise error
             done.conflicts += 1

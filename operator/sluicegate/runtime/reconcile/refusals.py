@@ -15,13 +15,13 @@ from sluicegate.core.snapshot.facts import Problem
 from sluicegate.kube.errors import ApiError, Conflict, Forbidden, Invalid, KubeError, NotFound, Undecodable, Unreachable
 from sluicegate.kube.kinds import Kind
 
-CONFLICTS = 20
-"""Number of consecutive reconciles in which a write must fail with a conflict before status reports it. Conflicts are
-usual while the caches lag, and are tried again after 0.2 s."""
+CONFLICT_SECONDS = 5.0
+"""Seconds that a write must keep failing with a conflict before status reports it. Conflicts are usual while the caches
+lag."""
 
-BROKEN_CONNECTIONS = 3
-"""Number of consecutive reconciles in which the connection must break during a write before status reports it. Idle
-connections break once in a while without any fault."""
+CONNECTION_SECONDS = 2.0
+"""Seconds that the connection must keep breaking during a write before status reports it. Idle connections break once
+in a while without any fault."""
 
 _RETRIES = "The operator retries."
 
@@ -69,11 +69,11 @@ class Refusals:
         return replace(problem, message=f"{problem.message} Also refused: {others}.") if others else problem
 
 
-def limit(error: KubeError) -> int:
-    """Return the number of consecutive failures of a write from which on status reports it."""
+def patience(error: KubeError) -> float:
+    """Return the seconds that a write must keep failing with such an error before status reports it."""
     if isinstance(error, Conflict):
-        return CONFLICTS
-    return BROKEN_CONNECTIONS if isinstance(error, Unreachable) and not error.timed_out else 1
+        return CONFLICT_SECONDS
+    return CONNECTION_SECONDS if isinstance(error, Unreachable) and not error.timed_out else 0.0
 
 
 def refusal(write: Write, error: KubeError) -> Problem:

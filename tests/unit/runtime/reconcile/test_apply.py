@@ -1,5 +1,6 @@
 """Which objects an apply takes over."""
 
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -13,6 +14,7 @@ from sluicegate.runtime.reconcile.apply import ONLY_CREATE, Applied, Applier
 from sluicegate.runtime.reconcile.caches import Caches
 
 OURS = {"apiVersion": names.API_VERSION, "kind": names.KIND, "name": "demo", "uid": "u"}
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LABELS = names.owner_labels("demo")
 MANIFEST = {
     "apiVersion": "v1",
@@ -64,11 +66,11 @@ async def test_takes_over_its_own_objects_and_orphans(existing: dict[str, Any], 
     applier = Applier(cast(KubeClient, server), caches)
     if cached:
         caches.children[kinds.SERVICE].put(existing)
-    done = Applied()
+    done = Applied(NOW)
     await applier._write(MANIFEST, done)
     if taken_over and not cached:  # The object is cached now, and the next reconcile writes it.
         assert (done.conflicts, done.refused, server.applied) == (1, None, [])
-        done = Applied()
+        done = Applied(NOW)
         await applier._write(MANIFEST, done)
     assert (done.refused is None) is taken_over
     assert len(server.applied) == taken_over
@@ -79,6 +81,6 @@ async def test_takes_over_its_own_objects_and_orphans(existing: dict[str, Any], 
 async def test_never_takes_over_an_unlabelled_object_of_a_user() -> None:
     server = FakeServer(stored({}))
     applier = Applier(cast(KubeClient, server), Caches(cast(KubeClient, server), None, 600.0))
-    done = Applied()
+    done = Applied(NOW)
     await applier._write(MANIFEST, done)
     assert done.refused is not None and done.refused.reason is Reason.NAME_TAKEN and server.applied == []
