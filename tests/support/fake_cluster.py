@@ -83,6 +83,8 @@ class World(ApiObjects):
         """The weights, matches and mirrors that the gateway really applies: those of the last route that it accepted.
         """
         self.replica_failure: dict[str, str] = {}
+        self.refused: Problem | None = None
+        """The problem of a write that the API server refuses."""
         self.signatures: dict[str, Signature] = {}
         """By revision, the signature that its pods report for their model."""
         self.reading: Reading | None = None
@@ -366,7 +368,7 @@ class World(ApiObjects):
         plan_invariants.check(self, assessment, plan)
         served = self.selected(NAME)
         self.apply_plan(snapshot, plan)
-        status = compose(assessment, plan)
+        status = compose(assessment, plan, self.refused)
         if served:
             assert self.selected(NAME), "the Service lost its last ready pod by our own doing"
         if status != self.status:
