@@ -52,7 +52,7 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
             "Ready",
         ),
         Reason.SCALED_TO_ZERO: Remedy(
-            "`spec.scaling.replicas` is 0, so no pod runs and no request is answered", "Ready"
+            "`spec.scaling.replicas` is 0, so no pod runs and no request is answered", "Ready, Available"
         ),
         Reason.SERVING: Remedy("no problem"),
         Reason.RESOLVED: Remedy("no problem"),
