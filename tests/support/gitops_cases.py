@@ -20,6 +20,10 @@ from tests.support.fake_cluster import NAME, NAMESPACE, World
 
 CRASH = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and said: no.")
 UNKNOWN = Problem("VersionNotFound", "Registered model churn has no version 9: correct spec.model.uri.")
+NO_NODE = Problem("Unschedulable", "No node can run pod p1.", waits_for_user=False)
+LOST = Problem("NodeLost", "Container model of pod p1 was lost.", waits_for_user=False)
+FETCH = Problem("ModelFetchFailed", "The model could not be fetched: no route.", waits_for_user=False)
+HOOK = Problem("ApplyRefused", "The API server refused Deployment churn: failed calling webhook.", waits_for_user=False)
 AWAY = Problem("RegistryUnreachable", "The registry does not answer.", waits_for_user=False)
 
 
@@ -89,8 +93,31 @@ def lost_gateway(world: World) -> World:
 
 def crashing(world: World, version: int) -> World:
     """Let the pods of a version crash as soon as they exist."""
-    world.reconcile().make_pods().fail(world.hash_of(version), CRASH)
+    return crashing_with(world, version, CRASH)
+
+
+def trouble(world: World, version: int, problem: Problem, seconds: float = 0) -> World:
+    """Let the pods of a version report a problem, and let time pass."""
+    return crashing_with(world, version, problem).later(seconds).reconcile()
+
+
+def crashing_with(world: World, version: int, problem: Problem) -> World:
+    world.reconcile().make_pods().fail(world.hash_of(version), problem).list_endpoints()
     return world.reconcile()
+
+
+def over_quota(seconds: float = 0) -> World:
+    """Return a world in which the quota of the namespace has no room for the first pod."""
+    world = World().gateway()
+    world.replica_failure[world.hash_of(1)] = 'pods "x" is forbidden: exceeded quota: small'
+    return world.reconcile().make_pods().reconcile().later(seconds).reconcile()
+
+
+def write_refused(seconds: float = 0) -> World:
+    """Return a world in which an admission webhook does not answer."""
+    world = served()
+    world.write_problem = HOOK
+    return world.reconcile().later(seconds).reconcile()
 
 
 def annotated(world: World, annotation: str, version: int) -> World:
@@ -140,6 +167,24 @@ CASES: dict[str, Case] = {
     "unknown version": Case(lambda: failing(World(9), UNKNOWN), "Degraded", "Failed"),
     "unknown version, the old one serves": Case(lambda: failing(served().serve(9), UNKNOWN), "Degraded", "Failed"),
     "registry away": Case(lambda: failing(World(), AWAY), "Progressing", "InProgress"),
+    "registry away for longer than the deadline": Case(
+        lambda: failing(World(), AWAY).later(601).reconcile(), "Degraded", "Failed"
+    ),
+    "registry away, a pod restarts": Case(lambda: trouble(served(), 1, FETCH), "Progressing", "InProgress"),
+    "registry away, a pod restarts, for longer": Case(lambda: trouble(served(), 1, FETCH, 601), "Degraded", "Failed"),
+    "autoscaler adds a node": Case(lambda: trouble(World(), 1, NO_NODE), "Progressing", "InProgress"),
+    "autoscaler adds a node for a change": Case(
+        lambda: trouble(served().serve(2), 2, NO_NODE), "Progressing", "InProgress"
+    ),
+    "no node for longer than the deadline": Case(lambda: trouble(World(), 1, NO_NODE, 601), "Degraded", "Failed"),
+    "a node is lost": Case(lambda: trouble(served(), 1, LOST), "Progressing", "InProgress"),
+    "a node is lost in a step": Case(lambda: trouble(in_step(), 2, LOST), "Progressing", "InProgress"),
+    "quota is full": Case(over_quota, "Progressing", "InProgress"),
+    "quota is full for longer than the deadline": Case(lambda: over_quota(601), "Degraded", "Failed"),
+    "webhook does not answer": Case(write_refused, "Progressing", "InProgress"),
+    "webhook does not answer for longer": Case(lambda: write_refused(601), "Degraded", "Failed"),
+    "zero pods declared": Case(lambda: served(scaling={"replicas": 0}), "Healthy", "Current"),
+    "zero pods declared from now on": Case(lambda: served().edit(scaling={"replicas": 0}).rest(), "Healthy", "Current"),
     "new version crashes": Case(lambda: crashing(served().serve(2), 2), "Degraded", "Failed"),
     "new version never gets ready": Case(
         lambda: served().serve(2).reconcile().make_pods().later(700).reconcile(), "Degraded", "Failed"

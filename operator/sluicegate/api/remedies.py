@@ -45,7 +45,7 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
         Reason.SCALED_TO_ZERO: Remedy(
             "`spec.scaling.replicas` is 0, so no pod runs and no request is answered; the message names a version that waits "
             "for pods",
-            "Ready",
+            "Ready, Available",
         ),
         Reason.ROUTE_PENDING: Remedy("the gateway has not accepted the route yet", "Ready, Available, TrafficRouted"),
         Reason.SHIFTING_TRAFFIC: Remedy("traffic is moving to the new revision", "Ready, TrafficRouted"),

@@ -255,6 +255,13 @@ class ModelDeploymentStatus(ApiType, frozen=True):
         ),
         doc("Conditions of the resource. Wait for Ready or Available."),
     ] = ()
+    problem_since: Annotated[
+        Time | None,
+        doc(
+            "Time since which problems that may pass without an action of the user keep the resource from being as "
+            "declared. It is Stalled once they have lasted for spec.rollout.progressDeadline."
+        ),
+    ] = None
     url: Annotated[Line | None, doc("URL of the model for clients outside the cluster.")] = None
     address: Annotated[Line | None, doc("URL of the model for clients inside the cluster.")] = None
     replicas: Annotated[int, doc("Number of pods of the stable revision.")] = 0

@@ -32,7 +32,7 @@ def decide(assessment: Assessment) -> Plan:
     """Return the plan for one resource."""
     roles = assign_roles(assessment)
     if not roles.all:
-        return Plan(revisions=_parked(assessment, ()))
+        return Plan(revisions=_parked(assessment, ()), recheck_after=_soonest(assessment.problem_deadline_left))
     leaving = _leaving(assessment, roles)
     warm = [revision for revision in leaving if assessment.of(revision).released]
     kept = [revision for revision in warm if _delay_left(assessment, revision) > 0][:KEPT_WARM]
@@ -52,9 +52,9 @@ def decide(assessment: Assessment) -> Plan:
         shifted=moved,
         recheck_after=_soonest(
             *(_delay_left(assessment, revision) for revision in kept),
+            _problem_deadline_left(assessment, roles),
             assessment.of(roles.target).deadline_left,
-            assessment.of(roles.stable).ready_deadline_left if assessment.of(roles.target).awaits_stable else None,
-            assessment.of(roles.next_canary or roles.canary).ready_deadline_left,
+            *(assessment.of(revision).ready_deadline_left for revision in roles.all),
             machine.recheck_after(assessment, roles.target if roles.progressive else None),
             settling.settling_left(assessment, assessment.of(roles.stable)),
             scaling.patience_left(assessment, roles.stable),
@@ -175,6 +175,19 @@ def _delay_left(assessment: Assessment, revision: RevisionHash) -> float:
     since = assessment.of(revision).released_at or assessment.now
     delay = duration.seconds(assessment.spec.rollout.scale_down_delay)
     return max(0.0, delay - (assessment.now - since).total_seconds())
+
+
+def _problem_deadline_left(assessment: Assessment, roles: RevisionRoles) -> float | None:
+    """Return the seconds after which problems are no longer left to pass by themselves.
+
+    Status does not have the time yet when the API server has just refused a pod.
+    """
+    deployments = (assessment.of(revision).deployment for revision in roles.all)
+    if assessment.status.problem_since is None and any(
+        deployment is not None and deployment.replica_failure for deployment in deployments
+    ):
+        return assessment.left(assessment.now)
+    return assessment.problem_deadline_left
 
 
 def _soonest(*seconds: float | None) -> float | None:

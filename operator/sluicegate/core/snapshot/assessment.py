@@ -112,6 +112,20 @@ class Assessment:
         return canary.revision if canary is not None else None
 
     @cached_property
+    def problem_deadline_left(self) -> float | None:
+        """The seconds of progressDeadline that problems have left to pass by themselves.
+
+        It is 0 when the deadline is over, and None while there is no such problem.
+        """
+        since = time_of(self.status.problem_since)
+        return self.left(since) if since is not None and not self.paused else None
+
+    def left(self, since: datetime) -> float:
+        """Return the seconds of progressDeadline that are left, if it counts from `since`."""
+        deadline = duration.seconds(self.spec.rollout.progress_deadline)
+        return max(0.0, deadline - (self.now - since).total_seconds())
+
+    @cached_property
     def stable(self) -> RevisionHash | None:
         """The stable revision according to status.
 
@@ -314,7 +328,7 @@ class RevisionAssessment:
         """
         if self.hash is None or self._resource.paused or self.waits_at_zero:
             return None
-        return self._left(self.started_at)
+        return self._resource.left(self.started_at)
 
     @cached_property
     def awaits_stable(self) -> bool:
@@ -349,7 +363,7 @@ class RevisionAssessment:
             return None
         waiting = [time_of(pod.waiting_since) for pod in self.live if not pod.ready]
         since = min((start for start in waiting if start is not None), default=None)
-        return self._left(since) if since is not None else None
+        return self._resource.left(since) if since is not None else None
 
     @cached_property
     def signature(self) -> Signature | None:
@@ -387,7 +401,3 @@ class RevisionAssessment:
     @property
     def _snapshot(self) -> Snapshot:
         return self._resource.snapshot
-
-    def _left(self, since: datetime) -> float:
-        deadline = duration.seconds(self._resource.spec.rollout.progress_deadline)
-        return max(0.0, deadline - (self._resource.now - since).total_seconds())

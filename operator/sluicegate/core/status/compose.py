@@ -49,6 +49,7 @@ def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) 
         conditions=conditions.stamp(
             assessment.snapshot.resource, assessment.now, conditions.condition_states(assessment, plan, problems, state)
         ),
+        problem_since=assessment.status.problem_since or text_of(assessment.now) if problems.passing else None,
         url=url(assessment),
         address=f"http://{name}.{assessment.snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
         replicas=sum(1 for _ in assessment.of(plan.stable).live),
@@ -328,7 +329,7 @@ def _whole(assessment: Assessment, target: RevisionHash, problems: diagnosis.Pro
         return machine.at_zero(assessment, target, before or RolloutStatus(Phase.WAITING, target))
     if before is not None and steps_there and not assessment.paused:
         return machine.promoting(machine.awake(assessment, before))
-    stuck = problems.target is not None and problems.target.waits_for_user
+    stuck = problems.target is not None and (problems.target.waits_for_user or problems.target is problems.stalled)
     phase = Phase.PAUSED if assessment.paused else Phase.FAILED if stuck else Phase.WAITING
     if before is not None:
         return RolloutStatus(

@@ -19,7 +19,7 @@ from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.parse import text_of
 from sluicegate.core.status.condition_state import ConditionState
 from sluicegate.core.status.diagnosis import Problems
-from sluicegate.core.status.ready import Context, ready_state
+from sluicegate.core.status.ready import SCALED_TO_ZERO, Context, ready_state
 
 MESSAGE_LIMIT = 2000
 """Maximum number of characters in a message: enough for any of the operator's own, and far below the limit of the
@@ -39,7 +39,7 @@ def condition_states(
     """
     available = _available(assessment, plan, problems)
     ready = ready_state(Context(assessment, plan, problems, rollout, available))
-    stalled = problems.worst if problems.worst is not None and problems.worst.waits_for_user else None
+    stalled = problems.stalled
     done = ready.status == "True" or stalled is not None
     states = {
         ConditionType.READY: ready,
@@ -107,6 +107,8 @@ def _stale(assessment: Assessment, plan: Plan) -> ConditionState:
 
 
 def _available(assessment: Assessment, plan: Plan, problems: Problems) -> ConditionState:
+    if assessment.spec.scaling.replicas == 0 and not any(assessment.of(entry.hash).ready for entry in plan.revisions):
+        return ConditionState("False", Reason.SCALED_TO_ZERO, SCALED_TO_ZERO)
     if plan.stable is None:
         return ConditionState("False", Reason.NOT_SERVING_YET, "No revision has been ready yet.")
     name = assessment.snapshot.resource.metadata.name
@@ -128,7 +130,7 @@ def _progressing(problems: Problems, ready: ConditionState) -> ConditionState:
         return ConditionState("False", Reason.COMPLETE, "The desired state is reached.")
     if problems.worst is not None:
         return ConditionState(
-            "False" if problems.worst.waits_for_user else "True", problems.worst.reason, problems.worst.message
+            "False" if problems.stalled is not None else "True", problems.worst.reason, problems.worst.message
         )
     return ConditionState("False" if ready.held else "True", ready.reason, ready.message)
 

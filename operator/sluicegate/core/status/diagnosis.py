@@ -22,7 +22,6 @@ from sluicegate.core.snapshot.pod_faults import own_fault
 from sluicegate.core.snapshot.pod_refusal import pod_refusal
 from sluicegate.core.snapshot.redaction import sentence
 from sluicegate.core.snapshot.settling import settling
-from sluicegate.core.status import refused_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,24 @@ class Problems:
     model: Problem | None = None
     """What the spec follows no longer exists in the registry."""
 
+    overdue: bool = False
+    """Whether problems that may pass by themselves have lasted for progressDeadline."""
+
+    @property
+    def passing(self) -> bool:
+        """Tell whether the worst problem may pass by itself, and progressDeadline limits how long it may take.
+
+        A pod that lacks only room may wait for ever: see `whenFull`.
+        """
+        return self.worst is not None and not self.worst.waits_for_user and not self.worst.lacks_room
+
+    @property
+    def stalled(self) -> Problem | None:
+        """Return the worst problem if nothing changes until a user acts."""
+        if self.worst is None or not (self.worst.waits_for_user or (self.passing and self.overdue)):
+            return None
+        return self.worst
+
     @property
     def worst(self) -> Problem | None:
         """Return the problem that users should see first."""
@@ -59,7 +76,7 @@ def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None)
     """
     shown = plan.target or plan.stable
     return Problems(
-        spec=assessment.snapshot.desired.problem or refused_write.with_deadline(assessment, plan.target, refused),
+        spec=assessment.snapshot.desired.problem or refused,
         target=given_up(assessment, assessment.desired)
         or _in_place(assessment, plan, revision_problem(assessment, shown))
         or compatibility.problem(assessment, plan.target)
@@ -69,6 +86,7 @@ def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None)
         scaling=_scaling_problem(assessment, plan.stable),
         canary=_canary_problem(assessment, plan),
         model=_gone(assessment),
+        overdue=assessment.problem_deadline_left == 0,
     )
 
 
@@ -157,14 +175,7 @@ def revision_problem(assessment: Assessment, revision: RevisionHash | None) -> P
             "because the source was overwritten after it was registered. "
             "Register a new version, or set the annotation sluicegate.dev/roll.",
         )
-    refused = pod_refusal(deployment) if deployment is not None else None
-    return refused_write.with_deadline(assessment, _rolled_out(assessment, revision), refused)
-
-
-def _rolled_out(assessment: Assessment, revision: RevisionHash) -> RevisionHash | None:
-    """Return `revision` if status says that it is being rolled out, otherwise None."""
-    rollout = assessment.status.rollout
-    return revision if rollout is not None and rollout.candidate == revision and rollout.started_at else None
+    return pod_refusal(deployment) if deployment is not None else None
 
 
 def _of_registry(assessment: Assessment, revision: RevisionHash, problem: Problem) -> Problem:
@@ -179,14 +190,17 @@ def _of_registry(assessment: Assessment, revision: RevisionHash, problem: Proble
 
 
 def _overdue(assessment: Assessment, revision: RevisionHash, problem: Problem) -> Problem:
-    """Return `problem`, changed to one for the user if a pod waited for a node for all of progressDeadline.
+    """Return `problem`, changed to one for the user if a pod waited for all of progressDeadline.
 
-    Until then, a node may be added, for example by an autoscaler. A pod that lacks only room may wait for ever.
+    Until then, the problem may pass: an autoscaler may add a node, a registry may come back. A pod that lacks only room
+    may wait for ever. The deadline of a rollout counts until its first step. After that, pods that are lost have the
+    time that every pod has to become ready.
     """
-    if problem.reason not in (Reason.UNSCHEDULABLE, Reason.VOLUME_NOT_FOUND) or problem.lacks_room:
+    if problem.waits_for_user or problem.lacks_room:
         return problem
-    of_rollout = revision == assessment.desired and assessment.of(revision).deadline_left == 0
-    return replace(problem, waits_for_user=of_rollout or assessment.of(revision).ready_deadline_left == 0)
+    facts = assessment.of(revision)
+    of_rollout = revision == assessment.desired and facts.rollout is None and facts.deadline_left == 0
+    return replace(problem, waits_for_user=of_rollout or facts.ready_deadline_left == 0)
 
 
 def _in_place(assessment: Assessment, plan: Plan, problem: Problem | None) -> Problem | None:
@@ -216,13 +230,14 @@ def making_way(assessment: Assessment, target: RevisionHash, stable: RevisionHas
 
 
 def _late(assessment: Assessment, plan: Plan) -> Problem | None:
-    if plan.target is None or assessment.paused:
+    if plan.target is None or assessment.paused or assessment.spec.scaling.replicas == 0:
         return None
     if len(assessment.of(plan.target).ready) >= max(1, _needed(assessment, plan, plan.target)):
         return None  # it waits for something other than its pods
     text = assessment.spec.rollout.progress_deadline
-    if assessment.of(plan.target).deadline_left != 0:
-        return None
+    facts = assessment.of(plan.target)
+    if facts.deadline_left != 0 or (facts.rollout is not None and facts.ready_deadline_left != 0):
+        return None  # a pod that is lost during a long step has a deadline of its own
     child = assessment.snapshot.child(plan.target)
     return Problem(
         Reason.PROGRESS_DEADLINE_EXCEEDED,

@@ -18,6 +18,8 @@ from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.status.condition_state import ConditionState
 from sluicegate.core.status.diagnosis import Problems, making_way
 
+SCALED_TO_ZERO = "spec.scaling.replicas is 0, so no pod runs and no request is answered."
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -57,6 +59,13 @@ def _pinned(context: Context) -> ConditionState | None:
         Reason.PINNED,
         f"The annotation {names.ANNOTATION_PIN} pins revision {child}: remove it to follow the spec.",
     )
+
+
+def _scaled_to_zero(context: Context) -> ConditionState | None:
+    """Return the condition of a resource that has no pods, as its spec declares."""
+    if context.available.reason is not Reason.SCALED_TO_ZERO:
+        return None
+    return ConditionState("True", Reason.SCALED_TO_ZERO, SCALED_TO_ZERO)
 
 
 def _unchanged_while_paused(context: Context) -> ConditionState | None:
@@ -216,6 +225,7 @@ def _serving(context: Context) -> ConditionState:
 _READY_RULES: tuple[Callable[[Context], ConditionState | None], ...] = (
     _blocked,
     _pinned,
+    _scaled_to_zero,
     _unchanged_while_paused,
     _pending_at_zero,
     _rolling_out,

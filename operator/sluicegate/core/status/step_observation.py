@@ -66,11 +66,11 @@ def _selected(assessment: Assessment, candidate: Candidate) -> bool:
 
 
 def _room(assessment: Assessment, target: RevisionHash) -> Problem | None:
-    """Return a problem if pods of the candidate wait for room on a node.
+    """Return a problem if pods of the candidate wait for room on a node or in a quota.
 
     The revision is not the cause, so the rollout waits for capacity.
     """
     problem = diagnosis.revision_problem(assessment, target)
-    if problem is None or not problem.lacks_room:
+    if problem is None or problem.reason not in (Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED):
         return None
     return Problem(Reason.WAITING_FOR_CAPACITY, problem.message)

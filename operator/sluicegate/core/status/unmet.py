@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sluicegate.api.reasons import Reason
 from sluicegate.api.status import Condition, ConditionType
 
 _DESIRED = {
@@ -20,11 +21,14 @@ _DESIRED = {
 
 
 def unmet(conditions: Iterable[Condition]) -> tuple[Condition, ...]:
-    """Return the conditions without their desired status, the most important one of each reason."""
+    """Return the conditions without their desired status, the most important one of each reason.
+
+    A resource that its spec scales to zero is as desired.
+    """
     by_type = {condition.type: condition for condition in conditions}
     by_reason: dict[str, Condition] = {}
     for kind, desired in _DESIRED.items():
         condition = by_type.get(kind.value)
-        if condition is not None and condition.status != desired:
+        if condition is not None and condition.status != desired and condition.reason != Reason.SCALED_TO_ZERO:
             by_reason.setdefault(condition.reason, condition)
     return tuple(by_reason.values())

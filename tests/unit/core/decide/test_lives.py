@@ -207,7 +207,8 @@ def test_paused_in_the_middle_keeps_the_target_and_no_deadline_runs() -> None:
 def test_zero_replicas_and_back() -> None:
     world = World().gateway().rest().edit(scaling={"replicas": 0}).rest()
     assert world.replicas(world.hash_of(1)) == 0
-    assert reasons(world)["Available"] == "False NoReadyPods"
+    assert reasons(world)["Available"] == "False ScaledToZero"
+    assert reasons(world)["Ready"] == "True ScaledToZero"
     world.serve(2).rest()
     assert world.role(world.hash_of(2)) == Role.CANDIDATE
     world.edit(scaling={"replicas": 2}).rest()
