@@ -216,6 +216,10 @@ class Lean:
             )
         )
 
+    def forget_crashes(self) -> None:
+        """Let the pods be as new ones, which have never crashed."""
+        self._each(lambda pod: replace(pod, crash=None, ready_since=""))
+
     def finish(self) -> None:
         self.pods = {each: [pod for pod in pods if not pod.deleting] for each, pods in self.pods.items()}
 

@@ -152,11 +152,12 @@ def act(world: Lean, chance: random.Random) -> None:
 def calm(world: Lean) -> None:
     """End all problems, after which every decision must be carried out."""
     world.annotations.clear()
-    world.clock = 0.0
     world.edit(paused=None, scaling=world.awake)
     world.settle()
     for revision in list(world.pods):
         world.trouble(revision, None)
+    if world.clock:
+        world.forget_crashes()  # such a clock reaches the time of a crash at any moment, and Ready changes then
     if world.rolled_back() or world.role(world.target) == "Failed":
         world.annotations[names.ANNOTATION_RETRY] = world.target
         world.rolled_back_revisions.clear()
