@@ -18,6 +18,7 @@ from sluicegate.core.rollout.candidate import prepared_candidate, unable
 from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot.assessment import OWN_FAULTS, Assessment
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.status import traffic_shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None)
         or _in_place(assessment, plan, revision_problem(assessment, shown))
         or compatibility.problem(assessment, plan.target)
         or _late(assessment, plan),
-        traffic=_traffic_problem(assessment),
+        traffic=traffic_shift.problem(assessment, plan, _traffic_problem(assessment)),
         scaling=_scaling_problem(assessment, plan.stable),
         canary=_canary_problem(assessment, plan),
         model=_gone(assessment),
