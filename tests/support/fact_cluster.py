@@ -27,6 +27,7 @@ from sluicegate.core.snapshot.facts import (
     DeploymentFacts,
     DesiredRevision,
     GatewayFacts,
+    Listener,
     PodFacts,
     Problem,
     Revision,
@@ -141,7 +142,9 @@ class Lean:
 
     def snapshot(self) -> Snapshot:
         resolved, intent = _intent(self.text)
-        gates = (GatewayFacts(NAMESPACE, "gate", True, "10.0.0.1", (("http", "HTTP", 80),), "class", frozenset()),)
+        gates = (
+            GatewayFacts(NAMESPACE, "gate", True, "10.0.0.1", (Listener("http", "HTTP", 80),), "class", frozenset()),
+        )
         return Snapshot(
             now=self.now + timedelta(seconds=self.clock),
             resource=self.resource,

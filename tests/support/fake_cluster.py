@@ -24,7 +24,7 @@ from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.assessment import assess
-from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot, Split
+from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, Listener, PodFacts, Problem, Snapshot, Split
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.core.status.compose import compose
 
@@ -79,6 +79,10 @@ class World(ApiObjects):
         self.pods: dict[str, Pod] = {}
         self.slices: dict[str, frozenset[str]] = {}
         self.missing_gateway = False
+        self.missing: set[str] = set()
+        """The names of the Gateways that do not exist, where others do."""
+        self.listeners: tuple[Listener, ...] = (Listener("http", "HTTP", 80),)
+        """The listeners of every Gateway."""
         self.gateway_api = True
         self.rival: str | None = None
         self.refusal: str | None = None
@@ -195,6 +199,7 @@ class World(ApiObjects):
             pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
         service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))
         refs = resource.spec.traffic.gateway.parent_refs or ()
+        facts = parse.route(route) if route else None
         return Snapshot(
             now=self.now,
             resource=resource,
@@ -212,19 +217,26 @@ class World(ApiObjects):
             pods=pods,
             endpoints=dict(self.slices),
             service=parse.service(service) if service else None,
-            route=parse.route(route) if route else None,
+            route=facts,
             gateways=tuple(
                 GatewayFacts(
                     NAMESPACE,
                     ref.name,
-                    not self.missing_gateway,
+                    not self.missing_gateway and ref.name not in self.missing,
                     "10.0.0.1",
-                    (("http", "HTTP", 80),),
+                    self.listeners,
                     "class",
                     self.features,
                 )
                 for ref in refs
             ),
+            former_gateways=tuple(
+                GatewayFacts(NAMESPACE, name, name not in self.missing, "10.0.0.1", self.listeners, "class")
+                for name in dict.fromkeys(parent.ref.name for parent in facts.parents)
+                if name not in {ref.name for ref in refs}
+            )
+            if facts is not None and refs
+            else (),
             gateway_api=self.gateway_api,
             rival=self.rival,
             reading=self.reading,
@@ -347,7 +359,11 @@ class World(ApiObjects):
             "observedGeneration": route["metadata"]["generation"],
         }
         conditions = [{"type": kind, **entry} for kind in ("Accepted", "ResolvedRefs")]
-        route["status"] = {"parents": [{"parentRef": {"name": "gate"}, "conditions": conditions}]}
+        before = (route.get("status") or {}).get("parents") or ()
+        refs = route["spec"]["parentRefs"]
+        stays = [entry for entry in before if entry["parentRef"]["name"] in self.missing and entry["parentRef"] in refs]
+        there = [ref for ref in refs if ref["name"] not in self.missing]
+        route["status"] = {"parents": [*stays, *({"parentRef": ref, "conditions": conditions} for ref in there)]}
         if good:
             self.programmed = self.split()
         return self

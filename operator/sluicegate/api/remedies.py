@@ -43,8 +43,8 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
         Reason.PODS_NOT_READY: Remedy("fewer pods are ready than declared, or none", "Ready, Available"),
         Reason.NO_READY_PODS: Remedy("fewer pods are ready than declared, or none", "Ready, Available"),
         Reason.SCALED_TO_ZERO: Remedy(
-            "`spec.scaling.replicas` is 0, so no pod runs and no request is answered; the message names a version that waits "
-            "for pods",
+            "`spec.scaling.replicas` is 0, so no pod runs and no request is answered; the message names a version that "
+            "waits for pods",
             "Ready, Available",
         ),
         Reason.ROUTE_PENDING: Remedy("the gateway has not accepted the route yet", "Ready, Available, TrafficRouted"),

@@ -153,7 +153,7 @@ def route(resource: ModelDeployment, plan: RoutePlan) -> Manifest:
             **_identity(resource, name, None),
             "parent_refs": [_parent(ref, resource) for ref in plan.parent_refs],
             "hostnames": list(plan.hostnames),
-            "path": plan.path_prefix,
+            "paths": list(plan.path_prefixes),
             "rewrite": _REWRITE,
             "timeout": duration.gateway(plan.timeout_seconds) if plan.timeout_seconds is not None else None,
             "backends": [_backend(name, revision, weight) for revision, weight in sorted(plan.split.weights.items())],

@@ -86,7 +86,7 @@ def routes(resource: ModelDeployment) -> Iterator[Manifest]:
         plan = RoutePlan(
             parent_refs=gateway.parent_refs or (ParentRef(name="gateway"),),
             hostnames=gateway.hostnames or (),
-            path_prefix=gateway.path_prefix or "/" + "/".join(resource.key),
+            path_prefixes=(gateway.path_prefix or "/" + "/".join(resource.key),),
             timeout_seconds=duration.seconds(spec.traffic.timeout),
             split=_split(candidate_share),
         )

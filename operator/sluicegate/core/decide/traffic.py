@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from sluicegate.api import duration
 from sluicegate.api.names import RevisionHash
+from sluicegate.core.decide.route_shift import plan_route
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import RevisionRoles, RoutePlan
 from sluicegate.core.rollout import in_place
@@ -204,14 +205,8 @@ def route_of(assessment: Assessment, roles: RevisionRoles) -> RoutePlan | None:
     split = split_of(assessment, roles)
     if split is None:
         return None
-    traffic, defaults = assessment.spec.traffic, assessment.snapshot.settings.gateway
-    return RoutePlan(
-        parent_refs=traffic.gateway.parent_refs or defaults.parent_refs,
-        hostnames=traffic.gateway.hostnames or defaults.hostnames,
-        path_prefix=path_prefix(assessment),
-        timeout_seconds=None if lacks_timeout(assessment) else duration.seconds(traffic.timeout),
-        split=split,
-    )
+    timeout = None if lacks_timeout(assessment) else duration.seconds(assessment.spec.traffic.timeout)
+    return plan_route(assessment, path_prefix(assessment), timeout, split)
 
 
 def lacks_timeout(assessment: Assessment) -> bool:
@@ -219,7 +214,8 @@ def lacks_timeout(assessment: Assessment) -> bool:
 
     They are an extended feature of the Gateway API.
     """
-    return any(gateway.lacks("HTTPRouteRequestTimeout") for gateway in assessment.snapshot.gateways)
+    gateways = (*assessment.snapshot.gateways, *assessment.snapshot.former_gateways)
+    return any(gateway.lacks("HTTPRouteRequestTimeout") for gateway in gateways)
 
 
 def path_prefix(assessment: Assessment) -> str:

@@ -55,15 +55,31 @@ class RevisionPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteShift:
+    """What the route keeps of an earlier spec until its gateways accept what the spec asks for now."""
+
+    parent_refs: tuple[ParentRef, ...] = ()
+    hostnames: tuple[str, ...] = ()
+    all_hostnames: bool = False
+    """Whether the route has no host names yet, and so all of its listeners', because the new ones are on none."""
+    path_prefixes: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Tell whether the route keeps anything."""
+        return bool(self.parent_refs or self.hostnames or self.all_hostnames or self.path_prefixes)
+
+
+@dataclass(frozen=True, slots=True)
 class RoutePlan:
-    """The HTTPRoute."""
+    """The HTTPRoute, with what it keeps of an earlier spec."""
 
     parent_refs: tuple[ParentRef, ...]
     hostnames: tuple[str, ...]
-    path_prefix: str
+    path_prefixes: tuple[str, ...]
     timeout_seconds: float | None
     """None where the GatewayClass does not support request timeouts."""
     split: Split
+    shift: RouteShift = RouteShift()
 
 
 @dataclass(frozen=True, slots=True)

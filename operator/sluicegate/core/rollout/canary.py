@@ -149,7 +149,7 @@ def lacking_mirror(assessment: Assessment, percent: int, field: str) -> Iterator
     required_features = {"HTTPRouteRequestMirror"}
     if percent < 100:
         required_features.add("HTTPRouteRequestPercentageMirror")
-    for gateway in assessment.snapshot.gateways:
+    for gateway in (*assessment.snapshot.gateways, *assessment.snapshot.former_gateways):
         lacks = sorted(feature for feature in required_features if not gateway.offers(feature))
         if gateway.exists and lacks:
             yield Problem(

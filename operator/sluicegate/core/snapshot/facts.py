@@ -14,7 +14,7 @@ from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
-from sluicegate.api.traffic import Header
+from sluicegate.api.traffic import Header, ParentRef
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import Newest, ResolvedModel
 from sluicegate.core.models.signature import Signature
@@ -180,6 +180,21 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class RouteParent:
+    """One parentRef of the HTTPRoute, and what its gateway reports."""
+
+    ref: ParentRef
+    """The parentRef, always with a namespace."""
+    accepted: bool
+    """Whether the gateway has accepted the current generation and resolved its references."""
+    serving: bool
+    """Whether the gateway accepted the last generation that it reported on.
+
+    For a parentRef that it has not reported on, its other reports for the same Gateway count.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class RouteFacts:
     """The HTTPRoute."""
 
@@ -189,6 +204,28 @@ class RouteFacts:
     """Whether every parent has accepted the current generation and resolved its references."""
     refusal: str | None = None
     """The message of a parent that does not accept the route."""
+    parents: tuple[RouteParent, ...] = ()
+    serving: bool = False
+    """Whether a gateway accepted the last generation that it reported on, perhaps by a former parentRef."""
+    hostnames: tuple[str, ...] = ()
+    """The host names in its spec. When empty, it has all host names of its listeners."""
+    path_prefixes: tuple[str, ...] = ()
+    """The path prefixes that its rules match. There are several while the prefix changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listener of a Gateway."""
+
+    name: str
+    protocol: str
+    port: int
+    hostname: str | None = None
+    """The host name that it accepts, which may begin with `*.`. None accepts every host name."""
+    namespaces: str = "Selector"
+    """The namespaces that it accepts routes from: `All`, `Same`, `None`, or `Selector` for some of them."""
+    programmed: bool = True
+    """False where the gateway reports that the listener does not work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +237,7 @@ class GatewayFacts:
     exists: bool
     address: str | None = None
     """The first address in its status."""
-    listeners: tuple[tuple[str, str, int], ...] = ()
-    """The (name, protocol, port) of each listener."""
+    listeners: tuple[Listener, ...] = ()
     gateway_class: str = ""
     features: frozenset[str] = frozenset()
     """The features that its GatewayClass lists in status.supportedFeatures. Empty where the class lists none."""
@@ -277,6 +313,8 @@ class Snapshot:
     route: RouteFacts | None = None
     gateways: tuple[GatewayFacts, ...] = ()
     """The Gateways that the spec or the settings name. When empty, there is no route."""
+    former_gateways: tuple[GatewayFacts, ...] = ()
+    """The Gateways that the route is attached to, and that neither the spec nor the settings name any longer."""
     gateway_api: bool = True
     """Whether the cluster has the kinds of the Gateway API."""
     rival: str | None = None

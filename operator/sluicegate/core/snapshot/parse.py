@@ -17,17 +17,19 @@ import msgspec
 
 from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
-from sluicegate.api.traffic import Header
+from sluicegate.api.traffic import Header, ParentRef
 from sluicegate.core.models import signature
 from sluicegate.core.snapshot.crashes import crash_count, last_crash
 from sluicegate.core.snapshot.facts import (
     AutoscalerFacts,
     DeploymentFacts,
     GatewayFacts,
+    Listener,
     Mirror,
     PodFacts,
     Revision,
     RouteFacts,
+    RouteParent,
     ServiceFacts,
     Split,
 )
@@ -236,18 +238,48 @@ def merged_endpoints(slices: Iterable[tuple[str, frozenset[str]]]) -> dict[str, 
 def route(obj: Raw) -> RouteFacts:
     """Return the facts of the HTTPRoute.
 
-    They are the traffic split in its spec, and whether every parent accepts the current generation.
+    They are what its spec says, and whether every parent accepts the current generation.
     """
-    spec = obj.get("spec") or {}
-    parent_refs = spec.get("parentRefs") or ()
-    generation = int(obj["metadata"].get("generation") or 0)
-    good, refusal = 0, None
-    for parent in (obj.get("status") or {}).get("parents") or ():
-        acceptance = _parent_acceptance(parent, generation)
-        good += acceptance is True
-        refusal = refusal or (acceptance if isinstance(acceptance, str) else None)
-    split = _split(spec.get("rules") or ())
-    return RouteFacts(split=split, accepted=bool(parent_refs) and good >= len(parent_refs), refusal=refusal)
+    spec, metadata = obj.get("spec") or {}, obj["metadata"]
+    namespace, generation = metadata.get("namespace") or "", int(metadata.get("generation") or 0)
+    entries = [
+        (_parent_ref(entry.get("parentRef") or {}, namespace), entry)
+        for entry in (obj.get("status") or {}).get("parents") or ()
+    ]
+    parents, refusal = [], None
+    for ref in dict.fromkeys(_parent_ref(ref, namespace) for ref in spec.get("parentRefs") or ()):
+        reported = [entry for other, entry in entries if other == ref]
+        acceptances = [_parent_acceptance(entry, generation) for entry in reported]
+        accepted = True in acceptances
+        refusals = [text for text in acceptances if isinstance(text, str)]
+        if refusals and not accepted:
+            refusal = refusal or refusals[0]
+        same = [entry for other, entry in entries if (other.namespace, other.name) == (ref.namespace, ref.name)]
+        serving = any(map(_serves, reported or same))
+        parents.append(RouteParent(ref, accepted, serving))
+    rules = spec.get("rules") or ()
+    return RouteFacts(
+        split=_split(rules),
+        accepted=bool(parents) and all(parent.accepted for parent in parents),
+        refusal=refusal,
+        parents=tuple(parents),
+        serving=any(_serves(entry) for _, entry in entries),
+        hostnames=tuple(spec.get("hostnames") or ()),
+        path_prefixes=path_prefixes(rules),
+    )
+
+
+def _serves(parent: Raw) -> bool:
+    return _conditions({"status": parent}).get("Accepted", {}).get("status") == "True"
+
+
+def _parent_ref(ref: Raw, namespace: str) -> ParentRef:
+    return ParentRef(
+        name=ref.get("name") or "",
+        namespace=ref.get("namespace") or namespace,
+        section_name=ref.get("sectionName"),
+        port=ref.get("port"),
+    )
 
 
 def path_prefixes(rules: Iterable[Raw]) -> tuple[str, ...]:
@@ -313,17 +345,31 @@ def _parent_acceptance(parent: Mapping[str, Any], generation: int) -> bool | str
 
 def gateway(obj: Raw) -> GatewayFacts:
     """Return the facts of a Gateway that exists."""
-    addresses = (obj.get("status") or {}).get("addresses") or ()
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    addresses = status.get("addresses") or ()
+    reported = {entry.get("name"): entry for entry in status.get("listeners") or ()}
     return GatewayFacts(
         namespace=obj["metadata"]["namespace"],
         name=obj["metadata"]["name"],
         exists=True,
         address=addresses[0].get("value") if addresses else None,
-        listeners=tuple(
-            (entry["name"], entry["protocol"], int(entry["port"]))
-            for entry in (obj.get("spec") or {}).get("listeners") or ()
-        ),
-        gateway_class=str((obj.get("spec") or {}).get("gatewayClassName") or ""),
+        listeners=tuple(_listener(entry, reported.get(entry["name"]) or {}) for entry in spec.get("listeners") or ()),
+        gateway_class=str(spec.get("gatewayClassName") or ""),
+    )
+
+
+def _listener(listener: Raw, status: Raw) -> Listener:
+    allowed = listener.get("allowedRoutes") or {}
+    routes = [kind.get("kind") for kind in allowed.get("kinds") or ()]
+    return Listener(
+        name=listener["name"],
+        protocol=listener["protocol"],
+        port=int(listener["port"]),
+        hostname=listener.get("hostname") or None,
+        namespaces="None"
+        if routes and "HTTPRoute" not in routes
+        else str((allowed.get("namespaces") or {}).get("from") or "Same"),
+        programmed=_conditions({"status": status}).get("Programmed", {}).get("status") != "False",
     )
 
 

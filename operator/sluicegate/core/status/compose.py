@@ -20,16 +20,16 @@ from sluicegate.api.status import (
     RolloutStatus,
 )
 from sluicegate.core.decide.roles import aborted
-from sluicegate.core.decide.traffic import path_prefix
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.rollout import give_up, machine, way_back
 from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import staleness
 from sluicegate.core.snapshot.assessment import Assessment
-from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, Problem, Revision
+from sluicegate.core.snapshot.facts import DesiredRevision, Problem, Revision
 from sluicegate.core.snapshot.parse import text_of
 from sluicegate.core.status import conditions, diagnosis, step_observation
 from sluicegate.core.status.condition_state import ConditionState
+from sluicegate.core.status.url import url
 
 
 def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) -> ModelDeploymentStatus:
@@ -50,7 +50,7 @@ def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) 
             assessment.snapshot.resource, assessment.now, conditions.condition_states(assessment, plan, problems, state)
         ),
         problem_since=assessment.status.problem_since or text_of(assessment.now) if problems.passing else None,
-        url=url(assessment),
+        url=url(assessment, plan),
         address=f"http://{name}.{assessment.snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
         replicas=sum(1 for _ in assessment.of(plan.stable).live),
         selector=f"{names.LABEL_DEPLOYMENT}={name},{names.LABEL_REVISION}={serving}" if serving else None,
@@ -86,33 +86,6 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
     )
     merged = {condition.type: condition for condition in (*resource.status.conditions, *failed)}
     return replace(resource.status, conditions=tuple(merged.values()))
-
-
-def url(assessment: Assessment) -> str | None:
-    """Return the URL at which clients outside the cluster reach the model.
-
-    The result is None without a gateway or a route, and while neither the spec, the settings nor the gateway gives a
-    host.
-    """
-    gateway = next((facts for facts in assessment.snapshot.gateways if facts.exists), None)
-    if gateway is None or assessment.snapshot.route is None:
-        return None
-    spec = assessment.spec.traffic.gateway
-    hostnames = spec.hostnames or assessment.snapshot.settings.gateway.hostnames
-    host = hostnames[0] if hostnames else gateway.address
-    if host is None:
-        return None
-    scheme, port = _listener(gateway)
-    return f"{scheme}://{host}{port}{path_prefix(assessment)}"
-
-
-def _listener(gateway: GatewayFacts) -> tuple[str, str]:
-    """Return (scheme, port suffix) of a listener, HTTPS if there is one."""
-    http_listeners = [entry for entry in gateway.listeners if entry[1] in ("HTTP", "HTTPS")]
-    if not http_listeners:
-        return "http", ""
-    _, protocol, number = max(http_listeners, key=lambda entry: entry[1])
-    return protocol.lower(), "" if number == {"HTTP": 80, "HTTPS": 443}[protocol] else f":{number}"
 
 
 def _canary(assessment: Assessment, plan: Plan) -> str | None:

@@ -17,6 +17,7 @@ from sluicegate.core.plan.types import Plan
 from sluicegate.core.snapshot import staleness
 from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.parse import text_of
+from sluicegate.core.status import traffic_shift
 from sluicegate.core.status.condition_state import ConditionState
 from sluicegate.core.status.diagnosis import Problems
 from sluicegate.core.status.ready import SCALED_TO_ZERO, Context, ready_state
@@ -118,7 +119,8 @@ def _available(assessment: Assessment, plan: Plan, problems: Problems) -> Condit
         if not (retiring and listed):
             return ConditionState("False", Reason.NO_READY_PODS, "No pod of the stable revision is ready.")
     route = assessment.snapshot.route
-    routed = route is not None and (route.accepted or not route.refusal)
+    serving = route is not None and (route.accepted or route.serving)
+    routed = serving or (route is not None and problems.traffic is None)
     if assessment.snapshot.gateways and not routed:
         words = problems.traffic.message if problems.traffic else "The HTTPRoute does not exist yet."
         return ConditionState("False", problems.traffic.reason if problems.traffic else Reason.ROUTE_PENDING, words)
@@ -154,6 +156,8 @@ def _routed(assessment: Assessment, plan: Plan, problems: Problems) -> Condition
         return ConditionState(
             "False", Reason.WAITING_FOR_PODS, "The operator creates the HTTPRoute once a pod is ready."
         )
+    if sentence := traffic_shift.kept(plan):
+        return ConditionState("False", Reason.ROUTE_PENDING, sentence)
     if not assessment.snapshot.route.accepted:
         return ConditionState("False", Reason.ROUTE_PENDING, "The gateway has not accepted the route yet.")
     if plan.route is not None and assessment.split != plan.route.split:

@@ -22,6 +22,7 @@ from sluicegate.core.snapshot.pod_faults import own_fault
 from sluicegate.core.snapshot.pod_refusal import pod_refusal
 from sluicegate.core.snapshot.redaction import sentence
 from sluicegate.core.snapshot.settling import settling
+from sluicegate.core.status import traffic_shift
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None)
         or compatibility.problem(assessment, plan.target)
         or _late(assessment, plan)
         or _settling(assessment, plan),
-        traffic=_traffic_problem(assessment),
+        traffic=traffic_shift.problem(assessment, plan, _traffic_problem(assessment)),
         scaling=_scaling_problem(assessment, plan.stable),
         canary=_canary_problem(assessment, plan),
         model=_gone(assessment),

@@ -15,6 +15,7 @@ from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
 from sluicegate.core.rollout import canary
 from sluicegate.core.rollout.in_place import replacing
 from sluicegate.core.snapshot.assessment import Assessment
+from sluicegate.core.status import traffic_shift
 from sluicegate.core.status.condition_state import ConditionState
 from sluicegate.core.status.diagnosis import Problems, making_way
 
@@ -160,6 +161,8 @@ def _too_few(context: Context) -> ConditionState | None:
 
 def _route_pending(context: Context) -> ConditionState | None:
     route = context.assessment.snapshot.route
+    if sentence := traffic_shift.kept(context.plan):
+        return ConditionState("False", Reason.ROUTE_PENDING, sentence)
     if not context.assessment.snapshot.gateways or (route is not None and route.accepted):
         return None
     return ConditionState("False", Reason.ROUTE_PENDING, "The gateway has not accepted the route yet.")

@@ -19,7 +19,7 @@ from sluicegate.core.rollout.canary import canary_fields, canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.capacity import with_lack_of_room
-from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, Snapshot
+from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFacts, Problem, RouteFacts, Snapshot
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
 from sluicegate.render.pod import InvalidSpec, pod_template
@@ -139,6 +139,8 @@ class Gatherer:
                 pods[revision] = (*pods.get(revision, ()), pod.facts)
         service = caches.children[kinds.SERVICE].get(*key)
         route = caches.children[kinds.HTTP_ROUTE].get(*key)
+        facts = route.facts if route is not None and route.owner == key else None
+        gateways = self._gateways(resource)
         return Snapshot(
             now=now,
             resource=resource,
@@ -151,8 +153,9 @@ class Gatherer:
             pods=with_lack_of_room(pods),
             endpoints=parse.merged_endpoints(endpoint_slice.facts for endpoint_slice in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,
-            route=route.facts if route is not None and route.owner == key else None,
-            gateways=tuple(self._gateways(resource)),
+            route=facts,
+            gateways=tuple(gateways),
+            former_gateways=tuple(self._former_gateways(facts, gateways)),
             gateway_api=caches.children[kinds.HTTP_ROUTE].available,
             rival=self._rival(resource),
             reading=self._reading(key),
@@ -163,6 +166,14 @@ class Gatherer:
         vouched = frozenset(self._settings.gateway.features)
         gateways = (self._caches.gateway(ref.namespace or resource.metadata.namespace, ref.name) for ref in refs)
         return [replace(gateway, vouched=vouched) for gateway in gateways]
+
+    def _former_gateways(self, route: RouteFacts | None, gateways: list[GatewayFacts]) -> list[GatewayFacts]:
+        """Return the Gateways that the route is attached to and that are not in `gateways`."""
+        named = {(gateway.namespace, gateway.name) for gateway in gateways}
+        refs = [parent.ref for parent in route.parents] if route is not None and gateways else []
+        former = dict.fromkeys((ref.namespace or "", ref.name) for ref in refs)
+        vouched = frozenset(self._settings.gateway.features)
+        return [replace(self._caches.gateway(*key), vouched=vouched) for key in former if key not in named]
 
     def _rival(self, resource: ModelDeployment) -> str | None:
         """Return the `NAMESPACE/NAME` of an older resource that claims the same route.

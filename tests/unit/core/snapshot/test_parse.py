@@ -42,3 +42,32 @@ def test_pods_with_other_volume_claims_do_not_fit_in_each_others_place() -> None
 
     assert parse.room(spec("a")) == parse.room(spec("a")) != parse.room(spec("b"))
     assert parse.room(spec()) == parse.room({"containers": []})
+
+
+def accepted(ref: dict[str, Any], status: str = "True", generation: int = 2) -> dict[str, Any]:
+    condition = {"status": status, "reason": "R", "message": "m", "observedGeneration": generation}
+    return {"parentRef": ref, "conditions": [{"type": kind, **condition} for kind in ("Accepted", "ResolvedRefs")]}
+
+
+def http_route(refs: list[dict[str, Any]], *entries: dict[str, Any]) -> parse.RouteFacts:
+    metadata = {"name": "churn", "namespace": "shop", "generation": 2}
+    return parse.route({"metadata": metadata, "spec": {"parentRefs": refs}, "status": {"parents": list(entries)}})
+
+
+def test_report_of_a_former_parent_does_not_count() -> None:
+    facts = http_route([{"name": "new"}], accepted({"name": "old"}))
+    assert (facts.accepted, facts.serving, facts.parents[0].serving) == (False, True, False)
+    facts = http_route([{"name": "new"}], accepted({"name": "new"}), accepted({"name": "old"}, "False"))
+    assert (facts.accepted, facts.refusal) == (True, None)
+
+
+def test_parent_is_recognized_without_its_defaults() -> None:
+    ref = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "a", "namespace": "shop"}
+    assert http_route([ref], accepted({"name": "a"})).accepted
+
+
+def test_parent_serves_while_its_gateway_is_behind() -> None:
+    facts = http_route([{"name": "a"}], accepted({"name": "a"}, generation=1))
+    assert (facts.accepted, facts.parents[0].serving) == (False, True)
+    facts = http_route([{"name": "a", "sectionName": "http"}], accepted({"name": "a"}))
+    assert (facts.accepted, facts.parents[0].serving) == (False, True), "no report on this listener yet"

@@ -11,7 +11,8 @@ from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
-from sluicegate.core.snapshot.facts import PodFacts, Problem
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, Problem
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
 from sluicegate.runtime.reconcile.gather import Gatherer
@@ -83,3 +84,18 @@ def test_upgrade_keeps_the_stored_pod_template() -> None:
     gatherer = Gatherer(caches, SimpleNamespace(items=list), resolver, SETTINGS)  # type: ignore[arg-type]
     gathered = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC)))
     assert list(gathered.templates.values()) == [stored]
+
+
+def test_gateways_of_the_route_are_read_while_it_shifts() -> None:
+    refs = [{"name": "new"}, {"name": "old"}]
+    facts = parse.route({"metadata": {"name": "churn", "namespace": "shop"}, "spec": {"parentRefs": refs}})
+    child = SimpleNamespace(owner=("shop", "churn"), facts=facts)
+    caches = no_objects()
+    caches.children[kinds.HTTP_ROUTE] = SimpleNamespace(get=lambda *_: child, available=True)
+    caches.gateway = lambda namespace, name: GatewayFacts(namespace, name, exists=True)
+    spec = {"model": {"uri": "models:/churn/1"}, "traffic": {"gateway": {"parentRefs": refs[:1]}}}
+    resource = decode({"metadata": {"name": "churn", "namespace": "shop"}, "spec": spec})
+    gatherer = Gatherer(caches, SimpleNamespace(items=list), NotFound("no model"), SETTINGS)  # type: ignore[arg-type]
+    snapshot = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC))).snapshot
+    assert [gateway.name for gateway in snapshot.gateways] == ["new"]
+    assert [(gateway.namespace, gateway.name) for gateway in snapshot.former_gateways] == [("shop", "old")]
