@@ -82,7 +82,7 @@ def without_quota(seconds: float) -> World:
     """Return a world in which the API server has refused the pods of version 2 for some seconds."""
     world = served().serve(2)
     world.replica_failure[world.hash_of(2)] = QUOTA
-    return world.reconcile().later(seconds).reconcile()
+    return world.reconcile().reconcile().later(seconds).reconcile()
 
 
 def lost_gateway(world: World) -> World:

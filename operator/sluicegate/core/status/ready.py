@@ -228,9 +228,9 @@ def _serving(context: Context) -> ConditionState:
 _READY_RULES: tuple[Callable[[Context], ConditionState | None], ...] = (
     _blocked,
     _pinned,
+    _pending_at_zero,
     _scaled_to_zero,
     _unchanged_while_paused,
-    _pending_at_zero,
     _rolling_out,
     _paused,
     _in_place,

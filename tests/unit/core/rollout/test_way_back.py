@@ -45,7 +45,7 @@ def test_crash_after_the_takeover_gives_the_traffic_back_at_once(gateway: bool) 
     assert (state.phase, state.candidate) == ("RolledBack", new)
     assert state.message == f"Rolled back after it became stable: {CRASH.message}"
     assert (ready.status, ready.reason) == ("False", "RolledBack")
-    assert "`sluicegate retry churn`" in ready.message
+    assert "`sluicegate retry churn -n shop`" in ready.message
     assert world.condition("Available").status == "True"
     assert (world.role(new), world.replicas(new)) == (Role.FAILED, 0)
     assert_at_rest(world)
