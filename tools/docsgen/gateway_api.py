@@ -17,7 +17,7 @@ from sluicegate.cli.validation.gateway_api import RULES_FILE
 from tools.localcluster.addons.gateway_crds import files
 from tools.localcluster.tools import ensure_one
 
-_BACKEND: Final = {"group": {}, "kind": {}, "name": {}, "port": {}}
+_BACKEND: Final[dict[str, Any]] = {"group": {}, "kind": {}, "name": {}, "port": {}}
 _FIELDS: Final[dict[str, Any]] = {
     "hostnames": {},
     "parentRefs": {"group": {}, "kind": {}, "name": {}, "namespace": {}, "sectionName": {}, "port": {}},
