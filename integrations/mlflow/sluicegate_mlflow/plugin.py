@@ -69,7 +69,7 @@ def run_local(name: str, model_uri: str, flavor: str | None = None, config: Any 
         raise DeploymentError(f"mlflow models serve ended with exit code {done.returncode}. Its output is above")
 
 
-class DeploymentError(MlflowException, click.ClickException):
+class DeploymentError(MlflowException, click.ClickException):  # type: ignore[misc]
     """An error whose message is all that the user needs.
 
     `mlflow deployments` prints a traceback for a MlflowException, and only the message for an exception of click.
