@@ -12,6 +12,7 @@ from sluicegate.api import names
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import Manifest
 from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot.redaction import sentence
 from sluicegate.kube.errors import ApiError, Conflict, Forbidden, Invalid, KubeError, NotFound, Undecodable, Unreachable
 from sluicegate.kube.kinds import Kind
 
@@ -83,13 +84,13 @@ def refusal(write: Write, error: KubeError) -> Problem:
     if isinstance(error, Unreachable) and error.timed_out:
         message = f"The API server did not respond to {_written(write)} in time. An admission webhook may be slow."
     elif not isinstance(error, ApiError):
-        message = f"The operator cannot complete {_written(write)}: {_sentence(str(error))}"
+        message = f"The operator cannot complete {_written(write)}: {sentence(str(error))}"
     elif isinstance(error, Conflict):
-        message = f"The API server refuses {write} with a conflict each time: {_sentence(error.message)}"
+        message = f"The API server refuses {write} with a conflict each time: {sentence(error.message)}"
     elif isinstance(error, Forbidden | Invalid | NotFound) or error.status < 500:
-        message = f"The API server refused {write}: {_sentence(error.message)}"
+        message = f"The API server refused {write}: {sentence(error.message)}"
     else:
-        message = f"The API server failed to accept {write}: {_sentence(error.message)}"
+        message = f"The API server failed to accept {write}: {sentence(error.message)}"
     passes = may_pass(error)
     return Problem(Reason.APPLY_REFUSED, f"{message} {_RETRIES}" if passes else message, waits_for_user=not passes)
 
@@ -152,7 +153,3 @@ def _being_deleted(metadata: Manifest, owner: Manifest) -> bool:
 
 def _written(write: Write) -> str:
     return str(write) if write.deletes else f"the write of {write}"
-
-
-def _sentence(message: str) -> str:
-    return message if message.endswith((".", "!", "?")) else f"{message}."
