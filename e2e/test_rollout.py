@@ -46,11 +46,14 @@ def test_new_version_and_rollback_lose_no_request(kube, shop, load):
         Watch(kube, "deployment", space) as deployments,
         Watch(kube, "httproute", space) as routes,
         Watch(kube, "service", space) as services,
+        Watch(kube, "endpointslice", space) as slices,
         load("shop") as steady,
     ):
         wait_until("some answers", lambda: steady.total > 200)
         second = change(shop, steady, 2)
         assert second != first
+        ready = ready_endpoints(slices, f"shop-{second}")
+        assert ready < min(moved(routes, second).version, narrowed(services, second).version)
         check_order(first, second, deployments, routes, services)
 
         waking = shop.child("deployment", "shop", first)["metadata"]["uid"]
@@ -70,20 +73,37 @@ def check_order(first, second, deployments, routes, services):
     The route counts as moved once the gateway has accepted it.
     """
     parked = next(each for each in deployments.of(f"shop-{first}") if each.obj["spec"]["replicas"] == 0)
-    ready = next(each for each in deployments.of(f"shop-{second}") if each.obj["status"].get("readyReplicas"))
-    moved = next(each for each in routes.of("shop") if weights(each.obj) == {f"shop-{second}": 100})
     accepted = next(
         each for each in routes.of("shop") if weights(each.obj) == {f"shop-{second}": 100} and taken(each.obj)
     )
-    narrowed = next(
-        each for each in services.of("shop") if each.obj["spec"]["selector"].get("sluicegate.dev/revision") == second
-    )
-    assert ready.version < moved.version < accepted.version < parked.version
-    assert ready.version < narrowed.version < parked.version
-    kept = parked.at - max(accepted.at, narrowed.at)
+    assert moved(routes, second).version < accepted.version < parked.version
+    assert narrowed(services, second).version < parked.version
+    kept = parked.at - max(accepted.at, narrowed(services, second).at)
     assert kept > DELAY - 1.5, f"the old pods were given {kept:.1f} s"  # timestamps in status are whole seconds
     for each in routes.of("shop"):
         assert sum(weights(each.obj).values()) == 100
+
+
+def moved(routes, revision):
+    """Return the first version of the route in which the revision has all requests."""
+    return next(each for each in routes.of("shop") if weights(each.obj) == {f"shop-{revision}": 100})
+
+
+def narrowed(services, revision):
+    """Return the first version of the Service that selects only the revision."""
+    return next(
+        each for each in services.of("shop") if each.obj["spec"]["selector"].get("sluicegate.dev/revision") == revision
+    )
+
+
+def ready_endpoints(slices, service):
+    """Return the version of the first EndpointSlice of a Service that has a ready endpoint."""
+    return min(
+        seen.version
+        for seen in slices.events
+        if seen.obj["metadata"]["labels"].get("kubernetes.io/service-name") == service
+        and any(endpoint["conditions"].get("ready") for endpoint in seen.obj.get("endpoints") or ())
+    )
 
 
 def weights(route):
