@@ -4,18 +4,12 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 import yaml
-from sluicegate.kube.client import KubeClient
 
-from tests.apiserver.testbed import FIRST, NODE, World
-
-pytestmark = pytest.mark.usefixtures("crd")
-
+from tests.apiserver.testbed import FIRST, NODE
 
 EXEC = "client.authentication.k8s.io/v1"
 
@@ -69,19 +63,6 @@ def manifest(namespace: str, uri: str = FIRST, **spec: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: Any) -> AsyncIterator[World]:
-    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
-    async with KubeClient.connect(kubeconfig) as client:
-        yield World(client, client, namespace, kubectl, [])
-
-
-@pytest.fixture
-def cli(kubeconfig: str, namespace: str) -> Cli:
-    return Cli(kubeconfig, namespace)
-
-
 def config_of(kubeconfig: str, path: Path, server: str | None = None, token: str | None = None) -> str:
     """Write a copy of the kubeconfig, and return its path.
 
@@ -99,7 +80,7 @@ def config_of(kubeconfig: str, path: Path, server: str | None = None, token: str
 
 
 async def output_until(process: asyncio.subprocess.Process, text: str, seconds: float = 40.0) -> str:
-    """Return the output of the process up to the line that contains `words`."""
+    """Return the output of the process up to the line that contains `text`."""
     assert process.stdout is not None
     output = ""
     try:

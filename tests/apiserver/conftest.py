@@ -18,6 +18,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.transport import ClientOptions
 from sluicegate.runtime.metrics import WRITES
 
+from tests.apiserver.command import Cli
 from tests.apiserver.testbed import NODE, World
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -130,3 +131,9 @@ async def world(
         KubeClient.connect(kubeconfig) as hand,
     ):
         yield World(hand, observed, namespace, kubectl, writes)
+
+
+@pytest.fixture
+def cli(kubeconfig: str, namespace: str) -> Cli:
+    """Return the command, run by the user of the kubeconfig."""
+    return Cli(kubeconfig, namespace)

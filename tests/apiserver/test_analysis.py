@@ -3,9 +3,8 @@
 Only the counters of the pods come from the test.
 """
 
-import os
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -13,9 +12,8 @@ from sluicegate.adapters.pods.http import PodHttp
 from sluicegate.adapters.pods.metrics import PodScraper
 from sluicegate.app import wiring
 from sluicegate.core.analysis.counters import REQUESTS, PodCounts
-from sluicegate.kube.client import KubeClient
 
-from tests.apiserver.testbed import FIRST, NODE, SECOND, World
+from tests.apiserver.testbed import FIRST, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 
@@ -46,16 +44,6 @@ class Counted(PodScraper):
         self._looks[pod] += 1
         bad = 0 if pod.split("-")[1] in self._stable else self._errors * self._looks[pod]
         return PodCounts({(REQUESTS, ""): 100.0 * self._looks[pod] - bad, (REQUESTS, "model"): float(bad)})
-
-
-@pytest.fixture
-async def world(
-    kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[World]:
-    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
-    async with KubeClient.connect(kubeconfig) as observed, KubeClient.connect(kubeconfig) as hand:
-        yield World(hand, observed, namespace, kubectl, [])
 
 
 @pytest.mark.parametrize(("errors", "phase"), [(0, "Idle"), (40, "RolledBack")], ids=["good", "bad"])

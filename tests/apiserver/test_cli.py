@@ -10,32 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from sluicegate.kube import kinds
-from sluicegate.kube.client import KubeClient
 
 from tests.apiserver.command import Cli, Result, config_of, manifest, output_until
 from tests.apiserver.testbed import NODE, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
-
-
-@pytest.fixture
-async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: Any) -> AsyncIterator[World]:
-    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
-    async with KubeClient.connect(kubeconfig) as client:
-        yield World(client, client, namespace, kubectl, [])
-
-
-@pytest.fixture
-def cli(kubeconfig: str, namespace: str) -> Cli:
-    return Cli(kubeconfig, namespace)
 
 
 async def test_get_shows_what_serves_and_why_not(world: World, cli: Cli) -> None:

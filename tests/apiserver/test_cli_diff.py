@@ -1,33 +1,18 @@
 """The command diff on a real API server."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from sluicegate.kube import kinds
-from sluicegate.kube.client import KubeClient
 
 from tests.apiserver.command import Cli, Result, manifest
-from tests.apiserver.testbed import FIRST, NODE, SECOND, World
+from tests.apiserver.testbed import FIRST, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
-
-
-@pytest.fixture
-async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: Any) -> AsyncIterator[World]:
-    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
-    async with KubeClient.connect(kubeconfig) as client:
-        yield World(client, client, namespace, kubectl, [])
-
-
-@pytest.fixture
-def cli(kubeconfig: str, namespace: str) -> Cli:
-    return Cli(kubeconfig, namespace)
 
 
 async def test_diff_predicts_what_an_apply_does(world: World, cli: Cli, tmp_path: Path) -> None:

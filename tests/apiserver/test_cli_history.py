@@ -5,34 +5,19 @@ The real operator runs at the same time.
 
 import asyncio
 import json
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 from sluicegate.cli import completion
 from sluicegate.kube import kinds
-from sluicegate.kube.client import KubeClient
 
 from tests.apiserver.command import Cli, config_of
-from tests.apiserver.testbed import FIRST, NODE, SECOND, World
+from tests.apiserver.testbed import FIRST, SECOND, World
 
 pytestmark = pytest.mark.usefixtures("crd")
 PIN = "sluicegate.dev/pin"
-
-
-@pytest.fixture
-async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: Any) -> AsyncIterator[World]:
-    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-    monkeypatch.setitem(os.environ, "KUBECONFIG", kubeconfig)
-    async with KubeClient.connect(kubeconfig) as client:
-        yield World(client, client, namespace, kubectl, [])
-
-
-@pytest.fixture
-def cli(kubeconfig: str, namespace: str) -> Cli:
-    return Cli(kubeconfig, namespace)
 
 
 async def _live(world: World) -> dict[str, Any]:

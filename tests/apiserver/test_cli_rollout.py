@@ -26,11 +26,6 @@ pytestmark = pytest.mark.usefixtures("crd")
 PREFIX = "sluicegate.dev/"
 
 
-@pytest.fixture
-def cli(kubeconfig: str, namespace: str) -> Cli:
-    return Cli(kubeconfig, namespace)
-
-
 def _time(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 

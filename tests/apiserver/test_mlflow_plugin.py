@@ -5,12 +5,10 @@ It runs on a real API server with the real operator.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
 import pytest
 from sluicegate.kube import kinds
-from sluicegate.kube.client import KubeClient
 
 from tests.apiserver.testbed import FIRST, NODE, SECOND, World
 
@@ -55,14 +53,6 @@ class Mlflow:
         out, err = await task
         assert process.returncode is not None
         return Result(process.returncode, out.decode(), err.decode())
-
-
-@pytest.fixture
-async def world(kubeconfig: str, namespace: str, kubectl: Callable[..., Any], monkeypatch: Any) -> AsyncIterator[World]:
-    kubectl("apply", "-f", "-", input={"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
-    monkeypatch.setenv("KUBECONFIG", kubeconfig)
-    async with KubeClient.connect(kubeconfig) as client:
-        yield World(client, client, namespace, kubectl, [])
 
 
 async def _spec(world: World) -> dict[str, Any]:
