@@ -23,10 +23,7 @@ UNKNOWN = Problem("VersionNotFound", "Registered model churn has no version 9: c
 NO_NODE = Problem("Unschedulable", "No node can run pod p1.", waits_for_user=False)
 LOST = Problem("NodeLost", "Container model of pod p1 was lost.", waits_for_user=False)
 FETCH = Problem("ModelFetchFailed", "The model could not be fetched: no route.", waits_for_user=False)
-HOOK = Problem("ApplyRefused", "The API server refused Deployment churn: failed calling webhook.", waits_for_user=False)
 AWAY = Problem("RegistryUnreachable", "The registry does not answer.", waits_for_user=False)
-
-
 DEAD_WEBHOOK = Problem(
     "ApplyRefused", "The API server failed to accept Deployment churn-1: failed calling webhook.", waits_for_user=False
 )
@@ -113,13 +110,6 @@ def over_quota(seconds: float = 0) -> World:
     return world.reconcile().make_pods().reconcile().later(seconds).reconcile()
 
 
-def write_refused(seconds: float = 0) -> World:
-    """Return a world in which an admission webhook does not answer."""
-    world = served()
-    world.write_problem = HOOK
-    return world.reconcile().later(seconds).reconcile()
-
-
 def annotated(world: World, annotation: str, version: int) -> World:
     """Set an annotation that names a revision, as a user does."""
     world.annotations[annotation] = world.hash_of(version)
@@ -181,8 +171,8 @@ CASES: dict[str, Case] = {
     "a node is lost in a step": Case(lambda: trouble(in_step(), 2, LOST), "Progressing", "InProgress"),
     "quota is full": Case(over_quota, "Progressing", "InProgress"),
     "quota is full for longer than the deadline": Case(lambda: over_quota(601), "Degraded", "Failed"),
-    "webhook does not answer": Case(write_refused, "Progressing", "InProgress"),
-    "webhook does not answer for longer": Case(lambda: write_refused(601), "Degraded", "Failed"),
+    "webhook does not answer": Case(lambda: unwritten(served(), DEAD_WEBHOOK), "Progressing", "InProgress"),
+    "webhook does not answer for longer": Case(lambda: unwritten(served(), DEAD_WEBHOOK, 601), "Degraded", "Failed"),
     "zero pods declared": Case(lambda: served(scaling={"replicas": 0}), "Healthy", "Current"),
     "zero pods declared from now on": Case(lambda: served().edit(scaling={"replicas": 0}).rest(), "Healthy", "Current"),
     "new version crashes": Case(lambda: crashing(served().serve(2), 2), "Degraded", "Failed"),

@@ -86,11 +86,12 @@ def _kept_parents(assessment: Assessment, route: RouteFacts, refs: tuple[ParentR
 
 
 def _sections(assessment: Assessment, ref: ParentRef, taken: set[str | None]) -> Iterator[ParentRef]:
-    for gateway in assessment.snapshot.gateways:
-        if (gateway.namespace, gateway.name) == _gateway_of(ref):
-            for listener in listeners(gateway, ref, assessment.snapshot.resource.metadata.namespace):
-                if listener.name not in taken:
-                    yield replace(ref, section_name=listener.name)
+    gateway = gateway_of(assessment, ref)
+    if gateway is None:
+        return
+    for listener in listeners(gateway, ref, assessment.snapshot.resource.metadata.namespace):
+        if listener.name not in taken:
+            yield replace(ref, section_name=listener.name)
 
 
 def _kept_hostnames(

@@ -108,7 +108,7 @@ def _stale(assessment: Assessment, plan: Plan) -> ConditionState:
 
 
 def _available(assessment: Assessment, plan: Plan, problems: Problems) -> ConditionState:
-    if assessment.spec.scaling.replicas == 0 and not any(assessment.of(entry.hash).ready for entry in plan.revisions):
+    if assessment.scaled_to_zero and not any(assessment.of(entry.hash).ready for entry in plan.revisions):
         return ConditionState("False", Reason.SCALED_TO_ZERO, SCALED_TO_ZERO)
     if plan.stable is None:
         return ConditionState("False", Reason.NOT_SERVING_YET, "No revision has been ready yet.")

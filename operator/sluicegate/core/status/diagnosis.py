@@ -231,7 +231,7 @@ def making_way(assessment: Assessment, target: RevisionHash, stable: RevisionHas
 
 
 def _late(assessment: Assessment, plan: Plan) -> Problem | None:
-    if plan.target is None or assessment.paused or assessment.spec.scaling.replicas == 0:
+    if plan.target is None or assessment.paused or assessment.scaled_to_zero:
         return None
     if len(assessment.of(plan.target).ready) >= max(1, _needed(assessment, plan, plan.target)):
         return None  # it waits for something other than its pods

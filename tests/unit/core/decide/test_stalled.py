@@ -10,7 +10,7 @@ from sluicegate.api.status import Phase, Role
 from sluicegate.core.snapshot.facts import Problem
 
 from tests.support.fake_cluster import Pod, World
-from tests.support.gitops_cases import AWAY, FETCH, HOOK, LOST, NO_NODE, UNKNOWN
+from tests.support.gitops_cases import AWAY, DEAD_WEBHOOK, FETCH, LOST, NO_NODE, UNKNOWN
 from tests.unit.core.decide.test_lives import reasons
 from tests.unit.core.decide.test_simulation import assert_at_rest
 
@@ -65,7 +65,7 @@ def test_registry_that_is_away() -> None:
 
 def test_write_that_is_refused_and_may_succeed_later() -> None:
     world = World().gateway().rest()
-    world.write_problem = HOOK
+    world.write_problem = DEAD_WEBHOOK
     stalls_after_the_deadline(world.reconcile(), "ApplyRefused")
     world.write_problem = None
     assert_at_rest(world.rest())
@@ -81,7 +81,7 @@ def test_problem_that_needs_a_user_is_stalled_at_once() -> None:
 def test_each_problem_has_the_whole_deadline() -> None:
     world = World().gateway().rest()
     for _ in range(4):
-        world.write_problem = HOOK
+        world.write_problem = DEAD_WEBHOOK
         world.reconcile().later(400).reconcile()
         assert reasons(world)["Stalled"] == "False NotStalled"
         world.write_problem = None
