@@ -31,8 +31,9 @@ urllib.request.urlopen(asked, timeout=20).close()
 class Outage:
     """Takes the registry off the network."""
 
-    def __init__(self, kube):
+    def __init__(self, kube, registry):
         self._kube = kube
+        self._registry = registry
         self._began = 0.0
 
     def begin(self):
@@ -42,18 +43,27 @@ class Outage:
     def end(self):
         """Reconnect the registry, once the outage has lasted long enough."""
         time.sleep(max(0.0, self._began + OUTAGE - time.monotonic()))
-        self._select(None)
+        self.reconnect()
         print(f"the registry was away for {time.monotonic() - self._began:.0f} s")
+
+    def reconnect(self):
+        """Reconnect the registry, and wait until it answers.
+
+        A connection that was opened before the node has the Service's new rules is lost, however long it waits.
+        """
+        self._select(None)
+        wait_until("the registry to answer", self._registry.answers, 60)
 
     def _select(self, app):
         self._kube.merge("service", "mlflow", "mlflow", {"spec": {"selector": {"unplugged": app}}})
 
 
 @pytest.fixture
-def outage(kube):
+def outage(kube, registry):
     """Yield an outage of the registry, and reconnect the registry afterwards."""
-    yield Outage(kube)
-    kube.merge("service", "mlflow", "mlflow", {"spec": {"selector": {"unplugged": None}}})
+    made = Outage(kube, registry)
+    yield made
+    made.reconnect()
 
 
 @pytest.fixture

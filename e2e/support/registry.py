@@ -56,6 +56,16 @@ class Registry:
         except urllib.error.HTTPError as refused:
             raise AssertionError(f"{method} {path}: {refused.code} {refused.read().decode(errors='replace')}") from None
 
+    def answers(self) -> bool:
+        """Tell whether the registry answers a new connection within two seconds."""
+        try:
+            urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+        return True
+
     def set_alias(self, alias: str, version: int | str, model: str = MODEL) -> None:
         """Point an alias to a version."""
         self.call("POST", "registered-models/alias", {"name": model, "alias": alias, "version": str(version)})
