@@ -30,17 +30,17 @@ def test_a_good_version_that_an_alias_brings_goes_through_all_steps_and_keeps_it
     with Watch(kube, "mdep", workspace.namespace) as seen, load("shop") as steady:
         wait_until("some answers", lambda: steady.settled_on(FIRST))
         registry.set_alias(alias, GOOD, MODEL)
-        target = rollouts.wait_at(workspace, 0, "Holding")["candidate"]
-        pods = {each["metadata"]["uid"] for each in workspace.pods("shop", target)}
+        candidate = rollouts.wait_at(workspace, 0, "Holding")["candidate"]
+        pods = {each["metadata"]["uid"] for each in workspace.pods("shop", candidate)}
         rollouts.wait_at(workspace, 1, "Holding")
         assert workspace.stable("shop") == first, "it is stable once all steps are behind"
-        wait_until("the new version to be stable", lambda: workspace.stable("shop") == target, 200)
+        wait_until("the new version to be stable", lambda: workspace.stable("shop") == candidate, 200)
         workspace.wait_ready("shop")
         wait_until("every client to be answered by it", lambda: steady.settled_on(GOOD), 60)
-        workspace.wait_only("shop", target)
+        workspace.wait_only("shop", candidate)
     steady.check()
-    assert {each["metadata"]["uid"] for each in workspace.pods("shop", target)} >= pods, "the same pods"
-    states = rollouts.history(seen, target)
+    assert {each["metadata"]["uid"] for each in workspace.pods("shop", candidate)} >= pods, "the same pods"
+    states = rollouts.history(seen, candidate)
     rollouts.check_steps(states, (15, 15))
     for span, weight in zip(rollouts.spans(states), (10, 50), strict=True):
         rollouts.check_load_share(steady, span, GOOD, weight)
@@ -123,11 +123,11 @@ def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(w
         assert (now["phase"], now["stepIndex"], now["acceptedAt"]) == ("Holding", 0, held["acceptedAt"])
         assert workspace.stable("shop") == first
         with Load({"gateway": urls["gateway"]}) as outside:
-            target = held["candidate"]
-            wait_until("the new version to get through", lambda: workspace.stable("shop") == target, 200)
+            candidate = held["candidate"]
+            wait_until("the new version to get through", lambda: workspace.stable("shop") == candidate, 200)
             workspace.wait_ready("shop")
         outside.check()
         wait_until("every client to be answered by it", lambda: steady.settled_on(GOOD), 60)
     steady.check(FIRST, GOOD)
-    rollouts.check_steps(rollouts.history(seen, target), (5,))
+    rollouts.check_steps(rollouts.history(seen, candidate), (5,))
     rollouts.check_served(seen)

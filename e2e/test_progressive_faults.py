@@ -109,12 +109,12 @@ def test_an_operator_killed_while_holding_and_while_shifting_goes_on_at_the_same
         began = wait_until("the second step to begin", lambda: _at_second(workspace), 150, every=0.05)
         operator.kill(pod)
         print(f"killed again while {began['phase']}, accepted: {began.get('acceptedAt')}", flush=True)
-        target = before["candidate"]
-        wait_until("the new version to be stable", lambda: workspace.stable("shop") == target, 250)
+        candidate = before["candidate"]
+        wait_until("the new version to be stable", lambda: workspace.stable("shop") == candidate, 250)
         workspace.wait_ready("shop")
         wait_until("every client to be answered by it", lambda: steady.settled_on(GOOD), 60)
     steady.check()
-    states = rollouts.history(seen, target)
+    states = rollouts.history(seen, candidate)
     rollouts.check_steps(states, (20, 10))
     at_first = {each["acceptedAt"] for each in states if each.get("stepIndex") == 0 and "acceptedAt" in each}
     assert at_first == {before["acceptedAt"]}, "the hold went on where it was"
@@ -137,7 +137,7 @@ def test_people_promote_abort_and_retry_by_command(workspace, load, sluicegate):
     first, url = workspace.stable("shop"), workspace.urls("shop")["gateway"]
     with load("shop", rate=10) as steady:
         workspace.apply("shop", model=uri(GOOD), rollout=rollout)
-        target = rollouts.wait_at(workspace, 0, "Paused")["candidate"]
+        candidate = rollouts.wait_at(workspace, 0, "Paused")["candidate"]
         rollouts.check_share(url, GOOD, 10)
         _, told = sluicegate("get", "shop")
         assert "sluicegate promote shop" in told
@@ -157,12 +157,12 @@ def test_people_promote_abort_and_retry_by_command(workspace, load, sluicegate):
         code, told = sluicegate("retry", "shop")
         print(told, flush=True)
         assert code == 0
-        assert rollouts.wait_at(workspace, 0, "Paused")["candidate"] == target
+        assert rollouts.wait_at(workspace, 0, "Paused")["candidate"] == candidate
         assert workspace.stable("shop") == first
         code, told = sluicegate("promote", "shop", "--full")
         print(told, flush=True)
         assert code == 0
-        wait_until("the new version to be stable", lambda: workspace.stable("shop") == target, 150)
+        wait_until("the new version to be stable", lambda: workspace.stable("shop") == candidate, 150)
         workspace.wait_ready("shop")
         wait_until("every client to be answered by it", lambda: steady.settled_on(GOOD), 60)
     steady.check()

@@ -101,10 +101,10 @@ def seconds(time: str) -> float:
     return datetime.strptime(time, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
 
 
-def history(seen: Watch, target: str, name: str = "shop") -> Sequence[Json]:
-    """List every status.rollout that was about the revision `target`, in order."""
+def history(seen: Watch, candidate: str, name: str = "shop") -> Sequence[Json]:
+    """List every status.rollout that was about the revision `candidate`, in order."""
     states = [each.obj.get("status", {}).get("rollout") or {} for each in seen.of(name)]
-    return [each for each in states if each.get("candidate") == target]
+    return [each for each in states if each.get("candidate") == candidate]
 
 
 def spans(states: Sequence[Json]) -> list[tuple[float, float]]:

@@ -132,10 +132,10 @@ async def test_rollback_during_a_change_keeps_stable(world: World, cli: Cli) -> 
         await world.until_serving()
         await world.resource(uri=SECOND)
 
-        async def target() -> bool:
+        async def rolled_out() -> bool:
             return "Candidate" in [each["role"] for each in (await world.status())["revisions"]]
 
-        await world.until(target, kubelet=False)
+        await world.until(rolled_out, kubelet=False)
         result = await cli.run("rollback", "demo", "--wait", "--timeout", "30s")
         assert result.code == 0, result
         assert "It stays stable" in result.out

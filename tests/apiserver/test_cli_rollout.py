@@ -132,7 +132,7 @@ async def test_live_view_of_a_rollout(
     assert "\x1b" not in alone.out
 
     values = Values(cli.namespace)
-    values.set("analysis_value", 0.0031, metric="errors", side="target")
+    values.set("analysis_value", 0.0031, metric="errors", side="candidate")
     values.set("analysis_outcome", 1, metric="errors", outcome="Passed")
     values.set("rollout_requests_share", 24.6, revision=NEXT)
     async with _operator_pod(client, cli.namespace, values):
@@ -141,7 +141,7 @@ async def test_live_view_of_a_rollout(
             first = await output_until(process, "24.6% measured")
             assert "✓ 1    5%" in first or "✓ 1" in await output_until(process, "✓ 1")
             await output_until(process, "errors    Passed        0.31%")
-            values.set("analysis_value", 0.0123, metric="errors", side="target")
+            values.set("analysis_value", 0.0123, metric="errors", side="candidate")
             await output_until(process, "errors    Passed        1.23%")
             await rollout.status(
                 phase="Paused", stepIndex=2, reason="RolloutPaused", message="Step 3 waits for approval."

@@ -29,8 +29,8 @@ SIZE = AnalysisMetric(name="size", type="LargestDifference", limit=0.4, min_samp
 class Here:
     """A comparison of two pods, and a gateway that mirrors each request with its ID."""
 
-    def __init__(self, stable: PodFacts, target: PodFacts) -> None:
-        self.pods = {"s": [stable], "t": [target]}
+    def __init__(self, stable: PodFacts, candidate: PodFacts) -> None:
+        self.pods = {"s": [stable], "t": [candidate]}
         self.http = PodHttp()
         run = AnalysisRun(KEY, "t", "s", "2026-11-28T00:00:00Z", AnalysisSpec(metrics=(SHARE, SIZE)))
         self.pairs = PodPairs(run, lambda _, revision: self.pods[revision], PredictionReader(self.http))

@@ -121,7 +121,7 @@ class Lean:
         return msgspec.json.encode(self.spec, order="sorted").decode()
 
     @property
-    def target(self) -> str:
+    def desired(self) -> str:
         return _intent(self.text)[1].hash
 
     @property

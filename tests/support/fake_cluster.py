@@ -147,12 +147,12 @@ class World(ApiObjects):
         wanted = {"weight": weight, "model": {"uri": f"models:/churn/{version}"}, **fields}
         return self.edit(canary=wanted if version is not None else None)
 
-    def canary_target(self) -> DesiredRevision | None:
+    def desired_canary(self) -> DesiredRevision | None:
         """Return the revision that spec.canary resolves to."""
         view = canary_view(self.resource)
-        return self.target(view) if view is not None else None
+        return self.desired(view) if view is not None else None
 
-    def target(self, resource: ModelDeployment | None = None) -> DesiredRevision:
+    def desired(self, resource: ModelDeployment | None = None) -> DesiredRevision:
         """Return the revision that the spec resolves to."""
         resource = resource or self.resource
         if self.model_problem is not None:
@@ -171,7 +171,7 @@ class World(ApiObjects):
         """Return the revision hash of a version under the current spec."""
         other = copy.deepcopy(self)
         other.model_problem = None
-        revision = other.serve(version).target().revision
+        revision = other.serve(version).desired().revision
         assert revision is not None
         return revision
 
@@ -204,8 +204,8 @@ class World(ApiObjects):
             now=self.now,
             resource=resource,
             settings=self.settings,
-            desired=self.target(),
-            desired_canary=self.canary_target(),
+            desired=self.desired(),
+            desired_canary=self.desired_canary(),
             revisions={each.hash: each for each in map(parse.revision, self.of_kind("ControllerRevision"))},
             deployments={
                 parse.revision_hash(each): parse.deployment(each)

@@ -31,7 +31,7 @@ def check(world: World, assessment: Assessment, plan: Plan) -> None:
                     "requests for a backend without endpoints"
                 )
                 assert not assessment.of(revision).incompatible, "requests for a version that callers do not fit"
-        allowed = {plan.stable, plan.canary, plan.target} | before.revisions
+        allowed = {plan.stable, plan.canary, plan.next_stable} | before.revisions
         assert wanted.revisions <= allowed, "requests for a revision that has no share"
     live = [entry for entry in plan.revisions if not entry.parked]
     assert len(live) <= LIVE_LIMIT, [entry.role for entry in live]

@@ -33,9 +33,9 @@ def check(world: Lean, assessment: Assessment, plan: Plan) -> None:
                 none_able = not any(assessment.of(each).able for each in now.weights)
                 assert assessment.of(revision).able or none_able, "a weight rises on a revision that is not ready"
                 assert revision not in world.rolled_back_revisions, "a rolled-back revision came back by itself"
-        if plan.roles.progressive and plan.target is not None and not spec.paused:
-            given, wanted = split.weight(plan.target), _given(assessment, plan.target)
-            assert given <= max(wanted, now.weight(plan.target)), "more than the step that status has"
+        if plan.roles.progressive and plan.next_stable is not None and not spec.paused:
+            given, wanted = split.weight(plan.next_stable), _given(assessment, plan.next_stable)
+            assert given <= max(wanted, now.weight(plan.next_stable)), "more than the step that status has"
     _check_zero(world, assessment, plan)
     _check_way_back(world, assessment, plan)
     if plan.roles.progressive and spec.scaling.replicas and spec.rollout.when_full != "Replace":
@@ -50,12 +50,12 @@ def _check_zero(world: Lean, assessment: Assessment, plan: Plan) -> None:
     """Check that scaling to zero is not a way around a rollout."""
     if assessment.scaled_to_zero and assessment.stable is not None:
         assert plan.stable == assessment.stable, "promoted while the resource has no pods"
-    target = plan.of(plan.target or "")
+    next_stable = plan.of(plan.next_stable or "")
     waited = world.real - world.awake_since >= 600
-    if target is None or world.replicas_of.get(target.hash):
+    if next_stable is None or world.replicas_of.get(next_stable.hash):
         return  # It has started before, because a user pinned it.
     if world.asleep and assessment.pinned is None and not waited:
-        assert target.scale == Fixed(0), "a candidate starts before stable is back"
+        assert next_stable.scale == Fixed(0), "a candidate starts before stable is back"
 
 
 def _check_way_back(world: Lean, assessment: Assessment, plan: Plan) -> None:
@@ -73,8 +73,8 @@ def _check_way_back(world: Lean, assessment: Assessment, plan: Plan) -> None:
         assert plan.stable != stable, "a stable revision that crashes keeps the requests"
 
 
-def _given(assessment: Assessment, target: str) -> int:
-    state = assessment.of(target).rollout
+def _given(assessment: Assessment, candidate: str) -> int:
+    state = assessment.of(candidate).rollout
     steps = assessment.spec.rollout.steps or ()
     return after(steps[: (state.step_index or 0) + 1]).weight if state is not None else 0
 

@@ -73,7 +73,7 @@ def child_name(name: str, revision: RevisionHash) -> str:
     return f"{name}-{revision}"
 
 
-def target(name: str, namespace: str) -> str:
+def cli_args(name: str, namespace: str) -> str:
     """Return the arguments of a command that name a ModelDeployment: `churn -n shop`.
 
     The namespace `default` is left out.

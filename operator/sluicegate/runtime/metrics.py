@@ -173,7 +173,7 @@ class _Analyses(Collector):
         labels = ["namespace", "name", "metric"]
         value = GaugeMetricFamily(
             "sluicegate_analysis_value",
-            "Value of a metric of a running analysis, in its own unit. The side is target (the candidate) or stable.",
+            "Value of a metric of a running analysis, in its own unit. The side is candidate or stable.",
             labels=[*labels, "side"],
         )
         limit = GaugeMetricFamily(
@@ -199,7 +199,7 @@ class _Analyses(Collector):
             key = state.run.key
             for measurement in state.reading.measurements:
                 names = [*key, measurement.metric]
-                for side, number in (("target", measurement.value), ("stable", measurement.stable)):
+                for side, number in (("candidate", measurement.value), ("stable", measurement.stable)):
                     if number is not None:
                         value.add_metric([*names, side], number)
                 if measurement.limit is not None:

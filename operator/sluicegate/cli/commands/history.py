@@ -49,12 +49,12 @@ def lines(history: History, notes: tuple[str, ...], now: datetime) -> Iterator[L
     if history.revisions:
         yield from _table(history, now).render()
     else:
-        yield [Piece(f"{history.name} has no revisions yet. To see why: sluicegate get {history.target}")]
+        yield [Piece(f"{history.name} has no revisions yet. To see why: sluicegate get {history.cli_args}")]
     if history.pin is not None and history.pinned is None:
         notes = (
             *notes,
             f"the annotation {names.ANNOTATION_PIN} names revision {history.pin}, which does not exist. "
-            f"To remove it: sluicegate unpin {history.target}",
+            f"To remove it: sluicegate unpin {history.cli_args}",
         )
     for note in notes:
         yield [Piece(f"note: {note}", BUSY)]

@@ -70,7 +70,7 @@ def _not_processed(where: Named, removed: list[str]) -> str:
     return (
         f"the operator did not process the annotation {names.ANNOTATION_RETRY} within {PATIENCE:.0f}s, so it was "
         "removed. Check that the operator runs, then run "
-        f"`sluicegate retry {names.target(where.name, where.namespace)}` again.{stay}"
+        f"`sluicegate retry {names.cli_args(where.name, where.namespace)}` again.{stay}"
     )
 
 
@@ -87,7 +87,7 @@ def to_retry(history: History) -> RevisionSummary:
     if chosen is None:
         raise Failed(
             f"no revision of {history.name} was given up, so there is nothing to retry. The operator keeps trying "
-            f"everything else. To see why it is not ready: sluicegate get {history.target}"
+            f"everything else. To see why it is not ready: sluicegate get {history.cli_args}"
         )
     return chosen
 
@@ -110,12 +110,12 @@ def marks(history: History, chosen: RevisionSummary) -> dict[str, str | None]:
 def _effect(history: History, chosen: RevisionSummary) -> str:
     steps = history.resource.spec.rollout.steps
     if chosen.role in CANARY_ROLES:
-        return f"gets the share of spec.canary again. To see it: sluicegate get {history.target}"
+        return f"gets the share of spec.canary again. To see it: sluicegate get {history.cli_args}"
     if steps:
         return (
-            f"is tried again, from step 1 ({described(steps[0])}). To see it: sluicegate get {history.target} --watch"
+            f"is tried again, from step 1 ({described(steps[0])}). To see it: sluicegate get {history.cli_args} --watch"
         )
-    return f"is tried again, with the full spec.rollout.progressDeadline. To see it: sluicegate get {history.target}"
+    return f"is tried again, with the full spec.rollout.progressDeadline. To see it: sluicegate get {history.cli_args}"
 
 
 async def _processed(client: KubeClient, where: Named, chosen: RevisionSummary) -> History | None:

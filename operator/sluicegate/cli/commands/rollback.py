@@ -114,7 +114,7 @@ def pinned_lines(history: History, chosen: RevisionSummary, start_seconds: int |
         yield f"{resource}: pinned to {chosen.title}{replaced}."
     if not (chosen.pinned and history.serves_alone(chosen)):
         yield _duration(history, chosen, start_seconds)
-    yield f"The pin overrides the spec and followed aliases. To remove it: sluicegate unpin {history.target}"
+    yield f"The pin overrides the spec and followed aliases. To remove it: sluicegate unpin {history.cli_args}"
 
 
 def _duration(history: History, chosen: RevisionSummary, start_seconds: int | None) -> str:
@@ -152,7 +152,8 @@ def unpinned_lines(history: History) -> Iterator[str]:
     uri = history.resource.spec.model.uri
     version = f" ({model.name} version {model.version})" if model and model.name and model.version else ""
     yield f"{resource}: unpinned from {held}."
-    yield f"The model of the spec, {uri}{version}, serves once it is ready. To see it: sluicegate get {history.target}"
+    command = f"sluicegate get {history.cli_args}"
+    yield f"The model of the spec, {uri}{version}, serves once it is ready. To see it: {command}"
 
 
 async def _start_seconds(client: KubeClient, history: History) -> int | None:
@@ -240,5 +241,5 @@ def _raise_if_failed(history: History, chosen: RevisionSummary, progress: str) -
         stays = f". {history.stable.title} stays stable" if history.stable is not None else ""
         raise Failed(
             f"{chosen.title} did not become ready: {progress}{stays}. "
-            f"To remove the pin: sluicegate unpin {history.target}"
+            f"To remove the pin: sluicegate unpin {history.cli_args}"
         )

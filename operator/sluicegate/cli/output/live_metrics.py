@@ -90,7 +90,7 @@ def parsed(text: str, namespace: str, name: str) -> Measured | None:
 
 def _part(name: str, labels: Mapping[str, str], value: float) -> dict[str, Any]:
     """Return the field of a `Reading` that a series gives."""
-    of_candidate = labels.get("side", "target") == "target"
+    of_candidate = labels.get("side") != "stable"
     match name:
         case _ if value != value:  # NaN: nothing was measured
             return {}

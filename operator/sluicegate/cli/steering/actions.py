@@ -53,8 +53,8 @@ def promote(history: History, *, full: bool) -> Action:
         raise Failed(f"{candidate.title} is {rollout.place} and becomes stable already, so there is nothing to promote")
     if reference(history.resource, PROMOTE) == (rollout.candidate, None) and not full:
         raise Failed(
-            f"{candidate.title} is promoted past all steps already. To hold it: sluicegate pause {history.target}. "
-            f"To go back: sluicegate abort {history.target}"
+            f"{candidate.title} is promoted past all steps already. To hold it: sluicegate pause {history.cli_args}. "
+            f"To go back: sluicegate abort {history.cli_args}"
         )
     held = step_text.paused_by_user(history.resource, rollout.candidate)
     removed = (f"Removed the annotation {PAUSE}, which held the rollout.",) if held else ()
@@ -66,7 +66,7 @@ def promote(history: History, *, full: bool) -> Action:
 
 
 def _was_aborted(history: History, revision: RevisionSummary) -> str:
-    return f"{revision.title} was aborted: run `sluicegate retry {history.target}` to try it again"
+    return f"{revision.title} was aborted: run `sluicegate retry {history.cli_args}` to try it again"
 
 
 def _past_all(history: History, rollout: Rollout, candidate: RevisionSummary) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ def _past_all(history: History, rollout: Rollout, candidate: RevisionSummary) ->
     return (
         f"{candidate.title} skips {steps} and the analysis, and becomes stable as soon as its pods can carry all "
         f"requests.{drains}",
-        f"To go back: sluicegate abort {history.target}",
+        f"To go back: sluicegate abort {history.cli_args}",
     )
 
 
@@ -107,7 +107,7 @@ def abort(history: History) -> Action:
     if chosen.role in CANARY_ROLES:
         lines = (
             f"canary {chosen.title} gets no requests until spec.canary changes or you run "
-            f"`sluicegate retry {history.target}`.",
+            f"`sluicegate retry {history.cli_args}`.",
         )
     else:
         rollout, stable = step_text.rollout_of(history.resource), history.stable
@@ -117,7 +117,7 @@ def abort(history: History) -> Action:
         lines = (
             f"the rollout of {chosen.title} ends{where}{returned}.",
             "It is not tried again until the model or the spec resolves to another revision, or you run "
-            f"`sluicegate retry {history.target}`.",
+            f"`sluicegate retry {history.cli_args}`.",
         )
     return _action(history, chosen.hash, {ABORT: chosen.hash, PROMOTE: None, PAUSE: None, RETRY: None}, lines)
 
@@ -147,8 +147,8 @@ def _way_back(history: History) -> str:
     except NoSuchRevision:
         if len(history.revisions) < 2:
             return ""
-        return f". To choose another revision: sluicegate history {history.target}"
-    return f". To return to {earlier.title}: sluicegate rollback {history.target} {earlier.number or earlier.hash}"
+        return f". To choose another revision: sluicegate history {history.cli_args}"
+    return f". To return to {earlier.title}: sluicegate rollback {history.cli_args} {earlier.number or earlier.hash}"
 
 
 def _candidate(history: History) -> RevisionSummary | None:
@@ -183,7 +183,7 @@ def pause(history: History) -> Action:
     rollout, candidate = _in_progress(history, "pause")
     if rollout.done:
         raise Failed(
-            f"{candidate.title} is {rollout.place} and becomes stable: run `sluicegate abort {history.target}` to go "
+            f"{candidate.title} is {rollout.place} and becomes stable: run `sluicegate abort {history.cli_args}` to go "
             "back"
         )
     promoted = reference(history.resource, PROMOTE)
@@ -192,7 +192,7 @@ def pause(history: History) -> Action:
     ]
     if promoted is not None and promoted[0] == rollout.candidate:
         lines.append(f"Removed the annotation {PROMOTE}, which would have continued the rollout.")
-    lines.append(f"To continue: sluicegate resume {history.target}")
+    lines.append(f"To continue: sluicegate resume {history.cli_args}")
     return _action(history, rollout.candidate, {PAUSE: rollout.candidate, PROMOTE: None}, lines)
 
 
@@ -216,7 +216,8 @@ def resume(history: History) -> Action:
         raise Failed(f"spec.paused of {history.name} is true: set it to false in the spec")
     if rollout is not None and rollout.moving and rollout.awaits_approval:
         raise Failed(
-            f"the rollout waits for approval at {rollout.place}: run `sluicegate promote {history.target}` to continue"
+            f"the rollout waits for approval at {rollout.place}: run `sluicegate promote {history.cli_args}` "
+            "to continue"
         )
     return _action(history, candidate, {}, ("the rollout is not paused: nothing was changed.",))
 
@@ -227,7 +228,7 @@ def _still_held(history: History, rollout: Rollout | None) -> Iterator[str]:
     elif rollout is not None and rollout.moving and not rollout.done:
         pause = rollout.steps[rollout.index].pause
         if pause is not None and pause.duration is None:
-            yield f"The current step still waits for approval. To continue: sluicegate promote {history.target}"
+            yield f"The current step still waits for approval. To continue: sluicegate promote {history.cli_args}"
 
 
 def _in_progress(history: History, verb: str) -> tuple[Rollout, RevisionSummary]:
@@ -248,7 +249,7 @@ def _in_progress(history: History, verb: str) -> tuple[Rollout, RevisionSummary]
         held = history.pinned.title if history.pinned is not None else history.pin
         raise Failed(
             f"the annotation {names.ANNOTATION_PIN} holds {held}, {nothing}: run "
-            f"`sluicegate unpin {history.target}` first"
+            f"`sluicegate unpin {history.cli_args}` first"
         )
     if spec.paused:
         raise Failed(f"spec.paused of {name} is true, {nothing}: set it to false in the spec first")
@@ -270,13 +271,12 @@ def _not_in_progress(history: History, rollout: Rollout | None, nothing: str) ->
         rolled_back = rollout is not None and rollout.status.phase is Phase.ROLLED_BACK
         cause = rollout.status.message if rollout is not None and rolled_back else given_up.message
         detail = f" ({cause.rstrip('.')})" if cause else ""
-        return (
-            f"{given_up.title} was given up{detail}, {nothing}: run `sluicegate retry {history.target}` to try it again"
-        )
+        retry = f"sluicegate retry {history.cli_args}"
+        return f"{given_up.title} was given up{detail}, {nothing}: run `{retry}` to try it again"
     if history.desired is not None and not history.resource.spec.rollout.steps:
         return (
             f"{history.desired.title} becomes stable once its pods are ready, because spec.rollout.steps is not set, "
-            f"{nothing}. To see why it waits: sluicegate get {history.target}"
+            f"{nothing}. To see why it waits: sluicegate get {history.cli_args}"
         )
     serves = f"{history.stable.title} is stable" if history.stable is not None else "no revision is stable yet"
     return f"no rollout of {name} is in progress ({serves}), {nothing}{_not_observed(history)}"

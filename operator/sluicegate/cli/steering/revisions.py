@@ -84,9 +84,9 @@ class History:
         return self.resource.metadata.name
 
     @property
-    def target(self) -> str:
+    def cli_args(self) -> str:
         """Return the arguments of a command that name the ModelDeployment."""
-        return names.target(self.name, self.resource.metadata.namespace)
+        return names.cli_args(self.name, self.resource.metadata.namespace)
 
     @property
     def stable(self) -> RevisionSummary | None:
@@ -251,7 +251,7 @@ def previous(history: History) -> RevisionSummary:
     if pinned is not None:
         raise NoSuchRevision(
             f"{pinned.title} is pinned already: add a REVISION, or remove the pin with "
-            f"`sluicegate unpin {history.target}`"
+            f"`sluicegate unpin {history.cli_args}`"
         )
     if stable is None:
         raise NoSuchRevision(f"{name} has no stable revision yet: add a REVISION, or correct the spec")
@@ -264,7 +264,7 @@ def previous(history: History) -> RevisionSummary:
     if (chosen.number or 0) > (stable.number or 0):
         raise NoSuchRevision(
             f"{chosen.title} had traffic last, but it is newer than the stable revision {stable.title} and may have "
-            f"been rolled back for a reason. To pin it anyway: sluicegate rollback {history.target} {chosen.number}"
+            f"been rolled back for a reason. To pin it anyway: sluicegate rollback {history.cli_args} {chosen.number}"
         )
     return chosen
 

@@ -53,9 +53,9 @@ def decide(assessment: Assessment) -> Plan:
         recheck_after=_soonest(
             *(_delay_left(assessment, revision) for revision in kept),
             _problem_deadline_left(assessment, roles),
-            assessment.of(roles.target).deadline_left,
+            assessment.of(roles.next_stable).deadline_left,
             *(assessment.of(revision).ready_deadline_left for revision in roles.all),
-            machine.recheck_after(assessment, roles.target if roles.progressive else None),
+            machine.recheck_after(assessment, roles.next_stable if roles.progressive else None),
             settling.settling_left(assessment, assessment.of(roles.stable)),
             scaling.patience_left(assessment, roles.stable),
             staleness.patience_left(assessment, roles.stable),
@@ -64,16 +64,18 @@ def decide(assessment: Assessment) -> Plan:
 
 
 def _serving(assessment: Assessment, roles: RevisionRoles) -> Iterator[RevisionPlan]:
-    """Yield the plans of the stable revision, the target and the canaries."""
+    """Yield the plans of the stable revision, the next stable revision and the canaries."""
     base, candidate = assessment.spec.scaling, roles.candidate
-    frozen = assessment.split.weight(roles.target) if roles.target is not None and not roles.progressive else 0
+    frozen = (
+        assessment.split.weight(roles.next_stable) if roles.next_stable is not None and not roles.progressive else 0
+    )
     share = frozen or (candidate.share.weight if candidate is not None else 0)
     if roles.stable is not None:
         remaining = in_place.remaining(assessment, roles)
         scale = remaining or scaling.scale_of(assessment, roles.stable, base, _stable_carries(assessment, roles, share))
         yield RevisionPlan(roles.stable, Role.STABLE, scale, _new(assessment, roles.stable), 100 - share)
-    if roles.target is not None:
-        yield _target(assessment, roles, roles.target, frozen)
+    if roles.next_stable is not None:
+        yield _target(assessment, roles, roles.next_stable, frozen)
     for revision, role in ((roles.canary, Role.CANARY), (roles.next_canary, Role.NEXT_CANARY)):
         if revision is not None:
             scale = scaling.candidate_scale(assessment, canary.candidate(assessment, revision), roles.stable)
@@ -84,30 +86,31 @@ def _serving(assessment: Assessment, roles: RevisionRoles) -> Iterator[RevisionP
 def _stable_carries(assessment: Assessment, roles: RevisionRoles, share: int) -> int | None:
     """Return the percent of the requests that stable is scaled up for, or None.
 
-    None means that stable need not be able to carry more than it receives now. While a target receives requests, stable
-    must be able to carry all of them until the target is promoted, because a rollback must not wait for pods.
+    None means that stable need not be able to carry more than it receives now. While a next stable revision receives
+    requests, stable must be able to carry all of them until the next stable revision is promoted, because a rollback
+    must not wait for pods.
     """
-    if roles.target is not None and (roles.progressive or assessment.split.weight(roles.target)):
+    if roles.next_stable is not None and (roles.progressive or assessment.split.weight(roles.next_stable)):
         return 100
     now = assessment.split.weight(roles.stable)
     return 100 - share if assessment.split.weights and 100 - share > now else None
 
 
-def _target(assessment: Assessment, roles: RevisionRoles, target: RevisionHash, frozen: int) -> RevisionPlan:
+def _target(assessment: Assessment, roles: RevisionRoles, next_stable: RevisionHash, frozen: int) -> RevisionPlan:
     """Return the plan of the revision that is rolled out to become stable.
 
     It has the pods for its step, or for all requests where there are no steps.
     """
     candidate = prepared_candidate(assessment, roles)
-    if assessment.of(target).awaits_stable:
-        return RevisionPlan(target, Role.CANDIDATE, Fixed(0), _new(assessment, target), frozen)
+    if assessment.of(next_stable).awaits_stable:
+        return RevisionPlan(next_stable, Role.CANDIDATE, Fixed(0), _new(assessment, next_stable), frozen)
     if roles.progressive and candidate is not None:
         scale = scaling.candidate_scale(assessment, candidate, roles.stable)
         weight = roles.candidate.share.weight if roles.candidate is not None else 0
-        return RevisionPlan(target, Role.CANDIDATE, scale, _new(assessment, target), weight)
+        return RevisionPlan(next_stable, Role.CANDIDATE, scale, _new(assessment, next_stable), weight)
     growing = 100 if roles.stable is not None else None
-    scale = scaling.scale_of(assessment, target, assessment.spec.scaling, growing)
-    return RevisionPlan(target, Role.CANDIDATE, scale, _new(assessment, target), frozen)
+    scale = scaling.scale_of(assessment, next_stable, assessment.spec.scaling, growing)
+    return RevisionPlan(next_stable, Role.CANDIDATE, scale, _new(assessment, next_stable), frozen)
 
 
 def _new(assessment: Assessment, revision: RevisionHash) -> bool:
@@ -159,14 +162,14 @@ def _lately_released(assessment: Assessment) -> list[RevisionHash]:
     return [entry.revision for entry in entries if replicas.get(entry.revision)]
 
 
-def _may_have_traffic(assessment: Assessment, target: RevisionHash) -> bool:
-    """Tell whether a former target may receive requests.
+def _may_have_traffic(assessment: Assessment, next_stable: RevisionHash) -> bool:
+    """Tell whether a former next stable revision may receive requests.
 
     It may receive them by the route, or because the gateway has not applied the next route yet.
     """
     state = assessment.status.rollout
-    progressive = state is not None and state.candidate == target and state.step_index is not None
-    facts = assessment.of(target)
+    progressive = state is not None and state.candidate == next_stable and state.step_index is not None
+    facts = assessment.of(next_stable)
     return facts.has_traffic or (progressive and not facts.released)
 
 

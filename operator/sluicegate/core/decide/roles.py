@@ -27,10 +27,10 @@ def assign_roles(assessment: Assessment) -> RevisionRoles:
     stable = returned or assessment.stable
     if revision is not None and steps.progressive(assessment, stable, revision):
         return RevisionRoles(stable, revision, progressive=True, candidate=candidate_at_step(assessment, revision))
-    stable, target = _promote(assessment, stable, revision)
-    now, following = _canaries(assessment, stable, target)
+    stable, next_stable = _promote(assessment, stable, revision)
+    now, following = _canaries(assessment, stable, next_stable)
     candidate = canary.candidate(assessment, now) if now is not None else None
-    return RevisionRoles(stable, target, now, following, candidate=candidate)
+    return RevisionRoles(stable, next_stable, now, following, candidate=candidate)
 
 
 def _wanted(assessment: Assessment) -> RevisionHash | None:
@@ -61,7 +61,7 @@ def aborted(assessment: Assessment) -> bool:
 def _promote(
     assessment: Assessment, stable: RevisionHash | None, revision: RevisionHash | None
 ) -> tuple[RevisionHash | None, RevisionHash | None]:
-    """Return (stable, target), with `revision` promoted if it can carry the traffic."""
+    """Return (stable, next_stable), with `revision` promoted if it can carry the traffic."""
     if revision is None or revision == stable:
         return stable, None
     if assessment.paused and assessment.pinned is None:
@@ -87,16 +87,16 @@ def _crowded(assessment: Assessment, stable: RevisionHash | None, revision: Revi
 
 
 def _canaries(
-    assessment: Assessment, stable: RevisionHash | None, target: RevisionHash | None
+    assessment: Assessment, stable: RevisionHash | None, next_stable: RevisionHash | None
 ) -> tuple[RevisionHash | None, RevisionHash | None]:
     """Return (canary, next canary).
 
     A canary that serves stays the canary until the next one is able to replace it. A failed revision is no canary.
-    Neither is one that is being promoted, which is the target, nor one that resolves to the revision of the base. While
-    the base changes, a canary that would be the fourth revision with pods waits.
+    Neither is one that is being promoted, which is the next stable revision, nor one that resolves to the revision of
+    the base. While the base changes, a canary that would be the fourth revision with pods waits.
     """
     recorded = (revision for revision in assessment.recorded(Role.CANARY) if revision in assessment.snapshot.revisions)
-    current = next((revision for revision in recorded if revision not in (stable, target)), None)
+    current = next((revision for revision in recorded if revision not in (stable, next_stable)), None)
     if assessment.paused:
         return current, None
     if assessment.snapshot.desired_canary is None:
@@ -104,7 +104,7 @@ def _canaries(
     desired_canary = assessment.desired_canary
     if desired_canary is None:
         return current, None
-    if desired_canary in (stable, target):
+    if desired_canary in (stable, next_stable):
         return None, None
     if assessment.of(desired_canary).given_up:
         return (current if current != desired_canary else None), None
@@ -115,13 +115,13 @@ def _canaries(
     )
     if able and not assessment.of(desired_canary).incompatible:
         return desired_canary, None
-    return current, desired_canary if target is None else None
+    return current, desired_canary if next_stable is None else None
 
 
-def same_as_base(assessment: Assessment, stable: RevisionHash | None, target: RevisionHash | None) -> bool:
+def same_as_base(assessment: Assessment, stable: RevisionHash | None, next_stable: RevisionHash | None) -> bool:
     """Tell whether the canary is the same revision as the base.
 
     That revision is stable or is to become stable, so there is no canary.
     """
     desired_canary = assessment.desired_canary
-    return desired_canary is not None and desired_canary == (target or stable)
+    return desired_canary is not None and desired_canary == (next_stable or stable)

@@ -63,9 +63,14 @@ def split_of(assessment: Assessment, roles: RevisionRoles) -> Split | None:
     stable, now = roles.stable, assessment.split
     if stable is None:
         return None
-    target = roles.target
-    if target is not None and not roles.progressive and target in now.revisions and assessment.of(target).able:
-        split = _frozen(now, stable, target)
+    next_stable = roles.next_stable
+    if (
+        next_stable is not None
+        and not roles.progressive
+        and next_stable in now.revisions
+        and assessment.of(next_stable).able
+    ):
+        split = _frozen(now, stable, next_stable)
     else:
         split = _with_candidate(assessment, stable, roles)
     if split.weight(stable) <= now.weight(stable):
@@ -142,19 +147,19 @@ def _stable_gain(assessment: Assessment, roles: RevisionRoles, stable: RevisionH
     )
 
 
-def _frozen(now: Split, stable: RevisionHash, target: RevisionHash) -> Split:
-    """Return the traffic split that keeps the share of `target`.
+def _frozen(now: Split, stable: RevisionHash, next_stable: RevisionHash) -> Split:
+    """Return the traffic split that keeps the share of `next_stable`.
 
-    The target is a canary that is being promoted, or a revision after its last step. It keeps its share until it has
-    the pods for all requests.
+    The next stable revision is a canary that is being promoted, or a revision after its last step. It keeps its share
+    until it has the pods for all requests.
     """
-    share = now.weight(target)
-    ours = now.matched == target
+    share = now.weight(next_stable)
+    ours = now.matched == next_stable
     return Split(
-        weights=_weights({stable: 100 - share, target: share}),
-        matched=target if ours else None,
+        weights=_weights({stable: 100 - share, next_stable: share}),
+        matched=next_stable if ours else None,
         matches=now.matches if ours else (),
-        mirror=now.mirror if now.mirror is not None and now.mirror.revision == target else None,
+        mirror=now.mirror if now.mirror is not None and now.mirror.revision == next_stable else None,
     )
 
 
@@ -183,11 +188,11 @@ def _weights(shares: dict[RevisionHash, int]) -> dict[RevisionHash, int]:
 def _can_carry(assessment: Assessment, roles: RevisionRoles, share: int) -> bool:
     """Tell whether stable has the pods for a larger share, or will never get them.
 
-    Only an autoscaled revision can lack pods here. It does not get them while its pods make room for the target
-    (`whenFull: Replace`), or where one of its pods has a problem.
+    Only an autoscaled revision can lack pods here. It does not get them while its pods make room for the next stable
+    revision (`whenFull: Replace`), or where one of its pods has a problem.
     """
     spec, stable = assessment.spec.scaling, roles.stable
-    if in_place.replacing(assessment, roles.target, stable):
+    if in_place.replacing(assessment, roles.next_stable, stable):
         return True
     if not spec.autoscaled or assessment.of(stable).able >= scaling.carrying(assessment, spec, share):
         return True
@@ -230,7 +235,7 @@ def service_revision(assessment: Assessment, roles: RevisionRoles) -> RevisionHa
     The Service selects all revisions during a change of the stable revision, so that it always has endpoints. Without a
     gateway, it also selects all revisions for as long as the canary has a share.
     """
-    revision = roles.stable or roles.target
+    revision = roles.stable or roles.next_stable
     if not assessment.routed and roles.stable is not None:
         if _shares_service(assessment, roles):
             return None
@@ -273,7 +278,8 @@ class Selection:
     candidate_pods: bool
     """Whether a candidate has pods. While they start, they must not be selected."""
     other_pods: bool
-    """Whether the selector for all revisions would also select pods of a third revision or of a target."""
+    """Whether the selector for all revisions would also select pods of a third revision or of a next stable
+    revision."""
 
 
 def next_selector(selection: Selection) -> Selector:
@@ -305,7 +311,7 @@ def _selection(
 ) -> Selection:
     snapshot, ready = assessment.snapshot, assessment.of(desired).ready
     listed = snapshot.endpoints.get(snapshot.resource.metadata.name, frozenset())
-    candidates = (roles.target, roles.canary, roles.next_canary)
+    candidates = (roles.next_stable, roles.canary, roles.next_canary)
     others = (revision for revision in snapshot.pods if revision not in (selected, desired))
     return Selection(
         now=Selector.ALL if selected is None else Selector.WANTED if selected == desired else Selector.OTHER,
@@ -313,7 +319,7 @@ def _selection(
         listed=ready <= listed,
         other_ready=bool(assessment.of(selected).ready),
         candidate_pods=any(assessment.of(revision).live for revision in candidates),
-        other_pods=roles.target is not None or any(assessment.of(revision).live for revision in others),
+        other_pods=roles.next_stable is not None or any(assessment.of(revision).live for revision in others),
     )
 
 
@@ -330,11 +336,11 @@ def _shares_service(assessment: Assessment, roles: RevisionRoles) -> bool:
 
 
 def _promoted(assessment: Assessment, roles: RevisionRoles) -> RevisionHash | None:
-    """Return the target if it was the canary and still receives requests by the Service.
+    """Return the next stable revision if it was the canary and still receives requests by the Service.
 
     As by a route (see `_frozen`), it goes on receiving them until it has the pods for all requests.
     """
-    service, target = assessment.snapshot.service, assessment.of(roles.target)
+    service, next_stable = assessment.snapshot.service, assessment.of(roles.next_stable)
     if roles.candidate is not None or service is None or service.revision is not None:
         return None
-    return target.hash if target.listed and target.able and not target.incompatible else None
+    return next_stable.hash if next_stable.listed and next_stable.able and not next_stable.incompatible else None

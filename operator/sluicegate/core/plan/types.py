@@ -87,18 +87,18 @@ class RevisionRoles:
     """Which revision is stable, and which ones are rolled out or run as a canary."""
 
     stable: RevisionHash | None = None
-    target: RevisionHash | None = None
+    next_stable: RevisionHash | None = None
     """The revision that is rolled out to become stable. None when it already is stable, or when there is none."""
     canary: RevisionHash | None = None
     """The revision that has the canary's share, or gets it once it is ready."""
     next_canary: RevisionHash | None = None
     """The revision that replaces the canary once it is ready."""
     progressive: bool = False
-    """Whether the target is rolled out by steps."""
+    """Whether the next stable revision is rolled out by steps."""
 
     candidate: Candidate | None = None
-    """The revision that shares the requests with the stable one, with its share. It is the canary, or a target that is
-    rolled out by steps."""
+    """The revision that shares the requests with the stable one, with its share. It is the canary, or a next stable
+    revision that is rolled out by steps."""
 
     @property
     def candidate_hash(self) -> RevisionHash | None:
@@ -108,7 +108,7 @@ class RevisionRoles:
     @property
     def all(self) -> tuple[RevisionHash, ...]:
         """Return all revisions that have a role."""
-        everyone = (self.stable, self.target, self.canary, self.next_canary)
+        everyone = (self.stable, self.next_stable, self.canary, self.next_canary)
         return tuple(revision for revision in everyone if revision is not None)
 
 
@@ -137,9 +137,9 @@ class Plan:
         return self.roles.stable
 
     @property
-    def target(self) -> RevisionHash | None:
+    def next_stable(self) -> RevisionHash | None:
         """Return the revision that is rolled out to become stable."""
-        return self.roles.target
+        return self.roles.next_stable
 
     @property
     def canary(self) -> RevisionHash | None:

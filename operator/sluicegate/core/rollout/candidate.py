@@ -13,15 +13,15 @@ from sluicegate.core.snapshot.assessment import Assessment
 from sluicegate.core.snapshot.facts import Problem, Share
 
 
-def candidate_at_step(assessment: Assessment, target: RevisionHash) -> Candidate:
+def candidate_at_step(assessment: Assessment, next_stable: RevisionHash) -> Candidate:
     """Return a candidate with the share that its current step gives it.
 
     The share is empty while the signature is not compatible, or while a gateway cannot do what the step asks for.
     """
-    share = steps.share_of(assessment, target)
-    if assessment.of(target).incompatible or unable(assessment, target) is not None:
+    share = steps.share_of(assessment, next_stable)
+    if assessment.of(next_stable).incompatible or unable(assessment, next_stable) is not None:
         share = Share()
-    return Candidate(target, share, assessment.spec.scaling, progressive=True)
+    return Candidate(next_stable, share, assessment.spec.scaling, progressive=True)
 
 
 def prepared_candidate(assessment: Assessment, roles: RevisionRoles) -> Candidate | None:
@@ -35,9 +35,9 @@ def prepared_candidate(assessment: Assessment, roles: RevisionRoles) -> Candidat
     return replace(candidate, share=steps.coming(assessment, candidate.revision))
 
 
-def unable(assessment: Assessment, target: RevisionHash) -> Problem | None:
+def unable(assessment: Assessment, next_stable: RevisionHash) -> Problem | None:
     """Return what the gateways cannot do of the current step, or None."""
-    step_share = steps.coming(assessment, target)
+    step_share = steps.coming(assessment, next_stable)
     if assessment.paused:
         return None
     if not assessment.routed and (step_share.matches or step_share.mirror):

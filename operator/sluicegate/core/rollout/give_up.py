@@ -31,10 +31,10 @@ def problem(assessment: Assessment, revision: RevisionHash | None, pod_problem: 
     if revision is None or revision == assessment.stable or assessment.pinned is not None or not facts.given_up:
         return None
     before, metadata = facts.failed, assessment.snapshot.resource.metadata
-    target = names.target(metadata.name, metadata.namespace)
+    next_stable = names.cli_args(metadata.name, metadata.namespace)
     if before is not None:
         pod_problem = Problem(Reason(before.reason or Reason.FAILED), before.message or "")
-    again = f"is retried when the model or the pods change, or with `sluicegate retry {target}`."
+    again = f"is retried when the model or the pods change, or with `sluicegate retry {next_stable}`."
     child = names.child_name(metadata.name, revision)
     rolled_back = rollback_problem(assessment, revision) or (
         pod_problem if before is not None and before.reason == Reason.ROLLED_BACK else None

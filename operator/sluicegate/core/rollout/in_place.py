@@ -23,36 +23,38 @@ def waits_for_room(assessment: Assessment, revision: RevisionHash | None) -> boo
     return any(_lacks_room(pod) for pod in assessment.of(revision).live)
 
 
-def replacing(assessment: Assessment, target: RevisionHash | None, stable: RevisionHash | None) -> bool:
+def replacing(assessment: Assessment, next_stable: RevisionHash | None, stable: RevisionHash | None) -> bool:
     """Tell whether the candidate replaces stable's pods, or has begun to."""
     deployment = assessment.of(stable).deployment
-    if assessment.spec.rollout.when_full != "Replace" or target is None or deployment is None:
+    if assessment.spec.rollout.when_full != "Replace" or next_stable is None or deployment is None:
         return False
     # An autoscaled stable may have few pods without a replacement. During steps it must also be able to grow,
     # to take the requests back.
-    tells = not (assessment.spec.scaling.autoscaled and steps.progressive(assessment, stable, target))
-    started = assessment.of(target).deployment  # without pods of the target, stable has few because of `replicas: 0`
+    tells = not (assessment.spec.scaling.autoscaled and steps.progressive(assessment, stable, next_stable))
+    started = assessment.of(
+        next_stable
+    ).deployment  # without pods of the next stable revision, stable has few because of `replicas: 0`
     tells = tells and started is not None and started.replicas > 0
-    begun = tells and deployment.replicas < scaling.needed(assessment, target, stable)
-    return begun or (waits_for_room(assessment, target) and would_help(assessment, target, stable))
+    begun = tells and deployment.replicas < scaling.needed(assessment, next_stable, stable)
+    return begun or (waits_for_room(assessment, next_stable) and would_help(assessment, next_stable, stable))
 
 
-def would_help(assessment: Assessment, target: RevisionHash | None, stable: RevisionHash | None) -> bool:
+def would_help(assessment: Assessment, next_stable: RevisionHash | None, stable: RevisionHash | None) -> bool:
     """Tell whether a waiting pod of the candidate fits in place of a pod of stable."""
-    waiting = {pod.room for pod in assessment.of(target).live if _lacks_room(pod)}
+    waiting = {pod.room for pod in assessment.of(next_stable).live if _lacks_room(pod)}
     return any(pod.room in waiting for pod in assessment.of(stable).live if not _lacks_room(pod))
 
 
 def remaining(assessment: Assessment, roles: RevisionRoles) -> Fixed | None:
     """Return the scale of stable during a replacement, or None without one."""
-    target, stable = roles.target, roles.stable
-    if target is None or stable is None or not replacing(assessment, target, stable):
+    next_stable, stable = roles.next_stable, roles.stable
+    if next_stable is None or stable is None or not replacing(assessment, next_stable, stable):
         return None
     deployment = assessment.snapshot.deployments[stable]
-    came = [pod for pod in assessment.of(target).live if not _lacks_room(pod)]
+    came = [pod for pod in assessment.of(next_stable).live if not _lacks_room(pod)]
     leaving = any(pod.deleting for pod in assessment.of(stable).pods)
     # The nodes may be cordoned, or other pods may have taken the place. Then another pod of stable would be lost too.
-    freed = scaling.needed(assessment, target, stable) - deployment.replicas
+    freed = scaling.needed(assessment, next_stable, stable) - deployment.replicas
     settled = (
         deployment.current == deployment.replicas
         and not leaving
@@ -60,25 +62,25 @@ def remaining(assessment: Assessment, roles: RevisionRoles) -> Fixed | None:
         and all(pod.ready for pod in came)
     )
     # Without steps, the candidate takes over as soon as its pods are listed. In steps, it has only the step's pods.
-    enough = not roles.progressive and len(assessment.of(target).ready) >= _fewer(assessment, target, stable)
-    lacks_pods = not enough and not assessment.of(target).incompatible
-    makes_way = settled and lacks_pods and deployment.replicas > 0 and would_help(assessment, target, stable)
+    enough = not roles.progressive and len(assessment.of(next_stable).ready) >= _fewer(assessment, next_stable, stable)
+    lacks_pods = not enough and not assessment.of(next_stable).incompatible
+    makes_way = settled and lacks_pods and deployment.replicas > 0 and would_help(assessment, next_stable, stable)
     return Fixed(deployment.replicas - makes_way)
 
 
-def needed(assessment: Assessment, target: RevisionHash, stable: RevisionHash | None) -> int:
-    """Return the number of ready pods that `target` needs before it may take over.
+def needed(assessment: Assessment, next_stable: RevisionHash, stable: RevisionHash | None) -> int:
+    """Return the number of ready pods that `next_stable` needs before it may take over.
 
     During a replacement, it needs no more than stable has ready, and at least one.
     """
-    if replacing(assessment, target, stable):
-        return _fewer(assessment, target, stable)
-    return scaling.needed(assessment, target, stable)
+    if replacing(assessment, next_stable, stable):
+        return _fewer(assessment, next_stable, stable)
+    return scaling.needed(assessment, next_stable, stable)
 
 
-def _fewer(assessment: Assessment, target: RevisionHash, stable: RevisionHash | None) -> int:
+def _fewer(assessment: Assessment, next_stable: RevisionHash, stable: RevisionHash | None) -> int:
     """Return what `needed` returns during a replacement."""
-    return min(scaling.needed(assessment, target, stable), max(1, len(assessment.of(stable).ready)))
+    return min(scaling.needed(assessment, next_stable, stable), max(1, len(assessment.of(stable).ready)))
 
 
 def _lacks_room(pod: PodFacts) -> bool:

@@ -54,25 +54,25 @@ class StepObservation:
     """(reason, message) of what blocks the step, other than pods that are still starting."""
 
 
-def advance(assessment: Assessment, target: RevisionHash, observation: StepObservation) -> RolloutStatus:
+def advance(assessment: Assessment, next_stable: RevisionHash, observation: StepObservation) -> RolloutStatus:
     """Return the next state of the rollout.
 
     Args:
         assessment: All facts on the resource.
-        target: Hash of a revision for which `progressive` is true.
+        next_stable: Hash of a revision for which `progressive` is true.
         observation: What the cluster shows of the current step.
     """
-    state = assessment.of(target).rollout
-    if assessment.of(target).waits_at_zero and not assessment.paused:
-        return at_zero(assessment, target, state or RolloutStatus(Phase.WAITING, target))
+    state = assessment.of(next_stable).rollout
+    if assessment.of(next_stable).waits_at_zero and not assessment.paused:
+        return at_zero(assessment, next_stable, state or RolloutStatus(Phase.WAITING, next_stable))
     state = awake(assessment, state) if state is not None else None
-    if assessment.overrides.promotes(target) and not assessment.paused:
-        return _entered(assessment, state or _begun(assessment, target), len(steps_of(assessment)))
+    if assessment.overrides.promotes(next_stable) and not assessment.paused:
+        return _entered(assessment, state or _begun(assessment, next_stable), len(steps_of(assessment)))
     if state is None:
-        return _waiting(assessment, target, observation)
+        return _waiting(assessment, next_stable, observation)
     if state.step_hash != steps_hash(assessment):
-        return _resumed(assessment, state, target)
-    if (rolled_back := _rolled_back(assessment, state, target, observation)) is not None:
+        return _resumed(assessment, state, next_stable)
+    if (rolled_back := _rolled_back(assessment, state, next_stable, observation)) is not None:
         return rolled_back
     if not observation.in_force:  # the share is no longer in effect, so its hold starts over
         state = _not_in_force(state)
@@ -83,10 +83,10 @@ def advance(assessment: Assessment, target: RevisionHash, observation: StepObser
             Reason.PAUSED,
             "spec.paused is true: set it to false to continue. The weights stay as they are.",
         )
-    return _at_step(assessment, state, target, observation)
+    return _at_step(assessment, state, next_stable, observation)
 
 
-def at_zero(assessment: Assessment, target: RevisionHash, state: RolloutStatus) -> RolloutStatus:
+def at_zero(assessment: Assessment, next_stable: RevisionHash, state: RolloutStatus) -> RolloutStatus:
     """Return the state of a rollout that stands still, because the resource has no pods or stable comes back first.
 
     It keeps its step. The deadline of the step starts anew once its pods may start.
@@ -108,38 +108,40 @@ def awake(assessment: Assessment, state: RolloutStatus) -> RolloutStatus:
     return msgspec.structs.replace(state, started_at=state.started_at or now, step_started_at=now)
 
 
-def _begun(assessment: Assessment, target: RevisionHash) -> RolloutStatus:
+def _begun(assessment: Assessment, next_stable: RevisionHash) -> RolloutStatus:
     before = assessment.status.rollout
-    continues = before is not None and before.candidate == target and not before.phase.returned
+    continues = before is not None and before.candidate == next_stable and not before.phase.returned
     started = before.started_at if continues and before is not None else None
-    return RolloutStatus(phase=Phase.WAITING, candidate=target, started_at=started or text_of(assessment.now))
+    return RolloutStatus(phase=Phase.WAITING, candidate=next_stable, started_at=started or text_of(assessment.now))
 
 
-def _waiting(assessment: Assessment, target: RevisionHash, observation: StepObservation) -> RolloutStatus:
+def _waiting(assessment: Assessment, next_stable: RevisionHash, observation: StepObservation) -> RolloutStatus:
     """Return the state before the first step, while the candidate's pods start.
 
     A candidate that already has a weight, because it was a declared canary, starts at the first step whose weight is
     not lower.
     """
-    waiting = _begun(assessment, target)
+    waiting = _begun(assessment, next_stable)
     if assessment.paused:
         return _phase(waiting, Phase.PAUSED, Reason.PAUSED, "spec.paused is true: set it to false to apply changes.")
     if observation.blocked is not None:
         return _phase(waiting, Phase.WAITING, *observation.blocked)
     # The candidate's present share, where the step does not raise it, asks for no further pods: do not wait for any.
-    weight = assessment.split.weight(target)
-    grows = weight == 0 or coming(assessment, target).load > weight
+    weight = assessment.split.weight(next_stable)
+    grows = weight == 0 or coming(assessment, next_stable).load > weight
     if grows and not observation.able:
         return _phase(waiting, Phase.WAITING, Reason.WAITING_FOR_PODS, "The pods for the first step are starting.")
-    return _entered(assessment, waiting, step_to_begin_with(assessment, target))
+    return _entered(assessment, waiting, step_to_begin_with(assessment, next_stable))
 
 
-def _resumed(assessment: Assessment, state: RolloutStatus, target: RevisionHash) -> RolloutStatus:
+def _resumed(assessment: Assessment, state: RolloutStatus, next_stable: RevisionHash) -> RolloutStatus:
     """Return the state after the user has edited the steps.
 
     The rollout continues at the first step whose weight is not lower than the candidate's, or else at the last step.
     """
-    return _entered(assessment, state, first_step(assessment, assessment.split.weight(target) or state.weight or 0))
+    return _entered(
+        assessment, state, first_step(assessment, assessment.split.weight(next_stable) or state.weight or 0)
+    )
 
 
 def _entered(assessment: Assessment, state: RolloutStatus, index: int) -> RolloutStatus:
@@ -173,10 +175,10 @@ def _not_in_force(state: RolloutStatus) -> RolloutStatus:
 
 
 def _at_step(
-    assessment: Assessment, state: RolloutStatus, target: RevisionHash, observation: StepObservation
+    assessment: Assessment, state: RolloutStatus, next_stable: RevisionHash, observation: StepObservation
 ) -> RolloutStatus:
     index = state.step_index or 0
-    step, share = steps_of(assessment)[index], share_of(assessment, target)
+    step, share = steps_of(assessment)[index], share_of(assessment, next_stable)
     if not observation.in_force:
         if observation.blocked is not None:
             return _phase(state, Phase.SCALING, *observation.blocked)
@@ -187,11 +189,11 @@ def _at_step(
     state = msgspec.structs.replace(
         state, accepted_at=text_of(accepted), analysis=analysis_status(assessment, state, text_of(accepted))
     )
-    if assessment.overrides.promotes_past(target, index):
+    if assessment.overrides.promotes_past(next_stable, index):
         return _entered(assessment, state, index + 1)
     until = accepted + timedelta(seconds=hold_of(step)) if hold_of(step) and ends_by_itself(step) else None
     state = msgspec.structs.replace(state, until=text_of(until) if until is not None else None)
-    if (waits := _waits(assessment, state, target, until)) is not None:
+    if (waits := _waits(assessment, state, next_stable, until)) is not None:
         return waits
     if before is None and analyzed(assessment, share):  # a result counts only for an acceptedAt in status
         return _phase(
@@ -201,7 +203,7 @@ def _at_step(
 
 
 def _waits(
-    assessment: Assessment, state: RolloutStatus, target: RevisionHash, until: datetime | None
+    assessment: Assessment, state: RolloutStatus, next_stable: RevisionHash, until: datetime | None
 ) -> RolloutStatus | None:
     """Return the state that keeps the rollout at its current step, or None.
 
@@ -210,8 +212,8 @@ def _waits(
     index = state.step_index or 0
     step = steps_of(assessment)[index]
     metadata = assessment.snapshot.resource.metadata
-    named = names.target(metadata.name, metadata.namespace)
-    if assessment.overrides.pause == target:
+    named = names.cli_args(metadata.name, metadata.namespace)
+    if assessment.overrides.pause == next_stable:
         words_ = (
             f"The annotation {names.ANNOTATION_PAUSE} holds the rollout at this step: run "
             f"`sluicegate resume {named}` to continue."
@@ -221,7 +223,7 @@ def _waits(
         words_ = (
             f"Step {index + 1} waits for approval: run `sluicegate promote {named}` to continue, or "
             f"`sluicegate abort {named}` to return all traffic to stable. The annotation "
-            f"{names.ANNOTATION_PROMOTE}={target}/{index + 1} continues too."
+            f"{names.ANNOTATION_PROMOTE}={next_stable}/{index + 1} continues too."
         )
         return _phase(state, Phase.PAUSED, Reason.ROLLOUT_PAUSED, words_)
     if until is not None and assessment.now < until:
@@ -229,9 +231,9 @@ def _waits(
             state,
             Phase.HOLDING,
             Reason.HOLDING,
-            f"Holding at {words(share_of(assessment, target))} until {text_of(until)}.",
+            f"Holding at {words(share_of(assessment, next_stable))} until {text_of(until)}.",
         )
-    if not analyzed(assessment, share_of(assessment, target)):
+    if not analyzed(assessment, share_of(assessment, next_stable)):
         return None
     reading = reading_of(assessment, state)
     if reading is None or reading.outcome is not Outcome.PASSED:
@@ -259,7 +261,7 @@ def _accepted_at(assessment: Assessment, state: RolloutStatus) -> datetime:
 
 
 def _rolled_back(
-    assessment: Assessment, state: RolloutStatus, target: RevisionHash, observation: StepObservation
+    assessment: Assessment, state: RolloutStatus, next_stable: RevisionHash, observation: StepObservation
 ) -> RolloutStatus | None:
     """Return the state after a rollback, or None if nothing failed.
 
@@ -267,7 +269,7 @@ def _rolled_back(
     """
     if assessment.paused:
         return None
-    where = _where(assessment, state, target)
+    where = _where(assessment, state, next_stable)
     reading = reading_of(assessment, state)
     if reading is not None and reading.outcome is Outcome.FAILED:
         measured = reading.decisive
@@ -277,7 +279,7 @@ def _rolled_back(
     else:
         return None
     analysis = analysis_status(assessment, state, state.accepted_at)
-    spent = assessment.overrides.retry == target or None
+    spent = assessment.overrides.retry == next_stable or None
     back = _phase(state, Phase.ROLLED_BACK, Reason.ROLLED_BACK, f"Rolled back {where}: {message}")
     return msgspec.structs.replace(back, until=None, analysis=analysis, retried=spent)
 
@@ -304,11 +306,11 @@ def aborted(assessment: Assessment, revision: RevisionHash) -> RolloutStatus:
     return _phase(state_at_abort, Phase.ABORTED, Reason.ABORTED, f"Aborted by a user {where}.")
 
 
-def _where(assessment: Assessment, state: RolloutStatus, target: RevisionHash) -> str:
+def _where(assessment: Assessment, state: RolloutStatus, next_stable: RevisionHash) -> str:
     through, number = len(steps_of(assessment)), (state.step_index or 0) + 1
     if number > through:
         return "after the last step"
-    return f"at step {number} of {through} ({words(share_of(assessment, target))})"
+    return f"at step {number} of {through} ({words(share_of(assessment, next_stable))})"
 
 
 def unspent(assessment: Assessment, state: RolloutStatus) -> RolloutStatus:
@@ -320,9 +322,9 @@ def unspent(assessment: Assessment, state: RolloutStatus) -> RolloutStatus:
     return state if still_annotated or not state.retried else msgspec.structs.replace(state, retried=None)
 
 
-def recheck_after(assessment: Assessment, target: RevisionHash | None) -> float | None:
+def recheck_after(assessment: Assessment, next_stable: RevisionHash | None) -> float | None:
     """Return the seconds until time alone may move the rollout, or None."""
-    state = assessment.of(target).rollout
+    state = assessment.of(next_stable).rollout
     until = time_of(state.until) if state is not None else None
     if until is None or assessment.paused:
         return None

@@ -43,7 +43,7 @@ def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) 
     problems = diagnosis.diagnose(assessment, plan, refused)
     state = _rollout(assessment, plan, problems)
     name = assessment.snapshot.resource.metadata.name
-    serving = plan.stable or plan.target
+    serving = plan.stable or plan.next_stable
     return ModelDeploymentStatus(
         observed_generation=assessment.snapshot.resource.metadata.generation,
         conditions=conditions.stamp(
@@ -114,9 +114,11 @@ def _canary_model(assessment: Assessment) -> ModelStatus | None:
     return _model(assessment, assessment.snapshot.desired_canary, view.spec.model.uri, assessment.status.canary_model)
 
 
-def _model(assessment: Assessment, target: DesiredRevision, uri: str, before: ModelStatus | None) -> ModelStatus | None:
-    resolved = target.resolved
-    if resolved is None or target.intent is None:
+def _model(
+    assessment: Assessment, next_stable: DesiredRevision, uri: str, before: ModelStatus | None
+) -> ModelStatus | None:
+    resolved = next_stable.resolved
+    if resolved is None or next_stable.intent is None:
         return before
     same = before is not None and (before.uri, before.source, before.version) == (
         uri,
@@ -125,13 +127,13 @@ def _model(assessment: Assessment, target: DesiredRevision, uri: str, before: Mo
     )
     return ModelStatus(
         uri=uri,
-        registry=target.intent.registry,
+        registry=next_stable.intent.registry,
         source=resolved.source,
         name=resolved.name,
         version=resolved.version,
         run_id=resolved.run_id,
         model_id=resolved.model_id,
-        digest=_digest(assessment, target.revision) or (before.digest if same and before is not None else None),
+        digest=_digest(assessment, next_stable.revision) or (before.digest if same and before is not None else None),
         registered_at=resolved.registered_at,
         resolved_at=before.resolved_at if same and before is not None else text_of(assessment.now),
     )
@@ -275,40 +277,44 @@ def _rollout(assessment: Assessment, plan: Plan, problems: diagnosis.Problems) -
     crash = way_back.crash(assessment.of(stable)) if way_back.way_back(assessment) is not None else None
     if crash is not None and stable is not None and stable == assessment.desired:
         return machine.returned(assessment, stable, crash)
-    if plan.roles.progressive and plan.target is not None:
-        return machine.advance(assessment, plan.target, step_observation.observe_step(assessment, plan, plan.target))
+    if plan.roles.progressive and plan.next_stable is not None:
+        return machine.advance(
+            assessment, plan.next_stable, step_observation.observe_step(assessment, plan, plan.next_stable)
+        )
     rolled_back = assessment.of(assessment.desired).rolled_back
-    pinned = rolled_back is not None and rolled_back.candidate in (plan.stable, plan.target)
+    pinned = rolled_back is not None and rolled_back.candidate in (plan.stable, plan.next_stable)
     if rolled_back is not None and not pinned and assessment.of(assessment.desired).given_up:
         return machine.unspent(assessment, rolled_back)
-    if plan.target is not None:
-        return _whole(assessment, plan.target, problems)
+    if plan.next_stable is not None:
+        return _whole(assessment, plan.next_stable, problems)
     if (desired := assessment.desired) is not None and aborted(assessment):
         return machine.aborted(assessment, desired)
     if plan.stable is not None and not plan.shifted:
         return RolloutStatus(phase=Phase.SHIFTING)
-    if problems.target is not None and (given_up := assessment.desired) in _roles(plan, Role.FAILED):
+    if problems.next_stable is not None and (given_up := assessment.desired) in _roles(plan, Role.FAILED):
         return RolloutStatus(phase=Phase.FAILED, candidate=given_up)  # no started_at, so a retry has its full deadline
     return RolloutStatus(phase=Phase.IDLE)
 
 
-def _whole(assessment: Assessment, target: RevisionHash, problems: diagnosis.Problems) -> RolloutStatus:
+def _whole(assessment: Assessment, next_stable: RevisionHash, problems: diagnosis.Problems) -> RolloutStatus:
     """Return the state of a candidate that takes over all at once.
 
     If it began by steps, status keeps its step until it has taken over.
     """
-    before, steps_there = assessment.of(target).rollout, bool(assessment.spec.rollout.steps)
-    if assessment.of(target).waits_at_zero and not assessment.paused:
-        return machine.at_zero(assessment, target, before or RolloutStatus(Phase.WAITING, target))
+    before, steps_there = assessment.of(next_stable).rollout, bool(assessment.spec.rollout.steps)
+    if assessment.of(next_stable).waits_at_zero and not assessment.paused:
+        return machine.at_zero(assessment, next_stable, before or RolloutStatus(Phase.WAITING, next_stable))
     if before is not None and steps_there and not assessment.paused:
         return machine.promoting(machine.awake(assessment, before))
-    stuck = problems.target is not None and (problems.target.waits_for_user or problems.target is problems.stalled)
+    stuck = problems.next_stable is not None and (
+        problems.next_stable.waits_for_user or problems.next_stable is problems.stalled
+    )
     phase = Phase.PAUSED if assessment.paused else Phase.FAILED if stuck else Phase.WAITING
     if before is not None:
         return RolloutStatus(
-            phase, target, before.started_at, before.step_index, before.step_hash, before.step_started_at
+            phase, next_stable, before.started_at, before.step_index, before.step_hash, before.step_started_at
         )
-    return RolloutStatus(phase=phase, candidate=target, started_at=text_of(assessment.of(target).started_at))
+    return RolloutStatus(phase=phase, candidate=next_stable, started_at=text_of(assessment.of(next_stable).started_at))
 
 
 def _roles(plan: Plan, role: Role) -> set[str]:

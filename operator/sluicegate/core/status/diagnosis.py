@@ -31,7 +31,7 @@ class Problems:
 
     spec: Problem | None
     """The operator cannot act on the spec: it is unsupported or refused, or its model is unknown."""
-    target: Problem | None
+    next_stable: Problem | None
     """The revision that should serve does not become ready."""
     traffic: Problem | None
     """Requests from outside the cluster do not reach the revision as declared."""
@@ -64,7 +64,7 @@ class Problems:
     @property
     def worst(self) -> Problem | None:
         """Return the problem that users should see first."""
-        return self.spec or self.target or self.traffic or self.canary or self.scaling or self.model
+        return self.spec or self.next_stable or self.traffic or self.canary or self.scaling or self.model
 
 
 def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None) -> Problems:
@@ -75,12 +75,12 @@ def diagnose(assessment: Assessment, plan: Plan, refused: Problem | None = None)
         plan: The operator's decision.
         refused: Problem that the API server reported when the operator applied the plan, if any.
     """
-    shown = plan.target or plan.stable
+    shown = plan.next_stable or plan.stable
     return Problems(
         spec=assessment.snapshot.desired.problem or refused,
-        target=given_up(assessment, assessment.desired)
+        next_stable=given_up(assessment, assessment.desired)
         or _in_place(assessment, plan, revision_problem(assessment, shown))
-        or compatibility.problem(assessment, plan.target)
+        or compatibility.problem(assessment, plan.next_stable)
         or _late(assessment, plan)
         or _settling(assessment, plan),
         traffic=traffic_shift.problem(assessment, plan, _traffic_problem(assessment)),
@@ -127,8 +127,8 @@ def _canary_problem(assessment: Assessment, plan: Plan) -> Problem | None:
             f"`sluicegate retry {_named(assessment)}`, remove the annotation {names.ANNOTATION_ABORT}, or change the "
             "model or the pods.",
         )
-    if plan.roles.progressive and plan.target is not None:
-        return unable(assessment, plan.target)
+    if plan.roles.progressive and plan.next_stable is not None:
+        return unable(assessment, plan.next_stable)
     revision = plan.roles.next_canary or plan.canary
     desired_canary = assessment.desired_canary
     pod_problem = given_up(assessment, desired_canary) or revision_problem(assessment, revision)
@@ -208,19 +208,19 @@ def _in_place(assessment: Assessment, plan: Plan, problem: Problem | None) -> Pr
     """Return `problem`, changed to what `whenFull: Replace` does about a lack of room."""
     if problem is None or problem.reason != Reason.UNSCHEDULABLE or assessment.spec.rollout.when_full != "Replace":
         return problem
-    if plan.target is None or plan.stable is None:
+    if plan.next_stable is None or plan.stable is None:
         return problem
-    if not replacing(assessment, plan.target, plan.stable):
+    if not replacing(assessment, plan.next_stable, plan.stable):
         why = "because no pod of the stable revision has the same requirements for a node"
         return replace(problem, message=f"{problem.message} spec.rollout.whenFull: Replace removes no pod, {why}.")
-    message = making_way(assessment, plan.target, plan.stable)
+    message = making_way(assessment, plan.next_stable, plan.stable)
     return replace(problem, reason=Reason.REPLACING, message=message, waits_for_user=False)
 
 
-def making_way(assessment: Assessment, target: RevisionHash, stable: RevisionHash) -> str:
+def making_way(assessment: Assessment, next_stable: RevisionHash, stable: RevisionHash) -> str:
     """Describe what `whenFull: Replace` is doing, as a message."""
-    old, new = (assessment.snapshot.child(revision) for revision in (stable, target))
-    pods = f"{len(assessment.of(target).ready)} ready"
+    old, new = (assessment.snapshot.child(revision) for revision in (stable, next_stable))
+    pods = f"{len(assessment.of(next_stable).ready)} ready"
     down = "" if assessment.of(stable).ready else " The model is unavailable until one is ready."
     if assessment.spec.rollout.steps and not assessment.of(stable).live:
         down += " spec.rollout.steps are skipped, because only one revision has pods."
@@ -231,45 +231,45 @@ def making_way(assessment: Assessment, target: RevisionHash, stable: RevisionHas
 
 
 def _late(assessment: Assessment, plan: Plan) -> Problem | None:
-    if plan.target is None or assessment.paused or assessment.scaled_to_zero:
+    if plan.next_stable is None or assessment.paused or assessment.scaled_to_zero:
         return None
-    if len(assessment.of(plan.target).ready) >= max(1, _needed(assessment, plan, plan.target)):
+    if len(assessment.of(plan.next_stable).ready) >= max(1, _needed(assessment, plan, plan.next_stable)):
         return None  # it waits for something other than its pods
     text = assessment.spec.rollout.progress_deadline
-    facts = assessment.of(plan.target)
+    facts = assessment.of(plan.next_stable)
     if facts.deadline_left != 0 or (facts.rollout is not None and facts.ready_deadline_left != 0):
         return None  # a pod that is lost during a long step has a deadline of its own
-    child = assessment.snapshot.child(plan.target)
+    child = assessment.snapshot.child(plan.next_stable)
     return Problem(
         Reason.PROGRESS_DEADLINE_EXCEEDED,
         f"Revision {child} was not ready within spec.rollout.progressDeadline ({text}): check the logs of its pods, "
-        f"for example with `kubectl logs{_of(assessment)} -l {names.LABEL_REVISION}={plan.target}`.",
+        f"for example with `kubectl logs{_of(assessment)} -l {names.LABEL_REVISION}={plan.next_stable}`.",
     )
 
 
 def _settling(assessment: Assessment, plan: Plan) -> Problem | None:
     """Return the crash of a pod of stable that is ready again, but not for long."""
-    wait = settling(assessment, assessment.of(plan.stable)) if plan.target is None else None
+    wait = settling(assessment, assessment.of(plan.stable)) if plan.next_stable is None else None
     return wait[0] if wait is not None else None
 
 
 def _named(assessment: Assessment) -> str:
     """Return the arguments of a command that name the resource."""
     metadata = assessment.snapshot.resource.metadata
-    return names.target(metadata.name, metadata.namespace)
+    return names.cli_args(metadata.name, metadata.namespace)
 
 
 def _of(assessment: Assessment) -> str:
     """Return the option of a command for the namespace of the resource."""
-    return names.target("", assessment.snapshot.resource.metadata.namespace)
+    return names.cli_args("", assessment.snapshot.resource.metadata.namespace)
 
 
-def _needed(assessment: Assessment, plan: Plan, target: RevisionHash) -> int:
+def _needed(assessment: Assessment, plan: Plan, next_stable: RevisionHash) -> int:
     """Return the ready pods that the candidate needs for what comes next."""
     coming = prepared_candidate(assessment, plan.roles)
     if plan.roles.progressive and coming is not None:
         return candidate_needed(assessment, coming, plan.stable)
-    return needed(assessment, target, plan.stable)
+    return needed(assessment, next_stable, plan.stable)
 
 
 def _traffic_problem(assessment: Assessment) -> Problem | None:

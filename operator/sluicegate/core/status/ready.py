@@ -44,7 +44,7 @@ def _blocked(context: Context) -> ConditionState | None:
         return None
     suffix = (
         " The previous revision keeps serving."
-        if context.available.status == "True" and (context.problems.spec or context.plan.target)
+        if context.available.status == "True" and (context.problems.spec or context.plan.next_stable)
         else _stays(context)
     )
     return ConditionState("False", problem.reason, problem.message + suffix)
@@ -52,7 +52,7 @@ def _blocked(context: Context) -> ConditionState | None:
 
 def _pinned(context: Context) -> ConditionState | None:
     pin = context.assessment.pinned
-    if pin is None or pin == context.assessment.desired or context.plan.target is not None:
+    if pin is None or pin == context.assessment.desired or context.plan.next_stable is not None:
         return None
     child = context.assessment.snapshot.child(pin)
     return ConditionState(
@@ -80,12 +80,12 @@ def _pending_at_zero(context: Context) -> ConditionState | None:
 
     It is True, because the spec is in effect, and the candidate waits for a change of the spec.
     """
-    assessment, stable, target = context.assessment, context.plan.stable, context.plan.target
-    if target is None or stable is None or not assessment.scaled_to_zero or assessment.paused:
+    assessment, stable, next_stable = context.assessment, context.plan.stable, context.plan.next_stable
+    if next_stable is None or stable is None or not assessment.scaled_to_zero or assessment.paused:
         return None
-    if assessment.of(stable).live or assessment.of(target).live:
+    if assessment.of(stable).live or assessment.of(next_stable).live:
         return None
-    serves, waits = assessment.snapshot.child(stable), assessment.snapshot.child(target)
+    serves, waits = assessment.snapshot.child(stable), assessment.snapshot.child(next_stable)
     how = "its steps" if context.plan.roles.progressive else "to take over"
     return ConditionState(
         "True",
@@ -100,11 +100,11 @@ def _rolling_out(context: Context) -> ConditionState | None:
 
     Its message says which step the rollout is at, and what it waits for.
     """
-    target, rollout = context.plan.target, context.rollout
-    if target is None or not context.plan.roles.progressive:
+    next_stable, rollout = context.plan.next_stable, context.rollout
+    if next_stable is None or not context.plan.roles.progressive:
         return None
     steps = len(context.assessment.spec.rollout.steps or ())
-    child = context.assessment.snapshot.child(target)
+    child = context.assessment.snapshot.child(next_stable)
     if rollout.step_index is None:
         where = "before the first step"
     else:
@@ -125,22 +125,24 @@ def _paused(context: Context) -> ConditionState | None:
 
 
 def _in_place(context: Context) -> ConditionState | None:
-    assessment, target, stable = context.assessment, context.plan.target, context.plan.stable
-    if target is None or stable is None or not replacing(assessment, target, stable):
+    assessment, next_stable, stable = context.assessment, context.plan.next_stable, context.plan.stable
+    if next_stable is None or stable is None or not replacing(assessment, next_stable, stable):
         return None
-    return ConditionState("False", Reason.REPLACING, making_way(assessment, target, stable))
+    return ConditionState("False", Reason.REPLACING, making_way(assessment, next_stable, stable))
 
 
 def _starting(context: Context) -> ConditionState | None:
-    target = context.plan.target
-    if target is None:
+    next_stable = context.plan.next_stable
+    if next_stable is None:
         return None
-    if context.assessment.of(target).waits_at_zero:
-        child, message = context.assessment.snapshot.child(target), context.rollout.message
+    if context.assessment.of(next_stable).waits_at_zero:
+        child, message = context.assessment.snapshot.child(next_stable), context.rollout.message
         return ConditionState("False", Reason.WAITING_FOR_PODS, f"Revision {child} waits. {message}")
-    pods = f"{len(context.assessment.of(target).ready)} of {_wanted_of(context.plan, target)} pods are ready"
+    pods = f"{len(context.assessment.of(next_stable).ready)} of {_wanted_of(context.plan, next_stable)} pods are ready"
     return ConditionState(
-        "False", Reason.WAITING_FOR_PODS, f"Revision {context.assessment.snapshot.child(target)} is starting: {pods}."
+        "False",
+        Reason.WAITING_FOR_PODS,
+        f"Revision {context.assessment.snapshot.child(next_stable)} is starting: {pods}.",
     )
 
 
@@ -216,7 +218,7 @@ def _serving(context: Context) -> ConditionState:
         return ConditionState(
             "True", Reason.SERVING, f"{available.message} Canary {child} receives {about}{weight}% of the requests."
         )
-    if same_as_base(assessment, plan.stable, plan.target):
+    if same_as_base(assessment, plan.stable, plan.next_stable):
         return ConditionState(
             "True",
             Reason.SAME_AS_STABLE,

@@ -14,19 +14,23 @@ from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.status import diagnosis
 
 
-def observe_step(assessment: Assessment, plan: Plan, target: RevisionHash) -> machine.StepObservation:
+def observe_step(assessment: Assessment, plan: Plan, next_stable: RevisionHash) -> machine.StepObservation:
     """Observe the step that status has.
 
-    `target`, the candidate of `plan`, must take over by steps.
+    `next_stable`, the candidate of `plan`, must take over by steps.
     """
     roles = plan.roles
     coming, now = prepared_candidate(assessment, roles), roles.candidate
     assert coming is not None and now is not None
-    state = assessment.of(target).rollout
-    blocked = compatibility.problem(assessment, target) or unable(assessment, target) or _room(assessment, target)
-    fault = diagnosis.at_fault(assessment, target)
+    state = assessment.of(next_stable).rollout
+    blocked = (
+        compatibility.problem(assessment, next_stable)
+        or unable(assessment, next_stable)
+        or _room(assessment, next_stable)
+    )
+    fault = diagnosis.at_fault(assessment, next_stable)
     return machine.StepObservation(
-        able=assessment.of(target).able >= scaling.candidate_needed(assessment, coming, roles.stable),
+        able=assessment.of(next_stable).able >= scaling.candidate_needed(assessment, coming, roles.stable),
         in_force=state is not None and now.share == coming.share and _in_force(assessment, plan, now),
         fault=fault.message if fault is not None else None,
         blocked=(blocked.reason, blocked.message) if blocked is not None else None,
@@ -65,12 +69,12 @@ def _selected(assessment: Assessment, candidate: Candidate) -> bool:
     return candidate.share.weight == 0 or assessment.snapshot.service.revision is None
 
 
-def _room(assessment: Assessment, target: RevisionHash) -> Problem | None:
+def _room(assessment: Assessment, next_stable: RevisionHash) -> Problem | None:
     """Return a problem if pods of the candidate wait for room on a node or in a quota.
 
     The revision is not the cause, so the rollout waits for capacity.
     """
-    problem = diagnosis.revision_problem(assessment, target)
+    problem = diagnosis.revision_problem(assessment, next_stable)
     if problem is None or problem.reason not in (Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED):
         return None
     return Problem(Reason.WAITING_FOR_CAPACITY, problem.message)

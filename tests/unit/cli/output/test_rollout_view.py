@@ -26,9 +26,9 @@ NOW = datetime(2026, 3, 1, 12, 30, 0, tzinfo=UTC)
 METRICS = """\
 # HELP sluicegate_analysis_value What it measured.
 # TYPE sluicegate_analysis_value gauge
-sluicegate_analysis_value{metric="errors",name="churn",namespace="shop",side="target"} 0.0031
+sluicegate_analysis_value{metric="errors",name="churn",namespace="shop",side="candidate"} 0.0031
 sluicegate_analysis_value{metric="errors",name="churn",namespace="shop",side="stable"} 0.001
-sluicegate_analysis_value{metric="latency",name="churn",namespace="shop",side="target"} 0.0812
+sluicegate_analysis_value{metric="latency",name="churn",namespace="shop",side="candidate"} 0.0812
 sluicegate_analysis_value{metric="latency",name="churn",namespace="shop",side="stable"} NaN
 sluicegate_analysis_limit{metric="errors",name="churn",namespace="shop"} 0.01
 sluicegate_analysis_samples{metric="errors",name="churn",namespace="shop"} 512.0
@@ -36,8 +36,8 @@ sluicegate_analysis_samples{metric="latency",name="churn",namespace="shop"} 12.0
 sluicegate_analysis_outcome{metric="errors",name="churn",namespace="shop",outcome="Passed"} 1.0
 sluicegate_analysis_outcome{metric="errors",name="churn",namespace="shop",outcome="Failed"} 0.0
 sluicegate_analysis_outcome{metric="latency",name="churn",namespace="shop",outcome="Inconclusive"} 1.0
-sluicegate_analysis_value{metric="errors",name="churn-2",namespace="shop",side="target"} 0.9
-sluicegate_analysis_value{metric="errors",name="churn",namespace="other",side="target"} 0.9
+sluicegate_analysis_value{metric="errors",name="churn-2",namespace="shop",side="candidate"} 0.9
+sluicegate_analysis_value{metric="errors",name="churn",namespace="other",side="candidate"} 0.9
 sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="nqrstvwxz2"} 24.6
 sluicegate_rollout_requests_share{name="churn",namespace="shop",revision="bcdfghjklm"} 75.4
 sluicegate_writes_total{kind="Deployment",outcome="ok"} 3.0

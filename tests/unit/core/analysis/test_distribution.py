@@ -40,8 +40,8 @@ def test_the_same_distribution_is_never_proven_to_have_drifted(statistic: str) -
     limit = 0.1
     for seed in range(25):
         for count in (30, 100, 1000):
-            stable, target = numbers(normal(seed, 2000)), numbers(normal(1000 + seed, count))
-            assert not drift(stable, target, statistic, limit).over
+            stable, candidate = numbers(normal(seed, 2000)), numbers(normal(1000 + seed, count))
+            assert not drift(stable, candidate, statistic, limit).over
 
 
 @pytest.mark.parametrize(("statistic", "limit"), [("PSI", 0.2), ("KS", 0.15)])
@@ -93,9 +93,9 @@ def test_texts_instead_of_numbers_are_all_different() -> None:
 
 
 def test_among_many_columns_one_is_far_off_by_chance() -> None:
-    stable, target = numbers(normal(1, 3000)), numbers(normal(2, 260, mean=0.75))
-    assert drift(stable, target, "KS", 0.1, columns=1).over
-    assert not drift(stable, target, "KS", 0.1, columns=10**9).over
+    stable, candidate = numbers(normal(1, 3000)), numbers(normal(2, 260, mean=0.75))
+    assert drift(stable, candidate, "KS", 0.1, columns=1).over
+    assert not drift(stable, candidate, "KS", 0.1, columns=10**9).over
 
 
 edges = st.lists(st.floats(-5, 5), min_size=1, max_size=9, unique=True).map(sorted)
@@ -106,15 +106,15 @@ counted = st.lists(st.integers(0, 100), min_size=11, max_size=11)
 def test_carrying_over_loses_no_value(
     ours: list[float], theirs: list[float], here: list[int], there: list[int]
 ) -> None:
-    stable, target = (
+    stable, candidate = (
         dict(zip([*map(repr, each), "+Inf", "null"], map(float, values), strict=False))
         for each, values in ((ours, here), (theirs, there))
     )
-    both = align(stable, target)
+    both = align(stable, candidate)
     for side in (both.estimated, both.nearest):
         assert len(side) == len(both.stable)
         assert min(side) >= -1e-9
-        assert sum(side) == pytest.approx(sum(target.values()), abs=1e-6)
+        assert sum(side) == pytest.approx(sum(candidate.values()), abs=1e-6)
     for statistic in ("PSI", "KS"):
-        found = drift(stable, target, statistic, 0.2)
+        found = drift(stable, candidate, statistic, 0.2)
         assert found.value >= 0

@@ -80,9 +80,9 @@ def test_where_they_differ_is_said_with_numbers_and_never_with_words() -> None:
 
 def test_pairs_are_counted_by_tolerance() -> None:
     pairing = Pairing(frozenset({0.0, 0.3}))
-    target = [response({"predictions": [float(n)]}, str(n)) for n in range(10)]
+    candidate = [response({"predictions": [float(n)]}, str(n)) for n in range(10)]
     stable = [response({"predictions": [n + n / 10]}, str(n)) for n in range(10)]
-    pairing.add(target, stable)
+    pairing.add(candidate, stable)
     assert (pairing.compared, pairing.beyond[0.0], pairing.beyond[0.3]) == (10, 9, 6)
     assert pairing.largest == pytest.approx(0.9)
     assert pairing.example == "At predictions[0], the candidate returned 9 and stable 9.9."
@@ -120,12 +120,12 @@ def test_how_the_answers_come_in_changes_no_count_of_pairs(
     The predictions of each side arrive in their order, all at once or in parts. The pairs are the same, and so are the
     sums.
     """
-    target, stable = ([response([value], key) for key, value in side] for side in (mine, theirs))
+    candidate, stable = ([response([value], key) for key, value in side] for side in (mine, theirs))
     whole, parts = Pairing(frozenset({tolerance})), Pairing(frozenset({tolerance}))
-    whole.add(target, stable)
+    whole.add(candidate, stable)
     at = 0
     for cut in [*sorted(cuts), 80]:
-        parts.add(target[at:cut], stable[at // 2 : cut // 2] if cut < 80 else stable[at // 2 :])
+        parts.add(candidate[at:cut], stable[at // 2 : cut // 2] if cut < 80 else stable[at // 2 :])
         at = cut
     assert (whole.compared, whole.beyond, whole.largest) == (parts.compared, parts.beyond, parts.largest)
     expected = sum(min(sum(k == key for k, _ in mine), sum(k == key for k, _ in theirs)) for key in "abcdefgh")

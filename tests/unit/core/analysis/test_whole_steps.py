@@ -48,12 +48,12 @@ def step(seed: int, errors: float, seconds: float, requests: int = 40, looks: in
     """
     rolls = random.Random(seed)
     kinds: list[AnalysisMetric] = [msgspec.convert(each, AnalysisMetric) for each in METRICS]
-    target, stable = Pod(rolls, errors, seconds), Pod(rolls, 0.005, 0.1)
+    candidate, stable = Pod(rolls, errors, seconds), Pod(rolls, 0.005, 0.1)
     mine, theirs = Ledger(60), Ledger(60)
     failed: Streaks = {}
     outcomes = []
     for look in range(looks + 1):
-        mine.look(15.0 * look, {"new": target.serve(requests if look else 0)})
+        mine.look(15.0 * look, {"new": candidate.serve(requests if look else 0)})
         theirs.look(15.0 * look, {"old": stable.serve(3 * requests if look else 0)})
         measured = [evaluate(each, MeasurementData(mine.side, theirs.side)) for each in kinds]
         failed = streaks(failed, measured)

@@ -141,29 +141,29 @@ def test_whatever_happens_no_step_loses_requests_and_it_all_ends_at_rest(
     for name, number in life:
         act(world, name, number)
     calm(world)
-    target, canary = world.target().revision, world.canary_target()
-    assert world.role(target) == Role.STABLE
-    candidate = canary.revision if canary is not None and canary.revision != target else None
+    desired, canary = world.desired().revision, world.desired_canary()
+    assert world.role(desired) == Role.STABLE
+    candidate = canary.revision if canary is not None and canary.revision != desired else None
     assert [entry.role for entry in world.plan.revisions if not entry.parked] == [Role.STABLE] + [Role.CANARY] * bool(
         candidate
     )
     assert world.condition("Ready").status == "True" or not world.resource.spec.traffic.gateway.parent_refs
-    assert_split(world, target, candidate)
+    assert_split(world, desired, candidate)
     assert_at_rest(world)
 
 
-def assert_split(world: World, target: str, canary: str | None) -> None:
+def assert_split(world: World, desired: str, canary: str | None) -> None:
     """Check that the cluster serves what the spec declares."""
     spec = world.resource.spec
     weight = spec.canary.weight if canary is not None and spec.canary is not None else 0
     able = canary is not None and world.selected(f"churn-{canary}")
     if spec.traffic.gateway.parent_refs:
         weight = weight if able else 0
-        expected = {target: 100 - weight} | ({canary: weight} if canary is not None else {})
+        expected = {desired: 100 - weight} | ({canary: weight} if canary is not None else {})
         assert world.programmed.weights == {revision: share for revision, share in expected.items() if share}
-        assert world.service_selects() == target
+        assert world.service_selects() == desired
     elif not weight or not able:
-        assert world.service_selects() == target
+        assert world.service_selects() == desired
     else:
         assert world.service_selects() == (canary if weight == 100 else None)
 

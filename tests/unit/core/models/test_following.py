@@ -46,7 +46,7 @@ def test_an_alias_that_moves_is_a_change_like_any_other_and_the_spec_stays() -> 
     world.reconcile()
     before = world.status
     world.rest()
-    assert (world.role(world.target().revision), world.role(first)) == (Role.STABLE, Role.PARKED)
+    assert (world.role(world.desired().revision), world.role(first)) == (Role.STABLE, Role.PARKED)
     assert world.status.model is not None
     assert (world.status.model.version, world.spec) == ("2", spec)
     assert before.model is not None
@@ -69,7 +69,7 @@ def test_moving_back_is_an_immediate_return() -> None:
     first = world.hash_of(1)
     world.points_to = "2"
     world.reconcile().make_pods()
-    assert world.role(world.target().revision) == Role.CANDIDATE
+    assert world.role(world.desired().revision) == Role.CANDIDATE
     world.points_to = None
     world.reconcile()
     assert world.role(first) == Role.STABLE
@@ -109,7 +109,7 @@ def test_a_version_that_waits_too_long_makes_it_stale_once_and_serving_it_ends_t
     world = World(model={"uri": "models:/churn/1", "maxStaleness": "1h"}).gateway().rest()
     assert world.condition("Stale").status == "False"
     world.points_to = "2"
-    world.reconcile().make_pods().fail(world.target().revision or "", FULL).later(600).reconcile()
+    world.reconcile().make_pods().fail(world.desired().revision or "", FULL).later(600).reconcile()
     assert (world.condition("Stale").status, world.condition("Stale").reason) == ("False", "Waiting")
     assert world.plan.recheck_after == 3000
     world.later(3000).reconcile()
@@ -118,7 +118,7 @@ def test_a_version_that_waits_too_long_makes_it_stale_once_and_serving_it_ends_t
     assert stale.message.startswith("models:/churn/1 has resolved to version 2 since 20")
     world.later(7200).reconcile()
     assert world.condition("Stale") == stale
-    world.fail(world.target().revision or "", None).rest()
+    world.fail(world.desired().revision or "", None).rest()
     assert world.condition("Stale").status == "False"
 
 

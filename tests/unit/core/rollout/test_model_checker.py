@@ -70,7 +70,7 @@ def life(seed: int) -> Lean:
 def event(world: Lean, chance: random.Random) -> None:
     """Cause an event that the operator does not control."""
     some = chance.choice(sorted(world.revisions)) if world.revisions else ""
-    target = world.target
+    desired = world.desired
     match chance.choice(KINDS):
         case "serve":
             world.edit(model={"uri": f"models:/churn/{chance.randrange(1, 4)}"})
@@ -81,14 +81,14 @@ def event(world: Lean, chance: random.Random) -> None:
         case "operator-with-a-slow-clock":
             world.clock -= chance.choice([2, 50, 5000])
         case "crash":
-            world.trouble(chance.choice([some, target]), CRASH)
+            world.trouble(chance.choice([some, desired]), CRASH)
         case "unready":
-            world.trouble(chance.choice([some, target]), NOT_YET)
+            world.trouble(chance.choice([some, desired]), NOT_YET)
         case "full":
-            world.trouble(target, FULL)
+            world.trouble(desired, FULL)
         case "recover":
             world.trouble(some, None)
-            world.trouble(target, None)
+            world.trouble(desired, None)
         case "killed":
             world.pods[some] = world.pods.get(some, [])[1:]
         case "judged":
@@ -99,12 +99,12 @@ def event(world: Lean, chance: random.Random) -> None:
             world.edit(paused=chance.choice([True, None]))
         case "annotation":
             name = chance.choice([names.ANNOTATION_PAUSE, names.ANNOTATION_PROMOTE, names.ANNOTATION_ABORT])
-            world.annotations[name] = chance.choice([target, f"{target}/{chance.randrange(1, 4)}", some])
+            world.annotations[name] = chance.choice([desired, f"{desired}/{chance.randrange(1, 4)}", some])
         case "annotations-removed":
             world.annotations.clear()
         case "retry":
-            world.annotations[names.ANNOTATION_RETRY] = target
-            world.rolled_back_revisions.discard(target)
+            world.annotations[names.ANNOTATION_RETRY] = desired
+            world.rolled_back_revisions.discard(desired)
         case "pin":
             world.annotations[names.ANNOTATION_PIN] = some
             world.rolled_back_revisions.discard(some)
@@ -162,8 +162,8 @@ def calm(world: Lean) -> None:
         world.trouble(revision, None)
     if world.clock:
         world.forget_crashes()  # such a clock reaches the time of a crash at any moment, and Ready changes then
-    if world.rolled_back() or world.role(world.target) == "Failed":
-        world.annotations[names.ANNOTATION_RETRY] = world.target
+    if world.rolled_back() or world.role(world.desired) == "Failed":
+        world.annotations[names.ANNOTATION_RETRY] = world.desired
         world.rolled_back_revisions.clear()
         world.settle()
         world.annotations.clear()
@@ -172,7 +172,7 @@ def calm(world: Lean) -> None:
         world.judge(Outcome.PASSED)
         state = world.state
         if state is not None and state.reason == "RolloutPaused" and state.step_index is not None:
-            world.annotations[names.ANNOTATION_PROMOTE] = f"{world.target}/{state.step_index + 1}"
+            world.annotations[names.ANNOTATION_PROMOTE] = f"{world.desired}/{state.step_index + 1}"
         world.real += 130
 
 
@@ -180,7 +180,7 @@ def ends_well(seed: int) -> None:
     world = life(seed)
     if seed % 4 == 0:
         calm(world)
-        assert world.stable == world.target, "it never came true"
+        assert world.stable == world.desired, "it never came true"
         assert world.state is not None
         assert world.state.phase == "Idle"
         world.reconcile()

@@ -167,7 +167,7 @@ def test_what_is_over_is_forgotten_with_its_series() -> None:
         await asyncio.sleep(120)
         shown = samples(metrics.registry)
         key = ("churn", "ns")
-        assert shown["sluicegate_analysis_value", *key, "errors", "target"] == 0
+        assert shown["sluicegate_analysis_value", *key, "errors", "candidate"] == 0
         assert shown["sluicegate_analysis_value", *key, "errors", "stable"] == 0
         assert shown["sluicegate_analysis_outcome", *key, "errors", "Passed"] == 1
         assert shown["sluicegate_analysis_samples", *key, "errors"] > 500
