@@ -76,16 +76,23 @@ def test_timeout_ends_the_request_where_the_gateway_can(gateway, workspace, slow
     wait_until("the shorter timeout to hold", lambda: code(status["url"], "invocations", BODY) == expected, 30)
 
 
-def test_gateway_or_listener_that_is_missing_is_named(gateway, workspace):
-    workspace.apply("shop", traffic={"gateway": {"parentRefs": [{**gateway.parent, "name": "nowhere"}]}})
-    found = workspace.wait_condition("shop", "TrafficRouted", "False", "GatewayNotFound")
-    assert "nowhere" in found["message"]
-    workspace.apply("shop", traffic={"gateway": {"parentRefs": [{**gateway.parent, "sectionName": "nowhere"}]}})
-    found = workspace.wait_condition("shop", "TrafficRouted", "False", "RouteRefused")
-    print(f"{gateway.name}: {found['message']}")
-    assert "Accepted=False" in found["message"]
+def test_missing_gateway_or_listener_is_named_and_loses_no_request(gateway, workspace, load):
+    """Keep the old parents of the route until the new ones accept it."""
     workspace.apply("shop", traffic=gateway.traffic())
-    assert predict(workspace.wait_ready("shop")["url"]) == 1
+    url = workspace.wait_ready("shop")["url"]
+    with load("shop") as steady:
+        workspace.apply("shop", traffic={"gateway": {"parentRefs": [{**gateway.parent, "name": "nowhere"}]}})
+        found = workspace.wait_condition("shop", "TrafficRouted", "False", "GatewayNotFound")
+        assert "nowhere" in found["message"]
+        workspace.apply("shop", traffic={"gateway": {"parentRefs": [{**gateway.parent, "sectionName": "nowhere"}]}})
+        found = workspace.wait_condition("shop", "TrafficRouted", "False", "RouteRefused")
+        print(f"{gateway.name}: {found['message']}")
+        assert "Accepted=False" in found["message"]
+        assert workspace.status("shop")["url"] == url
+        wait_until("some answers", lambda: steady.total > 200)
+        workspace.apply("shop", traffic=gateway.traffic())
+        workspace.wait_ready("shop")
+    steady.check(1)
 
 
 def test_two_gateways_at_once_lose_no_request(cluster, workspace):

@@ -100,10 +100,7 @@ class Operator:
 
         From inside, PID 1 would ignore the signal.
         """
-        container = container_id(pod)
-        found = [pid for pid in _pids() if container in _cgroup(pid)]
-        assert found, f"no process of container {container} on this machine"
-        for pid in found:
+        for pid in processes(container_id(pod)):
             os.kill(pid, number)
 
 
@@ -111,6 +108,13 @@ def container_id(pod: Json) -> str:
     """Return the id of the pod's running container."""
     state = (pod["status"].get("containerStatuses") or [{}])[0]
     return str(state.get("containerID", "")).rpartition("/")[2]
+
+
+def processes(cgroup: str) -> list[int]:
+    """Return the process IDs of a container or of a pod, by the id of the container or the UID of the pod."""
+    pids = [pid for pid in _pids() if cgroup in _cgroup(pid)]
+    assert pids, f"no process of {cgroup} on this machine"
+    return pids
 
 
 def _ready(pod: Json) -> bool:
