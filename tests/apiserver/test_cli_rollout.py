@@ -164,7 +164,7 @@ async def test_live_view_of_a_rollout(
         kubectl(
             *where,
             *("role", "reader", "--verb=get,list,watch"),
-            *("--resource=modeldeployments.sluicegate.dev", "--resource=events.events.k8s.io"),
+            *("--resource=modeldeployments.sluicegate.dev", "--resource=events"),
         )
         kubectl(*where, "rolebinding", "reader", "--role=reader", f"--serviceaccount={cli.namespace}:guest")
         token = kubectl(*where, "token", "guest").out.strip()
@@ -194,7 +194,7 @@ async def test_each_command_writes_only_its_annotation(rollout: Rollout, cli: Cl
     assert "nothing was changed" in again.out
     live = await rollout.client.get(kinds.MODEL_DEPLOYMENT, cli.namespace, "churn")
     assert live is not None
-    assert "sluicegate-cli" in {each["manager"] for each in live["metadata"]["managedFields"]}
+    assert "sluicegate-cli" in {field["manager"] for field in live["metadata"]["managedFields"]}
 
     for command, text, left in (
         (("pause", "churn"), "stays at step 2 of 4", {"pause": NEXT}),

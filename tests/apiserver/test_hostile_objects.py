@@ -38,17 +38,17 @@ async def test_hostile_objects_stop_no_other_resource(world: World, elsewhere: s
         world.kubectl("create", "--raw", PATHS[json_kind(text)].format(elsewhere), "-f", "-", input=text)
 
     async def told(name: str) -> bool:
-        selector = f"regarding.name={name},reason=Undecodable"
-        args = ("-n", elsewhere, "get", "events.events.k8s.io", f"--field-selector={selector}", "-o", "name")
+        selector = f"involvedObject.name={name},reason=Undecodable"
+        args = ("-n", elsewhere, "get", "events", f"--field-selector={selector}", "-o", "name")
         return bool(world.kubectl(*args).out.strip())
 
     async def applied(name: str) -> bool:
         return bool(world.kubectl("-n", elsewhere, "get", "deployments", "-l", f"{LABEL}={name}", "-o", "name").out)
 
     async def skips(count: int) -> bool:
-        found = await process.skipped()
-        assert found.get("ControllerRevision", 0) >= 4
-        return found.get("ModelDeployment") == count
+        skipped = await process.skipped()
+        assert skipped.get("ControllerRevision", 0) >= 4
+        return skipped.get("ModelDeployment") == count
 
     await create(resource("before", DEEP))
     for name, data in RECORDS.items():

@@ -110,6 +110,6 @@ async def test_events_and_their_series(client: KubeClient, namespace: str) -> No
     assert recorder.dropped == 0
     events = (await client.list(EVENT, namespace)).items
     assert len(events) == 1
-    assert events[0]["series"]["count"] == 3
-    assert events[0]["regarding"]["uid"] == about["metadata"]["uid"]
-    assert events[0]["note"] == "It broke."
+    assert events[0]["count"] == 3
+    assert events[0]["involvedObject"]["uid"] == about["metadata"]["uid"]
+    assert events[0]["message"] == "It broke."

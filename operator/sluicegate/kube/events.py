@@ -1,7 +1,9 @@
 """Kubernetes Events about the objects that users own.
 
 Events are best effort: recording one never waits and never fails. As in client-go, repeated Events become a series, and
-Events above a rate limit are dropped, because Events share etcd with everything else.
+Events above a rate limit are dropped, because Events share etcd with everything else. They are Events of the core API,
+because `kubectl describe` shows and sorts by the times of those, and the API server refuses these times in Events of
+events.k8s.io.
 """
 
 import asyncio
@@ -43,8 +45,8 @@ MAX_SERIES = 2048
 MAX_ATTEMPTS = 5
 RETRY_DELAY = 3.0
 """Seconds to wait after a failed write, multiplied by the number of attempts so far."""
-NOTE_BYTES = 1024
-"""The API's limit of a note, in bytes."""
+MESSAGE_BYTES = 1024
+"""The limit of a message, in bytes. It is the one of events.k8s.io."""
 
 
 def reference(raw: Mapping[str, object]) -> Object:
@@ -101,7 +103,12 @@ class EventRecorder:
             busy: Tells whether there is more important work. Events wait for the end of that work, up to a limit.
         """
         self._client = client
-        self._source = {"reportingController": reporter[0], "reportingInstance": reporter[1][:128]}
+        component, instance = reporter[0], reporter[1][:128]
+        self._source = {
+            "source": {"component": component},
+            "reportingComponent": component,
+            "reportingInstance": instance,
+        }
         self._clock = clock
         self._wall = wall
         self._series: OrderedDict[tuple[str, str, str], _Series] = OrderedDict()
@@ -139,12 +146,14 @@ class EventRecorder:
         name = f"{about['name'][:220].rstrip('.-')}.{secrets.token_hex(8)}"
         body = {
             "metadata": {"namespace": about.get("namespace") or "default", "name": name},
-            "eventTime": time,
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
             "type": severity,
             "reason": reason[:128],
             "action": action[:128],
-            "note": message.encode("utf-8", "replace")[:NOTE_BYTES].decode("utf-8", "ignore"),
-            "regarding": dict(about),
+            "message": message.encode("utf-8", "replace")[:MESSAGE_BYTES].decode("utf-8", "ignore"),
+            "involvedObject": dict(about),
             **self._source,
         }
         self._series[key] = self._unwritten[key] = _Series(body, now, time, due_at=now)
@@ -223,7 +232,7 @@ class EventRecorder:
 
     async def _send(self, series: _Series, count: int) -> None:
         body, metadata = series.body, series.body["metadata"]
-        times = {"series": {"count": count, "lastObservedTime": series.last_time}} if count > 1 else {}
+        times = {"count": count, "lastTimestamp": series.last_time}
         if series.written:
             try:
                 await self._client.merge_patch(EVENT, metadata["namespace"], metadata["name"], times)
@@ -243,7 +252,7 @@ class EventRecorder:
             logging.DEBUG if isinstance(error, NamespaceTerminating) else logging.WARNING,
             "cannot write Event %s about %s: %s",
             series.body["reason"],
-            series.body["regarding"]["name"],
+            series.body["involvedObject"]["name"],
             error,
         )
 
@@ -256,4 +265,4 @@ class EventRecorder:
         return bucket.take(now)
 
     def _timestamp(self) -> str:
-        return self._wall().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return self._wall().strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -68,7 +68,7 @@ HTTP_ROUTE = Kind("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
 GATEWAY = Kind("gateway.networking.k8s.io", "v1", "Gateway", "gateways")
 GATEWAY_CLASS = Kind("gateway.networking.k8s.io", "v1", "GatewayClass", "gatewayclasses", namespaced=False)
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
-EVENT = Kind("events.k8s.io", "v1", "Event", "events")
+EVENT = Kind("", "v1", "Event", "events")
 CRD = Kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False)
 
 ALL: tuple[Kind, ...] = (

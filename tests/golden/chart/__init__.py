@@ -37,7 +37,7 @@ def template(*args: object) -> list[dict[str, Any]]:
     The release is `sluicegate` in the namespace `sluicegate-system`.
     """
     text = helm("template", "sluicegate", CHART, "--namespace", "sluicegate-system", *args)
-    return [each for each in yaml.safe_load_all(text) if each]
+    return [document for document in yaml.safe_load_all(text) if document]
 
 
 def rendered(case: Path) -> str:

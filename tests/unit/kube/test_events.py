@@ -59,14 +59,15 @@ def test_repetitions_become_a_series_once_a_minute(virtual: Run) -> None:
         task.cancel()
         assert len(server.created) == 1
         assert 4 <= len(server.patched) <= 6
-        counts = [patch["series"]["count"] for patch in server.patched]
+        counts = [patch["count"] for patch in server.patched]
         assert counts == sorted(set(counts))
         await recorder.flush()
-        assert server.patched[-1]["series"]["count"] == 100
+        assert server.patched[-1]["count"] == 100
         body = server.created[0]
-        assert body["regarding"] == ABOUT
-        assert body["reportingController"] == "sluicegate.dev/operator"
-        assert "series" not in body
+        assert body["involvedObject"] == ABOUT
+        assert body["reportingComponent"] == "sluicegate.dev/operator"
+        assert body["firstTimestamp"] == body["lastTimestamp"]
+        assert server.patched[-1]["lastTimestamp"] >= body["lastTimestamp"]
 
     virtual(main())
 
@@ -79,7 +80,7 @@ def test_the_first_repetition_is_written_at_once(virtual: Run) -> None:
         record(recorder)
         await asyncio.sleep(1)
         task.cancel()
-        assert [patch["series"]["count"] for patch in server.patched] == [2]
+        assert [patch["count"] for patch in server.patched] == [2]
 
     virtual(main())
 
@@ -171,7 +172,7 @@ def test_an_expired_event_is_created_anew_and_a_lost_answer_counts(virtual: Run)
         record(recorder)
         server.faults = [NotFound(404, "", "expired")]
         await asyncio.sleep(1)
-        assert server.created[1]["series"]["count"] == 2
+        assert server.created[1]["count"] == 2
         server.faults = [Unreachable("lost"), Conflict(409, "AlreadyExists", "")]
         record(recorder, "x")
         await asyncio.sleep(30)
@@ -187,7 +188,7 @@ def test_long_words_are_cut_to_what_the_api_takes(virtual: Run) -> None:
         recorder.record({**ABOUT, "name": "n" * 250}, "Normal", "R" * 200, "ü" * 2000, "A" * 200)
         await asyncio.sleep(1)
         body = server.created[0]
-        assert len(body["note"].encode()) == 1024
+        assert len(body["message"].encode()) == 1024
         assert len(body["metadata"]["name"]) <= 253
         assert len(body["reason"]) == len(body["action"]) == 128
         task.cancel()

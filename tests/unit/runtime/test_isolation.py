@@ -126,7 +126,7 @@ def test_the_analysis_of_the_other_resource_goes_on(error: BaseException, where:
 
 def test_a_resource_that_raises_is_left_out_of_every_index(monkeypatch: pytest.MonkeyPatch) -> None:
     from sluicegate.runtime.analysis import analyst
-    from sluicegate.runtime.registry import resolver as module
+    from sluicegate.runtime.registry import registries as module
 
     usual = module.registry_of
 
@@ -206,8 +206,8 @@ async def test_an_event_that_cannot_be_written_stops_no_other() -> None:
 
     class Client:
         async def create(self, kind: object, body: dict[str, Any]) -> None:
-            created.append(body["regarding"]["name"])
-            if body["regarding"]["name"] == "bad":
+            created.append(body["involvedObject"]["name"])
+            if body["involvedObject"]["name"] == "bad":
                 raise RecursionError
             written.set()
 

@@ -125,9 +125,8 @@ def _informer(client: KubeClient, kind: Kind, scope: Scope, wake: Callable[[], N
 
     def kept(raw: dict[str, Any]) -> dict[str, Any] | None:
         if scope.name is not None:
-            about = (
-                raw["metadata"]["name"] if kind is MODEL_DEPLOYMENT else (raw.get("regarding") or {}).get("name", "")
-            )
+            involved = raw.get("involvedObject") or {}
+            about = raw["metadata"]["name"] if kind is MODEL_DEPLOYMENT else involved.get("name", "")
             if kind.kind != "Pod" and not str(about).startswith(scope.name):
                 return None
         return without_managed_fields(raw)

@@ -169,7 +169,7 @@ def detail(
     Args:
         resource: The ModelDeployment.
         pods: Pods of its namespace. Pods of other ModelDeployments are ignored.
-        events: Events (events.k8s.io) of its namespace. Events about other objects are ignored.
+        events: Events of its namespace. Events about other objects are ignored.
         live: What the operator measures now.
         shell: How the user types commands.
     """
@@ -288,10 +288,10 @@ def _events(resource: ModelDeployment, events: Iterable[Raw]) -> tuple[EventView
     child = re.compile(rf"{re.escape(resource.metadata.name)}(-[a-z0-9]{{{names.HASH_LENGTH}}}(-.*)?)?")
     views = []
     for raw in events:
-        about = raw.get("regarding") or {}
+        about = raw.get("involvedObject") or {}
         own = about.get("kind") == names.KIND and about.get("name") == resource.metadata.name
         warning = raw.get("type") == "Warning"
-        if raw.get("reason") == "Unhealthy" and str(raw.get("note") or "").startswith("Startup probe failed"):
+        if raw.get("reason") == "Unhealthy" and str(raw.get("message") or "").startswith("Startup probe failed"):
             continue  # every start has them, until the model is loaded
         if own or (warning and about.get("kind") != names.KIND and child.fullmatch(str(about.get("name") or ""))):
             views.append(_event(raw, about, warning))
@@ -303,7 +303,7 @@ def _event(raw: Raw, about: Raw, warning: bool) -> EventView:
     series = raw.get("series") or {}
     at = (
         series.get("lastObservedTime")
-        or raw.get("deprecatedLastTimestamp")
+        or raw.get("lastTimestamp")
         or raw.get("eventTime")
         or raw["metadata"].get("creationTimestamp")
     )
@@ -312,6 +312,6 @@ def _event(raw: Raw, about: Raw, warning: bool) -> EventView:
         warning=warning,
         reason=str(raw.get("reason") or ""),
         about=f"{about.get('kind')}/{about.get('name')}",
-        message=" ".join(str(raw.get("note") or "").split()),
-        count=int(series.get("count") or raw.get("deprecatedCount") or 1),
+        message=" ".join(str(raw.get("message") or "").split()),
+        count=int(series.get("count") or raw.get("count") or 1),
     )

@@ -126,9 +126,9 @@ PODS = [
 def _event(kind: str, name: str, reason: str, note: str, at: str, severity: str = "Normal") -> dict[str, Any]:
     return {
         "metadata": {"name": f"{name}.{reason}", "namespace": "shop", "creationTimestamp": at},
-        "regarding": {"kind": kind, "name": name},
+        "involvedObject": {"kind": kind, "name": name},
         "reason": reason,
-        "note": note,
+        "message": note,
         "type": severity,
         "eventTime": at,
     }
@@ -143,7 +143,7 @@ EVENTS = [
         "2026-03-01T12:29:30Z",
         "Warning",
     )
-    | {"deprecatedCount": 3},
+    | {"count": 3},
     _event(
         "ModelDeployment",
         "churn",
@@ -296,7 +296,7 @@ def test_live_view_restores_the_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_undecodable_resource_does_not_hide_others(capsys: pytest.CaptureFixture[str]) -> None:
     broken = {"metadata": {"name": "odd", "namespace": "shop"}, "spec": {"model": 3}}
     view = _shown(Scope(None, "shop"), broken, RESOURCE)
-    assert [each.name for each in view.rows] == ["churn"]
+    assert [row.name for row in view.rows] == ["churn"]
     assert "shop/odd cannot be read" in capsys.readouterr().err
 
 
