@@ -8,9 +8,10 @@ import math
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from http import HTTPStatus
 from typing import Any, Self
 
-from sluicegate.kube.errors import NotFound, TooLong, Undecodable
+from sluicegate.kube.errors import Invalid, KubeError, NotFound, ServerError, TooLong, Undecodable
 from sluicegate.kube.kinds import LEASE, POD, Kind
 from sluicegate.kube.transport import APPLY, MERGE_PATCH, ClientOptions, Request, Transport, connect
 from sluicegate.kube.wire import Object, Page, WatchEvent, decode, decode_page, events, read_object
@@ -75,7 +76,12 @@ class KubeClient:
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
         path = kind.path(metadata.get("namespace"), metadata["name"], subresource)
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
-        return await self._object("apply", kind, Request("PATCH", path, query, body, APPLY, admission=True))
+        try:
+            return await self._object("apply", kind, Request("PATCH", path, query, body, APPLY, admission=True))
+        except ServerError as error:
+            if error.status == HTTPStatus.INTERNAL_SERVER_ERROR and not error.details and subresource is None:
+                await self._check_fields(kind, body)
+            raise
 
     async def merge_patch(
         self,
@@ -134,7 +140,28 @@ class KubeClient:
         if manager is None:
             return await self._object("dry-run", kind, Request("PATCH", path, query, body, MERGE_PATCH))
         query |= {"fieldManager": manager, "force": "true"}
-        return await self._object("dry-run", kind, Request("PATCH", path, query, body, APPLY))
+        try:
+            return await self._object("dry-run", kind, Request("PATCH", path, query, body, APPLY))
+        except ServerError as error:
+            if error.status == HTTPStatus.INTERNAL_SERVER_ERROR and not error.details:
+                await self._check_fields(kind, body)
+            raise
+
+    async def _check_fields(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        """Raise Invalid if the fields of an object do not exist, or have values of the wrong type.
+
+        Server-side apply responds to these with 500, as it does to failures that pass. The API server responds to a
+        creation with 400 before it looks at anything else.
+        """
+        path = kind.path(body["metadata"].get("namespace"))
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        try:
+            await self._object("dry-run", kind, Request("POST", path, query, body))
+        except Invalid as error:
+            if error.status == HTTPStatus.BAD_REQUEST:
+                raise
+        except KubeError:
+            return
 
     async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
         """Create an object.

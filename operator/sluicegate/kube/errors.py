@@ -103,10 +103,7 @@ class NamespaceTerminating(Forbidden):
 
 
 class Invalid(ApiError):
-    """400, 422 and similar: the same request cannot succeed on a retry.
-
-    The status may also be 500, see `_TYPED_PATCH`.
-    """
+    """400, 422 and similar: the same request cannot succeed on a retry."""
 
 
 class Gone(ApiError):
@@ -133,9 +130,6 @@ class TooManyRequests(ApiError):
 class ServerError(ApiError):
     """5xx: the API server, or an admission webhook that it calls, failed."""
 
-
-# Server-side apply responds with 500 to an unknown field or a wrong type, though a retry cannot help.
-_TYPED_PATCH = "failed to create typed patch object"
 
 # The cause in the details of a 403, from k8s.io/api/core/v1 (NamespaceTerminatingCause).
 _TERMINATING = "NamespaceTerminating"
@@ -207,8 +201,6 @@ def _build(parsed: _Status, fallback_status: int, http_reason: str) -> ApiError:
     reason = parsed.reason or http_reason
     message = parsed.message or reason or "the API server gave no reason"
     cls = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
-    if message.startswith(_TYPED_PATCH):
-        cls = Invalid
     if cls is Forbidden and _TERMINATING in _causes(parsed.details):
         cls = NamespaceTerminating
     return cls(status, reason, message, parsed.details)

@@ -57,13 +57,6 @@ def test_retry_after_comes_from_the_body_first() -> None:
     assert silent.retry_after == 1
 
 
-def test_a_typed_patch_refused_with_500_is_invalid() -> None:
-    message = "failed to create typed patch object (n/d; apps/v1): .spec.x: field not declared"
-    error = errors.from_response(500, "", json.dumps({"message": message}).encode())
-    assert type(error) is errors.Invalid
-    assert error.status == 500
-
-
 def test_a_namespace_that_goes_away_is_told_from_a_missing_right() -> None:
     causes = [
         {"reason": "NamespaceTerminating", "message": "namespace n is being terminated", "field": "metadata.namespace"}
