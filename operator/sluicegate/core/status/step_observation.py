@@ -70,11 +70,13 @@ def _selected(assessment: Assessment, candidate: Candidate) -> bool:
 
 
 def _room(assessment: Assessment, next_stable: RevisionHash) -> Problem | None:
-    """Return a problem if pods of the candidate wait for room on a node or in a quota.
+    """Return a problem if pods of the candidate wait for room on a node, or if the API server refuses them.
 
-    The revision is not the cause, so the rollout waits for capacity.
+    The revision is not the cause, so the rollout waits.
     """
     problem = diagnosis.revision_problem(assessment, next_stable)
-    if problem is None or problem.reason not in (Reason.UNSCHEDULABLE, Reason.QUOTA_EXCEEDED):
-        return None
-    return Problem(Reason.WAITING_FOR_CAPACITY, problem.message)
+    if problem is not None and problem.reason == Reason.UNSCHEDULABLE:
+        return Problem(Reason.WAITING_FOR_CAPACITY, problem.message)
+    if problem is not None and problem.reason in (Reason.QUOTA_EXCEEDED, Reason.POD_REFUSED):
+        return problem
+    return None

@@ -63,9 +63,9 @@ def test_a_whole_rollout() -> None:
     assert world.status.canary == "10%"
     assert world.condition("Ready").reason == "RollingOut"
     assert "is at step 1 of 2. Holding at 10% of the requests until" in world.condition("Ready").message
-    told = world.status
+    status = world.status
     world.later(299).reconcile()
-    assert (world.status, world.writes) == (told, []), "holding writes nothing"
+    assert (world.status, world.writes) == (status, []), "holding writes nothing"
     world.later(3).settle()
     assert (state(world).step_index, state(world).phase, shares(world)) == (1, "Holding", (50, 50))
     assert world.replicas(new) == 2
@@ -224,6 +224,21 @@ def test_a_lack_of_room_is_waiting_for_capacity() -> None:
     world.later(10_000).reconcile()
     assert world.role(world_new) == Role.CANDIDATE
     world.fail(world_new, None).settle()
+    assert state(world).step_index == 0
+
+
+@pytest.mark.parametrize("message", ["exceeded quota: pods", "denied by policy"])
+def test_refused_pods_hold_a_rollout_whatever_the_text(message: str) -> None:
+    world = begun().reconcile()
+    candidate = world.hash_of(2)
+    world.pods = {name: pod for name, pod in world.pods.items() if pod.revision != candidate}
+    world.replica_failure[candidate] = message
+    world.reconcile()
+    assert state(world).phase == "Waiting"
+    assert state(world).reason in ("QuotaExceeded", "PodRefused")
+    assert message in (state(world).message or "")
+    del world.replica_failure[candidate]
+    world.settle()
     assert state(world).step_index == 0
 
 
