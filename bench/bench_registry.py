@@ -40,7 +40,8 @@ from sluicegate.config.settings import build  # noqa: E402
 from sluicegate.kube.client import KubeClient  # noqa: E402
 from sluicegate.runtime.registry.context import PollContext  # noqa: E402
 from sluicegate.runtime.registry.follower import Follower  # noqa: E402
-from sluicegate.runtime.registry.resolver import Registries, Resolver  # noqa: E402
+from sluicegate.runtime.registry.registries import Registries  # noqa: E402
+from sluicegate.runtime.registry.resolver import Resolver  # noqa: E402
 from sluicegate.runtime.resources import Resources  # noqa: E402
 
 OUT = REPOSITORY / "bench" / "out"
@@ -170,7 +171,10 @@ class Followers:
 
     async def all_at(self, version: str) -> None:
         """Wait until every follower has resolved `version`."""
-        while any(each.status.model is None or each.status.model.version != version for each in self.resources.items()):
+        while any(
+            resource.status.model is None or resource.status.model.version != version
+            for resource in self.resources.items()
+        ):
             self._progress.clear()
             await self._progress.wait()
 

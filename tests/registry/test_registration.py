@@ -21,7 +21,7 @@ from sluicegate.config.settings import Settings, build
 from sluicegate.core.models.webhook_subscription import Hook, is_right
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.context import PollContext
-from sluicegate.runtime.registry.resolver import Registries, RegistryRef
+from sluicegate.runtime.registry.registries import Registries, RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions
 from sluicegate.runtime.resources import Resources
@@ -80,11 +80,11 @@ class Here:
 @pytest.fixture
 async def registry(endpoint: RegistryEndpoint) -> AsyncIterator[MlflowRegistry]:
     """Yield the real registry without the webhooks of earlier tests."""
-    found = MlflowRegistry(endpoint)
-    for hook in await webhooks.listed(found):
+    mlflow_registry = MlflowRegistry(endpoint)
+    for hook in await webhooks.listed(mlflow_registry):
         await asyncio.to_thread(send, "DELETE", f"{endpoint.tracking_uri}/api/2.0/mlflow/webhooks/{hook.id}")
-    yield found
-    await found.aclose()
+    yield mlflow_registry
+    await mlflow_registry.aclose()
 
 
 async def ours(registry: MlflowRegistry) -> list[Hook]:

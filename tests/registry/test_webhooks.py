@@ -17,7 +17,7 @@ from sluicegate.core.models.following import ModelView
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
-from sluicegate.runtime.registry.resolver import Registries, RegistryRef
+from sluicegate.runtime.registry.registries import Registries, RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 from sluicegate.runtime.resources import Resources
 

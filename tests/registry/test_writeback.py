@@ -12,7 +12,7 @@ from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.context import PollContext
-from sluicegate.runtime.registry.resolver import Registries
+from sluicegate.runtime.registry.registries import Registries
 from sluicegate.runtime.registry.served_tags import ServedTagWriter
 from sluicegate.runtime.resources import Resources
 

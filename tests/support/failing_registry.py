@@ -16,7 +16,7 @@ from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.context import PollContext
-from sluicegate.runtime.registry.resolver import Registries
+from sluicegate.runtime.registry.registries import Registries
 from sluicegate.runtime.resources import Resources
 
 INTERVAL = 30.0

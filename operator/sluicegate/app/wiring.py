@@ -37,7 +37,8 @@ from sluicegate.runtime.reconcile.waker import Waker
 from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
 from sluicegate.runtime.registry.recovery import Recovery
-from sluicegate.runtime.registry.resolver import Registries, Resolver
+from sluicegate.runtime.registry.registries import Registries
+from sluicegate.runtime.registry.resolver import Resolver
 from sluicegate.runtime.registry.served_tags import ServedTagWriter
 from sluicegate.runtime.registry.webhook_server import Webhooks
 from sluicegate.runtime.registry.webhook_subscription import WebhookSubscriptions

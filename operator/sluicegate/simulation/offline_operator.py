@@ -21,7 +21,8 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden
 from sluicegate.runtime.reconcile.caches import Caches
 from sluicegate.runtime.reconcile.gather import Gatherer, parent_refs
-from sluicegate.runtime.registry.resolver import Registries, Resolver
+from sluicegate.runtime.registry.registries import Registries
+from sluicegate.runtime.registry.resolver import Resolver
 from sluicegate.runtime.resources import Resources
 from sluicegate.simulation.offline_resolver import NoPolls, OfflineResolver
 from sluicegate.simulation.settle import FinalState, settled

@@ -12,7 +12,8 @@ from sluicegate.core.models.resolution import ResolutionError, ResolvedModel
 from sluicegate.core.models.uri import LoggedModel, RegistryVersion, RunArtifact, parse
 from sluicegate.core.snapshot.revision_spec import registry_of
 from sluicegate.runtime.reconcile.gather import Resolves
-from sluicegate.runtime.registry.resolver import RegistryRef, Resolution
+from sluicegate.runtime.registry.registries import RegistryRef
+from sluicegate.runtime.registry.resolver import Resolution
 
 Record = Mapping[str, Any]
 """The model of a revision, as its ControllerRevision records it."""

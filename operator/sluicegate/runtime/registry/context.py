@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sluicegate.adapters.mlflow.pool import RegistryPool
 from sluicegate.api.resource import Key
-from sluicegate.runtime.registry.resolver import Registries
+from sluicegate.runtime.registry.registries import Registries
 from sluicegate.runtime.resources import Resources
 
 

@@ -33,8 +33,8 @@ from sluicegate.core.models.resolution import ResolutionError, internal_error
 from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.model_views import ModelViews, PollResult
 from sluicegate.runtime.registry.poller import Followers, Poller
+from sluicegate.runtime.registry.registries import RegistryRef
 from sluicegate.runtime.registry.registry_health import RegistryHealth
-from sluicegate.runtime.registry.resolver import RegistryRef
 from sluicegate.runtime.registry.version_watch import FixedVersions
 from sluicegate.runtime.supervise import contained, keep, resolved
 

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable
 
 from sluicegate.api.resource import Key
-from sluicegate.runtime.registry.resolver import RegistryRef
+from sluicegate.runtime.registry.registries import RegistryRef
 from sluicegate.runtime.supervise import contained
 
 PROBE_INTERVAL = 2.0

@@ -19,7 +19,7 @@ from sluicegate.core.models.following import Registration, concerns_registry, fi
 from sluicegate.core.models.reference import RegistryVersion
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.runtime.registry.context import PollContext
-from sluicegate.runtime.registry.resolver import RegistryRef
+from sluicegate.runtime.registry.registries import RegistryRef
 from sluicegate.runtime.supervise import contained, keep, resolved
 
 SLOWER: Final = 10

@@ -16,8 +16,8 @@ from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.webhook_delivery import LARGEST, Delivery, Outcome, authentic, subject, timely
 from sluicegate.kube.rate_limit import TokenBucket
 from sluicegate.runtime.http_server import HttpServer
+from sluicegate.runtime.registry.registries import RegistryRef
 from sluicegate.runtime.registry.replay_cache import ReplayCache
-from sluicegate.runtime.registry.resolver import RegistryRef
 
 logger = logging.getLogger(__name__)
 
