@@ -97,14 +97,16 @@ def table(results: Sequence[rollouts.Result]) -> str:
         f" Python {at['python']}",
         "",
     ]
-    columns = [_column(each) for each in results]
-    rows = [["", *(_name(each.plan) for each in results)]]
+    columns = [_column(result) for result in results]
+    rows = [["", *(_name(result.plan) for result in results)]]
     rows += [[key, *(column.get(key, "-") for column in columns)] for key in _keys(columns)]
     return "\n".join([*lines, *report.grid(rows)])
 
 
 def _keys(columns: Sequence[dict[str, str]]) -> list[str]:
-    return sorted({key for each in columns for key in each}, key=lambda key: min(_place(each, key) for each in columns))
+    return sorted(
+        {key for column in columns for key in column}, key=lambda key: min(_place(column, key) for column in columns)
+    )
 
 
 def _place(column: dict[str, str], key: str) -> int:
@@ -151,7 +153,7 @@ def _counted(writes: dict[str, int], by: int) -> str:
 
 def as_json(results: Sequence[rollouts.Result]) -> Json:
     """Return all results as a JSON object."""
-    return {"machine": report.machine(), "runs": [_run(each) for each in results]}
+    return {"machine": report.machine(), "runs": [_run(result) for result in results]}
 
 
 def _run(result: rollouts.Result) -> Json:

@@ -61,15 +61,15 @@ class Result:
 
     def rate(self, connections: int) -> float:
         """Return the median of the runs' requests per second."""
-        return statistics.median(each.rate for each in self.loads[connections])
+        return statistics.median(load.rate for load in self.loads[connections])
 
     def p50(self, connections: int) -> float:
         """Return the median of the runs' median latencies, in milliseconds."""
-        return statistics.median(each.p50 for each in self.loads[connections])
+        return statistics.median(load.p50 for load in self.loads[connections])
 
     def p99(self, connections: int) -> float:
         """Return the median of the runs' p99 latencies, in milliseconds."""
-        return statistics.median(each.p99 for each in self.loads[connections])
+        return statistics.median(load.p99 for load in self.loads[connections])
 
 
 def wrk(url: str, body: Path, connections: int, seconds: float) -> Load:
@@ -93,7 +93,8 @@ def wrk(url: str, body: Path, connections: int, seconds: float) -> Load:
     said = subprocess.run(["wrk", *options, url], capture_output=True, text=True, check=True).stdout
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     latency = {
-        int(each[0]): float(each[1]) * _UNITS[each[2]] for each in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)", said)
+        int(match_[0]): float(match_[1]) * _UNITS[match_[2]]
+        for match_ in re.findall(r"(\d+)%\s+([\d.]+)(us|ms|s)", said)
     }
     failed = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     if rate is None or not {50, 99} <= set(latency):
@@ -146,7 +147,7 @@ def table(results: list[Result], direct: float) -> str:
     """
     lines = []
     for model in MODELS:
-        mine = [each for each in results if each.model == model]
+        mine = [result for result in results if result.model == model]
         if not mine:
             continue
         stock = next(each for each in mine if each.server == "stock, best")
@@ -198,7 +199,9 @@ def main() -> int:
     print(table(results, direct))
     OUT.mkdir(parents=True, exist_ok=True)
     target = OUT / f"scorer-{began}.json"
-    target.write_text(json.dumps({"direct": direct, "results": [asdict(each) for each in results]}, indent=1) + "\n")
+    target.write_text(
+        json.dumps({"direct": direct, "results": [asdict(result) for result in results]}, indent=1) + "\n"
+    )
     print(f"\n{target.relative_to(REPOSITORY)}")
     return 0
 

@@ -78,21 +78,21 @@ def test_a_commit_serves_and_the_next_one_moves_the_traffic_without_a_lost_reque
 
 def test_children_are_shown_below_their_owner_and_are_neither_compared_nor_pruned(app, workspace):
     serving(app, workspace)
-    before = {each["metadata"]["uid"] for each in children(workspace)}
+    before = {child["metadata"]["uid"] for child in children(workspace)}
     assert set(app.wait(app.commit(shop(1, scaling={"replicas": 2})), "Healthy")) == {"ModelDeployment/shop"}
 
     def shown():
         nodes = {each["uid"]: each for each in app.tree()}
-        return nodes if {each["metadata"]["uid"] for each in children(workspace)} <= set(nodes) else None
+        return nodes if {child["metadata"]["uid"] for child in children(workspace)} <= set(nodes) else None
 
     nodes = wait_until("Argo CD to show every child", shown, 30)
     owner = workspace.mdep("shop")["metadata"]["uid"]
-    for each in children(workspace):
-        assert [parent["uid"] for parent in nodes[each["metadata"]["uid"]]["parentRefs"]] == [owner]
-    pods = {each["metadata"]["uid"] for each in workspace.pods("shop")}
+    for child in children(workspace):
+        assert [parent["uid"] for parent in nodes[child["metadata"]["uid"]]["parentRefs"]] == [owner]
+    pods = {pod["metadata"]["uid"] for pod in workspace.pods("shop")}
     assert len(pods) == 2
     assert pods <= set(nodes)
-    assert before <= {each["metadata"]["uid"] for each in children(workspace)}, "nothing was pruned"
+    assert before <= {child["metadata"]["uid"] for child in children(workspace)}, "nothing was pruned"
 
 
 def children(space):
@@ -204,13 +204,13 @@ def test_a_commit_that_moves_the_weight_moves_the_traffic(app, workspace, load):
             assert space.status("shop")["canary"] == f"{weight}%"
             share = measured(steady)
             assert abs(share - weight) <= 2, f"{share} % at weight {weight}"
-        pods = {each["metadata"]["uid"] for each in space.pods("shop") if version(each) != space.stable("shop")}
+        pods = {pod["metadata"]["uid"] for pod in space.pods("shop") if version(pod) != space.stable("shop")}
         app.wait(app.commit(shop(2)), "Healthy")
         space.wait_ready("shop")
         space.wait_only("shop", space.stable("shop"))
         wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 30)
     steady.check()
-    assert {each["metadata"]["uid"] for each in space.pods("shop")} == pods
+    assert {pod["metadata"]["uid"] for pod in space.pods("shop")} == pods
     assert set(app.healths(before)) == {"Healthy", "Progressing"}
 
 

@@ -50,11 +50,11 @@ def traffic(request):
 
 
 def uids(space, revision):
-    return {each["metadata"]["uid"] for each in space.pods("shop", revision)}
+    return {pod["metadata"]["uid"] for pod in space.pods("shop", revision)}
 
 
 def of_role(space, role):
-    return next((each for each in space.status("shop")["revisions"] if each["role"] == role), None)
+    return next((revision for revision in space.status("shop")["revisions"] if revision["role"] == role), None)
 
 
 def accepted(space, weight):

@@ -97,9 +97,9 @@ def leaks(texts, gate):
 def test_refused_change_says_what_to_do_while_the_old_revision_serves(serving, name):
     space, _, load, begun = serving
     *_, reason, words = CHANGES[name]
-    found = space.wait_condition(name, "Ready", "False", reason, timeout=60)
-    print(f"{name}, after {time.monotonic() - begun:.1f} s: {found['reason']}: {found['message']}")
-    assert [each for each in words if each not in found["message"]] == []
+    condition = space.wait_condition(name, "Ready", "False", reason, timeout=60)
+    print(f"{name}, after {time.monotonic() - begun:.1f} s: {condition['reason']}: {condition['message']}")
+    assert [word for word in words if word not in condition["message"]] == []
     assert space.condition(name, "Available")["status"] == "True"
     for url in space.urls(name).values():
         assert predict(url) == 1

@@ -71,10 +71,10 @@ def test_a_version_that_asks_for_a_package_the_image_lacks_is_refused_by_its_nam
     workspace.wait_ready("shop")
     with load("shop", rate=5) as steady:
         workspace.apply("shop", model=asking["nothing-like-it==1.0"])
-        found = workspace.wait_condition("shop", "Ready", "False", "ModelDependencyMissing", timeout=120)
-        print(found["message"])
-        assert "nothing-like-it==1.0 (missing)" in found["message"]
-        assert "spec.runtime.dependencies: Install" in found["message"]
+        condition = workspace.wait_condition("shop", "Ready", "False", "ModelDependencyMissing", timeout=120)
+        print(condition["message"])
+        assert "nothing-like-it==1.0 (missing)" in condition["message"]
+        assert "spec.runtime.dependencies: Install" in condition["message"]
         assert workspace.condition("shop", "Available")["status"] == "True"
     steady.check(1, 1)
     workspace.apply(
@@ -101,10 +101,10 @@ def test_what_a_version_asks_for_is_installed_once_and_another_pod_needs_no_inde
     print(told)
     assert [each["installed"] for each in told] == [True]
     workspace.apply("absent", model=asking["nothing-like-it==1.0"], **fields)
-    found = workspace.wait_condition("absent", "Ready", "False", "DependenciesNotInstalled", timeout=180)
-    print(found["message"])
-    assert "nothing-like-it" in found["message"]
-    assert "package index" in found["message"]
+    condition = workspace.wait_condition("absent", "Ready", "False", "DependenciesNotInstalled", timeout=180)
+    print(condition["message"])
+    assert "nothing-like-it" in condition["message"]
+    assert "package index" in condition["message"]
     workspace.kube.delete("mdep", "absent", workspace.namespace)
     index.stop()
     workspace.apply("shop", model=asking["shop-features==1.0"], scaling={"replicas": 2}, **fields)
@@ -117,13 +117,13 @@ def test_what_a_version_asks_for_is_installed_once_and_another_pod_needs_no_inde
 def status_of(workspace):
     """Return the number of ready pods."""
     return sum(
-        each["type"] == "Ready" and each["status"] == "True"
+        condition["type"] == "Ready" and condition["status"] == "True"
         for pod in workspace.pods("shop")
-        for each in pod["status"].get("conditions", ())
+        for condition in pod["status"].get("conditions", ())
     )
 
 
 def last_words(pod, container):
     """Return the termination message of an init container."""
-    (found,) = [each for each in pod["status"]["initContainerStatuses"] if each["name"] == container]
+    (found,) = [status for status in pod["status"]["initContainerStatuses"] if status["name"] == container]
     return json.loads(found["state"]["terminated"]["message"])

@@ -63,9 +63,9 @@ def space(cluster, kube):
 @pytest.mark.parametrize("name", CASES)
 def test_first_revision_that_fails_says_why(space, name):
     _, reason, words = CASES[name]
-    found = space.wait_condition(name, "Ready", "False", reason, timeout=45)
-    print(f"{name}: {found['reason']}: {found['message']}")
-    assert [each for each in words if each not in found["message"]] == []
+    condition = space.wait_condition(name, "Ready", "False", reason, timeout=45)
+    print(f"{name}: {condition['reason']}: {condition['message']}")
+    assert [word for word in words if word not in condition["message"]] == []
     assert "hunter2" not in str(space.status(name))
     if reason == "ImagePullFailed":  # It depends on the code that the container runtime reports.
         return
@@ -113,7 +113,7 @@ def test_change_that_fails_says_why_while_the_old_revision_serves(serving, name)
     status = space.status(name)
     assert space.condition(name, "Available")["status"] == "True"
     assert space.stable(name) == first[name]
-    failing = {each["reason"] for each in status["revisions"] if each["role"] == "Candidate"}
+    failing = {revision["reason"] for revision in status["revisions"] if revision["role"] == "Candidate"}
     assert failing == (set() if name in RESOLVED else {reason})
     for url in space.urls(name).values():
         assert predict(url) == 1
@@ -131,8 +131,8 @@ def test_quota_and_pod_security_are_told_in_the_api_servers_words(workspace):
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     workspace.kube.call("POST", f"/api/v1/namespaces/{workspace.namespace}/resourcequotas", quota)
     workspace.apply("crowded")
-    found = workspace.wait_condition("crowded", "Ready", "False", "QuotaExceeded", timeout=60)
-    assert "pods=1" in found["message"]
+    condition = workspace.wait_condition("crowded", "Ready", "False", "QuotaExceeded", timeout=60)
+    assert "pods=1" in condition["message"]
     path = f"/api/v1/namespaces/{workspace.namespace}"
     workspace.kube.call("DELETE", f"{path}/resourcequotas/none")
     labels = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
@@ -140,8 +140,8 @@ def test_quota_and_pod_security_are_told_in_the_api_servers_words(workspace):
     workspace.apply("plain")
     privileged = [{"name": "model", "securityContext": {"privileged": True, "allowPrivilegeEscalation": True}}]
     workspace.apply("privileged", podTemplate={"spec": {"containers": privileged}})
-    found = workspace.wait_condition("privileged", "Ready", "False", "PodRefused", timeout=60)
-    assert "privileged" in found["message"]
+    condition = workspace.wait_condition("privileged", "Ready", "False", "PodRefused", timeout=60)
+    assert "privileged" in condition["message"]
     workspace.wait_ready("plain", timeout=180)  # the scoring pods meet the strictest standard
 
 
@@ -149,10 +149,10 @@ def test_model_that_cannot_be_loaded_and_autoscaler_without_metrics(workspace, r
     broken = registry.train("--broken", "load", model="broken-load")
     workspace.apply("broken", model=f"models:/broken-load/{broken}")
     workspace.apply("blind", scaling={"min": 1, "max": 2})
-    found = workspace.wait_condition("broken", "Ready", "False", "ModelLoadFailed", timeout=120)
-    assert "a_package_that_is_not_in_the_image" in found["message"]
-    found = workspace.wait_condition("blind", "Ready", "False", "AutoscalerWithoutMetrics", timeout=120)
-    assert "spec.resources.requests.cpu" in found["message"]
+    condition = workspace.wait_condition("broken", "Ready", "False", "ModelLoadFailed", timeout=120)
+    assert "a_package_that_is_not_in_the_image" in condition["message"]
+    condition = workspace.wait_condition("blind", "Ready", "False", "AutoscalerWithoutMetrics", timeout=120)
+    assert "spec.resources.requests.cpu" in condition["message"]
     workspace.wait_condition("blind", "Available", "True")
 
 
@@ -161,6 +161,6 @@ def test_two_resources_that_claim_one_path(workspace):
     workspace.apply("older", traffic=gateway)
     workspace.wait_ready("older", timeout=180)
     workspace.apply("younger", traffic=gateway)
-    found = workspace.wait_condition("younger", "Ready", "False", "RouteConflict", timeout=120)
-    assert f"{workspace.namespace}/older" in found["message"]
+    condition = workspace.wait_condition("younger", "Ready", "False", "RouteConflict", timeout=120)
+    assert f"{workspace.namespace}/older" in condition["message"]
     assert workspace.condition("older", "Ready")["status"] == "True"

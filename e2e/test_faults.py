@@ -28,12 +28,12 @@ def finish(space, steady, version):
 
 
 def deployments(space):
-    return {each["metadata"]["name"]: each["spec"]["replicas"] for each in space.list("deployment")}
+    return {deployment["metadata"]["name"]: deployment["spec"]["replicas"] for deployment in space.list("deployment")}
 
 
 def weights(space):
     route = space.get("httproute", "shop")
-    return {each["name"]: each["weight"] for each in route["spec"]["rules"][0]["backendRefs"]} if route else {}
+    return {ref["name"]: ref["weight"] for ref in route["spec"]["rules"][0]["backendRefs"]} if route else {}
 
 
 def kill_operator(operator):
@@ -83,16 +83,14 @@ def answers_more(steady, number):
 def test_what_others_change_in_our_fields_is_put_back(shop, kubectl, kube):
     revision = shop.stable("shop")
     child = f"shop-{revision}"
-    pods = {each["metadata"]["uid"] for each in shop.pods("shop")}
+    pods = {pod["metadata"]["uid"] for pod in shop.pods("shop")}
 
     kubectl("-n", shop.namespace, "scale", "deployment", child, "--replicas=3")
     wait_until("the number of pods to be put back", lambda: shop.get("deployment", child)["spec"]["replicas"] == 1)
     kubectl("-n", shop.namespace, "set", "image", f"deployment/{child}", "model=localhost/foreign:1")
     image = "localhost/sluicegate-scorer:dev"
     wait_until("the image to be put back", lambda: container(shop.get("deployment", child))["image"] == image)
-    wait_until(
-        "the first pod alone to be left", lambda: {each["metadata"]["uid"] for each in shop.pods("shop")} == pods
-    )
+    wait_until("the first pod alone to be left", lambda: {pod["metadata"]["uid"] for pod in shop.pods("shop")} == pods)
 
     route = shop.get("httproute", "shop")
     route["spec"]["rules"][0]["backendRefs"][0]["weight"] = 0
@@ -154,9 +152,9 @@ def test_what_others_add_is_left_alone(shop, kube):
     for each in seen.of(child):
         assert each.obj["spec"]["minReadySeconds"] == 1
     for kind, name in (("deployment", child), ("service", "shop"), ("httproute", "shop"), ("pdb", child)):
-        found = shop.get(kind, name)["metadata"]
-        assert found["annotations"]["example.com/note"] == "mine", kind
-        assert found["labels"]["example.com/team"] == "mine", kind
+        metadata = shop.get(kind, name)["metadata"]
+        assert metadata["annotations"]["example.com/note"] == "mine", kind
+        assert metadata["labels"]["example.com/team"] == "mine", kind
 
 
 @pytest.fixture

@@ -81,7 +81,9 @@ def at_rest(apply, workspace, wait_ready):
 
 def measuring(space):
     (found,) = space.list("hpa")
-    conditions = {each["type"]: each["status"] for each in (found.get("status") or {}).get("conditions") or ()}
+    conditions = {
+        condition["type"]: condition["status"] for condition in (found.get("status") or {}).get("conditions") or ()
+    }
     return conditions.get("ScalingActive") == "True" and space.condition("ranged", "Ready").get("status") == "True"
 
 

@@ -95,5 +95,5 @@ def train(workspace, image, flavor, model):
         found = kubectl(*here, "get", "job", "train", "-o", conditions)
         return found if "Complete" in found or "Failed" in found else None
 
-    told = wait_until("the training to end", ended, 240, every=1)
-    assert "Complete" in told, kubectl(*here, "logs", "job/train")
+    until = wait_until("the training to end", ended, 240, every=1)
+    assert "Complete" in until, kubectl(*here, "logs", "job/train")

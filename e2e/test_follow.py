@@ -38,8 +38,8 @@ def shop(workspace, alias):
 
 def intent(space):
     """Return what users own of the resource. The operator must leave it unchanged."""
-    found = space.mdep("shop")
-    return found["spec"], found["metadata"]["generation"], found["metadata"].get("annotations")
+    resource = space.mdep("shop")
+    return resource["spec"], resource["metadata"]["generation"], resource["metadata"].get("annotations")
 
 
 def moved(steady, move, version):
@@ -69,8 +69,8 @@ def test_alias_moves_there_and_back_under_load_and_the_spec_stays(shop, registry
     assert intent(shop) == before
     versions = [each.obj["status"]["model"]["version"] for each in seen.of("shop")]
     assert [one for one, next_ in zip(versions, [*versions[1:], None], strict=True) if one != next_] == ["1", "2", "1"]
-    told = [each["message"] for each in shop.list("event") if each.get("reason") == "ModelChanged"]
-    assert {each.partition(" now resolves to ")[2] for each in told} == {
+    messages = [event["message"] for event in shop.list("event") if event.get("reason") == "ModelChanged"]
+    assert {each.partition(" now resolves to ")[2] for each in messages} == {
         "version 2 instead of 1.",
         "version 1 instead of 2.",
     }
@@ -90,20 +90,20 @@ def webhook(kube, registry):
 
     def made():
         hooks = registry.call("GET", "webhooks").get("webhooks", [])
-        return next((each for each in hooks if each["name"] == "sluicegate.e2e"), None)
+        return next((hook for hook in hooks if hook["name"] == "sluicegate.e2e"), None)
 
-    found = wait_until("the operator to make its webhook", made, 90)
+    webhook = wait_until("the operator to make its webhook", made, 90)
     service = kube.get("service", "sluicegate-webhooks", "sluicegate-system")
     yield f"http://{service['spec']['clusterIP']}/webhooks/default"
     kube.call("DELETE", f"{WEBHOOKS}/mlflow-webhooks")
-    registry.call("DELETE", f"webhooks/{found['webhook_id']}")
+    registry.call("DELETE", f"webhooks/{webhook['webhook_id']}")
 
 
 def counted(operator, outcome):
     """Return the number of deliveries that the leading operator has counted."""
     text = operator.metrics(operator.wait_leading())
-    found = re.search(rf'sluicegate_webhooks_total{{outcome="{outcome}",registry="default"}} (\S+)', text)
-    return float(found.group(1)) if found else 0.0
+    match = re.search(rf'sluicegate_webhooks_total{{outcome="{outcome}",registry="default"}} (\S+)', text)
+    return float(match.group(1)) if match else 0.0
 
 
 @pytest.mark.usefixtures("webhook")
@@ -150,8 +150,8 @@ def test_stage_is_followed_too(workspace, registry, load):
 
 def test_alias_that_is_gone_leaves_what_serves_and_says_so(shop, registry, alias):
     registry.delete_alias(alias)
-    found = shop.wait_condition("shop", "Ready", "False", "AliasNotFound", timeout=40)
-    assert alias in found["message"]
+    condition = shop.wait_condition("shop", "Ready", "False", "AliasNotFound", timeout=40)
+    assert alias in condition["message"]
     assert shop.condition("shop", "Available")["status"] == "True"
     assert predict(shop.urls("shop")["gateway"]) == 1
     registry.set_alias(alias, 1)
@@ -184,7 +184,7 @@ def test_a_version_that_is_served_is_tagged_with_who_serves_it_and_loses_the_tag
 
     def tagged():
         tags = registry.call("GET", f"model-versions/get?name={MODEL}&version=1")["model_version"].get("tags", [])
-        return any(each["key"] == "sluicegate.dev/served-by.e2e" and mine in each["value"] for each in tags)
+        return any(tag["key"] == "sluicegate.dev/served-by.e2e" and mine in tag["value"] for tag in tags)
 
     wait_until("the tag of the served version", tagged, 90)
     kube.delete("mdep", "shop", shop.namespace)

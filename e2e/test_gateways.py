@@ -82,12 +82,12 @@ def test_missing_gateway_or_listener_is_named_and_loses_no_request(gateway, work
     url = workspace.wait_ready("shop")["url"]
     with load("shop") as steady:
         workspace.apply("shop", traffic={"gateway": {"parentRefs": [{**gateway.parent, "name": "nowhere"}]}})
-        found = workspace.wait_condition("shop", "TrafficRouted", "False", "GatewayNotFound")
-        assert "nowhere" in found["message"]
+        condition = workspace.wait_condition("shop", "TrafficRouted", "False", "GatewayNotFound")
+        assert "nowhere" in condition["message"]
         workspace.apply("shop", traffic={"gateway": {"parentRefs": [{**gateway.parent, "sectionName": "nowhere"}]}})
-        found = workspace.wait_condition("shop", "TrafficRouted", "False", "RouteRefused")
-        print(f"{gateway.name}: {found['message']}")
-        assert "Accepted=False" in found["message"]
+        condition = workspace.wait_condition("shop", "TrafficRouted", "False", "RouteRefused")
+        print(f"{gateway.name}: {condition['message']}")
+        assert "Accepted=False" in condition["message"]
         assert workspace.status("shop")["url"] == url
         wait_until("some answers", lambda: steady.total > 200)
         workspace.apply("shop", traffic=gateway.traffic())

@@ -38,7 +38,7 @@ def nodes(kube):
 def node_of(space, name):
     """Return the node to which the scheduler has bound the resource's pod."""
     return wait_until(
-        f"a node for {name}", lambda: next((each["spec"].get("nodeName") for each in space.pods(name)), None), 60
+        f"a node for {name}", lambda: next((pod["spec"].get("nodeName") for pod in space.pods(name)), None), 60
     )
 
 
@@ -74,9 +74,9 @@ def test_no_such_gpu_is_told_and_correcting_it_is_enough(workspace, nodes):
         "untolerated": ["tolerations in spec.gpu", "untolerated taint"],
         "many": ["No node has 16 nvidia.com/gpu", "Insufficient nvidia.com/gpu"],
     }.items():
-        found = workspace.wait_condition(name, "Ready", "False", "Unschedulable", timeout=60)
-        print(f"{name}: {found['message']}")
-        assert [each for each in words if each not in found["message"]] == []
+        condition = workspace.wait_condition(name, "Ready", "False", "Unschedulable", timeout=60)
+        print(f"{name}: {condition['message']}")
+        assert [word for word in words if word not in condition["message"]] == []
         assert workspace.condition(name, "Stalled")["status"] == "False", "a node may be added until progressDeadline"
     workspace.apply("wrong", gpu={"products": ["NVIDIA-L4"]})
     workspace.wait_ready("wrong", timeout=180)
@@ -93,10 +93,10 @@ def test_none_is_free_then_one_is(workspace, nodes, load):
     with load("shop", rate=10) as steady:
         start = time.monotonic()
         workspace.apply("shop", model=2, gpu=gpu)
-        found = workspace.wait_condition("shop", "Ready", "False", "Unschedulable", timeout=60)
-        print(f"after {time.monotonic() - start:.1f} s: {found['message']}")
-        assert "No node has 1 nvidia.com/gpu free" in found["message"]
-        assert "Insufficient nvidia.com/gpu" in found["message"]
+        condition = workspace.wait_condition("shop", "Ready", "False", "Unschedulable", timeout=60)
+        print(f"after {time.monotonic() - start:.1f} s: {condition['message']}")
+        assert "No node has 1 nvidia.com/gpu free" in condition["message"]
+        assert "Insufficient nvidia.com/gpu" in condition["message"]
         assert workspace.condition("shop", "Available")["status"] == "True"
         assert workspace.condition("shop", "Stalled")["status"] == "False", "it may pass by itself"
         assert workspace.stable("shop") == first
@@ -121,7 +121,9 @@ def test_replacing_in_place_with_two_pods_loses_no_request(workspace, nodes, loa
     assert workspace.stable("shop") != first
     steady.check(1, 2)
     said = {
-        each["reason"]: each.get("message", "") for seen in told.of("shop") for each in seen.obj["status"]["conditions"]
+        condition["reason"]: condition.get("message", "")
+        for seen in told.of("shop")
+        for condition in seen.obj["status"]["conditions"]
     }
     print(said["Replacing"])
     assert "the operator replaces pods of" in said["Replacing"]

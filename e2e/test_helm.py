@@ -32,7 +32,7 @@ def uids(space):
 
 
 def restarts(space):
-    return sum(each["restartCount"] for pod in space.pods("shop") for each in pod["status"]["containerStatuses"])
+    return sum(status["restartCount"] for pod in space.pods("shop") for status in pod["status"]["containerStatuses"])
 
 
 def only_new_pods(operator, old):
@@ -130,7 +130,7 @@ def test_model_without_an_operator_heals_and_can_be_deleted(helm, shop):
 
 
 def names(space):
-    return {each["metadata"]["name"] for each in space.pods("shop")}
+    return {pod["metadata"]["name"] for pod in space.pods("shop")}
 
 
 def ready(space):
@@ -139,13 +139,13 @@ def ready(space):
 
 
 def test_wrong_values_are_refused_in_a_sentence_and_change_nothing(cluster, helm, operator):
-    before, running = revision(helm), {each["metadata"]["uid"] for each in operator.pods()}
+    before, running = revision(helm), {pod["metadata"]["uid"] for pod in operator.pods()}
     with pytest.raises(ClusterError, match=r"settings.*additional properties 'registry' not allowed"):
         helm("upgrade", *install.release(cluster), "--set", "settings.registry.default.trackingUri=http://mlflow")
     with pytest.raises(ClusterError, match=r"settings.gateway.parentRefs\[1\] \(public\) requires a namespace"):
         helm("upgrade", *install.release(cluster), "--set", "settings.gateway.parentRefs[1].name=public")
     assert revision(helm) == before
-    assert {each["metadata"]["uid"] for each in operator.pods()} == running
+    assert {pod["metadata"]["uid"] for pod in operator.pods()} == running
 
 
 def test_operator_of_one_namespace_serves_it_and_touches_no_other(helm, workspace):

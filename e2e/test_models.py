@@ -180,5 +180,5 @@ def test_model_in_an_s3_bucket(workspace):
     status = workspace.wait_ready("shop", timeout=120)
     assert predict(status["url"]) == 1
     workspace.apply("gone", model=uri + "0", podTemplate=bucket.POD_TEMPLATE)
-    found = workspace.wait_condition("gone", "Ready", "False", "ModelFetchFailed", timeout=120)
-    assert uri + "0" in found["message"]
+    condition = workspace.wait_condition("gone", "Ready", "False", "ModelFetchFailed", timeout=120)
+    assert uri + "0" in condition["message"]

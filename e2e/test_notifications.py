@@ -58,7 +58,7 @@ def test_a_rollback_is_told_to_a_service_and_to_a_chat(operator, workspace, load
         }
         settings = {"clusterName": "lab", "notifications": told}
         options = [f"settings.{name}={json.dumps(value)}" for name, value in settings.items()]
-        install.install_operator(cluster, *(word for each in options for word in ("--set-json", each)))
+        install.install_operator(cluster, *(word for option in options for word in ("--set-json", option)))
         operator.wait_leading()
         rollout = {
             "steps": [{"weight": 50, "hold": "10m"}],

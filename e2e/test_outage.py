@@ -87,20 +87,20 @@ def model(registry, workspace):
 
 
 def names(space):
-    return {each["metadata"]["name"] for each in space.pods("shop")}
+    return {pod["metadata"]["name"] for pod in space.pods("shop")}
 
 
 def ready(space):
     """Return the names of the ready pods."""
     return {
-        each["metadata"]["name"]
-        for each in space.pods("shop")
-        if {"type": "Ready", "status": "True"}.items() <= _condition(each).items()
+        pod["metadata"]["name"]
+        for pod in space.pods("shop")
+        if {"type": "Ready", "status": "True"}.items() <= _condition(pod).items()
     }
 
 
 def _condition(pod):
-    return next((each for each in pod["status"].get("conditions", []) if each["type"] == "Ready"), {})
+    return next((condition for condition in pod["status"].get("conditions", []) if condition["type"] == "Ready"), {})
 
 
 def serve(space, name, **spec):
@@ -114,8 +114,8 @@ def scale(space, name, replicas, **spec):
 
 
 def told_that_it_is_away(space):
-    found = space.wait_condition("shop", "ModelResolved", "False", "RegistryUnreachable", timeout=90)
-    assert "version 1, which it resolved earlier" in found["message"]
+    condition = space.wait_condition("shop", "ModelResolved", "False", "RegistryUnreachable", timeout=90)
+    assert "version 1, which it resolved earlier" in condition["message"]
 
 
 def test_new_pods_start_from_object_storage_and_serve_the_pinned_version(workspace, kubectl, model, outage, load):
@@ -179,7 +179,9 @@ def test_new_pods_wait_for_artifacts_that_come_through_the_registry_and_go_on_by
 
 def _fetch(space, pod):
     found = space.get("pod", pod) or {"status": {}}
-    return next((each for each in found["status"].get("initContainerStatuses", []) if each["name"] == "fetch"), {})
+    return next(
+        (status for status in found["status"].get("initContainerStatuses", []) if status["name"] == "fetch"), {}
+    )
 
 
 def running_again(space, pod):

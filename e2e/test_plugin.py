@@ -116,4 +116,6 @@ def test_the_page_works_as_it_is_written(page, follow, workspace):
 
 def serving(space):
     """Return the version that serves."""
-    return next((each["version"] for each in space.status("churn")["revisions"] if each["role"] == "Stable"), None)
+    return next(
+        (revision["version"] for revision in space.status("churn")["revisions"] if revision["role"] == "Stable"), None
+    )

@@ -40,10 +40,14 @@ MENDED = {"pod-secret", "no-key"}
 def artifacts(registry, uri):
     """Return the URI of a version's files, in the form that pods get."""
     _, name, version = uri.replace(":", "").split("/")
-    found = registry.call("GET", f"model-versions/get-download-uri?name={name}&version={version}")["artifact_uri"]
-    if found.startswith("models:/"):
-        found = registry.call("GET", f"logged-models/{found.removeprefix('models:/')}")["model"]["info"]["artifact_uri"]
-    return found
+    artifact_uri = registry.call("GET", f"model-versions/get-download-uri?name={name}&version={version}")[
+        "artifact_uri"
+    ]
+    if artifact_uri.startswith("models:/"):
+        artifact_uri = registry.call("GET", f"logged-models/{artifact_uri.removeprefix('models:/')}")["model"]["info"][
+            "artifact_uri"
+        ]
+    return artifact_uri
 
 
 def filled(value, made):
@@ -91,11 +95,11 @@ def serving(cluster, kube, made):
 def test_change_that_only_its_pods_can_refuse_says_why_while_the_old_revision_serves(serving, name):
     space, load, begun = serving
     _, reason, words = CHANGES[name]
-    found = space.wait_condition(name, "Ready", "False", reason, timeout=120)
-    print(f"{name}, after {time.monotonic() - begun:.1f} s: {found['reason']}: {found['message']}")
-    assert [each for each in words if each not in found["message"]] == []
+    condition = space.wait_condition(name, "Ready", "False", reason, timeout=120)
+    print(f"{name}, after {time.monotonic() - begun:.1f} s: {condition['reason']}: {condition['message']}")
+    assert [word for word in words if word not in condition["message"]] == []
     assert space.condition(name, "Available")["status"] == "True"
-    (failing,) = [each for each in space.status(name)["revisions"] if each["role"] == "Candidate"]
+    (failing,) = [revision for revision in space.status(name)["revisions"] if revision["role"] == "Candidate"]
     assert failing["reason"] == reason
     assert load.failures == []
 

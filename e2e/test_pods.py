@@ -37,10 +37,10 @@ def shop(apply, wait_ready, workspace):
 def ready(space, name="shop"):
     """Return the names of the pods that serve and are not being deleted, by UID."""
     found = {}
-    for each in space.pods(name):
-        conditions = {one["type"]: one["status"] for one in each["status"].get("conditions", ())}
+    for pod in space.pods(name):
+        conditions = {one["type"]: one["status"] for one in pod["status"].get("conditions", ())}
         if conditions.get("Ready") == "True":
-            found[each["metadata"]["uid"]] = each["metadata"]["name"]
+            found[pod["metadata"]["uid"]] = pod["metadata"]["name"]
     return found
 
 
@@ -61,7 +61,7 @@ def test_deleted_pods_finish_what_they_have(slow, kubectl, shop, load):
     steady.check(1)
 
     wait_until("both slow pods", lambda: len(ready(shop, "slow")) == PODS, 180)
-    addresses = [f"http://{each['status']['podIP']}:8080" for each in shop.pods("slow")]
+    addresses = [f"http://{pod['status']['podIP']}:8080" for pod in shop.pods("slow")]
     with concurrent.futures.ThreadPoolExecutor(PODS) as clients:
         answers = [clients.submit(predict, address, LONG_REQUEST + 30) for address in addresses]
         time.sleep(2)

@@ -17,7 +17,7 @@ LATENCY = {"name": "slow", "type": "LatencyP95", "limit": 10, "minSamples": 40}
 
 
 def spec(*metrics, hold="15s", weights=(10, 50)):
-    steps = [{"weight": each, "hold": hold} for each in weights]
+    steps = [{"weight": weight, "hold": hold} for weight in weights]
     return {"steps": steps, "analysis": rollouts.analysis(*metrics), "scaleDownDelay": "3s"}
 
 
@@ -31,7 +31,7 @@ def test_a_good_version_that_an_alias_brings_goes_through_all_steps_and_keeps_it
         wait_until("some answers", lambda: steady.settled_on(FIRST))
         registry.set_alias(alias, GOOD, MODEL)
         candidate = rollouts.wait_at(workspace, 0, "Holding")["candidate"]
-        pods = {each["metadata"]["uid"] for each in workspace.pods("shop", candidate)}
+        pods = {pod["metadata"]["uid"] for pod in workspace.pods("shop", candidate)}
         rollouts.wait_at(workspace, 1, "Holding")
         assert workspace.stable("shop") == first, "it is stable once all steps are behind"
         wait_until("the new version to be stable", lambda: workspace.stable("shop") == candidate, 200)
@@ -39,7 +39,7 @@ def test_a_good_version_that_an_alias_brings_goes_through_all_steps_and_keeps_it
         wait_until("every client to be answered by it", lambda: steady.settled_on(GOOD), 60)
         workspace.wait_only("shop", candidate)
     steady.check()
-    assert {each["metadata"]["uid"] for each in workspace.pods("shop", candidate)} >= pods, "the same pods"
+    assert {pod["metadata"]["uid"] for pod in workspace.pods("shop", candidate)} >= pods, "the same pods"
     states = rollouts.history(seen, candidate)
     rollouts.check_steps(states, (15, 15))
     for span, weight in zip(rollouts.spans(states), (10, 50), strict=True):
@@ -82,7 +82,7 @@ def test_a_bad_version_is_taken_back_with_the_measurement_that_decided(workspace
     assert analysis["limit"] < analysis["value"]
     assert "at step 1 of 2 (50% of the requests)" in ready["message"]
     assert f"{metric['name']}: {analysis['message']}" in ready["message"]
-    assert [each for each in words if each not in analysis["message"]] == []
+    assert [word for word in words if word not in analysis["message"]] == []
     assert (bad > 0) == (case == "errors")
     assert workspace.stable("shop") == first
     assert {lane.name.split("/")[0] for lane in steady.lanes if set(lane.versions) - {FIRST} or lane.errors} == {
@@ -106,7 +106,7 @@ def test_a_version_that_gets_no_traffic_is_held_and_says_so_until_it_gets_some(w
         held = wait_until(
             "the hold to be over, and the rollout to be held",
             lambda: (
-                (found := rollouts.state(workspace)).get("reason") == "Inconclusive" and found.get("analysis") and found
+                (state := rollouts.state(workspace)).get("reason") == "Inconclusive" and state.get("analysis") and state
             ),
             150,
         )

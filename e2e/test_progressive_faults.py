@@ -32,7 +32,7 @@ def test_a_version_that_never_becomes_ready_gets_nothing_and_is_given_up(workspa
     first = workspace.stable("shop")
 
     def roles():
-        return {each["version"]: each["role"] for each in workspace.status("shop")["revisions"]}
+        return {revision["version"]: revision["role"] for revision in workspace.status("shop")["revisions"]}
 
     with Watch(kube, "mdep", workspace.namespace) as seen, load("shop") as steady:
         workspace.apply("shop", model=uri(UNLOADABLE), rollout=rollout)
@@ -44,7 +44,7 @@ def test_a_version_that_never_becomes_ready_gets_nothing_and_is_given_up(workspa
     assert (ready["status"], ready["reason"]) == ("False", "ModelLoadFailed")
     assert "a_package_that_is_not_in_the_image" in ready["message"]
     states = [each.obj["status"].get("rollout") or {} for each in seen.of("shop")]
-    assert [each for each in states if each.get("weight") or each.get("stepIndex") is not None] == []
+    assert [state for state in states if state.get("weight") or state.get("stepIndex") is not None] == []
     rollouts.check_served(seen)
 
 
@@ -116,9 +116,9 @@ def test_an_operator_killed_while_holding_and_while_shifting_goes_on_at_the_same
     steady.check()
     states = rollouts.history(seen, candidate)
     rollouts.check_steps(states, (20, 10))
-    at_first = {each["acceptedAt"] for each in states if each.get("stepIndex") == 0 and "acceptedAt" in each}
+    at_first = {state["acceptedAt"] for state in states if state.get("stepIndex") == 0 and "acceptedAt" in state}
     assert at_first == {before["acceptedAt"]}, "the hold went on where it was"
-    at_second = {each["stepStartedAt"] for each in states if each.get("stepIndex") == 1}
+    at_second = {state["stepStartedAt"] for state in states if state.get("stepIndex") == 1}
     assert at_second == {began["stepStartedAt"]}, "the step was begun once"
     for span, weight in zip(rollouts.spans(states), (10, 60), strict=True):
         rollouts.check_load_share(steady, span, GOOD, weight)
@@ -126,8 +126,8 @@ def test_an_operator_killed_while_holding_and_while_shifting_goes_on_at_the_same
 
 
 def _at_second(space):
-    found = rollouts.state(space)
-    return found if found.get("stepIndex") == 1 else None
+    state = rollouts.state(space)
+    return state if state.get("stepIndex") == 1 else None
 
 
 def test_people_promote_abort_and_retry_by_command(workspace, load, sluicegate):

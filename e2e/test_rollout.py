@@ -61,7 +61,7 @@ def test_new_version_and_rollback_lose_no_request(kube, shop, load):
     steady.check(1, 2, 1)
 
     records = shop.revisions("shop")
-    assert [each["metadata"]["labels"]["sluicegate.dev/revision"] for each in records] == [first, second]
+    assert [record["metadata"]["labels"]["sluicegate.dev/revision"] for record in records] == [first, second]
     assert shop.child("deployment", "shop", first)["metadata"]["uid"] == waking
     assert shop.child("deployment", "shop", second)["spec"]["replicas"] == 0
 
@@ -107,12 +107,14 @@ def ready_endpoints(slices, service):
 
 
 def weights(route):
-    return {each["name"]: each["weight"] for each in route["spec"]["rules"][0]["backendRefs"] if each["weight"]}
+    return {ref["name"]: ref["weight"] for ref in route["spec"]["rules"][0]["backendRefs"] if ref["weight"]}
 
 
 def taken(route):
-    conditions = [each for parent in (route.get("status") or {}).get("parents") or () for each in parent["conditions"]]
-    good = [each for each in conditions if each["status"] == "True"]
+    conditions = [
+        condition for parent in (route.get("status") or {}).get("parents") or () for condition in parent["conditions"]
+    ]
+    good = [condition for condition in conditions if condition["status"] == "True"]
     current = [each for each in good if each.get("observedGeneration") == route["metadata"]["generation"]]
     return {"Accepted", "ResolvedRefs"} <= {each["type"] for each in current}
 
@@ -143,7 +145,10 @@ def test_changes_in_quick_succession_lose_no_request(shop, load):
     # Which versions a client meets on the way is random. A kept connection to the Service stays with its pod, and that
     # pod is never stopped if the change is reverted while the pod drains.
     steady.check()
-    assert {each["metadata"]["labels"]["sluicegate.dev/revision"] for each in shop.revisions("shop")} == {first, second}
+    assert {revision["metadata"]["labels"]["sluicegate.dev/revision"] for revision in shop.revisions("shop")} == {
+        first,
+        second,
+    }
 
 
 def test_version_that_never_gets_ready_leaves_the_old_one_serving(kube, shop, load, registry):

@@ -26,18 +26,18 @@ def deployments(kube, workspace):
 
 
 def uids(space, name="shop"):
-    return {each["metadata"]["uid"] for each in space.pods(name)}
+    return {pod["metadata"]["uid"] for pod in space.pods(name)}
 
 
 def ready_pods(space, name, number):
     """Tell whether there are exactly this many pods, all of them ready."""
-    found = space.pods(name)
+    pods = space.pods(name)
     ready = [
         each
-        for each in found
+        for each in pods
         if any(cond["type"] == "Ready" and cond["status"] == "True" for cond in each["status"].get("conditions") or ())
     ]
-    return len(found) == len(ready) == number
+    return len(pods) == len(ready) == number
 
 
 def owner_of_replicas(deployment):
@@ -170,7 +170,7 @@ def test_version_that_appears_at_zero_passes_its_steps(apply, wait_ready, worksp
     kubectl("-n", workspace.namespace, "scale", "mdep", "shop", "--replicas=1")
     rollouts.wait_at(workspace, 0, "Paused")
     assert workspace.stable("shop") == first
-    weights = {each["model"]: each["weight"] for each in workspace.status("shop")["revisions"]}
+    weights = {revision["model"]: revision["weight"] for revision in workspace.status("shop")["revisions"]}
     assert sorted(weights.values()) == [10, 90], weights
 
 
@@ -202,4 +202,4 @@ def test_takeover_under_autoscaler_starts_at_the_size_of_the_predecessor(kube, w
 
 
 def backends(route):
-    return {each["name"] for each in route["spec"]["rules"][0]["backendRefs"] if each["weight"]}
+    return {ref["name"] for ref in route["spec"]["rules"][0]["backendRefs"] if ref["weight"]}

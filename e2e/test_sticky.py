@@ -39,7 +39,7 @@ def expected(below: int) -> dict[str, set[int]]:
 
 def test_users_keep_their_version_while_its_share_of_them_grows(gateway, workspace, load, sluicegate):
     steps = [
-        {**each, "hold": "0s", "pause": {}} for each in yaml.safe_load(EXAMPLE.read_text())["spec"]["rollout"]["steps"]
+        {**step, "hold": "0s", "pause": {}} for step in yaml.safe_load(EXAMPLE.read_text())["spec"]["rollout"]["steps"]
     ]
     rollout = {"steps": steps, "scaleDownDelay": "3s"}
     workspace.apply("shop", model=uri(FIRST), traffic=gateway.traffic(), rollout=rollout)

@@ -66,8 +66,8 @@ class Api:
 
     async def get(self, path: str) -> Json:
         """Read an object or a list."""
-        found: Json = msgspec.json.decode(await self.send("GET", path))
-        return found
+        decoded: Json = msgspec.json.decode(await self.send("GET", path))
+        return decoded
 
     async def lines(self, path: str) -> AsyncIterator[bytes]:
         """Yield the lines of a watch."""

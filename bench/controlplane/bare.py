@@ -38,7 +38,7 @@ def texts(manifests: list[dict[str, Any]]) -> list[Child]:
 
     The program reads this list from a JSON file.
     """
-    return [(each["kind"], json.dumps(each)) for each in manifests]
+    return [(manifest["kind"], json.dumps(manifest)) for manifest in manifests]
 
 
 def _status() -> bytes:

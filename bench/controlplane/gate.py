@@ -75,7 +75,7 @@ async def _watch(client: api.Api, waiting: asyncio.Queue[Json]) -> None:
 
 def _taken(route: Json) -> bool:
     parents = (route.get("status") or {}).get("parents") or ()
-    seen = [each.get("observedGeneration") for parent in parents for each in parent["conditions"]]
+    seen = [condition.get("observedGeneration") for parent in parents for condition in parent["conditions"]]
     return bool(seen) and min(seen) >= route["metadata"]["generation"]
 
 

@@ -164,7 +164,7 @@ class Pace:
         A rollout lasts from the user's change until its phase is Idle again.
         """
         return (
-            sum((each.ended - each.began).total_seconds() for each in self.lives.values() if each.ended and each.began)
+            sum((live.ended - live.began).total_seconds() for live in self.lives.values() if live.ended and live.began)
             / 60
         )
 
@@ -189,8 +189,8 @@ class Pace:
 
     def at_once(self) -> int:
         """Return the largest number of rollouts in progress at the same time."""
-        moves = [(each.began, 1) for each in self.lives.values() if each.began and each.ended]
-        moves += [(each.ended, -1) for each in self.lives.values() if each.began and each.ended]
+        moves = [(live.began, 1) for live in self.lives.values() if live.began and live.ended]
+        moves += [(live.ended, -1) for live in self.lives.values() if live.began and live.ended]
         most = now = 0
         for _, change in sorted(moves):
             now += change

@@ -109,7 +109,7 @@ def rendered(folder: Path) -> list[bare.Child]:
     sample.write_text(json.dumps(resource(bare.NAME, bare.NAMESPACE)))
     argv = [sys.executable, "-m", "sluicegate.cli.main", "render", "-f", str(sample)]
     printed = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-    return bare.texts([each for each in yaml.safe_load_all(printed) if each])
+    return bare.texts([document for document in yaml.safe_load_all(printed) if document])
 
 
 class Run:
@@ -235,7 +235,7 @@ class Run:
     async def all_ready(self) -> bool:
         """Tell whether every resource is Ready at its current generation."""
         listed = await self._user.get(api.in_namespace(api.RESOURCES, testbed.MEASURED) + "?resourceVersion=0")
-        return all(_ready(each) for each in listed["items"])
+        return all(_ready(item) for item in listed["items"])
 
     async def children_exist(self, count: int) -> None:
         """Wait until `count` children exist in the measured namespace."""

@@ -52,8 +52,8 @@ class Process:
             peak: return the peak so far; otherwise the current value
         """
         status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", status, re.MULTILINE)
-        return int(found[1]) * 1024 / 1e6 if found else 0.0
+        match = re.search(rf"^{'VmHWM' if peak else 'VmRSS'}:\s+(\d+) kB", status, re.MULTILINE)
+        return int(match[1]) * 1024 / 1e6 if match else 0.0
 
 
 @contextmanager
@@ -82,12 +82,12 @@ class Operator:
         """Wait until the log contains the port of the metrics."""
         self.process = process
         deadline = time.monotonic() + 30
-        while not (found := re.findall(r"health and metrics on port (\d+)", process.log.read_text())):
+        while not (matches := re.findall(r"health and metrics on port (\d+)", process.log.read_text())):
             process.check()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"the operator does not start: {process.log.read_text()[-2000:]}")
             time.sleep(0.1)
-        self._url = f"http://127.0.0.1:{found[-1]}/metrics"
+        self._url = f"http://127.0.0.1:{matches[-1]}/metrics"
 
     def reconciles(self) -> int:
         """Return the number of reconciles since the start of the process."""
@@ -98,7 +98,7 @@ class Operator:
         except urllib.error.URLError:
             self.process.check()
             raise
-        return sum(int(float(each)) for each in re.findall(pattern, text, re.MULTILINE))
+        return sum(int(float(match_)) for match_ in re.findall(pattern, text, re.MULTILINE))
 
 
 @contextmanager

@@ -40,7 +40,7 @@ class Size:
     def seconds(self, client: str) -> list[float]:
         """Return the duration of the phase `created` in seconds, for each pass."""
         passes = self.bare if client == "bare" else self.operator
-        return [each.phases[0].seconds for each in passes]
+        return [pass_.phases[0].seconds for pass_ in passes]
 
     def ratios(self) -> list[float]:
         """Return the ratio of the operator's duration to the bare client's, for each pair."""
@@ -48,7 +48,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TargetResult:
     """The result for one target."""
 
     target: str
@@ -79,12 +79,12 @@ def machine() -> Json:
     }
 
 
-def verdicts(size: Size) -> Iterator[Verdict]:
+def target_results(size: Size) -> Iterator[TargetResult]:
     """Yield the results for all targets that these passes cover."""
     median = statistics.median(size.ratios())
     yield _limit("1 until all children exist, against the bare client", median, RATIO, "x")
     full, count = size.full, size.resources
-    phases = {each.name: each for each in full.phases}
+    phases = {phase.name: phase for phase in full.phases}
     if "ready" in phases:
         new = (phases["created"], phases["ready"])
         yield _exactly(
@@ -105,17 +105,17 @@ def verdicts(size: Size) -> Iterator[Verdict]:
 
 
 def _each(count: int, phases: Iterable[Phase], what: str) -> float:
-    return sum(float(getattr(each.tally, what)()) for each in phases) / count
+    return sum(float(getattr(phase.tally, what)()) for phase in phases) / count
 
 
-def _limit(target: str, found: float, limit: float, unit: str) -> Verdict:
-    over = found - limit
-    return Verdict(f"{target}: at most {limit:g}{unit}", f"{found:.2f}", f"{over:.2f}{unit}" if over > 0 else "")
+def _limit(target: str, value: float, limit: float, unit: str) -> TargetResult:
+    over = value - limit
+    return TargetResult(f"{target}: at most {limit:g}{unit}", f"{value:.2f}", f"{over:.2f}{unit}" if over > 0 else "")
 
 
-def _exactly(target: str, found: float, wanted: float, unit: str) -> Verdict:
-    by = f"{found - wanted:+g} {unit}".strip() if found != wanted else ""
-    return Verdict(f"{target}: {wanted:g} {unit}".rstrip(), f"{found:g}", by)
+def _exactly(target: str, value: float, wanted: float, unit: str) -> TargetResult:
+    by = f"{value - wanted:+g} {unit}".strip() if value != wanted else ""
+    return TargetResult(f"{target}: {wanted:g} {unit}".rstrip(), f"{value:g}", by)
 
 
 def as_json(sizes: Sequence[Size], load: Json) -> Json:
@@ -129,8 +129,8 @@ def as_json(sizes: Sequence[Size], load: Json) -> Json:
                 "children": size.full.children,
                 "ratio": {"median": statistics.median(size.ratios()), "min": min(size.ratios()), "all": size.ratios()},
                 "targets": [
-                    {"target": each.target, "found": each.found, "missedBy": each.missed_by or None}
-                    for each in verdicts(size)
+                    {"target": result.target, "found": result.found, "missedBy": result.missed_by or None}
+                    for result in target_results(size)
                 ],
                 "passes": [_pass(each) for each in (*size.bare, *size.operator)],
             }
@@ -185,7 +185,7 @@ def grid(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _times(size: Size) -> list[str]:
     def row(name: str, values: Sequence[float], unit: str) -> list[str]:
-        shown = " ".join(f"{each:.2f}" for each in values)
+        shown = " ".join(f"{value:.2f}" for value in values)
         return [name, f"{min(values):.2f} {unit}", f"{statistics.median(values):.2f} {unit}", shown]
 
     return grid(
@@ -210,11 +210,11 @@ def _phases(size: Size) -> list[str]:
 
 
 def _requests(size: Size) -> list[str]:
-    names = [each.name for each in size.full.phases]
-    keys = sorted({key for each in size.full.phases for key in each.tally.requests})
+    names = [phase.name for phase in size.full.phases]
+    keys = sorted({key for phase in size.full.phases for key in phase.tally.requests})
     rows = [["requests per resource", *names]]
     for key in keys:
-        counts = [each.tally.requests[key] for each in size.full.phases]
+        counts = [phase.tally.requests[key] for phase in size.full.phases]
         rows.append([" ".join(key), *(f"{n / size.resources:.2f}" if n else "-" for n in counts)])
     return grid(rows)
 
@@ -222,6 +222,7 @@ def _requests(size: Size) -> list[str]:
 def _targets(size: Size) -> list[str]:
     rows = [["target", "found", ""]]
     rows += [
-        [each.target, each.found, f"missed by {each.missed_by}" if each.missed_by else "met"] for each in verdicts(size)
+        [result.target, result.found, f"missed by {result.missed_by}" if result.missed_by else "met"]
+        for result in target_results(size)
     ]
     return grid(rows)

@@ -53,7 +53,7 @@ class Result:
 def spec_of(plan: Plan) -> Json:
     """Return the part of a resource's spec that sets scaling, traffic and rollout."""
     hold, interval = f"{plan.hold * 1000:.0f}ms", f"{plan.interval * 1000:.0f}ms"
-    rollout: Json = {"steps": [{"weight": each, "hold": hold} for each in WEIGHTS], "scaleDownDelay": "1s"}
+    rollout: Json = {"steps": [{"weight": weight, "hold": hold} for weight in WEIGHTS], "scaleDownDelay": "1s"}
     if plan.judged:
         errors = {"name": "errors", "type": "ErrorRate", "limit": 0.05}
         latency = {"name": "slowness", "type": "LatencyP99", "limit": 0.5, "ratio": 2.0}

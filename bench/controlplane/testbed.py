@@ -68,8 +68,8 @@ def fresh(name: str, statuses: bool = False) -> Iterator[Testbed]:
     try:
         add_nodes(cluster, _NODES)
         wait_until("the fake nodes to be ready", lambda: _nodes_ready(cluster), 60)
-        for each in _CONTROLLERS:
-            cluster.kill(each)
+        for controller in _CONTROLLERS:
+            cluster.kill(controller)
         _raise_limits(cluster)
         _users(cluster)
         yield Testbed(cluster, audit.Log(_audited(cluster, OPERATOR if statuses else None)))
@@ -83,7 +83,7 @@ def _nodes_ready(cluster: Cluster) -> bool:
     A new node is tainted until the controller-manager has observed that it is ready.
     """
     nodes = json.loads(cluster.kubectl("get", "nodes", "-o", "json"))["items"]
-    return len(nodes) == _NODES and not any(each["spec"].get("taints") for each in nodes)
+    return len(nodes) == _NODES and not any(node["spec"].get("taints") for node in nodes)
 
 
 def _raise_limits(cluster: Cluster) -> None:

@@ -120,8 +120,8 @@ class Server:
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text()
             except OSError:
                 continue
-            found = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
-            total += int(found[1]) * 1024 if found else 0
+            match = re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)
+            total += int(match[1]) * 1024 if match else 0
         return total / 1e6
 
     def cpu(self) -> float:
@@ -149,7 +149,7 @@ class Server:
 def _family(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children")
     try:
-        found = [int(each) for each in children.read_text().split()]
+        found = [int(part) for part in children.read_text().split()]
     except OSError:
         return []
     return [pid, *(each for child in found for each in _family(child))]

@@ -90,8 +90,8 @@ class Application:
     @property
     def status(self) -> Json:
         """Return the Application's current status."""
-        found = self._kube.get("application", self.name, NAMESPACE) or {}
-        return dict(found.get("status") or {})
+        application = self._kube.get("application", self.name, NAMESPACE) or {}
+        return dict(application.get("status") or {})
 
     def wait(self, commit: str, health: str, timeout: float = 120) -> Json:
         """Wait until Argo CD has synced this commit and reports this health.
@@ -108,7 +108,7 @@ class Application:
             same = status.get("sync", {}).get("status") == "Synced" and status["sync"].get("revision") == commit
             if not same or status.get("health", {}).get("status") != health:
                 return None
-            return {f"{each['kind']}/{each['name']}": each for each in status["resources"]}
+            return {f"{resource['kind']}/{resource['name']}": resource for resource in status["resources"]}
 
         try:
             return dict(wait_until(f"{commit[:8]} to be synced and {health}", look, timeout))
@@ -135,13 +135,13 @@ class Application:
         with socket.create_connection((self._cluster.node_ip, REDIS), timeout=5) as connection:
             stream = connection.makefile("rwb")
             [key] = _ask(stream, "KEYS", f"app|resources-tree|{self.name}|*")
-            found = json.loads(gzip.decompress(_ask(stream, "GET", key.decode())))
+            parsed = json.loads(gzip.decompress(_ask(stream, "GET", key.decode())))
             stream.close()
-        return list(found["nodes"])
+        return list(parsed["nodes"])
 
 
 def _changes(values: list[str]) -> list[str]:
-    kept = [each for each in values if each]
+    kept = [value for value in values if value]
     return [each for number, each in enumerate(kept) if number == 0 or kept[number - 1] != each]
 
 

@@ -42,7 +42,7 @@ def fill(workspace: Workspace, *versions: int) -> list[str]:
     """
     up(workspace.cluster.name, addons=("gateway-crds", "dns", "metrics", "traefik", "s3"))
     namespace = workspace.namespace
-    sources = [source_of(workspace, each) for each in versions]
+    sources = [source_of(workspace, version) for version in versions]
     env = {"MLFLOW_TRACKING_URI": "http://mlflow.mlflow.svc:5000", "SOURCES": " ".join(sources), "PREFIX": namespace}
     metadata = {"name": "s3", "namespace": namespace}
     secret: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": ACCESS}

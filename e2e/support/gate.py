@@ -94,7 +94,10 @@ class Gate:
 
     def _ready(self) -> bool:
         status = (self._space.get("pod", "registry") or {}).get("status") or {}
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())
+        return any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for condition in status.get("conditions") or ()
+        )
 
     def secret(self, name: str, values: dict[str, str]) -> None:
         """Create a Secret, or replace the content of an existing one."""

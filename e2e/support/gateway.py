@@ -55,5 +55,5 @@ def connect(cluster: Cluster, name: str) -> Gateway:
         name=name,
         parent={"namespace": "gateway-system", "name": gateway},
         url=f"http://{cluster.node_ip}" + ("" if port == 80 else f":{port}"),
-        features=frozenset(each["name"] for each in status.get("supportedFeatures") or ()),
+        features=frozenset(feature["name"] for feature in status.get("supportedFeatures") or ()),
     )

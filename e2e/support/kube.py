@@ -89,10 +89,10 @@ class Kube:
             if code in (429, 500, 503) and time.monotonic() < until:
                 time.sleep(0.2)
                 continue
-            found: Json = json.loads(text) if text.startswith(b"{") else {"message": text.decode(errors="replace")}
+            parsed: Json = json.loads(text) if text.startswith(b"{") else {"message": text.decode(errors="replace")}
             if code >= 400:
-                raise Refused(code, found.get("message", ""))
-            return found
+                raise Refused(code, parsed.get("message", ""))
+            return parsed
 
     def connection(self, timeout: float) -> http.client.HTTPSConnection:
         """Return a new connection that belongs to the caller."""
@@ -140,8 +140,8 @@ class Kube:
 
         In such a namespace the operator tries in vain to restore the objects that are deleted first.
         """
-        found = self.call("GET", "/api/v1/namespaces")["items"]
-        return [each["metadata"]["name"] for each in found if each["metadata"].get("deletionTimestamp")]
+        items = self.call("GET", "/api/v1/namespaces")["items"]
+        return [each["metadata"]["name"] for each in items if each["metadata"].get("deletionTimestamp")]
 
     def list(self, kind: str, namespace: str, **labels: str) -> list[Json]:
         """List the objects of a kind in a namespace that have these labels.

@@ -31,8 +31,8 @@ def advertise(kube: Kube, node: str, devices: Mapping[str, int | None]) -> None:
     kube.call("PATCH", f"{NODES}/{node}/status", {"status": {"capacity": amounts, "allocatable": amounts}}, MERGE)
 
     def there() -> bool:
-        found = kube.call("GET", f"{NODES}/{node}")["status"]["allocatable"]
-        return all(found.get(name) == amount for name, amount in amounts.items())
+        allocatable = kube.call("GET", f"{NODES}/{node}")["status"]["allocatable"]
+        return all(allocatable.get(name) == amount for name, amount in amounts.items())
 
     wait_until(f"{node} to have {amounts}", there, 30)
 
@@ -113,7 +113,7 @@ def _beat(kube: Kube, name: str, stop: threading.Event) -> None:
 
 
 def _taints(kube: Kube, name: str) -> set[str]:
-    return {each["key"] for each in kube.call("GET", f"{NODES}/{name}")["spec"].get("taints") or ()}
+    return {taint["key"] for taint in kube.call("GET", f"{NODES}/{name}")["spec"].get("taints") or ()}
 
 
 def _delete(kube: Kube, path: str) -> None:

@@ -30,7 +30,7 @@ class Operator:
 
     def ready_pods(self) -> list[Json]:
         """List the operator's ready pods. A standby is ready too."""
-        return [each for each in self.pods() if _ready(each)]
+        return [pod for pod in self.pods() if _ready(pod)]
 
     def leader(self) -> str:
         """Return the Lease's `holderIdentity`. Empty if no operator holds the Lease."""
@@ -86,10 +86,10 @@ class Operator:
 
     def reconciles(self, pod: Json) -> int:
         """Count the reconciles since the process started."""
-        found = re.findall(
+        matches = re.findall(
             r"^sluicegate_reconcile_duration_seconds_count\{.*\} (\S+)$", self.metrics(pod), re.MULTILINE
         )
-        return sum(int(float(each)) for each in found)
+        return sum(int(float(each)) for each in matches)
 
     def container(self, pod: Json) -> str:
         """Return the id of the pod's container. A different id means a different process."""
@@ -118,11 +118,14 @@ def processes(cgroup: str) -> list[int]:
 
 
 def _ready(pod: Json) -> bool:
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ())
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod["status"].get("conditions") or ()
+    )
 
 
 def _pids() -> list[int]:
-    return [int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()]
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def _cgroup(pid: int) -> str:

@@ -82,8 +82,8 @@ class Registry:
     def versions(self, model: str = MODEL) -> list[int]:
         """List the versions of the model, smallest first."""
         query = urllib.parse.urlencode({"filter": f"name='{model}'"})
-        found = self.call("GET", f"model-versions/search?{query}").get("model_versions", [])
-        return sorted(int(each["version"]) for each in found)
+        model_versions = self.call("GET", f"model-versions/search?{query}").get("model_versions", [])
+        return sorted(int(each["version"]) for each in model_versions)
 
     def train(self, *options: str, model: str = MODEL) -> int:
         """Register a version with the example's training script, and return its number.

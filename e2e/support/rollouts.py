@@ -134,13 +134,15 @@ def check_steps(states: Sequence[Json], holds: Sequence[float]) -> None:
 
 def check_served(seen: Watch, name: str = "shop") -> None:
     """Assert that the resource was Available all the time."""
-    told = [
+    conditions = [
         condition
         for each in seen.of(name)
         for condition in each.obj.get("status", {}).get("conditions", ())
         if condition["type"] == "Available"
     ]
-    assert {each["status"] for each in told} == {"True"}, [each for each in told if each["status"] != "True"]
+    assert {each["status"] for each in conditions} == {"True"}, [
+        each for each in conditions if each["status"] != "True"
+    ]
 
 
 def check_load_share(steady: Load, span: tuple[float, float], version: int, weight: int) -> None:

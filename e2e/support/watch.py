@@ -60,7 +60,7 @@ class Watch:
     def __enter__(self) -> Watch:
         found = self._kube.call("GET", self._path)
         self._since = found["metadata"]["resourceVersion"]
-        self.events = [Seen(time.monotonic(), "ADDED", each) for each in found["items"]]
+        self.events = [Seen(time.monotonic(), "ADDED", item) for item in found["items"]]
         self._thread.start()
         return self
 
@@ -75,7 +75,7 @@ class Watch:
 
     def of(self, name: str) -> list[Seen]:
         """List the versions of one object."""
-        return [each for each in list(self.events) if each.name == name]
+        return [event for event in list(self.events) if event.name == name]
 
     def replicas(self, name: str) -> list[int]:
         """List the changes of a Deployment's spec.replicas."""

@@ -54,9 +54,9 @@ class Workspace:
 
     def mdep(self, name: str) -> Json:
         """Return the ModelDeployment."""
-        found = self.get("mdep", name)
-        assert found is not None, f"ModelDeployment {name} is gone"
-        return found
+        resource = self.get("mdep", name)
+        assert resource is not None, f"ModelDeployment {name} is gone"
+        return resource
 
     def status(self, name: str) -> Json:
         """Return its status. Empty until the operator has written it."""
@@ -73,12 +73,12 @@ class Workspace:
 
         def look() -> Json | None:
             nonlocal seen
-            found = self.mdep(name)
-            for each in (found.get("status") or {}).get("conditions") or ():
+            resource = self.mdep(name)
+            for each in (resource.get("status") or {}).get("conditions") or ():
                 if each["type"] == kind:
                     seen = dict(each)
                     fits = each["status"] == status and reason in (None, each["reason"])
-                    if fits and each.get("observedGeneration") == found["metadata"]["generation"]:
+                    if fits and each.get("observedGeneration") == resource["metadata"]["generation"]:
                         return seen
             return None
 
@@ -110,7 +110,7 @@ class Workspace:
     def pods(self, name: str, revision: str | None = None) -> Sequence[Json]:
         """List the pods of a ModelDeployment that are not being deleted."""
         labels = {"sluicegate.dev__deployment": name} | ({"sluicegate.dev__revision": revision} if revision else {})
-        return [each for each in self.list("pod", **labels) if not each["metadata"].get("deletionTimestamp")]
+        return [pod for pod in self.list("pod", **labels) if not pod["metadata"].get("deletionTimestamp")]
 
     def all_pods(self, name: str) -> Sequence[Json]:
         """List the pods of a ModelDeployment, including those that are being deleted."""
@@ -124,7 +124,12 @@ class Workspace:
     def stable(self, name: str) -> str:
         """Return the hash of the stable revision. Empty if there is none."""
         return next(
-            (each["revision"] for each in self.status(name).get("revisions") or () if each["role"] == "Stable"), ""
+            (
+                revision["revision"]
+                for revision in self.status(name).get("revisions") or ()
+                if revision["role"] == "Stable"
+            ),
+            "",
         )
 
     def child(self, kind: str, name: str, revision: str) -> Json:
@@ -152,7 +157,7 @@ class Workspace:
         label = "sluicegate.dev/revision"
         wait_until(
             f"the pods of other revisions than {revision} to be gone",
-            lambda: {each["metadata"]["labels"][label] for each in self.all_pods(name)} <= {revision},
+            lambda: {pod["metadata"]["labels"][label] for pod in self.all_pods(name)} <= {revision},
             timeout,
             every=0.3,
         )

@@ -56,7 +56,7 @@ def wheel(folder: Path, name: str, version: str, files: dict[str, str], requires
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{requires}",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = "".join(f"{each},,\n" for each in [*files, f"{info}/RECORD"])
+    record = "".join(f"{file},,\n" for file in [*files, f"{info}/RECORD"])
     (folder / name).mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / name / f"{module}-{version}-py3-none-any.whl", "w") as archive:
         for each, text in {**files, f"{info}/RECORD": record}.items():

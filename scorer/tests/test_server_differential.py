@@ -80,7 +80,7 @@ async def test_responses_equal_those_of_mlflow(models, flavor):
     for path, traffic in kept:
         app = ours(path)
         async with client(app) as mine, client(theirs(path)) as stock:
-            statuses = [await compare(mine, stock, each) for each in traffic.requests(REQUESTS // len(kept))]
+            statuses = [await compare(mine, stock, request) for request in traffic.requests(REQUESTS // len(kept))]
         # Check that the test compares predictions, not only errors.
         assert statuses.count(200) > len(statuses) / (4 if path.name in FAST else 12), (path, statuses)
         assert len(set(statuses)) > 2, (path, statuses)
@@ -104,7 +104,7 @@ async def test_concurrent_requests_get_the_same_responses(models):
                 return await mine.post("/invocations", content=each.body, headers={"content-type": each.kind})
 
             together = await asyncio.gather(*map(ask, requests))
-            alone = [await ask(each) for each in requests]
+            alone = [await ask(request) for request in requests]
         assert [each.content for each in together] == [each.content for each in alone], path
         assert app.metrics.rows.counts[1:] != [0] * len(app.metrics.rows.counts[1:]), path
 

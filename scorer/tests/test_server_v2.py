@@ -90,7 +90,9 @@ def test_columns(server, binary):
     assert client.is_model_ready("model", "1")
     assert client.get_server_metadata()["extensions"] == ["binary_tensor_data"]
     described = client.get_model_metadata("model")
-    assert [(each["name"], each["datatype"]) for each in described["inputs"]] == [(name, "FP64") for name in "abc"]
+    assert [(input_["name"], input_["datatype"]) for input_ in described["inputs"]] == [
+        (name, "FP64") for name in "abc"
+    ]
     rows = np.random.default_rng(1).normal(size=(3, 3))
     inputs = [given(name, column.reshape(-1, 1), binary) for name, column in zip("abc", rows.T, strict=True)]
     response = client.infer("model", inputs, request_id="7")

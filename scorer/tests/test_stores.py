@@ -127,7 +127,7 @@ def test_resumes_after_a_broken_connection(store, scorer, tmp_path):
     assert done.returncode == 0, done.stderr
     assert whole(tmp_path / "m")
     starts = [int(range_[6:-1]) for _, range_ in store.relay.seen if range_]
-    assert [each for each in starts if each > 1 << 20]
+    assert [start for start in starts if start > 1 << 20]
 
 
 @pytest.mark.parametrize("store", ["gs", "wasbs"], indirect=True)

@@ -214,9 +214,9 @@ class Traffic:
             return self._record(columns, value)
         uneven = strange and made.random() < 0.1
         lists = [
-            f"{json.dumps(each.name)}: "
-            f"[{', '.join(value(each) for _ in range(rows + (uneven and made.randint(0, 1))))}]"
-            for each in columns
+            f"{json.dumps(column.name)}: "
+            f"[{', '.join(value(column) for _ in range(rows + (uneven and made.randint(0, 1))))}]"
+            for column in columns
         ]
         return "{" + ", ".join(lists) + "}"
 
@@ -229,7 +229,7 @@ class Traffic:
     def _split(self, rows: int, columns: list[Column], value: Any, strange: bool) -> str:
         made = self.random
         parts = [
-            f'"columns": {json.dumps([each.name for each in columns])}',
+            f'"columns": {json.dumps([column.name for column in columns])}',
             f'"data": {self._matrix(rows, columns, value)}',
         ]
         if strange and made.random() < 0.3:
@@ -245,10 +245,10 @@ class Traffic:
         return "{" + ", ".join(parts) + "}"
 
     def _matrix(self, rows: int, columns: list[Column], value: Any) -> str:
-        return "[" + ",".join("[" + ",".join(value(each) for each in columns) + "]" for _ in range(rows)) + "]"
+        return "[" + ",".join("[" + ",".join(value(column) for column in columns) + "]" for _ in range(rows)) + "]"
 
     def _record(self, columns: list[Column], value: Any) -> str:
-        return "{" + ", ".join(f"{json.dumps(each.name)}: {value(each)}" for each in columns) + "}"
+        return "{" + ", ".join(f"{json.dumps(column.name)}: {value(column)}" for column in columns) + "}"
 
     def _columns(self) -> list[Column]:
         made = self.random
@@ -269,7 +269,9 @@ class Traffic:
 
     def _table(self) -> pd.DataFrame:
         rows = self.random.choice([1, 1, 2, 5])
-        return pd.DataFrame({each.name: [json.loads(self._good(each)) for _ in range(rows)] for each in self.columns})
+        return pd.DataFrame(
+            {column.name: [json.loads(self._good(column)) for _ in range(rows)] for column in self.columns}
+        )
 
     def _csv(self, table: pd.DataFrame) -> Request:
         return Request(table.to_csv(index=False).encode(), "text/csv")

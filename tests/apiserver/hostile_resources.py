@@ -96,10 +96,10 @@ class Process:
         """Return the metric of undecodable objects by kind, without zeros."""
         async with httpx.AsyncClient() as http:
             text = (await http.get(f"http://127.0.0.1:{self._port}/metrics")).text
-        found = re.findall(r'^sluicegate_undecodable_objects\{kind="(\w+)"\} (\d+)', text, re.MULTILINE)
-        return {kind: int(count) for kind, count in found if int(count)}
+        matches = re.findall(r'^sluicegate_undecodable_objects\{kind="(\w+)"\} (\d+)', text, re.MULTILINE)
+        return {kind: int(count) for kind, count in matches if int(count)}
 
     async def _listening(self, start: int) -> bool:
-        found = re.search(r"health and metrics on port (\d+)", self._log.read_text()[start:])
-        self._port = int(found.group(1)) if found is not None else 0
+        match = re.search(r"health and metrics on port (\d+)", self._log.read_text()[start:])
+        self._port = int(match.group(1)) if match is not None else 0
         return self._port > 0

@@ -54,12 +54,14 @@ async def test_the_analysis_decides(world: World, monkeypatch: pytest.MonkeyPatc
     async with world.operator():
         await world.resource(**asked)
         await world.until_serving()
-        stable += [each["revision"] for each in (await world.status())["revisions"] if each["role"] == "Stable"]
+        stable += [
+            revision["revision"] for revision in (await world.status())["revisions"] if revision["role"] == "Stable"
+        ]
         await world.resource(uri=SECOND, **asked)
 
         async def decided() -> bool:
             status = await world.status()
-            now = [each["revision"] for each in status["revisions"] if each["role"] == "Stable"]
+            now = [revision["revision"] for revision in status["revisions"] if revision["role"] == "Stable"]
             return (status.get("rollout") or {}).get("phase") == phase and (now == stable) == (phase == "RolledBack")
 
         await world.until(decided, 90)

@@ -15,14 +15,14 @@ PLAN = passes.Plan(RESOURCES, f"bench-{os.getpid()}", rest=8.0)
 
 
 def per_resource(phases: list[passes.Phase], what: str) -> float:
-    return sum(getattr(each.tally, what)() for each in phases) / RESOURCES
+    return sum(getattr(phase.tally, what)() for phase in phases) / RESOURCES
 
 
 @pytest.mark.timeout(900)
 async def test_writes_per_resource_and_none_at_rest() -> None:
     bare = await passes.bare_pass(passes.Plan(RESOURCES, PLAN.cluster))
     ours = await passes.operator_pass(PLAN)
-    phases = {each.name: each for each in ours.phases}
+    phases = {phase.name: phase for phase in ours.phases}
     assert list(phases) == list(report.PHASES)
 
     created = bare.phases[0].tally
@@ -34,7 +34,7 @@ async def test_writes_per_resource_and_none_at_rest() -> None:
     assert per_resource(new, "gets") == 0
     assert per_resource([phases["replicas changed"]], "child_writes") == 1
     assert per_resource([phases["replicas changed"]], "status_writes") <= report.STATUS_WRITES
-    assert [each.tally.dry for each in ours.phases] == [0] * len(ours.phases)
+    assert [phase.tally.dry for phase in ours.phases] == [0] * len(ours.phases)
     for name in ("at rest", "restarted"):
         assert phases[name].tally.writes() == 0, phases[name].tally.requests
     assert phases["restarted"].tally.requests["list", "modeldeployments"] <= 3, (
@@ -44,6 +44,6 @@ async def test_writes_per_resource_and_none_at_rest() -> None:
 
     size = report.Size(RESOURCES, [bare], [ours])
     assert "missed by" in report.table([size], {"before": "0", "after": "0"}) or all(
-        not verdict.missed_by for verdict in report.verdicts(size)
+        not result.missed_by for result in report.target_results(size)
     )
     assert report.as_json([size], {})["sizes"][0]["resources"] == RESOURCES

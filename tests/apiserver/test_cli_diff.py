@@ -59,7 +59,7 @@ async def test_diff_predicts_what_an_apply_does(world: World, cli: Cli, tmp_path
 
         await world.resource(uri=SECOND, **image)
         await world.until_serving(SECOND)
-        made = next(each for each in (await world.status())["revisions"] if each["role"] == "Stable")
+        made = next(revision for revision in (await world.status())["revisions"] if revision["role"] == "Stable")
         assert f"new revision {made['name']} " in result.out
         assert f"requests to {made['name']}: 0% -> 100%" in result.out
         back = await cli.run("diff", "-f", "-", *with_settings, stdin=manifest(cli.namespace))

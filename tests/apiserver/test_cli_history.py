@@ -30,7 +30,7 @@ async def _parked(world: World) -> None:
     """Wait until only the stable revision has pods."""
 
     async def quiet() -> bool:
-        roles = [each["role"] for each in (await world.status())["revisions"]]
+        roles = [revision["role"] for revision in (await world.status())["revisions"]]
         return roles.count("Stable") == 1 and set(roles) == {"Stable", "Parked"}
 
     await world.until(quiet)
@@ -82,7 +82,7 @@ async def test_rollback_and_unpin(world: World, cli: Cli, capsys: Any) -> None:
         live = await _live(world)
         assert live["spec"] == spec
         assert live["metadata"]["annotations"][PIN] == old["revision"]
-        managers = {each["manager"] for each in live["metadata"]["managedFields"]}
+        managers = {field["manager"] for field in live["metadata"]["managedFields"]}
         assert "sluicegate-cli" in managers
         table = (await cli.run("history", "demo")).out.splitlines()
         assert table[0].split() == [
@@ -133,7 +133,7 @@ async def test_rollback_during_a_change_keeps_stable(world: World, cli: Cli) -> 
         await world.resource(uri=SECOND)
 
         async def rolled_out() -> bool:
-            return "Candidate" in [each["role"] for each in (await world.status())["revisions"]]
+            return "Candidate" in [revision["role"] for revision in (await world.status())["revisions"]]
 
         await world.until(rolled_out, kubelet=False)
         result = await cli.run("rollback", "demo", "--wait", "--timeout", "30s")
@@ -214,7 +214,7 @@ async def _crash(world: World, uri: str) -> None:
     status = {"phase": "Running", "containerStatuses": [{**container, "lastState": {"terminated": terminated}}]}
     status["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:00Z"}]  # type: ignore[list-item]
     entries = (await world.status())["revisions"]
-    revision = next(each["revision"] for each in entries if each["model"] == uri)
+    revision = next(entry["revision"] for entry in entries if entry["model"] == uri)
     for pod in (await world.client.list(kinds.POD, world.namespace, f"sluicegate.dev/revision={revision}")).items:
         if "deletionTimestamp" not in pod["metadata"] and "conditions" not in (pod.get("status") or {}):
             name = pod["metadata"]["name"]
@@ -233,7 +233,7 @@ async def test_crashing_revision_is_given_up_until_retry(world: World, cli: Cli)
 
         async def given_up() -> bool:
             await _crash(world, SECOND)
-            roles = {each["model"]: each["role"] for each in (await world.status())["revisions"]}
+            roles = {revision["model"]: revision["role"] for revision in (await world.status())["revisions"]}
             return roles == {FIRST: "Stable", SECOND: "Failed"}
 
         async def made() -> bool:
@@ -244,7 +244,7 @@ async def test_crashing_revision_is_given_up_until_retry(world: World, cli: Cli)
         assert await world.condition("Ready") == ("False", "ModelLoadFailed")
         assert await world.condition("Available") == ("True", "Serving")
         replicas = {
-            each["metadata"]["name"]: each["spec"]["replicas"] for each in await world.children(kinds.DEPLOYMENT)
+            child["metadata"]["name"]: child["spec"]["replicas"] for child in await world.children(kinds.DEPLOYMENT)
         }
         assert sorted(replicas.values()) == [0, 1]
         again = await cli.run("retry", "demo")

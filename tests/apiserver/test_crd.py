@@ -33,8 +33,10 @@ def test_it_is_established(kubectl: Any) -> None:
     conditions = json.loads(kubectl("get", "crd", "modeldeployments.sluicegate.dev", "-o", "json").out)["status"][
         "conditions"
     ]
-    assert {"NamesAccepted", "Established"} <= {each["type"] for each in conditions if each["status"] == "True"}
-    assert not [each for each in conditions if each["type"] == "NonStructuralSchema"]
+    assert {"NamesAccepted", "Established"} <= {
+        condition["type"] for condition in conditions if condition["status"] == "True"
+    }
+    assert not [condition for condition in conditions if condition["type"] == "NonStructuralSchema"]
 
 
 def test_client_side_apply_can_hold_it(crd: Path) -> None:

@@ -63,8 +63,8 @@ async def hostile(world: World, namespace: str, uri: str) -> list[str]:
 
 
 async def conditions(world: World, namespace: str, name: str) -> dict[str, tuple[str, str, str]]:
-    found = await world.client.get(kinds.MODEL_DEPLOYMENT, namespace, name) or {}
-    listed = (found.get("status") or {}).get("conditions") or ()
+    resource = await world.client.get(kinds.MODEL_DEPLOYMENT, namespace, name) or {}
+    listed = (resource.get("status") or {}).get("conditions") or ()
     return {each["type"]: (each["status"], each["reason"], each.get("message", "")) for each in listed}
 
 
@@ -86,7 +86,9 @@ async def test_hostile_registries_stop_nobody_else_nor_the_next_start(world: Wor
                 )
 
             await world.until(followed)
-            assert {each.key[1] for each in operator.resources.items() if each.key[0] == others} >= set(names)
+            assert {resource.key[1] for resource in operator.resources.items() if resource.key[0] == others} >= set(
+                names
+            )
 
             async def told() -> bool:
                 found = await conditions(world, others, "fresh")

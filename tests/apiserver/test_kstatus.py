@@ -31,7 +31,7 @@ def program() -> str:
 
 def judged(program: str, objects: list[dict[str, Any]]) -> list[dict[str, str]]:
     """Return the result of kstatus for each object."""
-    lines = "\n".join(json.dumps(each) for each in objects)
+    lines = "\n".join(json.dumps(object_) for object_ in objects)
     done = subprocess.run([program], input=lines, capture_output=True, text=True, timeout=60, check=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -52,7 +52,7 @@ def test_current_means_ready_all_along_a_life(program: str) -> None:
     found = judged(program, objects)
     assert {each["status"] for each in found} == {"Current", "InProgress"}
     for obj, each in zip(objects, found, strict=True):
-        conditions = {each["type"]: each["status"] for each in obj["status"].get("conditions", ())}
+        conditions = {condition["type"]: condition["status"] for condition in obj["status"].get("conditions", ())}
         current = obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
         assert (each["status"] == "Current") == (current and conditions.get("Ready") == "True"), obj["status"]
 

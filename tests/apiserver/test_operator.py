@@ -57,8 +57,8 @@ async def test_a_change_makes_a_revision_that_takes_over_and_the_old_one_is_park
         wanted = {roles["Stable"]["name"]: 1, roles["Parked"]["name"]: 0}
 
         async def emptied() -> bool:
-            found = await world.children(kinds.DEPLOYMENT)
-            return {each["metadata"]["name"]: each["spec"]["replicas"] for each in found} == wanted
+            children = await world.children(kinds.DEPLOYMENT)
+            return {each["metadata"]["name"]: each["spec"]["replicas"] for each in children} == wanted
 
         await world.until(emptied)
         await world.resource()
@@ -155,7 +155,7 @@ async def test_a_namespace_goes_away_with_what_it_serves_and_without_a_complaint
         await world.until_collected(kinds.DEPLOYMENT, kinds.SERVICE)
         await asyncio.sleep(3)  # The operator writes Events with a short delay.
         assert sum(kind not in ("ModelDeployment", "Event") for _, kind in world.writes) <= len(names)
-    assert not [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> None:
@@ -170,8 +170,8 @@ async def test_an_object_of_somebody_else_is_never_taken_over(world: World) -> N
             return await world.condition("Ready") == ("False", "NameTaken")
 
         await world.until(told)
-        found = await world.client.get(kinds.SERVICE, world.namespace, "demo")
-        assert found is not None
-        assert found["spec"]["selector"] == {"app": "theirs"}
+        service = await world.client.get(kinds.SERVICE, world.namespace, "demo")
+        assert service is not None
+        assert service["spec"]["selector"] == {"app": "theirs"}
         await world.client.delete(kinds.SERVICE, world.namespace, "demo")
         await world.until_serving()

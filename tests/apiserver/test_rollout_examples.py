@@ -25,9 +25,9 @@ def resource(example: Path) -> dict[str, Any]:
 
 
 RECIPES = {
-    each.stem: resource(each)
-    for each in sorted(EXAMPLES.glob("*.yaml"))
-    if "steps:" in each.read_text() and "rollout" in resource(each)["spec"]
+    path.stem: resource(path)
+    for path in sorted(EXAMPLES.glob("*.yaml"))
+    if "steps:" in path.read_text() and "rollout" in resource(path)["spec"]
 }
 
 
@@ -62,7 +62,7 @@ async def test_the_next_version_waits_for_its_pods(world: World, name: str) -> N
 
     async def serves() -> bool:
         revisions = (await world.status(child)).get("revisions") or ()
-        return any(each["role"] == "Stable" and each.get("readyReplicas") for each in revisions)
+        return any(revision["role"] == "Stable" and revision.get("readyReplicas") for revision in revisions)
 
     async def waits() -> bool:
         return (await rollout(world, child)).get("reason") == "WaitingForPods"

@@ -47,6 +47,8 @@ def made(kind: type[BaseException]) -> BaseException:
 
 SINGLE = st.sampled_from(BUILTINS).map(made)
 RAISED = SINGLE | st.lists(
-    st.sampled_from([each for each in BUILTINS if issubclass(each, Exception)]).map(made), min_size=1, max_size=3
+    st.sampled_from([builtin for builtin in BUILTINS if issubclass(builtin, Exception)]).map(made),
+    min_size=1,
+    max_size=3,
 ).map(lambda errors: ExceptionGroup("several", cast(list[Exception], errors)))
 EXAMPLES = settings(max_examples=15, deadline=None)

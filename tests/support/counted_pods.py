@@ -117,10 +117,10 @@ class Here:
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:
         assert self.prometheus is not None
-        found = self.prometheus(request.url.params["query"])
-        if isinstance(found, httpx.Response):
-            return found
-        result = [{"metric": labels, "value": [0, str(value)]} for labels, value in found]
+        response = self.prometheus(request.url.params["query"])
+        if isinstance(response, httpx.Response):
+            return response
+        result = [{"metric": labels, "value": [0, str(value)]} for labels, value in response]
         return httpx.Response(200, json={"status": "success", "data": {"resultType": "vector", "result": result}})
 
     def add(self, name: str = "churn", metrics: Sequence[Any] = (ERRORS,), **analysis: Any) -> None:

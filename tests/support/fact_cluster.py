@@ -56,8 +56,8 @@ def _intent(text: str) -> tuple[ResolvedModel, Intent]:
     spec = _spec(text)
     version = spec.model.uri.rpartition("/")[2]
     resolved = ResolvedModel(spec.model.uri, f"mlflow-artifacts:/churn/{version}", "churn", version)
-    found = decode({"metadata": {"name": NAME, "namespace": NAMESPACE}, "spec": msgspec.json.decode(text)})
-    return resolved, intent_of(found, resolved, "default")
+    decoded = decode({"metadata": {"name": NAME, "namespace": NAMESPACE}, "spec": msgspec.json.decode(text)})
+    return resolved, intent_of(decoded, resolved, "default")
 
 
 @dataclass
@@ -350,7 +350,7 @@ class Lean:
 
     @property
     def stable(self) -> str | None:
-        return next((each.revision for each in self.status.revisions if each.role == Role.STABLE), None)
+        return next((revision.revision for revision in self.status.revisions if revision.role == Role.STABLE), None)
 
     def rolled_back(self) -> bool:
         return self.state is not None and self.state.phase is Phase.ROLLED_BACK

@@ -139,8 +139,8 @@ class World(ApiObjects):
             "generation": self.generation,
             "annotations": self.annotations,
         }
-        found = decode({"metadata": metadata, "spec": self.spec})
-        return ModelDeployment(found.metadata, found.spec, self.status)
+        decoded = decode({"metadata": metadata, "spec": self.spec})
+        return ModelDeployment(decoded.metadata, decoded.spec, self.status)
 
     def canary(self, version: int | None, weight: int = 10, **fields: Any) -> World:
         """Declare a canary, or remove it."""

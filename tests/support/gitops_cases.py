@@ -133,8 +133,8 @@ def rolled_back() -> World:
     world = in_step()
     state = world.status.rollout
     assert state is not None
-    found = Measurement("errors", Outcome.FAILED, 0.2, 0.0, 0.01, 500, "0.2 is above 0.01 (100 of 500 requests).")
-    world.reading = Reading(world.hash_of(2), state.accepted_at or "", Outcome.FAILED, found)
+    measurement = Measurement("errors", Outcome.FAILED, 0.2, 0.0, 0.01, 500, "0.2 is above 0.01 (100 of 500 requests).")
+    world.reading = Reading(world.hash_of(2), state.accepted_at or "", Outcome.FAILED, measurement)
     return world.rest()
 
 

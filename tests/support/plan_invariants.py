@@ -56,7 +56,7 @@ def _newest_former(world: World) -> str | None:
 
     It is the only revision whose scale-down delay must elapse in full.
     """
-    leaving = [each.revision for each in world.status.revisions if _is_leaving(world, each)]
+    leaving = [revision.revision for revision in world.status.revisions if _is_leaving(world, revision)]
     return leaving[0] if len(leaving) == 1 else None
 
 
@@ -67,7 +67,7 @@ def _is_leaving(world: World, entry: RevisionStatus) -> bool:
 
 
 def _check_promotion(world: World, assessment: Assessment, plan: Plan) -> None:
-    before = next((each.revision for each in world.status.revisions if each.role == Role.STABLE), None)
+    before = next((revision.revision for revision in world.status.revisions if revision.role == Role.STABLE), None)
     if plan.stable is None or plan.stable == before or not world.status.revisions:
         return
     listed = (

@@ -30,7 +30,7 @@ def check(world: Lean, assessment: Assessment, plan: Plan) -> None:
         for revision in split.weights:
             if split.weight(revision) > now.weight(revision):
                 # Without any able pod the weight belongs to stable, ready or not.
-                none_able = not any(assessment.of(each).able for each in now.weights)
+                none_able = not any(assessment.of(weight).able for weight in now.weights)
                 assert assessment.of(revision).able or none_able, "a weight rises on a revision that is not ready"
                 assert revision not in world.rolled_back_revisions, "a rolled-back revision came back by itself"
         if plan.roles.progressive and plan.next_stable is not None and not spec.paused:

@@ -114,10 +114,10 @@ def test_a_status_that_the_log_keeps_is_read_with_its_time(tmp_path: Path) -> No
 
 
 def test_the_pods_stand_in_speaks_as_the_scoring_server_does() -> None:
-    found = parse(gate.exposition(40), [LATENCY]).counts
-    assert found[REQUESTS, ""] == 40
-    assert found[LATENCY, "0.01"] == 0
-    assert found[LATENCY, "inf"] == 40
+    counts = parse(gate.exposition(40), [LATENCY]).counts
+    assert counts[REQUESTS, ""] == 40
+    assert counts[LATENCY, "0.01"] == 0
+    assert counts[LATENCY, "inf"] == 40
 
 
 def test_the_table_and_the_json_say_what_was_found() -> None:

@@ -16,4 +16,4 @@ def test_the_page_for_data_scientists_needs_neither_yaml_nor_kubectl() -> None:
 @pytest.mark.parametrize("page", sorted(GUIDE.glob("*.md")), ids=lambda page: page.stem)
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
-    assert [each for each in links if not (page.parent / each).exists()] == []
+    assert [link for link in links if not (page.parent / link).exists()] == []

@@ -24,7 +24,7 @@ MLSERVER = "bench/requirements-mlserver.txt"
 
 
 def _names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[\[=><; ]", each)[0].lower() for each in requirements}
+    return {re.split(r"[\[=><; ]", requirement)[0].lower() for requirement in requirements}
 
 
 def _pinned(lock: str) -> set[str]:
@@ -60,7 +60,7 @@ def test_lock_file_contains_what_the_metadata_lists(lock: str) -> None:
 def test_mlserver_has_the_mlflow_of_the_scoring_image() -> None:
     group = _group(_metadata("."), "mlserver")
     assert _names(group) <= _pinned(MLSERVER)
-    assert [each for each in group if each.startswith("mlflow=")] == [each for each in _needs() if "mlflow" in each]
+    assert [each for each in group if each.startswith("mlflow=")] == [need for need in _needs() if "mlflow" in need]
 
 
 def test_there_are_no_other_lock_files() -> None:

@@ -31,7 +31,7 @@ def _run_without_packages(code: str, *args: str) -> subprocess.CompletedProcess[
 
 
 def _names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[=><; ]", each)[0] for each in requirements}
+    return {re.split(r"[=><; ]", requirement)[0] for requirement in requirements}
 
 
 def test_operator_imports_without_the_extra() -> None:

@@ -72,8 +72,8 @@ def _loaded(cluster: Cluster) -> dict[str, str]:
     The archive name changes with the content of the image.
     """
     note = cluster.state / "demo-images.json"
-    found: dict[str, str] = json.loads(note.read_text()) if note.exists() else {}
-    return found
+    parsed: dict[str, str] = json.loads(note.read_text()) if note.exists() else {}
+    return parsed
 
 
 def _apply(cluster: Cluster, *options: str) -> None:
@@ -148,7 +148,9 @@ def _registered(cluster: Cluster) -> bool:
 
 def _job_done(cluster: Cluster) -> bool:
     conditions = {
-        each["type"] for each in tour.conditions(cluster.get("job", "train", "mlflow")) if each["status"] == "True"
+        condition["type"]
+        for condition in tour.conditions(cluster.get("job", "train", "mlflow"))
+        if condition["status"] == "True"
     }
     if "Failed" in conditions:
         raise SystemExit("error: the training job failed:\n" + cluster.kubectl("-n", "mlflow", "logs", "job/train"))

@@ -169,8 +169,8 @@ def _wait_rolled_back(cluster: Cluster) -> Json:
 
     def rolled_back() -> bool:
         nonlocal said, state
-        found: Any = cluster.get("mdep", MODEL)
-        state = (found.get("status") or {}).get("rollout") or {}
+        resource: Any = cluster.get("mdep", MODEL)
+        state = (resource.get("status") or {}).get("rollout") or {}
         words = f"  {state.get('phase')}: {state.get('message', '')}"
         if words != said and state.get("message"):
             said = words
@@ -221,9 +221,9 @@ def conditions(resource: Json) -> list[Json]:
 
 
 def _condition(resource: Json, kind: str) -> Json:
-    for each in conditions(resource):
-        if each["type"] == kind:
-            return dict(each)
+    for condition in conditions(resource):
+        if condition["type"] == kind:
+            return dict(condition)
     return {"status": "Unknown", "reason": "NotSeenYet", "message": "The operator has not looked at it yet."}
 
 

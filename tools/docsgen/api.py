@@ -83,10 +83,10 @@ def _section(struct: mi.StructType) -> str:
 
 def _split(description: str, required: bool) -> tuple[str, str]:
     """Split a description into the text without its default, and the default."""
-    found = _DEFAULT.search(description)
-    if found is None:
+    match = _DEFAULT.search(description)
+    if match is None:
         return description, "**required**" if required else ""
-    return (description[: found.start()] + description[found.end() :]).strip(), found[1]
+    return (description[: match.start()] + description[match.end() :]).strip(), match[1]
 
 
 def _type(kind: mi.Type, extra: Mapping[str, Any] | None = None) -> str:

@@ -144,8 +144,8 @@ def schema() -> dict[str, Any]:
 
     The schema is strict, so Helm rejects a misspelt key before it installs anything.
     """
-    found = _plain(msgspec.json.schema(Values))
-    kinds: dict[str, Any] = found["$defs"]
+    plain = _plain(msgspec.json.schema(Values))
+    kinds: dict[str, Any] = plain["$defs"]
     values, settings = kinds.pop("Values"), kinds["Settings"]
     for key in DECIDED:
         del settings["properties"][key]

@@ -133,8 +133,8 @@ class Cluster:
 
     def get(self, kind: str, name: str, namespace: str = "default") -> dict[str, object]:
         """Return an object as parsed JSON."""
-        found: dict[str, object] = json.loads(self.kubectl("-n", namespace, "get", kind, name, "-o", "json"))
-        return found
+        parsed: dict[str, object] = json.loads(self.kubectl("-n", namespace, "get", kind, name, "-o", "json"))
+        return parsed
 
     def broken(self) -> str:
         """Return why the cluster is not usable, or an empty string if it is."""

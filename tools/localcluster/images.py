@@ -233,7 +233,7 @@ def _build_with_buildah(dockerfile: Path, context: Path, tag: str, arguments: Se
 
 
 def _build_args(arguments: Sequence[str]) -> list[str]:
-    return [word for each in arguments for word in ("--build-arg", each)]
+    return [word for argument in arguments for word in ("--build-arg", argument)]
 
 
 def build(

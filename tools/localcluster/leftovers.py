@@ -23,8 +23,8 @@ def left_over(name: str) -> bool:
 
     The name `e2e` contains no process ID, so that cluster always counts as left over.
     """
-    found = _OURS.fullmatch(name)
-    return found is not None and not (found["pid"] and Path(f"/proc/{found['pid']}").exists())
+    match = _OURS.fullmatch(name)
+    return match is not None and not (match["pid"] and Path(f"/proc/{match['pid']}").exists())
 
 
 def main() -> int:

@@ -91,9 +91,9 @@ def _remove_cni_results(netns: str) -> None:
     """
     own = re.compile(re.escape(netns) + r"-([0-9a-f]{64})-.*")
     for path in _CNI_RESULTS.glob(f"{netns}-*"):
-        if found := own.fullmatch(path.name):
+        if match := own.fullmatch(path.name):
             path.unlink(missing_ok=True)
-            (_CNI_RESULTS / f"cni-loopback-{found[1]}-lo").unlink(missing_ok=True)
+            (_CNI_RESULTS / f"cni-loopback-{match[1]}-lo").unlink(missing_ok=True)
 
 
 def _check_owner(name: str) -> None:

@@ -24,7 +24,7 @@ def _asked_twice(gpu: str, resources: str) -> str:
     """
     name = f"(has({gpu}.resource) ? {gpu}.resource : '{DEFAULT_RESOURCE}')"
     maps = (f"{resources}.limits", f"{resources}.requests")
-    return "(" + " || ".join(f"(has({each}) && {name} in {each})" for each in maps) + ")"
+    return "(" + " || ".join(f"(has({map_}) && {name} in {map_})" for map_ in maps) + ")"
 
 
 _GPU_TWICE = "resources contains the resource that gpu requests: remove it from resources, or set gpu.count instead"

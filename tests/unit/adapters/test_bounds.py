@@ -228,7 +228,7 @@ async def test_no_cookie_is_kept_or_sent() -> None:
             await once()
         assert jars(client._client) == 0
         assert [jars(entry.client.client) for entry in asked._servers._entries.values()] == [0]
-        assert all(b"\ncookie:" not in each.lower() and len(each) < 2000 for each in server.requests)
+        assert all(b"\ncookie:" not in request.lower() and len(request) < 2000 for request in server.requests)
         for each in (client, asked, pods):
             await each.aclose()
 
@@ -236,7 +236,7 @@ async def test_no_cookie_is_kept_or_sent() -> None:
 async def test_what_a_few_headers_cost_is_accepted() -> None:
     async def ok(request: bytes, writer: asyncio.StreamWriter) -> None:
         body = b'{"registered_model": {"name": "churn"}}'
-        await response(body, "Content-Encoding: identity", *(f"X-{each}: y" for each in range(90)))(request, writer)
+        await response(body, "Content-Encoding: identity", *(f"X-{number}: y" for number in range(90)))(request, writer)
 
     async with serving(ok) as server:
         pool, pods = RegistryPool(), PodHttp()

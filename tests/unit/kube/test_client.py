@@ -37,7 +37,7 @@ async def test_pages_follow_the_token_without_the_version(fake: FakeServer, clie
 
     fake.other = page
     listing = await client.list(CONFIG_MAP, None, "a=b", "0", 1)
-    assert [each["metadata"]["name"] for each in listing.items] == ["a", "b"]
+    assert [item["metadata"]["name"] for item in listing.items] == ["a", "b"]
     assert listing.resource_version == "9"
     assert fake.queries(False) == [
         {"limit": "1", "labelSelector": "a=b", "resourceVersion": "0"},

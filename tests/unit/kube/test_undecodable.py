@@ -132,7 +132,7 @@ async def test_each_undecodable_object_is_logged_once(caplog: pytest.LogCaptureF
     touched = b'{"type":"MODIFIED","object":%s}\n' % bad("deep object", "x", 25, KIND)
     script = Script([listing(20, hostile), listing(30, hostile)], [touched + GONE + b"\n"])
     informer = await follow(script)
-    said = [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert said == [
         "ControllerRevision n/x cannot be read: it is nested more than 128 levels deep. The operator skips it."
     ]
@@ -213,5 +213,5 @@ async def test_a_page_too_long_to_read_is_asked_for_in_smaller_ones(monkeypatch:
 
     client = KubeClient(cast(Transport, Paged([], [])))
     found = await client.list(KIND, resource_version="0", limit=8)
-    assert [each["metadata"]["name"] for each in found.items] == [f"o{n}" for n in range(8)]
+    assert [item["metadata"]["name"] for item in found.items] == [f"o{n}" for n in range(8)]
     assert [each["limit"] for each in Paged.asked] == ["8", "8", *["2"] * 4]

@@ -41,11 +41,11 @@ def test_the_servers_own_image_installs_before_it_starts(source: str) -> None:
     assert install["args"] == ["install", path, "/mnt/environments", "--link", "/tmp/environment", "--timeout", "300"]
     assert {"name": "SLUICEGATE_ENVIRONMENT", "value": "/tmp/environment"} in server["env"]
     assert volume(spec, "environments") == {"emptyDir": {"sizeLimit": "20Gi"}}
-    mounts = {each["name"]: each for each in install["volumeMounts"]}
+    mounts = {mount["name"]: mount for mount in install["volumeMounts"]}
     assert mounts["tmp"] in server["volumeMounts"], "the link is in what both share"
     assert {**mounts["environments"], "readOnly": True} in server["volumeMounts"]
     assert [mounts.get("model")] == [
-        each for each in server["volumeMounts"] if each["name"] == "model"
+        mount for mount in server["volumeMounts"] if mount["name"] == "model"
     ] or path != "/mnt/model"
     for each in (install, server):
         safe = each["securityContext"]
@@ -85,7 +85,7 @@ def test_index_proxy_secret_cache_and_limits_are_the_platforms() -> None:
 @pytest.mark.parametrize("runtime", [{}, {"dependencies": "Image"}])
 def test_without_it_nothing_is_installed(runtime: dict[str, Any]) -> None:
     spec = pod(runtime)
-    assert [each["name"] for each in spec["initContainers"]] == ["fetch"]
+    assert [container["name"] for container in spec["initContainers"]] == ["fetch"]
     assert {each["name"] for each in spec["volumes"]} == {"tmp", "model"}
     known = {each["name"] for each in spec["containers"][0]["env"]}
     assert not known & {"SLUICEGATE_ENVIRONMENT", "SLUICEGATE_DEPENDENCIES"}

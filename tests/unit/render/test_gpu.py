@@ -31,7 +31,7 @@ def pod(gpu: dict[str, Any] | None, platform: dict[str, GpuSettings] | None = No
 
 def expressions(spec: dict[str, Any]) -> list[dict[str, Any]]:
     required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    return [each for term in required["nodeSelectorTerms"] for each in term["matchExpressions"]]
+    return [expression for term in required["nodeSelectorTerms"] for expression in term["matchExpressions"]]
 
 
 def ascii_of(pattern: str) -> st.SearchStrategy[str]:
@@ -65,14 +65,14 @@ def test_every_spec_gives_a_valid_pod(gpu: dict[str, Any]) -> None:
     assert resource not in str(fetch), "only the scoring container has it"
     assert spec.get("nodeSelector", {}) == gpu.get("nodeSelector", {})
     assert ("affinity" in spec) == bool({"products", "minMemory"} & set(gpu))
-    for each in expressions(spec) if "affinity" in spec else ():
-        assert each["operator"] in ("In", "Gt")
-        assert len(each["key"].rpartition("/")[2]) <= 63
-        assert each["operator"] == "In" or (len(each["values"]) == 1 and int(each["values"][0]) >= 0)
+    for expression in expressions(spec) if "affinity" in spec else ():
+        assert expression["operator"] in ("In", "Gt")
+        assert len(expression["key"].rpartition("/")[2]) <= 63
+        assert expression["operator"] == "In" or (len(expression["values"]) == 1 and int(expression["values"][0]) >= 0)
     if "tolerations" in gpu:
         assert spec.get("tolerations", []) == gpu["tolerations"]
     else:
-        assert resource in [each["key"] for each in spec["tolerations"]]
+        assert resource in [toleration["key"] for toleration in spec["tolerations"]]
 
 
 def test_without_gpu_nothing_is_said_of_nodes() -> None:
@@ -89,7 +89,7 @@ def test_node_selectors_merge_and_the_overlay_wins() -> None:
 )
 def test_tolerations_add_up_unless_taken_away(more: Any, keys: list[str]) -> None:
     found = pod({}, podTemplate={"spec": {"tolerations": more}})
-    assert [each["key"] for each in found.get("tolerations", [])] == keys
+    assert [toleration["key"] for toleration in found.get("tolerations", [])] == keys
 
 
 def test_one_that_is_there_already_is_not_repeated() -> None:
@@ -102,9 +102,9 @@ def test_node_affinity_of_the_overlay_takes_the_place_of_ours_and_the_rest_merge
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
     gpu = {"products": ["NVIDIA-L4"]}
     found = pod(gpu, podTemplate={"spec": {"affinity": {"nodeAffinity": required}}})
-    assert [each["key"] for each in expressions(found)] == ["a"]
+    assert [expression["key"] for expression in expressions(found)] == ["a"]
     found = pod(gpu, podTemplate={"spec": {"affinity": {"podAffinity": {}}}})
-    assert [each["key"] for each in expressions(found)] == ["nvidia.com/gpu.product"]
+    assert [expression["key"] for expression in expressions(found)] == ["nvidia.com/gpu.product"]
 
 
 def test_the_overlay_may_change_the_count() -> None:
@@ -115,7 +115,7 @@ def test_the_overlay_may_change_the_count() -> None:
 
 def test_the_platforms_labels() -> None:
     found = pod({"products": ["l4"]}, {"nvidia.com": GpuSettings(product_label="cloud.example/accelerator")})
-    assert [each["key"] for each in expressions(found)] == ["cloud.example/accelerator"]
+    assert [expression["key"] for expression in expressions(found)] == ["cloud.example/accelerator"]
 
 
 def test_what_an_older_crd_let_pass_is_refused_by_name() -> None:

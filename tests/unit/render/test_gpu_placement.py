@@ -44,7 +44,7 @@ def test_the_platform_may_label_and_taint_otherwise() -> None:
     platform = {"nvidia.com": GpuSettings(product_label="p", memory_label="example.com/m", tolerations=taints)}
     gpu = GpuSpec(resource="nvidia.com/mig-1g.5gb", products=("A",), min_memory="1Gi")
     found = placement(gpu, platform)
-    assert [each.key for each in found.requirements] == ["p", "example.com/m"]
+    assert [requirement.key for requirement in found.requirements] == ["p", "example.com/m"]
     assert found.tolerations == taints
     assert placement(GpuSpec(resource="amd.com/gpu"), platform).tolerations == tolerated("amd.com/gpu")
 

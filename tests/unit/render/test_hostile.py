@@ -114,7 +114,7 @@ def test_a_template_that_gives_no_object_is_refused(text: str) -> None:
 
 
 def test_broken_manifests_are_not_sent() -> None:
-    found = {each["kind"]: each for each in manifests("x")}
+    found = {manifest["kind"]: manifest for manifest in manifests("x")}
     deployment, route = found["Deployment"], found["HTTPRoute"]
     with pytest.raises(invariants.Broken, match="no owner"):
         invariants.checked({**route, "metadata": {**route["metadata"], "ownerReferences": []}})

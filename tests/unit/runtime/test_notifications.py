@@ -323,9 +323,9 @@ async def test_the_address_is_in_no_log_line(receiver: Receivers, caplog: pytest
     task.cancel()
     assert here.counted == {"ops refused": 1, "ops sent": 1}
     # This excludes the records of the receiver.
-    ours = [each.getMessage() for each in caplog.records if not each.name.startswith("aiohttp")]
-    assert any("it responded with 404" in each for each in ours)
-    assert not [each for each in ours if "verysecret" in each]
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("aiohttp")]
+    assert any("it responded with 404" in our for our in ours)
+    assert not [our for our in ours if "verysecret" in our]
     assert "verysecret" not in repr(Receiver(receiver.url))
 
 

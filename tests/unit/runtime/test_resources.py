@@ -137,5 +137,5 @@ def test_what_is_gone_leaves_nothing_behind(store: Resources, woken: list[Key], 
 def test_a_relist_adds_what_the_stream_lost_and_spares_what_is_newer_than_it(store: Resources) -> None:
     store.streamed(raw("9", name="newer"), deleted=False)
     store.relisted([raw("3", name="lost")], 8)
-    assert {each.metadata.name for each in store.items()} == {"newer", "lost"}
+    assert {item.metadata.name for item in store.items()} == {"newer", "lost"}
     assert store.behind([raw("3", name="lost"), raw("9", name="newer"), raw("1", name="unknown")]) == [("ns", "lost")]

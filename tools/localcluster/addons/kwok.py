@@ -49,7 +49,7 @@ def _begin(cluster: Cluster) -> None:
         f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake",
         "--node-lease-duration-seconds=10",
         "--cidr=10.64.0.0/12",
-        *(f"--config={_stages.path}/{each}.yaml" for each in _STAGES),
+        *(f"--config={_stages.path}/{stage}.yaml" for stage in _STAGES),
     ]
     daemon(cluster, "kwok", argv)
 

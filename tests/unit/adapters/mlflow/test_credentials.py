@@ -29,7 +29,7 @@ from sluicegate.config.settings import build
 from sluicegate.core.models.resolution import ResolutionError
 from sluicegate.core.models.uri import parse
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.registry.resolver import Registries
+from sluicegate.runtime.registry.registries import Registries
 
 from tests.support.transport import StreamingTransport
 from tools.localcluster.pki import Pki

@@ -42,8 +42,8 @@ def test_what_is_read() -> None:
     assert found.counts[FEATURE, 'a "b", c', "1.5"] == 7
     assert found.counts[PREDICTION, "prediction", "null"] == 0
     assert found.started == 1700000000.5
-    assert {each[0] for each in parse(TEXT, []).counts} == {REQUESTS}
-    assert {each[0] for each in parse(TEXT, [PREDICTION]).counts} == {REQUESTS, PREDICTION}
+    assert {count[0] for count in parse(TEXT, []).counts} == {REQUESTS}
+    assert {count[0] for count in parse(TEXT, [PREDICTION]).counts} == {REQUESTS, PREDICTION}
 
 
 @pytest.mark.parametrize("text", ["", "<html>", "up 1\n", "sluicegate_scorer_requests_total{", "\x00{}", "a{b=} 1\n"])
@@ -71,7 +71,7 @@ def test_the_scoring_servers_own_text(monkeypatch: pytest.MonkeyPatch) -> None:
         metrics.request("infer", 500, "model", 0.4)
         found = parse(metrics.text().decode(), [LATENCY, FEATURE])
     finally:
-        for name in [each for each in sys.modules if each.startswith("sluicegate_scorer")]:
+        for name in [module for module in sys.modules if module.startswith("sluicegate_scorer")]:
             del sys.modules[name]
     assert (requests(found.counts), failed(found.counts, ["model"])) == (2, 1)
     histogram = Histogram.of(found.counts)
@@ -89,8 +89,8 @@ async def test_a_pod_is_read() -> None:
     http = PodHttp()
     scraper = PodScraper(http)
     async with serving(_text) as address:
-        found = await scraper.scrape("churn-1", address, [LATENCY], 5)
-    assert requests(found.counts) == 100
+        scrape = await scraper.scrape("churn-1", address, [LATENCY], 5)
+    assert requests(scrape.counts) == 100
     await http.aclose()
 
 

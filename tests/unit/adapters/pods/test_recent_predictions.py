@@ -64,8 +64,8 @@ def here() -> Here:
 
 async def test_the_uid_is_shown_and_the_cursor_given(here: Here) -> None:
     here.handler = lambda _: lines(line("k", '{"predictions": [1]}', 2.5), cursor="b-9")
-    found = await here.reader.read(POD, "b-3", 61.0, 5.0)
-    assert (found.cursor, found.predictions[0][0], found.predictions[0][1]) == (
+    pod = await here.reader.read(POD, "b-3", 61.0, 5.0)
+    assert (pod.cursor, pod.predictions[0][0], pod.predictions[0][1]) == (
         "b-9",
         2.5,
         ("k", 200, {"predictions": [1]}),
@@ -81,8 +81,8 @@ async def test_all_parts_are_read(here: Here) -> None:
         return lines(line(str(number), "[]"), cursor=f"b-{number}", more=number < 3)
 
     here.handler = parts
-    found = await here.reader.read(POD, "", 60.0, 5.0)
-    assert (found.cursor, [told.key for _, told in found.predictions]) == ("b-3", ["1", "2", "3"])
+    pod = await here.reader.read(POD, "", 60.0, 5.0)
+    assert (pod.cursor, [told.key for _, told in pod.predictions]) == ("b-3", ["1", "2", "3"])
 
 
 async def test_one_that_never_ends_is_left_for_the_next_reading(here: Here) -> None:

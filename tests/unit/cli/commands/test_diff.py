@@ -22,11 +22,11 @@ def _templates(snapshot: Snapshot) -> dict[str, Any]:
     targets = [
         each for each in (snapshot.desired, snapshot.desired_canary) if each is not None and each.intent is not None
     ]
-    hashes = {*snapshot.revisions, *(each.intent.hash for each in targets if each.intent is not None)}
+    hashes = {*snapshot.revisions, *(target.intent.hash for target in targets if target.intent is not None)}
     container = {"name": "model", "image": "scorer:1"}
     return {
-        each: {"metadata": {"labels": names.revision_labels(NAME, each)}, "spec": {"containers": [container]}}
-        for each in hashes
+        hash_: {"metadata": {"labels": names.revision_labels(NAME, hash_)}, "spec": {"containers": [container]}}
+        for hash_ in hashes
     }
 
 
@@ -188,7 +188,7 @@ def test_client_side_apply_removes_fields_that_it_had_set() -> None:
 
 def test_field_manager_of_the_last_apply_is_the_default() -> None:
     def managed(*managers: str) -> dict[str, Any]:
-        entries = [{"manager": each, "operation": "Apply"} for each in managers]
+        entries = [{"manager": manager, "operation": "Apply"} for manager in managers]
         return {
             "metadata": {
                 "managedFields": [

@@ -54,7 +54,7 @@ def shown(world: World) -> str:
     progress = rollout_view.progress(history_of(world).resource, LiveMetrics())
     assert progress is not None
     lines = [[*value] for _, value in header(progress, world.now)]
-    return plain([*lines, *(line for each in sections(progress, world.now, None) for line in each)])
+    return plain([*lines, *(line for section in sections(progress, world.now, None) for line in section)])
 
 
 def test_promote_continues_through_all_steps() -> None:
@@ -131,7 +131,9 @@ def test_retry_after_a_failed_analysis() -> None:
     _write(world, retry.marks(history_of(world), chosen))
     world.settle()
     assert not any(
-        actions.gave_up(history_of(world), each) for each in history_of(world).revisions if each.hash == chosen.hash
+        actions.gave_up(history_of(world), revision)
+        for revision in history_of(world).revisions
+        if revision.hash == chosen.hash
     )
     _write(world, {actions.RETRY: None})
     world.settle()

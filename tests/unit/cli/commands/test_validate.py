@@ -46,8 +46,8 @@ def test_examples_are_valid(example: Path, capsys: pytest.CaptureFixture[str]) -
 def test_names_of_examples_are_unique() -> None:
     """`kubectl apply -f examples/` must not overwrite one example with another."""
     documents = [document for example in EXAMPLES for document in parse(example.read_text(), str(example))]
-    found = [document["metadata"]["name"] for document in documents]
-    assert len(found) == len(set(found)), sorted(name for name in found if found.count(name) > 1)
+    names = [document["metadata"]["name"] for document in documents]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
 
 
 def test_finding_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

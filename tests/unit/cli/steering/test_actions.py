@@ -123,7 +123,9 @@ def test_abort_fails_without_a_rollout_or_a_stable_revision() -> None:
     with pytest.raises(Failed, match=r"nothing to abort.*sluicegate history churn -n shop"):
         actions.abort(history_in({"phase": "Idle"}, "Parked"))
     first = history_in({"phase": "Waiting", "candidate": NEXT})
-    alone = History(first.resource, tuple(each for each in first.revisions if each.hash == NEXT), None, None)
+    alone = History(
+        first.resource, tuple(revision for revision in first.revisions if revision.hash == NEXT), None, None
+    )
     with pytest.raises(Failed, match="none to return to"):
         actions.abort(alone)
 
@@ -179,7 +181,7 @@ def test_repeated_action_changes_nothing(annotations: dict[str, str], phase: str
         except Failed as refused:
             assert str(refused)
             return
-        assert all(each.strip() for each in action.lines)
+        assert all(line.strip() for line in action.lines)
         assert set(action.annotations) <= {PROMOTE, ABORT, PAUSE, RETRY}
         assert turn == 0 or not action.annotations
         changed = before | action.annotations

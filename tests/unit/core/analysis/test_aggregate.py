@@ -47,7 +47,7 @@ def test_a_dry_run_decides_nothing() -> None:
 
 @given(st.lists(st.sampled_from([PASSED, FAILED, OPEN]), min_size=1, max_size=30), st.integers(1, 5))
 def test_failed_means_a_run_of_failures_without_a_pass(looks: list[Outcome], limit: int) -> None:
-    found = history(*({"a": each} for each in looks), limit=limit)
+    found = history(*({"a": look} for look in looks), limit=limit)
     for place, (outcome, _) in enumerate(found):
         since = looks[: place + 1]
         while PASSED in since:

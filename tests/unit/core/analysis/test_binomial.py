@@ -12,7 +12,10 @@ from sluicegate.core.analysis import binomial
 
 def exact(hits: int, tries: int, share: Fraction) -> float:
     return float(
-        sum(math.comb(tries, each) * share**each * (1 - share) ** (tries - each) for each in range(hits, tries + 1))
+        sum(
+            math.comb(tries, number) * share**number * (1 - share) ** (tries - number)
+            for number in range(hits, tries + 1)
+        )
     )
 
 

@@ -55,21 +55,21 @@ def test_a_shift_is_proven_by_enough_rows(statistic: str, limit: float) -> None:
 
 
 def test_few_rows_do_not_look_like_drift() -> None:
-    found = [
+    values = [
         drift(numbers(normal(seed, 3000)), numbers(normal(seed + 500, 150)), "PSI", 0.2).value for seed in range(20)
     ]
-    assert sum(found) / len(found) < 0.03
+    assert sum(values) / len(values) < 0.03
 
 
 def test_bins_of_other_edges_are_carried_over() -> None:
-    other = [each * 1.1 + 0.05 for each in EDGES]
+    other = [edge * 1.1 + 0.05 for edge in EDGES]
     for seed in range(10):
         same = drift(numbers(normal(seed, 3000)), numbers(normal(seed + 99, 5000), other), "PSI", 0.1)
         assert not same.over
         assert same.value < 0.1
     for mean in (3.0, -3.0):
         assert drift(numbers(normal(1, 5000)), numbers(normal(2, 5000, mean), other), "PSI", 0.2).over
-    far = [each + 100 for each in EDGES]
+    far = [edge + 100 for edge in EDGES]
     assert drift(numbers(normal(1, 500)), numbers(normal(2, 500, 100), far), "PSI", 0.2).over
     assert drift(numbers(normal(1, 500)), numbers(normal(2, 500, 100), far), "KS", 0.2).value > 0.7
 

@@ -250,9 +250,9 @@ def test_more_errors_never_improve_the_outcome(requests: int, others: int, data:
     for more in range(0, requests // 4, 1 + requests // 40):
         candidate = served(requests, model=min(requests, step_errors + more))
         window = served(recent, model=min(recent, late_errors + more))
-        found = said(kind, candidate=candidate, recent=window, stable=theirs).outcome
-        assert BETTER.index(found) >= BETTER.index(worst)
-        worst = found
+        outcome = said(kind, candidate=candidate, recent=window, stable=theirs).outcome
+        assert BETTER.index(outcome) >= BETTER.index(worst)
+        worst = outcome
 
 
 @given(many, st.data())

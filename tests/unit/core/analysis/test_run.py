@@ -73,7 +73,7 @@ def test_answers_are_compared_only_while_requests_are_copied(
     raw["spec"]["rollout"]["steps"] = steps
     found = analysis_run(decode(raw))
     assert found is not None
-    assert [each.name for each in found.spec.metrics] == names
+    assert [metric.name for metric in found.spec.metrics] == names
     assert (found.paired, found.tolerances) == ("same" in names, {0.0, 2.0} if "same" in names else {0.0})
 
 

@@ -47,7 +47,7 @@ def step(seed: int, errors: float, seconds: float, requests: int = 40, looks: in
     The candidate gets `requests` per interval, and stable three times as many.
     """
     rolls = random.Random(seed)
-    kinds: list[AnalysisMetric] = [msgspec.convert(each, AnalysisMetric) for each in METRICS]
+    kinds: list[AnalysisMetric] = [msgspec.convert(metric, AnalysisMetric) for metric in METRICS]
     candidate, stable = Pod(rolls, errors, seconds), Pod(rolls, 0.005, 0.1)
     mine, theirs = Ledger(60), Ledger(60)
     failed: Streaks = {}
@@ -55,7 +55,7 @@ def step(seed: int, errors: float, seconds: float, requests: int = 40, looks: in
     for look in range(looks + 1):
         mine.look(15.0 * look, {"new": candidate.serve(requests if look else 0)})
         theirs.look(15.0 * look, {"old": stable.serve(3 * requests if look else 0)})
-        measured = [evaluate(each, MeasurementData(mine.side, theirs.side)) for each in kinds]
+        measured = [evaluate(kind, MeasurementData(mine.side, theirs.side)) for kind in kinds]
         failed = streaks(failed, measured)
         outcomes.append(concluded(failed, measured, 2)[0])
     return outcomes

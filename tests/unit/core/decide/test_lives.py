@@ -14,7 +14,7 @@ CRASH = Problem("CrashLoopBackOff", "Container model ended with exit code 1 and 
 
 
 def reasons(world: World) -> dict[str, str]:
-    return {each.type: f"{each.status} {each.reason}" for each in world.status.conditions}
+    return {condition.type: f"{condition.status} {condition.reason}" for condition in world.status.conditions}
 
 
 def test_first_deployment_without_a_gateway() -> None:
@@ -107,10 +107,10 @@ def test_takeover_with_a_gateway_keeps_the_old_pods_until_the_route_is_accepted(
     assert world.status.rollout.phase == "Shifting"
     world.accept_route().reconcile()
     assert (world.status.rollout.phase, world.role(old), world.replicas(old)) == ("Idle", Role.PARKED, 1)
-    told = world.status
+    status = world.status
     world.later(30).reconcile()
     assert world.replicas(old) == 0
-    assert world.status == told, "removing the pods is no news"
+    assert world.status == status, "removing the pods is no news"
 
 
 def test_a_target_never_gets_requests_of_a_service_that_is_still_wide() -> None:
@@ -288,6 +288,6 @@ def test_transition_times_move_only_with_a_status() -> None:
 
 def test_every_condition_tells_the_generation_that_it_is_about() -> None:
     world = World().rest().serve(2).reconcile()
-    assert {each.observed_generation for each in world.status.conditions} == {2}
+    assert {condition.observed_generation for condition in world.status.conditions} == {2}
     assert world.status.observed_generation == 2
     assert world.status.selector == f"{names.LABEL_DEPLOYMENT}={NAME},{names.LABEL_REVISION}={world.hash_of(1)}"

@@ -164,7 +164,7 @@ def test_an_evicted_pod_that_has_been_replaced_is_no_problem_any_more() -> None:
     world.pods["a"] = Pod("a", world.hash_of(1), problem=evicted)
     world.reconcile()
     assert reasons(world)["Ready"] == "True Serving"
-    for name in [each for each in world.pods if each != "a"]:
+    for name in [pod for pod in world.pods if pod != "a"]:
         del world.pods[name]
     world.list_endpoints().reconcile()
     assert reasons(world)["Ready"] == "False Evicted"

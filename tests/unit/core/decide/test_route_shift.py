@@ -30,8 +30,8 @@ def refs(*names: str) -> list[dict[str, str]]:
 
 
 def parents(world: World) -> list[tuple[str, str | None]]:
-    found = world.objects["HTTPRoute", NAME]["spec"]["parentRefs"]
-    return [(ref["name"], ref.get("sectionName")) for ref in found]
+    parent_refs = world.objects["HTTPRoute", NAME]["spec"]["parentRefs"]
+    return [(ref["name"], ref.get("sectionName")) for ref in parent_refs]
 
 
 def hostnames(world: World) -> list[str]:

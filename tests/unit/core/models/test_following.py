@@ -50,8 +50,8 @@ def test_an_alias_that_moves_is_a_change_like_any_other_and_the_spec_stays() -> 
     assert world.status.model is not None
     assert (world.status.model.version, world.spec) == ("2", spec)
     assert before.model is not None
-    told = [each.reason for each in events_between(before, world.status)]
-    assert "Promoted" in told
+    reasons = [each.reason for each in events_between(before, world.status)]
+    assert "Promoted" in reasons
 
 
 def test_a_move_is_told_with_both_versions() -> None:
@@ -124,4 +124,4 @@ def test_a_version_that_waits_too_long_makes_it_stale_once_and_serving_it_ends_t
 
 def test_without_a_limit_nothing_is_stale() -> None:
     world = World().gateway().rest()
-    assert "Stale" not in {each.type for each in world.status.conditions}
+    assert "Stale" not in {condition.type for condition in world.status.conditions}

@@ -33,7 +33,7 @@ def test_a_long_name_keeps_what_makes_it_different() -> None:
 @given(st.lists(HOOKS))
 def test_nobody_elses_is_taken_but_one_for_the_very_same_door_where_there_is_none_of_ours(hooks: list[Hook]) -> None:
     found = own_hooks(hooks, NAME, URL)
-    named = [each for each in hooks if each.name == NAME]
-    assert list(found) == (named or [each for each in hooks if each.url == URL])
+    named = [hook for hook in hooks if hook.name == NAME]
+    assert list(found) == (named or [hook for hook in hooks if hook.url == URL])
     for each in found:
         assert is_right(each, NAME, URL) == (each == Hook(each.id, NAME, URL, EVENTS, True))

@@ -24,8 +24,8 @@ def served(replicas: int = 2, gateway: bool = True) -> World:
 
 
 def ready(world: World) -> str:
-    found = world.condition("Ready")
-    return f"{found.status} {found.reason}"
+    condition = world.condition("Ready")
+    return f"{condition.status} {condition.reason}"
 
 
 def test_a_canary_gets_its_weight_only_when_its_pods_are_ready_and_listed() -> None:
@@ -138,7 +138,7 @@ def test_base_and_canary_change_places_without_a_pod_more() -> None:
 def test_headers_go_wholly_to_the_canary() -> None:
     world = served().canary(2, 0, match=MATCH).rest()
     split = world.split()
-    assert (split.matched, [each.value for each in split.matches]) == (world.hash_of(2), ["beta"])
+    assert (split.matched, [match_.value for match_ in split.matches]) == (world.hash_of(2), ["beta"])
     assert split.weights == {world.hash_of(1): 100}
     rules = world.objects["HTTPRoute", NAME]["spec"]["rules"]
     assert [len(rule["matches"][0].get("headers", [])) for rule in rules] == [1, 0]

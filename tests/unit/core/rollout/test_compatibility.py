@@ -24,8 +24,8 @@ def served(**spec: Any) -> World:
 
 
 def ready(world: World) -> str:
-    found = world.condition("Ready")
-    return f"{found.status} {found.reason}"
+    condition = world.condition("Ready")
+    return f"{condition.status} {condition.reason}"
 
 
 def test_an_incompatible_version_runs_without_a_request_and_says_what_changed() -> None:

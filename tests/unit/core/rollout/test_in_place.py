@@ -100,7 +100,7 @@ def test_with_one_pod_it_goes_down_and_says_so() -> None:
         cluster.turn()
         messages.append(cluster.world.condition("Ready").message)
     assert (cluster.fewest, cluster.ready(cluster.world.hash_of(2))) == (0, 1)
-    assert any(each.endswith("The model is unavailable until one is ready.") for each in messages)
+    assert any(message.endswith("The model is unavailable until one is ready.") for message in messages)
 
 
 def test_with_a_free_place_nothing_makes_way_before_its_time() -> None:

@@ -53,8 +53,8 @@ def rest(step: Step) -> float:
 
 def judged(world: World, outcome: Outcome) -> World:
     """Set the outcome of the analysis at the current step."""
-    found = Measurement("errors", outcome, 0.2, 0.0, 0.01, 500, "20 % of 500 requests failed.")
-    decisive = None if outcome is Outcome.PASSED else found
+    measurement = Measurement("errors", outcome, 0.2, 0.0, 0.01, 500, "20 % of 500 requests failed.")
+    decisive = None if outcome is Outcome.PASSED else measurement
     world.reading = Reading(world.hash_of(2), state(world).accepted_at or "", outcome, decisive)
     return world
 

@@ -31,9 +31,9 @@ def test_a_failed_analysis_takes_it_back_and_says_by_which_measurement() -> None
     analysis = state(world).analysis
     assert analysis is not None
     assert (analysis.metric, analysis.value, analysis.limit, analysis.samples) == ("errors", 0.2, 0.01, 500)
-    told = world.status
+    status = world.status
     world.later(1e6).settle()
-    assert world.status == told, "it never comes back by itself"
+    assert world.status == status, "it never comes back by itself"
     world.annotations[names.ANNOTATION_RETRY] = new
     world.settle()
     world.annotations.clear()
@@ -46,9 +46,9 @@ def test_an_analysis_that_has_not_passed_holds() -> None:
     assert (state(world).phase, state(world).reason, state(world).step_index) == ("Holding", "Inconclusive", 0)
     judge(world, Outcome.INCONCLUSIVE).settle()
     assert state(world).step_index == 0
-    told = world.status
+    status = world.status
     judge(world, Outcome.INCONCLUSIVE, value=0.3).settle()
-    assert world.status == told, "another figure is no news"
+    assert world.status == status, "another figure is no news"
     passed = judge(world, Outcome.PASSED)
     passed.reconcile()
     assert state(world).step_index == 1

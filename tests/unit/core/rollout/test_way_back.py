@@ -36,7 +36,7 @@ def test_crash_after_the_takeover_gives_the_traffic_back_at_once(gateway: bool) 
     crash(world.later(5), new)
     assert world.role(old) == Role.STABLE
     assert world.weights() == {old: 100} if gateway else world.service_selects() in (None, old)
-    sent = [each.event for each in notifications(before, world.status, "c", world.now)]
+    sent = [notification.event for notification in notifications(before, world.status, "c", world.now)]
     assert sent == ["RolledBack"]
     assert "Promoted" not in [each.reason for each in events_between(before.status, world.status)]
     world.settle()

@@ -12,9 +12,9 @@ def pod(name: str, room: str, *, scheduled: bool, problem: Problem | None = None
 
 def lacks_room(*others: PodFacts) -> bool:
     waiting = pod("new", "one GPU", scheduled=False, problem=WAITING)
-    found = with_lack_of_room({"old": others, "new": (waiting,)})["new"][0].problem
-    assert found is not None
-    return found.lacks_room
+    problem = with_lack_of_room({"old": others, "new": (waiting,)})["new"][0].problem
+    assert problem is not None
+    return problem.lacks_room
 
 
 def test_a_pod_lacks_room_if_one_like_it_is_on_a_node() -> None:

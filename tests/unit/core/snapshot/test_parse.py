@@ -37,7 +37,7 @@ def test_an_hpa_names_the_resources_it_scales_by_utilization() -> None:
 
 def test_pods_with_other_volume_claims_do_not_fit_in_each_others_place() -> None:
     def spec(*claims: str) -> dict[str, Any]:
-        volumes = [{"name": each, "persistentVolumeClaim": {"claimName": each}} for each in claims]
+        volumes = [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in claims]
         return {"containers": [], "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes]}
 
     assert parse.room(spec("a")) == parse.room(spec("a")) != parse.room(spec("b"))

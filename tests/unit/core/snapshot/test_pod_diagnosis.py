@@ -322,8 +322,8 @@ def test_every_failure_has_its_reason_and_a_sentence(raw: dict[str, Any], reason
     problem = pod_problem(raw)
     assert problem is not None
     assert problem.reason == reason
-    for each in words:
-        assert each in problem.message
+    for word in words:
+        assert word in problem.message
     assert "\n" not in problem.message
     assert parse.pod(raw).problem == problem
 

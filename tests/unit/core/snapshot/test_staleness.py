@@ -30,9 +30,9 @@ def test_a_higher_version_that_nobody_asks_for_makes_it_stale_until_it_serves() 
     assert (world.condition("Stale").status, world.condition("Stale").reason) == ("False", "Waiting")
     assert world.plan.recheck_after == 3600
     world.later(3600).reconcile()
-    told = world.condition("Stale")
-    assert (told.status, told.reason) == ("True", "NewerVersion")
-    assert told.message.startswith("churn/1 is stable, and churn has had a higher version since 20")
+    condition = world.condition("Stale")
+    assert (condition.status, condition.reason) == ("True", "NewerVersion")
+    assert condition.message.startswith("churn/1 is stable, and churn has had a higher version since 20")
     assert world.condition("Ready").status == "True"
     world.later(7200).reconcile()
     assert world.writes == []

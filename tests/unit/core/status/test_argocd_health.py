@@ -33,8 +33,8 @@ def health(obj: dict[str, Any]) -> tuple[str, str]:
     for name in MISSING:
         scope[name] = None
     scope["obj"] = table(lua, obj)
-    found = lua.execute(SCRIPT)
-    return found["status"], found["message"]
+    result = lua.execute(SCRIPT)
+    return result["status"], result["message"]
 
 
 def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -86,9 +86,9 @@ def rolled_back() -> Notification:
 
 
 def test_a_rollback_is_told_with_the_measurement_that_decided_it() -> None:
-    found = json.loads(body(NotificationSettings(url="http://x"), rolled_back()))
-    assert found == {
-        "id": found["id"],
+    parsed = json.loads(body(NotificationSettings(url="http://x"), rolled_back()))
+    assert parsed == {
+        "id": parsed["id"],
         "event": "RolledBack",
         "time": "2026-11-28T01:02:03.456Z",
         "cluster": "prod",
@@ -117,15 +117,15 @@ def test_an_id_is_the_same_for_the_same_and_another_for_another() -> None:
 
 
 def test_slack_gets_a_text() -> None:
-    found = json.loads(body(NotificationSettings(url="http://x", format="Slack"), rolled_back()))
-    assert found == {"text": "*Rolled back:* `shop/pricing` pricing/z (prod)\nToo many errors."}
+    parsed = json.loads(body(NotificationSettings(url="http://x", format="Slack"), rolled_back()))
+    assert parsed == {"text": "*Rolled back:* `shop/pricing` pricing/z (prod)\nToo many errors."}
 
 
 def test_slack_gets_an_outcome_that_the_message_does_not_have() -> None:
     passed = msgspec.structs.replace(ANALYSIS, outcome="Passed", message="0.2% failed.")
     crashed = msgspec.structs.replace(rolled_back(), message="It crashed.", analysis=passed)
-    found = json.loads(body(NotificationSettings(url="http://x", format="Slack"), crashed))
-    assert found["text"].endswith("\nIt crashed.\n0.2% failed.")
+    parsed = json.loads(body(NotificationSettings(url="http://x", format="Slack"), crashed))
+    assert parsed["text"].endswith("\nIt crashed.\n0.2% failed.")
 
 
 @given(st.text(alphabet=st.sampled_from("<>&!@ ab\n")), st.sampled_from(["RolledBack", "Paused", "Failed"]))

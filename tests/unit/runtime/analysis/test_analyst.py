@@ -35,7 +35,7 @@ def test_a_good_version_passes_and_wakes_once() -> None:
         reading = here.reading()
         assert (reading.outcome, reading.decisive) == (PASSED, None)
         assert (reading.revision, reading.since) == ("new", here.since(0))
-        assert [each.outcome for each in reading.measurements] == [PASSED, PASSED]
+        assert [measurement.outcome for measurement in reading.measurements] == [PASSED, PASSED]
 
     assert live(life).woken == {"churn": 1}
 
@@ -183,10 +183,10 @@ def test_what_is_over_is_forgotten_with_its_series() -> None:
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, ...], float]:
     return {
-        (each.name, *(value for _, value in sorted(each.labels.items(), key=_place))): each.value
+        (sample.name, *(value for _, value in sorted(sample.labels.items(), key=_place))): sample.value
         for family in registry.collect()
-        for each in family.samples
-        if each.name.startswith(("sluicegate_analysis", "sluicegate_rollout"))
+        for sample in family.samples
+        if sample.name.startswith(("sluicegate_analysis", "sluicegate_rollout"))
     }
 
 

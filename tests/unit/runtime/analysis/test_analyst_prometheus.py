@@ -38,7 +38,7 @@ def test_prometheus_as_the_source() -> None:
         here.add(metrics=[ERRORS, slow], source={"type": "Prometheus", "address": "http://other:9090"})
         await asyncio.sleep(300)
         assert here.reading().outcome is FAILED
-        assert [each.outcome for each in here.reading().measurements] == [FAILED, FAILED]
+        assert [measurement.outcome for measurement in here.reading().measurements] == [FAILED, FAILED]
         assert here.reading().measurements[0].value == pytest.approx(0.1, abs=0.001)
         here.prometheus = lambda _: httpx.Response(503, text="busy")
         await asyncio.sleep(30)

@@ -16,7 +16,7 @@ from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.context import PollContext
 from sluicegate.runtime.registry.follower import Follower
-from sluicegate.runtime.registry.resolver import Registries, RegistryRef
+from sluicegate.runtime.registry.registries import Registries, RegistryRef
 from sluicegate.runtime.resources import Resources
 
 from tests.support import virtual_clock
@@ -49,10 +49,10 @@ class FakeRegistry:
         self.polled.set()
         self.failing -= self.failure is not None
         await asyncio.sleep(self.delay)
-        found = (self.failure if self.failing >= 0 else None) or self.views.get(model, GONE)
-        if isinstance(found, ResolutionFailure):
-            raise ResolutionError(found)
-        return found
+        failure = (self.failure if self.failing >= 0 else None) or self.views.get(model, GONE)
+        if isinstance(failure, ResolutionFailure):
+            raise ResolutionError(failure)
+        return failure
 
     async def registration(self, endpoint: RegistryEndpoint, ref: RegistryVersion) -> Registration | None:
         self.looked_for[str(ref)] += 1

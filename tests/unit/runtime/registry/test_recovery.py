@@ -10,7 +10,8 @@ from sluicegate.api.resource import Key
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.kube.client import KubeClient
 from sluicegate.runtime.registry.recovery import PROBE_INTERVAL, Recovery
-from sluicegate.runtime.registry.resolver import Registries, Resolver
+from sluicegate.runtime.registry.registries import Registries
+from sluicegate.runtime.registry.resolver import Resolver
 
 from tests.support import virtual_clock
 from tests.unit.runtime.registry.test_resolver import DOWN, SETTINGS, FakeRegistry, FakeViews, resource

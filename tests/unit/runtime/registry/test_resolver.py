@@ -17,7 +17,8 @@ from sluicegate.core.models.following import Followed, ModelView, Registration
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
 from sluicegate.core.models.uri import ModelRef, RegistryVersion
 from sluicegate.kube.client import KubeClient
-from sluicegate.runtime.registry.resolver import REMEMBERED, Registries, RegistryRef, Resolver
+from sluicegate.runtime.registry.registries import Registries, RegistryRef
+from sluicegate.runtime.registry.resolver import REMEMBERED, Resolver
 
 from tests.support import virtual_clock
 

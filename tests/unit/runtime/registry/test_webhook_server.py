@@ -15,7 +15,7 @@ from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.core.models.webhook_delivery import LARGEST, Delivery
 from sluicegate.kube.rate_limit import TokenBucket
-from sluicegate.runtime.registry.resolver import RegistryRef
+from sluicegate.runtime.registry.registries import RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 
 from tests.unit.core.models.test_webhook_delivery import ALIAS, SECRET, signed
