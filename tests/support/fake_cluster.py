@@ -84,6 +84,7 @@ class World(ApiObjects):
         self.listeners: tuple[Listener, ...] = (Listener("http", "HTTP", 80),)
         """The listeners of every Gateway."""
         self.gateway_api = True
+        self.metrics_api = True
         self.rival: str | None = None
         self.refusal: str | None = None
         self.features: frozenset[str] = frozenset()
@@ -238,6 +239,7 @@ class World(ApiObjects):
             if facts is not None and refs
             else (),
             gateway_api=self.gateway_api,
+            metrics_api=self.metrics_api,
             rival=self.rival,
             reading=self.reading,
         )

@@ -314,6 +314,15 @@ class KubeClient:
                 chunks = await stack.enter_async_context(self._transport.stream(request, timeout_seconds))
             yield await stack.enter_async_context(aclosing(events(chunks, kind)))
 
+    async def discover(self, group_version: str) -> Object:
+        """Return the resources of an API group version, such as `metrics.k8s.io/v1beta1`.
+
+        Raises:
+            NotFound: The cluster does not have the API.
+            ServerError: The API is registered, and its own server does not respond.
+        """
+        return decode(await self._send("get", "APIResourceList", Request("GET", f"/apis/{group_version}")), Object)
+
     async def version(self) -> Object:
         """Return the server's version (`gitVersion`, `major`, `minor`)."""
         return decode(await self._send("get", "Version", Request("GET", "/version")), Object)

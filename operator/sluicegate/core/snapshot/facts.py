@@ -317,6 +317,8 @@ class Snapshot:
     """The Gateways that the route is attached to, and that neither the spec nor the settings name any longer."""
     gateway_api: bool = True
     """Whether the cluster has the kinds of the Gateway API."""
+    metrics_api: bool = True
+    """Whether the cluster serves the metrics API, from which HPAs read the use of cpu and memory."""
     rival: str | None = None
     """NAMESPACE/NAME of an older resource that claims the same host and path."""
     reading: Reading | None = None

@@ -306,7 +306,15 @@ def _traffic_problem(assessment: Assessment) -> Problem | None:
 
 def _scaling_problem(assessment: Assessment, stable: RevisionHash | None) -> Problem | None:
     facts = assessment.of(stable).autoscaler
-    if facts is None or facts.inactive is None or not assessment.spec.scaling.autoscaled:
+    if facts is None or not assessment.spec.scaling.autoscaled:
+        return None
+    if facts.utilization and not assessment.snapshot.metrics_api:
+        return Problem(
+            Reason.AUTOSCALER_WITHOUT_METRICS,
+            "The cluster does not serve the metrics API (metrics.k8s.io), so the number of pods does not change. "
+            "To fix it, install metrics-server, or set spec.scaling.replicas instead of min and max.",
+        )
+    if facts.inactive is None:
         return None
     missing = sorted(facts.utilization & {name for pod in assessment.of(stable).live for name in pod.unrequested})
     if patience_left(assessment, stable) is not None and not missing:

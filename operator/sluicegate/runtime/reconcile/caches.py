@@ -25,6 +25,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings
 from sluicegate.kube.kinds import Kind
 from sluicegate.kube.wire import Object
+from sluicegate.runtime.reconcile.metrics_api import MetricsApi
 
 _FACTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.CONTROLLER_REVISION: lambda raw: parse.revision(raw) if parse.revision_hash(raw) else None,
@@ -121,6 +122,7 @@ class Caches:
         self.children: dict[Kind, Informer[Child]] = {
             kind: self._informer(kind, partial(_child, kind), ours) for kind in _FACTS
         }
+        self.metrics_api = MetricsApi(client)
         self.pods: Informer[Owned] = self._informer(kinds.POD, _owned(parse.pod), ours)
         self.slices: Informer[Owned] = self._informer(
             kinds.ENDPOINT_SLICE, _owned(parse.endpoints), names.LABEL_DEPLOYMENT
@@ -172,12 +174,19 @@ class Caches:
             informer.on_change(wake)
         for gateways in self.gateways.values():
             gateways.on_change(wake_gateway)
+        self.metrics_api.on_change(lambda: self._wake_autoscaled(wake))
+
+    def _wake_autoscaled(self, wake: Callable[[Key], None]) -> None:
+        for _, autoscaler in self.children[kinds.HPA].items():
+            if autoscaler.owner is not None:
+                wake(autoscaler.owner)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         async with asyncio.TaskGroup() as group:
             for informer in self.all:
                 group.create_task(informer.run(), name=f"watch {informer.kind.kind}")
+            group.create_task(self.metrics_api.run(), name="metrics API")
 
     async def synced(self) -> None:
         """Wait until every cache is synced.

@@ -157,6 +157,7 @@ class Gatherer:
             gateways=tuple(gateways),
             former_gateways=tuple(self._former_gateways(facts, gateways)),
             gateway_api=caches.children[kinds.HTTP_ROUTE].available,
+            metrics_api=caches.metrics_api.served,
             rival=self._rival(resource),
             reading=self._reading(key),
         )

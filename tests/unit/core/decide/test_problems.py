@@ -125,6 +125,24 @@ def test_an_autoscaler_that_can_never_measure_is_told_at_once() -> None:
     assert world.condition("Ready").message.endswith("own. To fix it, set spec.resources.requests.cpu.")
 
 
+def test_missing_metrics_api_is_reported_at_once() -> None:
+    world = World(scaling={"min": 1, "max": 3}).rest()
+    world.metrics_api = False
+    world.reconcile()
+    assert reasons(world)["Ready"] == "False AutoscalerWithoutMetrics"
+    assert "install metrics-server" in world.condition("Ready").message
+    world.metrics_api = True
+    world.reconcile()
+    assert reasons(world)["Ready"] == "True Serving"
+
+
+def test_fixed_replicas_need_no_metrics_api() -> None:
+    world = World(scaling={"replicas": 2}).rest()
+    world.metrics_api = False
+    world.reconcile()
+    assert reasons(world)["Ready"] == "True Serving"
+
+
 def test_wording_of_the_autoscaler_decides_nothing() -> None:
     world = World(scaling={"min": 1, "max": 3}).rest()
     blind(world, "failed to get cpu utilization: missing request for cpu in container model of Pod churn-1")

@@ -36,7 +36,13 @@ def no_objects() -> Any:
     empty = SimpleNamespace(get=lambda *_: None, owned=lambda _: (), available=True)
     children = {kinds.SERVICE: empty, kinds.HTTP_ROUTE: empty}
     return SimpleNamespace(
-        children=children, pods=empty, slices=empty, owned=lambda *_: (), facts=lambda *_: (), gateway=lambda *_: None
+        children=children,
+        pods=empty,
+        slices=empty,
+        metrics_api=SimpleNamespace(served=True),
+        owned=lambda *_: (),
+        facts=lambda *_: (),
+        gateway=lambda *_: None,
     )
 
 
