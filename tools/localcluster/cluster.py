@@ -9,7 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tools.localcluster import controlplane, network, proc
+from tools.localcluster import controlplane, network, node, proc
 from tools.localcluster import spec as specs
 from tools.localcluster.errors import ClusterError
 from tools.localcluster.paths import socket_dir
@@ -107,6 +107,8 @@ class Cluster:
         record = proc.load(self.state, name)
         if not record.alive:
             proc.start(self.state, name, record.argv, record.env)
+        if name == "containerd":
+            node.wait_for_runtime(self.spec)
 
     def restart(self, name: str, sig: int = signal.SIGKILL) -> None:
         """Kill a component, start it again, and wait for the API server.

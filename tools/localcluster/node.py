@@ -170,14 +170,19 @@ def _answers(spec: Spec) -> bool:
     return True
 
 
+def wait_for_runtime(spec: Spec) -> None:
+    """Wait until containerd answers. kubelet exits without it."""
+    wait_until("containerd to answer", lambda: _answers(spec), 30)
+
+
 def start_runtime(spec: Spec) -> None:
     """Start containerd and import the pause image.
 
-    containerd needs no API server, so both start in parallel. kubelet exits without containerd.
+    containerd needs no API server, so both start in parallel.
     """
     _make_cgroups(spec)
     _start_containerd(spec)
-    wait_until("containerd to answer", lambda: _answers(spec), 30)
+    wait_for_runtime(spec)
     tar = images.pause_image()
     run(["ctr", "-a", containerd_socket(spec), "-n", "k8s.io", "images", "import", str(tar)])
 
