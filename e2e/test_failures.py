@@ -156,11 +156,24 @@ def test_model_that_cannot_be_loaded_and_autoscaler_without_metrics(workspace, r
     workspace.wait_condition("blind", "Available", "True")
 
 
-def test_two_resources_that_claim_one_path(workspace):
-    gateway = {"gateway": {"pathPrefix": f"/{workspace.namespace}/same"}}
-    workspace.apply("older", traffic=gateway)
-    workspace.wait_ready("older", timeout=180)
-    workspace.apply("younger", traffic=gateway)
-    condition = workspace.wait_condition("younger", "Ready", "False", "RouteConflict", timeout=120)
+@pytest.fixture
+def neighbour(cluster, kube, namespace):
+    """Yield a second namespace."""
+    name = f"{namespace}-b"
+    kube.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    yield Workspace(cluster, kube, name)
+    kube.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def test_path_belongs_to_its_first_claimant_across_namespaces(workspace, neighbour):
+    """Refuse a prefix below that of another namespace, until the other ModelDeployment is deleted."""
+    prefix = f"/{workspace.namespace}/same"
+    workspace.apply("older", traffic={"gateway": {"pathPrefix": prefix}})
+    url = workspace.wait_ready("older", timeout=180)["url"]
+    neighbour.apply("younger", model=2, traffic={"gateway": {"pathPrefix": f"{prefix}/deeper"}})
+    condition = neighbour.wait_condition("younger", "Ready", "False", "RouteConflict", timeout=120)
     assert f"{workspace.namespace}/older" in condition["message"]
     assert workspace.condition("older", "Ready")["status"] == "True"
+    assert predict(url) == 1
+    workspace.kube.delete("mdep", "older", workspace.namespace)
+    assert predict(neighbour.wait_ready("younger")["url"]) == 2

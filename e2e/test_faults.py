@@ -128,8 +128,8 @@ def selector(space):
     return space.get("service", "shop")["spec"]["selector"].get("sluicegate.dev/revision")
 
 
-def test_what_others_add_is_left_alone(shop, kube):
-    """Add an annotation, a label, a port, and a field that no template has."""
+def test_what_others_add_is_left_alone(shop, kube, kubectl):
+    """Add an annotation, a label, a port, a field that no template has, and a Service with the labels of a child."""
     revision = shop.stable("shop")
     child = f"shop-{revision}"
     meta = {"annotations": {"example.com/note": "mine"}, "labels": {"example.com/team": "mine"}}
@@ -155,6 +155,12 @@ def test_what_others_add_is_left_alone(shop, kube):
         metadata = shop.get(kind, name)["metadata"]
         assert metadata["annotations"]["example.com/note"] == "mine", kind
         assert metadata["labels"]["example.com/team"] == "mine", kind
+
+    kubectl("-n", shop.namespace, "expose", "deployment", child, "--name=mine", "--port=80", "--target-port=8080")
+    shop.apply("shop", model=2, rollout={"scaleDownDelay": "1s", "historyLimit": 0})
+    shop.wait_ready("shop")
+    wait_until("the first revision to be deleted", lambda: shop.get("deployment", child) is None, 60)
+    assert shop.get("service", "mine"), "kubectl expose copies the labels of the Deployment"
 
 
 @pytest.fixture
