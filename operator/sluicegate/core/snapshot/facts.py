@@ -192,6 +192,8 @@ class RouteParent:
 
     For a parentRef that it has not reported on, its other reports for the same Gateway count.
     """
+    refused: bool = False
+    """Whether the gateway did not accept the last generation that it reported on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,16 @@ class GatewayFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Another resource that claimed a path first."""
+
+    name: str
+    """NAMESPACE/NAME."""
+    path: str
+    """The path that both claim."""
+
+
+@dataclass(frozen=True, slots=True)
 class Revision:
     """An immutable revision as its ControllerRevision keeps it."""
 
@@ -319,8 +331,10 @@ class Snapshot:
     """Whether the cluster has the kinds of the Gateway API."""
     metrics_api: bool = True
     """Whether the cluster serves the metrics API, from which HPAs read the use of cpu and memory."""
-    rival: str | None = None
-    """NAMESPACE/NAME of an older resource that claims the same host and path."""
+    rival: Rival | None = None
+    """The resource that a path belongs to which the spec asks for."""
+    route_taken: bool = False
+    """Whether the route has a path that belongs to another resource."""
     reading: Reading | None = None
     """The result of the analysis. None where no revision is analyzed, or where there is no result yet."""
 

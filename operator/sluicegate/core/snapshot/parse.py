@@ -256,7 +256,8 @@ def route(obj: Raw) -> RouteFacts:
             refusal = refusal or refusals[0]
         same = [entry for other, entry in entries if (other.namespace, other.name) == (ref.namespace, ref.name)]
         serving = any(map(_serves, reported or same))
-        parents.append(RouteParent(ref, accepted, serving))
+        refused = not serving and any(map(_refuses, reported or same))
+        parents.append(RouteParent(ref, accepted, serving, refused))
     rules = spec.get("rules") or ()
     return RouteFacts(
         split=_split(rules),
@@ -271,6 +272,10 @@ def route(obj: Raw) -> RouteFacts:
 
 def _serves(parent: Raw) -> bool:
     return _conditions({"status": parent}).get("Accepted", {}).get("status") == "True"
+
+
+def _refuses(parent: Raw) -> bool:
+    return _conditions({"status": parent}).get("Accepted", {}).get("status") == "False"
 
 
 def _parent_ref(ref: Raw, namespace: str) -> ParentRef:

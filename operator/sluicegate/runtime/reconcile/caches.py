@@ -162,16 +162,22 @@ class Caches:
         """All informers."""
         return (*self.children.values(), self.pods, self.slices, *self.gateways.values(), self.gateway_classes)
 
-    def subscribe(self, wake: Callable[[Key], None], wake_gateway: Callable[[Key], None]) -> None:
+    def subscribe(
+        self,
+        wake: Callable[[Key], None],
+        wake_gateway: Callable[[Key], None],
+        wake_route: Callable[[Key], None],
+    ) -> None:
         """Register callbacks for changes.
 
         Args:
-            wake: Called with the owner of a child, pod or EndpointSlice that changed.
+            wake: Called with the owner of a pod, an EndpointSlice or a child other than an HTTPRoute that changed.
             wake_gateway: Called with the key of a Gateway that changed.
+            wake_route: Called with the owner of an HTTPRoute that changed.
         """
         watched: tuple[Informer[Any], ...] = (*self.children.values(), self.pods, self.slices)
         for informer in watched:
-            informer.on_change(wake)
+            informer.on_change(wake_route if informer.kind is kinds.HTTP_ROUTE else wake)
         for gateways in self.gateways.values():
             gateways.on_change(wake_gateway)
         self.metrics_api.on_change(lambda: self._wake_autoscaled(wake))
