@@ -180,6 +180,23 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentReport:
+    """One entry of the HTTPRoute's status.parents: what one controller reports for one parentRef."""
+
+    ref: ParentRef
+    """The parentRef, always with a namespace."""
+    controller: str
+    """The controller that wrote the entry."""
+    acceptance: bool | str | None
+    """True where it accepts the current generation and resolves its references, a sentence where it does not, and None
+    where it has not processed that generation yet."""
+    serves: bool
+    """Whether it accepted the last generation that it reported on."""
+    refuses: bool
+    """Whether it did not accept the last generation that it reported on."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteParent:
     """One parentRef of the HTTPRoute, and what its gateway reports."""
 
@@ -213,6 +230,8 @@ class RouteFacts:
     """The host names in its spec. When empty, it has all host names of its listeners."""
     path_prefixes: tuple[str, ...] = ()
     """The path prefixes that its rules match. There are several while the prefix changes."""
+    reports: tuple[ParentReport, ...] = ()
+    """What controllers report, also those that the Gateways are not of. See `route_reports`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +250,15 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayClassFacts:
+    """The GatewayClass of a Gateway."""
+
+    controller: str = ""
+    features: frozenset[str] = frozenset()
+    """The features that it lists as supported."""
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayFacts:
     """One Gateway that the route attaches to."""
 
@@ -244,6 +272,8 @@ class GatewayFacts:
     features: frozenset[str] = frozenset()
     """The features that its GatewayClass lists in status.supportedFeatures. Empty where the class lists none."""
 
+    controller: str = ""
+    """The controller that its GatewayClass names. Empty where the operator cannot read the class."""
     vouched: frozenset[str] = frozenset()
     """The features that the operator's settings name for a class that lists none, such as Envoy Gateway's."""
 

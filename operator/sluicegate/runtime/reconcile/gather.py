@@ -23,7 +23,7 @@ from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFac
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
 from sluicegate.render.pod import InvalidSpec, pod_template
-from sluicegate.runtime.reconcile.caches import Caches
+from sluicegate.runtime.reconcile.caches import Caches, observed_route
 from sluicegate.runtime.reconcile.route_index import PathConflict
 from sluicegate.runtime.registry.resolver import Resolution
 from sluicegate.runtime.supervise import resolved
@@ -138,8 +138,7 @@ class Gatherer:
             if (revision := pod.facts.revision) is not None:
                 pods[revision] = (*pods.get(revision, ()), pod.facts)
         service = caches.children[kinds.SERVICE].get(*key)
-        route = caches.children[kinds.HTTP_ROUTE].get(*key)
-        facts = route.facts if route is not None and route.owner == key else None
+        route = observed_route(caches, key)
         gateways, conflict = self._gateways(resource), self._conflict(resource)
         return Snapshot(
             now=now,
@@ -153,9 +152,9 @@ class Gatherer:
             pods=with_lack_of_room(pods),
             endpoints=parse.merged_endpoints(endpoint_slice.facts for endpoint_slice in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,
-            route=facts,
+            route=route,
             gateways=tuple(gateways),
-            former_gateways=tuple(self._former_gateways(facts, gateways)),
+            former_gateways=tuple(self._former_gateways(route, gateways)),
             gateway_api=caches.children[kinds.HTTP_ROUTE].available,
             metrics_api=caches.metrics_api.served,
             rival=conflict.rival,

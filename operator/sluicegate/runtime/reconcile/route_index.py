@@ -14,8 +14,7 @@ from sluicegate.api.resource import Key, ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.decide.path_claims import Claimant, ancestors, claimant, rival, routed_elsewhere
 from sluicegate.core.snapshot.facts import Rival
-from sluicegate.kube import kinds
-from sluicegate.runtime.reconcile.caches import Caches
+from sluicegate.runtime.reconcile.caches import Caches, observed_route
 from sluicegate.runtime.resources import Resources
 
 
@@ -95,8 +94,7 @@ class RouteIndex:
         return (self._claimant(key) for key in self._overlapping(entry.prefixes) - {entry.key})
 
     def _claimant(self, key: Key, resource: ModelDeployment | None = None) -> Claimant:
-        child = self._caches.children[kinds.HTTP_ROUTE].get(*key)
-        route = child.facts if child is not None and child.owner == key else None
+        route = observed_route(self._caches, key)
         return claimant(key, resource or self._resources.get(key), route, self._caches.gateway, self._settings)
 
     def _overlapping(self, prefixes: Iterable[str]) -> set[Key]:

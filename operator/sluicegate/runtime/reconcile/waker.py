@@ -49,7 +49,9 @@ class Waker:
             self.wake(key)
 
     def wake_gateway(self, gateway: Key) -> None:
-        """Enqueue the resources that refer to a Gateway."""
+        """Enqueue the resources that refer to a Gateway, and those whose HTTPRoute still does."""
         for resource in self._resources.items():
             if names_gateway(resource, self._settings, gateway):
                 self._queue.add(resource.key)
+        for key in self._routes.of_gateway(gateway):
+            self._wake_all({key, *self._routes.update(key)})

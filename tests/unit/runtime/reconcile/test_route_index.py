@@ -10,7 +10,7 @@ from sluicegate.api.resource import Key
 from sluicegate.api.traffic import ParentRef
 from sluicegate.config.settings import GatewaySettings, Settings
 from sluicegate.core.snapshot import parse
-from sluicegate.core.snapshot.facts import GatewayFacts
+from sluicegate.core.snapshot.facts import GatewayFacts, Listener
 from sluicegate.kube import kinds
 from sluicegate.runtime.reconcile.queue import WorkQueue
 from sluicegate.runtime.reconcile.route_index import RouteIndex
@@ -26,10 +26,13 @@ class Cluster:
     def __init__(self) -> None:
         self.routes: dict[Key, Any] = {}
         self.woken: list[Key] = []
+        self.listeners: tuple[Listener, ...] = ()
         routes = SimpleNamespace(get=lambda *key: self.routes.get(key))
         caches: Any = SimpleNamespace(
             children={kinds.HTTP_ROUTE: routes},
-            gateway=lambda namespace, name: GatewayFacts(namespace, name, exists=False),
+            gateway=lambda namespace, name: GatewayFacts(
+                namespace, name, exists=True, listeners=self.listeners, controller="example.com/gate"
+            ),
         )
         self.resources = Resources(lambda key: self.waker.resource_changed(key))
         self.index = RouteIndex(self.resources, caches, SETTINGS)
@@ -54,14 +57,17 @@ class Cluster:
         spec = {"model": {"uri": "models:/m/1"}, "traffic": {"gateway": fields}}
         self.resources.offer({"metadata": metadata, "spec": spec})
 
-    def route(self, key: str, *prefixes: str, gateway: str = "public") -> None:
+    def route(self, key: str, *prefixes: str, gateway: str = "public", refused_by: str | None = None) -> None:
         """Create or change the HTTPRoute of a resource. Without a prefix, delete it."""
         namespace, name = key.split("/")
-        spec = {
+        spec: dict[str, Any] = {
             "parentRefs": [{"name": gateway, "namespace": "infra"}],
             "rules": [{"matches": [{"path": {"value": prefix}}]} for prefix in prefixes],
         }
-        facts = parse.route({"metadata": {"name": name, "namespace": namespace}, "spec": spec})
+        refusal = {"type": "Accepted", "status": "False", "reason": "NotAllowed", "message": ""}
+        entry = {"parentRef": spec["parentRefs"][0], "controllerName": refused_by, "conditions": [refusal]}
+        status = {"parents": [entry] if refused_by is not None else []}
+        facts = parse.route({"metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": status})
         self.routes[namespace, name] = SimpleNamespace(owner=(namespace, name), facts=facts)
         if not prefixes:
             del self.routes[namespace, name]
@@ -149,3 +155,38 @@ def test_the_route_in_the_cluster_that_came_second_is_found() -> None:
     model = cluster.resources.get(("team-a", "model"))
     assert model is not None
     assert not cluster.index.conflict(model).route_taken
+
+
+def test_a_former_gateway_that_changes_wakes_the_resource_whose_route_still_has_it() -> None:
+    cluster = Cluster()
+    cluster.apply("shop/a", 1, gateway="new")
+    cluster.apply("shop/b", 1, gateway="new")
+    cluster.route("shop/a", "/shop/a", gateway="old")
+    cluster.took()
+    cluster.waker.wake_gateway(("infra", "old"))
+    assert cluster.took() == [("shop", "a")]
+    cluster.waker.wake_gateway(("infra", "new"))
+    assert cluster.took() == [("shop", "a"), ("shop", "b")]
+    cluster.route("shop/a", "/shop/a", gateway="new")
+    cluster.took()
+    cluster.waker.wake_gateway(("infra", "old"))
+    assert cluster.took() == []
+
+
+def test_a_changed_listener_wakes_the_resources_that_it_sets_apart() -> None:
+    cluster = Cluster()
+    cluster.apply("shop/a", 1, "/pay")
+    cluster.apply("shop/b", 2, "/pay/v2", gateway="public")
+    cluster.took()
+    cluster.listeners = (Listener("http", "HTTP", 80, hostname="a.example.com", namespaces="All"),)
+    cluster.waker.wake_gateway(("infra", "public"))
+    assert cluster.took() == [("shop", "a"), ("shop", "b")]
+
+
+@pytest.mark.parametrize(("controller", "rival"), [("example.com/gate", None), ("other.example.com/gate", "shop/a")])
+def test_only_the_gateways_own_controller_can_refuse_a_route(controller: str, rival: str | None) -> None:
+    cluster = Cluster()
+    cluster.apply("shop/a", 1, "/pay")
+    cluster.apply("shop/b", 2, "/pay")
+    cluster.route("shop/a", "/pay", refused_by=controller)
+    assert cluster.rival("shop/b") == rival
