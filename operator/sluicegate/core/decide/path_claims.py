@@ -39,16 +39,15 @@ class Claimant:
     """The creationTimestamp. None, which is later than any, for a resource that is not in the cluster yet and for an
     HTTPRoute whose ModelDeployment is not known."""
     wanted: tuple[Claim, ...] = ()
-    """What the spec asks for, without the Gateways that refuse the route."""
-    routed: tuple[Claim, ...] = ()
-    """What the HTTPRoute in the cluster has."""
+    """What the spec asks for."""
     held: tuple[Claim, ...] = ()
-    """What the HTTPRoute has on Gateways that do not refuse it."""
+    """What the HTTPRoute in the cluster has, whether or not its Gateways accept it. A route that is refused for a while
+    must not lose its path."""
 
     @property
     def prefixes(self) -> frozenset[str]:
         """Return all path prefixes of the claims."""
-        return frozenset(prefix for claim in (*self.wanted, *self.routed) for prefix in claim.prefixes)
+        return frozenset(prefix for claim in (*self.wanted, *self.held) for prefix in claim.prefixes)
 
     @property
     def waits(self) -> bool:
@@ -58,7 +57,7 @@ class Claimant:
     @property
     def gateways(self) -> frozenset[Key]:
         """Return all Gateways of the claims."""
-        return frozenset(claim.gateway for claim in (*self.wanted, *self.routed))
+        return frozenset(claim.gateway for claim in (*self.wanted, *self.held))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,9 @@ class Contest:
     """The facts that decide who a path belongs to that two resources claim."""
 
     mine_routed: bool
-    """Whether a Gateway routes it to this resource now."""
+    """Whether the HTTPRoute of this resource has it now."""
     other_routed: bool
-    """Whether a Gateway routes it to the other resource now."""
+    """Whether the HTTPRoute of the other resource has it now."""
     other_older: bool
     """Whether the other resource has the earlier creationTimestamp, or the same one and the lower namespace and
     name."""
@@ -105,13 +104,10 @@ def claimant(
         gateway: Returns the facts of a Gateway, by namespace and name.
         settings: The operator's settings.
     """
-    parents = route.parents if route is not None else ()
-    serving = {_gateway_of(parent.ref, key[0]) for parent in parents if not parent.refused}
-    refusing = {_gateway_of(parent.ref, key[0]) for parent in parents} - serving
-    routed: tuple[Claim, ...] = ()
+    held: tuple[Claim, ...] = ()
     if route is not None:
-        refs = [parent.ref for parent in parents]
-        routed = _claims(refs, key[0], route.hostnames, route.path_prefixes, gateway)
+        refs = [parent.ref for parent in route.parents]
+        held = _claims(refs, key[0], route.hostnames, route.path_prefixes, gateway)
     wanted: tuple[Claim, ...] = ()
     leaving = resource is None or resource.metadata.deletion_timestamp is not None
     if resource is not None and not leaving and allows_path(resource, settings):
@@ -122,9 +118,8 @@ def claimant(
     return Claimant(
         key=key,
         created=(resource.metadata.creation_timestamp or None) if resource is not None else None,
-        wanted=tuple(claim for claim in wanted if claim.gateway not in refusing),
-        routed=routed,
-        held=tuple(claim for claim in routed if claim.gateway not in refusing),
+        wanted=wanted,
+        held=held,
     )
 
 

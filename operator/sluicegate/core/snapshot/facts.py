@@ -192,8 +192,6 @@ class ParentReport:
     where it has not processed that generation yet."""
     serves: bool
     """Whether it accepted the last generation that it reported on."""
-    refuses: bool
-    """Whether it did not accept the last generation that it reported on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +207,6 @@ class RouteParent:
 
     For a parentRef that it has not reported on, its other reports for the same Gateway count.
     """
-    refused: bool = False
-    """Whether the gateway did not accept the last generation that it reported on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,7 +251,6 @@ def route(obj: Raw) -> RouteFacts:
             controller=str(entry.get("controllerName") or ""),
             acceptance=_parent_acceptance(entry, generation),
             serves=_serves(entry),
-            refuses=_refuses(entry),
         )
         for entry in (obj.get("status") or {}).get("parents") or ()
     )
@@ -270,10 +269,6 @@ def route(obj: Raw) -> RouteFacts:
 
 def _serves(parent: Raw) -> bool:
     return _conditions({"status": parent}).get("Accepted", {}).get("status") == "True"
-
-
-def _refuses(parent: Raw) -> bool:
-    return _conditions({"status": parent}).get("Accepted", {}).get("status") == "False"
 
 
 def _parent_ref(ref: Raw, namespace: str) -> ParentRef:

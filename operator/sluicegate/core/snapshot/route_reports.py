@@ -43,12 +43,10 @@ def gateway_key(ref: ParentRef) -> Key:
 def _parent(ref: ParentRef, reports: tuple[ParentReport, ...]) -> RouteParent:
     own = [report for report in reports if report.ref == ref]
     counted = own or [report for report in reports if gateway_key(report.ref) == gateway_key(ref)]
-    serving = any(report.serves for report in counted)
     return RouteParent(
         ref=ref,
         accepted=any(report.acceptance is True for report in own),
-        serving=serving,
-        refused=not serving and any(report.refuses for report in counted),
+        serving=any(report.serves for report in counted),
     )
 
 

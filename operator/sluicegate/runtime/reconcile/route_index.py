@@ -84,7 +84,7 @@ class RouteIndex:
         others = [*self._others(mine)]
         return PathConflict(
             rival=rival(mine, mine.wanted, others, self._blocked),
-            route_taken=rival(mine, mine.routed, others, self._blocked) is not None,
+            route_taken=rival(mine, mine.held, others, self._blocked) is not None,
         )
 
     def _blocked(self, entry: Claimant) -> bool:

@@ -35,7 +35,7 @@ def made(
     route = RouteFacts(
         Split(),
         accepted=not refused,
-        parents=tuple(RouteParent(ref, not refused, not refused, refused) for ref in refs),
+        parents=tuple(RouteParent(ref, not refused, not refused) for ref in refs),
         hostnames=tuple(gateway.get("hostnames", ())),
         path_prefixes=routed,
     )
@@ -108,7 +108,7 @@ def test_an_older_resource_that_moves_to_a_routed_path_is_later() -> None:
     younger = made("team-a/model", NEW, ("/team-a/model",))
     assert loses(older, younger)
     assert not loses(younger, older)
-    assert rival(older, older.routed, [younger]) is None
+    assert rival(older, older.held, [younger]) is None
 
 
 def test_two_that_want_each_others_path_keep_their_own() -> None:
@@ -134,16 +134,13 @@ def test_the_route_of_an_unknown_resource_holds_its_path() -> None:
 def test_the_route_that_came_second_is_taken_away() -> None:
     first = made("team-a/model", OLD, ("/team-a/model",))
     second = made("team-b/evil", NEW, ("/team-a/model/invocations",), pathPrefix="/team-a/model/invocations")
-    assert rival(second, second.routed, [first]) is not None
-    assert rival(first, first.routed, [second]) is None
+    assert rival(second, second.held, [first]) is not None
+    assert rival(first, first.held, [second]) is None
 
 
-def test_a_gateway_that_refuses_a_route_leaves_its_path_to_others() -> None:
-    refused = made("team-b/squatter", OLD, ("/pay",), refused=True, pathPrefix="/pay")
-    routed = made("team-a/model", NEW, ("/pay",), pathPrefix="/pay")
-    assert not loses(made("team-a/model", NEW, pathPrefix="/pay"), refused)
-    assert loses(refused, routed) or not refused.wanted
-    assert rival(refused, refused.routed, [routed]) is not None, "its route would take the path once it is accepted"
+def test_a_route_that_is_refused_for_a_while_keeps_its_path() -> None:
+    refused = made("team-a/model", OLD, ("/team-a/model",), refused=True)
+    assert loses(made("team-b/evil", OLD, pathPrefix="/team-a/model"), refused)
 
 
 def test_routes_of_listeners_with_other_host_names_do_not_overlap() -> None:

@@ -93,13 +93,12 @@ def test_only_the_controller_of_the_gateway_class_accepts_a_route() -> None:
     own = {("infra", "gate"): "example.com/own"}
     refused = seen("False", "True", own)
     assert (refused.accepted, refused.serving, refused.parents[0].serving) == (False, False, False)
-    assert refused.parents[0].refused
     assert "example.com/own says False" in (refused.refusal or "")
     accepted = seen("True", "False", own)
     assert (accepted.accepted, accepted.serving, accepted.refusal) == (True, True, None)
     assert seen("False", "True", {}).accepted, "the class cannot be read"
     nobody = seen("True", "True", {("infra", "gate"): "example.com/third"})
-    assert (nobody.accepted, nobody.serving, nobody.parents[0].refused) == (False, False, False)
+    assert (nobody.accepted, nobody.serving, nobody.parents[0].serving) == (False, False, False)
 
 
 def test_gateway_class() -> None:

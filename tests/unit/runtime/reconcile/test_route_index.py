@@ -30,9 +30,7 @@ class Cluster:
         routes = SimpleNamespace(get=lambda *key: self.routes.get(key))
         caches: Any = SimpleNamespace(
             children={kinds.HTTP_ROUTE: routes},
-            gateway=lambda namespace, name: GatewayFacts(
-                namespace, name, exists=True, listeners=self.listeners, controller="example.com/gate"
-            ),
+            gateway=lambda namespace, name: GatewayFacts(namespace, name, exists=True, listeners=self.listeners),
         )
         self.resources = Resources(lambda key: self.waker.resource_changed(key))
         self.index = RouteIndex(self.resources, caches, SETTINGS)
@@ -57,17 +55,14 @@ class Cluster:
         spec = {"model": {"uri": "models:/m/1"}, "traffic": {"gateway": fields}}
         self.resources.offer({"metadata": metadata, "spec": spec})
 
-    def route(self, key: str, *prefixes: str, gateway: str = "public", refused_by: str | None = None) -> None:
+    def route(self, key: str, *prefixes: str, gateway: str = "public") -> None:
         """Create or change the HTTPRoute of a resource. Without a prefix, delete it."""
         namespace, name = key.split("/")
-        spec: dict[str, Any] = {
+        spec = {
             "parentRefs": [{"name": gateway, "namespace": "infra"}],
             "rules": [{"matches": [{"path": {"value": prefix}}]} for prefix in prefixes],
         }
-        refusal = {"type": "Accepted", "status": "False", "reason": "NotAllowed", "message": ""}
-        entry = {"parentRef": spec["parentRefs"][0], "controllerName": refused_by, "conditions": [refusal]}
-        status = {"parents": [entry] if refused_by is not None else []}
-        facts = parse.route({"metadata": {"name": name, "namespace": namespace}, "spec": spec, "status": status})
+        facts = parse.route({"metadata": {"name": name, "namespace": namespace}, "spec": spec})
         self.routes[namespace, name] = SimpleNamespace(owner=(namespace, name), facts=facts)
         if not prefixes:
             del self.routes[namespace, name]
@@ -181,12 +176,3 @@ def test_a_changed_listener_wakes_the_resources_that_it_sets_apart() -> None:
     cluster.listeners = (Listener("http", "HTTP", 80, hostname="a.example.com", namespaces="All"),)
     cluster.waker.wake_gateway(("infra", "public"))
     assert cluster.took() == [("shop", "a"), ("shop", "b")]
-
-
-@pytest.mark.parametrize(("controller", "rival"), [("example.com/gate", None), ("other.example.com/gate", "shop/a")])
-def test_only_the_gateways_own_controller_can_refuse_a_route(controller: str, rival: str | None) -> None:
-    cluster = Cluster()
-    cluster.apply("shop/a", 1, "/pay")
-    cluster.apply("shop/b", 2, "/pay")
-    cluster.route("shop/a", "/pay", refused_by=controller)
-    assert cluster.rival("shop/b") == rival
