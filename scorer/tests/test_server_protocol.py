@@ -154,9 +154,10 @@ async def test_each_response_equals_mlflows(models, name):
             assert (one.status_code, one.content) == (other.status_code, other.content), kind
         for method, where in (("GET", "/ping"), ("GET", "/health"), ("GET", "/version"), ("GET", "/invocations"),
                               ("POST", "/ping"), ("GET", "/x"), ("HEAD", "/health"),
-                              ("POST", "/invocations")):  # fmt: skip
+                              ("POST", "/"), ("POST", "/invocations")):  # fmt: skip
             one, other = await ours.request(method, where), await theirs.request(method, where)
             assert (one.status_code, one.content) == (other.status_code, other.content), where
+        assert (await ours.get("/")).status_code == 200, "gateways check the health there"
     assert app.metrics.paths["fast"] > 5
 
 

@@ -24,7 +24,16 @@ from sluicegate.core.rollout.canary import canary_view
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.assessment import assess
-from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, Listener, PodFacts, Problem, Snapshot, Split
+from sluicegate.core.snapshot.facts import (
+    DesiredRevision,
+    GatewayFacts,
+    Listener,
+    PodFacts,
+    Problem,
+    Rival,
+    Snapshot,
+    Split,
+)
 from sluicegate.core.snapshot.revision_spec import intent_of
 from sluicegate.core.status.compose import compose
 
@@ -85,7 +94,8 @@ class World(ApiObjects):
         """The listeners of every Gateway."""
         self.gateway_api = True
         self.metrics_api = True
-        self.rival: str | None = None
+        self.rival: Rival | None = None
+        self.route_taken = False
         self.refusal: str | None = None
         self.features: frozenset[str] = frozenset()
         self.programmed = Split()
@@ -241,6 +251,7 @@ class World(ApiObjects):
             gateway_api=self.gateway_api,
             metrics_api=self.metrics_api,
             rival=self.rival,
+            route_taken=self.route_taken,
             reading=self.reading,
         )
 

@@ -69,7 +69,10 @@ class RbacValues(SettingsType, frozen=True):
     ] = ()
     gateway_classes: Annotated[
         bool,
-        doc("Allow the operator to read GatewayClasses, even with watchNamespace. It needs them only for mirroring."),
+        doc(
+            "Allow the operator to read GatewayClasses, even with watchNamespace. It needs them only for mirroring, "
+            "and for Gateways on which several controllers report."
+        ),
     ] = True
     aggregate: Annotated[
         bool,

@@ -101,6 +101,7 @@ class Reason(StrEnum):
     GATEWAY_NOT_FOUND = "GatewayNotFound"
     GATEWAY_REQUIRED = "GatewayRequired"
     GATEWAY_LACKS_FEATURE = "GatewayLacksFeature"
+    PATH_NOT_ALLOWED = "PathNotAllowed"
     ROUTE_CONFLICT = "RouteConflict"
     ROUTE_REFUSED = "RouteRefused"
     CURRENT = "Current"

@@ -259,7 +259,12 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
             "the GatewayClass does not offer a feature that the route needs, which the message names: use another "
             "gateway"
         ),
-        Reason.ROUTE_CONFLICT: Remedy("an older resource has this host and path: change `pathPrefix`"),
+        Reason.PATH_NOT_ALLOWED: Remedy(
+            "the platform allows only path prefixes below `/NAMESPACE`: change `pathPrefix`, or remove it"
+        ),
+        Reason.ROUTE_CONFLICT: Remedy(
+            "another resource claimed this host and path first, or one that overlaps: change `pathPrefix`"
+        ),
         Reason.ROUTE_REFUSED: Remedy("the message has the gateway's text"),
     },
     Section.STALE: {

@@ -136,7 +136,7 @@ class App:
         """
         await self._wait_for_crd(stop)
         self.clock.set(*self.client.date)
-        self.caches.subscribe(self.waker.wake, self.waker.wake_gateway)
+        self.caches.subscribe(self.waker.wake, self.waker.wake_gateway, self.waker.wake_route)
         kopf_stop = asyncio.Event()
         background = self._start_background()
         self.working.set()

@@ -31,6 +31,7 @@ from sluicegate.runtime.reconcile.caches import Caches
 from sluicegate.runtime.reconcile.gather import Gatherer
 from sluicegate.runtime.reconcile.queue import WorkQueue
 from sluicegate.runtime.reconcile.reconciler import Parts, Reconciler
+from sluicegate.runtime.reconcile.route_index import RouteIndex
 from sluicegate.runtime.reconcile.status_events import record_changes
 from sluicegate.runtime.reconcile.status_writer import StatusWriter
 from sluicegate.runtime.reconcile.waker import Waker
@@ -57,10 +58,11 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
     clock = SteadyClock(time.monotonic)
     reporter = (f"{names.GROUP}/operator", socket.gethostname())
     events = EventRecorder(client, reporter, time.monotonic, busy=lambda: queue.depth > 0)
-    resources = Resources(queue.add, partial(record_undecodable, events))
-    waker = Waker(resources, queue, settings)
+    resources = Resources(lambda key: waker.resource_changed(key), partial(record_undecodable, events))
     platform = {ref.namespace for ref in settings.gateway.parent_refs if ref.namespace}
     caches = Caches(client, settings.namespace, settings.resync, platform)
+    routes = RouteIndex(resources, caches, settings)
+    waker = Waker(resources, queue, settings, routes)
 
     pool = RegistryPool()
     registries = Registries(client, settings)
@@ -88,7 +90,7 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
     resolver = Resolver(registries, settings, pool, follower, recovery)
     parts = Parts(
         resources=resources,
-        gatherer=Gatherer(caches, resources, resolver, settings, analyst.reading),
+        gatherer=Gatherer(caches, resolver, settings, analyst.reading, routes.conflict),
         applier=Applier(client, caches),
         status_writer=StatusWriter(client, resources, queue, observers),
         metrics=metrics,

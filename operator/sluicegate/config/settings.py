@@ -97,6 +97,13 @@ class GatewaySettings(SettingsType, frozen=True):
     hostnames: Annotated[
         tuple[Hostname, ...], doc("Host names of every route. Default: all host names of the Gateway.")
     ] = ()
+    confine_to_namespace: Annotated[
+        bool,
+        doc(
+            "Allow only the path prefix /NAMESPACE and those below it, where NAMESPACE is that of the ModelDeployment. "
+            "A resource with another path prefix gets no route and the reason PathNotAllowed."
+        ),
+    ] = False
     features: Annotated[
         tuple[str, ...],
         doc(

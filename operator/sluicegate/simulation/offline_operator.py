@@ -21,6 +21,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import Forbidden
 from sluicegate.runtime.reconcile.caches import Caches
 from sluicegate.runtime.reconcile.gather import Gatherer, parent_refs
+from sluicegate.runtime.reconcile.route_index import RouteIndex
 from sluicegate.runtime.registry.registries import Registries
 from sluicegate.runtime.registry.resolver import Resolver
 from sluicegate.runtime.resources import Resources
@@ -73,7 +74,10 @@ class OfflineOperator:
             models = [entry["model"] for entry in data.values()]
             resolver = OfflineResolver(operators, self._settings.default_registry, self._versions, models)
             resources = await self._resources(desired.metadata.namespace)
-            gatherer = Gatherer(caches, resources, resolver, self._settings)
+            routes = RouteIndex(resources, caches, self._settings)
+            for resource in resources.items():
+                routes.update(resource.key)
+            gatherer = Gatherer(caches, resolver, self._settings, conflict=routes.conflict)
             now = datetime.now(UTC)
             before = settled(await gatherer.gather(live, lambda: now)) if live is not None else None
             gathered = await gatherer.gather(desired, lambda: now)

@@ -137,6 +137,8 @@ class Application:
         self._logged = settings.logs.access or settings.logs.payloads > 0
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/invocations"): partial(self._predict, "invocations"),
+            # MLflow's server has no `/`. Some gateways, such as GKE's, check the health of a backend there.
+            ("GET", "/"): self._ping,
             ("GET", "/ping"): self._ping,
             ("GET", "/health"): self._ping,
             ("GET", "/metrics"): self._metrics,

@@ -14,7 +14,7 @@ from sluicegate.api import duration
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.status import Role
 from sluicegate.core.decide.roles import assign_roles
-from sluicegate.core.decide.traffic import route_of, service_revision, shifted
+from sluicegate.core.decide.traffic import drops_route, route_of, service_revision, shifted
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import Fixed, Plan, RevisionPlan, RevisionRoles
 from sluicegate.core.rollout import canary, in_place, machine
@@ -47,7 +47,7 @@ def decide(assessment: Assessment) -> Plan:
         has_service=True,
         service_revision=service_revision(assessment, roles),
         route=route_of(assessment, roles),
-        drop_route=not assessment.routed,
+        drop_route=drops_route(assessment),
         forgotten=forgotten,
         shifted=moved,
         recheck_after=_soonest(

@@ -11,6 +11,8 @@ from enum import Enum, auto
 
 from sluicegate.api import duration
 from sluicegate.api.names import RevisionHash
+from sluicegate.core.decide import path_claims
+from sluicegate.core.decide.path_claims import allows_path
 from sluicegate.core.decide.route_shift import plan_route
 from sluicegate.core.plan import scaling
 from sluicegate.core.plan.types import RevisionRoles, RoutePlan
@@ -202,10 +204,13 @@ def _can_carry(assessment: Assessment, roles: RevisionRoles, share: int) -> bool
 def route_of(assessment: Assessment, roles: RevisionRoles) -> RoutePlan | None:
     """Return the route, or None while there is no backend to route to.
 
-    Return None as well without a gateway, without the Gateway API, and while an older resource claims the same host and
-    path.
+    Return None as well without a gateway, without the Gateway API, and while the path is not allowed or belongs to
+    another resource.
     """
-    if not assessment.routed or not assessment.snapshot.gateway_api or assessment.snapshot.rival is not None:
+    snapshot = assessment.snapshot
+    if not assessment.routed or not snapshot.gateway_api or snapshot.rival is not None or snapshot.route_taken:
+        return None
+    if not allows_path(snapshot.resource, snapshot.settings):
         return None
     split = split_of(assessment, roles)
     if split is None:
@@ -225,8 +230,17 @@ def lacks_timeout(assessment: Assessment) -> bool:
 
 def path_prefix(assessment: Assessment) -> str:
     """Return the path in front of the model's own: the user's, or /NAMESPACE/NAME."""
-    metadata = assessment.snapshot.resource.metadata
-    return assessment.spec.traffic.gateway.path_prefix or f"/{metadata.namespace}/{metadata.name}"
+    return path_claims.path_prefix(assessment.snapshot.resource)
+
+
+def drops_route(assessment: Assessment) -> bool:
+    """Tell whether the HTTPRoute is to be deleted.
+
+    A resource whose new path belongs to another one keeps the HTTPRoute with its old path. It loses the HTTPRoute if
+    that has a path of another resource, or if the settings do not allow its path.
+    """
+    snapshot = assessment.snapshot
+    return not assessment.routed or snapshot.route_taken or not allows_path(snapshot.resource, snapshot.settings)
 
 
 def service_revision(assessment: Assessment, roles: RevisionRoles) -> RevisionHash | None:

@@ -180,6 +180,21 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentReport:
+    """One entry of the HTTPRoute's status.parents: what one controller reports for one parentRef."""
+
+    ref: ParentRef
+    """The parentRef, always with a namespace."""
+    controller: str
+    """The controller that wrote the entry."""
+    acceptance: bool | str | None
+    """True where it accepts the current generation and resolves its references, a sentence where it does not, and None
+    where it has not processed that generation yet."""
+    serves: bool
+    """Whether it accepted the last generation that it reported on."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteParent:
     """One parentRef of the HTTPRoute, and what its gateway reports."""
 
@@ -211,6 +226,8 @@ class RouteFacts:
     """The host names in its spec. When empty, it has all host names of its listeners."""
     path_prefixes: tuple[str, ...] = ()
     """The path prefixes that its rules match. There are several while the prefix changes."""
+    reports: tuple[ParentReport, ...] = ()
+    """What controllers report, also those that the Gateways are not of. See `route_reports`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +246,15 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayClassFacts:
+    """The GatewayClass of a Gateway."""
+
+    controller: str = ""
+    features: frozenset[str] = frozenset()
+    """The features that it lists as supported."""
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayFacts:
     """One Gateway that the route attaches to."""
 
@@ -242,6 +268,8 @@ class GatewayFacts:
     features: frozenset[str] = frozenset()
     """The features that its GatewayClass lists in status.supportedFeatures. Empty where the class lists none."""
 
+    controller: str = ""
+    """The controller that its GatewayClass names. Empty where the operator cannot read the class."""
     vouched: frozenset[str] = frozenset()
     """The features that the operator's settings name for a class that lists none, such as Envoy Gateway's."""
 
@@ -255,6 +283,16 @@ class GatewayFacts:
     def lacks(self, feature: str) -> bool:
         """Tell whether the GatewayClass lists its features, but not `feature`."""
         return bool(self.features) and feature not in self.features
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """Another resource that claimed a path first."""
+
+    name: str
+    """NAMESPACE/NAME."""
+    path: str
+    """The path that both claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,8 +357,10 @@ class Snapshot:
     """Whether the cluster has the kinds of the Gateway API."""
     metrics_api: bool = True
     """Whether the cluster serves the metrics API, from which HPAs read the use of cpu and memory."""
-    rival: str | None = None
-    """NAMESPACE/NAME of an older resource that claims the same host and path."""
+    rival: Rival | None = None
+    """The resource that a path belongs to which the spec asks for."""
+    route_taken: bool = False
+    """Whether the route has a path that belongs to another resource."""
     reading: Reading | None = None
     """The result of the analysis. None where no revision is analyzed, or where there is no result yet."""
 

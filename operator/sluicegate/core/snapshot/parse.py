@@ -23,9 +23,11 @@ from sluicegate.core.snapshot.crashes import crash_count, last_crash
 from sluicegate.core.snapshot.facts import (
     AutoscalerFacts,
     DeploymentFacts,
+    GatewayClassFacts,
     GatewayFacts,
     Listener,
     Mirror,
+    ParentReport,
     PodFacts,
     Revision,
     RouteFacts,
@@ -36,6 +38,7 @@ from sluicegate.core.snapshot.facts import (
 from sluicegate.core.snapshot.pod_diagnosis import has_ended, pod_problem
 from sluicegate.core.snapshot.pod_refusal import refused_containers
 from sluicegate.core.snapshot.request_timeout import request_timeout
+from sluicegate.core.snapshot.route_reports import with_controllers
 from sluicegate.core.snapshot.termination import parse_report
 
 Raw = Mapping[str, Any]
@@ -242,31 +245,26 @@ def route(obj: Raw) -> RouteFacts:
     """
     spec, metadata = obj.get("spec") or {}, obj["metadata"]
     namespace, generation = metadata.get("namespace") or "", int(metadata.get("generation") or 0)
-    entries = [
-        (_parent_ref(entry.get("parentRef") or {}, namespace), entry)
+    reports = tuple(
+        ParentReport(
+            ref=_parent_ref(entry.get("parentRef") or {}, namespace),
+            controller=str(entry.get("controllerName") or ""),
+            acceptance=_parent_acceptance(entry, generation),
+            serves=_serves(entry),
+        )
         for entry in (obj.get("status") or {}).get("parents") or ()
-    ]
-    parents, refusal = [], None
-    for ref in dict.fromkeys(_parent_ref(ref, namespace) for ref in spec.get("parentRefs") or ()):
-        reported = [entry for other, entry in entries if other == ref]
-        acceptances = [_parent_acceptance(entry, generation) for entry in reported]
-        accepted = True in acceptances
-        refusals = [text for text in acceptances if isinstance(text, str)]
-        if refusals and not accepted:
-            refusal = refusal or refusals[0]
-        same = [entry for other, entry in entries if (other.namespace, other.name) == (ref.namespace, ref.name)]
-        serving = any(map(_serves, reported or same))
-        parents.append(RouteParent(ref, accepted, serving))
+    )
+    refs = dict.fromkeys(_parent_ref(ref, namespace) for ref in spec.get("parentRefs") or ())
     rules = spec.get("rules") or ()
-    return RouteFacts(
+    facts = RouteFacts(
         split=_split(rules),
-        accepted=bool(parents) and all(parent.accepted for parent in parents),
-        refusal=refusal,
-        parents=tuple(parents),
-        serving=any(_serves(entry) for _, entry in entries),
+        accepted=False,
+        parents=tuple(RouteParent(ref, accepted=False, serving=False) for ref in refs),
         hostnames=tuple(spec.get("hostnames") or ()),
         path_prefixes=path_prefixes(rules),
+        reports=reports,
     )
+    return with_controllers(facts, {})
 
 
 def _serves(parent: Raw) -> bool:
@@ -373,10 +371,13 @@ def _listener(listener: Raw, status: Raw) -> Listener:
     )
 
 
-def supported_features(obj: Raw) -> frozenset[str]:
-    """Return the features that a GatewayClass lists as supported."""
+def gateway_class(obj: Raw) -> GatewayClassFacts:
+    """Return the facts of a GatewayClass."""
     listed = (obj.get("status") or {}).get("supportedFeatures") or ()
-    return frozenset(entry["name"] if isinstance(entry, Mapping) else str(entry) for entry in listed)
+    return GatewayClassFacts(
+        controller=str((obj.get("spec") or {}).get("controllerName") or ""),
+        features=frozenset(entry["name"] if isinstance(entry, Mapping) else str(entry) for entry in listed),
+    )
 
 
 class _Model(msgspec.Struct):

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
+from sluicegate.core.decide.path_claims import allows_path
 from sluicegate.core.decide.roles import aborted
+from sluicegate.core.decide.traffic import path_prefix
 from sluicegate.core.plan.scaling import candidate_needed, needed, patience_left
 from sluicegate.core.plan.types import Plan
 from sluicegate.core.rollout import canary, compatibility, give_up
@@ -293,11 +295,19 @@ def _traffic_problem(assessment: Assessment) -> Problem | None:
                 f"Gateway {gateway.namespace}/{gateway.name} has class {gateway.gateway_class}, which does not support "
                 "HTTPRoutePathRewrite, so requests would not reach the model: use a gateway of another class.",
             )
-    if assessment.snapshot.rival is not None:
+    prefix, namespace = path_prefix(assessment), assessment.snapshot.resource.metadata.namespace
+    if not allows_path(assessment.snapshot.resource, assessment.snapshot.settings):
+        return Problem(
+            Reason.PATH_NOT_ALLOWED,
+            f"spec.traffic.gateway.pathPrefix: the platform allows only path prefixes below /{namespace}, not "
+            f"{prefix}: set it to such a path, or remove it.",
+        )
+    rival = assessment.snapshot.rival
+    if rival is not None:
         return Problem(
             Reason.ROUTE_CONFLICT,
-            f"The older ModelDeployment {assessment.snapshot.rival} has the same host and path: "
-            "change spec.traffic.gateway.pathPrefix.",
+            f"The path prefix {prefix} overlaps {rival.path}, which ModelDeployment {rival.name} claimed first on this "
+            "Gateway and host: change spec.traffic.gateway.pathPrefix.",
         )
     if assessment.snapshot.route is not None and assessment.snapshot.route.refusal:
         return Problem(Reason.ROUTE_REFUSED, assessment.snapshot.route.refusal)

@@ -19,7 +19,8 @@ from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Key
 from sluicegate.core.snapshot import parse
-from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts
+from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, RouteFacts
+from sluicegate.core.snapshot.route_reports import gateway_key, with_controllers
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings
@@ -131,8 +132,9 @@ class Caches:
         self.gateways: dict[str | None, Informer[Owned]] = {
             place: Informer(client, kinds.GATEWAY, self._platform(_gateway, place)) for place in places
         }
-        # An operator of one namespace may not read cluster-scoped objects. Only optional features need them.
-        options = self._platform(lambda raw: Owned(None, parse.supported_features(raw)), None)
+        # An operator of one namespace may not read cluster-scoped objects. Only optional features and routes on which
+        # several controllers report need them.
+        options = self._platform(lambda raw: Owned(("", raw["metadata"]["name"]), parse.gateway_class(raw)), None)
         self.gateway_classes: Informer[Owned] = Informer(
             client, kinds.GATEWAY_CLASS, replace(options, optional=namespace is not None)
         )
@@ -162,24 +164,37 @@ class Caches:
         """All informers."""
         return (*self.children.values(), self.pods, self.slices, *self.gateways.values(), self.gateway_classes)
 
-    def subscribe(self, wake: Callable[[Key], None], wake_gateway: Callable[[Key], None]) -> None:
+    def subscribe(
+        self,
+        wake: Callable[[Key], None],
+        wake_gateway: Callable[[Key], None],
+        wake_route: Callable[[Key], None],
+    ) -> None:
         """Register callbacks for changes.
 
         Args:
-            wake: Called with the owner of a child, pod or EndpointSlice that changed.
+            wake: Called with the owner of a pod, an EndpointSlice or a child other than an HTTPRoute that changed.
             wake_gateway: Called with the key of a Gateway that changed.
+            wake_route: Called with the owner of an HTTPRoute that changed.
         """
         watched: tuple[Informer[Any], ...] = (*self.children.values(), self.pods, self.slices)
         for informer in watched:
-            informer.on_change(wake)
+            informer.on_change(wake_route if informer.kind is kinds.HTTP_ROUTE else wake)
         for gateways in self.gateways.values():
             gateways.on_change(wake_gateway)
         self.metrics_api.on_change(lambda: self._wake_autoscaled(wake))
+        self.gateway_classes.on_change(partial(self._wake_gateways_of, wake_gateway))
 
     def _wake_autoscaled(self, wake: Callable[[Key], None]) -> None:
         for _, autoscaler in self.children[kinds.HPA].items():
             if autoscaler.owner is not None:
                 wake(autoscaler.owner)
+
+    def _wake_gateways_of(self, wake_gateway: Callable[[Key], None], gateway_class: Key) -> None:
+        for gateways in self.gateways.values():
+            for key, gateway in gateways.items():
+                if gateway.facts.gateway_class == gateway_class[1]:
+                    wake_gateway(key)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -227,4 +242,16 @@ class Caches:
             return GatewayFacts(namespace, name, exists=False)
         gateway_class = self.gateway_classes.get(None, gateway.facts.gateway_class)
         facts: GatewayFacts = gateway.facts
-        return replace(facts, features=gateway_class.facts if gateway_class is not None else frozenset())
+        if gateway_class is None:
+            return facts
+        return replace(facts, features=gateway_class.facts.features, controller=gateway_class.facts.controller)
+
+
+def observed_route(caches: Caches, key: Key) -> RouteFacts | None:
+    """Return the facts of a resource's HTTPRoute, with what the controllers of its Gateways report."""
+    child = caches.children[kinds.HTTP_ROUTE].get(*key)
+    if child is None or child.owner != key:
+        return None
+    route: RouteFacts = child.facts
+    gateways = {gateway_key(report.ref) for report in route.reports}
+    return with_controllers(route, {gateway: caches.gateway(*gateway).controller for gateway in gateways})

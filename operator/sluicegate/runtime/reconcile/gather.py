@@ -23,9 +23,9 @@ from sluicegate.core.snapshot.facts import DesiredRevision, GatewayFacts, PodFac
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
 from sluicegate.render.pod import InvalidSpec, pod_template
-from sluicegate.runtime.reconcile.caches import Caches
+from sluicegate.runtime.reconcile.caches import Caches, observed_route
+from sluicegate.runtime.reconcile.route_index import PathConflict
 from sluicegate.runtime.registry.resolver import Resolution
-from sluicegate.runtime.resources import Resources
 from sluicegate.runtime.supervise import resolved
 
 
@@ -55,25 +55,25 @@ class Gatherer:
     def __init__(
         self,
         caches: Caches,
-        resources: Resources,
         resolver: Resolves,
         settings: Settings,
         reading: Callable[[Key], Reading | None] = lambda _: None,
+        conflict: Callable[[ModelDeployment], PathConflict] = lambda _: PathConflict(),
     ) -> None:
         """Create a gatherer, which reads nothing before `gather`.
 
         Args:
             caches: The informers' caches.
-            resources: All ModelDeployments.
             resolver: Resolves model URIs.
             settings: The operator's settings.
             reading: Returns the analysis result of a resource, by key, or None.
+            conflict: Returns the resources that paths of a resource belong to.
         """
         self._caches = caches
-        self._resources = resources
         self._resolver = resolver
         self._settings = settings
         self._reading = reading
+        self._conflict = conflict
 
     async def gather(self, resource: ModelDeployment, now: Callable[[], datetime]) -> Gathered:
         """Return all facts about `resource` as one snapshot.
@@ -138,9 +138,8 @@ class Gatherer:
             if (revision := pod.facts.revision) is not None:
                 pods[revision] = (*pods.get(revision, ()), pod.facts)
         service = caches.children[kinds.SERVICE].get(*key)
-        route = caches.children[kinds.HTTP_ROUTE].get(*key)
-        facts = route.facts if route is not None and route.owner == key else None
-        gateways = self._gateways(resource)
+        route = observed_route(caches, key)
+        gateways, conflict = self._gateways(resource), self._conflict(resource)
         return Snapshot(
             now=now,
             resource=resource,
@@ -153,12 +152,13 @@ class Gatherer:
             pods=with_lack_of_room(pods),
             endpoints=parse.merged_endpoints(endpoint_slice.facts for endpoint_slice in caches.slices.owned(key)),
             service=service.facts if service is not None and service.owner == key else None,
-            route=facts,
+            route=route,
             gateways=tuple(gateways),
-            former_gateways=tuple(self._former_gateways(facts, gateways)),
+            former_gateways=tuple(self._former_gateways(route, gateways)),
             gateway_api=caches.children[kinds.HTTP_ROUTE].available,
             metrics_api=caches.metrics_api.served,
-            rival=self._rival(resource),
+            rival=conflict.rival,
+            route_taken=conflict.route_taken,
             reading=self._reading(key),
         )
 
@@ -175,27 +175,6 @@ class Gatherer:
         former = dict.fromkeys((ref.namespace or "", ref.name) for ref in refs)
         vouched = frozenset(self._settings.gateway.features)
         return [replace(self._caches.gateway(*key), vouched=vouched) for key in former if key not in named]
-
-    def _rival(self, resource: ModelDeployment) -> str | None:
-        """Return the `NAMESPACE/NAME` of an older resource that claims the same route.
-
-        Two resources conflict if they have the same explicit path and a host in common. Default paths never conflict.
-        """
-        gateway = resource.spec.traffic.gateway
-        if gateway.path_prefix is None or not parent_refs(resource, self._settings):
-            return None
-        for other in self._resources.items():
-            other_gateway = other.spec.traffic.gateway
-            hosts_meet = (
-                not gateway.hostnames
-                or not other_gateway.hostnames
-                or set(gateway.hostnames) & set(other_gateway.hostnames)
-            )
-            if other.key == resource.key or other_gateway.path_prefix != gateway.path_prefix or not hosts_meet:
-                continue
-            if (other.metadata.creation_timestamp, other.key) < (resource.metadata.creation_timestamp, resource.key):
-                return "/".join(other.key)
-        return None
 
 
 def _problem(resolution: Resolution) -> Problem | None:

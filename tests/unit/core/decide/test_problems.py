@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 from sluicegate.api.reasons import Reason
+from sluicegate.config.settings import GatewaySettings
 from sluicegate.core.rollout.canary import canary_fields
-from sluicegate.core.snapshot.facts import Problem
+from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.facts import Problem, Rival
 
-from tests.support.fake_cluster import NAME, Pod, World
+from tests.support.fake_cluster import NAME, SETTINGS, Pod, World
 from tests.unit.core.decide.test_lives import reasons
 
 NO_METRICS = "unable to get metrics for resource cpu: no metrics returned from resource metrics API"
@@ -54,10 +57,44 @@ def test_route_refused() -> None:
 
 def test_route_conflict() -> None:
     world = World().gateway()
-    world.rival = "shop/older"
+    world.rival = Rival("shop/older", "/shop")
     world.settle()
     assert reasons(world)["Ready"] == "False RouteConflict"
     assert ("HTTPRoute", NAME) not in world.objects
+    assert "/shop, which ModelDeployment shop/older claimed first" in world.condition("Ready").message
+
+
+def test_route_conflict_keeps_the_route_with_the_old_path() -> None:
+    world = World().gateway().settle()
+    world.rival = Rival("shop/older", "/pay")
+    world.edit(traffic={"gateway": {"parentRefs": [{"name": "gate"}], "pathPrefix": "/pay"}}).settle()
+    assert reasons(world)["Ready"] == "False RouteConflict"
+    assert reasons(world)["Available"] == "True Serving"
+    assert parse.route(world.objects["HTTPRoute", NAME]).path_prefixes == ("/shop/churn",)
+
+
+def test_a_route_with_the_path_of_another_resource_is_deleted() -> None:
+    world = World().gateway().settle()
+    world.rival, world.route_taken = Rival("shop/older", "/shop/churn"), True
+    world.settle()
+    assert ("HTTPRoute", NAME) not in world.objects
+    world.rival, world.route_taken = None, False
+    world.settle()
+    assert reasons(world)["Ready"] == "True Serving"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "allowed"),
+    [(None, True), ("/shop", True), ("/shop/a", True), ("/shopping", False), ("/", False), ("/shop/%2e%2e/x", False)],
+)
+def test_tenants_are_confined_to_their_namespace(prefix: str | None, allowed: bool) -> None:
+    gateway = {"parentRefs": [{"name": "gate"}], **({"pathPrefix": prefix} if prefix is not None else {})}
+    world = World(traffic={"gateway": gateway}).settle()
+    assert ("HTTPRoute", NAME) in world.objects
+    world.settings = msgspec.structs.replace(SETTINGS, gateway=GatewaySettings(confine_to_namespace=True))
+    world.settle()
+    assert reasons(world)["Ready"] == ("True Serving" if allowed else "False PathNotAllowed")
+    assert (("HTTPRoute", NAME) in world.objects) == allowed
 
 
 @pytest.mark.parametrize(

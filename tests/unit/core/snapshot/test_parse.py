@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot.facts import RouteFacts
+from sluicegate.core.snapshot.route_reports import with_controllers
 
 
 def pod(*requests: dict[str, str]) -> dict[str, Any]:
@@ -71,3 +73,36 @@ def test_parent_serves_while_its_gateway_is_behind() -> None:
     assert (facts.accepted, facts.parents[0].serving) == (False, True)
     facts = http_route([{"name": "a", "sectionName": "http"}], accepted({"name": "a"}))
     assert (facts.accepted, facts.parents[0].serving) == (False, True), "no report on this listener yet"
+
+
+def test_only_the_controller_of_the_gateway_class_accepts_a_route() -> None:
+    """A controller may report on Gateways of other classes, or leave its reports behind when the class changes."""
+    ref = {"name": "gate", "namespace": "infra"}
+
+    def entry(controller: str, status: str) -> dict[str, Any]:
+        about = {"status": status, "observedGeneration": 1, "reason": "R", "message": f"{controller} says {status}"}
+        conditions = [{"type": "Accepted", **about}, {"type": "ResolvedRefs", **about}]
+        return {"parentRef": ref, "controllerName": controller, "conditions": conditions}
+
+    def seen(own: str, foreign: str, controllers: dict[tuple[str, str], str]) -> RouteFacts:
+        metadata = {"name": "churn", "namespace": "shop", "generation": 1}
+        status = {"parents": [entry("example.com/foreign", foreign), entry("example.com/own", own)]}
+        route = parse.route({"metadata": metadata, "spec": {"parentRefs": [ref]}, "status": status})
+        return with_controllers(route, controllers)
+
+    own = {("infra", "gate"): "example.com/own"}
+    refused = seen("False", "True", own)
+    assert (refused.accepted, refused.serving, refused.parents[0].serving) == (False, False, False)
+    assert "example.com/own says False" in (refused.refusal or "")
+    accepted = seen("True", "False", own)
+    assert (accepted.accepted, accepted.serving, accepted.refusal) == (True, True, None)
+    assert seen("False", "True", {}).accepted, "the class cannot be read"
+    nobody = seen("True", "True", {("infra", "gate"): "example.com/third"})
+    assert (nobody.accepted, nobody.serving, nobody.parents[0].serving) == (False, False, False)
+
+
+def test_gateway_class() -> None:
+    listed = {"spec": {"controllerName": "example.com/gate"}, "status": {"supportedFeatures": [{"name": "A"}, "B"]}}
+    facts = parse.gateway_class(listed)
+    assert (facts.controller, facts.features) == ("example.com/gate", {"A", "B"})
+    assert parse.gateway_class({}).controller == ""

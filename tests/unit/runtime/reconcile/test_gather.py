@@ -50,7 +50,7 @@ def no_objects() -> Any:
 def test_a_problem_of_the_canary_names_its_field_whatever_its_wording(message: str) -> None:
     spec = {"model": {"uri": "models:/churn/1"}, "canary": {"weight": 1, "model": {"uri": "models:/churn@x"}}}
     resource = decode({"metadata": {"name": "churn"}, "spec": spec})
-    gatherer = Gatherer(no_objects(), SimpleNamespace(items=list), NotFound(message), SETTINGS)  # type: ignore[arg-type]
+    gatherer = Gatherer(no_objects(), NotFound(message), SETTINGS)  # type: ignore[arg-type]
     snapshot = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC))).snapshot
     assert snapshot.desired_canary is not None
     assert snapshot.desired_canary.problem is not None
@@ -66,7 +66,7 @@ def test_a_waiting_pod_lacks_room_if_a_pod_like_it_is_on_a_node() -> None:
     caches = no_objects()
     caches.pods = SimpleNamespace(owned=lambda _: [SimpleNamespace(facts=pod) for pod in pods])
     resource = decode({"metadata": {"name": "churn"}, "spec": {"model": {"uri": "models:/churn/1"}}})
-    gatherer = Gatherer(caches, SimpleNamespace(items=list), NotFound("no model"), SETTINGS)  # type: ignore[arg-type]
+    gatherer = Gatherer(caches, NotFound("no model"), SETTINGS)  # type: ignore[arg-type]
     snapshot = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC))).snapshot
     assert snapshot.pods[RevisionHash("b")][0].problem == replace(full, lacks_room=True)
 
@@ -87,7 +87,7 @@ def test_upgrade_keeps_the_stored_pod_template() -> None:
         return Resolution(model)
 
     resolver = SimpleNamespace(resolve=resolve)
-    gatherer = Gatherer(caches, SimpleNamespace(items=list), resolver, SETTINGS)  # type: ignore[arg-type]
+    gatherer = Gatherer(caches, resolver, SETTINGS)  # type: ignore[arg-type]
     gathered = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC)))
     assert list(gathered.templates.values()) == [stored]
 
@@ -101,7 +101,7 @@ def test_gateways_of_the_route_are_read_while_it_shifts() -> None:
     caches.gateway = lambda namespace, name: GatewayFacts(namespace, name, exists=True)
     spec = {"model": {"uri": "models:/churn/1"}, "traffic": {"gateway": {"parentRefs": refs[:1]}}}
     resource = decode({"metadata": {"name": "churn", "namespace": "shop"}, "spec": spec})
-    gatherer = Gatherer(caches, SimpleNamespace(items=list), NotFound("no model"), SETTINGS)  # type: ignore[arg-type]
+    gatherer = Gatherer(caches, NotFound("no model"), SETTINGS)  # type: ignore[arg-type]
     snapshot = asyncio.run(gatherer.gather(resource, lambda: datetime.now(UTC))).snapshot
     assert [gateway.name for gateway in snapshot.gateways] == ["new"]
     assert [(gateway.namespace, gateway.name) for gateway in snapshot.former_gateways] == [("shop", "old")]
