@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 from sluicegate.api.fields import DnsLabel, FreeObject, ObjectName, doc
-from sluicegate.config.settings import Settings, SettingsType
+from sluicegate.config.base import SettingsType
+from sluicegate.config.settings import Settings
 
 DECIDED = ("namespace", "operatorNamespace", "leaderElection", "healthPort", "webhookPort")
 """Settings that follow from other values of the chart."""

@@ -16,10 +16,7 @@ from sluicegate import __version__
 from sluicegate.api.fields import doc
 from sluicegate.api.gpu import KEY_PATTERN, Toleration
 from sluicegate.api.traffic import Hostname, ParentRef
-
-
-class SettingsType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Base of all settings. An unknown key is an error here, because no API server has pruned it."""
+from sluicegate.config.base import SettingsType
 
 
 class RegisterWebhookSettings(SettingsType, frozen=True):
