@@ -35,6 +35,15 @@ def overlay(base: Any, over: Any) -> Any:
     return over
 
 
+def without_nulls(value: Any) -> Any:
+    """Return a copy of `value` without the fields that are null, at any depth."""
+    if isinstance(value, dict):
+        return {field: without_nulls(item) for field, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def _laid(field: str, base: Any, over: Any) -> Any:
     if field in _SETS and isinstance(base, list) and isinstance(over, list):
         return base + [item for item in over if item not in base]
