@@ -59,6 +59,7 @@ def test_values_file_fits_its_schema_and_has_every_key_with_its_default() -> Non
         "dependencies",
         "notifications",
         "prometheus",
+        "children",
         "pods",
     }
     del defaults["settings"]

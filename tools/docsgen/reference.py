@@ -11,6 +11,7 @@ import msgspec.inspect as mi
 from sluicegate.api.schema import description_of, optional
 from sluicegate.api.traffic import ParentRef
 from sluicegate.cli.settings import ENVIRONMENT, scalars
+from sluicegate.config.child_settings import ChildSettings
 from sluicegate.config.pod_settings import FetchSettings, InstallSettings, PodSettings, SecretReference
 from sluicegate.config.settings import (
     DependencySettings,
@@ -57,6 +58,7 @@ def settings_page() -> str:
         RuntimeSettings,
         DependencySettings,
         GpuSettings,
+        ChildSettings,
         PodSettings,
         FetchSettings,
         InstallSettings,

@@ -17,6 +17,7 @@ from sluicegate.api.fields import doc
 from sluicegate.api.gpu import KEY_PATTERN, Toleration
 from sluicegate.api.traffic import Hostname, ParentRef
 from sluicegate.config.base import SettingsType
+from sluicegate.config.child_settings import ChildSettings
 from sluicegate.config.pod_settings import PodSettings
 
 
@@ -300,6 +301,7 @@ class Settings(SettingsType, frozen=True):
     gpu: Annotated[
         dict[str, GpuSettings], doc("Node labels and taints for accelerators, by the domain of the resource.")
     ] = {}
+    children: Annotated[ChildSettings, doc("The children of a ModelDeployment outside their pods.")] = ChildSettings()
     pods: Annotated[PodSettings, doc("What every pod of a model has, without spec.podTemplate.")] = PodSettings()
     notifications: Annotated[
         dict[str, NotificationSettings],

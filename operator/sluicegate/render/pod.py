@@ -20,6 +20,7 @@ from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.render import engine, schema
 from sluicegate.render.gpu import InvalidGpu, Placement, placement
+from sluicegate.render.inherited import inherited_annotations, inherited_labels
 from sluicegate.render.overlay import overlay, without_nulls
 
 BUILT_IN = ("mlflow", "mlserver", "custom")
@@ -108,8 +109,12 @@ def _pod(
     if runtime != "mlflow" or settings.runtimes.get(runtime, RuntimeSettings()).template is not None:
         security = {field: value for field, value in security.items() if field not in USER}
     return {
-        "labels": {**chosen.labels, **names.revision_labels(resource.metadata.name, intent.hash)},
-        "annotations": chosen.annotations,
+        "labels": {
+            **chosen.labels,
+            **inherited_labels(resource, settings.children),
+            **names.revision_labels(resource.metadata.name, intent.hash),
+        },
+        "annotations": {**chosen.annotations, **inherited_annotations(resource, settings.children)},
         "security_context": without_nulls(chosen.security_context),
         "model_security_context": security,
         "image_pull_secrets": msgspec.to_builtins(chosen.image_pull_secrets),
