@@ -306,14 +306,26 @@ def read_all(client):
     return got
 
 
-@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
-def test_listens_on_ipv4_and_ipv6_by_default(family, address):
+def has_loopback(family, address):
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((address, 0))
+    except OSError:  # a container without IPv6
+        return False
+    return True
+
+
+def test_listens_on_every_family_of_the_machine_by_default():
+    families = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
     with serving(Recorder(), None) as sockets:
-        (port,) = [each.getsockname()[1] for each in sockets if each.family == family]
-        with socket.create_connection((address, port)) as client:
-            client.sendall(INNER)
-            client.shutdown(socket.SHUT_WR)
-            assert statuses(read_all(client)) == [200]
+        ports = {each.family: each.getsockname()[1] for each in sockets}
+        for family, address in families.items():
+            if not has_loopback(family, address):
+                continue
+            with socket.create_connection((address, ports[family])) as client:
+                client.sendall(INNER)
+                client.shutdown(socket.SHUT_WR)
+                assert statuses(read_all(client)) == [200]
 
 
 def test_client_that_still_sends_gets_its_431():
