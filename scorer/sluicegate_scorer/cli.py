@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "-m", "--model-uri", metavar="PATH_OR_URI", help="instead of DIR: a directory, or a URI to fetch"
     )
-    serve.add_argument("--host", default="0.0.0.0", help="address to listen on (default 0.0.0.0)")
+    serve.add_argument("--host", help="address to listen on (default: all addresses, IPv4 and IPv6)")
     serve.add_argument("-p", "--port", type=int, default=8080, help="port to listen on (default 8080)")
     serve.add_argument(
         "--drain",

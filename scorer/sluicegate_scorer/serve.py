@@ -48,7 +48,8 @@ _WRITABLE_CACHES = {
 class Settings:
     """How to serve. The fields correspond to flags of the command."""
 
-    host: str
+    host: str | None
+    """The address to listen on. None means all addresses, of IPv4 and of IPv6."""
     port: int
     drain: float
     grace: float
@@ -121,8 +122,9 @@ def serve(directory: Path, settings: Settings) -> int:
     try:
         loop.run_until_complete(server.serve())
     except SystemExit as error:  # uvicorn exits if it cannot listen; it has logged the reason
+        address = f"{settings.host}:{settings.port}" if settings.host else f"port {settings.port}"
         raise ScorerError(
-            f"cannot listen on {settings.host}:{settings.port}. Check that no other container of the pod uses the port"
+            f"cannot listen on {address}. Check that no other container of the pod uses the port"
         ) from error
     return 0
 

@@ -277,8 +277,8 @@ def test_idle_time_exceeds_that_of_gateways():
 
 
 @contextlib.contextmanager
-def listening(app, **limits):
-    config = configure(app, Settings(host="127.0.0.1", port=0, drain=0, grace=1))
+def serving(app, host, **limits):
+    config = configure(app, Settings(host=host, port=0, drain=0, grace=1))
     config.http = type("Limited", (config.http,), limits)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -286,10 +286,16 @@ def listening(app, **limits):
     while not server.started:
         time.sleep(0.01)
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield server.servers[0].sockets
     finally:
         server.should_exit = True
         thread.join(20)
+
+
+@contextlib.contextmanager
+def listening(app, **limits):
+    with serving(app, "127.0.0.1", **limits) as (server,):
+        yield server.getsockname()[1]
 
 
 def read_all(client):
@@ -298,6 +304,28 @@ def read_all(client):
     while data := client.recv(65536):
         got += data
     return got
+
+
+def has_loopback(family, address):
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((address, 0))
+    except OSError:  # a container without IPv6
+        return False
+    return True
+
+
+def test_listens_on_every_family_of_the_machine_by_default():
+    families = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+    with serving(Recorder(), None) as sockets:
+        ports = {each.family: each.getsockname()[1] for each in sockets}
+        for family, address in families.items():
+            if not has_loopback(family, address):
+                continue
+            with socket.create_connection((address, ports[family])) as client:
+                client.sendall(INNER)
+                client.shutdown(socket.SHUT_WR)
+                assert statuses(read_all(client)) == [200]
 
 
 def test_client_that_still_sends_gets_its_431():

@@ -50,13 +50,17 @@ def test_values_file_fits_its_schema_and_has_every_key_with_its_default() -> Non
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     jsonschema.Draft202012Validator(schema()).validate(values)
     defaults = json.loads(msgspec.json.encode(Values()))
-    assert set(values.pop("settings")) == {
+    settings = values.pop("settings")
+    assert settings["pods"] == defaults["settings"]["pods"]
+    assert set(settings) == {
         "registries",
         "gateway",
         "runtimes",
         "dependencies",
         "notifications",
         "prometheus",
+        "children",
+        "pods",
     }
     del defaults["settings"]
     assert values == defaults

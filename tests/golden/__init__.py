@@ -24,12 +24,14 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def settings() -> Settings:
-    """Return fixed settings.
+def settings(case: Path) -> Settings:
+    """Return fixed settings, and over them those in the file of the case's name under settings/.
 
     A release changes the default image, and must not change a golden file.
     """
-    return build([("golden", SETTINGS)])
+    own = HERE / "settings" / case.name
+    layers = [("golden", SETTINGS)]
+    return build([*layers, (own.name, yaml.safe_load(own.read_text()))] if own.exists() else layers)
 
 
 def cases() -> Iterator[Path]:
@@ -41,7 +43,7 @@ def cases() -> Iterator[Path]:
 def rendered(case: Path) -> str:
     """Return the children of the case's resources as YAML."""
     answers = {str(document["spec"]["model"]["uri"]): "3" for document in read(str(case))}
-    manifests = [each for document in read(str(case)) for each in render(document, settings(), answers)]
+    manifests = [each for document in read(str(case)) for each in render(document, settings(case), answers)]
     text: str = yaml.safe_dump_all(manifests, sort_keys=False, explicit_start=True, width=120)
     return text
 

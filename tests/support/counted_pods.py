@@ -4,6 +4,7 @@ All of it runs in virtual time.
 """
 
 import asyncio
+import errno
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ class Pod:
     seconds: float = 0.05
     ready: bool = True
     answers: bool = True
+    refuses: bool = False
+    """Refuse every connection, as a closed port does."""
     status: int = 200
     served: float = 1000.0
     failed: float = 0.0
@@ -113,6 +116,8 @@ class Here:
         self.busiest = max(self.busiest, self.busy)
         await asyncio.sleep(0.05 if self.pods[name].answers else 3600)
         self.busy -= 1
+        if self.pods[name].refuses:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed")
         return self.pods[name].status, self.pods[name].text().encode()
 
     async def _ask(self, request: httpx.Request) -> httpx.Response:

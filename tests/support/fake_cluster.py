@@ -61,6 +61,7 @@ class Pod:
     since: str = ""
     """When the pod was created, or when it stopped being ready."""
     unrequested: frozenset[str] = frozenset()
+    unrequested_sidecars: frozenset[tuple[str, str]] = frozenset()
     ended: bool = False
     """Whether it was evicted, refused or lost. It stays in the list, and another pod replaces it."""
     crash: Problem | None = None
@@ -202,6 +203,7 @@ class World(ApiObjects):
                 "" if pod.ready else pod.since,
                 pod.room,
                 unrequested=pod.unrequested,
+                unrequested_sidecars=pod.unrequested_sidecars,
                 ended=pod.ended,
                 crash=pod.crash if pod.ready else None,
                 ready_since=pod.ready_since if pod.ready and pod.crash is not None else "",

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 from sluicegate.api.fields import DnsLabel, FreeObject, ObjectName, doc
-from sluicegate.config.settings import Settings, SettingsType
+from sluicegate.config.base import SettingsType
+from sluicegate.config.pod_settings import LOCAL_VOLUMES, RESTRICTED, USER
+from sluicegate.config.settings import Settings
 
 DECIDED = ("namespace", "operatorNamespace", "leaderElection", "healthPort", "webhookPort")
 """Settings that follow from other values of the chart."""
@@ -126,9 +128,29 @@ class Values(SettingsType, frozen=True):
         tuple[FreeObject, ...],
         doc("Additional environment variables of the operator's container, such as HTTPS_PROXY."),
     ] = ()
-    pod_annotations: Annotated[dict[str, str], doc("Annotations of the operator's pods.")] = {}
+    pod_security_context: Annotated[
+        FreeObject,
+        doc("Security context of the operator's pods. On OpenShift, remove runAsUser and runAsGroup with `null`."),
+    ] = msgspec.field(
+        default_factory=lambda: {"runAsNonRoot": True, **USER, "seccompProfile": {"type": "RuntimeDefault"}}
+    )
+    security_context: Annotated[FreeObject, doc("Security context of the operator's container.")] = msgspec.field(
+        default_factory=lambda: dict(RESTRICTED)
+    )
+    pod_disruption_budget: Annotated[
+        bool, doc("Create a PodDisruptionBudget for the operator's pods, if there is more than one.")
+    ] = True
+    pod_annotations: Annotated[
+        dict[str, str],
+        doc(
+            "Annotations of the operator's pods. The default allows the cluster autoscaler to remove a node although "
+            "its pods have emptyDir volumes."
+        ),
+    ] = msgspec.field(default_factory=lambda: {LOCAL_VOLUMES: "tmp"})
     pod_labels: Annotated[dict[str, str], doc("Labels of the operator's pods.")] = {}
-    node_selector: Annotated[dict[str, str], doc("Node selector of the operator's pods.")] = {}
+    node_selector: Annotated[dict[str, str], doc("Node selector of the operator's pods.")] = msgspec.field(
+        default_factory=lambda: {"kubernetes.io/os": "linux"}
+    )
     tolerations: Annotated[tuple[FreeObject, ...], doc("Tolerations of the operator's pods.")] = ()
     affinity: Annotated[FreeObject, doc("Affinity of the operator's pods.")] = {}
     priority_class_name: Annotated[str, doc("Priority class of the operator's pods.")] = ""

@@ -11,6 +11,8 @@ import msgspec.inspect as mi
 from sluicegate.api.schema import description_of, optional
 from sluicegate.api.traffic import ParentRef
 from sluicegate.cli.settings import ENVIRONMENT, scalars
+from sluicegate.config.child_settings import ChildSettings
+from sluicegate.config.pod_settings import FetchSettings, InstallSettings, PodSettings, SecretReference
 from sluicegate.config.settings import (
     DependencySettings,
     GatewaySettings,
@@ -56,6 +58,11 @@ def settings_page() -> str:
         RuntimeSettings,
         DependencySettings,
         GpuSettings,
+        ChildSettings,
+        PodSettings,
+        FetchSettings,
+        InstallSettings,
+        SecretReference,
         NotificationSettings,
     ):
         lines += [

@@ -25,6 +25,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
     uid: str = ""
     generation: int = 0
     resource_version: str = ""
+    labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     creation_timestamp: str = ""
     deletion_timestamp: str | None = None

@@ -16,10 +16,9 @@ from sluicegate import __version__
 from sluicegate.api.fields import doc
 from sluicegate.api.gpu import KEY_PATTERN, Toleration
 from sluicegate.api.traffic import Hostname, ParentRef
-
-
-class SettingsType(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Base of all settings. An unknown key is an error here, because no API server has pruned it."""
+from sluicegate.config.base import SettingsType
+from sluicegate.config.child_settings import ChildSettings
+from sluicegate.config.pod_settings import PodSettings
 
 
 class RegisterWebhookSettings(SettingsType, frozen=True):
@@ -302,6 +301,8 @@ class Settings(SettingsType, frozen=True):
     gpu: Annotated[
         dict[str, GpuSettings], doc("Node labels and taints for accelerators, by the domain of the resource.")
     ] = {}
+    children: Annotated[ChildSettings, doc("The children of a ModelDeployment outside their pods.")] = ChildSettings()
+    pods: Annotated[PodSettings, doc("What every pod of a model has, without spec.podTemplate.")] = PodSettings()
     notifications: Annotated[
         dict[str, NotificationSettings],
         doc("Receivers of notifications about rollbacks, promotions, pauses and failures, by name."),

@@ -10,16 +10,19 @@ import msgspec
 from sluicegate.api import duration, names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Manifest, Meta, ModelDeployment
+from sluicegate.config.child_settings import ChildSettings
 from sluicegate.core.models.resolution import ResolvedModel
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan, RoutePlan
 from sluicegate.core.snapshot.facts import Mirror, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.render import engine, invariants
+from sluicegate.render.inherited import inherited_annotations, inherited_labels
 
 _REWRITE = {
     "type": "URLRewrite",
     "urlRewrite": {"path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}},
 }
+_DEFAULTS = ChildSettings()
 
 
 def owner_reference(metadata: Meta) -> Manifest:
@@ -37,7 +40,9 @@ def owner_reference(metadata: Meta) -> Manifest:
     }
 
 
-def record(resource: ModelDeployment, intent: Intent, number: int, template: Manifest) -> Manifest:
+def record(
+    resource: ModelDeployment, intent: Intent, number: int, template: Manifest, settings: ChildSettings = _DEFAULTS
+) -> Manifest:
     """Return the ControllerRevision of a new revision.
 
     It keeps the inputs and the pod template permanently.
@@ -46,7 +51,7 @@ def record(resource: ModelDeployment, intent: Intent, number: int, template: Man
     return engine.render(
         "controllerrevision.yaml.j2",
         {
-            **_identity(resource, names.child_name(resource.metadata.name, intent.hash), intent.hash),
+            **_identity(resource, names.child_name(resource.metadata.name, intent.hash), intent.hash, settings),
             "number": number,
             "intent": intent.identity,
             "model": {
@@ -63,7 +68,12 @@ def record(resource: ModelDeployment, intent: Intent, number: int, template: Man
     )
 
 
-def records(snapshot: Snapshot, plan: Plan, templates: Mapping[RevisionHash, Manifest]) -> Iterator[Manifest]:
+def records(
+    snapshot: Snapshot,
+    plan: Plan,
+    templates: Mapping[RevisionHash, Manifest],
+    settings: ChildSettings = _DEFAULTS,
+) -> Iterator[Manifest]:
     """Yield the ControllerRevision of each new revision of a plan.
 
     Each new revision has a number one higher than the highest number before it.
@@ -72,16 +82,22 @@ def records(snapshot: Snapshot, plan: Plan, templates: Mapping[RevisionHash, Man
         snapshot: The facts that the plan was made from.
         plan: The desired state.
         templates: Pod template by revision hash.
+        settings: The operator's settings of children.
     """
     intents = {desired.intent.hash: desired.intent for desired in snapshot.all_desired if desired.intent is not None}
     number = 1 + max((revision.number for revision in snapshot.revisions.values()), default=0)
     for entry in plan.revisions:
         if entry.new and entry.hash in intents:
-            yield record(snapshot.resource, intents[entry.hash], number, templates[entry.hash])
+            yield record(snapshot.resource, intents[entry.hash], number, templates[entry.hash], settings)
             number += 1
 
 
-def render(resource: ModelDeployment, plan: Plan, templates: Mapping[RevisionHash, Manifest]) -> Iterator[Manifest]:
+def render(
+    resource: ModelDeployment,
+    plan: Plan,
+    templates: Mapping[RevisionHash, Manifest],
+    settings: ChildSettings = _DEFAULTS,
+) -> Iterator[Manifest]:
     """Yield every child except the ControllerRevisions.
 
     Args:
@@ -89,32 +105,39 @@ def render(resource: ModelDeployment, plan: Plan, templates: Mapping[RevisionHas
         plan: The desired state.
         templates: Pod template by revision hash, as the ControllerRevisions keep them. A revision without one is
             skipped.
+        settings: The operator's settings of children.
 
     Raises:
         invariants.Broken: A manifest violates an invariant. This is a bug, and the manifest is never sent.
     """
     for entry in plan.revisions:
         if entry.hash in templates:
-            for manifest in _revision(resource, entry, templates[entry.hash]):
+            for manifest in _revision(resource, entry, templates[entry.hash], settings):
                 yield invariants.checked(manifest)
     if plan.has_service:
-        yield invariants.checked(_stable_service(resource, plan))
+        yield invariants.checked(_stable_service(resource, plan, settings))
     if plan.route is not None:
-        yield invariants.checked(route(resource, plan.route))
+        yield invariants.checked(route(resource, plan.route, settings))
 
 
-def _identity(resource: ModelDeployment, name: str, revision: RevisionHash | None) -> dict[str, Any]:
+def _identity(
+    resource: ModelDeployment, name: str, revision: RevisionHash | None, settings: ChildSettings
+) -> dict[str, Any]:
     metadata = resource.metadata
+    own = names.revision_labels(metadata.name, revision) if revision else names.owner_labels(metadata.name)
     return {
         "name": name,
         "namespace": metadata.namespace,
-        "labels": names.revision_labels(metadata.name, revision) if revision else names.owner_labels(metadata.name),
+        "labels": {**inherited_labels(resource, settings), **own},
+        "annotations": inherited_annotations(resource, settings),
         "owners": [owner_reference(metadata)],
     }
 
 
-def _revision(resource: ModelDeployment, entry: RevisionPlan, template: Manifest) -> Iterator[Manifest]:
-    identity = _identity(resource, names.child_name(resource.metadata.name, entry.hash), entry.hash)
+def _revision(
+    resource: ModelDeployment, entry: RevisionPlan, template: Manifest, settings: ChildSettings
+) -> Iterator[Manifest]:
+    identity = _identity(resource, names.child_name(resource.metadata.name, entry.hash), entry.hash, settings)
     selector = {names.LABEL_DEPLOYMENT: resource.metadata.name, names.LABEL_REVISION: entry.hash}
     yield engine.render(
         "deployment.yaml.j2", {**identity, "selector": selector, "template": template, "replicas": _replicas(entry)}
@@ -122,8 +145,9 @@ def _revision(resource: ModelDeployment, entry: RevisionPlan, template: Manifest
     if entry.parked:
         return
     labels = {**identity["labels"], names.LABEL_SERVICE: "revision"}
-    yield engine.render("service.yaml.j2", {**identity, "labels": labels, "selector": selector})
-    yield engine.render("pdb.yaml.j2", {**identity, "selector": selector})
+    yield _service({**identity, "labels": labels, "selector": selector}, settings)
+    if settings.pod_disruption_budget:
+        yield engine.render("pdb.yaml.j2", {**identity, "selector": selector})
     if isinstance(entry.scale, Autoscaled):
         scale = entry.scale
         bounds = {"min": scale.min, "max": scale.max, "metrics": list(scale.metrics or ()), "behavior": scale.behavior}
@@ -134,23 +158,27 @@ def _replicas(entry: RevisionPlan) -> int | None:
     return entry.scale.replicas if isinstance(entry.scale, Fixed) else entry.scale.keep_replicas
 
 
-def _stable_service(resource: ModelDeployment, plan: Plan) -> Manifest:
+def _service(context: dict[str, Any], settings: ChildSettings) -> Manifest:
+    return engine.render("service.yaml.j2", {**context, "ip_family_policy": settings.ip_family_policy})
+
+
+def _stable_service(resource: ModelDeployment, plan: Plan, settings: ChildSettings) -> Manifest:
     name = resource.metadata.name
-    identity = _identity(resource, name, None)
+    identity = _identity(resource, name, None, settings)
     selector = {names.LABEL_DEPLOYMENT: name}
     if plan.service_revision is not None:
         selector[names.LABEL_REVISION] = plan.service_revision
     labels = {**identity["labels"], names.LABEL_SERVICE: "stable"}
-    return engine.render("service.yaml.j2", {**identity, "labels": labels, "selector": selector})
+    return _service({**identity, "labels": labels, "selector": selector}, settings)
 
 
-def route(resource: ModelDeployment, plan: RoutePlan) -> Manifest:
+def route(resource: ModelDeployment, plan: RoutePlan, settings: ChildSettings = _DEFAULTS) -> Manifest:
     """Return the HTTPRoute of a resource."""
     name = resource.metadata.name
     return engine.render(
         "httproute.yaml.j2",
         {
-            **_identity(resource, name, None),
+            **_identity(resource, name, None, settings),
             "parent_refs": [_parent(ref, resource) for ref in plan.parent_refs],
             "hostnames": list(plan.hostnames),
             "paths": list(plan.path_prefixes),

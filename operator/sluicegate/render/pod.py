@@ -13,13 +13,15 @@ import msgspec
 from sluicegate.api import duration, names
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
+from sluicegate.config.pod_settings import USER, FetchSettings, InstallSettings
 from sluicegate.config.settings import RegistrySettings, RuntimeSettings, Settings
 from sluicegate.core.models.uri import Baked, Volume, parse
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.revision_spec import Intent
 from sluicegate.render import engine, schema
 from sluicegate.render.gpu import InvalidGpu, Placement, placement
-from sluicegate.render.overlay import overlay
+from sluicegate.render.inherited import inherited_annotations, inherited_labels
+from sluicegate.render.overlay import overlay, without_nulls
 
 BUILT_IN = ("mlflow", "mlserver", "custom")
 """Runtimes with a built-in template."""
@@ -57,9 +59,10 @@ def pod_template(resource: ModelDeployment, intent: Intent, settings: Settings) 
         template = engine.render("pod.yaml.j2", {**context, "container": container})
     except engine.TemplateError as error:
         raise InvalidSpec(Problem(Reason.INVALID_RUNTIME, f"spec.runtime.name: {error}")) from error
+    base = template
     if intent.pod_template is not None:
         template = overlay(template, intent.pod_template)
-    _check(template, context["labels"])
+    _check(base, template, context["labels"])
     return template
 
 
@@ -76,6 +79,7 @@ def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> d
     timeout = duration.seconds(resource.spec.traffic.timeout)
     return {
         "labels": names.revision_labels(resource.metadata.name, intent.hash),
+        "pod": _pod(resource, intent, settings, runtime, gpu),
         "image": _image(intent, settings, runtime),
         "pull_policy": settings.image_pull_policy,
         "args": list(intent.runtime.args) if intent.runtime.args else None,
@@ -91,6 +95,32 @@ def _context(resource: ModelDeployment, intent: Intent, settings: Settings) -> d
         "grace_seconds": DRAIN_SECONDS + ACCEPT_SECONDS + math.ceil(timeout) + FINISH_MARGIN + EXIT_MARGIN,
         "server_limits": _server_limits(intent, timeout),
         "startup_seconds": max(1, int(duration.seconds(resource.spec.rollout.progress_deadline))),
+    }
+
+
+def _pod(
+    resource: ModelDeployment, intent: Intent, settings: Settings, runtime: str, gpu: Placement | None
+) -> dict[str, Any]:
+    """Return what the platform team's settings add to the pod, with the parts that spec.gpu adds to them."""
+    chosen = settings.pods
+    of_gpu = gpu.tolerations if gpu is not None else ()
+    tolerations = [*(each for each in chosen.tolerations if each not in of_gpu), *of_gpu]
+    security = without_nulls(chosen.model_security_context)
+    if runtime != "mlflow" or settings.runtimes.get(runtime, RuntimeSettings()).template is not None:
+        security = {field: value for field, value in security.items() if field not in USER}
+    return {
+        "labels": {
+            **chosen.labels,
+            **inherited_labels(resource, settings.children),
+            **names.revision_labels(resource.metadata.name, intent.hash),
+        },
+        "annotations": {**chosen.annotations, **inherited_annotations(resource, settings.children)},
+        "security_context": without_nulls(chosen.security_context),
+        "model_security_context": security,
+        "image_pull_secrets": msgspec.to_builtins(chosen.image_pull_secrets),
+        "priority_class_name": chosen.priority_class_name,
+        "node_selector": {**chosen.node_selector, **(gpu.node_selector if gpu is not None else {})},
+        "tolerations": msgspec.to_builtins(tolerations),
     }
 
 
@@ -179,6 +209,7 @@ def _fetch(resource: ModelDeployment, intent: Intent, settings: Settings) -> dic
         "env": [{"name": name, "value": value} for name, value in sorted(env.items())],
         "secret": intent.registry_secret or (registry.pod_secret if registry is not None else None),
         "size_limit": settings.model_size_limit,
+        **_helper(settings.pods.fetch),
     }
 
 
@@ -212,6 +243,14 @@ def _install(intent: Intent, settings: Settings, runtime: str) -> dict[str, Any]
         "secret": chosen.pod_secret,
         "claim": chosen.cache_claim,
         "size_limit": chosen.size_limit,
+        **_helper(settings.pods.install),
+    }
+
+
+def _helper(chosen: FetchSettings | InstallSettings) -> dict[str, Any]:
+    return {
+        "resources": without_nulls(chosen.resources),
+        "security_context": without_nulls(chosen.security_context),
     }
 
 
@@ -233,8 +272,14 @@ def _container(intent: Intent, settings: Settings, context: dict[str, Any]) -> d
     return merged
 
 
-def _check(template: dict[str, Any], labels: dict[str, str]) -> None:
+def _check(base: dict[str, Any], template: dict[str, Any], labels: dict[str, str]) -> None:
     wrong = schema.problems("PodTemplateSpec", template)
+    if wrong and (of_platform := [problem for problem in schema.problems("PodTemplateSpec", base) if problem in wrong]):
+        message = (
+            f"the operator's settings do not produce a valid pod: {'; '.join(of_platform)}. Correct `pods` or the "
+            "runtime's template in the settings. kubectl explain pod.spec lists the valid fields."
+        )
+        raise InvalidSpec(Problem(Reason.INVALID_POD_TEMPLATE, message))
     if wrong:
         problems = "; ".join(wrong)
         message = (

@@ -78,12 +78,7 @@ class Resources:
             return
         self.skipped.discard(key)
         self._known[key] = new
-        if old is None or (old.metadata.uid, old.spec, old.metadata.annotations, old.metadata.generation) != (
-            new.metadata.uid,
-            new.spec,
-            new.metadata.annotations,
-            new.metadata.generation,
-        ):
+        if old is None or _causes(old) != _causes(new):
             self._wake(key)
 
     def skip(self, undecodable: Undecodable, replace: bool = False) -> None:
@@ -168,6 +163,12 @@ def record_undecodable(events: EventRecorder, undecodable: Undecodable) -> None:
         "It leaves the pods and routes unchanged. Remove the value, which is usually in spec.podTemplate."
     )
     events.record({**about, "uid": undecodable.uid}, "Warning", "Undecodable", message, "Read")
+
+
+def _causes(resource: ModelDeployment) -> tuple[object, ...]:
+    """Return what a reconcile depends on. The operator itself writes the rest."""
+    metadata = resource.metadata
+    return (metadata.uid, resource.spec, metadata.labels, metadata.annotations, metadata.generation)
 
 
 def _key(raw: Object) -> Key:

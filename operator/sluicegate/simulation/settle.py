@@ -59,13 +59,16 @@ def settled(gathered: Gathered) -> FinalState:
     for _ in range(STEPS):
         plan = decide(assess(snapshot))
         resource = snapshot.resource
-        for manifest in children.records(snapshot, plan, gathered.templates):
+        for manifest in children.records(snapshot, plan, gathered.templates, gathered.children):
             records[_address(manifest)] = manifest
             record = parse.revision(manifest)
             snapshot = replace(snapshot, revisions={**snapshot.revisions, record.hash: record})
         before, manifests = (
             manifests,
-            {_address(manifest): manifest for manifest in children.render(resource, plan, gathered.templates)},
+            {
+                _address(manifest): manifest
+                for manifest in children.render(resource, plan, gathered.templates, gathered.children)
+            },
         )
         if plan.route is None and not plan.drop_route:
             kept = before.get(("HTTPRoute", resource.metadata.name))

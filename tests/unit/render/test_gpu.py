@@ -19,6 +19,8 @@ from sluicegate.render.pod import InvalidSpec, pod_template
 MODEL = ResolvedModel("models:/a/1", "mlflow-artifacts:/1", "a", "1")
 RUNTIME = "name: model\nports: [{name: http, containerPort: 8080}]\nresources: {{ resources }}\n"
 
+LINUX = {"kubernetes.io/os": "linux"}
+
 
 def pod(gpu: dict[str, Any] | None, platform: dict[str, GpuSettings] | None = None, **spec: Any) -> dict[str, Any]:
     fields = {"model": {"uri": "models:/a/1"}, **({"gpu": gpu} if gpu is not None else {}), **spec}
@@ -63,7 +65,7 @@ def test_every_spec_gives_a_valid_pod(gpu: dict[str, Any]) -> None:
         "limits": {"memory": "1Gi", resource: str(gpu.get("count", 1))},
     }
     assert resource not in str(fetch), "only the scoring container has it"
-    assert spec.get("nodeSelector", {}) == gpu.get("nodeSelector", {})
+    assert spec["nodeSelector"] == {**LINUX, **gpu.get("nodeSelector", {})}
     assert ("affinity" in spec) == bool({"products", "minMemory"} & set(gpu))
     for expression in expressions(spec) if "affinity" in spec else ():
         assert expression["operator"] in ("In", "Gt")
@@ -75,13 +77,15 @@ def test_every_spec_gives_a_valid_pod(gpu: dict[str, Any]) -> None:
         assert resource in [toleration["key"] for toleration in spec["tolerations"]]
 
 
-def test_without_gpu_nothing_is_said_of_nodes() -> None:
-    assert not {"nodeSelector", "affinity", "tolerations"} & set(pod(None))
+def test_without_gpu_a_node_needs_only_linux() -> None:
+    found = pod(None)
+    assert not {"affinity", "tolerations"} & set(found)
+    assert found["nodeSelector"] == LINUX
 
 
 def test_node_selectors_merge_and_the_overlay_wins() -> None:
     found = pod({"nodeSelector": {"pool": "a", "zone": "1"}}, podTemplate={"spec": {"nodeSelector": {"zone": "2"}}})
-    assert found["nodeSelector"] == {"pool": "a", "zone": "2"}
+    assert found["nodeSelector"] == {**LINUX, "pool": "a", "zone": "2"}
 
 
 @pytest.mark.parametrize(

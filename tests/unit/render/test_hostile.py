@@ -83,7 +83,7 @@ def test_a_hostile_string_stays_that_string(text: str) -> None:
     model = pod["spec"]["containers"][0]
     assert (model["image"], model["args"]) == (text, [text])
     assert {"name": "E", "value": text} in model["env"]
-    assert (pod["metadata"]["annotations"], pod["spec"]["nodeSelector"]) == ({"a": text}, {"n": text})
+    assert (pod["metadata"]["annotations"]["a"], pod["spec"]["nodeSelector"]["n"]) == (text, text)
     fetch = pod["spec"]["initContainers"][0]
     assert fetch["image"] == text
     assert {"name": "K", "value": text} in fetch["env"]

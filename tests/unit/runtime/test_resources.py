@@ -37,9 +37,11 @@ def test_what_matters_wakes_and_a_status_does_not(store: Resources, woken: list[
     store.streamed(raw("3", uri="models:/shop/2"), deleted=False)
     store.streamed(raw("4", uri="models:/shop/2", metadata={"annotations": {"a": "b"}}), deleted=False)
     assert woken == [SHOP] * 3
+    store.streamed(raw("5", uri="models:/shop/2", metadata={"annotations": {"a": "b"}, "labels": {"c": "d"}}), False)
+    assert woken == [SHOP] * 4
     found = store.get(SHOP)
     assert found is not None
-    assert found.metadata.resource_version == "4"
+    assert found.metadata.resource_version == "5"
 
 
 def test_an_older_version_from_anywhere_is_dropped(store: Resources) -> None:

@@ -36,7 +36,7 @@ def add_nodes(cluster: Cluster, count: int) -> None:
 
 
 def _node(name: str) -> dict[str, object]:
-    metadata = {"name": name, "annotations": {_ANNOTATION: "fake"}}
+    metadata = {"name": name, "annotations": {_ANNOTATION: "fake"}, "labels": {"kubernetes.io/os": "linux"}}
     return {"apiVersion": "v1", "kind": "Node", "metadata": metadata}
 
 

@@ -7,6 +7,7 @@ every few seconds, each at an address of its own. There httpx's pool costs eight
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -72,7 +73,7 @@ class PodHttp:
             except TimeoutError:
                 raise PodRequestFailed(f"no response within {seconds:.3g} s") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise PodRequestFailed(bounded.one_line(str(error)) or type(error).__name__) from None
+                raise PodRequestFailed(_cause(error)) from None
             except bounded.ResponseRefused as error:
                 raise PodRequestFailed(f"its {path.partition('?')[0]} is {error}") from None
             except PodRequestFailed:
@@ -106,6 +107,18 @@ class PodHttp:
                 async for chunk in response.content.iter_any():
                     body.add(chunk)
                 return response.status, bytes(body)
+
+
+def _cause(error: Exception) -> str:
+    """Return why there is no response. A service mesh with mutual TLS resets or closes the connection."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the connection was closed without a response"
+    code = getattr(error, "errno", None)
+    if code == errno.ECONNREFUSED:
+        return "the connection was refused"
+    if code == errno.ECONNRESET:
+        return "the connection was reset"
+    return bounded.one_line(str(error)) or type(error).__name__
 
 
 def _unexpected(address: str, error: BaseException) -> PodRequestFailed:

@@ -62,5 +62,5 @@ class PodScraper:
 def _unreachable(pod: str, address: str, why: str) -> str:
     return (
         f"Pod {pod} cannot be read at {address}: {why}. Let the operator reach the port of the scoring pods "
-        "(NetworkPolicy), or set spec.rollout.analysis.source.type: Prometheus."
+        "(NetworkPolicy, or mutual TLS of a service mesh), or set spec.rollout.analysis.source.type: Prometheus."
     )

@@ -167,5 +167,5 @@ def _none(pod: Pod) -> str:
 def _unreachable(pod: Pod, why: str) -> str:
     return (
         f"Pod {pod.name} cannot be read at {pod.address}: {why}. "
-        "Let the operator reach the port of the scoring pods (NetworkPolicy)."
+        "Let the operator reach the port of the scoring pods (NetworkPolicy, or mutual TLS of a service mesh)."
     )

@@ -104,9 +104,9 @@ def render(document: Manifest, settings: Settings, versions: dict[str, str]) -> 
             if intent.hash not in templates:
                 intents.append(intent)
                 templates[intent.hash] = pod_template(view, intent, settings)
-                yield children.record(view, intent, len(intents), templates[intent.hash])
+                yield children.record(view, intent, len(intents), templates[intent.hash], settings.children)
     plan = decide(assess(serving_snapshot(resource, intents, settings)))
-    yield from children.render(resource, plan, templates)
+    yield from children.render(resource, plan, templates, settings.children)
 
 
 def resolve(resource: ModelDeployment, versions: dict[str, str]) -> ResolvedModel:

@@ -6,6 +6,7 @@ The API server accepts it, because resources that have it must stay valid.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from sluicegate.api import duration
 from sluicegate.api.resource import ModelDeployment
@@ -22,6 +23,25 @@ def warnings(resource: ModelDeployment) -> Iterator[FieldProblem]:
     path = "/".join(resource.key)
     for field, message in (*_steps(resource), *_deadline(resource)):
         yield FieldProblem(path, f"spec.rollout.{field}", message)
+    for field in _nulls(resource.spec.pod_template, "spec.podTemplate"):
+        yield FieldProblem(
+            path,
+            field,
+            "is null, which client-side kubectl apply drops, so the field stays: write {$patch: delete}, or use "
+            "kubectl apply --server-side",
+        )
+
+
+def _nulls(value: Any, path: str) -> Iterator[str]:
+    """Yield the path of every field that is null."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if item is None:
+                yield f"{path}.{key}"
+            yield from _nulls(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _nulls(item, f"{path}[{index}]")
 
 
 def _steps(resource: ModelDeployment) -> Iterator[tuple[str, str]]:

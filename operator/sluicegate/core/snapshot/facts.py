@@ -61,6 +61,8 @@ class PodFacts:
     """Whether the pod is on a node."""
     unrequested: frozenset[str] = frozenset()
     """Those of `cpu` and `memory` that one of its containers has no request for."""
+    unrequested_sidecars: frozenset[tuple[str, str]] = frozenset()
+    """The resource and the container of each such missing request, where the scoring container has it."""
     uid: str = field(default="", compare=False)
     """The pod's UID, by which its scoring server recognizes the operator as a reader."""
     ended: bool = False

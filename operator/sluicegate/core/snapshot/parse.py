@@ -87,6 +87,7 @@ def pod(obj: Raw) -> PodFacts:
     readiness, fetched = _conditions(obj).get("Ready", {}), _fetched(obj)
     ready = readiness.get("status") == "True"
     problem, crash = (None, last_crash(obj)) if ready else (pod_problem(obj), None)
+    unrequested = _unrequested(obj.get("spec") or {})
     return PodFacts(
         name=metadata["name"],
         revision=revision_hash(obj),
@@ -101,7 +102,10 @@ def pod(obj: Raw) -> PodFacts:
         waiting_since="" if ready else readiness.get("lastTransitionTime") or metadata.get("creationTimestamp") or "",
         room=room(obj.get("spec") or {}),
         scheduled=bool((obj.get("spec") or {}).get("nodeName")),
-        unrequested=_unrequested(obj.get("spec") or {}),
+        unrequested=frozenset(name for name, _ in unrequested),
+        unrequested_sidecars=frozenset(
+            missing for missing in unrequested if (missing[0], names.MODEL_CONTAINER) not in unrequested
+        ),
         address=_address(obj),
         uid=metadata.get("uid", ""),
         ended=has_ended(obj),
@@ -155,13 +159,17 @@ def room(spec: Raw) -> str:
     return sys.intern(hashlib.blake2b(text.encode(), digest_size=8).hexdigest())
 
 
-def _unrequested(spec: Raw) -> frozenset[str]:
-    """Return the resources that one of the containers has no request for.
+def _unrequested(spec: Raw) -> frozenset[tuple[str, str]]:
+    """Return the missing requests as resource and container.
 
     The API server has already set missing requests to the limits.
     """
-    requests = [(container.get("resources") or {}).get("requests") or {} for container in spec.get("containers") or ()]
-    return frozenset(name for name in ("cpu", "memory") if any(name not in request for request in requests))
+    return frozenset(
+        (name, str(container.get("name")))
+        for container in spec.get("containers") or ()
+        for name in ("cpu", "memory")
+        if name not in ((container.get("resources") or {}).get("requests") or {})
+    )
 
 
 def deployment(obj: Raw) -> DeploymentFacts:

@@ -168,6 +168,10 @@ def _devices(pod: Mapping[str, Any]) -> dict[str, str]:
     return devices
 
 
+_ON_EVERY_NODE = "kubernetes.io/os"
+"""Label that the kubelet sets on every node."""
+
+
 def _node_labels(pod: Mapping[str, Any]) -> list[str]:
     """Return the keys of the labels that a node must have for the pod."""
     spec = pod.get("spec") or {}
@@ -179,7 +183,8 @@ def _node_labels(pod: Mapping[str, Any]) -> list[str]:
         for term in affinity.get("nodeSelectorTerms") or ()
         for expression in term.get("matchExpressions") or ()
     ]
-    return list(dict.fromkeys([*(expression["key"] for expression in terms), *(spec.get("nodeSelector") or {})]))
+    keys = [*(expression["key"] for expression in terms), *(spec.get("nodeSelector") or {})]
+    return [key for key in dict.fromkeys(keys) if key != _ON_EVERY_NODE]
 
 
 def _container_problems(pod: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Problem]:

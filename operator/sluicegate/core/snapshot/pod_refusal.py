@@ -65,7 +65,8 @@ def pod_refusal(deployment: DeploymentFacts) -> Problem | None:
     remedy = _remedy(message, deployment.refused_containers)
     return Problem(
         Reason.QUOTA_EXCEEDED if _QUOTA in message else Reason.POD_REFUSED,
-        f"The API server rejects the pods: {sentence(message)} To fix it, {remedy}.",
+        f"The API server rejects the pods: {sentence(message)} To fix it, {remedy}."
+        f"{_of_platform(message, deployment.refused_containers)}",
         waits_for_user=False,
     )
 
@@ -84,3 +85,17 @@ def _remedy(message: str, containers: tuple[tuple[str, str], ...]) -> str:
     ]
     where = " and ".join(fields or ["spec.resources, and the resources of other containers in spec.podTemplate,"])
     return f"set {where} or change the namespace's LimitRange or ResourceQuota"
+
+
+def _of_platform(message: str, containers: tuple[tuple[str, str], ...]) -> str:
+    """Return the settings that cure the same refusal for all models, as a sentence to append."""
+    if _QUOTA in message:
+        return ""
+    if _RESOURCES.search(message) is None:
+        return " For all models, the operator's setting `pods` can do this."
+    helpers = [name for _, name in containers if name in (names.FETCH_CONTAINER, names.INSTALL_CONTAINER)]
+    if not helpers:
+        return ""
+    return (
+        f" For all models, set {' and '.join(f'pods.{name}.resources' for name in helpers)} in the operator's settings."
+    )

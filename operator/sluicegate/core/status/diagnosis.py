@@ -330,7 +330,7 @@ def _scaling_problem(assessment: Assessment, stable: RevisionHash | None) -> Pro
     if patience_left(assessment, stable) is not None and not missing:
         return None
     remedy = (
-        " and ".join(f"set spec.resources.requests.{name}" for name in missing)
+        " and ".join(_request_to_set(assessment, stable, name) for name in missing)
         or "check that the metrics API (metrics-server, or the adapter of the metric) responds"
     )
     return Problem(
@@ -338,3 +338,12 @@ def _scaling_problem(assessment: Assessment, stable: RevisionHash | None) -> Pro
         f"The autoscaler has no metrics, so the number of pods does not change: {sentence(facts.inactive)} To fix it, "
         f"{remedy}.",
     )
+
+
+def _request_to_set(assessment: Assessment, stable: RevisionHash | None, name: str) -> str:
+    """Return which request is missing: that of the scoring container, or those of its sidecars."""
+    pods = assessment.of(stable).live
+    sidecars = sorted({sidecar for pod in pods for resource, sidecar in pod.unrequested_sidecars if resource == name})
+    if not sidecars:
+        return f"set spec.resources.requests.{name}"
+    return f"set the request for {name} of container {' and '.join(sidecars)}"

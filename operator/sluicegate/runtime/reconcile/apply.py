@@ -78,7 +78,8 @@ class Applier:
 
         The order of the writes matters:
 
-        1. Delete the HPAs of revisions that are not autoscaled, before the operator sets their number of replicas.
+        1. Delete the HPAs of revisions that are not autoscaled, before the operator sets their number of replicas, and
+           the PodDisruptionBudgets if the settings turn them off.
         2. Delete the surplus children that get no requests, because a quota may have room for new ones only then.
         3. Create the ControllerRevision of each new revision, before its pods.
         4. Apply the other children, with the Service and the route after the pods.
@@ -105,11 +106,14 @@ class Applier:
         for child in self._unwanted_autoscalers(resource, plan):
             if not await self._delete(kinds.HPA, resource, child, done):
                 autoscaled.add(child.revision)
+        if not gathered.children.pod_disruption_budget:
+            for child in list(self._caches.owned(kinds.PDB, resource.key)):
+                await self._delete(kinds.PDB, resource, child, done)
         await self._delete_surplus(resource, plan, done)
-        for manifest in children.records(gathered.snapshot, plan, gathered.templates):
+        for manifest in children.records(gathered.snapshot, plan, gathered.templates, gathered.children):
             if not await self._write(manifest, done):
                 unrecorded.add(parse.revision_hash(manifest))
-        for manifest in children.render(resource, plan, gathered.templates):
+        for manifest in children.render(resource, plan, gathered.templates, gathered.children):
             revision = parse.revision_hash(manifest)
             # An HPA that could not be deleted would change the number of replicas back.
             if revision in unrecorded or (revision in autoscaled and manifest["kind"] == kinds.DEPLOYMENT.kind):

@@ -6,12 +6,13 @@ The facts come from the caches. The registry is asked only for a model that stat
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Key, Manifest, ModelDeployment
+from sluicegate.config.child_settings import ChildSettings
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.following import concerns_registry
 from sluicegate.core.models.resolution import ResolutionError
@@ -47,6 +48,8 @@ class Gathered:
     snapshot: Snapshot
     templates: dict[RevisionHash, Manifest]
     """Pod template by revision hash: as stored, and for a new desired revision as rendered now."""
+    children: ChildSettings = field(default_factory=ChildSettings)
+    """The operator's settings of children."""
 
 
 class Gatherer:
@@ -88,7 +91,7 @@ class Gatherer:
         desired = self._with_template(resource, desired, templates)
         if view is not None and canary is not None:
             canary = _of_canary(resource, self._with_template(view, canary, templates))
-        return Gathered(self._snapshot(resource, desired, canary, now()), templates)
+        return Gathered(self._snapshot(resource, desired, canary, now()), templates, self._settings.children)
 
     def _with_template(
         self, resource: ModelDeployment, desired: DesiredRevision, templates: dict[RevisionHash, Manifest]

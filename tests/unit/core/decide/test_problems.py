@@ -180,6 +180,16 @@ def test_fixed_replicas_need_no_metrics_api() -> None:
     assert reasons(world)["Ready"] == "True Serving"
 
 
+def test_a_missing_request_of_a_sidecar_names_the_sidecar() -> None:
+    world = World(scaling={"min": 1, "max": 3}).rest()
+    for pod in list(world.pods.values()):
+        missing = frozenset({("cpu", "istio-proxy")})
+        world.pods[pod.name] = replace(pod, unrequested=frozenset({"cpu"}), unrequested_sidecars=missing)
+    blind(world, "missing request for cpu in container istio-proxy of Pod churn-1")
+    remedy = "To fix it, set the request for cpu of container istio-proxy."
+    assert world.reconcile().condition("Ready").message.endswith(remedy)
+
+
 def test_wording_of_the_autoscaler_decides_nothing() -> None:
     world = World(scaling={"min": 1, "max": 3}).rest()
     blind(world, "failed to get cpu utilization: missing request for cpu in container model of Pod churn-1")

@@ -26,6 +26,21 @@ def test_a_pod_lacks_a_request_if_one_container_does(requests: list[dict[str, st
     assert parse.pod(pod(*requests)).unrequested == unrequested
 
 
+@pytest.mark.parametrize(
+    ("requests", "sidecars"),
+    [
+        ({"memory": "1Gi"}, {("memory", "istio-proxy")}),
+        ({"cpu": "1", "memory": "1Gi"}, {("memory", "istio-proxy"), ("cpu", "istio-proxy")}),
+    ],
+)
+def test_a_sidecar_lacks_a_request_that_the_model_has(requests: dict[str, str], sidecars: set[Any]) -> None:
+    obj = pod(requests, {})
+    for container, name in zip(obj["spec"]["containers"], ("model", "istio-proxy"), strict=True):
+        container["name"] = name
+    assert parse.pod(obj).unrequested == {"cpu", "memory"}
+    assert parse.pod(obj).unrequested_sidecars == sidecars
+
+
 def test_an_hpa_names_the_resources_it_scales_by_utilization() -> None:
     metrics = [
         {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}},

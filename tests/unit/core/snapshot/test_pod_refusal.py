@@ -57,3 +57,15 @@ def test_names_the_field_of_the_refused_container(message: str, remedy: str) -> 
 
 def test_enough_pods_are_no_problem() -> None:
     assert pod_refusal(parse.deployment(deployment("no", current=1))) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "setting"),
+    [
+        ("quota needs limits", "For all models, set pods.fetch.resources in the operator's settings."),
+        ("pod security", "For all models, the operator's setting `pods` can do this."),
+    ],
+)
+def test_names_the_setting_that_cures_it_for_all_models(case: str, setting: str) -> None:
+    problem = pod_refusal(parse.deployment(deployment(CASES[case][0])))
+    assert problem is not None and problem.message.endswith(setting)

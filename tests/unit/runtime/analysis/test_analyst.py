@@ -108,6 +108,10 @@ def test_modest_traffic_passes_in_time() -> None:
     ("breaks", "says"),
     [
         ({"answers": False}, "no response within 5 s"),
+        (
+            {"refuses": True},
+            "Pod new-1 cannot be read at new-1.churn:8080: the connection was refused. Let the operator",
+        ),
         ({"status": 500}, "returned 500"),
         ({"status": 404}, "Only the runtime mlflow has them"),
         ({"ready": False}, "no ready pod"),
