@@ -2,7 +2,8 @@
 
 A resource claims what its spec asks for, and what its HTTPRoute in the cluster has. Two claims overlap on one Gateway
 if they have a host name in common, and if one path prefix is a prefix of the other. This holds across namespaces, and
-for default paths (/NAMESPACE/NAME) as for others. `first_is_other` has the rule that decides who was first. It uses
+for default paths (/NAMESPACE/NAME) as for others. Within one namespace, only equal prefixes overlap: its users divide
+their paths, and a Gateway sends a request to the longest prefix. `first_is_other` has the rule that decides who was first. It uses
 nothing but the objects in the cluster, so a restart of the operator changes no owner of a path.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import unquote
 
 from sluicegate.api.resource import Key, ModelDeployment
@@ -140,15 +142,16 @@ def rival(
     """
     region = tuple(region)
     for other in sorted(others, key=_age):
-        contested = overlaps(other.wanted, region)
-        used = overlaps(other.held, region)
+        overlap = _overlap(mine, other)
+        contested = overlap(other.wanted, region)
+        used = overlap(other.held, region)
         contest = Contest(
-            mine_routed=bool(overlaps(mine.held, contested)),
-            other_routed=bool(overlaps(other.held, contested)),
+            mine_routed=bool(overlap(mine.held, contested)),
+            other_routed=bool(overlap(other.held, contested)),
             other_older=_age(other) < _age(mine),
         )
         # A path that the other one is leaving is free for the one that has it too.
-        left = bool(used) and not overlaps(mine.held, used)
+        left = bool(used) and not overlap(mine.held, used)
         first = bool(contested) and first_is_other(contest) and (contest.other_routed or not blocked(other))
         if first or left:
             return Rival("/".join(other.key), sorted((contested or used)[0].prefixes)[0])
@@ -157,8 +160,14 @@ def rival(
 
 def routed_elsewhere(mine: Claimant, other: Claimant) -> bool:
     """Tell whether a part of what `mine` wants is routed to `other` and not to `mine`."""
-    used = overlaps(other.held, mine.wanted)
-    return bool(used) and not overlaps(mine.held, used)
+    overlap = _overlap(mine, other)
+    used = overlap(other.held, mine.wanted)
+    return bool(used) and not overlap(mine.held, used)
+
+
+def _overlap(mine: Claimant, other: Claimant) -> Callable[[Iterable[Claim], Iterable[Claim]], tuple[Claim, ...]]:
+    """Return the function that computes what the claims of two resources have in common."""
+    return overlaps if mine.key[0] != other.key[0] else partial(overlaps, nested=False)
 
 
 def path_prefix(resource: ModelDeployment) -> str:
@@ -184,14 +193,20 @@ def ancestors(prefix: str) -> tuple[str, ...]:
     return () if prefix == "/" else ("/", *("/" + "/".join(parts[:length]) for length in range(1, len(parts))))
 
 
-def overlaps(first: Iterable[Claim], second: Iterable[Claim]) -> tuple[Claim, ...]:
-    """Return what two lists of claims have in common."""
+def overlaps(first: Iterable[Claim], second: Iterable[Claim], *, nested: bool = True) -> tuple[Claim, ...]:
+    """Return what two lists of claims have in common.
+
+    Args:
+        first: Some claims.
+        second: Other claims.
+        nested: Whether a prefix overlaps the prefixes below it. Otherwise, it overlaps only an equal one.
+    """
     second = tuple(second)
-    common = (_common(one, other) for one in first for other in second)
+    common = (_common(one, other, nested) for one in first for other in second)
     return tuple(claim for claim in common if claim is not None)
 
 
-def _common(first: Claim, second: Claim) -> Claim | None:
+def _common(first: Claim, second: Claim, nested: bool) -> Claim | None:
     if first.gateway != second.gateway:
         return None
     hostnames = first.hostnames or second.hostnames
@@ -204,7 +219,7 @@ def _common(first: Claim, second: Claim) -> Claim | None:
         max(one, other, key=len)
         for one in first.prefixes
         for other in second.prefixes
-        if _covers(one, other) or _covers(other, one)
+        if one == other or (nested and (_covers(one, other) or _covers(other, one)))
     )
     return Claim(first.gateway, hostnames, prefixes) if prefixes else None
 

@@ -163,10 +163,18 @@ def test_exactly_one_of_two_that_want_one_path_has_it() -> None:
     for wanted, wanted_too in itertools.product(prefixes, prefixes):
         for route, route_too in itertools.product(routes, routes):
             first = made("shop/a", OLD, route, pathPrefix=wanted)
-            second = made("shop/b", NEW, route_too, pathPrefix=wanted_too)
+            second = made("team/b", NEW, route_too, pathPrefix=wanted_too)
             both = wanted == wanted_too or wanted in ancestors(wanted_too) or wanted_too in ancestors(wanted)
             if both:
                 assert loses(first, second) or loses(second, first), (wanted, wanted_too, route, route_too)
+
+
+@pytest.mark.parametrize(("neighbour", "conflict"), [("shop/b", False), ("team/b", True)])
+def test_prefix_below_another_conflicts_only_across_namespaces(neighbour: str, conflict: bool) -> None:
+    first = made("shop/a", OLD, ("/shop",), pathPrefix="/shop")
+    assert loses(made(neighbour, NEW, pathPrefix="/shop/beta"), first) is conflict
+    assert loses(made(neighbour, NEW, ("/shop/beta",), pathPrefix="/shop/beta"), first) is conflict
+    assert loses(made(neighbour, NEW, pathPrefix="/shop"), first)
 
 
 def test_ancestors() -> None:
