@@ -9,6 +9,7 @@ import pytest
 
 from e2e.support.kube import wait_until
 from e2e.support.load import predict
+from e2e.support.operator import Operator
 from tools.demo import install
 from tools.localcluster import ClusterError
 from tools.localcluster.paths import socket_dir
@@ -176,3 +177,39 @@ def test_operator_of_one_namespace_serves_it_and_touches_no_other(helm, workspac
         kube.delete("mdep", "shop", here)
         helm("uninstall", "sluicegate", "--namespace", here, "--ignore-not-found", "--wait")
         kube.call("DELETE", f"/api/v1/namespaces/{other}")
+
+
+@pytest.fixture
+def second_operator(cluster, kube):
+    """Install a second release that serves all namespaces, and remove it afterwards."""
+    name, namespace = "second", "second-operator"
+    values = (
+        "--values",
+        str(install.REPOSITORY / "e2e/values.yaml"),
+        "--set",
+        "replicas=1",
+        "--set",
+        "crd.install=false",
+    )
+    cluster.helm("install", name, str(install.CHART), "--namespace", namespace, "--create-namespace", *values)
+    yield Operator(cluster, kube, namespace)
+    cluster.helm("uninstall", name, "--namespace", namespace, "--wait")
+    kube.call("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+def test_second_operator_stands_back(operator, second_operator, shop, load):
+    """Change a model while two releases serve all namespaces. Only the first one writes."""
+    wait_until("the second operator to stand back", lambda: stands_back(second_operator), 90)
+    with load("shop") as steady:
+        shop.apply("shop", model=2, scaling={"replicas": 2})
+        shop.wait_ready("shop")
+        wait_until("every client to be answered by version 2", lambda: steady.settled_on(2), 60)
+    steady.check(1, 2)
+    assert shop.status("shop")["operator"].startswith("sluicegate-system/")
+    [pod] = second_operator.ready_pods()
+    assert second_operator.writes(pod)["Deployment ok"] == 0
+
+
+def stands_back(operator):
+    pods = operator.ready_pods()
+    return bool(pods) and "sluicegate_standing_back_resources{" in operator.metrics(pods[0])

@@ -16,15 +16,16 @@ NAMESPACE = "sluicegate-system"
 
 
 class Operator:
-    """The Deployment sluicegate-system/sluicegate."""
+    """The operator's Deployment in a namespace."""
 
-    def __init__(self, cluster: Cluster, kube: Kube) -> None:
+    def __init__(self, cluster: Cluster, kube: Kube, namespace: str = NAMESPACE) -> None:
         self._cluster = cluster
         self._kube = kube
+        self._namespace = namespace
 
     def pods(self) -> list[Json]:
         """List the operator's pods that are not being deleted, oldest first."""
-        found = self._kube.list("pod", NAMESPACE, **{"app.kubernetes.io__name": "sluicegate"})
+        found = self._kube.list("pod", self._namespace, **{"app.kubernetes.io__name": "sluicegate"})
         alive = [each for each in found if not each["metadata"].get("deletionTimestamp")]
         return sorted(alive, key=lambda each: str(each["metadata"]["creationTimestamp"]))
 
@@ -34,7 +35,7 @@ class Operator:
 
     def leader(self) -> str:
         """Return the Lease's `holderIdentity`. Empty if no operator holds the Lease."""
-        lease = self._kube.get("lease", "sluicegate-operator", NAMESPACE)
+        lease = self._kube.get("lease", "sluicegate-operator", self._namespace)
         return str((lease or {}).get("spec", {}).get("holderIdentity") or "")
 
     def leading_pod(self) -> Json | None:
