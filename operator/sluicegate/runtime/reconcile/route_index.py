@@ -94,8 +94,13 @@ class RouteIndex:
         return (self._claimant(key) for key in self._overlapping(entry.prefixes) - {entry.key})
 
     def _claimant(self, key: Key, resource: ModelDeployment | None = None) -> Claimant:
-        route = observed_route(self._caches, key)
-        return claimant(key, resource or self._resources.get(key), route, self._caches.gateway, self._settings)
+        resource = resource or self._resources.get(key)
+        if resource is not None:
+            child = self._caches.named(kinds.HTTP_ROUTE, resource.metadata)
+        else:
+            child = self._caches.children[kinds.HTTP_ROUTE].get(*key)
+        route = observed_route(self._caches, child)
+        return claimant(key, resource, route, self._caches.gateway, self._settings)
 
     def _overlapping(self, prefixes: Iterable[str]) -> set[Key]:
         keys: set[Key] = set()
