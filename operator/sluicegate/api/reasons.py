@@ -44,6 +44,7 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     UNDECODABLE = "Undecodable"
     APPLY_REFUSED = "ApplyRefused"
+    FIELD_CONFLICT = "FieldConflict"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     HOLDING = "Holding"
     INCONCLUSIVE = "Inconclusive"

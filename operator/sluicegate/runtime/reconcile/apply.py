@@ -19,6 +19,7 @@ from sluicegate.kube.kinds import Kind
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
 from sluicegate.runtime.reconcile.caches import CHILD_KINDS, Caches, Child
+from sluicegate.runtime.reconcile.field_conflicts import FieldConflicts
 from sluicegate.runtime.reconcile.gather import Gathered
 from sluicegate.runtime.reconcile.ownership import (
     GARBAGE_COLLECTION_SECONDS,
@@ -54,6 +55,8 @@ class Applied:
     """Number of failed preconditions. The caches were out of date, so the resource is reconciled again soon."""
     failed: dict[Write, datetime] = field(default_factory=dict)
     """The writes that failed, and since when they do so in every reconcile."""
+    recheck_after: float | None = None
+    """Seconds until a conflict with another field manager may be over, or the next write of the field is due."""
 
     @property
     def refused(self) -> Problem | None:
@@ -75,10 +78,12 @@ class Applier:
         self._caches = caches
         self._failed: dict[Key, dict[Write, datetime]] = {}
         """`Applied.failed` of the last reconcile of each resource, where it is not empty."""
+        self._conflicts = FieldConflicts()
 
     def forget(self, key: Key) -> None:
         """Forget a deleted resource."""
         self._failed.pop(key, None)
+        self._conflicts.forget(key)
 
     async def apply(self, resource: ModelDeployment, gathered: Gathered, plan: Plan) -> Applied:
         """Apply `plan`.
@@ -216,7 +221,7 @@ class Applier:
         if (undecodable := cache.skipped.get(key)) is not None:
             done.refusals.add(write, unreadable(undecodable))
             return False
-        child = cache.get(*key)
+        child, path = cache.get(*key), None
         if child is None:
             desired["metadata"]["resourceVersion"] = ONLY_CREATE
         else:
@@ -226,14 +231,19 @@ class Applier:
                     done.refusals.add(write, taken(write, existing, owner))
                 return False
             path = difference(desired, existing)
-            if path is None:
-                return True
+            wait = self._conflicts.wait(resource.key, write, desired, done.now) if path is not None else 0.0
+            if path is None or wait > 0:
+                self._report_conflict(resource, write, done, wait)
+                return path is None
             logger.debug("%s %s/%s differs at %s", kind.kind, *key, path)
             if kind is kinds.DEPLOYMENT and "replicas" in desired["spec"]:
                 # An HPA may be taking over the replicas. Never overwrite a number that the cache does not have yet.
                 desired["metadata"]["resourceVersion"] = child.version
         if done.refusals.holds(kind):
             return False
+        if path is not None and self._conflicts.begins(resource.key, write, desired, path):
+            stored = await self._stored(kind, metadata)
+            self._conflicts.note_managers(resource.key, write, path, (stored or manifest)["metadata"])
         try:
             response = await self._send(kind, resource, desired, exists=child is not None)
         except NamespaceTerminating:
@@ -246,7 +256,26 @@ class Applier:
             return False
         done.writes += 1
         cache.put(response)
+        if path is not None:
+            if self._conflicts.written(resource.key, write, desired, path, done.now):
+                logger.warning("%s/%s: another client keeps changing %s of %s", *resource.key, path, write)
+            self._report_conflict(resource, write, done)
         return True
+
+    def _report_conflict(self, resource: ModelDeployment, write: Write, done: Applied, wait: float = 0.0) -> None:
+        """Add the problem of an object that another client keeps changing, if there is one.
+
+        Args:
+            resource: The owner.
+            write: The write that the other client reverts.
+            done: Receives the problem.
+            wait: Seconds until the next write, if the object differs now.
+        """
+        if (conflict := self._conflicts.problem(resource.key, write, done.now)) is None:
+            return
+        done.refusals.add(write, conflict[0])
+        due = wait or conflict[1]
+        done.recheck_after = due if done.recheck_after is None else min(done.recheck_after, due)
 
     async def _send(self, kind: Kind, resource: ModelDeployment, desired: Manifest, exists: bool) -> Manifest:
         """Apply a manifest.

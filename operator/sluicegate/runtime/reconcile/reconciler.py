@@ -132,6 +132,8 @@ class Reconciler:
         """
         if plan.recheck_after is not None:
             self._queue.add_after(key, plan.recheck_after + 0.05)
+        if applied.recheck_after is not None:
+            self._queue.add_after(key, applied.recheck_after + 0.05)
         desired = snapshot.all_desired
         unresolved = any(revision.problem is not None and revision.intent is None for revision in desired)
         if applied.refused is not None and applied.deletions:
