@@ -45,6 +45,7 @@ class Reason(StrEnum):
     UNDECODABLE = "Undecodable"
     APPLY_REFUSED = "ApplyRefused"
     FIELD_CONFLICT = "FieldConflict"
+    OTHER_OPERATOR = "OtherOperator"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     HOLDING = "Holding"
     INCONCLUSIVE = "Inconclusive"
