@@ -140,7 +140,7 @@ def managers_of(metadata: Mapping[str, Any], path: str) -> list[str]:
         str(entry.get("manager")): str(entry.get("time") or "")
         for entry in metadata.get("managedFields") or ()
         if entry.get("manager") != names.MANAGER
-        and not entry.get("subresource")
+        and entry.get("subresource") != "status"
         and _manages(entry.get("fieldsV1") or {}, rest)
     }
     return sorted(found, key=lambda manager: (found[manager], manager), reverse=True)

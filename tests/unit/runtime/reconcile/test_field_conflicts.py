@@ -26,6 +26,12 @@ HELM = {
     "time": "2026-03-01T13:00:00Z",
     "fieldsV1": {"f:metadata": {"f:labels": {"f:app.kubernetes.io/managed-by": {}}}, "f:spec": {"f:type": {}}},
 }
+SCALE = {
+    "manager": "kube-controller-manager",
+    "operation": "Update",
+    "subresource": "scale",
+    "fieldsV1": {"f:spec": {"f:replicas": {}}},
+}
 OURS = {**FLUX, "manager": names.MANAGER, "time": "2026-03-01T14:00:00Z"}
 
 
@@ -143,11 +149,11 @@ async def test_a_change_of_the_spec_is_written_at_once_during_a_conflict() -> No
         (".spec.selector.app", ["kustomize-controller"]),
         (".spec.ports[0].port", ["kustomize-controller"]),
         (".metadata.labels.app.kubernetes.io/managed-by", ["helm"]),
-        (".spec", ["helm", "kustomize-controller"]),
+        (".spec.replicas", ["kube-controller-manager"]),
         (".spec.clusterIP", []),
     ],
 )
 def test_managers_of_a_field(path: str, managers: list[str]) -> None:
-    status = {**HELM, "manager": "kubelet", "subresource": "status"}
-    assert managers_of({"managedFields": [OURS, FLUX, HELM, status]}, path) == managers
+    status = {**FLUX, "manager": "kubelet", "subresource": "status"}
+    assert managers_of({"managedFields": [OURS, FLUX, HELM, SCALE, status]}, path) == managers
     assert managers_of({}, path) == []
