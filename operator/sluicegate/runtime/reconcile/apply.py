@@ -138,7 +138,12 @@ class Applier:
         await self._delete_surplus(resource, plan, done)
 
     async def _adopt(self, resource: ModelDeployment, done: Applied) -> None:
-        """Adopt the objects that the operator applied for an earlier ModelDeployment of this name."""
+        """Adopt the objects that the operator applied for an earlier ModelDeployment of this name.
+
+        Raises:
+            KubeError: The ModelDeployment cannot be read.
+        """
+        orphans = []
         for kind in CHILD_KINDS:
             for child in self._caches.labelled(kind, resource.key):
                 state, write = ownership(child.claim, resource.metadata), Write(kind, child.name)
@@ -146,7 +151,23 @@ class Applier:
                     owner = children.owner_reference(resource.metadata)
                     done.refusals.add(write, taken(write, child.desired_part(), owner))
                 elif state in (Ownership.OF_EARLIER, Ownership.ORPHANED):
-                    await self._adopt_child(kind, resource, child, done)
+                    orphans.append((kind, child))
+        if orphans and not await self._exists(resource):
+            done.conflicts += 1
+            return
+        for kind, child in orphans:
+            await self._adopt_child(kind, resource, child, done)
+
+    async def _exists(self, resource: ModelDeployment) -> bool:
+        """Tell whether the ModelDeployment still exists and stays, by a read of the newest state.
+
+        During `kubectl delete --cascade=orphan`, children lose their owner reference before the stream may have
+        delivered the deletion. Garbage collection would delete a child that gets the reference back.
+        """
+        metadata = resource.metadata
+        stored = await self._client.get(kinds.MODEL_DEPLOYMENT, metadata.namespace, metadata.name)
+        live = stored["metadata"] if stored is not None else {}
+        return live.get("uid") == metadata.uid and not live.get("deletionTimestamp")
 
     def _remains(self, resource: ModelDeployment, write: Write, done: Applied) -> bool:
         """Tell whether garbage collection has left an object of an earlier owner for long."""

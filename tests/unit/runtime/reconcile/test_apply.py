@@ -13,8 +13,6 @@ from tests.support.fake_cluster import NAME, NAMESPACE, World
 from tests.unit.core.decide.test_lives import reasons
 from tests.unit.runtime.reconcile.test_refusals import PASSING, Operator
 
-Edit = dict[str, Any]
-
 
 async def served(world: World) -> Operator:
     """Return an operator whose server has the children of a simulated cluster."""
@@ -110,6 +108,19 @@ async def test_orphans_are_adopted_whole() -> None:
     assert all(operator.server.objects[key].get("data") == stored for key, stored in data.items())
     await operator.reconcile()
     assert operator.server.log == []
+
+
+@pytest.mark.parametrize(
+    "owner", [None, {"metadata": {"uid": "u-1", "deletionTimestamp": "now"}}, {"metadata": {"uid": "later"}}]
+)
+async def test_adopts_nothing_for_an_owner_that_goes(owner: dict[str, Any] | None) -> None:
+    """During `kubectl delete --cascade=orphan`, the stream may be late. Garbage collection would delete the child."""
+    operator = await served(World().rest())
+    edit(operator, kinds.SERVICE, NAME, ownerReferences=[])
+    operator.server.owner = owner
+    applied = await operator.reconcile()
+    assert operator.server.log == []
+    assert applied.conflicts == 1 and applied.refused is None
 
 
 async def test_surplus_orphans_are_adopted_and_deleted() -> None:

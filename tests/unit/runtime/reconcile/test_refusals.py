@@ -43,6 +43,8 @@ class Server:
         self.objects: dict[tuple[Kind, str], dict[str, Any]] = {}
         self.log: list[str] = []
         """Each write that arrived: `Service churn`, its deletion `-Service churn`, or its patch `~Service churn`."""
+        self.owner: dict[str, Any] | None = {"metadata": {"uid": "u-1"}}
+        """The ModelDeployment."""
         self.fails: Callable[[Kind, str], KubeError | None] = lambda kind, name: None
         self._version = 0
 
@@ -72,7 +74,7 @@ class Server:
         return self.objects.pop((kind, name), None) is not None
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
-        return self.objects.get((kind, name))
+        return self.owner if kind is kinds.MODEL_DEPLOYMENT else self.objects.get((kind, name))
 
     def _answer(self, line: str, kind: Kind, name: str) -> None:
         self.log.append(line)
