@@ -138,7 +138,7 @@ class App:
         """
         await self._wait_for_crd(stop)
         self.clock.set(*self.client.date)
-        await self.peers.look(self.clock.now())
+        await _first(self.peers.look(self.clock.now()), stop.wait())
         self.caches.subscribe(self.waker.wake, self.waker.wake_gateway, self.waker.wake_route)
         kopf_stop = asyncio.Event()
         background = self._start_background()

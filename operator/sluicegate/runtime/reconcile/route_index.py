@@ -14,6 +14,7 @@ from sluicegate.api.resource import Key, ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.decide.path_claims import Claimant, ancestors, claimant, rival, routed_elsewhere
 from sluicegate.core.snapshot.facts import Rival
+from sluicegate.kube import kinds
 from sluicegate.runtime.reconcile.caches import Caches, observed_route
 from sluicegate.runtime.resources import Resources
 
