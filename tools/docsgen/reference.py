@@ -124,6 +124,7 @@ def metrics_page() -> str:
     metrics.watch_resources(lambda: ())
     metrics.watch_undecodable(dict)
     metrics.watch_analyses(lambda: ())
+    metrics.watch_peers(dict)
     lines = [
         _GENERATED.format(source="operator/sluicegate/runtime/metrics.py"),
         "# Metrics of the operator",

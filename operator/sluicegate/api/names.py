@@ -29,6 +29,9 @@ CLI_MANAGER = "sluicegate-cli"
 The operator itself writes neither the spec nor the annotations.
 """
 
+LEASE = "sluicegate-operator"
+"""Name of the Lease of an operator that serves all namespaces. That of one namespace appends `-NAMESPACE`."""
+
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_DEPLOYMENT = f"{GROUP}/deployment"
 """Label of every child: the name of its ModelDeployment."""

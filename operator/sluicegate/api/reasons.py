@@ -44,6 +44,8 @@ class Reason(StrEnum):
     NAME_TAKEN = "NameTaken"
     UNDECODABLE = "Undecodable"
     APPLY_REFUSED = "ApplyRefused"
+    FIELD_CONFLICT = "FieldConflict"
+    OTHER_OPERATOR = "OtherOperator"
     WAITING_FOR_CAPACITY = "WaitingForCapacity"
     HOLDING = "Holding"
     INCONCLUSIVE = "Inconclusive"

@@ -106,6 +106,14 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
             "names. An admission webhook that is down and a full quota may pass: the operator retries, and the "
             "resource is Stalled after `spec.rollout.progressDeadline`"
         ),
+        Reason.FIELD_CONFLICT: Remedy(
+            "another client changes a field of a child back after each write of the operator: configure one of them to "
+            "leave the field. The message names the field and its other field manager"
+        ),
+        Reason.OTHER_OPERATOR: Remedy(
+            "another Sluicegate operator acts on the namespace, but does not report on the resource: check that "
+            "operator, or uninstall it ([which one acts](operations.md#two-operators))"
+        ),
     },
     Section.ROLLOUT: {
         Reason.WAITING_FOR_CAPACITY: Remedy(

@@ -255,6 +255,9 @@ class ModelDeploymentStatus(ApiType, frozen=True):
         ),
         doc("Conditions of the resource. Wait for Ready or Available."),
     ] = ()
+    operator: Annotated[
+        Line | None, doc("Operator that acts on the resource: the namespace and name of its Lease.")
+    ] = None
     problem_since: Annotated[
         Time | None,
         doc(

@@ -7,13 +7,11 @@ import os
 import socket
 import time
 import uuid
-from typing import Final, Protocol
+from typing import Protocol
 
 from sluicegate.config.settings import Settings
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.lease import Elector
-
-LEASE: Final = "sluicegate-operator"
 
 
 class Leadership(Protocol):
@@ -48,6 +46,4 @@ def leadership(settings: Settings, client: KubeClient) -> Leadership:
     if not settings.leader_election:
         return NoElection()
     identity = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-    # Several operators may run in one cluster, each for its own namespace. Each of them has its own Lease.
-    lease = f"{LEASE}-{settings.namespace}" if settings.namespace else LEASE
-    return Elector(client, (settings.operator_namespace, lease), identity, time.monotonic)
+    return Elector(client, settings.lease, identity, time.monotonic)

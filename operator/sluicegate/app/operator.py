@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from sluicegate.api.resource import Key
 from sluicegate.app import kopf_stream
 from sluicegate.app.leadership import Leadership
+from sluicegate.app.peers import Peers
 from sluicegate.app.stream_watchdog import Watchdog
 from sluicegate.config.settings import Settings
 from sluicegate.kube.client import KubeClient
@@ -56,6 +57,7 @@ class App:
     client: KubeClient
     metrics: Metrics
     leadership: Leadership
+    peers: Peers
     clock: SteadyClock
     working: asyncio.Event
     """Set once this process leads and its parts run."""
@@ -136,6 +138,7 @@ class App:
         """
         await self._wait_for_crd(stop)
         self.clock.set(*self.client.date)
+        await _first(self.peers.look(self.clock.now()), stop.wait())
         self.caches.subscribe(self.waker.wake, self.waker.wake_gateway, self.waker.wake_route)
         kopf_stop = asyncio.Event()
         background = self._start_background()
@@ -167,6 +170,7 @@ class App:
         """Start everything but the stream and the workers."""
         return [
             asyncio.create_task(self.caches.run(), name="caches"),
+            asyncio.create_task(self.peers.run(self.clock.now, self.waker.wake), name="other operators"),
             asyncio.create_task(self.events.run(), name="events"),
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
             asyncio.create_task(self.follower.run(self.settings.follow_interval), name="follower"),

@@ -16,6 +16,7 @@ from sluicegate.api import names
 from sluicegate.api.resource import Key
 from sluicegate.app.leadership import leadership
 from sluicegate.app.operator import App
+from sluicegate.app.peers import Peers
 from sluicegate.app.stream_watchdog import Watchdog
 from sluicegate.config.settings import Settings
 from sluicegate.kube.client import KubeClient
@@ -66,7 +67,8 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
 
     pool = RegistryPool()
     registries = Registries(client, settings)
-    polls = PollContext(resources, registries, pool, queue.add)
+    peers = Peers(client, settings, time.monotonic, resources)
+    polls = PollContext(resources, registries, pool, queue.add, lambda: peers.stands_back)
     follower = Follower(polls, metrics.on_poll)
     recovery = Recovery(waker.wake)
     working = asyncio.Event()
@@ -94,17 +96,20 @@ def build(settings: Settings, client: KubeClient, metrics: Metrics) -> App:
         applier=Applier(client, caches),
         status_writer=StatusWriter(client, resources, queue, observers),
         metrics=metrics,
+        other_operator=peers.acting,
     )
 
     metrics.watch_queue(lambda: queue.depth, lambda: queue.oldest_age)
     metrics.watch_resources(resources.items)
     metrics.watch_undecodable(lambda: {names.KIND: len(resources.skipped), **caches.skipped()})
     metrics.watch_analyses(analyst.states)
+    metrics.watch_peers(peers.counts)
     return App(
         settings=settings,
         client=client,
         metrics=metrics,
         leadership=leadership(settings, client),
+        peers=peers,
         clock=clock,
         working=working,
         queue=queue,

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from sluicegate import __version__
+from sluicegate.api import names
 from sluicegate.api.fields import doc
 from sluicegate.api.gpu import KEY_PATTERN, Toleration
 from sluicegate.api.traffic import Hostname, ParentRef
@@ -324,6 +325,14 @@ class Settings(SettingsType, frozen=True):
     ] = 8081
     log_format: Annotated[Literal["json", "text"], doc("Format of log lines.")] = "text"
     log_level: Annotated[Literal["debug", "info", "warning", "error"], doc("Minimum severity of log lines.")] = "info"
+
+    @property
+    def lease(self) -> tuple[str, str]:
+        """Return the namespace and name of the operator's Lease.
+
+        Several operators may run in one cluster, each for its own namespace. Each of them has its own Lease.
+        """
+        return self.operator_namespace, f"{names.LEASE}-{self.namespace}" if self.namespace else names.LEASE
 
 
 class InvalidSettings(ValueError):

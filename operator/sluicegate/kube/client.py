@@ -6,7 +6,7 @@ repeats whole reconciles. A blind retry of a lost create or delete would hide wh
 
 import math
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any, Self
@@ -118,6 +118,18 @@ class KubeClient:
         query = {"fieldValidation": "Strict", "fieldManager": manager}
         path = kind.path(seen.get("namespace"), seen["name"])
         return await self._object("patch", kind, Request("PATCH", path, query, body, MERGE_PATCH))
+
+    async def set_owners(
+        self, kind: Kind, seen: Mapping[str, Any], references: Sequence[Mapping[str, Any]], *, manager: str
+    ) -> Object:
+        """Replace the owner references of an object, unless it changed since it was read.
+
+        Arguments and errors are those of `annotate`.
+        """
+        body = {"metadata": {"resourceVersion": seen["resourceVersion"], "ownerReferences": list(references)}}
+        query = {"fieldValidation": "Strict", "fieldManager": manager}
+        path = kind.path(seen.get("namespace"), seen["name"])
+        return await self._object("patch", kind, Request("PATCH", path, query, body, MERGE_PATCH, admission=True))
 
     async def dry_run(self, kind: Kind, manifest: Mapping[str, Any], *, manager: str | None) -> Object:
         """Return the object that a write would store, without storing it.

@@ -13,12 +13,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sluicegate.api import names
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import KubeError
 from sluicegate.kube.kinds import LEASE
 from sluicegate.kube.wire import Object
 
 logger = logging.getLogger(__name__)
+
+SELECTOR = f"{names.LABEL_MANAGED_BY}={names.MANAGER}"
+"""Label selector of the Leases of all operators of the cluster."""
+_LABELS = {names.LABEL_MANAGED_BY: names.MANAGER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,7 @@ class Elector:
         self._current = False
         if lease is None:
             spec = self._claim({}) | {"leaseTransitions": 0, "renewTime": _now()}
-            metadata = {"namespace": self._namespace, "name": self._name}
+            metadata = {"namespace": self._namespace, "name": self._name, "labels": _LABELS}
             self._note(await self._client.create(LEASE, {"metadata": metadata, "spec": spec}))
             self._current = True
             return True
@@ -221,7 +226,7 @@ class Elector:
         A write by another client in between causes a Conflict.
         """
         patch = {
-            "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
+            "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"], "labels": _LABELS},
             "spec": spec | {"renewTime": _now()},
         }
         self._note(await self._client.merge_patch(LEASE, self._namespace, self._name, patch))

@@ -142,6 +142,10 @@ class Metrics:
         """Export the number of skipped objects of each kind at each scrape."""
         self.registry.register(_Undecodable(count))
 
+    def watch_peers(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Export the number of resources that other operators act on at each scrape."""
+        self.registry.register(_Peers(counts))
+
     def watch_analyses(self, states: Callable[[], Iterable[AnalysisState]]) -> None:
         """Export the measurements of the running analyses at each scrape.
 
@@ -162,6 +166,22 @@ class _Undecodable(Collector):
         )
         for kind, count in self._count().items():
             family.add_metric([kind], count)
+        yield family
+
+
+class _Peers(Collector):
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "sluicegate_standing_back_resources",
+            "ModelDeployments that another operator acts on instead of this one. The label operator has the namespace "
+            "and name of its Lease.",
+            labels=["operator"],
+        )
+        for operator, count in self._counts().items():
+            family.add_metric([operator], count)
         yield family
 
 

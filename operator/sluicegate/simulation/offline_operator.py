@@ -67,7 +67,7 @@ class OfflineOperator:
     async def predict(self, live: ModelDeployment | None, desired: ModelDeployment) -> Prediction:
         """Return what an apply of `desired` leads to, if nothing fails."""
         caches, notes = await self._caches(desired)
-        records = caches.owned(kinds.CONTROLLER_REVISION, desired.key)
+        records = caches.owned(kinds.CONTROLLER_REVISION, desired.metadata)
         data = {record.revision: record.desired_part()["data"] for record in records if record.revision}
         async with contextlib.aclosing(RegistryPool()) as pool:
             operators = Resolver(Registries(self._client, self._settings), self._settings, pool, NoPolls())

@@ -29,6 +29,20 @@ async def test_requests_look_as_they_should(fake: FakeServer, client: KubeClient
     assert (await fake.requests[1].json())["preconditions"] == {"uid": "u"}
 
 
+async def test_owners_are_replaced_in_the_version_that_was_read(fake: FakeServer, client: KubeClient) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"metadata": {"name": "c"}, "got": await request.json()})
+
+    fake.other = answer
+    seen = {"namespace": "n", "name": "c", "resourceVersion": "7", "labels": {"a": "b"}}
+    got = await client.set_owners(CONFIG_MAP, seen, [{"uid": "u"}], manager="me")
+    assert got["got"] == {"metadata": {"resourceVersion": "7", "ownerReferences": [{"uid": "u"}]}}
+    request = fake.requests[0]
+    assert (request.method, request.path) == ("PATCH", "/api/v1/namespaces/n/configmaps/c")
+    assert request.content_type == "application/merge-patch+json"
+    assert dict(request.query) == {"fieldManager": "me", "fieldValidation": "Strict"}
+
+
 async def test_pages_follow_the_token_without_the_version(fake: FakeServer, client: KubeClient) -> None:
     async def page(request: web.Request) -> web.Response:
         more = "continue" not in request.query

@@ -3,8 +3,8 @@
 A resource claims what its spec asks for, and what its HTTPRoute in the cluster has. Two claims overlap on one Gateway
 if they have a host name in common, and if one path prefix is a prefix of the other. This holds across namespaces, and
 for default paths (/NAMESPACE/NAME) as for others. Within one namespace, only equal prefixes overlap: its users divide
-their paths, and a Gateway sends a request to the longest prefix. `first_is_other` has the rule that decides who was first. It uses
-nothing but the objects in the cluster, so a restart of the operator changes no owner of a path.
+their paths, and a Gateway sends a request to the longest prefix. `first_is_other` has the rule that decides who was
+first. It uses nothing but the objects in the cluster, so a restart of the operator changes no owner of a path.
 """
 
 from __future__ import annotations

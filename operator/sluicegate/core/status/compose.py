@@ -49,6 +49,7 @@ def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) 
         conditions=conditions.stamp(
             assessment.snapshot.resource, assessment.now, conditions.condition_states(assessment, plan, problems, state)
         ),
+        operator="/".join(assessment.snapshot.settings.lease),
         problem_since=assessment.status.problem_since or text_of(assessment.now) if problems.passing else None,
         url=url(assessment, plan),
         address=f"http://{name}.{assessment.snapshot.resource.metadata.namespace}.svc" if plan.has_service else None,
@@ -74,7 +75,28 @@ def internal_error(resource: ModelDeployment, error: BaseException, now: datetim
         f"The reconcile failed with an unexpected {type(error).__name__}. Report it as a bug, with the traceback from "
         "the operator's log. The current revision keeps serving, and the operator retries."
     )
-    reason = Reason.INTERNAL_ERROR
+    return _not_ready(resource, Reason.INTERNAL_ERROR, message, now)
+
+
+def other_operator(resource: ModelDeployment, operator: str, now: datetime) -> ModelDeploymentStatus:
+    """Return the status of a resource that another operator should act on, but does not report on.
+
+    It stays as it was apart from the conditions Ready, Reconciling and Stalled.
+
+    Args:
+        resource: The resource.
+        operator: The namespace and name of the other operator's Lease.
+        now: The current time.
+    """
+    message = (
+        f"The operator with the Lease {operator} acts on this namespace, so this one stands back, but the other one "
+        "has not reported on the current spec. Check its log, or uninstall it."
+    )
+    return _not_ready(resource, Reason.OTHER_OPERATOR, message, now)
+
+
+def _not_ready(resource: ModelDeployment, reason: Reason, message: str, now: datetime) -> ModelDeploymentStatus:
+    """Return the status with the conditions Ready, Reconciling and Stalled of a reconcile that decided nothing."""
     failed = conditions.stamp(
         resource,
         now,

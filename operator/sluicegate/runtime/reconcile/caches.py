@@ -17,7 +17,7 @@ import msgspec
 
 from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
-from sluicegate.api.resource import Key
+from sluicegate.api.resource import Key, Meta
 from sluicegate.core.snapshot import parse
 from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, RouteFacts
 from sluicegate.core.snapshot.route_reports import gateway_key, with_controllers
@@ -27,6 +27,7 @@ from sluicegate.kube.informer import Informer, InformerOptions, InformerTimings
 from sluicegate.kube.kinds import Kind
 from sluicegate.kube.wire import Object
 from sluicegate.runtime.reconcile.metrics_api import MetricsApi
+from sluicegate.runtime.reconcile.ownership import Claim, Ownership, claim, ownership
 
 _FACTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.CONTROLLER_REVISION: lambda raw: parse.revision(raw) if parse.revision_hash(raw) else None,
@@ -37,19 +38,22 @@ _FACTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.HTTP_ROUTE: parse.route,
 }
 CHILD_KINDS = tuple(_FACTS)
+_CHILDREN = (Ownership.OWNED, Ownership.ORPHANED)
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One child that the operator applies."""
+    """One child that the operator applies, or another object with the labels of a child."""
 
     owner: Key | None
+    """The resource that its labels name. Only `claim` tells whether it belongs to that resource."""
     name: str
     uid: str
     revision: RevisionHash | None
     body: bytes
     """JSON of labels, annotations, owner references, and spec or data."""
     facts: Any
+    claim: Claim
     version: str = field(compare=False)
     """The resourceVersion, for preconditions."""
     created: str = ""
@@ -64,7 +68,7 @@ def _child(kind: Kind, raw: Object) -> Child:
     metadata = raw["metadata"]
     kept = {
         key: metadata[key]
-        for key in ("name", "namespace", "labels", "annotations", "ownerReferences")
+        for key in ("name", "namespace", "labels", "annotations", "ownerReferences", "deletionTimestamp")
         if key in metadata
     }
     # The items of a list have neither apiVersion nor kind.
@@ -77,6 +81,7 @@ def _child(kind: Kind, raw: Object) -> Child:
         revision=parse.revision_hash(raw),
         body=msgspec.json.encode(body),
         facts=_FACTS[kind](raw),
+        claim=claim(metadata),
         version=metadata["resourceVersion"],
         created=metadata.get("creationTimestamp") or "",
     )
@@ -222,11 +227,21 @@ class Caches:
             counts[informer.kind.kind] = counts.get(informer.kind.kind, 0) + len(informer.skipped)
         return counts
 
-    def owned(self, kind: Kind, owner: Key) -> list[Child]:
-        """Return the children of one kind that a resource owns."""
-        return self.children[kind].owned(owner)
+    def labelled(self, kind: Kind, key: Key) -> list[Child]:
+        """Return the objects of one kind whose labels name a resource. Some may not belong to it."""
+        return self.children[kind].owned(key)
 
-    def facts(self, kind: Kind, owner: Key) -> dict[RevisionHash, Any]:
+    def owned(self, kind: Kind, owner: Meta) -> list[Child]:
+        """Return the children of one kind that a resource owns or adopts."""
+        key = (owner.namespace, owner.name)
+        return [child for child in self.labelled(kind, key) if ownership(child.claim, owner) in _CHILDREN]
+
+    def named(self, kind: Kind, owner: Meta) -> Child | None:
+        """Return the child with the name of the resource, if the resource owns or adopts it."""
+        child = self.children[kind].get(owner.namespace, owner.name)
+        return child if child is not None and ownership(child.claim, owner) in _CHILDREN else None
+
+    def facts(self, kind: Kind, owner: Meta) -> dict[RevisionHash, Any]:
         """Return the facts of the children of one kind by the revision that they belong to."""
         return {child.revision: child.facts for child in self.owned(kind, owner) if child.revision is not None}
 
@@ -247,10 +262,9 @@ class Caches:
         return replace(facts, features=gateway_class.facts.features, controller=gateway_class.facts.controller)
 
 
-def observed_route(caches: Caches, key: Key) -> RouteFacts | None:
+def observed_route(caches: Caches, child: Child | None) -> RouteFacts | None:
     """Return the facts of a resource's HTTPRoute, with what the controllers of its Gateways report."""
-    child = caches.children[kinds.HTTP_ROUTE].get(*key)
-    if child is None or child.owner != key:
+    if child is None:
         return None
     route: RouteFacts = child.facts
     gateways = {gateway_key(report.ref) for report in route.reports}

@@ -127,7 +127,7 @@ class Gatherer:
         )
 
     def _stored_templates(self, resource: ModelDeployment) -> dict[RevisionHash, Manifest]:
-        children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.key)
+        children = self._caches.owned(kinds.CONTROLLER_REVISION, resource.metadata)
         return {
             child.revision: child.desired_part()["data"]["template"] for child in children if child.revision is not None
         }
@@ -140,8 +140,9 @@ class Gatherer:
         for pod in caches.pods.owned(key):
             if (revision := pod.facts.revision) is not None:
                 pods[revision] = (*pods.get(revision, ()), pod.facts)
-        service = caches.children[kinds.SERVICE].get(*key)
-        route = observed_route(caches, key)
+        owner = resource.metadata
+        service = caches.named(kinds.SERVICE, owner)
+        route = observed_route(caches, caches.named(kinds.HTTP_ROUTE, owner))
         gateways, conflict = self._gateways(resource), self._conflict(resource)
         return Snapshot(
             now=now,
@@ -149,12 +150,12 @@ class Gatherer:
             settings=self._settings,
             desired=desired,
             desired_canary=canary,
-            revisions=caches.facts(kinds.CONTROLLER_REVISION, key),
-            deployments=caches.facts(kinds.DEPLOYMENT, key),
-            autoscalers=caches.facts(kinds.HPA, key),
+            revisions=caches.facts(kinds.CONTROLLER_REVISION, owner),
+            deployments=caches.facts(kinds.DEPLOYMENT, owner),
+            autoscalers=caches.facts(kinds.HPA, owner),
             pods=with_lack_of_room(pods),
             endpoints=parse.merged_endpoints(endpoint_slice.facts for endpoint_slice in caches.slices.owned(key)),
-            service=service.facts if service is not None and service.owner == key else None,
+            service=service.facts if service is not None else None,
             route=route,
             gateways=tuple(gateways),
             former_gateways=tuple(self._former_gateways(route, gateways)),

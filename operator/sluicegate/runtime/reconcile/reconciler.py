@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sluicegate.adapters.unexpected import cancelled_from_outside, log_unexpected
-from sluicegate.api.resource import Key
+from sluicegate.api.resource import Key, ModelDeployment
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Plan
 from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.core.status.compose import compose, internal_error
+from sluicegate.core.status.compose import compose, internal_error, other_operator
 from sluicegate.kube.errors import KubeError, NamespaceTerminating
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.reconcile.apply import Applied, Applier
@@ -28,6 +28,15 @@ from sluicegate.runtime.reconcile.status_writer import StatusWriter
 from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)
+
+REPORT_SECONDS = 120.0
+"""Seconds that another operator has to report on a spec before this one says that it stands back."""
+
+
+def _nobody(resource: ModelDeployment) -> str | None:
+    """Return that no other operator acts on a resource."""
+    del resource
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,8 @@ class Parts:
     applier: Applier
     status_writer: StatusWriter
     metrics: Metrics
+    other_operator: Callable[[ModelDeployment], str | None] = _nobody
+    """Returns the other operator that acts on a resource, or None if this one does. See `app.peers`."""
 
 
 class Reconciler:
@@ -57,6 +68,8 @@ class Reconciler:
         self._now = now
         self._terminating: dict[Key, str] = {}
         """UID by key of the resources in terminating namespaces. The operator skips them until they are deleted."""
+        self._unreported: dict[Key, tuple[int, datetime]] = {}
+        """The generation of each resource that another operator should report on, and since when it should."""
 
     async def work(self) -> None:
         """Run one worker until the queue shuts down."""
@@ -92,9 +105,13 @@ class Reconciler:
             self._parts.status_writer.forget(key)
             self._parts.applier.forget(key)
             self._terminating.pop(key, None)
+            self._unreported.pop(key, None)
             self._queue.forget(key)
             return "done"
         if self._terminating.get(key) == resource.metadata.uid:
+            return "done"
+        if (other := self._parts.other_operator(resource)) is not None:
+            await self._stand_back(resource, other)
             return "done"
         gathered = await self._parts.gatherer.gather(resource, self._now)
         assessment = assess(gathered.snapshot)
@@ -102,6 +119,27 @@ class Reconciler:
         applied = await self._parts.applier.apply(resource, gathered, plan)
         await self._parts.status_writer.write(resource, compose(assessment, plan, applied.refused))
         return self._schedule(key, gathered.snapshot, plan, applied)
+
+    async def _stand_back(self, resource: ModelDeployment, operator: str) -> None:
+        """Write nothing, because another operator acts on the resource.
+
+        If it does not report on the current spec for long, status says so.
+        """
+        key, generation = resource.key, resource.metadata.generation
+        self._parts.applier.forget(key)
+        self._queue.forget(key)
+        if resource.status.observed_generation == generation:
+            self._unreported.pop(key, None)
+            return
+        now = self._now()
+        before = self._unreported.get(key)
+        since = before[1] if before is not None and before[0] == generation else now
+        self._unreported[key] = (generation, since)
+        left = REPORT_SECONDS - (now - since).total_seconds()
+        if left > 0:
+            self._queue.add_after(key, left)
+        else:
+            await self._parts.status_writer.write(resource, other_operator(resource, operator, now))
 
     async def _failed(self, key: Key, error: BaseException) -> None:
         """Log an unexpected exception of one reconcile, report it in status and retry."""
@@ -132,6 +170,8 @@ class Reconciler:
         """
         if plan.recheck_after is not None:
             self._queue.add_after(key, plan.recheck_after + 0.05)
+        if applied.recheck_after is not None:
+            self._queue.add_after(key, applied.recheck_after + 0.05)
         desired = snapshot.all_desired
         unresolved = any(revision.problem is not None and revision.intent is None for revision in desired)
         if applied.refused is not None and applied.deletions:

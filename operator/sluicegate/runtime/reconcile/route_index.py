@@ -14,6 +14,7 @@ from sluicegate.api.resource import Key, ModelDeployment
 from sluicegate.config.settings import Settings
 from sluicegate.core.decide.path_claims import Claimant, ancestors, claimant, rival, routed_elsewhere
 from sluicegate.core.snapshot.facts import Rival
+from sluicegate.kube import kinds
 from sluicegate.runtime.reconcile.caches import Caches, observed_route
 from sluicegate.runtime.resources import Resources
 
@@ -94,8 +95,13 @@ class RouteIndex:
         return (self._claimant(key) for key in self._overlapping(entry.prefixes) - {entry.key})
 
     def _claimant(self, key: Key, resource: ModelDeployment | None = None) -> Claimant:
-        route = observed_route(self._caches, key)
-        return claimant(key, resource or self._resources.get(key), route, self._caches.gateway, self._settings)
+        resource = resource or self._resources.get(key)
+        if resource is not None:
+            child = self._caches.named(kinds.HTTP_ROUTE, resource.metadata)
+        else:
+            child = self._caches.children[kinds.HTTP_ROUTE].get(*key)
+        route = observed_route(self._caches, child)
+        return claimant(key, resource, route, self._caches.gateway, self._settings)
 
     def _overlapping(self, prefixes: Iterable[str]) -> set[Key]:
         keys: set[Key] = set()

@@ -23,3 +23,5 @@ class PollContext:
     """The clients of registries. The operator closes it."""
     wake: Callable[[Key], None]
     """Called with the key of each resource to reconcile."""
+    stands_back: Callable[[], bool] = lambda: False
+    """Whether another operator acts on all resources, so that this one writes nothing to registries."""

@@ -62,6 +62,8 @@ class ServedTagWriter:
         await forever(f"writing tags to registry {name}", INTERVAL, partial(self._try, name))
 
     async def _try(self, name: str) -> None:
+        if self._context.stands_back():
+            return
         try:
             await self.round(name)
         except ResolutionError as error:

@@ -60,6 +60,8 @@ class WebhookSubscriptions:
             await asyncio.Event().wait()
 
     async def _try(self, name: str) -> None:
+        if self._context.stands_back():
+            return
         done = False
         with contained(f"the webhook of registry {name}"):
             done = await self._attempt(name)

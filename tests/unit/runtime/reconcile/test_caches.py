@@ -31,14 +31,14 @@ def test_a_gateway_class_decides_whose_report_counts() -> None:
     route = named("churn", 1, "shop", spec={"parentRefs": [ref]}, status={"parents": reports})
     route["metadata"] |= {"generation": 1, "labels": {"sluicegate.dev/deployment": "churn"}}
     caches.children[kinds.HTTP_ROUTE].put(route)
-    before = observed_route(caches, ("shop", "churn"))
+    before = observed_route(caches, caches.children[kinds.HTTP_ROUTE].get("shop", "churn"))
     assert before is not None
     assert before.accepted, "the class is not known"
     woken.clear()
     caches.gateway_classes.put(named("right", 1, spec={"controllerName": "example.com/gate"}))
     assert woken == [("infra", "a")]
     assert caches.gateway("infra", "a").controller == "example.com/gate"
-    after = observed_route(caches, ("shop", "churn"))
+    after = observed_route(caches, caches.children[kinds.HTTP_ROUTE].get("shop", "churn"))
     assert after is not None
     assert not after.accepted
-    assert observed_route(caches, ("shop", "none")) is None
+    assert observed_route(caches, None) is None

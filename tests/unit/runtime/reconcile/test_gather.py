@@ -41,6 +41,7 @@ def no_objects() -> Any:
         slices=empty,
         metrics_api=SimpleNamespace(served=True),
         owned=lambda *_: (),
+        named=lambda *_: None,
         facts=lambda *_: (),
         gateway=lambda *_: None,
     )
@@ -95,9 +96,8 @@ def test_upgrade_keeps_the_stored_pod_template() -> None:
 def test_gateways_of_the_route_are_read_while_it_shifts() -> None:
     refs = [{"name": "new"}, {"name": "old"}]
     facts = parse.route({"metadata": {"name": "churn", "namespace": "shop"}, "spec": {"parentRefs": refs}})
-    child = SimpleNamespace(owner=("shop", "churn"), facts=facts)
     caches = no_objects()
-    caches.children[kinds.HTTP_ROUTE] = SimpleNamespace(get=lambda *_: child, available=True)
+    caches.named = lambda kind, _: SimpleNamespace(facts=facts) if kind is kinds.HTTP_ROUTE else None
     caches.gateway = lambda namespace, name: GatewayFacts(namespace, name, exists=True)
     spec = {"model": {"uri": "models:/churn/1"}, "traffic": {"gateway": {"parentRefs": refs[:1]}}}
     resource = decode({"metadata": {"name": "churn", "namespace": "shop"}, "spec": spec})

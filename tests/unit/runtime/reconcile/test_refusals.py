@@ -13,7 +13,7 @@ from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import KubeError, NamespaceTerminating, Unreachable, from_response
 from sluicegate.kube.kinds import Kind
-from sluicegate.runtime.reconcile.apply import Applied, Applier
+from sluicegate.runtime.reconcile.apply import ONLY_CREATE, Applied, Applier
 from sluicegate.runtime.reconcile.caches import Caches
 from sluicegate.runtime.reconcile.gather import Gathered
 from sluicegate.runtime.reconcile.refusals import CONFLICT_SECONDS, CONNECTION_SECONDS
@@ -42,16 +42,31 @@ class Server:
     def __init__(self) -> None:
         self.objects: dict[tuple[Kind, str], dict[str, Any]] = {}
         self.log: list[str] = []
-        """Each write that arrived, such as `Service churn` or `-Service churn`."""
+        """Each write that arrived: `Service churn`, its deletion `-Service churn`, or its patch `~Service churn`."""
+        self.owner: dict[str, Any] | None = {"metadata": {"uid": "u-1"}}
+        """The ModelDeployment."""
         self.fails: Callable[[Kind, str], KubeError | None] = lambda kind, name: None
         self._version = 0
 
     async def apply(self, kind: Kind, manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
         name = manifest["metadata"]["name"]
         self._answer(f"{kind.kind} {name}", kind, name)
+        if manifest["metadata"].get("resourceVersion") == ONLY_CREATE and (kind, name) in self.objects:
+            raise failure(409, "Conflict", "the object has been modified")
         self._version += 1
         metadata = {**manifest["metadata"], "uid": name, "resourceVersion": str(self._version)}
         self.objects[kind, name] = {**manifest, "metadata": metadata}
+        return self.objects[kind, name]
+
+    async def set_owners(self, kind: Kind, seen: dict[str, Any], references: Any, **options: Any) -> dict[str, Any]:
+        name = seen["name"]
+        self._answer(f"~{kind.kind} {name}", kind, name)
+        stored = self.objects[kind, name]
+        if stored["metadata"]["resourceVersion"] != seen["resourceVersion"]:
+            raise failure(409, "Conflict", "the object has been modified")
+        self._version += 1
+        metadata = {**stored["metadata"], "ownerReferences": references, "resourceVersion": str(self._version)}
+        self.objects[kind, name] = {**stored, "metadata": metadata}
         return self.objects[kind, name]
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> bool:
@@ -59,7 +74,7 @@ class Server:
         return self.objects.pop((kind, name), None) is not None
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
-        return self.objects.get((kind, name))
+        return self.owner if kind is kinds.MODEL_DEPLOYMENT else self.objects.get((kind, name))
 
     def _answer(self, line: str, kind: Kind, name: str) -> None:
         self.log.append(line)
@@ -319,8 +334,8 @@ async def test_a_service_that_the_route_names_outlives_a_refused_route() -> None
     ("owner", "leaving"),
     [
         ({"apiVersion": names.API_VERSION, "kind": names.KIND, "name": NAME, "uid": "earlier"}, True),
-        ({"apiVersion": names.API_VERSION, "kind": names.KIND, "name": "other", "uid": "o"}, False),
-        ({"apiVersion": "v1", "kind": "ConfigMap", "name": NAME, "uid": "c"}, False),
+        ({"apiVersion": names.API_VERSION, "kind": names.KIND, "name": "other", "uid": "o", "controller": True}, False),
+        ({"apiVersion": "v1", "kind": "ConfigMap", "name": NAME, "uid": "c", "controller": True}, False),
     ],
     ids=["earlier ModelDeployment", "another ModelDeployment", "another kind"],
 )
