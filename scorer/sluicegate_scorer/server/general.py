@@ -13,10 +13,12 @@ from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
+import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import scoring_server
 
-from sluicegate_scorer.server import trace
+from sluicegate_scorer.server import bad_data, trace
 from sluicegate_scorer.server.asgi import JSON, TEXT, Response
 from sluicegate_scorer.server.drift import Drift
 from sluicegate_scorer.server.frames import Frames
@@ -32,16 +34,34 @@ class ModelWatch:
 
     MLflow reports a request that does not fit the signature in the same way as a model that raises an exception. The
     analysis of a canary has to tell them apart.
+
+    Args:
+        schema: the inputs of the model's signature, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Any) -> None:
         self._thread = threading.local()
+        self._optional = bad_data.optional_columns(schema)
+        self._wrapped = False
         self.drift: Drift | None = None
 
     def reset(self) -> None:
         """Begin a request."""
+        self._thread.reached = not self._wrapped
         self._thread.failed = False
         self._thread.done = False
+        self._thread.cause = None
+
+    @property
+    def reached(self) -> bool:
+        """Tell whether the request has reached the model."""
+        return bool(self._thread.reached)
+
+    @property
+    def cause(self) -> str | None:
+        """Describe what in the request's data explains the failure; None if nothing does."""
+        cause: str | None = self._thread.cause
+        return cause
 
     @property
     def failed(self) -> bool:
@@ -58,17 +78,23 @@ class ModelWatch:
 
         MLflow still finds the signature of the original function.
         """
+        self._wrapped = True
 
         @functools.wraps(predict)
         def watched(*args: Any, **kwargs: Any) -> Any:
             drift = self.drift
             counted = drift is not None and bool(args) and drift.frame(args[0])
+            self._thread.reached = True
+            # A model may change its frame before it fails.
+            data = args[0].copy(deep=False) if args and isinstance(args[0], pd.DataFrame) else args[:1]
             try:
                 result = predict(*args, **kwargs)
             except MlflowException:  # it carries its own status
+                self._thread.cause = self._cause(data)
                 raise
             except Exception:
-                self._thread.failed = True
+                self._thread.cause = self._cause(data)
+                self._thread.failed = self._thread.cause is None
                 raise
             except SystemExit as error:  # it would otherwise end the thread, and the client would get no response
                 self._thread.failed = True
@@ -79,6 +105,13 @@ class ModelWatch:
             return result
 
         return watched
+
+    def _cause(self, data: Any) -> str | None:
+        try:
+            return bad_data.find(data[0] if isinstance(data, tuple) and data else data, self._optional)
+        except Exception:  # the data may be of any type, and its description must not replace the model's exception
+            log.debug("cannot look at the data of a request", exc_info=True)
+            return None
 
 
 class General:
@@ -93,7 +126,7 @@ class General:
         self.model = model
         self.schema = model.metadata.get_input_schema()
         self._policy = policy
-        self._watch = ModelWatch()
+        self._watch = ModelWatch(self.schema)
         self.frames: Frames | None = None
         """Makes the DataFrames of bodies of type application/json. MLflow's code parses the bodies that it does not
         take.
@@ -154,10 +187,12 @@ class General:
         """Return the response for an exception of `predict`."""
         if isinstance(error, MlflowException):
             return self.mlflow_error(error)
-        if not self._watch.failed:
+        if not (self._watch.failed or self._watch.cause is not None):
             return self._bare_error(error)
+        wrapped = MlflowException("Encountered an unexpected error while evaluating the model.", BAD_REQUEST)
+        if not self._watch.failed:
+            return self.mlflow_error(wrapped)
         log.error("the model raised an exception%s", trace.log_suffix(), exc_info=error)
-        wrapped = MlflowException("Encountered an unexpected error while evaluating the model.")
         body = wrapped.serialize_as_json().encode()  # type: ignore[no-untyped-call]
         return Response(self._policy.model_error_status, body, JSON, "model")
 
@@ -167,8 +202,9 @@ class General:
         The stack trace is removed, unless the policy allows it.
         """
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
-        if self._watch.failed:
+        if self._watch.failed or self._watch.cause is not None:
             self._report(error.__context__ or error)
+        if self._watch.failed:
             log.error("the model raised an exception%s", trace.log_suffix(), exc_info=error.__context__ or error)
             status = self._policy.model_error_status
         fields = json.loads(error.serialize_as_json())  # type: ignore[no-untyped-call]
@@ -176,8 +212,21 @@ class General:
             fields.pop("stack_trace", None)
         if self._watch.failed and status >= 500:
             fields["error_code"] = MODEL_ERROR
-        failed = "model" if self._watch.failed or status >= 500 else "client"
-        return Response(status, json.dumps(fields).encode(), JSON, failed)
+        return Response(status, json.dumps(fields).encode(), JSON, self._error_class(status))
+
+    def _error_class(self, status: int) -> str:
+        """Return the class of an error: `model`, or `client` if the content of the request caused it.
+
+        This is the only place that decides it. The request caused each error before the model was called, and a
+        failure of the model that the request's data explains.
+        """
+        watch = self._watch
+        if watch.cause is not None:
+            log.info("the model cannot predict the data of a request: %s%s", watch.cause, trace.log_suffix())
+            return "client"
+        if not watch.reached:
+            return "client"
+        return "model" if watch.failed or watch.done or status >= 500 else "client"
 
     def _bare_error(self, error: Exception) -> Response:
         """Return a bare 500 for an exception that MLflow's server does not catch.
@@ -185,7 +234,7 @@ class General:
         Before the model is reached, the cause is a request that MLflow's parsers cannot handle: it has no content type,
         or its nesting is too deep. After that, the cause is a prediction that JSON cannot represent.
         """
-        failed = "model" if self._watch.failed or self._watch.done else "client"
+        failed = self._error_class(500)
         self._report(error)
         if failed == "model":
             log.error("cannot encode the model's prediction as JSON%s", trace.log_suffix(), exc_info=error)
