@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 
 from sluicegate import __version__
+from sluicegate.app import shutdown
 from sluicegate.app.wiring import build
 from sluicegate.config.settings import Settings
 from sluicegate.kube.client import KubeClient
@@ -29,9 +29,18 @@ async def run(settings: Settings, kubeconfig: str | None) -> int:
         The process's exit code. It is 1 if the operator lost its Lease or a part of it ended, so that the kubelet
         starts a new standby.
     """
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    shutdown.on_signal(lambda: loop.call_soon_threadsafe(stop.set))
+    try:
+        return await _run(settings, kubeconfig, stop)
+    except Exception:
+        if not stop.is_set():
+            raise
+        logger.warning("an error while the operator stopped", exc_info=True)
+        return 0
+
+
+async def _run(settings: Settings, kubeconfig: str | None, stop: asyncio.Event) -> int:
     metrics = Metrics()
     options = ClientOptions(on_request=metrics.on_request)
     async with KubeClient.connect(kubeconfig, options=options) as client:

@@ -41,6 +41,9 @@ def configure_logging(chosen: Settings) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the operator until it receives a signal to stop."""
+    from sluicegate.app.shutdown import hold_signals
+
+    hold_signals()
     try:
         chosen = settings.load(options)
     except InvalidSettings as error:
