@@ -64,7 +64,7 @@ def proxy_of(size):
 
 @pytest.mark.parametrize("size", ["big", "-1", -1, 1.5, [], {}, True, "1" * 5000])
 def test_a_file_size_that_is_no_number_is_a_message(size):
-    with pytest.raises(ScorerError, match="the file_size of MLmodel is .*, not a number of bytes"):
+    with pytest.raises(ScorerError, match=r"the file_size of MLmodel is .*, not a number of bytes"):
         proxy_of(size).list_folder("")
 
 

@@ -1,9 +1,11 @@
 """A caller's bad data has the error class `client`, so that it fails no rollout."""
 
 import json
+import threading
 import time
 import warnings
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -90,6 +92,49 @@ def test_bad_data_is_of_the_class_client(app, name, body):
 def test_bad_csv_is_of_the_class_client(app, body):
     response = app("linear").general.respond(body.encode(), "text/csv")
     assert (response.status, response.error) == (400, "client")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ",".join(f"c{number}" for number in range(100_001)) + "\n1\n",
+        "a\n" + "1," * 200_000 + "1\n",
+        '"x\ny",' + "b," * 150_000 + "c\n1\n",
+    ],
+    ids=["header", "row", "quoted line break"],
+)
+def test_csv_with_a_hundred_thousand_columns_is_refused(app, body):
+    began = time.process_time()
+    response = app("linear").general.respond(body.encode(), "text/csv; charset=utf-8")
+    assert (response.status, response.error) == (400, "client")
+    assert "The limit is 100,000" in json.loads(response.body)["message"]
+    assert time.process_time() - began < 5
+
+
+def test_csv_of_many_rows_is_predicted(app):
+    body = "a,b,c\n" + "1.5,2.5,3.5\n" * 60_000
+    response = app("linear").general.respond(body.encode(), "text/csv")
+    assert response.status == 200 and len(json.loads(response.body)["predictions"]) == 60_000
+
+
+async def test_a_large_body_is_decoded_in_a_thread(app, monkeypatch):
+    application = app("linear")
+    batcher, threads = application._batcher, []
+    decode = batcher.decode
+
+    def noted(body):
+        threads.append(threading.current_thread() is threading.main_thread())
+        return decode(body)
+
+    monkeypatch.setattr(batcher, "decode", noted)
+    transport = httpx.ASGITransport(application)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for rows in (1, 80_000):
+            body = split(*[(1.5, 2.5, 3.5)] * rows).encode()
+            response = await client.post("/invocations", content=body, headers={"content-type": "application/json"})
+            assert response.status_code == 200 and len(response.json()["predictions"]) == rows
+    assert len(body) > 1 << 20
+    assert threads == [True, False]
 
 
 def test_sound_data_that_a_model_cannot_predict_is_of_the_class_model(app):

@@ -5,12 +5,14 @@ those of MLflow's server by construction. This module adds only the class of an 
 responses.
 """
 
+import csv
 import functools
 import json
 import logging
 import threading
 from collections.abc import Callable
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
+from itertools import islice
 from typing import Any
 
 import pandas as pd
@@ -19,7 +21,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import scoring_server
 
 from sluicegate_scorer.server import bad_data, trace
-from sluicegate_scorer.server.asgi import JSON, TEXT, Response
+from sluicegate_scorer.server.asgi import JSON, TEXT, Response, json_error
 from sluicegate_scorer.server.drift import Drift
 from sluicegate_scorer.server.frames import Frames
 from sluicegate_scorer.server.settings import Policy
@@ -27,6 +29,8 @@ from sluicegate_scorer.server.settings import Policy
 log = logging.getLogger("sluicegate_scorer.serve")
 
 MODEL_ERROR = "INTERNAL_ERROR"
+_COLUMNS = 100_000
+"""Columns of a CSV that pandas reads within the time limit. It takes 0.2 ms for each, and no thread can be stopped."""
 
 
 class ModelWatch:
@@ -146,6 +150,8 @@ class General:
         The call runs in a thread, and takes as long as the model does.
         """
         self._watch.reset()
+        if (refused := self._too_wide(body, content_type)) is not None:
+            return refused
         try:
             result = self._invocations(body, content_type)
         except MlflowException as error:
@@ -156,6 +162,18 @@ class General:
         media = TEXT if result.mimetype == "text/plain" else result.mimetype.encode("latin-1")
         failed = "client" if result.status >= 400 else None
         return Response(result.status, result.response.encode(), media, failed)
+
+    def _too_wide(self, body: bytes, content_type: str | None) -> Response | None:
+        """Return the response to a CSV with too many columns; None for any other request."""
+        if content_type is None or content_type.partition(";")[0].strip() != scoring_server.CONTENT_TYPE_CSV:
+            return None
+        limit = max(_COLUMNS, 2 * len(self.schema.inputs) if self.schema is not None else 0)
+        if body.count(b",") < limit or (columns := _columns(body)) <= limit:
+            return None
+        text = (
+            f"The CSV has {columns:,} columns. The limit is {limit:,}: send the columns of the model's signature only."
+        )
+        return Response(400, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")
 
     def _invocations(self, body: bytes, content_type: str | None) -> Any:
         """Run MLflow's function of the same name.
@@ -245,6 +263,15 @@ class General:
     def _report(self, error: BaseException) -> None:
         if self.on_error is not None:
             self.on_error(error)
+
+
+def _columns(body: bytes) -> int:
+    """Return the number of columns of a CSV: of its header, or of its first row if that is longer."""
+    try:
+        rows = csv.reader(TextIOWrapper(BytesIO(body), "utf-8", newline=""))
+        return max(len(row) for row in islice(rows, 2))
+    except (csv.Error, UnicodeDecodeError, ValueError):
+        return 0  # MLflow's code responds to what is not a CSV
 
 
 class _Failed:
