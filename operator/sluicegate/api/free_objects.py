@@ -85,6 +85,7 @@ def _find(spec: Any) -> Iterator[_Free]:
 
 def _below(value: Any, path: _Path, name: str) -> Iterator[_Free]:
     step, *rest = path
+    places: list[tuple[int | str, str]]
     if step == _ITEMS:
         places = [(index, f"{name}[{index}]") for index in range(len(value))] if isinstance(value, list) else []
     else:

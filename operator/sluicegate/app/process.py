@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from sluicegate import __version__
 from sluicegate.app import shutdown
@@ -13,6 +14,7 @@ from sluicegate.kube.client import KubeClient
 from sluicegate.kube.transport import ClientOptions
 from sluicegate.runtime.health import HealthServer
 from sluicegate.runtime.metrics import Metrics
+from sluicegate.runtime.metrics_access import MetricsAccess
 from sluicegate.runtime.registry.webhook_server import WebhookServer
 
 logger = logging.getLogger(__name__)
@@ -46,6 +48,8 @@ async def _run(settings: Settings, kubeconfig: str | None, stop: asyncio.Event) 
     async with KubeClient.connect(kubeconfig, options=options) as client:
         app = build(settings, client, metrics)
         health = HealthServer(app.live(), app.ready(), metrics.registry, settings.health_port)
+        if settings.metrics_authentication:
+            health.access = MetricsAccess(client, time.monotonic)
         webhook_server = WebhookServer(app.webhooks, settings.webhook_port)
         async with health, webhook_server:
             logger.info("sluicegate %s, health and metrics on port %d", __version__, health.port)

@@ -29,7 +29,7 @@ def hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
-def on_signal(stop: Callable[[], None], grace: float = GRACE) -> None:
+def on_signal(stop: Callable[[], object], grace: float = GRACE) -> None:
     """Call `stop` at the first signal, and end the process `grace` seconds later if it still runs.
 
     The exit code is then 0, because everything that the operator does continues at the next start. A second SIGINT ends
@@ -43,7 +43,7 @@ def on_signal(stop: Callable[[], None], grace: float = GRACE) -> None:
     threading.Thread(target=_wait, args=(stop, grace), name="signals", daemon=True).start()
 
 
-def _wait(stop: Callable[[], None], grace: float) -> None:
+def _wait(stop: Callable[[], object], grace: float) -> None:
     logger.info("received %s: the operator stops", signal.Signals(signal.sigwait(_SIGNALS)).name)
     with contextlib.suppress(RuntimeError):  # the event loop is closed already
         stop()

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 HEAD_SECONDS = 30.0
 """Seconds within which the first request of a connection must arrive."""
@@ -69,7 +70,7 @@ class HttpServer:
         await self._runner.cleanup()
 
     @web.middleware
-    async def _noting(self, request: web.Request, handler: web.Handler) -> web.StreamResponse:
+    async def _noting(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self._used.add(request.protocol)
         return await handler(request)
 
