@@ -1,8 +1,10 @@
 """A model's folder as one file: .zip, .tar, .tar.gz or .tgz."""
 
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -13,6 +15,12 @@ from sluicegate_scorer.sources.base import MAX_FILES, safe_path
 
 _ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz")
 _UNPACKED = ".sluicegate-unpacked"
+_UNREADABLE = (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
+"""What the libraries raise for an archive that they cannot read. RuntimeError includes an unknown compression."""
+
+
+_ENCRYPTED = 1
+"""The bit of a zip member's flags that means that a password is needed."""
 
 
 def is_archive(uri: str) -> bool:
@@ -39,7 +47,7 @@ def unpack(folder: Folder, name: str) -> dict[str, tuple[int, str]]:
                 _unzip(folder, archive, scratch)
             else:
                 _untar(folder, archive, scratch)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        except _UNREADABLE as error:
             archive.unlink()
             raise ScorerError(f"cannot read the archive {name}: {error}. Create it again") from error
         archive.unlink()
@@ -59,6 +67,11 @@ def unpack(folder: Folder, name: str) -> dict[str, tuple[int, str]]:
 def _unzip(folder: Folder, archive: Path, scratch: Path) -> None:
     with zipfile.ZipFile(archive) as opened:
         members = [member for member in opened.infolist() if not member.is_dir()]
+        if encrypted := next((member for member in members if member.flag_bits & _ENCRYPTED), None):
+            raise ScorerError(
+                f"cannot read the archive {archive.name}: {encrypted.filename!r} is encrypted. "
+                "Create it again without a password"
+            )
         _check(folder, ((member.filename, member.file_size) for member in members))
         opened.extractall(scratch, members)
 

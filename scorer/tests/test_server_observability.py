@@ -32,11 +32,13 @@ ROW = {"dataframe_records": [{"a": 1.0, "b": 2.0, "c": 3.0}]}
 
 
 class Caller(mlflow.pyfunc.PythonModel):
-    """A model that returns the trace context of a request that it would send."""
+    """A model that returns the trace context of a request that it would send, and fails for large numbers."""
 
     def predict(self, context, model_input, params=None):
         from opentelemetry.propagate import inject
 
+        if (model_input["a"] > 1e6).any():
+            raise RuntimeError("a secret of the model")
         carrier = {}
         inject(carrier)
         return [carrier.get("traceparent", "")]
@@ -112,10 +114,16 @@ async def test_logs_are_json_lines_with_the_trace(folder, capsys):
 
 
 async def test_logs_a_model_exception_with_its_trace(folder, caplog):
-    app = application(folder / "linear")
+    caplog.set_level(logging.INFO, "sluicegate_scorer.serve")
+    app = application(folder / "caller")
+    large = {"dataframe_records": [{"a": 1e7, "b": 2.0, "c": 3.0}]}
     null = {"dataframe_records": [{"a": None, "b": 2.0, "c": 3.0}]}
     async with client(app) as ours:
-        assert (await ours.post("/invocations", json=null, headers=HEADERS)).status_code == 500
+        assert (await ours.post("/invocations", json=large, headers=HEADERS)).status_code == 500
+    async with client(application(folder / "linear")) as ours:
+        assert (await ours.post("/invocations", json=null, headers=HEADERS)).status_code == 400
+    about = "the model cannot predict the data of a request: the column 'a' has a missing value"
+    assert f"{about} traceparent='{TRACE}'" in caplog.text
     assert f"the model raised an exception traceparent='{TRACE}' tracestate='a=1,b=2' x-request-id='77'" in caplog.text
 
 

@@ -82,6 +82,28 @@ class RbacValues(SettingsType, frozen=True):
     ] = True
 
 
+class NetworkPolicyValues(SettingsType, frozen=True):
+    """NetworkPolicies for the operator's pods."""
+
+    enabled: Annotated[
+        bool,
+        doc(
+            "Create NetworkPolicies that let only the following clients reach the operator's pods. Egress is not "
+            "restricted."
+        ),
+    ] = False
+    metrics_from: Annotated[
+        tuple[FreeObject, ...],
+        doc(
+            "Clients of the port of /metrics and the health checks: the `from` of a NetworkPolicy. Most networks "
+            "always let the kubelet of the pod's node through. Default: all."
+        ),
+    ] = ()
+    webhooks_from: Annotated[
+        tuple[FreeObject, ...], doc("Clients of the port of the webhooks: the `from` of a NetworkPolicy. Default: all.")
+    ] = ()
+
+
 class ServiceAccountValues(SettingsType, frozen=True):
     """The operator's ServiceAccount."""
 
@@ -120,6 +142,9 @@ class Values(SettingsType, frozen=True):
     ] = Settings()
     crd: Annotated[CrdValues, doc("The CustomResourceDefinition.")] = CrdValues()
     rbac: Annotated[RbacValues, doc("Permissions of the operator and of users.")] = RbacValues()
+    network_policy: Annotated[NetworkPolicyValues, doc("NetworkPolicies for the operator's pods.")] = (
+        NetworkPolicyValues()
+    )
     service_account: Annotated[ServiceAccountValues, doc("The operator's ServiceAccount.")] = ServiceAccountValues()
     resources: Annotated[FreeObject, doc("Resource requests and limits of the operator's container.")] = msgspec.field(
         default_factory=lambda: {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}}

@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, Self
 import httpx
 
 from sluicegate.core.models.uri import without_userinfo
+from sluicegate.core.snapshot.redaction import printable
 
 CONNECT_SECONDS: Final = 3.0
 MAX_RESPONSE_BYTES: Final = 4 * 1024 * 1024
@@ -173,7 +174,7 @@ def shown(address: str) -> str:
 
 def one_line(text: str) -> str:
     """Return another program's text as one printable line of at most `MAX_SHOWN` characters."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= MAX_SHOWN else line[: MAX_SHOWN - 1] + "…"
 
 

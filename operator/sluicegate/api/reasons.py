@@ -41,6 +41,7 @@ class Reason(StrEnum):
     INVALID_RUNTIME = "InvalidRuntime"
     INVALID_GPU = "InvalidGpu"
     INVALID_POD_TEMPLATE = "InvalidPodTemplate"
+    FIELD_TOO_LARGE = "FieldTooLarge"
     NAME_TAKEN = "NameTaken"
     UNDECODABLE = "Undecodable"
     APPLY_REFUSED = "ApplyRefused"

@@ -94,6 +94,10 @@ REMEDIES: Final[Mapping[Section, Mapping[Reason, Remedy]]] = {
             "`spec.gpu`"
         ),
         Reason.INVALID_POD_TEMPLATE: Remedy("correct the named field of `spec.podTemplate`"),
+        Reason.FIELD_TOO_LARGE: Remedy(
+            "`spec.podTemplate` and the other fields with objects of other APIs have more than 64 KiB together: move "
+            "large values to a ConfigMap or a volume. Until then, the operator changes nothing"
+        ),
         Reason.NAME_TAKEN: Remedy(
             "another object has a child's name: remove it, or rename the ModelDeployment. If the object belongs to a "
             "deleted ModelDeployment, wait for garbage collection"

@@ -7,6 +7,8 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from sluicegate.api import free_objects
+from sluicegate.api.free_objects import TooLarge
 from sluicegate.api.spec import ModelDeploymentSpec
 from sluicegate.api.status import ModelDeploymentStatus, Role
 
@@ -37,6 +39,8 @@ class ModelDeployment(msgspec.Struct, frozen=True):
     metadata: Meta
     spec: ModelDeploymentSpec
     status: ModelDeploymentStatus = ModelDeploymentStatus()
+    too_large: TooLarge | None = None
+    """Set if the free objects of the spec were over their limit. `spec` is without them, so it must not be used."""
 
     @property
     def key(self) -> Key:
@@ -52,7 +56,7 @@ def decode(raw: Mapping[str, Any]) -> ModelDeployment:
     """Decode a ModelDeployment.
 
     A status that another version of the operator wrote may be unreadable to this one. Such a status is dropped, and
-    rebuilt from what the operator observes.
+    rebuilt from what the operator observes. Free objects over their limit are dropped, so that they take no memory.
 
     Raises:
         InvalidResource: The metadata or the spec do not have the right types. The CRD rejects such objects, so this
@@ -62,11 +66,13 @@ def decode(raw: Mapping[str, Any]) -> ModelDeployment:
         status = _renamed(msgspec.convert(raw.get("status") or {}, ModelDeploymentStatus))
     except msgspec.ValidationError:
         status = ModelDeploymentStatus()
+    spec, too_large = free_objects.bounded(raw.get("spec") or {})
     try:
         return ModelDeployment(
             metadata=msgspec.convert(raw.get("metadata") or {}, Meta),
-            spec=msgspec.convert(raw.get("spec") or {}, ModelDeploymentSpec),
+            spec=msgspec.convert(spec, ModelDeploymentSpec),
             status=status,
+            too_large=too_large,
         )
     except msgspec.ValidationError as error:
         raise InvalidResource(str(error)) from error

@@ -133,7 +133,8 @@ class ModelDeploymentSpec(ApiType, frozen=True):
             "Overlay for the pod template, for everything that no other field covers: metadata and spec as in "
             "a Deployment's template. Objects merge. Lists of named items (containers, volumes, env) merge by "
             "name. `{$patch: delete}` in place of a value removes a field. The scoring container is called "
-            "`model`. The operator rejects fields that the pod API does not define. Default: no overlay."
+            "`model`. The operator rejects fields that the pod API does not define. At most 64 KiB of JSON, together "
+            "with scaling.metrics, scaling.behavior and valueFrom. Default: no overlay."
         ),
     ] = None
     scaling: Annotated[ScalingSpec, doc("Number of pods of each revision. Default: one.")] = ScalingSpec()

@@ -36,6 +36,8 @@ from sluicegate.runtime.resources import Resources
 
 logger = logging.getLogger(__name__)
 
+WORKERS: Final = 8.0
+"""Seconds that the operator waits at its stop for reconciles in progress."""
 FLUSH: Final = 3.0
 """Seconds that the operator waits at its stop for notifications that are being sent."""
 SILENCE_LIMIT: Final = 420.0
@@ -154,7 +156,11 @@ class App:
             yield [*background, *workers, streaming]
         finally:
             self.queue.shut_down()
-            await asyncio.gather(*workers, return_exceptions=True)
+            if workers:
+                _, busy = await asyncio.wait(workers, timeout=WORKERS)
+                for worker in busy:  # the next start continues where they are
+                    worker.cancel()
+                await asyncio.gather(*workers, return_exceptions=True)
             kopf_stop.set()
             if streaming is not None:
                 await asyncio.wait([streaming], timeout=5.0)

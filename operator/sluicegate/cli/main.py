@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from sluicegate import __version__
+from sluicegate.cli.output.terminal import guarded
 
 CLUSTER_OPTIONS = (
     (("-n", "--namespace"), "NAMESPACE", "namespace; default: that of the context"),
@@ -241,13 +242,17 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = parsed(argv)
-    if options.command != "run":
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command without a traceback
-    match options.command:
-        case "run":
-            from sluicegate.cli.commands.run import run
+    if options.command == "run":
+        from sluicegate.cli.commands.run import run
 
-            return run(options)
+        return run(options)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends the command without a traceback
+    with guarded():
+        return _command(options)
+
+
+def _command(options: argparse.Namespace) -> int:
+    match options.command:
         case "render":
             from sluicegate.cli.commands.render import run as render
 

@@ -318,6 +318,13 @@ class Settings(SettingsType, frozen=True):
     health_port: Annotated[
         int, Meta(ge=0, le=65535), doc("Port of /healthz, /readyz and /metrics. 0 selects a free port.")
     ] = 8080
+    metrics_authentication: Annotated[
+        bool,
+        doc(
+            "Require on /metrics the token of a user that may get the non-resource URL /metrics. The operator asks "
+            "the API server (TokenReview, SubjectAccessReview)."
+        ),
+    ] = False
     webhook_port: Annotated[
         int,
         Meta(ge=0, le=65535),

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from sluicegate.core.snapshot.redaction import printable
+
 
 class KubeError(Exception):
     """Any failure of a request to the API server."""
@@ -199,7 +201,8 @@ def from_response(status: int, http_reason: str, body: bytes, retry_after: str |
 def _build(parsed: _Status, fallback_status: int, http_reason: str) -> ApiError:
     status = parsed.code or fallback_status
     reason = parsed.reason or http_reason
-    message = parsed.message or reason or "the API server gave no reason"
+    # An admission webhook, a quota or an object of another user may have chosen the words.
+    message = printable(parsed.message or reason) or "the API server gave no reason"
     cls = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
     if cls is Forbidden and _TERMINATING in _causes(parsed.details):
         cls = NamespaceTerminating

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sluicegate.core.snapshot.redaction import printable
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import (
     Conflict,
@@ -129,6 +130,7 @@ class EventRecorder:
             message: A sentence. It is cut at the API's limit.
             action: What the operator was doing, in CamelCase.
         """
+        message = printable(message)
         now, uid = self._clock(), about.get("uid", "")
         key = (uid, reason, message)
         series = self._series.get(key)

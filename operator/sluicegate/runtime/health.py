@@ -7,7 +7,21 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from sluicegate.runtime.http_server import HttpServer
+from sluicegate.runtime.metrics_access import (
+    ALLOWED,
+    FORBIDDEN,
+    TOO_MANY,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    MetricsAccess,
+)
 
+_REFUSALS = {
+    UNAUTHENTICATED: "Send the token of a ServiceAccount: Authorization: Bearer TOKEN.",
+    FORBIDDEN: "The user of the token may not get /metrics. Bind the ClusterRole of the chart that permits it.",
+    TOO_MANY: "Too many unknown tokens. Send the request again later.",
+    UNAVAILABLE: "The operator cannot check the token now. The cause is in its log.",
+}
 Checks = Mapping[str, Callable[[], str | None]]
 """Checks by name. A check returns None if it passes, or a message about what is wrong."""
 
@@ -27,6 +41,8 @@ class HealthServer(HttpServer):
             port: The port to listen on. 0 chooses a free port.
             host: The address to listen on. None means all addresses.
         """
+        self.access: MetricsAccess | None = None
+        """Decides who may read /metrics. None means everyone."""
         self._registry = registry
         app = web.Application()
         app.router.add_get("/healthz", _handler(live))
@@ -35,6 +51,11 @@ class HealthServer(HttpServer):
         super().__init__(app, port, host)
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        if self.access is not None:
+            status = await self.access.check(request.headers.get("Authorization", ""))
+            if status != ALLOWED:
+                headers = {"WWW-Authenticate": "Bearer"} if status == UNAUTHENTICATED else None
+                return web.Response(status=status, text=f"{_REFUSALS[status]}\n", headers=headers)
         # Thousands of series would block the event loop long enough to delay watches and Lease renewals.
         body = await asyncio.to_thread(generate_latest, self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -40,6 +40,8 @@ _JSON_TYPES = frozenset(
     {JSON, *(JSON + b";" + space + b"charset=" + name for space in (b"", b" ") for name in (b"utf-8", b"UTF-8"))}
 )
 """Content types that MLflow also reads as JSON. MLflow itself reads requests with any other type."""
+_PARSED_ON_LOOP = 1 << 20
+"""Bytes of a body that the event loop decodes itself. A larger one would delay /health and every other request."""
 _PING = Response(200, b"\n")
 _TIMEOUT = Response(504, b"Request processing time exceeded limit", JSON, "timeout")
 _FULL = Response(
@@ -211,14 +213,14 @@ class Application:
             return
         response = prediction = None
         batcher = self._batcher
-        if (
-            batcher is not None
-            and content_type in _JSON_TYPES
-            and endpoint == "invocations"
-            and (rows := batcher.decode(body)) is not None
-        ):
+        if batcher is not None and content_type in _JSON_TYPES and endpoint == "invocations":
             try:
-                prediction = await batcher.respond(rows)
+                if len(body) <= _PARSED_ON_LOOP:
+                    rows = batcher.decode(body)
+                else:
+                    rows = await self._workers.run(partial(batcher.decode, body))
+                if rows is not None:
+                    prediction = await batcher.respond(rows)
             except (Overloaded, TimedOut) as error:
                 response = _REFUSALS[type(error)]
         if prediction is not None:

@@ -5,19 +5,23 @@ those of MLflow's server by construction. This module adds only the class of an 
 responses.
 """
 
+import csv
 import functools
 import json
 import logging
 import threading
 from collections.abc import Callable
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
+from itertools import islice
 from typing import Any
 
+import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import scoring_server
 
-from sluicegate_scorer.server import trace
-from sluicegate_scorer.server.asgi import JSON, TEXT, Response
+from sluicegate_scorer.server import bad_data, trace
+from sluicegate_scorer.server.asgi import JSON, TEXT, Response, json_error
 from sluicegate_scorer.server.drift import Drift
 from sluicegate_scorer.server.frames import Frames
 from sluicegate_scorer.server.settings import Policy
@@ -25,6 +29,8 @@ from sluicegate_scorer.server.settings import Policy
 log = logging.getLogger("sluicegate_scorer.serve")
 
 MODEL_ERROR = "INTERNAL_ERROR"
+_COLUMNS = 100_000
+"""Columns of a CSV that pandas reads within the time limit. It takes 0.2 ms for each, and no thread can be stopped."""
 
 
 class ModelWatch:
@@ -32,16 +38,34 @@ class ModelWatch:
 
     MLflow reports a request that does not fit the signature in the same way as a model that raises an exception. The
     analysis of a canary has to tell them apart.
+
+    Args:
+        schema: the inputs of the model's signature, or None.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, schema: Any) -> None:
         self._thread = threading.local()
+        self._optional = bad_data.optional_columns(schema)
+        self._wrapped = False
         self.drift: Drift | None = None
 
     def reset(self) -> None:
         """Begin a request."""
+        self._thread.reached = not self._wrapped
         self._thread.failed = False
         self._thread.done = False
+        self._thread.cause = None
+
+    @property
+    def reached(self) -> bool:
+        """Tell whether the request has reached the model."""
+        return bool(self._thread.reached)
+
+    @property
+    def cause(self) -> str | None:
+        """Describe what in the request's data explains the failure; None if nothing does."""
+        cause: str | None = self._thread.cause
+        return cause
 
     @property
     def failed(self) -> bool:
@@ -58,17 +82,23 @@ class ModelWatch:
 
         MLflow still finds the signature of the original function.
         """
+        self._wrapped = True
 
         @functools.wraps(predict)
         def watched(*args: Any, **kwargs: Any) -> Any:
             drift = self.drift
             counted = drift is not None and bool(args) and drift.frame(args[0])
+            self._thread.reached = True
+            # A model may change its frame before it fails.
+            data = args[0].copy(deep=False) if args and isinstance(args[0], pd.DataFrame) else args[:1]
             try:
                 result = predict(*args, **kwargs)
             except MlflowException:  # it carries its own status
+                self._thread.cause = self._cause(data)
                 raise
             except Exception:
-                self._thread.failed = True
+                self._thread.cause = self._cause(data)
+                self._thread.failed = self._thread.cause is None
                 raise
             except SystemExit as error:  # it would otherwise end the thread, and the client would get no response
                 self._thread.failed = True
@@ -79,6 +109,13 @@ class ModelWatch:
             return result
 
         return watched
+
+    def _cause(self, data: Any) -> str | None:
+        try:
+            return bad_data.find(data[0] if isinstance(data, tuple) and data else data, self._optional)
+        except Exception:  # the data may be of any type, and its description must not replace the model's exception
+            log.debug("cannot look at the data of a request", exc_info=True)
+            return None
 
 
 class General:
@@ -93,7 +130,7 @@ class General:
         self.model = model
         self.schema = model.metadata.get_input_schema()
         self._policy = policy
-        self._watch = ModelWatch()
+        self._watch = ModelWatch(self.schema)
         self.frames: Frames | None = None
         """Makes the DataFrames of bodies of type application/json. MLflow's code parses the bodies that it does not
         take.
@@ -113,6 +150,8 @@ class General:
         The call runs in a thread, and takes as long as the model does.
         """
         self._watch.reset()
+        if (refused := self._too_wide(body, content_type)) is not None:
+            return refused
         try:
             result = self._invocations(body, content_type)
         except MlflowException as error:
@@ -123,6 +162,18 @@ class General:
         media = TEXT if result.mimetype == "text/plain" else result.mimetype.encode("latin-1")
         failed = "client" if result.status >= 400 else None
         return Response(result.status, result.response.encode(), media, failed)
+
+    def _too_wide(self, body: bytes, content_type: str | None) -> Response | None:
+        """Return the response to a CSV with too many columns; None for any other request."""
+        if content_type is None or content_type.partition(";")[0].strip() != scoring_server.CONTENT_TYPE_CSV:
+            return None
+        limit = max(_COLUMNS, 2 * len(self.schema.inputs) if self.schema is not None else 0)
+        if body.count(b",") < limit or (columns := _columns(body)) <= limit:
+            return None
+        text = (
+            f"The CSV has {columns:,} columns. The limit is {limit:,}: send the columns of the model's signature only."
+        )
+        return Response(400, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")
 
     def _invocations(self, body: bytes, content_type: str | None) -> Any:
         """Run MLflow's function of the same name.
@@ -154,10 +205,12 @@ class General:
         """Return the response for an exception of `predict`."""
         if isinstance(error, MlflowException):
             return self.mlflow_error(error)
-        if not self._watch.failed:
+        if not (self._watch.failed or self._watch.cause is not None):
             return self._bare_error(error)
+        wrapped = MlflowException("Encountered an unexpected error while evaluating the model.", BAD_REQUEST)
+        if not self._watch.failed:
+            return self.mlflow_error(wrapped)
         log.error("the model raised an exception%s", trace.log_suffix(), exc_info=error)
-        wrapped = MlflowException("Encountered an unexpected error while evaluating the model.")
         body = wrapped.serialize_as_json().encode()  # type: ignore[no-untyped-call]
         return Response(self._policy.model_error_status, body, JSON, "model")
 
@@ -167,8 +220,9 @@ class General:
         The stack trace is removed, unless the policy allows it.
         """
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
-        if self._watch.failed:
+        if self._watch.failed or self._watch.cause is not None:
             self._report(error.__context__ or error)
+        if self._watch.failed:
             log.error("the model raised an exception%s", trace.log_suffix(), exc_info=error.__context__ or error)
             status = self._policy.model_error_status
         fields = json.loads(error.serialize_as_json())  # type: ignore[no-untyped-call]
@@ -176,8 +230,21 @@ class General:
             fields.pop("stack_trace", None)
         if self._watch.failed and status >= 500:
             fields["error_code"] = MODEL_ERROR
-        failed = "model" if self._watch.failed or status >= 500 else "client"
-        return Response(status, json.dumps(fields).encode(), JSON, failed)
+        return Response(status, json.dumps(fields).encode(), JSON, self._error_class(status))
+
+    def _error_class(self, status: int) -> str:
+        """Return the class of an error: `model`, or `client` if the content of the request caused it.
+
+        This is the only place that decides it. The request caused each error before the model was called, and a
+        failure of the model that the request's data explains.
+        """
+        watch = self._watch
+        if watch.cause is not None:
+            log.info("the model cannot predict the data of a request: %s%s", watch.cause, trace.log_suffix())
+            return "client"
+        if not watch.reached:
+            return "client"
+        return "model" if watch.failed or watch.done or status >= 500 else "client"
 
     def _bare_error(self, error: Exception) -> Response:
         """Return a bare 500 for an exception that MLflow's server does not catch.
@@ -185,7 +252,7 @@ class General:
         Before the model is reached, the cause is a request that MLflow's parsers cannot handle: it has no content type,
         or its nesting is too deep. After that, the cause is a prediction that JSON cannot represent.
         """
-        failed = "model" if self._watch.failed or self._watch.done else "client"
+        failed = self._error_class(500)
         self._report(error)
         if failed == "model":
             log.error("cannot encode the model's prediction as JSON%s", trace.log_suffix(), exc_info=error)
@@ -196,6 +263,15 @@ class General:
     def _report(self, error: BaseException) -> None:
         if self.on_error is not None:
             self.on_error(error)
+
+
+def _columns(body: bytes) -> int:
+    """Return the number of columns of a CSV: of its header, or of its first row if that is longer."""
+    try:
+        rows = csv.reader(TextIOWrapper(BytesIO(body), "utf-8", newline=""))
+        return max(len(row) for row in islice(rows, 2))
+    except (csv.Error, UnicodeDecodeError, ValueError):
+        return 0  # MLflow's code responds to what is not a CSV
 
 
 class _Failed:

@@ -80,7 +80,7 @@ def parse(body: bytes, length: bytes | None) -> tuple[dict[str, Any], dict[str, 
                 )
             tensors[tensor["name"]] = _from_bytes(tensor, raw[:size])
             raw = raw[size:]
-        elif "data" in tensor:
+        elif tensor.get("data") is not None:
             tensors[tensor["name"]] = _from_json(tensor)
         else:
             raise BadRequest(f"The tensor {tensor['name']} has neither data nor binary_data_size.")
@@ -94,12 +94,17 @@ def _from_json(tensor: dict[str, Any]) -> Any:
     if kind == "BYTES":
         values = np.array(tensor["data"], dtype=object)
         if (tensor.get("parameters") or {}).get("content_type") == "base64":
-            values = np.array([base64.b64decode(value) for value in values.reshape(-1)], dtype=object)
+            values = np.array([_from_base64(value) for value in values.reshape(-1)], dtype=object)
     else:
         values = np.array(tensor["data"], dtype=_numpy(kind))
         if values.dtype.kind in "iu":
             _check_whole(tensor, values)
     return values.reshape(tensor["shape"])
+
+
+def _from_base64(value: Any) -> bytes:
+    text = value if isinstance(value, bytes) else value.encode()
+    return base64.b64decode(b"".join(text.split()), validate=True)  # it would skip other characters otherwise
 
 
 def _check_whole(tensor: dict[str, Any], values: Any) -> None:

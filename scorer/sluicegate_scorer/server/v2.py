@@ -69,10 +69,11 @@ class OpenInference:
         """
         try:
             request, arrays = tensors.parse(body, length)
+            _check_outputs(request)
             data, params = self._decode(request, arrays)
         except BadRequest as error:
             return _error(400, str(error))
-        except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+        except Exception as error:  # only the request decides what this code does, so each error is the client's
             return _error(400, f"The tensors cannot be read: {error}")
         try:
             raw = self._general.predict(data, params)
@@ -152,6 +153,28 @@ class OpenInference:
         return Response(200, head_bytes + b"".join(values), _BINARY, headers=(length,))
 
 
+def _check_outputs(request: dict[str, Any]) -> None:
+    """Check the form of the outputs that a request asks for. Their names are known only after the prediction.
+
+    Raises:
+        BadRequest: if they are not a list of objects with a name.
+    """
+    requested = request.get("outputs")
+    if requested is not None and not isinstance(requested, list):
+        raise BadRequest(f'"outputs" must be a list of objects with a name, not {_short(requested)}.')
+    for output in requested or ():
+        if not isinstance(output, dict) or not isinstance(output.get("name"), str):
+            raise BadRequest(f'Every item of "outputs" must be an object with a name, not {_short(output)}.')
+    for parameters in (holder.get("parameters") for holder in requested or ()):
+        if parameters is not None and not isinstance(parameters, dict):
+            raise BadRequest(f'"parameters" must be an object, not {_short(parameters)}.')
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
 def _requested_outputs(request: dict[str, Any], names: list[str]) -> dict[str, bool]:
     """Return the outputs to send, and whether to send each one as raw bytes.
 
@@ -164,7 +187,7 @@ def _requested_outputs(request: dict[str, Any], names: list[str]) -> dict[str, b
         return dict.fromkeys(names, binary_default)
     binary_by_name = {}
     for output in requested:
-        name = output.get("name") if isinstance(output, dict) else None
+        name = output["name"]
         if name not in names:
             raise BadRequest(f"The model has no output {name!r}. Its outputs are: {', '.join(names) or 'none'}.")
         binary = (output.get("parameters") or {}).get("binary_data", binary_default)

@@ -10,6 +10,8 @@ from sluicegate_scorer.errors import ScorerError, redact
 
 MAX_FILES = 100_000
 MAX_DEPTH = 64
+MAX_LISTING = 32 << 20
+"""Bytes of one response with a listing. A listing of `MAX_FILES` files has about 20 MB."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import httpx
 
 from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
 from sluicegate_scorer.sources.base import Body, Entry, safe_path
+from sluicegate_scorer.sources.web import get_small
 
 _API = "/api/2.0/mlflow-artifacts/artifacts"
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
@@ -63,7 +64,7 @@ class ProxySource:
         """List a folder with one request. The names are relative to that folder."""
         path = "/".join(part for part in (self._root, folder) if part)
         try:
-            response = self._client.get(self._base + _API, params={"path": path} if path else {})
+            response = get_small(self._client, self._base + _API, {"path": path} if path else {})
         except httpx.HTTPError as error:
             raise self._failure(error) from error
         self._check(response, folder or self._uri)
@@ -79,8 +80,19 @@ class ProxySource:
             if is_folder:
                 folders.append(full)
             else:
-                files.append(Entry(full, int(size) if size is not None else None))
+                files.append(Entry(full, self._size(full, size)))
         return files, folders
+
+    def _size(self, path: str, size: object) -> int | None:
+        """Return a size of a listing: a number, or its digits."""
+        if size is None:
+            return None
+        if isinstance(size, bool) or not re.fullmatch("[0-9]{1,19}", str(size)):
+            raise ScorerError(
+                f"refused the artifact listing of {self._base}: the file_size of {path} is "
+                f"{one_line(repr(size), 60)}, not a number of bytes. Check the MLflow server and its proxies"
+            )
+        return int(str(size))
 
     @contextmanager
     def read(self, entry: Entry, offset: int) -> Iterator[Body]:

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from sluicegate_scorer.errors import ScorerError, TransientError, one_line
-from sluicegate_scorer.sources.base import Body
+from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
+from sluicegate_scorer.sources.base import MAX_LISTING, Body
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _CHUNK = 1 << 20
@@ -47,6 +47,29 @@ def client(auth: httpx.Auth | None = None) -> httpx.Client:
     )
 
 
+_OF_THE_TRANSFER = ("content-encoding", "content-length", "transfer-encoding")
+
+
+def get_small(client: httpx.Client, url: str, params: Mapping[str, str]) -> httpx.Response:
+    """Return a response of at most `MAX_LISTING` bytes.
+
+    Raises:
+        httpx.HTTPError: if the request fails.
+        ScorerError: if the response is longer.
+    """
+    with client.stream("GET", url, params=dict(params)) as response:
+        body = bytearray()
+        for chunk in response.iter_bytes(_CHUNK):
+            body += chunk
+            if len(body) > MAX_LISTING:
+                raise ScorerError(
+                    f"refused the listing at {redact(str(response.url))}: it has more than {MAX_LISTING >> 20} MiB. "
+                    "Check that the URI is that of one model"
+                )
+        headers = [pair for pair in response.headers.multi_items() if pair[0].lower() not in _OF_THE_TRANSFER]
+        return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=response.request)
+
+
 class Web:
     """Requests to one artifact store. Their failures have messages for the user.
 
@@ -67,7 +90,7 @@ class Web:
             ScorerError: if it cannot.
         """
         try:
-            response = self._client.get(url, params=params)
+            response = get_small(self._client, url, params)
         except httpx.HTTPError as error:
             raise self._failure(error, url) from error
         self.check(response, self.remedies.where)

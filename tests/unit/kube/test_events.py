@@ -209,3 +209,14 @@ def test_reference() -> None:
         "name": "p",
         "uid": "u",
     }
+
+
+def test_messages_are_printable(virtual: Run) -> None:
+    async def main() -> None:
+        recorder, server, task = make()
+        record(recorder, "a\x1b[2Jb\u202ec")
+        await asyncio.sleep(5)
+        task.cancel()
+        assert [event["message"] for event in server.created] == ["a [2Jb c"]
+
+    virtual(main())

@@ -28,6 +28,7 @@ from sluicegate.core.models.resolution import (
     secret_invalid,
 )
 from sluicegate.core.models.uri import without_userinfo
+from sluicegate.core.snapshot.redaction import printable
 
 logger = logging.getLogger(__name__)
 API: Final = "api/2.0/mlflow/"
@@ -276,5 +277,5 @@ def _is_html(body: bytes) -> bool:
 
 def _cut(text: str) -> str:
     """Return another program's text as one line, without credentials in its URLs."""
-    line = "".join(char if char.isprintable() else " " for char in text)
-    return bounded.one_line(" ".join(without_userinfo(word) if "://" in word else word for word in line.split()))
+    words = printable(text).split()
+    return bounded.one_line(" ".join(without_userinfo(word) if "://" in word else word for word in words))

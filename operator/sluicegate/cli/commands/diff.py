@@ -102,7 +102,10 @@ async def _compare(client: KubeClient, manifest: Manifest, inputs: Inputs) -> tu
     resource = decode(live) if live is not None else None
     settings, note = await _settings(client, resource, key, inputs.config)
     operator = OfflineOperator(client, settings, inputs.versions)
-    prediction = await operator.predict(resource, decode({**applied, "status": (live or {}).get("status")}))
+    desired = decode({**applied, "status": (live or {}).get("status")})
+    if desired.too_large is not None:
+        raise InvalidResource(f"{'/'.join(key)}: {desired.too_large}")
+    prediction = await operator.predict(resource, desired)
     comparison = Comparison(
         live=live,
         applied=applied,

@@ -205,6 +205,6 @@ def _print(raws: list[Raw], output: str, whole: bool) -> None:
         return
     shown = {"apiVersion": "v1", "kind": "List", "metadata": {}, "items": named} if whole else named[0]
     if output == "json":
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        print(json.dumps(shown, indent=2, ensure_ascii=False), file=terminal.data_output())
     else:
-        yaml.safe_dump(shown, sys.stdout, sort_keys=False, allow_unicode=True)
+        yaml.safe_dump(shown, terminal.data_output(), sort_keys=False, allow_unicode=True)

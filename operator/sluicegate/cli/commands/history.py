@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -33,9 +32,9 @@ def run(options: argparse.Namespace) -> int:
         if options.output is None:
             terminal.show(lambda now, size: lines(history, notes, now))
         elif options.output == "json":
-            print(json.dumps(document(history), indent=2, ensure_ascii=False))
+            print(json.dumps(document(history), indent=2, ensure_ascii=False), file=terminal.data_output())
         else:
-            yaml.safe_dump(document(history), sys.stdout, sort_keys=False, allow_unicode=True)
+            yaml.safe_dump(document(history), terminal.data_output(), sort_keys=False, allow_unicode=True)
         return 0
 
     return cluster.run(options, once)

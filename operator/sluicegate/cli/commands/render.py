@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from sluicegate.api.resource import InvalidResource, ModelDeployment, decode
+from sluicegate.cli.output.terminal import data_output
 from sluicegate.cli.settings import read
 from sluicegate.cli.validation import gateway_api
 from sluicegate.cli.validation.documents import Unreadable
@@ -63,7 +64,7 @@ def run(files: list[str], resolutions: list[str], config: str | None) -> int:
     except (CannotRender, InvalidSettings, InvalidResource, MissingExtra, InvalidSpec, Unreadable) as error:
         print(f"sluicegate render: {error}", file=sys.stderr)
         return 1
-    yaml.safe_dump_all(manifests, sys.stdout, sort_keys=False, explicit_start=True)
+    yaml.safe_dump_all(manifests, data_output(), sort_keys=False, explicit_start=True)
     return 0
 
 

@@ -11,6 +11,15 @@ import time
 
 from sluicegate.cli import settings
 from sluicegate.config.settings import InvalidSettings, Settings
+from sluicegate.core.snapshot.redaction import printable
+
+
+class TextFormatter(logging.Formatter):
+    """Log records as text that does not steer the terminal of whoever reads the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines for one record."""
+        return "\n".join(printable(line) for line in super().format(record).splitlines())
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,13 +35,13 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return printable(json.dumps(entry, ensure_ascii=False))
 
 
 def configure_logging(chosen: Settings) -> None:
     """Log to standard error, in the format and at the level of the settings."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    text = TextFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     handler.setFormatter(JsonFormatter() if chosen.log_format == "json" else text)
     logging.basicConfig(level=chosen.log_level.upper(), handlers=[handler], force=True)
     for noisy in ("kopf", "httpx", "httpcore", "asyncio"):
@@ -41,6 +50,9 @@ def configure_logging(chosen: Settings) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the operator until it receives a signal to stop."""
+    from sluicegate.app.shutdown import hold_signals
+
+    hold_signals()
     try:
         chosen = settings.load(options)
     except InvalidSettings as error:

@@ -1,19 +1,74 @@
-"""Showing lines: with colors on a terminal, plain in a pipe, or as a live view."""
+"""Showing lines: with colors on a terminal, plain in a pipe, or as a live view.
+
+`guarded` makes everything that a command prints printable, whatever its source.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO, cast
 
 from sluicegate.cli.output.text import Line, Size, plain
+from sluicegate.core.snapshot.redaction import printable
 
 Draw = Callable[[datetime, Size | None], Iterable[Line]]
 """Returns the lines at a time, for a terminal of some size. None means that there is no terminal."""
+
+
+class _Printable:
+    """A text stream that writes only printable characters, line breaks and tabs.
+
+    Conditions, Events, logs and manifests contain texts that containers and other users chose. They must not steer the
+    terminal of the user who reads them.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        self.stream.write(_filtered(text))
+        return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            self.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Filter standard output and standard error."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, _Printable(stream)) for stream in streams)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = streams
+
+
+def data_output() -> TextIO:
+    """Return the stream for JSON and YAML.
+
+    On a terminal it is standard output. Otherwise a program reads the data, so they are written unchanged.
+    """
+    return sys.stdout if sys.stdout.isatty() else _unfiltered()
+
+
+def _unfiltered() -> TextIO:
+    return sys.stdout.stream if isinstance(sys.stdout, _Printable) else sys.stdout
+
+
+def _filtered(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char in "\n\t" else printable(char) for char in text)
 
 
 class Screen(Protocol):
@@ -40,7 +95,7 @@ def show(draw: Draw) -> None:
         return
     from rich.console import Console
 
-    console = Console(highlight=False, emoji=False, markup=False)
+    console = Console(file=_unfiltered(), highlight=False, emoji=False, markup=False)
     console.print(_text(draw(now, Size(console.width))), soft_wrap=True, end="")
 
 
@@ -71,7 +126,7 @@ class _Live:
         from rich.console import Console
         from rich.live import Live
 
-        console = Console(highlight=False, emoji=False, markup=False)
+        console = Console(file=_unfiltered(), highlight=False, emoji=False, markup=False)
         self._console = console
         self._draw: Draw = lambda now, size: ()
         self._live = Live(
@@ -100,7 +155,7 @@ def _text(lines: Iterable[Line]) -> Any:
     for line in lines:
         row = Text(overflow="fold")
         for piece in line:
-            row.append(piece.text, style=piece.style)
+            row.append(_filtered(piece.text), style=piece.style)
         row.rstrip()
         rows.append(row)
     return Text("\n", overflow="fold").join([*rows, Text()])

@@ -24,6 +24,12 @@ from sluicegate.render import children, schema
 from sluicegate.render.pod import BUILT_IN, InvalidSpec, pod_template
 
 
+def size(resource: ModelDeployment) -> Iterator[FieldProblem]:
+    """Check the size of the objects of other APIs, which the CRD cannot limit."""
+    if resource.too_large is not None:
+        yield _problem(resource, resource.too_large.field, resource.too_large.message)
+
+
 def model(resource: ModelDeployment) -> Iterator[FieldProblem]:
     """Check the model URI, which may have the right form and still be invalid."""
     try:
@@ -105,7 +111,7 @@ def _split(candidate: Share) -> Split:
     )
 
 
-CHECKS: tuple[Check, ...] = (model, pod, autoscaler, route)
+CHECKS: tuple[Check, ...] = (size, model, pod, autoscaler, route)
 
 
 def _problem(resource: ModelDeployment, field: str, message: str) -> FieldProblem:

@@ -19,6 +19,7 @@ from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import Newest, ResolvedModel
 from sluicegate.core.models.signature import Signature
 from sluicegate.core.snapshot.analysis_result import Reading
+from sluicegate.core.snapshot.redaction import printable
 from sluicegate.core.snapshot.revision_spec import Intent
 
 
@@ -34,6 +35,10 @@ class Problem:
     """Whether nothing changes until the user acts (Stalled). Otherwise it may pass without an action (Reconciling)."""
     lacks_room: bool = False
     """Whether a pod waits for room that pods like it take on nodes. See `whenFull` and `capacity`."""
+
+    def __post_init__(self) -> None:
+        """Make the message printable, because it may quote containers, the scheduler or admission webhooks."""
+        object.__setattr__(self, "message", printable(self.message))
 
 
 @dataclass(frozen=True, slots=True)

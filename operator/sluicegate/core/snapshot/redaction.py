@@ -1,4 +1,7 @@
-"""Texts of containers, made fit for status and Events: without credentials, one line, and short."""
+"""Texts of other programs, made fit for status, Events and terminals.
+
+They are without credentials and without characters that steer a terminal, in one line, and short.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,15 @@ _USERINFO = re.compile(r"(?i)(?<![a-z0-9+.-])(?!(?:wasbs?|abfss?)://[a-z0-9$-]+@
 _LIMIT = 600
 
 
+def printable(text: str) -> str:
+    """Replace the characters that can steer a terminal, or that hide or reorder its text, by spaces.
+
+    They are those that are not printable by the rules of Unicode: ESC and the other control characters, line breaks,
+    and the overrides of the direction of text.
+    """
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+
+
 def redact(text: str) -> str:
     """Return `text` without what looks like a credential.
 
@@ -24,9 +36,9 @@ def redact(text: str) -> str:
 def last_line(text: str) -> str:
     """Return the last line of a termination message that is not blank.
 
-    The line is redacted and has at most 600 characters.
+    The line is redacted and printable, and has at most 600 characters.
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in (printable(line).strip() for line in text.splitlines()) if line]
     line = redact(lines[-1]) if lines else ""
     return line if len(line) <= _LIMIT else line[: _LIMIT - 1] + "…"
 

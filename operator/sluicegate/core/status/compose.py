@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from sluicegate.api import names
+from sluicegate.api.free_objects import TooLarge
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment
@@ -63,6 +64,26 @@ def compose(assessment: Assessment, plan: Plan, refused: Problem | None = None) 
         rollout=state,
         previous=way_back.previous(assessment, plan.stable),
     )
+
+
+def too_large(resource: ModelDeployment, problem: TooLarge, now: datetime) -> ModelDeploymentStatus:
+    """Return the status of a resource whose spec is too large to be used.
+
+    The conditions Ready, Reconciling and Stalled report it. Everything else stays as it was.
+    """
+    message, reason = f"{problem} Until then, the operator changes nothing.", Reason.FIELD_TOO_LARGE
+    failed = conditions.stamp(
+        resource,
+        now,
+        {
+            ConditionType.READY: ConditionState("False", reason, message),
+            ConditionType.RECONCILING: ConditionState("False", reason, message),
+            ConditionType.STALLED: ConditionState("True", reason, message),
+        },
+    )
+    merged = {condition.type: condition for condition in (*resource.status.conditions, *failed)}
+    observed = resource.metadata.generation
+    return replace(resource.status, observed_generation=observed, conditions=tuple(merged.values()))
 
 
 def internal_error(resource: ModelDeployment, error: BaseException, now: datetime) -> ModelDeploymentStatus:

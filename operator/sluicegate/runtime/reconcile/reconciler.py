@@ -18,7 +18,7 @@ from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Plan
 from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import Snapshot
-from sluicegate.core.status.compose import compose, internal_error, other_operator
+from sluicegate.core.status.compose import compose, internal_error, other_operator, too_large
 from sluicegate.kube.errors import KubeError, NamespaceTerminating
 from sluicegate.runtime.metrics import Metrics
 from sluicegate.runtime.reconcile.apply import Applied, Applier
@@ -112,6 +112,10 @@ class Reconciler:
             return "done"
         if (other := self._parts.other_operator(resource)) is not None:
             await self._stand_back(resource, other)
+            return "done"
+        if resource.too_large is not None:
+            await self._parts.status_writer.write(resource, too_large(resource, resource.too_large, self._now()))
+            self._queue.forget(key)
             return "done"
         gathered = await self._parts.gatherer.gather(resource, self._now)
         assessment = assess(gathered.snapshot)

@@ -5,6 +5,7 @@ It listens on its own port, and only if a registry has a webhook secret.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -22,9 +23,12 @@ from sluicegate.runtime.registry.replay_cache import ReplayCache
 logger = logging.getLogger(__name__)
 
 RATE = 20.0
-"""Deliveries a second that a registry may send on average."""
+"""Genuine deliveries a second that a registry may send on average. Forgeries do not count, because anyone can send
+them."""
 BURST = 100.0
-"""Deliveries that a registry may send at once."""
+"""Genuine deliveries that a registry may send at once."""
+BODY_SECONDS = 10.0
+"""Seconds within which a body must arrive."""
 SECRET_SECONDS = 5.0
 """Seconds for which a Secret is cached."""
 RECHECK_SECONDS = 1.0
@@ -38,6 +42,7 @@ _RESPONSES: Mapping[Outcome, tuple[int, str]] = {
     Outcome.EXPIRED: (401, "The timestamp differs from the operator's clock by more than five minutes."),
     Outcome.REPLAYED: (409, "This delivery was accepted before."),
     Outcome.MALFORMED: (400, "The body is not an event of MLflow's model registry."),
+    Outcome.TOO_SLOW: (408, f"The body did not arrive within {BODY_SECONDS:.0f} seconds."),
     Outcome.TOO_LARGE: (413, f"The body has more than {LARGEST} bytes."),
     Outcome.TOO_MANY: (429, "Too many deliveries. The operator polls the registry in any case."),
     Outcome.STANDBY: (503, "This replica is a standby. Another one leads."),
@@ -105,14 +110,15 @@ class Webhooks:
         """
         if not self._leads():
             return Outcome.STANDBY
-        if not self._buckets.setdefault(name, TokenBucket(RATE, BURST)).take(time.monotonic()):
-            return Outcome.TOO_MANY
         if (request.content_length or 0) > LARGEST:
             return Outcome.TOO_LARGE
         try:
-            body = await request.read()
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return Outcome.TOO_LARGE
+        except TimeoutError:
+            return Outcome.TOO_SLOW
         header = request.headers.get
         delivery = Delivery(
             header("X-MLflow-Delivery-Id", ""), header("X-MLflow-Timestamp", ""), header("X-MLflow-Signature", ""), body
@@ -137,6 +143,8 @@ class Webhooks:
             return Outcome.BAD_SIGNATURE
         if not timely(delivery, now):
             return Outcome.EXPIRED
+        if not self._buckets.setdefault(name, TokenBucket(RATE, BURST)).take(time.monotonic()):
+            return Outcome.TOO_MANY
         if not self._accepted.setdefault(name, ReplayCache()).add(delivery, now):
             return Outcome.REPLAYED
         outcome, model = subject(delivery.body)
@@ -163,8 +171,8 @@ class Webhooks:
         self._count(name, outcome.value)
         status, text = _RESPONSES[outcome]
         response = web.Response(status=status, text=f"{text}\n", headers=_RETRY if status in (429, 503) else None)
-        if outcome is Outcome.STANDBY:
-            # MLflow's next attempt would otherwise use this connection, and reach this replica again.
+        if outcome in (Outcome.STANDBY, Outcome.TOO_SLOW, Outcome.TOO_LARGE):
+            # A standby would get MLflow's next attempt on the same connection. The other two did not read the body.
             response.force_close()
         return response
 

@@ -58,7 +58,7 @@ def test_the_parts_cannot_be_moved_into_each_other() -> None:
     )
 
 
-@pytest.mark.parametrize("timestamp", ["", "soon", "1e3", "٣", "nan", "-1", "1700000000.0", "9" * 5000])
+@pytest.mark.parametrize("timestamp", ["", "soon", "1e3", "٣", "nan", "-1", "1700000000.0", "9" * 400, "9" * 5000])
 def test_what_is_no_time_of_now_is_expired(timestamp: str) -> None:
     assert not timely(signed(b"", timestamp=timestamp), NOW)
 

@@ -3,6 +3,8 @@
 The tests check which deliveries it accepts and rejects, and that it counts each of them.
 """
 
+import asyncio
+import gzip
 import json
 import time
 from collections import Counter
@@ -15,6 +17,8 @@ from sluicegate.api.reasons import Reason
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure
 from sluicegate.core.models.webhook_delivery import LARGEST, Delivery
 from sluicegate.kube.rate_limit import TokenBucket
+from sluicegate.runtime import http_server
+from sluicegate.runtime.registry import webhook_server
 from sluicegate.runtime.registry.registries import RegistryRef
 from sluicegate.runtime.registry.webhook_server import Webhooks, WebhookServer
 
@@ -135,9 +139,67 @@ async def test_logs_once_why_a_secret_cannot_be_read(here: Here, caplog: pytest.
 
 async def test_a_flood_is_held_back(here: Here) -> None:
     here.webhooks._buckets["default"] = TokenBucket(rate=0, burst=10)
+    answers = Counter([await here.post(now(id=str(number))) for number in range(15)])
+    assert answers == {202: 10, 429: 5}
+    assert here.counted == {"default accepted": 10, "default too_many": 5}
+
+
+async def test_forgeries_do_not_use_up_the_rate_limit(here: Here) -> None:
+    here.webhooks._buckets["default"] = TokenBucket(rate=0, burst=1)
     answers = Counter([await here.post(replace(now(id=str(number)), signature="v1,AAAA")) for number in range(15)])
-    assert answers == {401: 10, 429: 5}
-    assert here.counted == {"default bad_signature": 10, "default too_many": 5}
+    assert answers == {401: 15}
+    assert await here.post(now(ago=400)) == 401
+    assert await here.post(now()) == 202
+
+
+@pytest.mark.parametrize("timestamp", ["9" * 400, "1" * 7000])
+async def test_a_signed_timestamp_of_many_digits_is_expired(here: Here, timestamp: str) -> None:
+    assert await here.post(signed(BODY, timestamp=timestamp)) == 401
+    assert here.counted == {"default expired": 1}
+
+
+async def raw(here: Here, sent: bytes) -> bytes:
+    """Send bytes to the server, and return all that it responds until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(here.url.rpartition(":")[2].partition("/")[0]))
+    try:
+        writer.write(sent)
+        async with asyncio.timeout(20):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+HEAD = b"POST /webhooks/default HTTP/1.1\r\nHost: x\r\n"
+
+
+async def test_headers_that_are_not_utf8_are_refused(here: Here) -> None:
+    sent = HEAD + b"X-MLflow-Delivery-Id: \xff\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    assert b" 401 " in (await raw(here, sent)).splitlines()[0]
+
+
+async def test_a_body_that_does_not_arrive_is_a_timeout(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_server, "BODY_SECONDS", 0.1)
+    assert b" 408 " in (await raw(here, HEAD + b"Content-Length: 9\r\n\r\nabc")).splitlines()[0]
+
+
+async def test_a_compressed_body_is_not_expanded(here: Here) -> None:
+    body = gzip.compress(b" " * (1 << 24))
+    sent = HEAD + b"Content-Encoding: gzip\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    assert b" 401 " in (await raw(here, sent)).splitlines()[0]
+
+
+async def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.2)
+    here = Here()
+    async with WebhookServer(here.webhooks, 0, "127.0.0.1") as server:
+        here.url = f"http://127.0.0.1:{server.port}/webhooks"
+        assert await raw(here, HEAD) == b""
+        async with httpx.AsyncClient() as client:  # a connection that has made a request stays
+            assert (await client.post(f"{here.url}/default")).status_code == 401
+            await asyncio.sleep(0.5)
+            (connection,) = client._transport._pool.connections  # type: ignore[attr-defined]
+            assert (await client.post(f"{here.url}/default")).status_code == 401
+            assert client._transport._pool.connections == [connection]  # type: ignore[attr-defined]
 
 
 async def test_without_a_secret_nothing_listens() -> None:
