@@ -46,7 +46,7 @@ class Server:
         self.owner: dict[str, Any] | None = {"metadata": {"uid": "u-1"}}
         """The ModelDeployment."""
         self.fails: Callable[[Kind, str], KubeError | None] = lambda kind, name: None
-        self._version = 0
+        self._version = 1  # the first object has a higher one, because ONLY_CREATE is 1
 
     async def apply(self, kind: Kind, manifest: dict[str, Any], **options: Any) -> dict[str, Any]:
         name = manifest["metadata"]["name"]

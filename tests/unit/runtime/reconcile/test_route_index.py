@@ -30,6 +30,7 @@ class Cluster:
         routes = SimpleNamespace(get=lambda *key: self.routes.get(key))
         caches: Any = SimpleNamespace(
             children={kinds.HTTP_ROUTE: routes},
+            named=lambda _, owner: self.routes.get((owner.namespace, owner.name)),
             gateway=lambda namespace, name: GatewayFacts(namespace, name, exists=True, listeners=self.listeners),
         )
         self.resources = Resources(lambda key: self.waker.resource_changed(key))
