@@ -19,6 +19,7 @@ from sluicegate.api.gpu import KEY_PATTERN, Toleration
 from sluicegate.api.traffic import Hostname, ParentRef
 from sluicegate.config.base import SettingsType
 from sluicegate.config.child_settings import ChildSettings
+from sluicegate.config.hosts import HostPattern
 from sluicegate.config.pod_settings import PodSettings
 
 
@@ -83,6 +84,14 @@ class RegistrySettings(SettingsType, frozen=True):
     env: Annotated[
         dict[str, str], doc("Additional environment variables of the fetch container, such as MLFLOW_S3_ENDPOINT_URL.")
     ] = {}
+    credential_hosts: Annotated[
+        tuple[HostPattern, ...],
+        doc(
+            "Hosts that may receive the pods' credentials when a model's URI names them, such as the web server that "
+            "SLUICEGATE_HTTP_TOKEN is for: host names without a port, or `*.SUFFIX`. Default: only the tracking "
+            "server, and the hosts of Azure Storage for Azure's credentials."
+        ),
+    ] = ()
 
     def __post_init__(self) -> None:
         """Reject settings that exclude each other."""

@@ -203,6 +203,8 @@ def _fetch(resource: ModelDeployment, intent: Intent, settings: Settings) -> dic
     configured = settings.registries.get(intent.registry or "")
     registry = RegistrySettings(tracking_uri=inline.tracking_uri) if inline is not None else configured
     env = {"MLFLOW_TRACKING_URI": registry.tracking_uri, **registry.env} if registry is not None else {}
+    if registry is not None and registry.credential_hosts:
+        env = {"SLUICEGATE_CREDENTIAL_HOSTS": ",".join(registry.credential_hosts), **env}
     return {
         "image": settings.scorer_image,
         "source": intent.model.source,
