@@ -21,6 +21,7 @@ from sluicegate.config.base import SettingsType
 from sluicegate.config.child_settings import ChildSettings
 from sluicegate.config.hosts import HostPattern
 from sluicegate.config.pod_settings import PodSettings
+from sluicegate.config.tenant_settings import TenantSettings
 
 
 class RegisterWebhookSettings(SettingsType, frozen=True):
@@ -313,6 +314,7 @@ class Settings(SettingsType, frozen=True):
     ] = {}
     children: Annotated[ChildSettings, doc("The children of a ModelDeployment outside their pods.")] = ChildSettings()
     pods: Annotated[PodSettings, doc("What every pod of a model has, without spec.podTemplate.")] = PodSettings()
+    tenants: Annotated[TenantSettings, doc("What a ModelDeployment may not do.")] = TenantSettings()
     notifications: Annotated[
         dict[str, NotificationSettings],
         doc("Receivers of notifications about rollbacks, promotions, pauses and failures, by name."),
