@@ -140,6 +140,14 @@ class PrometheusSettings(SettingsType, frozen=True):
             "ca.crt, and tls.crt and tls.key for a client certificate. Default: no credentials."
         ),
     ] = None
+    namespace_label: Annotated[
+        Annotated[str, Meta(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")] | None,
+        doc(
+            "Label with the namespace of a series, such as `namespace`. The operator adds a matcher for the "
+            "ModelDeployment's namespace to each selector of each query, on every server. It refuses queries with "
+            "syntax that it does not know. Default: queries are sent as they are."
+        ),
+    ] = None
 
 
 class RuntimeSettings(SettingsType, frozen=True):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from sluicegate.api.fields import doc
 from sluicegate.config.base import SettingsType
+from sluicegate.config.hosts import HostPattern
 
 PodRestriction: TypeAlias = Literal[
     "HostNetwork",
@@ -33,3 +34,17 @@ class TenantSettings(SettingsType, frozen=True):
             "the pods that they have."
         ),
     ] = ()
+    inline_registry_hosts: Annotated[
+        tuple[HostPattern, ...] | None,
+        doc(
+            "Hosts that spec.model.inlineRegistry may name: host names without a port, or `*.SUFFIX`. An empty list "
+            "turns inline registries off. Default: any host."
+        ),
+    ] = None
+    metrics_source_hosts: Annotated[
+        tuple[HostPattern, ...] | None,
+        doc(
+            "Hosts that spec.rollout.analysis.source.address may name, in the same way as inlineRegistryHosts. An "
+            "empty list allows only the platform's Prometheus server. Default: any host."
+        ),
+    ] = None
