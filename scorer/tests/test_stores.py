@@ -77,7 +77,11 @@ def store(request):
     connection = (
         f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={relay.url}/{ACCOUNT};"
     )
-    credentials = {"SLUICEGATE_HTTP_USERNAME": "me", "SLUICEGATE_HTTP_PASSWORD": "hunter2"}
+    credentials = {
+        "SLUICEGATE_HTTP_USERNAME": "me",
+        "SLUICEGATE_HTTP_PASSWORD": "hunter2",
+        "SLUICEGATE_CREDENTIAL_HOSTS": "127.0.0.1",
+    }
     made = {
         "gs": Store("gs://models/a/b", relay, {"STORAGE_EMULATOR_HOST": relay.url}),
         "wasbs": Store(
@@ -292,9 +296,8 @@ def test_refuses_what_is_not_a_model(store, web, scorer, tmp_path, name, content
 
 
 def test_password_is_not_printed(web, scorer, tmp_path):
-    done = scorer(
-        "fetch", f"{web[0]}/a/b", tmp_path / "m", SLUICEGATE_HTTP_USERNAME="me", SLUICEGATE_HTTP_PASSWORD="wrong"
-    )
+    wrong = {"SLUICEGATE_HTTP_USERNAME": "me", "SLUICEGATE_HTTP_PASSWORD": "wrong"}
+    done = scorer("fetch", f"{web[0]}/a/b", tmp_path / "m", SLUICEGATE_CREDENTIAL_HOSTS="127.0.0.1", **wrong)
     refused(done, "SLUICEGATE_HTTP_PASSWORD")
     refused(scorer("fetch", f"{web[0]}/a/b?sig=secret", tmp_path / "n"), "without a query")
 

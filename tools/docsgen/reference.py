@@ -23,6 +23,7 @@ from sluicegate.config.settings import (
     RuntimeSettings,
     Settings,
 )
+from sluicegate.config.tenant_settings import TenantSettings
 from sluicegate.runtime.metrics import Metrics
 
 from tools.docsgen.chart_values import Values, WorkloadSecrets
@@ -63,6 +64,7 @@ def settings_page() -> str:
         FetchSettings,
         InstallSettings,
         SecretReference,
+        TenantSettings,
         NotificationSettings,
     ):
         lines += [

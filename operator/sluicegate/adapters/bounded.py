@@ -164,6 +164,14 @@ def parse_address(address: str) -> httpx.URL:
     return url
 
 
+def host_of(address: str) -> str:
+    """Return the host that requests to `address` connect to, or "" if no request can be sent to it."""
+    try:
+        return parse_address(address).raw_host.decode("ascii", "replace").lower().rstrip(".")
+    except InvalidAddress:
+        return ""
+
+
 def shown(address: str) -> str:
     """Return the part of an address that messages may show.
 

@@ -19,7 +19,9 @@ from sluicegate.api.gpu import KEY_PATTERN, Toleration
 from sluicegate.api.traffic import Hostname, ParentRef
 from sluicegate.config.base import SettingsType
 from sluicegate.config.child_settings import ChildSettings
+from sluicegate.config.hosts import HostPattern
 from sluicegate.config.pod_settings import PodSettings
+from sluicegate.config.tenant_settings import TenantSettings
 
 
 class RegisterWebhookSettings(SettingsType, frozen=True):
@@ -83,6 +85,14 @@ class RegistrySettings(SettingsType, frozen=True):
     env: Annotated[
         dict[str, str], doc("Additional environment variables of the fetch container, such as MLFLOW_S3_ENDPOINT_URL.")
     ] = {}
+    credential_hosts: Annotated[
+        tuple[HostPattern, ...],
+        doc(
+            "Hosts that may receive the pods' credentials when a model's URI names them, such as the web server that "
+            "SLUICEGATE_HTTP_TOKEN is for: host names without a port, or `*.SUFFIX`. Default: only the tracking "
+            "server, and the hosts of Azure Storage for Azure's credentials."
+        ),
+    ] = ()
 
     def __post_init__(self) -> None:
         """Reject settings that exclude each other."""
@@ -128,6 +138,14 @@ class PrometheusSettings(SettingsType, frozen=True):
         doc(
             "Secret in the operator's namespace with username and password, or token. It can also contain "
             "ca.crt, and tls.crt and tls.key for a client certificate. Default: no credentials."
+        ),
+    ] = None
+    namespace_label: Annotated[
+        Annotated[str, Meta(pattern="^[a-zA-Z_][a-zA-Z0-9_]*$")] | None,
+        doc(
+            "Label with the namespace of a series, such as `namespace`. The operator adds a matcher for the "
+            "ModelDeployment's namespace to each selector of each query, on every server. It refuses queries with "
+            "syntax that it does not know. Default: queries are sent as they are."
         ),
     ] = None
 
@@ -304,6 +322,7 @@ class Settings(SettingsType, frozen=True):
     ] = {}
     children: Annotated[ChildSettings, doc("The children of a ModelDeployment outside their pods.")] = ChildSettings()
     pods: Annotated[PodSettings, doc("What every pod of a model has, without spec.podTemplate.")] = PodSettings()
+    tenants: Annotated[TenantSettings, doc("What a ModelDeployment may not do.")] = TenantSettings()
     notifications: Annotated[
         dict[str, NotificationSettings],
         doc("Receivers of notifications about rollbacks, promotions, pauses and failures, by name."),

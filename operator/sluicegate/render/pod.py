@@ -18,7 +18,7 @@ from sluicegate.config.settings import RegistrySettings, RuntimeSettings, Settin
 from sluicegate.core.models.uri import Baked, Volume, parse
 from sluicegate.core.snapshot.facts import Problem
 from sluicegate.core.snapshot.revision_spec import Intent
-from sluicegate.render import engine, schema
+from sluicegate.render import engine, restrictions, schema
 from sluicegate.render.gpu import InvalidGpu, Placement, placement
 from sluicegate.render.inherited import inherited_annotations, inherited_labels
 from sluicegate.render.overlay import overlay, without_nulls
@@ -63,6 +63,7 @@ def pod_template(resource: ModelDeployment, intent: Intent, settings: Settings) 
     if intent.pod_template is not None:
         template = overlay(template, intent.pod_template)
     _check(base, template, context["labels"])
+    _check_restrictions(base, template, settings)
     return template
 
 
@@ -203,6 +204,8 @@ def _fetch(resource: ModelDeployment, intent: Intent, settings: Settings) -> dic
     configured = settings.registries.get(intent.registry or "")
     registry = RegistrySettings(tracking_uri=inline.tracking_uri) if inline is not None else configured
     env = {"MLFLOW_TRACKING_URI": registry.tracking_uri, **registry.env} if registry is not None else {}
+    if registry is not None and registry.credential_hosts:
+        env = {"SLUICEGATE_CREDENTIAL_HOSTS": ",".join(registry.credential_hosts), **env}
     return {
         "image": settings.scorer_image,
         "source": intent.model.source,
@@ -305,3 +308,13 @@ def _check(base: dict[str, Any], template: dict[str, Any], labels: dict[str, str
                 f'spec.podTemplate must not remove the container "{names.MODEL_CONTAINER}".',
             )
         )
+
+
+def _check_restrictions(base: dict[str, Any], template: dict[str, Any], settings: Settings) -> None:
+    paths = restrictions.violations(base, template, settings.tenants.pod_template_restrictions)
+    if paths:
+        message = (
+            f"the platform does not allow {', '.join(paths)} (setting tenants.podTemplateRestrictions). "
+            "Remove these fields, or ask the platform team."
+        )
+        raise InvalidSpec(Problem(Reason.INVALID_POD_TEMPLATE, message))

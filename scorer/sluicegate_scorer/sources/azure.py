@@ -21,6 +21,7 @@ from xml.etree import ElementTree
 import httpx
 
 from sluicegate_scorer.errors import ScorerError, one_line, redact
+from sluicegate_scorer.sources import credential_hosts
 from sluicegate_scorer.sources.base import MAX_FILES, Body, Entry, safe_path
 from sluicegate_scorer.sources.web import Remedies, Web, client
 
@@ -30,6 +31,19 @@ _CREDENTIALS = (
     "Set AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCESS_KEY or AZURE_STORAGE_SAS_TOKEN in the registry's "
     "podSecret, or give the pod's service account an identity (Workload Identity)"
 )
+_HOSTS = [
+    f"*.{service}.{suffix}"
+    for service in ("blob", "dfs")
+    for suffix in (
+        "core.windows.net",
+        "core.usgovcloudapi.net",
+        "core.chinacloudapi.cn",
+        "core.cloudapi.de",
+        "storage.azure.net",
+        "fabric.microsoft.com",
+    )
+]
+"""Hosts of Azure Storage in all clouds, and of OneLake."""
 _SIGNED = (
     "Content-Encoding",
     "Content-Language",
@@ -201,6 +215,7 @@ class AzureSource:
             part.partition("=")[::2] for part in env("AZURE_STORAGE_CONNECTION_STRING", "").split(";") if part
         )
         location = place(uri, settings)
+        _check_host(location, settings)
         key = settings.get("AccountKey") or env("AZURE_STORAGE_ACCESS_KEY") or env("AZURE_STORAGE_KEY")
         token = settings.get("SharedAccessSignature") or env("AZURE_STORAGE_SAS_TOKEN")
         if key:
@@ -262,6 +277,22 @@ class AzureSource:
         return ScorerError(
             f"no blobs at {self._where}: container {self._place.container} has none below "
             f"{self._place.prefix}/. Check the path, and that the artifacts were not deleted"
+        )
+
+
+def _check_host(location: Place, settings: dict[str, str]) -> None:
+    """Refuse a host that is not one of Azure Storage, of the connection string, or allowed.
+
+    A signature or a token that another host receives can be used at Azure itself.
+    """
+    known = [*_HOSTS, f"*.{settings['EndpointSuffix']}"] if settings.get("EndpointSuffix") else _HOSTS
+    configured = location.endpoint == settings.get("BlobEndpoint", "").rstrip("/")
+    name = credential_hosts.host(location.endpoint)
+    if not configured and not credential_hosts.matches(name, known) and not credential_hosts.allowed(location.endpoint):
+        raise ScorerError(
+            f"refused to send Azure credentials to {name}, which is neither a host of Azure Storage nor an allowed "
+            f"host. Correct the model's URI, or add {name} to credentialHosts of the registry in the operator's "
+            f"settings, or to {credential_hosts.VARIABLE} in the podSecret"
         )
 
 

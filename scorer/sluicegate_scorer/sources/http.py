@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 import httpx
 
 from sluicegate_scorer.errors import ScorerError, redact
+from sluicegate_scorer.sources import credential_hosts
 from sluicegate_scorer.sources.base import Body, Entry, safe_path
 from sluicegate_scorer.sources.web import Remedies, Web, client
 
@@ -26,7 +27,7 @@ class HttpSource:
 
     Args:
         uri: http(s)://HOST/PATH.
-        auth: how requests are authorized. The credentials are sent to that host only.
+        auth: how requests are authorized. The credentials are sent to that host only, and only if it is an allowed one.
         single: whether the URI names one file.
     """
 
@@ -44,6 +45,9 @@ class HttpSource:
         remedies = Remedies(
             self._uri, _CREDENTIALS, _CREDENTIALS, "Check the URI, and that the artifacts were not deleted"
         )
+        if auth is not None and not credential_hosts.allowed(self._root):
+            auth, why = None, credential_hosts.withheld(self._root)
+            remedies = Remedies(self._uri, why, why, why)
         self._web = Web(remedies, client(auth))
 
     @classmethod

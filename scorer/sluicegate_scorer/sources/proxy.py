@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
+from sluicegate_scorer.sources import credential_hosts
 from sluicegate_scorer.sources.base import Body, Entry, safe_path
 from sluicegate_scorer.sources.web import get_small
 
@@ -31,13 +32,15 @@ class ProxySource:
         base: the server's URL, with a path prefix if it has one and without credentials.
         root: the folder's path on the server.
         client: the HTTP client, with its credentials and trusted certificates set.
+        withheld: why the client has no credentials, if they must not go to this server.
     """
 
-    def __init__(self, uri: str, base: str, root: str, client: httpx.Client) -> None:
+    def __init__(self, uri: str, base: str, root: str, client: httpx.Client, withheld: str = "") -> None:
         self._uri = redact(uri)
         self._base = base
         self._root = root
         self._client = client
+        self._withheld = withheld
 
     @classmethod
     def from_environment(cls, uri: str) -> "ProxySource":
@@ -58,7 +61,8 @@ class ProxySource:
             safe_path(root)
         userinfo, _, host = netloc.rpartition("@")
         base = f"{tracking.scheme}://{host}{tracking.path}"
-        return cls(uri, base, root, _client(userinfo))
+        own = not target.netloc or credential_hosts.allowed(base)
+        return cls(uri, base, root, _client(userinfo, own=own), "" if own else credential_hosts.withheld(base))
 
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
         """List a folder with one request. The names are relative to that folder."""
@@ -130,6 +134,8 @@ class ProxySource:
                 f"{self._base} refused the host name {host} (403 Invalid Host header). Add it to "
                 "MLFLOW_SERVER_ALLOWED_HOSTS (mlflow server --allowed-hosts) of the MLflow server"
             )
+        if status in {401, 403} and self._withheld:
+            raise ScorerError(f"{self._base} denied access to {what} ({status}). {self._withheld}")
         if status in {401, 403}:
             raise ScorerError(
                 f"{self._base} refused the credentials ({status}) for {what}. Correct "
@@ -204,16 +210,24 @@ class ProxySource:
         )
 
 
-def _client(userinfo: str) -> httpx.Client:
+def _client(userinfo: str, *, own: bool) -> httpx.Client:
     """Return an HTTP client with the credentials and trust of MLflow's client.
 
     A user in the URL counts if no variable is set.
+
+    Args:
+        userinfo: the user and password in the URL.
+        own: whether the server may receive the registry's credentials.
     """
     env = os.environ.get
     user, password, token = (
-        env("MLFLOW_TRACKING_USERNAME"),
-        env("MLFLOW_TRACKING_PASSWORD"),
-        env("MLFLOW_TRACKING_TOKEN") or env("token"),
+        (
+            env("MLFLOW_TRACKING_USERNAME"),
+            env("MLFLOW_TRACKING_PASSWORD"),
+            env("MLFLOW_TRACKING_TOKEN") or env("token"),
+        )
+        if own
+        else (None, None, None)
     )
     headers = {"Accept-Encoding": "identity", "User-Agent": "sluicegate-scorer"}
     auth: httpx.BasicAuth | None = None
@@ -226,26 +240,29 @@ def _client(userinfo: str) -> httpx.Client:
         auth = httpx.BasicAuth(httpx.URL(parts.geturl()).username, httpx.URL(parts.geturl()).password)
     limits = httpx.Limits(max_connections=16)
     timeout = httpx.Timeout(20, connect=10, pool=None)
-    verify = _trust()
+    verify = _trust(identify=own)
     return httpx.Client(
         headers=headers, auth=auth, verify=verify, limits=limits, timeout=timeout, follow_redirects=True
     )
 
 
-def _trust() -> ssl.SSLContext | bool:
+def _trust(*, identify: bool) -> ssl.SSLContext | bool:
     """Return the trusted certificates, with the client certificate.
 
     They come from files that MLflow's own variables name, or from PEM text of the keys of a Secret.
+
+    Args:
+        identify: whether to send the client certificate.
     """
     env = os.environ.get
     if env("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in _TRUE:
         return False
-    certificate = env("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+    certificate = env("MLFLOW_TRACKING_CLIENT_CERT_PATH") if identify else None
     # In a service account's Secret, ca.crt is the certificate of the API server.
     authority_pem = None if env("token") and env("namespace") else env("ca.crt")
     authority = env("MLFLOW_TRACKING_SERVER_CERT_PATH") or (None if authority_pem else env("REQUESTS_CA_BUNDLE"))
     pair = "\n".join(part for part in (env("tls.crt"), env("tls.key")) if part)
-    pem = env("MLFLOW_TRACKING_CLIENT_CERT_PEM") or pair
+    pem = (env("MLFLOW_TRACKING_CLIENT_CERT_PEM") or pair) if identify else ""
     if not any((authority, certificate, authority_pem, pem)):
         return True
     try:

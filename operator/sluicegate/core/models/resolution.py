@@ -102,6 +102,18 @@ def registry_unknown(name: str, registries: Iterable[str]) -> ResolutionFailure:
     )
 
 
+def inline_registry_refused(host: str, allowed: Iterable[str]) -> ResolutionFailure:
+    """Return the failure for an inline registry on a host that the operator's settings do not allow."""
+    hosts = ", ".join(allowed)
+    available = f"It allows: {hosts}." if hosts else "It allows none."
+    return ResolutionFailure(
+        Reason.REGISTRY_UNKNOWN,
+        f'spec.model.inlineRegistry: the platform does not allow the host "{host}" (setting '
+        f"tenants.inlineRegistryHosts). {available} Set spec.model.registry to a configured registry, or ask the "
+        "platform team to allow the host.",
+    )
+
+
 def secret_not_found(namespace: str, name: str, registry: str) -> ResolutionFailure:
     """Return the failure for a registry's Secret that does not exist.
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import time
 
+from sluicegate.adapters import bounded
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.prometheus import Prometheus, PrometheusEndpoint, PrometheusError, Sample, credentials_of
 from sluicegate.adapters.unexpected import log_unexpected, unexpected_message
 from sluicegate.api.resource import Key
+from sluicegate.config import hosts
 from sluicegate.config.settings import Settings
+from sluicegate.core.analysis import promql
 from sluicegate.core.analysis.run import AnalysisRun
 from sluicegate.kube.client import KubeClient
 from sluicegate.kube.errors import KubeError
@@ -41,21 +44,21 @@ class PrometheusResolver:
         self._prometheus = prometheus
         self._credentials_cache: dict[Key, tuple[float, Credentials]] = {}
 
-    async def query(self, run: AnalysisRun, promql: str) -> list[Sample]:
+    async def query(self, run: AnalysisRun, query: str) -> list[Sample]:
         """Run a query whose result is an instant vector.
 
         Raises:
             PrometheusError: The query failed. The error says why, and what to do.
         """
-        return await self._prometheus.query(await self.endpoint(run), promql, run.timeout)
+        return await self._prometheus.query(await self.endpoint(run), self._limited(run, query), run.timeout)
 
-    async def number(self, run: AnalysisRun, promql: str) -> float:
+    async def number(self, run: AnalysisRun, query: str) -> float:
         """Run a query whose result is one number.
 
         Raises:
             PrometheusError: The query failed. The error says why, and what to do.
         """
-        return await self._prometheus.number(await self.endpoint(run), promql, run.timeout)
+        return await self._prometheus.number(await self.endpoint(run), self._limited(run, query), run.timeout)
 
     async def endpoint(self, run: AnalysisRun) -> PrometheusEndpoint:
         """Return the server's address and credentials.
@@ -64,10 +67,12 @@ class PrometheusResolver:
         in the settings. Those of a resource's namespace go to the address in that resource's spec.
 
         Raises:
-            PrometheusError: No server is configured, or its Secret is missing or invalid.
+            PrometheusError: No server is configured, the settings do not allow its host, or its Secret is missing or
+                invalid.
         """
         source, platform = run.spec.source, self._settings.prometheus
         if source.address is not None:
+            self._check_host(source.address)
             secret = source.secret_ref.name if source.secret_ref is not None else None
             credentials = await self._credentials(run.key[0], secret)
             return PrometheusEndpoint(source.address, credentials, "spec.rollout.analysis.source.secretRef")
@@ -78,6 +83,30 @@ class PrometheusResolver:
             )
         credentials = await self._credentials(self._settings.operator_namespace, platform.secret)
         return PrometheusEndpoint(platform.address, credentials, "the operator's setting prometheus.secret")
+
+    def _check_host(self, address: str) -> None:
+        allowed = self._settings.tenants.metrics_source_hosts
+        host = bounded.host_of(address)
+        if allowed is not None and not hosts.matches(host, allowed):
+            raise PrometheusError(
+                f'spec.rollout.analysis.source.address: the platform does not allow the host "{host}" (setting '
+                f"tenants.metricsSourceHosts). It allows: {', '.join(allowed) or 'none'}. Remove the address to query "
+                "the platform's server, or ask the platform team to allow the host."
+            )
+
+    def _limited(self, run: AnalysisRun, query: str) -> str:
+        """Return the query with the matcher of the namespace, if the settings require it."""
+        label = self._settings.prometheus.namespace_label
+        if label is None:
+            return query
+        try:
+            return promql.limited(query, label, run.key[0])
+        except promql.UnsupportedQuery as error:
+            raise PrometheusError(
+                f"The query cannot be limited to namespace {run.key[0]} (setting prometheus.namespaceLabel): {error}. "
+                "Correct spec.rollout.analysis.metrics[].query, or use only selectors, functions, aggregations and "
+                "operators of PromQL without comments."
+            ) from None
 
     async def _credentials(self, namespace: str, secret: str | None) -> Credentials:
         if secret is None:

@@ -6,15 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from sluicegate.adapters import bounded
 from sluicegate.adapters.mlflow.credentials import Credentials
 from sluicegate.adapters.mlflow.http import RegistryEndpoint
 from sluicegate.api.model import ModelSpec
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import Key, ModelDeployment
+from sluicegate.config import hosts
 from sluicegate.config.settings import Settings
 from sluicegate.core.models.resolution import (
     ResolutionError,
     ResolutionFailure,
+    inline_registry_refused,
     registry_unknown,
     secret_not_found,
     secret_unread,
@@ -59,16 +62,23 @@ class Registries:
         """Return the registry of `resource`.
 
         Raises:
-            ResolutionError: The settings define no registry of that name.
+            ResolutionError: The settings define no registry of that name, or do not allow the inline registry.
         """
         inline = resource.spec.model.inline_registry
         name = registry_of(resource.spec.model, self._settings.default_registry)
         if inline is not None:
+            self._check_host(inline.tracking_uri)
             secret = inline.secret_ref.name if inline.secret_ref is not None else None
             return RegistryRef(name, inline.tracking_uri, resource.metadata.namespace, secret)
         if name not in self._settings.registries:
             raise ResolutionError(registry_unknown(name, self._settings.registries))
         return self.configured(name)
+
+    def _check_host(self, tracking_uri: str) -> None:
+        allowed = self._settings.tenants.inline_registry_hosts
+        host = bounded.host_of(tracking_uri)
+        if allowed is not None and not hosts.matches(host, allowed):
+            raise ResolutionError(inline_registry_refused(host, allowed))
 
     def named(
         self, resources: Iterable[ModelDeployment], pick: Callable[[ModelSpec], Iterable[T]]
