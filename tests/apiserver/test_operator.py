@@ -33,7 +33,12 @@ async def test_nothing_is_written_at_rest_nor_by_a_restart(world: World) -> None
             "scaled", scaling={"min": 1, "max": 3}, resources={"requests": {"cpu": "0.1", "memory": "1024Mi"}}
         )
         await world.until_serving()
-        await world.until_serving(name="scaled")
+
+        async def reported() -> bool:
+            return await world.condition("Ready", "scaled") == ("False", "AutoscalerWithoutMetrics")
+
+        await world.until(reported)  # This API server serves no metrics API.
+        assert await world.condition("Available", "scaled") == ("True", "Serving")
         await asyncio.sleep(3)
         world.writes.clear()
         await asyncio.sleep(6)
