@@ -37,6 +37,7 @@ from sluicegate.core.snapshot.facts import (
 )
 from sluicegate.core.snapshot.pod_diagnosis import has_ended, pod_problem
 from sluicegate.core.snapshot.pod_refusal import refused_containers
+from sluicegate.core.snapshot.redaction import sentence
 from sluicegate.core.snapshot.request_timeout import request_timeout
 from sluicegate.core.snapshot.route_reports import with_controllers
 from sluicegate.core.snapshot.termination import parse_report
@@ -344,7 +345,7 @@ def _parent_acceptance(parent: Mapping[str, Any], generation: int) -> bool | str
             name = (parent.get("parentRef") or {}).get("name")
             return (
                 f"Gateway {name} reports {condition_type}={condition.get('status')} ({condition.get('reason')}): "
-                f"{condition.get('message')}"
+                f"{sentence(str(condition.get('message') or 'no message'))}"
             )
     return True
 

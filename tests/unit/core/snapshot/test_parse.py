@@ -121,3 +121,14 @@ def test_gateway_class() -> None:
     facts = parse.gateway_class(listed)
     assert (facts.controller, facts.features) == ("example.com/gate", {"A", "B"})
     assert parse.gateway_class({}).controller == ""
+
+
+def test_refusal_of_a_gateway_is_a_sentence() -> None:
+    conditions = [
+        {"type": "Accepted", "status": "False", "reason": "NoMatchingParent", "message": "No listeners match"}
+    ]
+    parents = [{"parentRef": {"name": "public"}, "controllerName": "a/b", "conditions": conditions}]
+    route = parse.route({"metadata": {"name": "r", "namespace": "n"}, "spec": {}, "status": {"parents": parents}})
+    assert (
+        route.reports[0].acceptance == "Gateway public reports Accepted=False (NoMatchingParent): No listeners match."
+    )
