@@ -10,7 +10,7 @@ from typing import Any
 from sluicegate.api import names
 from sluicegate.cli.validation import gateway_api
 from sluicegate.core.plan.types import Autoscaled, Plan
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse, parse_gateway
 from sluicegate.core.snapshot.facts import Snapshot, Split
 from sluicegate.render import children
 from sluicegate.render.diff import difference, fingerprinted
@@ -45,7 +45,7 @@ class ApiObjects:
 
     def split(self) -> Split:
         """Return the weights, matches and mirrors of the HTTPRoute."""
-        return parse.route(self.objects["HTTPRoute", self.name]).split
+        return parse_gateway.route(self.objects["HTTPRoute", self.name]).split
 
     def apply_plan(self, snapshot: Snapshot, plan: Plan) -> None:
         """Write and delete the children as the runtime does, with the real renderer and the real diff."""
@@ -81,7 +81,7 @@ class ApiObjects:
     def _delete_surplus(self, plan: Plan) -> None:
         parked = {entry.hash for entry in plan.revisions if entry.parked}
         route = self.objects.get(("HTTPRoute", self.name))
-        named = parse.route(route).split.revisions if route is not None else frozenset()
+        named = parse_gateway.route(route).split.revisions if route is not None else frozenset()
         for kind, name in list(self.objects):
             found = self.objects[kind, name]["metadata"]["labels"].get(names.LABEL_REVISION)
             kept = kind in ("ControllerRevision", "Deployment")

@@ -21,7 +21,7 @@ from sluicegate.core.models.resolution import Newest, ResolvedModel
 from sluicegate.core.models.signature import Signature
 from sluicegate.core.plan.types import Plan
 from sluicegate.core.rollout.canary import canary_view
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse, parse_gateway
 from sluicegate.core.snapshot.analysis_result import Reading
 from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import (
@@ -212,7 +212,7 @@ class World(ApiObjects):
             pods[pod.revision] = (*pods.get(pod.revision, ()), facts)
         service, route = self.objects.get(("Service", NAME)), self.objects.get(("HTTPRoute", NAME))
         refs = resource.spec.traffic.gateway.parent_refs or ()
-        facts = parse.route(route) if route else None
+        facts = parse_gateway.route(route) if route else None
         return Snapshot(
             now=self.now,
             resource=resource,

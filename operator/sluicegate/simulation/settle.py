@@ -18,7 +18,7 @@ from sluicegate.api.resource import Manifest, ModelDeployment
 from sluicegate.api.status import ModelDeploymentStatus
 from sluicegate.core.decide.decision import decide
 from sluicegate.core.plan.types import Autoscaled, Fixed, Plan, RevisionPlan
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse, parse_gateway
 from sluicegate.core.snapshot.assessment import assess
 from sluicegate.core.snapshot.facts import AutoscalerFacts, DeploymentFacts, PodFacts, Problem, RouteFacts, Snapshot
 from sluicegate.core.snapshot.revision_spec import Intent
@@ -167,4 +167,4 @@ def _route(manifest: Manifest | None, snapshot: Snapshot, plan: Plan) -> RouteFa
         return None if plan.drop_route else snapshot.route
     conditions = [{"type": kind, "status": "True", "observedGeneration": 0} for kind in ("Accepted", "ResolvedRefs")]
     parents = [{"parentRef": ref, "conditions": conditions} for ref in manifest["spec"]["parentRefs"]]
-    return parse.route({**manifest, "status": {"parents": parents}})
+    return parse_gateway.route({**manifest, "status": {"parents": parents}})

@@ -18,7 +18,7 @@ import msgspec
 from sluicegate.api import names
 from sluicegate.api.names import RevisionHash
 from sluicegate.api.resource import Key, Meta
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse, parse_gateway
 from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, RouteFacts
 from sluicegate.core.snapshot.route_reports import gateway_key, with_controllers
 from sluicegate.kube import kinds
@@ -35,7 +35,7 @@ _FACTS: dict[Kind, Callable[[Object], Any]] = {
     kinds.SERVICE: parse.service,
     kinds.HPA: parse.autoscaler,
     kinds.PDB: lambda raw: None,
-    kinds.HTTP_ROUTE: parse.route,
+    kinds.HTTP_ROUTE: parse_gateway.route,
 }
 CHILD_KINDS = tuple(_FACTS)
 _CHILDREN = (Ownership.OWNED, Ownership.ORPHANED)
@@ -103,7 +103,11 @@ def _owned(facts: Callable[[Object], Any]) -> Callable[[Object], Owned]:
 
 
 def _gateway(raw: Object) -> Owned:
-    return Owned((raw["metadata"]["namespace"], raw["metadata"]["name"]), parse.gateway(raw))
+    return Owned((raw["metadata"]["namespace"], raw["metadata"]["name"]), parse_gateway.gateway(raw))
+
+
+def _gateway_class(raw: Object) -> Owned:
+    return Owned(("", raw["metadata"]["name"]), parse_gateway.gateway_class(raw))
 
 
 class Caches:
@@ -139,7 +143,9 @@ class Caches:
         }
         # An operator of one namespace may not read cluster-scoped objects. Only optional features and routes on which
         # several controllers report need them.
-        options = self._platform(lambda raw: Owned(("", raw["metadata"]["name"]), parse.gateway_class(raw)), None)
+        options = self._platform(
+            lambda raw: Owned(("", raw["metadata"]["name"]), parse_gateway.gateway_class(raw)), None
+        )
         self.gateway_classes: Informer[Owned] = Informer(
             client, kinds.GATEWAY_CLASS, replace(options, optional=namespace is not None)
         )

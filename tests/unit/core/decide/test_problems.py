@@ -7,7 +7,7 @@ import pytest
 from sluicegate.api.reasons import Reason
 from sluicegate.config.settings import GatewaySettings
 from sluicegate.core.rollout.canary import canary_fields
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse_gateway
 from sluicegate.core.snapshot.facts import Problem, Rival
 
 from tests.support.fake_cluster import NAME, SETTINGS, Pod, World
@@ -70,7 +70,7 @@ def test_route_conflict_keeps_the_route_with_the_old_path() -> None:
     world.edit(traffic={"gateway": {"parentRefs": [{"name": "gate"}], "pathPrefix": "/pay"}}).settle()
     assert reasons(world)["Ready"] == "False RouteConflict"
     assert reasons(world)["Available"] == "True Serving"
-    assert parse.route(world.objects["HTTPRoute", NAME]).path_prefixes == ("/shop/churn",)
+    assert parse_gateway.route(world.objects["HTTPRoute", NAME]).path_prefixes == ("/shop/churn",)
 
 
 def test_a_route_with_the_path_of_another_resource_is_deleted() -> None:

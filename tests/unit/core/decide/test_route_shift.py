@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 import pytest
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse_gateway
 from sluicegate.core.snapshot.facts import Listener
 
 from tests.support.fake_cluster import NAME, World
@@ -40,7 +40,7 @@ def hostnames(world: World) -> list[str]:
 
 
 def prefixes(world: World) -> tuple[str, ...]:
-    return parse.route(world.objects["HTTPRoute", NAME]).path_prefixes
+    return parse_gateway.route(world.objects["HTTPRoute", NAME]).path_prefixes
 
 
 def test_missing_gateway_leaves_the_old_one() -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse, parse_gateway
 from sluicegate.core.snapshot.facts import RouteFacts
 from sluicegate.core.snapshot.route_reports import with_controllers
 
@@ -66,9 +66,11 @@ def accepted(ref: dict[str, Any], status: str = "True", generation: int = 2) -> 
     return {"parentRef": ref, "conditions": [{"type": kind, **condition} for kind in ("Accepted", "ResolvedRefs")]}
 
 
-def http_route(refs: list[dict[str, Any]], *entries: dict[str, Any]) -> parse.RouteFacts:
+def http_route(refs: list[dict[str, Any]], *entries: dict[str, Any]) -> RouteFacts:
     metadata = {"name": "churn", "namespace": "shop", "generation": 2}
-    return parse.route({"metadata": metadata, "spec": {"parentRefs": refs}, "status": {"parents": list(entries)}})
+    return parse_gateway.route(
+        {"metadata": metadata, "spec": {"parentRefs": refs}, "status": {"parents": list(entries)}}
+    )
 
 
 def test_report_of_a_former_parent_does_not_count() -> None:
@@ -102,7 +104,7 @@ def test_only_the_controller_of_the_gateway_class_accepts_a_route() -> None:
     def seen(own: str, foreign: str, controllers: dict[tuple[str, str], str]) -> RouteFacts:
         metadata = {"name": "churn", "namespace": "shop", "generation": 1}
         status = {"parents": [entry("example.com/foreign", foreign), entry("example.com/own", own)]}
-        route = parse.route({"metadata": metadata, "spec": {"parentRefs": [ref]}, "status": status})
+        route = parse_gateway.route({"metadata": metadata, "spec": {"parentRefs": [ref]}, "status": status})
         return with_controllers(route, controllers)
 
     own = {("infra", "gate"): "example.com/own"}
@@ -118,9 +120,9 @@ def test_only_the_controller_of_the_gateway_class_accepts_a_route() -> None:
 
 def test_gateway_class() -> None:
     listed = {"spec": {"controllerName": "example.com/gate"}, "status": {"supportedFeatures": [{"name": "A"}, "B"]}}
-    facts = parse.gateway_class(listed)
+    facts = parse_gateway.gateway_class(listed)
     assert (facts.controller, facts.features) == ("example.com/gate", {"A", "B"})
-    assert parse.gateway_class({}).controller == ""
+    assert parse_gateway.gateway_class({}).controller == ""
 
 
 def test_refusal_of_a_gateway_is_a_sentence() -> None:
@@ -128,7 +130,9 @@ def test_refusal_of_a_gateway_is_a_sentence() -> None:
         {"type": "Accepted", "status": "False", "reason": "NoMatchingParent", "message": "No listeners match"}
     ]
     parents = [{"parentRef": {"name": "public"}, "controllerName": "a/b", "conditions": conditions}]
-    route = parse.route({"metadata": {"name": "r", "namespace": "n"}, "spec": {}, "status": {"parents": parents}})
+    route = parse_gateway.route(
+        {"metadata": {"name": "r", "namespace": "n"}, "spec": {}, "status": {"parents": parents}}
+    )
     assert (
         route.reports[0].acceptance == "Gateway public reports Accepted=False (NoMatchingParent): No listeners match."
     )

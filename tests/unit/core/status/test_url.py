@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse_gateway
 from sluicegate.core.snapshot.facts import GatewayFacts, Listener
 from sluicegate.core.snapshot.parse import Raw
 
@@ -18,7 +18,7 @@ def listener(name: str = "http", port: int = 80, protocol: str = "HTTP", **field
 
 def facts(*listeners: Raw, **status: Any) -> GatewayFacts:
     metadata = {"name": "gate", "namespace": "shop"}
-    return parse.gateway({"metadata": metadata, "spec": {"listeners": list(listeners)}, "status": status})
+    return parse_gateway.gateway({"metadata": metadata, "spec": {"listeners": list(listeners)}, "status": status})
 
 
 HTTPS = listener("https", 443, "HTTPS")

@@ -11,7 +11,7 @@ from sluicegate.api.names import RevisionHash
 from sluicegate.api.reasons import Reason
 from sluicegate.api.resource import ModelDeployment, decode
 from sluicegate.core.models.resolution import ResolutionError, ResolutionFailure, ResolvedModel
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse_gateway
 from sluicegate.core.snapshot.facts import GatewayFacts, PodFacts, Problem
 from sluicegate.core.snapshot.revision_spec import fetched_from, intent_of
 from sluicegate.kube import kinds
@@ -95,7 +95,7 @@ def test_upgrade_keeps_the_stored_pod_template() -> None:
 
 def test_gateways_of_the_route_are_read_while_it_shifts() -> None:
     refs = [{"name": "new"}, {"name": "old"}]
-    facts = parse.route({"metadata": {"name": "churn", "namespace": "shop"}, "spec": {"parentRefs": refs}})
+    facts = parse_gateway.route({"metadata": {"name": "churn", "namespace": "shop"}, "spec": {"parentRefs": refs}})
     caches = no_objects()
     caches.named = lambda kind, _: SimpleNamespace(facts=facts) if kind is kinds.HTTP_ROUTE else None
     caches.gateway = lambda namespace, name: GatewayFacts(namespace, name, exists=True)

@@ -9,7 +9,7 @@ import pytest
 from sluicegate.api.resource import Key
 from sluicegate.api.traffic import ParentRef
 from sluicegate.config.settings import GatewaySettings, Settings
-from sluicegate.core.snapshot import parse
+from sluicegate.core.snapshot import parse_gateway
 from sluicegate.core.snapshot.facts import GatewayFacts, Listener
 from sluicegate.kube import kinds
 from sluicegate.runtime.reconcile.queue import WorkQueue
@@ -63,7 +63,7 @@ class Cluster:
             "parentRefs": [{"name": gateway, "namespace": "infra"}],
             "rules": [{"matches": [{"path": {"value": prefix}}]} for prefix in prefixes],
         }
-        facts = parse.route({"metadata": {"name": name, "namespace": namespace}, "spec": spec})
+        facts = parse_gateway.route({"metadata": {"name": name, "namespace": namespace}, "spec": spec})
         self.routes[namespace, name] = SimpleNamespace(owner=(namespace, name), facts=facts)
         if not prefixes:
             del self.routes[namespace, name]
