@@ -61,6 +61,7 @@ def test_values_file_fits_its_schema_and_has_every_key_with_its_default() -> Non
         "prometheus",
         "children",
         "pods",
+        "tenants",
     }
     del defaults["settings"]
     assert values == defaults
