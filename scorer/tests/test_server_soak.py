@@ -30,7 +30,7 @@ BODIES = {
         json.dumps({"dataframe_split": {**ROW, "data": [[1.0, 2.0, 3.0]] * 50}}).encode(),
         200,
     ),
-    "general": ("/invocations", json.dumps({"dataframe_split": {**ROW, "data": [[None, 2.0, 3.0]]}}).encode(), 500),
+    "general": ("/invocations", json.dumps({"dataframe_split": {**ROW, "data": [[None, 2.0, 3.0]]}}).encode(), 400),
     "wrong": ("/invocations", b'{"inputs": [', 400),
     "too large": ("/invocations", b" " * 20_000, 413),
     "infer": ("/v2/models/model/infer", b'{"inputs": []}', 400),
