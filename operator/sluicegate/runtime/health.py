@@ -42,7 +42,7 @@ class HealthServer(HttpServer):
             host: The address to listen on. None means all addresses.
         """
         self.access: MetricsAccess | None = None
-        """Decides who may read /metrics. None means everyone."""
+        """Decides who may read /metrics. None means every client."""
         self._registry = registry
         app = web.Application()
         app.router.add_get("/healthz", _handler(live))

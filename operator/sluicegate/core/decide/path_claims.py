@@ -138,7 +138,7 @@ def rival(
         region: Some of its claims.
         others: The other resources. Those without an overlap are allowed.
         blocked: Tells whether another resource gets no route, because a part of its path is routed to a third one. Such
-            a resource keeps no other from its path. Otherwise a resource that claims `/` in vain would keep everyone.
+            a resource blocks no other. Otherwise a resource that claims `/` without a route would block every path.
     """
     region = tuple(region)
     for other in sorted(others, key=_age):

@@ -108,8 +108,8 @@ class RevisionRoles:
     @property
     def all(self) -> tuple[RevisionHash, ...]:
         """Return all revisions that have a role."""
-        everyone = (self.stable, self.next_stable, self.canary, self.next_canary)
-        return tuple(revision for revision in everyone if revision is not None)
+        revisions = (self.stable, self.next_stable, self.canary, self.next_canary)
+        return tuple(revision for revision in revisions if revision is not None)
 
 
 @dataclass(frozen=True, slots=True)

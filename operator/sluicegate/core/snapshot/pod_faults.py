@@ -25,7 +25,7 @@ class Fault(StrEnum):
     """The model version. It is rolled back or given up for this."""
     PLATFORM = "platform"
     """The cluster, the namespace, or what else runs in the pod."""
-    NOBODY = "nobody"
+    NONE = "none"
     """It belongs to the life of a pod."""
 
 
@@ -258,21 +258,21 @@ CAUSES: Final[Mapping[Cause, Meaning]] = {
     Cause.STOPPED: Meaning(
         "the container `model` ends with exit code 0, 137 (not `OOMKilled`) or 143 and starts again: it was stopped, "
         "for example because the node shuts down",
-        Fault.NOBODY,
+        Fault.NONE,
         True,
         (),
         "nothing",
     ),
     Cause.DELETED: Meaning(
         "anything in a pod that is being deleted, and a pod that ended and is already replaced",
-        Fault.NOBODY,
+        Fault.NONE,
         True,
         (),
         "nothing",
     ),
     Cause.STARTING: Meaning(
         "a container waits with `PodInitializing` or `ContainerCreating`, or runs and is not ready yet",
-        Fault.NOBODY,
+        Fault.NONE,
         True,
         (),
         "nothing",

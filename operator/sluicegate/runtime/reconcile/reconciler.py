@@ -33,7 +33,7 @@ REPORT_SECONDS = 120.0
 """Seconds that another operator has to report on a spec before this one says that it stands back."""
 
 
-def _nobody(resource: ModelDeployment) -> str | None:
+def _no_other_operator(resource: ModelDeployment) -> str | None:
     """Return that no other operator acts on a resource."""
     del resource
     return None
@@ -48,7 +48,7 @@ class Parts:
     applier: Applier
     status_writer: StatusWriter
     metrics: Metrics
-    other_operator: Callable[[ModelDeployment], str | None] = _nobody
+    other_operator: Callable[[ModelDeployment], str | None] = _no_other_operator
     """Returns the other operator that acts on a resource, or None if this one does. See `app.peers`."""
 
 
