@@ -91,8 +91,9 @@ def _node(name: str, resources: dict[str, str], labels: dict[str, str]) -> Json:
         "lastHeartbeatTime": now,
         "lastTransitionTime": now,
     }
+    own = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}  # every kubelet sets these
     return {
-        "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name, **labels}},
+        "metadata": {"name": name, "labels": {**own, **labels}},
         "spec": {"taints": [{"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}]},
         "status": {"capacity": resources, "allocatable": resources, "conditions": [ready]},
     }
