@@ -76,12 +76,10 @@ class KubeClient:
         body = {"apiVersion": kind.api_version, "kind": kind.kind, **manifest}
         path = kind.path(metadata.get("namespace"), metadata["name"], subresource)
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
-        try:
-            return await self._object("apply", kind, Request("PATCH", path, query, body, APPLY, admission=True))
-        except ServerError as error:
-            if error.status == HTTPStatus.INTERNAL_SERVER_ERROR and not error.details and subresource is None:
-                await self._check_fields(kind, body)
-            raise
+        request = Request("PATCH", path, query, body, APPLY, admission=True)
+        if subresource is not None:
+            return await self._object("apply", kind, request)
+        return await self._applied("apply", kind, request, body)
 
     async def merge_patch(
         self,
@@ -152,8 +150,12 @@ class KubeClient:
         if manager is None:
             return await self._object("dry-run", kind, Request("PATCH", path, query, body, MERGE_PATCH))
         query |= {"fieldManager": manager, "force": "true"}
+        return await self._applied("dry-run", kind, Request("PATCH", path, query, body, APPLY), body)
+
+    async def _applied(self, verb: str, kind: Kind, request: Request, body: Mapping[str, Any]) -> Object:
+        """Send a server-side apply of a whole object, and raise Invalid for wrong fields."""
         try:
-            return await self._object("dry-run", kind, Request("PATCH", path, query, body, APPLY))
+            return await self._object(verb, kind, request)
         except ServerError as error:
             if error.status == HTTPStatus.INTERNAL_SERVER_ERROR and not error.details:
                 await self._check_fields(kind, body)
