@@ -20,13 +20,6 @@ def shop(apply, wait_ready, workspace):
     return workspace
 
 
-def finish(space, steady, version):
-    """Wait until the change is complete and the old pods are gone."""
-    space.wait_ready("shop")
-    space.wait_only("shop", space.stable("shop"))
-    wait_until(f"every client to be answered by version {version}", lambda: steady.settled_on(version), 30)
-
-
 def deployments(space):
     return {deployment["metadata"]["name"]: deployment["spec"]["replicas"] for deployment in space.list("deployment")}
 
@@ -50,11 +43,11 @@ def test_operator_killed_in_the_middle_of_a_change_loses_no_request(shop, load, 
         shop.apply("shop", model=2)
         wait_until("the new revision's pods", lambda: len(deployments(shop)) == 2, every=0.02)
         kill_operator(operator)
-        finish(shop, steady, 2)
+        shop.wait_changed("shop", steady, 2)
         shop.apply("shop", model=1)
         wait_until("the route to move", lambda: weights(shop) == {f"shop-{first}": 100}, every=0.02)
         kill_operator(operator)
-        finish(shop, steady, 1)
+        shop.wait_changed("shop", steady, 1)
         assert shop.stable("shop") == first
     steady.check(1, 2, 1)
 
@@ -65,13 +58,13 @@ def test_api_server_restarted_in_the_middle_of_a_change_loses_no_request(cluster
         shop.apply("shop", model=2)
         wait_until("the new revision's pods", lambda: len(deployments(shop)) == 2, every=0.02)
         cluster.restart("kube-apiserver")
-        finish(shop, steady, 2)
+        shop.wait_changed("shop", steady, 2)
         shop.apply("shop", model=1)
         wait_until("the route to move", lambda: weights(shop) == {f"shop-{first}": 100}, every=0.02)
         cluster.kill("kube-apiserver")
         wait_until("answers while no API server is there", answers_more(steady, 200), 60)
         cluster.restart("kube-apiserver")
-        finish(shop, steady, 1)
+        shop.wait_changed("shop", steady, 1)
     steady.check(1, 2, 1)
 
 

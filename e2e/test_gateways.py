@@ -30,9 +30,7 @@ def code(url, path="ping", body=None):
 def change(space, steady, version, traffic):
     """Change to another version, and wait until no pod of the old one is left."""
     space.apply("shop", model=version, traffic=traffic, rollout=QUICK)
-    space.wait_ready("shop")
-    space.wait_only("shop", space.stable("shop"))
-    wait_until(f"every client to be answered by version {version}", lambda: steady.settled_on(version), 30)
+    space.wait_changed("shop", steady, version)
 
 
 @pytest.mark.parametrize("gateway", ["envoy-gateway"], indirect=True)

@@ -25,13 +25,6 @@ def shop(workspace):
     return workspace
 
 
-def finish(space, steady, version):
-    """Wait until the change is complete and the old pods are gone."""
-    space.wait_ready("shop")
-    space.wait_only("shop", space.stable("shop"))
-    wait_until(f"every client to be answered by version {version}", lambda: steady.settled_on(version), 30)
-
-
 def waits(space, reason):
     """Wait until the change waits for `reason`, and return the message.
 
@@ -54,7 +47,7 @@ def test_waiting_for_a_node_is_reconciling(shop, kube, load):
         waits(shop, "Unschedulable")
         try:
             nodes.label(kube, node, {"pool": "from-zero"})
-            finish(shop, steady, 2)
+            shop.wait_changed("shop", steady, 2)
         finally:
             nodes.label(kube, node, {"pool": None})
     steady.check(1, 2)
@@ -89,12 +82,12 @@ def test_refused_writes_are_named_and_lose_no_request(shop, kubectl, load):
         with dead_webhook(shop):
             shop.apply("shop", model=2)
             assert "dead.ops.example" in waits(shop, "ApplyRefused")
-        finish(shop, steady, 2)
+        shop.wait_changed("shop", steady, 2)
         kubectl("-n", shop.namespace, "create", "quota", "deployments", "--hard=count/deployments.apps=2")
         shop.apply("shop", model=uri(FIRST))
         assert "exceeded quota: deployments" in waits(shop, "ApplyRefused")
         shop.apply("shop", model=uri(FIRST), rollout={"scaleDownDelay": "3s", "historyLimit": 0})
-        finish(shop, steady, FIRST)
+        shop.wait_changed("shop", steady, FIRST)
     steady.check(1, 2, 1)
 
 
@@ -113,7 +106,7 @@ def test_node_that_restarts_is_not_held_against_the_version(cluster, shop, load,
         wait_until("the container to have restarted", lambda: restarts(shop, candidate) > 0, 90)
         rollouts.wait_at(shop, 0, "Paused")
         assert sluicegate("promote", "shop")[0] == 0
-        finish(shop, steady, GOOD)
+        shop.wait_changed("shop", steady, GOOD)
         assert shop.stable("shop") == candidate
     steady.check()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from e2e.support.kube import Json, Kube, wait_until
-from e2e.support.load import predict, routed
+from e2e.support.load import Load, predict, routed
 from e2e.support.registry import MODEL
 from tools.localcluster import Cluster
 
@@ -161,6 +161,12 @@ class Workspace:
             timeout,
             every=0.3,
         )
+
+    def wait_changed(self, name: str, steady: Load, version: int) -> None:
+        """Wait until a change is complete, the old pods are gone, and every client gets responses of `version`."""
+        self.wait_ready(name)
+        self.wait_only(name, self.stable(name))
+        wait_until(f"every client to be answered by version {version}", lambda: steady.settled_on(version), 30)
 
     def urls(self, name: str) -> dict[str, str]:
         """Return every endpoint: the gateway's URL, and the Service by its cluster IP."""
