@@ -13,16 +13,12 @@ import pytest
 from sluicegate.config.settings import Settings
 from sluicegate.kube import kinds
 from sluicegate.kube.client import KubeClient
-from sluicegate.kube.kinds import Kind
 from sluicegate.kube.transport import ClientOptions
 
 from tests.apiserver.testbed import NODE, SECOND, World
 from tests.golden.chart import template
 
 pytestmark = pytest.mark.usefixtures("crd")
-REVIEW = Kind(
-    "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False, stored=False
-)
 REGISTRIES = (
     "--set",
     "settings.registries.default.trackingUri=http://mlflow,settings.registries.default.secret=mlflow",
@@ -344,7 +340,7 @@ async def may(world: World, place: Place, right: Right) -> bool:
     user = f"system:serviceaccount:{place.own}:sluicegate"
     groups = ["system:serviceaccounts", f"system:serviceaccounts:{place.own}", "system:authenticated"]
     spec = {"user": user, "groups": groups, "resourceAttributes": {**asked, "namespace": namespace, "name": name}}
-    answer = await world.client.create(REVIEW, {"metadata": {}, "spec": spec})
+    answer = await world.client.create(kinds.SUBJECT_ACCESS_REVIEW, {"metadata": {}, "spec": spec})
     return bool(answer["status"]["allowed"])
 
 

@@ -114,8 +114,8 @@ def test_only_the_controller_of_the_gateway_class_accepts_a_route() -> None:
     accepted = seen("True", "False", own)
     assert (accepted.accepted, accepted.serving, accepted.refusal) == (True, True, None)
     assert seen("False", "True", {}).accepted, "the class cannot be read"
-    nobody = seen("True", "True", {("infra", "gate"): "example.com/third"})
-    assert (nobody.accepted, nobody.serving, nobody.parents[0].serving) == (False, False, False)
+    neither = seen("True", "True", {("infra", "gate"): "example.com/third"})
+    assert (neither.accepted, neither.serving, neither.parents[0].serving) == (False, False, False)
 
 
 def test_gateway_class() -> None:

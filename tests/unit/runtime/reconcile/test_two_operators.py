@@ -1,4 +1,4 @@
-"""Two operators see the same resources: one stands back, and without that nobody writes in a loop."""
+"""Two operators see the same resources: one stands back, and without that neither writes in a loop."""
 
 import asyncio
 from types import SimpleNamespace
