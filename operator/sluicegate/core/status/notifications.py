@@ -89,8 +89,8 @@ def _happened(
 ) -> Iterator[tuple[EventName, str | None, str | None, str]]:
     """Yield (event, hash of the revision, reason, message) for each event."""
     old, new = before.stable, after.stable
-    phase, next_stable, reason, message = _phase(after)
-    moved = (phase, next_stable) != _phase(before)[:2]
+    phase, candidate, reason, message = _phase(after)
+    moved = (phase, candidate) != _phase(before)[:2]
     returned = phase is not None and phase.returned
     if old is not None and new is not None and old.revision != new.revision and not (moved and returned):
         yield (
@@ -100,15 +100,15 @@ def _happened(
             f"{new.model or new.name} is stable now instead of {old.model or old.name}.",
         )
     if moved and returned:
-        yield "RolledBack", next_stable, reason, message or "The new version was rolled back."
+        yield "RolledBack", candidate, reason, message or "The new version was rolled back."
     if moved and phase is Phase.PAUSED:
-        yield "Paused", next_stable, reason, message or "The rollout waits for approval."
+        yield "Paused", candidate, reason, message or "The rollout waits for approval."
     if moved and phase is Phase.FAILED:
-        yield "Failed", next_stable, reason, message or "The new version failed."
+        yield "Failed", candidate, reason, message or "The new version failed."
     elif not returned:
         was, now = _stalled(before), _stalled(after)
         if now is not None and now != was:
-            yield "Failed", next_stable, now, _message(after)
+            yield "Failed", candidate, now, _message(after)
 
 
 def _phase(status: ModelDeploymentStatus) -> tuple[Phase | None, str | None, str | None, str | None]:
