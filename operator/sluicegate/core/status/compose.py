@@ -71,19 +71,9 @@ def too_large(resource: ModelDeployment, problem: TooLarge, now: datetime) -> Mo
 
     The conditions Ready, Reconciling and Stalled report it. Everything else stays as it was.
     """
-    message, reason = f"{problem} Until then, the operator changes nothing.", Reason.FIELD_TOO_LARGE
-    failed = conditions.stamp(
-        resource,
-        now,
-        {
-            ConditionType.READY: ConditionState("False", reason, message),
-            ConditionType.RECONCILING: ConditionState("False", reason, message),
-            ConditionType.STALLED: ConditionState("True", reason, message),
-        },
-    )
-    merged = {condition.type: condition for condition in (*resource.status.conditions, *failed)}
-    observed = resource.metadata.generation
-    return replace(resource.status, observed_generation=observed, conditions=tuple(merged.values()))
+    message = f"{problem} Until then, the operator changes nothing."
+    status = _not_ready(resource, Reason.FIELD_TOO_LARGE, message, now, stalled=True)
+    return replace(status, observed_generation=resource.metadata.generation)
 
 
 def internal_error(resource: ModelDeployment, error: BaseException, now: datetime) -> ModelDeploymentStatus:
@@ -116,17 +106,15 @@ def other_operator(resource: ModelDeployment, operator: str, now: datetime) -> M
     return _not_ready(resource, Reason.OTHER_OPERATOR, message, now)
 
 
-def _not_ready(resource: ModelDeployment, reason: Reason, message: str, now: datetime) -> ModelDeploymentStatus:
+def _not_ready(
+    resource: ModelDeployment, reason: Reason, message: str, now: datetime, *, stalled: bool = False
+) -> ModelDeploymentStatus:
     """Return the status with the conditions Ready, Reconciling and Stalled of a reconcile that decided nothing."""
-    failed = conditions.stamp(
-        resource,
-        now,
-        {
-            ConditionType.READY: ConditionState("False", reason, message),
-            ConditionType.RECONCILING: ConditionState("True", reason, message),
-            ConditionType.STALLED: ConditionState("False", Reason.NOT_STALLED, ""),
-        },
-    )
+    problem = ConditionState("False", reason, message)
+    reconciling = problem if stalled else ConditionState("True", reason, message)
+    stuck = ConditionState("True", reason, message) if stalled else ConditionState("False", Reason.NOT_STALLED, "")
+    states = {ConditionType.READY: problem, ConditionType.RECONCILING: reconciling, ConditionType.STALLED: stuck}
+    failed = conditions.stamp(resource, now, states)
     merged = {condition.type: condition for condition in (*resource.status.conditions, *failed)}
     return replace(resource.status, conditions=tuple(merged.values()))
 
@@ -158,10 +146,10 @@ def _canary_model(assessment: Assessment) -> ModelStatus | None:
 
 
 def _model(
-    assessment: Assessment, next_stable: DesiredRevision, uri: str, before: ModelStatus | None
+    assessment: Assessment, desired: DesiredRevision, uri: str, before: ModelStatus | None
 ) -> ModelStatus | None:
-    resolved = next_stable.resolved
-    if resolved is None or next_stable.intent is None:
+    resolved = desired.resolved
+    if resolved is None or desired.intent is None:
         return before
     same = before is not None and (before.uri, before.source, before.version) == (
         uri,
@@ -170,13 +158,13 @@ def _model(
     )
     return ModelStatus(
         uri=uri,
-        registry=next_stable.intent.registry,
+        registry=desired.intent.registry,
         source=resolved.source,
         name=resolved.name,
         version=resolved.version,
         run_id=resolved.run_id,
         model_id=resolved.model_id,
-        digest=_digest(assessment, next_stable.revision) or (before.digest if same and before is not None else None),
+        digest=_digest(assessment, desired.revision) or (before.digest if same and before is not None else None),
         registered_at=resolved.registered_at,
         resolved_at=before.resolved_at if same and before is not None else text_of(assessment.now),
     )
