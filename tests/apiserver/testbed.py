@@ -122,6 +122,7 @@ class World:
 
     @contextlib.asynccontextmanager
     async def operator(self, settings: Settings | None = None) -> AsyncIterator[App]:
+        """Run an operator. Delete its Lease at the end, or the operator of the next test would stand back."""
         settings = settings or Settings(namespace=self.namespace, leader_election=False)
         operator = build(settings, self.observed, Metrics())
         stop = asyncio.Event()
@@ -131,3 +132,5 @@ class World:
         finally:
             stop.set()
             assert await running == 0
+            if settings.leader_election:
+                await self.client.delete(kinds.LEASE, *settings.lease)

@@ -59,6 +59,36 @@ class Frames:
 
     def parse(self, body: bytes) -> pd.DataFrame | None:
         """Return the DataFrame of a body, or None if MLflow's own code has to read it."""
+        read = self._read(body)
+        if read is None:
+            return None
+        rows, has_index = read
+        # MLflow makes the index of a list, so it is not a RangeIndex.
+        return self.frame(rows, pd.Index(list(range(len(rows)))) if has_index else None)
+
+    def rows(self, body: bytes) -> Rows | None:
+        """Return the rows of a body, with values in the order of the signature's columns.
+
+        The result is None if MLflow's own code has to read the body.
+        """
+        read = self._read(body)
+        return None if read is None else read[0]
+
+    def frame(self, rows: Rows, index: pd.Index | None = None) -> pd.DataFrame:
+        """Return the DataFrame that MLflow's code would pass to the model for these rows.
+
+        Args:
+            rows: the result of `rows`, or rows of several such results.
+            index: the row labels. None means 0, 1, and so on.
+        """
+        if not self.shape.mixed:
+            return pd.DataFrame(self.shape.matrix(rows), columns=self._names, index=index)
+        columns = zip(self.shape.names, self.shape.kinds, zip(*rows, strict=True), strict=True)
+        made = {name: np.array(values, dtype=kind) for name, kind, values in columns}
+        return pd.DataFrame(made, columns=self._names, index=index)
+
+    def _read(self, body: bytes) -> tuple[Rows, bool] | None:
+        """Return the rows of a body, and whether it has an index, which is then 0, 1, and so on."""
         try:
             request = self._decode(body)
         except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -67,22 +97,13 @@ class Frames:
             return None
         if request.split is UNSET:
             rows = [msgspec.structs.astuple(record) for record in request.records]
-            return self._frame(rows, None) if rows and RECORDS in self.forms else None
+            return (rows, False) if rows and RECORDS in self.forms else None
         split = request.split
         if split.columns != self.shape.names or not split.data or SPLIT not in self.forms:
             return None
         if split.index is UNSET:
-            return self._frame(split.data, None)
-        if split.index != list(range(len(split.data))):
-            return None
-        return self._frame(split.data, pd.Index(split.index))
-
-    def _frame(self, rows: Rows, index: pd.Index | None) -> pd.DataFrame:
-        if not self.shape.mixed:
-            return pd.DataFrame(self.shape.matrix(rows), columns=self._names, index=index)
-        columns = zip(self.shape.names, self.shape.kinds, zip(*rows, strict=True), strict=True)
-        made = {name: np.array(values, dtype=kind) for name, kind, values in columns}
-        return pd.DataFrame(made, columns=self._names, index=index)
+            return split.data, False
+        return (split.data, True) if split.index == list(range(len(split.data))) else None
 
     def verify(self) -> None:
         """Compare with the DataFrames that MLflow makes of the same bodies.
