@@ -104,6 +104,13 @@ def _serving_flags(serve: argparse.ArgumentParser) -> None:
         help="respond with 504 after this long (default 60, as in MLflow)",
     )
     serve.add_argument(
+        "--stream-idle",
+        type=_positive,
+        default=0.0,
+        metavar="SECONDS",
+        help="end a stream if the model sends no event for this long (default --timeout)",
+    )
+    serve.add_argument(
         "--max-body",
         type=_positive,
         default=100.0,
@@ -230,7 +237,13 @@ def _serve(options: argparse.Namespace) -> int:
 
     seconds = options.timeout or float(os.environ.get("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT") or 60)
     server = ServerSettings(
-        limits=Limits(int(options.max_body * (1 << 20)), seconds, options.workers, options.queue),
+        limits=Limits(
+            int(options.max_body * (1 << 20)),
+            seconds,
+            options.workers,
+            options.queue,
+            stream_idle=options.stream_idle,
+        ),
         fast=Fast(not options.no_fast_path, options.batch),
         policy=Policy(options.model_error_status, options.stack_traces),
         logs=Logs(options.access_log, options.payload_log),

@@ -1,5 +1,6 @@
 """The ASGI application: routes, limits, and the two paths of a prediction."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -7,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 from sluicegate_scorer.server import metrics as exposition
-from sluicegate_scorer.server import recent_predictions, trace
+from sluicegate_scorer.server import openai_requests, recent_predictions, streaming, trace
 from sluicegate_scorer.server.asgi import (
     JSON,
     TEXT,
@@ -69,6 +70,15 @@ _STUCK = Response(
 Its error class is `timeout`, the class of those requests. Otherwise a model that hangs would look like a lack of pods.
 """
 _REFUSALS: dict[type[Exception], Response] = {Overloaded: _FULL, Stuck: _STUCK, TimedOut: _TIMEOUT}
+_NO_STREAM = Response(
+    400,
+    json_error(
+        "INVALID_PARAMETER_VALUE",
+        'The model does not implement predict_stream. Send the request without "stream": true.',
+    ),
+    JSON,
+    "client",
+)
 _BUG = Response(500, b"Internal Server Error", TEXT, "server")
 
 Handler = Callable[[Message, Receive, Send], Awaitable[None]]
@@ -78,7 +88,7 @@ class PredictionRequest(NamedTuple):
     """A prediction request.
 
     Attributes:
-        endpoint: `invocations` or `infer`.
+        endpoint: `invocations`, `infer`, or one of OpenAI's (`openai_requests`).
         scope: the ASGI scope.
         body: its body, empty if it was not read.
         began: the start time, by the performance counter.
@@ -146,6 +156,12 @@ class Application:
             ("GET", "/metrics"): self._metrics,
             ("GET", recent_predictions.PATH): self._recent_predictions,
         }
+        for path, endpoint in openai_requests.paths(general.model).items():
+            self.route("POST", path, partial(self._predict, endpoint))
+            self.metrics.add_endpoint(endpoint)
+        self._streaming = None
+        if streaming.can_stream(general.model):
+            self._streaming = streaming.Streaming(general, self._workers, settings.limits, self.metrics)
         self._add_gauges()
 
     def _add_gauges(self) -> None:
@@ -211,6 +227,16 @@ class Application:
             # The rest of the body is not read, so the connection cannot be used again.
             await self._finish(request, self._too_large(), send, last=True)
             return
+        if (endpoint == "invocations" and self._streaming is not None) or endpoint in openai_requests.ENDPOINTS:
+            parse = partial(openai_requests.parse, endpoint, body)
+            asks_for_stream = False
+            if content_type in _JSON_TYPES:
+                body, asks_for_stream = parse() if len(body) <= _PARSED_ON_LOOP else await asyncio.to_thread(parse)
+            if asks_for_stream:
+                await self._stream(
+                    PredictionRequest(endpoint, scope, body, began, content_type, repeated_headers), receive, send
+                )
+                return
         response = prediction = None
         batcher = self._batcher
         if batcher is not None and content_type in _JSON_TYPES and endpoint == "invocations":
@@ -235,6 +261,27 @@ class Application:
             response = await self._predict_general(request)
             self.metrics.paths["general"] += 1
         await self._finish(request, response, send)
+
+    async def _stream(self, request: PredictionRequest, receive: Receive, send: Send) -> None:
+        """Respond with a stream, count it and log it."""
+        if self._streaming is None:
+            await self._finish(request, _NO_STREAM, send)
+            return
+        self.metrics.paths["general"] += 1
+        call = streaming.Call(request.body, request.repeated_headers, request.began, self._settings.logs.payloads > 0)
+        try:
+            ended = await self._streaming.respond(call, receive, send, self.draining)
+        except (Overloaded, TimedOut) as error:
+            ended = _REFUSALS[type(error)]
+        if isinstance(ended, Response):
+            await self._finish(request, ended, send)
+            return
+        if ended.first_seconds is None:
+            return
+        self.metrics.stream(request.endpoint, ended.error)
+        if self._logged:
+            response = Response(200, ended.text, streaming.MEDIA, ended.error)
+            self._log.write(request.scope, request.body, response, time.perf_counter() - request.began, ended.fields())
 
     async def _read_body(self, receive: Receive) -> bytes:
         """Read the body of a request, up to the size limit.

@@ -110,6 +110,29 @@ class ModelWatch:
 
         return watched
 
+    def wrap_stream(self, predict_stream: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a generator function that watches a model's `predict_stream`, as `wrap` watches `predict`."""
+
+        @functools.wraps(predict_stream)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._thread.reached = True
+            data = args[0].copy(deep=False) if args and isinstance(args[0], pd.DataFrame) else args[:1]
+            try:
+                yield from predict_stream(*args, **kwargs)
+            except MlflowException:
+                self._thread.cause = self._cause(data)
+                raise
+            except Exception:
+                self._thread.cause = self._cause(data)
+                self._thread.failed = self._thread.cause is None
+                raise
+            except SystemExit as error:
+                self._thread.failed = True
+                raise RuntimeError("the model called sys.exit") from error
+            self._thread.done = True
+
+        return watched
+
     def _cause(self, data: Any) -> str | None:
         try:
             return bad_data.find(data[0] if isinstance(data, tuple) and data else data, self._optional)
@@ -144,16 +167,25 @@ class General:
         """Count the features and predictions of each later request in `drift`."""
         self._watch.drift = drift
 
-    def respond(self, body: bytes, content_type: str | None) -> Response:
+    def watch_stream(self) -> None:
+        """Watch the model's `predict_stream` too."""
+        self.model._predict_stream_fn = self._watch.wrap_stream(self.model._predict_stream_fn)
+
+    def respond(self, body: bytes, content_type: str | None, model: Any = None) -> Response:
         """Respond to one request.
 
         The call runs in a thread, and takes as long as the model does.
+
+        Args:
+            body: its body.
+            content_type: its content type.
+            model: predicts in place of the served model.
         """
         self._watch.reset()
         if (refused := self._too_wide(body, content_type)) is not None:
             return refused
         try:
-            result = self._invocations(body, content_type)
+            result = self._invocations(body, content_type, model)
         except MlflowException as error:
             return self.mlflow_error(error)
         except Exception as error:
@@ -175,11 +207,13 @@ class General:
         )
         return Response(400, json_error("INVALID_PARAMETER_VALUE", text), JSON, "client")
 
-    def _invocations(self, body: bytes, content_type: str | None) -> Any:
+    def _invocations(self, body: bytes, content_type: str | None, model: Any = None) -> Any:
         """Run MLflow's function of the same name.
 
         If `frames` parses the body, do the steps of that function that follow its parsing.
         """
+        if model is not None:
+            return scoring_server.invocations(body, content_type, model, self.schema)  # type: ignore[no-untyped-call]
         model = self.model
         frame = self.frames.parse(body) if self.frames is not None and content_type == "application/json" else None
         if frame is not None:

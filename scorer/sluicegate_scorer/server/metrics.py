@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 # Two neighboring bounds are at most half apart, and mostly a third. This limits how exactly a rollout can compare the
 # latency of two revisions.
-_SECONDS = (
+SECONDS = (
     *(0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.004, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075),
     *(0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0),
 )
@@ -48,26 +48,36 @@ class Metrics:
         requests: counts by endpoint, HTTP status and error class.
         gauges: functions that return the current value, with the help text, by metric name.
         families: functions that return the samples of a metric, with its name, type and help text.
+        histograms: further histograms, with their names and help texts.
     """
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int, str], int] = {}
         self.paths = {"fast": 0, "general": 0}
-        self.seconds = Histogram(_SECONDS)
+        self.seconds = Histogram(SECONDS)
         self.rows = Histogram(_ROWS)
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.families: list[tuple[str, str, str, Callable[[], Iterable[Sample]]]] = []
+        self.histograms: list[tuple[str, str, Histogram]] = []
         self._began = time.time()
-        # Every revision starts with a series at zero, so that a rate exists from the first failure on.
+        self.add_endpoint("invocations")
+
+    def add_endpoint(self, endpoint: str) -> None:
+        """Start the series of an endpoint at zero, so that a rate exists from the first failure on."""
         for failed, code in (("client", 400), ("model", 500), ("server", 500), ("timeout", 504), ("overload", 429)):
-            self.requests["invocations", code, failed] = 0
-        self.requests["invocations", 200, ""] = 0
+            self.requests[endpoint, code, failed] = 0
+        self.requests[endpoint, 200, ""] = 0
 
     def request(self, endpoint: str, status: int, failed: str | None, seconds: float) -> None:
         """Count one request that got a response."""
         key = (endpoint, status, failed or "")
         self.requests[key] = self.requests.get(key, 0) + 1
         self.seconds.add(seconds)
+
+    def stream(self, endpoint: str, failed: str | None) -> None:
+        """Count one stream that ended. Its time was counted at its first event."""
+        key = (endpoint, 200, failed or "")
+        self.requests[key] = self.requests.get(key, 0) + 1
 
     def batch(self, rows: int) -> None:
         """Count one prediction of the fast path."""
@@ -96,6 +106,8 @@ class Metrics:
             self.seconds,
         )
         _histogram(lines, "batch_rows", "Rows per prediction of the fast path.", self.rows)
+        for name, description, histogram in self.histograms:
+            _histogram(lines, name, description, histogram)
         for name, kind, description, samples in self.families:
             _family(lines, (name, kind, description), samples())
         for name, (description, value) in self.gauges.items():

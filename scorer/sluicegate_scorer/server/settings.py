@@ -14,6 +14,7 @@ class Limits:
             only while the model waits for something, see `slots`.
         queue: requests that may wait for a thread or a batch. Above it the server responds with 429.
         cpus: CPUs of this container.
+        stream_idle: seconds that a model may take for the next event of a stream; 0 means `seconds`.
     """
 
     body: int = 100 << 20
@@ -21,6 +22,7 @@ class Limits:
     workers: int = 0
     queue: int = 1024
     cpus: int = 2
+    stream_idle: float = 0.0
 
 
 @dataclass(frozen=True)

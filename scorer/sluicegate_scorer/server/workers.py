@@ -75,6 +75,21 @@ class Workers:
             Refused: if too many requests already wait.
             Overdue: if the time limit passed first.
         """
+        job = self.enqueue(work)
+        timer = job.result.get_loop().call_later(self._limits.seconds, self.expire, job)
+        try:
+            result: T = await job.result
+            return result
+        finally:
+            timer.cancel()
+
+    def enqueue(self, work: Callable[[], Any]) -> _Job:
+        """Queue a blocking function whose caller enforces the time limit with `expire`.
+
+        Raises:
+            Stuck: if every thread is held by a request over its time limit.
+            Overloaded: if too many requests already wait.
+        """
         if self.overrun >= self._limits.workers:
             raise Stuck
         while self._queue and self._queue[0].result.done():  # these are over their time limit
@@ -85,12 +100,7 @@ class Workers:
         job = _Job(work, loop.create_future())
         self._queue.append(job)
         self._start(loop)
-        timer = loop.call_later(self._limits.seconds, self._expire, job)
-        try:
-            result: T = await job.result
-            return result
-        finally:
-            timer.cancel()
+        return job
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Run a function whose caller enforces the limits."""
@@ -122,7 +132,8 @@ class Workers:
         if self._adapting:
             loop.call_later(WINDOW, self._adapt, loop)
 
-    def _expire(self, job: _Job) -> None:
+    def expire(self, job: _Job) -> None:
+        """Give up a request over its time limit. Its call may still run."""
         if job.result.done():
             return
         if job.started:  # the call runs, and continues
