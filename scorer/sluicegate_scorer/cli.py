@@ -106,9 +106,9 @@ def _serving_flags(serve: argparse.ArgumentParser) -> None:
     serve.add_argument(
         "--stream-idle",
         type=_positive,
-        default=0.0,
+        default=os.environ.get("SLUICEGATE_STREAM_IDLE") or None,
         metavar="SECONDS",
-        help="end a stream if the model sends no event for this long (default --timeout)",
+        help="end a stream if the model sends no event for this long (default $SLUICEGATE_STREAM_IDLE, or --timeout)",
     )
     serve.add_argument(
         "--max-body",
@@ -121,7 +121,11 @@ def _serving_flags(serve: argparse.ArgumentParser) -> None:
         "--queue", type=int, default=1024, metavar="N", help="respond with 429 if more requests wait (default 1024)"
     )
     serve.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="maximum number of threads for the model (default CPUs + 4)"
+        "--workers",
+        type=int,
+        default=os.environ.get("SLUICEGATE_WORKERS") or 0,
+        metavar="N",
+        help="maximum number of threads for the model (default $SLUICEGATE_WORKERS, or CPUs + 4)",
     )
     serve.add_argument(
         "--batch",
@@ -242,7 +246,7 @@ def _serve(options: argparse.Namespace) -> int:
             seconds,
             options.workers,
             options.queue,
-            stream_idle=options.stream_idle,
+            stream_idle=options.stream_idle or 0.0,
         ),
         fast=Fast(not options.no_fast_path, options.batch),
         policy=Policy(options.model_error_status, options.stack_traces),

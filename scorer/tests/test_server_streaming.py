@@ -5,7 +5,6 @@ The clients use real sockets. Limits and failures are tested on the application.
 
 import asyncio
 import contextlib
-import itertools
 import json
 import pathlib
 import socket
@@ -14,26 +13,17 @@ import time
 import warnings
 
 import httpx
-import numpy as np
 import openai
 import pytest
 import uvicorn
 
+from scorer.tests.streaming_models import CLOSED, MODELS, PRODUCED
+
 with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
-    from mlflow.exceptions import MlflowException
-    from mlflow.pyfunc import ChatAgent, ChatModel, PythonModel, ResponsesAgent
-    from mlflow.types.agent import ChatAgentChunk, ChatAgentMessage, ChatAgentResponse
-    from mlflow.types.llm import (
-        ChatChoice,
-        ChatChoiceDelta,
-        ChatChunkChoice,
-        ChatCompletionChunk,
-        ChatCompletionResponse,
-        ChatMessage,
-    )
-    from mlflow.types.responses import ResponsesAgentResponse, ResponsesAgentStreamEvent
+    from mlflow.pyfunc import PythonModel
+    from sluicegate_scorer import cli, requirements, serve
     from sluicegate_scorer.serve import Settings, configure
     from sluicegate_scorer.server import openai_requests, streaming
     from sluicegate_scorer.server.loading import build
@@ -41,92 +31,6 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 REQUIREMENTS = {"pip_requirements": ["mlflow"]}
-CLOSED = threading.Event()
-PRODUCED = [0]
-
-
-def chunk(text):
-    delta = ChatChoiceDelta(role="assistant", content=text)
-    return ChatCompletionChunk(choices=[ChatChunkChoice(index=0, delta=delta)], model="loud", id="fixed", created=1)
-
-
-class Chat(ChatModel):
-    """A model that repeats words, and does what some of them say."""
-
-    def predict(self, context, messages, params=None):
-        said = f"{messages[-1].content} {params.temperature} {params.max_tokens} {params.stop}"
-        choices = [ChatChoice(index=0, message=ChatMessage(role="assistant", content=said))]
-        return ChatCompletionResponse(choices=choices, model="loud", created=1, id="fixed")
-
-    def predict_stream(self, context, messages, params=None):
-        try:
-            for word in messages[-1].content.split():
-                if word == "fail":
-                    raise RuntimeError("a secret of the model")
-                if word == "refuse":
-                    raise MlflowException.invalid_parameter_value("not that one")
-                if word == "exit":
-                    raise SystemExit(3)
-                if word == "wait":
-                    time.sleep(1.0)
-                elif word == "endless":
-                    yield from self.endless()
-                else:
-                    yield chunk(word)
-        finally:
-            CLOSED.set()
-
-    def endless(self):
-        for PRODUCED[0] in itertools.count(1):
-            yield chunk("x" * 20_000)
-            time.sleep(0.001)
-
-
-class Mute(ChatModel):
-    """A model that does not stream."""
-
-    def predict(self, context, messages, params=None):
-        choices = [ChatChoice(index=0, message=ChatMessage(role="assistant", content="no"))]
-        return ChatCompletionResponse(choices=choices, model="mute", created=1, id="fixed")
-
-
-class Agent(ResponsesAgent):
-    def predict(self, request):
-        said = " ".join(f"{message.role}:{message.content}" for message in request.input)
-        return ResponsesAgentResponse(output=[self.create_text_output_item(said, "m1")])
-
-    def predict_stream(self, request):
-        words = request.input[-1].content.split()
-        for word in words:
-            yield ResponsesAgentStreamEvent(**self.create_text_delta(word, "m1"))
-        item = self.create_text_output_item(" ".join(words), "m1")
-        yield ResponsesAgentStreamEvent(type="response.output_item.done", item=item)
-
-
-class OldAgent(ChatAgent):
-    def predict(self, messages, context=None, custom_inputs=None):
-        return ChatAgentResponse(messages=[ChatAgentMessage(role="assistant", content="all", id="1")])
-
-    def predict_stream(self, messages, context=None, custom_inputs=None):
-        for word in messages[-1].content.split():
-            yield ChatAgentChunk(delta=ChatAgentMessage(role="assistant", content=word, id="1"))
-
-
-class Plain(PythonModel):
-    """A model whose events have different types."""
-
-    def predict(self, context, model_input, params=None):
-        return ["complete"]
-
-    def predict_stream(self, context, model_input, params=None):
-        yield "text\n\nwith lines"
-        yield {"number": np.float32(0.5)}
-        yield chunk("a dataclass")
-        yield ChatAgentMessage(role="user", content="pydantic", id="1")
-        yield object()
-
-
-MODELS = {"chat": Chat, "mute": Mute, "agent": Agent, "old_agent": OldAgent, "plain": Plain}
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +253,7 @@ async def test_model_without_predict_stream_responds_at_once(load):
 
 async def test_limits_the_time_without_an_event(load, monkeypatch):
     monkeypatch.setattr(streaming, "COMMENT_SECONDS", 0.1)
-    app = load("chat", Limits(workers=2, seconds=0.5, stream_idle=0.3))
+    app = load("chat", Limits(workers=2, seconds=10, stream_idle=0.3))
     async with in_process(app) as client:
         late = await client.post("/invocations", json=body("wait one"))
         assert (late.status_code, late.headers["x-sluicegate-error"]) == (504, "timeout")
@@ -366,20 +270,20 @@ async def test_limits_the_time_without_an_event(load, monkeypatch):
 
 
 async def test_total_time_of_a_stream_has_no_limit(load):
-    app = load("chat", Limits(workers=1, seconds=1.3))
+    app = load("chat", Limits(workers=1, seconds=0.7))
     async with in_process(app) as client:
-        response = await client.post("/invocations", json=body("one wait two wait three"))
+        response = await client.post("/invocations", json=body("one nap two nap three"))
     assert len(events(response)) == 3
 
 
 async def test_stream_without_a_free_thread_is_refused(load):
-    app = load("chat", Limits(workers=1, seconds=0.4, stream_idle=5))
+    app = load("chat", Limits(workers=1, seconds=0.6))
     async with in_process(app) as client:
-        first = asyncio.create_task(client.post("/invocations", json=body("one wait two")))
+        first = asyncio.create_task(client.post("/invocations", json=body("one nap two nap three")))
         await asyncio.sleep(0.1)
         refused = await client.post("/invocations", json=body("one"))
         assert (refused.status_code, refused.headers["x-sluicegate-error"]) == (429, "overload")
-        assert len(events(await first)) == 2
+        assert len(events(await first)) == 3
         assert len(events(await client.post("/invocations", json=body("one")))) == 1
 
 
@@ -401,6 +305,60 @@ async def test_logs_streams_and_keeps_no_recent_prediction(load, capsys):
     assert [json.loads(line)["status"] for line in kept] == [500]
 
 
+async def call(app, request, send, left):
+    """Send a request to an application whose client disconnects when `left` is set."""
+    messages = [{"type": "http.request", "body": json.dumps(request).encode()}]
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": headers, "query_string": b""}
+    await app(scope, receive, send)
+
+
+async def test_client_that_leaves_the_queue_costs_no_prediction(load):
+    app = load("chat", Limits(workers=1, seconds=5))
+    sent, left = [], asyncio.Event()
+
+    async def send(message):
+        sent.append(message)
+
+    async with in_process(app) as client:
+        first = asyncio.create_task(client.post("/invocations", json=body("one wait two")))
+        await asyncio.sleep(0.1)
+        CLOSED.clear()
+        waiting = asyncio.create_task(call(app, body("two"), send, left))
+        await asyncio.sleep(0.1)
+        assert metric(app, "open_streams") == 2
+        left.set()
+        await waiting
+        assert (sent, metric(app, "open_streams")) == ([], 1)
+        assert len(events(await first)) == 2
+        assert len(events(await client.post("/invocations", json=body("three")))) == 1
+    assert metric(app, "stream_first_event_seconds_count") == 2
+
+
+async def test_client_that_reads_nothing_frees_the_thread(load):
+    app = load("chat", Limits(workers=1, seconds=5, stream_idle=0.2))
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+        if len(sent) == 3:
+            await asyncio.Event().wait()
+
+    CLOSED.clear()
+    await call(app, body("endless"), send, asyncio.Event())
+    assert await asyncio.to_thread(CLOSED.wait, 5)
+    assert sent == ["http.response.start", "http.response.body", "http.response.body"]
+    assert metric(app, 'streams_total{end="client"}') == 1
+    assert metric(app, "open_streams") == 0
+
+
 @pytest.mark.parametrize(
     ("endpoint", "text", "stream"),
     [
@@ -420,6 +378,21 @@ def test_reads_whether_a_request_asks_for_a_stream(endpoint, text, stream):
     assert parsed.stream == stream
     with contextlib.suppress(ValueError, RecursionError):
         assert json.loads(parsed.body) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limits"),
+    [([], (7.5, 32)), (["--stream-idle", "3", "--workers", "1"], (3, 1))],
+)
+def test_variables_replace_flags(monkeypatch, tmp_path, arguments, limits):
+    got = []
+    monkeypatch.setattr(serve, "check", lambda directory: None)
+    monkeypatch.setattr(requirements, "check", lambda *args, **options: None)
+    monkeypatch.setattr(serve, "serve", lambda directory, settings: got.append(settings.server.limits) or 0)
+    monkeypatch.setenv("SLUICEGATE_STREAM_IDLE", "7.5")
+    monkeypatch.setenv("SLUICEGATE_WORKERS", "32")
+    assert cli.main(["serve", str(tmp_path), *arguments]) == 0
+    assert [(made.stream_idle, made.workers) for made in got] == [limits]
 
 
 def test_stream_in_progress_at_sigterm_ends_normally(tmp_path, serving):

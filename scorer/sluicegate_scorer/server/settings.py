@@ -14,7 +14,7 @@ class Limits:
             only while the model waits for something, see `slots`.
         queue: requests that may wait for a thread or a batch. Above it the server responds with 429.
         cpus: CPUs of this container.
-        stream_idle: seconds that a model may take for the next event of a stream; 0 means `seconds`.
+        stream_idle: seconds that a stream may have no event; 0 means `seconds`.
     """
 
     body: int = 100 << 20

@@ -167,7 +167,6 @@ class Streaming:
     def __init__(self, general: General, workers: Workers, limits: Limits, metrics: Metrics) -> None:
         self._general = general
         self._workers = workers
-        self._seconds = limits.seconds
         self._idle = limits.stream_idle or limits.seconds
         self._open = 0
         self._first = Histogram(BOUNDS)
@@ -218,7 +217,7 @@ class Streaming:
         self._open += 1
         try:
             try:
-                first = await channel.get(self._seconds)
+                first = await channel.get(self._idle)
             except TimeoutError:
                 started = job.started
                 self._workers.expire(job)
