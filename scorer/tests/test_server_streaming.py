@@ -251,6 +251,22 @@ async def test_model_without_predict_stream_responds_at_once(load):
         assert (await client.post("/v1/chat/completions", json=body("x", stream=False))).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("name", "request_body"),
+    [
+        ("chat", {"messages": [{"role": "user"}]}),
+        ("agent", {"input": [{"role": "nobody", "content": "x"}]}),
+        ("agent", {"input": [{"type": "message"}]}),
+        ("old_agent", {"messages": [{"role": "user"}]}),
+    ],
+)
+async def test_request_without_the_schema_is_the_clients_error(load, name, request_body):
+    async with in_process(load(name)) as client:
+        for stream in (False, True):
+            response = await client.post("/invocations", json={**request_body, "stream": stream})
+            assert (response.status_code, response.headers.get("x-sluicegate-error")) == (400, "client")
+
+
 async def test_limits_the_time_without_an_event(load, monkeypatch):
     monkeypatch.setattr(streaming, "COMMENT_SECONDS", 0.1)
     app = load("chat", Limits(workers=2, seconds=10, stream_idle=0.3))

@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import scoring_server
 
+from sluicegate_scorer.errors import first_line
 from sluicegate_scorer.server import bad_data, trace
 from sluicegate_scorer.server.asgi import JSON, TEXT, Response, json_error
 from sluicegate_scorer.server.drift import Drift
@@ -31,6 +32,10 @@ log = logging.getLogger("sluicegate_scorer.serve")
 MODEL_ERROR = "INTERNAL_ERROR"
 _COLUMNS = 100_000
 """Columns of a CSV that pandas reads within the time limit. It takes 0.2 ms for each, and no thread can be stopped."""
+
+_LOADERS = "mlflow.pyfunc.loaders."
+"""The modules of MLflow that load a ChatModel, a ChatAgent or a ResponsesAgent."""
+_CONVERT = "_convert_input"
 
 
 class ModelWatch:
@@ -94,10 +99,10 @@ class ModelWatch:
             try:
                 result = predict(*args, **kwargs)
             except MlflowException:  # it carries its own status
-                self._thread.cause = self._cause(data)
+                self._thread.cause = self._thread.cause or self._cause(data)
                 raise
             except Exception:
-                self._thread.cause = self._cause(data)
+                self._thread.cause = self._thread.cause or self._cause(data)
                 self._thread.failed = self._thread.cause is None
                 raise
             except SystemExit as error:  # it would otherwise end the thread, and the client would get no response
@@ -120,16 +125,32 @@ class ModelWatch:
             try:
                 yield from predict_stream(*args, **kwargs)
             except MlflowException:
-                self._thread.cause = self._cause(data)
+                self._thread.cause = self._thread.cause or self._cause(data)
                 raise
             except Exception:
-                self._thread.cause = self._cause(data)
+                self._thread.cause = self._thread.cause or self._cause(data)
                 self._thread.failed = self._thread.cause is None
                 raise
             except SystemExit as error:
                 self._thread.failed = True
                 raise RuntimeError("the model called sys.exit") from error
             self._thread.done = True
+
+        return watched
+
+    def wrap_conversion(self, convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return a function that watches how MLflow converts a request for a chat model or an agent.
+
+        MLflow checks parts of such a request only there, inside the function that `wrap` watches.
+        """
+
+        @functools.wraps(convert)
+        def watched(request: Any) -> Any:
+            try:
+                return convert(request)
+            except Exception as error:
+                self._thread.cause = f"the request does not have the model's schema: {first_line(error)}"
+                raise
 
         return watched
 
@@ -162,6 +183,9 @@ class General:
         """Called with the exception behind a response, where the response itself does not name it."""
         if hasattr(model, "_predict_fn"):
             model._predict_fn = self._watch.wrap(model._predict_fn)
+        if str(getattr(model, "loader_module", "")).startswith(_LOADERS) and hasattr(model._model_impl, _CONVERT):
+            implementation = model._model_impl
+            setattr(implementation, _CONVERT, self._watch.wrap_conversion(getattr(implementation, _CONVERT)))
 
     def count_into(self, drift: Drift) -> None:
         """Count the features and predictions of each later request in `drift`."""
