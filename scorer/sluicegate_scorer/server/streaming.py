@@ -17,7 +17,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any, NamedTuple
 
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 from mlflow.utils.proto_json_utils import NumpyEncoder, _get_jsonable_obj
 
 from sluicegate_scorer.server import trace
@@ -129,7 +129,7 @@ class _FirstEvent:
     def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
         began = time.perf_counter()
         self.events = self._model.predict_stream(data, params=params)
-        self.first = next(self.events, END)  # type: ignore[call-overload]
+        self.first = next(self.events, END)
         self.seconds = time.perf_counter() - began
         return None if self.first is END else _plain(self.first)
 
