@@ -127,10 +127,10 @@ def test_openai_client_reads_chat_completions(asked):
 
 
 def test_openai_client_gets_an_event_before_the_stream_ends(asked):
-    began = time.monotonic()
+    CLOSED.clear()
     stream = iter(asked("one wait two", stream=True))
     assert next(stream).choices[0].delta.content == "one"
-    assert time.monotonic() - began < 0.8
+    assert not CLOSED.is_set()
     assert texts(stream) == ["two"]
 
 
@@ -220,7 +220,7 @@ async def test_counts_events_and_their_times(load):
     # The latency of a stream is the time to its first event.
     assert metric(app, "request_duration_seconds_sum") == metric(app, "stream_first_event_seconds_sum") < 1.0
     assert metric(app, "stream_event_interval_seconds_count") == 2
-    assert 1.0 <= metric(app, "stream_event_interval_seconds_sum") < 2.0
+    assert 1.0 <= metric(app, "stream_event_interval_seconds_sum") < 5.0
 
 
 async def test_streams_of_other_models(load):
@@ -269,7 +269,7 @@ async def test_request_without_the_schema_is_the_clients_error(load, name, reque
 
 async def test_limits_the_time_without_an_event(load, monkeypatch):
     monkeypatch.setattr(streaming, "COMMENT_SECONDS", 0.1)
-    app = load("chat", Limits(workers=2, seconds=10, stream_idle=0.3))
+    app = load("chat", Limits(workers=2, seconds=10, stream_idle=0.6))
     async with in_process(app) as client:
         late = await client.post("/invocations", json=body("wait one"))
         assert (late.status_code, late.headers["x-sluicegate-error"]) == (504, "timeout")
@@ -286,20 +286,20 @@ async def test_limits_the_time_without_an_event(load, monkeypatch):
 
 
 async def test_total_time_of_a_stream_has_no_limit(load):
-    app = load("chat", Limits(workers=1, seconds=0.7))
+    app = load("chat", Limits(workers=1, seconds=1.0))
     async with in_process(app) as client:
-        response = await client.post("/invocations", json=body("one nap two nap three"))
-    assert len(events(response)) == 3
+        response = await client.post("/invocations", json=body("one nap two nap three nap four"))
+    assert len(events(response)) == 4
 
 
 async def test_stream_without_a_free_thread_is_refused(load):
-    app = load("chat", Limits(workers=1, seconds=0.6))
+    app = load("chat", Limits(workers=1, seconds=1.0))
     async with in_process(app) as client:
-        first = asyncio.create_task(client.post("/invocations", json=body("one nap two nap three")))
+        first = asyncio.create_task(client.post("/invocations", json=body("one nap two nap three nap four nap five")))
         await asyncio.sleep(0.1)
         refused = await client.post("/invocations", json=body("one"))
         assert (refused.status_code, refused.headers["x-sluicegate-error"]) == (429, "overload")
-        assert len(events(await first)) == 3
+        assert len(events(await first)) == 5
         assert len(events(await client.post("/invocations", json=body("one")))) == 1
 
 
