@@ -196,7 +196,7 @@ FINE = {"name": "a", "shape": [1, 1], "datatype": "FP64"}
         ),
         (
             {"inputs": [{**FINE, "datatype": "BYTES", "parameters": {"binary_data_size": 5}}]},
-            b"\x01\x00\x00\x00\xff", None, "cannot be read",
+            b"\x01\x00\x00\x00\xff", None, "The tensor a is not text in UTF-8",
         ),
     ],
 )  # fmt: skip

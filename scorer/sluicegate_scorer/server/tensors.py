@@ -24,8 +24,7 @@ _TO_NUMPY = {
     "FP32": "float32",
     "FP64": "float64",
 }
-_FROM_NUMPY = {value: key for key, value in _TO_NUMPY.items()}
-_COLUMN_TYPES = {"boolean": "BOOL", "integer": "INT32", "long": "INT64", "float": "FP32", "double": "FP64"}
+FROM_NUMPY = {value: key for key, value in _TO_NUMPY.items()}
 _LENGTH = 4
 """Bytes of the length before each text."""
 
@@ -34,20 +33,36 @@ class BadRequest(Exception):
     """An error in a request. The text is the message for its client."""
 
 
+class Tensor(NamedTuple):
+    """One tensor of a request.
+
+    Attributes:
+        name: its name.
+        kind: its datatype.
+        content: the content type that the request names for it, or None.
+        array: its values in its shape. The values of BYTES are texts, or bytes that followed the JSON.
+    """
+
+    name: str
+    kind: str
+    content: str | None
+    array: Any
+
+
 class Output(NamedTuple):
     """One tensor of a prediction.
 
     Attributes:
         head: its description.
-        array: its flat values: a numpy array, or for BYTES a list of texts.
+        values: its flat values: a numpy array, or a list of texts, of bytes or of numbers in which None is missing.
     """
 
     head: dict[str, Any]
-    array: Any
+    values: Any
 
 
-def parse(body: bytes, length: bytes | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a request, and its tensors by name.
+def parse(body: bytes, length: bytes | None) -> tuple[dict[str, Any], list[Tensor]]:
+    """Return a request, and its tensors.
 
     Args:
         body: the body.
@@ -67,44 +82,40 @@ def parse(body: bytes, length: bytes | None) -> tuple[dict[str, Any], dict[str, 
         ) from None
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list) or not request["inputs"]:
         raise BadRequest('The body must be an object with a list "inputs" of at least one tensor.')
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     raw = memoryview(body)[end:]
     for tensor in request["inputs"]:
         if not isinstance(tensor, dict) or not {"name", "shape", "datatype"} <= tensor.keys():
             raise BadRequest("Every tensor needs name, shape and datatype, and data or binary_data_size.")
-        size = (tensor.get("parameters") or {}).get("binary_data_size")
+        name, parameters = tensor["name"], tensor.get("parameters") or {}
+        size = parameters.get("binary_data_size")
+        if name in tensors:
+            raise BadRequest(f"The request has two tensors {name!r}.")
         if size is not None:
             if not isinstance(size, int) or not 0 <= size <= len(raw):
                 raise BadRequest(
-                    f"binary_data_size of the tensor {tensor['name']} is {size!r}. Use an integer from 0 to {len(raw)}."
+                    f"binary_data_size of the tensor {name} is {size!r}. Use an integer from 0 to {len(raw)}."
                 )
-            tensors[tensor["name"]] = _from_bytes(tensor, raw[:size])
+            values = _from_bytes(tensor, raw[:size])
             raw = raw[size:]
         elif tensor.get("data") is not None:
-            tensors[tensor["name"]] = _from_json(tensor)
+            values = _from_json(tensor)
         else:
-            raise BadRequest(f"The tensor {tensor['name']} has neither data nor binary_data_size.")
+            raise BadRequest(f"The tensor {name} has neither data nor binary_data_size.")
+        tensors[name] = Tensor(name, tensor["datatype"], parameters.get("content_type"), values)
     if len(raw):
         raise BadRequest(f"The body has {len(raw)} bytes after its last tensor.")
-    return request, tensors
+    return request, list(tensors.values())
 
 
 def _from_json(tensor: dict[str, Any]) -> Any:
     kind = tensor["datatype"]
     if kind == "BYTES":
-        values = np.array(tensor["data"], dtype=object)
-        if (tensor.get("parameters") or {}).get("content_type") == "base64":
-            values = np.array([_from_base64(value) for value in values.reshape(-1)], dtype=object)
-    else:
-        values = np.array(tensor["data"], dtype=_numpy(kind))
-        if values.dtype.kind in "iu":
-            _check_whole(tensor, values)
+        return np.array(tensor["data"], dtype=object).reshape(tensor["shape"])
+    values = np.array(tensor["data"], dtype=_numpy(kind))
+    if values.dtype.kind in "iu":
+        _check_whole(tensor, values)
     return values.reshape(tensor["shape"])
-
-
-def _from_base64(value: Any) -> bytes:
-    text = value if isinstance(value, bytes) else value.encode()
-    return base64.b64decode(b"".join(text.split()), validate=True)  # it would skip other characters otherwise
 
 
 def _check_whole(tensor: dict[str, Any], values: Any) -> None:
@@ -125,7 +136,6 @@ def _from_bytes(tensor: dict[str, Any], raw: memoryview) -> Any:
     if kind != "BYTES":
         values = np.frombuffer(raw, dtype=np.dtype(_numpy(kind)).newbyteorder("<"))
         return values.astype(_numpy(kind)).reshape(tensor["shape"])  # a copy, because models may write to it
-    content = (tensor.get("parameters") or {}).get("content_type")
     texts = []
     where = 0
     while where < len(raw):
@@ -133,9 +143,10 @@ def _from_bytes(tensor: dict[str, Any], raw: memoryview) -> Any:
         where = start + int.from_bytes(raw[start - _LENGTH : start], "little")
         if where > len(raw) or start > len(raw):
             raise BadRequest(f"The texts of the tensor {tensor['name']} are longer than its raw bytes.")
-        value = bytes(raw[start:where])
-        texts.append(value if content == "base64" else value.decode())
-    return np.array(texts, dtype=object).reshape(tensor["shape"])
+        texts.append(bytes(raw[start:where]))
+    array = np.empty(len(texts), dtype=object)  # numpy would make a fixed width of bytes, and cut zeros at their end
+    array[:] = texts
+    return array.reshape(tensor["shape"])
 
 
 def _numpy(kind: Any) -> str:
@@ -144,76 +155,37 @@ def _numpy(kind: Any) -> str:
     return _TO_NUMPY[kind]
 
 
-def outputs(raw: Any) -> tuple[list[Output], str]:
-    """Return a prediction as tensors, with their content type (pd, dict or np).
-
-    Raises:
-        TypeError: if the protocol has no type for a value.
-    """
-    import pandas as pd
-
-    if isinstance(raw, pd.Series):
-        raw = raw.to_frame()
-    if isinstance(raw, pd.DataFrame):
-        return [_output(str(name), raw[name].to_numpy()) for name in raw], "pd"
-    if isinstance(raw, dict):
-        return [_output(str(name), np.asarray(value)) for name, value in raw.items()], "dict"
-    return [_output("output-1", np.asarray(raw))], "np"
-
-
-def _output(name: str, array: Any) -> Output:
-    shape = [*array.shape, 1] if array.ndim == 1 else list(array.shape)
-    kind = _FROM_NUMPY.get(str(array.dtype))
-    if kind is not None:
-        head = {"name": name, "shape": shape, "datatype": kind, "parameters": {"content_type": "np"}}
-        return Output(head, array.reshape(-1))
-    if array.dtype.kind not in "OUST":
-        raise TypeError(f"{array.dtype} is not a type of the protocol")
-    head = {"name": name, "shape": shape, "datatype": "BYTES", "parameters": {"content_type": "str"}}
-    return Output(head, [_text(value) for value in array.reshape(-1).tolist()])
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def in_json(output: Output) -> dict[str, Any]:
-    """Return a tensor with its values."""
-    values = output.array if isinstance(output.array, list) else output.array.tolist()
+    """Return a tensor with its values. JSON has no NaN and no infinity, so those are null."""
+    values = output.values
+    if not isinstance(values, list):
+        finite = np.isfinite(values) if values.dtype.kind == "f" else None
+        if finite is not None and not finite.all():
+            values = np.where(finite, values.astype(object), None)
+        return {**output.head, "data": values.tolist()}
+    if any(isinstance(value, bytes) for value in values):
+        values = [base64.b64encode(value).decode() if isinstance(value, bytes) else value for value in values]
     return {**output.head, "data": values}
 
 
 def in_bytes(output: Output) -> tuple[dict[str, Any], bytes]:
-    """Return a tensor without its values, and the values as raw bytes."""
-    if isinstance(output.array, list):
-        texts = [text.encode() for text in output.array]
+    """Return a tensor without its values, and the values as raw bytes.
+
+    The binary form has no null. A tensor with missing values is therefore returned with its values, and no bytes. So
+    is a text that UTF-8 cannot express.
+    """
+    head = dict(output.head)
+    if isinstance(output.values, list):
+        if head["datatype"] != "BYTES" or any(value is None for value in output.values):
+            return in_json(output), b""
+        try:
+            texts = [value if isinstance(value, bytes) else value.encode() for value in output.values]
+        except UnicodeEncodeError:
+            return in_json(output), b""
         raw = b"".join(len(text).to_bytes(_LENGTH, "little") + text for text in texts)
     else:
-        raw = output.array.astype(output.array.dtype.newbyteorder("<"), copy=False).tobytes()
-    parameters = {**output.head["parameters"], "binary_data_size": len(raw)}
-    return {**output.head, "parameters": parameters}, raw
-
-
-def column(array: Any) -> Any:
-    """Return a tensor as a column of a DataFrame."""
-    if array.ndim == 2 and array.shape[1] == 1:
-        return array[:, 0]
-    return array if array.ndim < 2 else list(array.tolist())
-
-
-def metadata(schema: Any, prefix: str) -> list[dict[str, Any]]:
-    """Return the inputs or outputs of a signature as the protocol's metadata."""
-    if schema is None:
-        return []
-    entries = []
-    for number, spec in enumerate(schema.inputs):
-        name = getattr(spec, "name", None) or f"{prefix}{number}"
-        if schema.is_tensor_spec():
-            kind, shape = _FROM_NUMPY.get(str(spec.type), "BYTES"), list(spec.shape)
-        else:
-            kind, shape = _COLUMN_TYPES.get(getattr(spec.type, "name", ""), "BYTES"), [-1, 1]
-        content = "np" if kind != "BYTES" else "str"
-        entries.append({"name": name, "datatype": kind, "shape": shape, "parameters": {"content_type": content}})
-    return entries
+        raw = output.values.astype(output.values.dtype.newbyteorder("<"), copy=False).tobytes()
+    parameters = {**head.get("parameters", {}), "binary_data_size": len(raw)}
+    if parameters.get("content_type") == "base64":
+        del parameters["content_type"]  # these are the bytes themselves
+    return {**head, "parameters": parameters}, raw

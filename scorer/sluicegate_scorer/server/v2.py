@@ -1,17 +1,26 @@
 """The Open Inference Protocol, version 2, over REST.
 
 Models whose signature has columns use one tensor for each column. Other models use named tensors, or a single one.
-MLServer responds in the same way for MLflow models, so its clients need no change.
+MLServer responds in the same way for MLflow models, so its clients need no change. docs/guide/scoring.md lists what is
+different.
 """
 
 import json
+import logging
+from io import StringIO
 from typing import Any
 
+from mlflow.pyfunc import scoring_server
+
 from sluicegate_scorer import __version__
-from sluicegate_scorer.server import tensors
-from sluicegate_scorer.server.asgi import Response
+from sluicegate_scorer.server import tensor_metadata, tensors, trace
+from sluicegate_scorer.server.asgi import JSON, Response
 from sluicegate_scorer.server.general import General
+from sluicegate_scorer.server.tensor_inputs import Inputs
+from sluicegate_scorer.server.tensor_outputs import Inexpressible, Prediction
 from sluicegate_scorer.server.tensors import BadRequest
+
+log = logging.getLogger("sluicegate_scorer.serve")
 
 LENGTH_HEADER = b"inference-header-content-length"
 """The header with the length of the JSON of a body, if raw values follow the JSON."""
@@ -34,9 +43,18 @@ class OpenInference:
         signature = general.model.metadata.signature
         params = general.model.metadata.get_params_schema()
         self._params = {spec.name for spec in params.params} if params is not None else set()
-        self._inputs = tensors.metadata(getattr(signature, "inputs", None), "input-")
-        self._outputs = tensors.metadata(getattr(signature, "outputs", None), "output-")
-        self._content_type = _content_type(general.schema)
+        inputs = tensor_metadata.describe(getattr(signature, "inputs", None), "input-", 0)
+        self._outputs = tensor_metadata.describe(getattr(signature, "outputs", None), "output-", 1)
+        content = tensor_metadata.request_content(general.schema, _is_hinted(general.model))
+        self._reader = Inputs(inputs, content)
+        self._metadata = {
+            "name": name,
+            "versions": [version] if version else [],
+            "platform": "mlflow",
+            "inputs": tensor_metadata.as_json(inputs),
+            "outputs": tensor_metadata.as_json(self._outputs),
+            "parameters": {"content_type": content},
+        }
 
     def route(self, method: str, path: str) -> Response | None:
         """Return the response to a request that does not infer.
@@ -58,7 +76,7 @@ class OpenInference:
         _, unknown = self._model(parts[1:-1] if ready else parts[1:])
         if unknown is not None:
             return unknown
-        return _json({"name": self._name, "ready": True}) if ready else _json(self._metadata())
+        return _json({"name": self._name, "ready": True}) if ready else _json(self._metadata)
 
     def infer(self, body: bytes, length: bytes | None) -> Response:
         """Respond to one request to infer. The call runs in a thread.
@@ -68,9 +86,11 @@ class OpenInference:
             length: the value of `LENGTH_HEADER`, if the client sent it.
         """
         try:
-            request, arrays = tensors.parse(body, length)
+            request, received = tensors.parse(body, length)
             _check_outputs(request)
-            data, params = self._decode(request, arrays)
+            parameters = request.get("parameters") or {}
+            data = self._reader.read(received, parameters.get("content_type"))
+            params = {name: value for name, value in parameters.items() if name in self._params} or None
         except BadRequest as error:
             return _error(400, str(error))
         except Exception as error:  # only the request decides what this code does, so each error is the client's
@@ -82,11 +102,13 @@ class OpenInference:
             message = json.loads(failure.body)["message"] if failure.body.startswith(b"{") else "Internal Server Error"
             return _error(failure.status, message, failure.error)
         try:
-            return self._response(request, raw)
+            prediction = Prediction(raw, self._outputs)
+        except Exception as error:
+            return _inexpressible(raw, error)
+        try:
+            return self._response(request, prediction)
         except BadRequest as error:
             return _error(400, str(error))
-        except (TypeError, ValueError, KeyError) as error:
-            return _error(500, f"The prediction cannot be encoded as tensors: {error}", "model")
 
     def _model(self, parts: list[str]) -> tuple[str, Response | None]:
         """Check whether a path names this model: NAME, or NAME/versions/VERSION.
@@ -100,57 +122,60 @@ class OpenInference:
         )
         return name, None if matches else _error(404, f"Model {'/'.join(parts)} not found")
 
-    def _metadata(self) -> dict[str, Any]:
-        return {
-            "name": self._name,
-            "versions": [self._version] if self._version else [],
-            "platform": "mlflow",
-            "inputs": self._inputs,
-            "outputs": self._outputs,
-        }
-
-    def _decode(self, request: dict[str, Any], arrays: dict[str, Any]) -> tuple[Any, dict[str, Any] | None]:
-        parameters = request.get("parameters") or {}
-        kind = parameters.get("content_type") or self._content_type
-        params = {name: value for name, value in parameters.items() if name in self._params}
-        if kind == "np":
-            return next(iter(arrays.values())), params or None
-        if kind == "dict":
-            return arrays, params or None
-        if kind != "pd":
-            raise BadRequest(f"The content type {kind!r} is not supported. Use pd, np or dict.")
-        import pandas as pd
-
-        return pd.DataFrame({name: tensors.column(array) for name, array in arrays.items()}), params or None
-
-    def _response(self, request: dict[str, Any], raw: Any) -> Response:
+    def _response(self, request: dict[str, Any], prediction: Prediction) -> Response:
         """Return the response, followed by raw values if the client asked for them."""
-        outputs, kind = tensors.outputs(raw)
-        binary_by_name = _requested_outputs(request, [output.head["name"] for output in outputs])
         fields: dict[str, Any] = {"model_name": self._name}
         if self._version:
             fields["model_version"] = self._version
         if "id" in request:
             fields["id"] = request["id"]
-        fields["parameters"] = {"content_type": kind}
+        fields["parameters"] = {"content_type": prediction.content}
         heads = []
         values = []
-        for output in outputs:
-            binary = binary_by_name.get(output.head["name"])
-            if binary is None:
-                continue
-            if not binary:
-                heads.append(tensors.in_json(output))
-                continue
-            head, raw_values = tensors.in_bytes(output)
+        for output, binary in _requested_outputs(request, prediction):
+            head, raw_values = tensors.in_bytes(output) if binary else (tensors.in_json(output), b"")
             heads.append(head)
             values.append(raw_values)
         fields["outputs"] = heads
-        if not values:
+        if not any("binary_data_size" in head.get("parameters", {}) for head in heads):
             return _json(fields)
         head_bytes = json.dumps(fields).encode()
         length = (LENGTH_HEADER, str(len(head_bytes)).encode())
         return Response(200, head_bytes + b"".join(values), _BINARY, headers=(length,))
+
+
+def as_error(response: Response) -> Response:
+    """Return an error of the server in the protocol's form: an object with `error`."""
+    try:
+        fields = json.loads(response.body)
+    except ValueError:
+        fields = {"message": response.body.decode("utf-8", "replace")}
+    if "error" in fields:
+        return response
+    return response._replace(body=json.dumps({"error": fields.get("message", "")}).encode(), media=JSON)
+
+
+def _inexpressible(raw: Any, error: Exception) -> Response:
+    """Return the response for a prediction that is not a set of tensors.
+
+    It is an error of the model only if MLflow's protocol cannot express the prediction either. Otherwise a caller that
+    chose this protocol could fail the rollout of a model that works.
+    """
+    reason = str(error) if isinstance(error, Inexpressible) else f"{type(error).__name__}: {error}"
+    try:
+        scoring_server.predictions_to_json(raw, StringIO())  # type: ignore[no-untyped-call]
+    except Exception:
+        log.error("cannot encode the model's prediction%s", trace.log_suffix(), exc_info=error)
+        return _error(500, f"The prediction cannot be encoded: {reason}", "model")
+    return _error(
+        400, f"The Open Inference Protocol cannot express this prediction: {reason}. Send the request to /invocations."
+    )
+
+
+def _is_hinted(model: Any) -> bool:
+    """Tell whether the signature of a model comes from type hints."""
+    hinted = getattr(model.metadata, "_is_signature_from_type_hint", None)
+    return bool(hinted()) if hinted is not None else False
 
 
 def _check_outputs(request: dict[str, Any]) -> None:
@@ -175,7 +200,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _requested_outputs(request: dict[str, Any], names: list[str]) -> dict[str, bool]:
+def _requested_outputs(request: dict[str, Any], prediction: Prediction) -> list[tuple[tensors.Output, bool]]:
     """Return the outputs to send, and whether to send each one as raw bytes.
 
     Raises:
@@ -184,21 +209,16 @@ def _requested_outputs(request: dict[str, Any], names: list[str]) -> dict[str, b
     binary_default = (request.get("parameters") or {}).get("binary_data_output") is True
     requested = request.get("outputs")
     if not requested:
-        return dict.fromkeys(names, binary_default)
-    binary_by_name = {}
-    for output in requested:
-        name = output["name"]
-        if name not in names:
-            raise BadRequest(f"The model has no output {name!r}. Its outputs are: {', '.join(names) or 'none'}.")
-        binary = (output.get("parameters") or {}).get("binary_data", binary_default)
-        binary_by_name[name] = binary is True
-    return binary_by_name
-
-
-def _content_type(schema: Any) -> str:
-    if schema is None or not schema.is_tensor_spec():
-        return "pd"
-    return "dict" if schema.has_input_names() else "np"
+        return [(output, binary_default) for output in prediction.outputs]
+    outputs = []
+    for item in requested:
+        output = prediction.find(item["name"])
+        if output is None:
+            names = ", ".join(output.head["name"] for output in prediction.outputs) or "none"
+            raise BadRequest(f"The model has no output {item['name']!r}. Its outputs are: {names}.")
+        binary = (item.get("parameters") or {}).get("binary_data", binary_default)
+        outputs.append((output, binary is True))
+    return outputs
 
 
 def _json(value: Any) -> Response:
