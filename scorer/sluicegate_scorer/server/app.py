@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
+from sluicegate_scorer.server import encoding, openai_requests, recent_predictions, streaming, trace
 from sluicegate_scorer.server import metrics as exposition
-from sluicegate_scorer.server import openai_requests, recent_predictions, streaming, trace
 from sluicegate_scorer.server.asgi import (
     JSON,
     TEXT,
@@ -32,7 +32,7 @@ from sluicegate_scorer.server.general import General
 from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.settings import ServerSettings
-from sluicegate_scorer.server.v2 import LENGTH_HEADER, OpenInference
+from sluicegate_scorer.server.v2 import LENGTH_HEADER, OpenInference, as_error
 from sluicegate_scorer.server.workers import Overloaded, Stuck, TimedOut, Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
@@ -217,9 +217,12 @@ class Application:
         A prediction of the fast path that no log needs is counted and sent here, without a `PredictionRequest`.
         """
         began = time.perf_counter()
-        content_type, repeated_headers = trace.read_headers(scope["headers"])
+        content_type, repeated_headers, coding = trace.read_headers(scope["headers"])
+        response = prediction = None
         try:
             body = await self._read_body(receive)
+            if coding is not None:
+                body, response = await self._expand(body, coding)
         except Disconnected:
             return
         except TooLarge:
@@ -227,7 +230,8 @@ class Application:
             # The rest of the body is not read, so the connection cannot be used again.
             await self._finish(request, self._too_large(), send, last=True)
             return
-        if (endpoint == "invocations" and self._streaming is not None) or endpoint in openai_requests.ENDPOINTS:
+        may_stream = (endpoint == "invocations" and self._streaming is not None) or endpoint in openai_requests.ENDPOINTS
+        if may_stream and response is None:
             parse = partial(openai_requests.parse, endpoint, body)
             asks_for_stream = False
             if content_type in _JSON_TYPES:
@@ -237,9 +241,8 @@ class Application:
                     PredictionRequest(endpoint, scope, body, began, content_type, repeated_headers), receive, send
                 )
                 return
-        response = prediction = None
         batcher = self._batcher
-        if batcher is not None and content_type in _JSON_TYPES and endpoint == "invocations":
+        if batcher is not None and response is None and content_type in _JSON_TYPES and endpoint == "invocations":
             try:
                 if len(body) <= _PARSED_ON_LOOP:
                     rows = batcher.decode(body)
@@ -297,6 +300,31 @@ class Application:
             return body
         return await read_body(message, receive, limit)
 
+    async def _expand(self, body: bytes, coding: bytes) -> tuple[bytes, Response | None]:
+        """Expand a body with a `Content-Encoding`, up to the size limit.
+
+        Returns:
+            The expanded body, and the response to a request whose body cannot be expanded.
+
+        Raises:
+            TooLarge: if the expanded body is over the limit.
+        """
+        try:
+            if encoding.is_plain(coding):
+                return body, None
+            expansion = encoding.Expansion(body, self._settings.limits.body)
+            expanded = expansion.expand(_PARSED_ON_LOOP)
+            if expanded is None:
+                expanded = await self._workers.run(expansion.expand)
+            return expanded or b"", None
+        except encoding.Unsupported as error:
+            text = json_error("INVALID_PARAMETER_VALUE", str(error))
+            return b"", Response(415, text, JSON, "client", (encoding.ACCEPTED,))
+        except encoding.Corrupt as error:
+            return b"", Response(400, json_error("BAD_REQUEST", str(error)), JSON, "client")
+        except (Overloaded, TimedOut) as error:
+            return b"", _REFUSALS[type(error)]
+
     async def _predict_general(self, request: PredictionRequest) -> Response:
         """Predict with MLflow's own code, in a thread."""
         try:
@@ -325,6 +353,8 @@ class Application:
             send: the ASGI channel of the request.
             last: whether the connection has to close, because the body of the request was not read.
         """
+        if request.endpoint == "infer" and response.error is not None:
+            response = as_error(response)
         took = time.perf_counter() - request.began
         self.metrics.request(request.endpoint, response.status, response.error, took)
         if self.recent.recording and not last:

@@ -12,24 +12,28 @@ from sluicegate_scorer.server.asgi import Header
 
 REPEATED = frozenset({b"traceparent", b"tracestate", b"x-request-id"})
 """Request headers that the response repeats: W3C Trace Context, and the ID that most gateways set."""
+_READ = REPEATED | {b"content-encoding"}
 _LONGEST = 512
 """Bytes of a value that is passed, which is the limit of tracestate itself."""
 
 _current: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("trace", default={})  # noqa: B039 (never changed)
 
 
-def read_headers(headers: list[Header]) -> tuple[bytes | None, tuple[Header, ...]]:
-    """Return a request's content type, and the headers that the response repeats."""
-    kind = None
+def read_headers(headers: list[Header]) -> tuple[bytes | None, tuple[Header, ...], bytes | None]:
+    """Return a request's content type, the headers that the response repeats, and its content encoding."""
+    kind = coding = None
     repeated: tuple[Header, ...] = ()
     for header in headers:
         name = header[0]
         if name == b"content-type":
             if kind is None:
                 kind = header[1]
-        elif name in REPEATED and len(header[1]) <= _LONGEST:
-            repeated = (*repeated, header)
-    return kind, repeated
+        elif name in _READ:
+            if name == b"content-encoding":
+                coding = header[1] if coding is None else b", ".join((coding, header[1]))
+            elif len(header[1]) <= _LONGEST:
+                repeated = (*repeated, header)
+    return kind, repeated, coding
 
 
 def log_suffix() -> str:
