@@ -18,6 +18,7 @@ class Served:
 
     Attributes:
         received: what the model got, one item for each call.
+        model: the model, as MLflow loads it.
     """
 
     def __init__(self, signature, prediction=None):
@@ -36,8 +37,8 @@ class Served:
 
         flavors = {"python_function": {"loader_module": "none"}}
         meta = Model(signature=signature, flavors=flavors)
-        model = mlflow.pyfunc.PyFuncModel(meta, SimpleNamespace(predict=predict))
-        self.general = General(model, Policy())
+        self.model = mlflow.pyfunc.PyFuncModel(meta, SimpleNamespace(predict=predict))
+        self.general = General(self.model, Policy())
         self.v2 = OpenInference(self.general, "model", "")
 
     @property

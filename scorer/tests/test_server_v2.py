@@ -18,12 +18,16 @@ import uvicorn
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from scorer.tests import zoo
+from scorer.tests.open_inference import Served
 
 with warnings.catch_warnings():  # MLflow warns while Python imports it.
     warnings.simplefilter("ignore")
     import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, DataType, Schema
     from sluicegate_scorer.server.loading import build
     from sluicegate_scorer.server.settings import Limits, ServerSettings
+    from sluicegate_scorer.server.v2 import LENGTH_HEADER
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -56,9 +60,9 @@ def server(folder):
         yield start
 
 
-def made(path):
+def made(path, model=None):
     settings = ServerSettings(limits=Limits(workers=1))
-    return build(path, mlflow.pyfunc.load_model(str(path)), settings, time.monotonic())
+    return build(path, model or mlflow.pyfunc.load_model(str(path)), settings, time.monotonic())
 
 
 @contextlib.contextmanager
@@ -157,6 +161,62 @@ def test_params_and_a_model_exception(server):
     with pytest.raises(InferenceServerException, match="unexpected error") as failed:
         client.infer("model", [given("a", np.array([[-5.0]]), True), inputs[1]])
     assert failed.value.status() == "500" and "secret" not in str(failed.value)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_times_bytes_and_missing_values(tmp_path, binary):
+    """A client reads the metadata, sends what it names, and gets the values back."""
+    names = {"when": DataType.datetime, "raw": DataType.binary, "text": DataType.string, "number": DataType.double}
+    schema = Schema([ColSpec(kind, name, False) for name, kind in names.items()])
+    served = Served(ModelSignature(inputs=schema, outputs=schema), lambda frame: frame)
+    with listening(made(tmp_path, served.model)) as url:
+        client = triton.InferenceServerClient(url.removeprefix("http://"))
+        described = client.get_model_metadata("model")
+        assert [item["datatype"] for item in described["inputs"]] == ["BYTES", "BYTES", "BYTES", "FP64"]
+        values = {
+            "when": np.array([["2024-02-29T01:02:03"], ["1970-01-01T00:00:00"]], dtype=object),
+            "raw": np.array([[b"\xff\x00"], [b"YWJj"]] if binary else [["/wA="], ["WVdKag=="]], dtype=object),
+            "text": np.array([["é"], [""]], dtype=object),
+            "number": np.array([[1.5], [np.nan]]),
+        }
+        inputs = [given(name, array, binary) for name, array in values.items() if binary or name != "number"]
+        if not binary:  # the client writes NaN into the JSON otherwise
+            inputs.append(given("number", np.array([[1.5], [2.5]]), True))
+        outputs = [triton.InferRequestedOutput(item["name"], binary_data=binary) for item in described["outputs"]]
+        response = client.infer("model", inputs, outputs=outputs)
+        nanoseconds = given("when", np.array([[1709168523 * 10**9], [0]]), binary)
+        again = client.infer("model", [nanoseconds, *inputs[1:]], outputs=outputs)
+        client.close()
+    assert served.received[-1].raw.tolist() == [b"\xff\x00", b"YWJj"]
+    for result in (response, again):
+        for name in ("when", "raw", "text"):
+            assert _as_bytes(result.as_numpy(name)) == _as_bytes(values[name])
+    if binary:
+        np.testing.assert_array_equal(response.as_numpy("number"), values["number"])
+
+
+def _as_bytes(array):
+    return [value if isinstance(value, bytes) else value.encode() for value in array.reshape(-1).tolist()]
+
+
+def test_requests_of_kserve_client():
+    """The bytes that kserve 0.21's InferenceRESTClient sends. Its package needs an older pandas than the models here."""
+    inputs = Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.string, "b")])
+    served = Served(ModelSignature(inputs=inputs), np.array([1.5, np.nan]))
+    head = (
+        b'{"id":"1","model_name":"model","inputs":[{"name":"a","shape":[2,1],"datatype":"FP64",'
+        b'"parameters":{"binary_data_size":16}},{"name":"b","shape":[2,1],"datatype":"BYTES",'
+        b'"parameters":{"binary_data_size":11}}],"parameters":{"binary_data_output":true}}'
+    )
+    raw = np.array([1.0, 2.0]).tobytes() + b"\x02\x00\x00\x00\xc3\xa9\x01\x00\x00\x00x"
+    response = served.v2.infer(head + raw, str(len(head)).encode())
+    length = int(dict(response.headers)[LENGTH_HEADER])
+    assert json.loads(response.body[:length])["outputs"] == [
+        {"name": "output-1", "shape": [2, 1], "datatype": "FP64",
+         "parameters": {"content_type": "np", "binary_data_size": 16}}
+    ]  # fmt: skip
+    assert response.body[length:] == np.array([1.5, np.nan]).tobytes()
+    assert served.received[0].values.tolist() == [[1.0, "é"], [2.0, "x"]]
 
 
 FINE = {"name": "a", "shape": [1, 1], "datatype": "FP64"}
