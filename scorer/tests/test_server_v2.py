@@ -200,7 +200,7 @@ def _as_bytes(array):
 
 
 def test_requests_of_kserve_client():
-    """The bytes that kserve 0.21's InferenceRESTClient sends. Its package needs an older pandas than the models here."""
+    """The bytes are those of kserve 0.21's client, whose package needs an older pandas than the models here."""
     inputs = Schema([ColSpec(DataType.double, "a"), ColSpec(DataType.string, "b")])
     served = Served(ModelSignature(inputs=inputs), np.array([1.5, np.nan]))
     head = (
