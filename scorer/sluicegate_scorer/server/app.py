@@ -230,8 +230,10 @@ class Application:
             # The rest of the body is not read, so the connection cannot be used again.
             await self._finish(request, self._too_large(), send, last=True)
             return
-        may_stream = (endpoint == "invocations" and self._streaming is not None) or endpoint in openai_requests.ENDPOINTS
-        if may_stream and response is None:
+        is_streamable = endpoint in openai_requests.ENDPOINTS or (
+            endpoint == "invocations" and self._streaming is not None
+        )
+        if is_streamable and response is None:
             parse = partial(openai_requests.parse, endpoint, body)
             asks_for_stream = False
             if content_type in _JSON_TYPES:

@@ -21,7 +21,7 @@ from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import scoring_server
 
 from sluicegate_scorer.errors import first_line
-from sluicegate_scorer.server import bad_data, trace
+from sluicegate_scorer.server import bad_data, categories, trace
 from sluicegate_scorer.server.asgi import JSON, TEXT, Response, json_error
 from sluicegate_scorer.server.drift import Drift
 from sluicegate_scorer.server.frames import Frames
@@ -182,7 +182,7 @@ class General:
         self.on_error: Callable[[BaseException], None] | None = None
         """Called with the exception behind a response, where the response itself does not name it."""
         if hasattr(model, "_predict_fn"):
-            model._predict_fn = self._watch.wrap(model._predict_fn)
+            model._predict_fn = self._watch.wrap(categories.prepare(model, model._predict_fn))
         if str(getattr(model, "loader_module", "")).startswith(_LOADERS) and hasattr(model._model_impl, _CONVERT):
             implementation = model._model_impl
             setattr(implementation, _CONVERT, self._watch.wrap_conversion(getattr(implementation, _CONVERT)))
