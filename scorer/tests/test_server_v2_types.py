@@ -102,6 +102,13 @@ def test_null_reaches_the_model_as_by_invocations(column, datatype, same):
     pd.testing.assert_frame_equal(*served.received)
 
 
+def test_null_is_not_false():
+    """MLflow's protocol makes False of null. A missing value has to reach the model as one."""
+    served = Served(columns(DataType.boolean, required=False), [0.0])
+    served.outputs(tensor("a", "BOOL", [True, None]))
+    assert served.received[0].a.tolist() == [True, None]
+
+
 def test_raw_bytes_are_the_bytes_themselves():
     """A value that is also valid base64 must not be decoded, unless the request says that it is base64."""
     served = Served(columns(DataType.binary), [0.0])
@@ -124,6 +131,8 @@ def test_raw_bytes_are_the_bytes_themselves():
         (LONGS, "BYTES", ["[1"], None, "The tensor a is not JSON"),
         (LONGS, "BYTES", [1], None, "The tensor a is not JSON: 1 is not a text"),
         (LONGS, "BYTES", ["[" * 100000], None, "The tensor a is not JSON"),
+        (DataType.boolean, "BOOL", ["false"], None, "The tensor a has the datatype BOOL, which cannot hold 'false'"),
+        (DataType.long, "INT64", [1, None], None, "The tensors cannot be read"),
         (DataType.string, "BYTES", ["x"], "hg_json", "'hg_json' of the tensor a is not supported. Use np, str"),
         (DataType.string, "BYTES", ["x"], ["x"], "is not supported"),
     ],
@@ -183,14 +192,14 @@ def frame(**values):
         (frame(a=["x", {"k": None}, None]), "BYTES", ['"x"', '{"k":null}', "null"], "pd_json"),
         ({"a": {"k": np.float64("nan")}}, "BYTES", ['{"k":null}'], "pd_json"),
         ({"a": np.float32(0.5)}, "FP32", [0.5], "np"),
-        ({"a": "text"}, "BYTES", ["text"], "np"),
+        ({"a": "text"}, "BYTES", ["text"], "str"),
         ({"a": [[1], [2, 3]]}, "BYTES", ["[1]", "[2,3]"], "pd_json"),
         ({"a": [("x", 0.5), ("y", 1)]}, "BYTES", ['["x",0.5]', '["y",1]'], "pd_json"),
         ({"a": ["x", 1]}, "BYTES", ['"x"', "1"], "pd_json"),
         (["x", "y"], "BYTES", ["x", "y"], "str"),
         ([{"é": [np.int64(1)]}, {}], "BYTES", ['{"é":[1]}', "{}"], "pd_json"),
         ([0.5, None], "FP64", [0.5, None], None),
-        ("text", "BYTES", ["text"], "np"),
+        ("text", "BYTES", ["text"], "str"),
         (0.5, "FP64", [0.5], "np"),
         (None, "BYTES", [None], "str"),
     ],

@@ -69,7 +69,7 @@ def convert(data: Any, categories: Categories) -> Any:
         known = categories.columns[number]
         column = data.iloc[:, number]
         values = pd.Categorical(column.where(column.isin(known)), categories=known)
-        data.isetitem(number, np.where(values.isna(), np.nan, values.codes) if categories.as_codes else values)
+        data[data.columns[number]] = np.where(values.isna(), np.nan, values.codes) if categories.as_codes else values
     return data
 
 

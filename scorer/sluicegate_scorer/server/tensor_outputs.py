@@ -151,6 +151,8 @@ def _values(name: str, value: Any) -> Output:
         return _series(name, value)
     if isinstance(value, pd.DataFrame):
         value = value.to_dict(orient="records")
+    if isinstance(value, str):
+        return _objects(name, [value], [1], None)
     if not isinstance(value, list | tuple):
         array = np.asarray(value)
         shape = list(array.shape) if array.ndim > 1 else [*array.shape, 1]

@@ -112,10 +112,24 @@ def _from_json(tensor: dict[str, Any]) -> Any:
     kind = tensor["datatype"]
     if kind == "BYTES":
         return np.array(tensor["data"], dtype=object).reshape(tensor["shape"])
+    if kind == "BOOL":
+        return _booleans(tensor).reshape(tensor["shape"])
     values = np.array(tensor["data"], dtype=_numpy(kind))
     if values.dtype.kind in "iu":
         _check_whole(tensor, values)
     return values.reshape(tensor["shape"])
+
+
+def _booleans(tensor: dict[str, Any]) -> Any:
+    """Return booleans. With a missing value they are objects, because numpy makes False of None and True of texts."""
+    values = np.array(tensor["data"])
+    if values.dtype.kind == "b" or (values.dtype.kind in "iuf" and np.isin(values, (0, 1)).all()):
+        return values.astype(bool)
+    values = np.array(tensor["data"], dtype=object)
+    wrong = next((value for value in values.reshape(-1) if value is not None and not isinstance(value, bool)), None)
+    if wrong is not None:
+        raise BadRequest(f"The tensor {tensor['name']} has the datatype BOOL, which cannot hold {wrong!r:.60}.")
+    return values
 
 
 def _check_whole(tensor: dict[str, Any], values: Any) -> None:
