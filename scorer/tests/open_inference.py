@@ -29,11 +29,12 @@ class Served:
             prediction: what it returns, or a function that makes that of the data.
         """
         self.received = []
+        self.prediction = prediction
 
         def predict(data, params=None):
             self.received.append(data)
             self.params = params
-            return prediction(data) if callable(prediction) else prediction
+            return self.prediction(data) if callable(self.prediction) else self.prediction
 
         flavors = {"python_function": {"loader_module": "none"}}
         meta = Model(signature=signature, flavors=flavors)

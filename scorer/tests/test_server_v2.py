@@ -25,9 +25,10 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, Schema
+    from sluicegate_scorer.server.asgi import TEXT, Response, json_error
     from sluicegate_scorer.server.loading import build
     from sluicegate_scorer.server.settings import Limits, ServerSettings
-    from sluicegate_scorer.server.v2 import LENGTH_HEADER
+    from sluicegate_scorer.server.v2 import LENGTH_HEADER, as_error
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -197,6 +198,15 @@ def test_times_bytes_and_missing_values(tmp_path, binary):
 
 def _as_bytes(array):
     return [value if isinstance(value, bytes) else value.encode() for value in array.reshape(-1).tolist()]
+
+
+@pytest.mark.parametrize(
+    "body", [b"too slow", json_error("REQUEST_LIMIT_EXCEEDED", "too slow"), b'{"error": "too slow"}']
+)
+def test_every_error_has_the_form_of_the_protocol(body):
+    response = as_error(Response(504, body, TEXT, "timeout", ((b"retry-after", b"1"),)))
+    assert json.loads(response.body) == {"error": "too slow"}
+    assert (response.status, response.error, response.headers) == (504, "timeout", ((b"retry-after", b"1"),))
 
 
 def test_requests_of_kserve_client():

@@ -10,6 +10,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scorer.tests.open_inference import Served, tensor
 
@@ -340,3 +342,28 @@ def test_each_row_is_an_item_of_the_list(column, sent, rows):
     _, [received] = tensors.parse(json.dumps({"inputs": [sent]}).encode(), None)
     inputs = Inputs(tensor_metadata.describe(Schema([ColSpec(column)]), "input-", 0), "json")
     assert inputs.read([received], None) == rows
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+values = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner))
+rows = st.one_of(*(st.lists(kind, min_size=1, max_size=4) for kind in (values, leaves, st.floats(width=32), st.text())))
+
+
+def _decoded(output):
+    """Return what a client reads."""
+    json_texts = output.get("parameters", {}).get("content_type") == "pd_json"
+    return [json.loads(value) if json_texts else value for value in output["data"]]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(rows)
+def test_any_prediction_is_the_same_by_both_protocols(column):
+    """NaN and infinity are null, and everything else is what `/invocations` responds."""
+    served = Served(columns(DataType.double))
+    for prediction in (pd.DataFrame({"a": pd.Series(column)}), pd.DataFrame({"a": pd.Series(column, dtype=object)})):
+        served.prediction = prediction
+        same = served.invocations(dataframe_records=[{"a": 1.0}])
+        assert same.status == 200
+        expected = json.loads(same.body, parse_constant=lambda constant: None)["predictions"]
+        [output] = served.outputs(tensor("a", "FP64", [1.0]))
+        assert _decoded(output) == [row["a"] for row in expected]
