@@ -4,10 +4,10 @@ It runs before the model is loaded. Otherwise a missing package would show as an
 or only at the first request that needs it.
 """
 
-import importlib.metadata
 import logging
 import platform
 import re
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,20 +17,16 @@ import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
+from sluicegate_scorer import distributions
 from sluicegate_scorer.errors import Reason, ScorerError, redact
 
 log = logging.getLogger("sluicegate_scorer.requirements")
 
 _MLFLOW = ("mlflow", "mlflow-skinny")
-_EQUIVALENT = {
-    **dict.fromkeys(_MLFLOW, _MLFLOW),
-    **dict.fromkeys(("xgboost", "xgboost-cpu"), ("xgboost", "xgboost-cpu")),
-    **dict.fromkeys(("onnxruntime", "onnxruntime-gpu"), ("onnxruntime", "onnxruntime-gpu")),
-    **dict.fromkeys(("tensorflow", "tensorflow-cpu"), ("tensorflow", "tensorflow-cpu")),
-    **dict.fromkeys(("opencv-python", "opencv-python-headless"), ("opencv-python", "opencv-python-headless")),
-}
-"""Distributions that hold the same packages. The first one that is installed counts."""
 _MAX_LISTED = 8
+_MAX_EXPLAINED = 3
+_FRAMES = 5
+"""Innermost frames of an exception whose packages may explain it."""
 
 
 class Check(StrEnum):
@@ -50,7 +46,8 @@ class Difference:
 
     Attributes:
         requirement: the requirement, as the model states it.
-        installed: the installed version, or None if there is none.
+        installed: the installed version, after the name of the distribution if that is another one. None if there is
+            none.
     """
 
     requirement: str
@@ -107,6 +104,48 @@ def differences(model: Path) -> list[Difference]:
     return list(dict.fromkeys(unmet))
 
 
+def python_difference(model: Path) -> Difference | None:
+    """Return the Python version that the model requires, if this environment has another one."""
+    return _python(stated_requirements(model)[0])
+
+
+def explanation(model: Path, error: BaseException | None) -> str | None:
+    """Return the differences that may explain why a model fails.
+
+    These are another version of Python, on which pickles depend, and other versions of the packages in which the
+    exception was raised or which its message names.
+
+    Args:
+        model: the model's directory.
+        error: the exception, or None if it is not known.
+
+    Returns:
+        A sentence for a message, without its period. None if no difference explains the failure.
+    """
+    concerned = set(_packages(error)) if error is not None else set()
+    unmet = [
+        difference
+        for difference in differences(model)
+        if difference.requirement.startswith("python ")
+        or (not is_mlflow(difference.requirement) and concerned & distributions.modules(_name(difference.requirement)))
+    ]
+    if not unmet:
+        return None
+    return f"The model requires {', '.join(map(str, unmet[:_MAX_EXPLAINED]))}"
+
+
+def _packages(error: BaseException) -> Iterator[str]:
+    """Yield the packages of the innermost frames of an exception and its causes, and those that its message names."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        frames = list(traceback.walk_tb(cause.__traceback__))[-_FRAMES:]
+        yield from (str(frame.f_globals.get("__name__", "")).partition(".")[0] for frame, _ in frames)
+        yield from re.findall(r"\b([A-Za-z_]\w*)(?=\.[A-Za-z_]|')", str(cause))
+        cause = cause.__cause__ or cause.__context__
+
+
 def stated_requirements(model: Path) -> tuple[str | None, list[str]]:
     """Return the Python version and the lines of requirements that the model states."""
     python, pip = _conda(model / "conda.yaml")
@@ -122,7 +161,11 @@ def stated_requirements(model: Path) -> tuple[str | None, list[str]]:
 
 def is_mlflow(line: str) -> bool:
     """Tell whether a requirement is MLflow itself, in one of its distributions."""
-    return _normal(re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0]) in _MLFLOW
+    return distributions.normal(_name(line)) in _MLFLOW
+
+
+def _name(line: str) -> str:
+    return re.split(r"[^A-Za-z0-9._-]", line.strip(), maxsplit=1)[0]
 
 
 def _conda(path: Path) -> tuple[str | None, list[str]]:
@@ -168,22 +211,13 @@ def _requirement(line: str) -> Difference | None:
     if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
         return None
     stated = f"{requirement.name}{requirement.specifier}"
-    version = next(_installed(requirement.name), None)
-    if version is None:
+    found = distributions.find(requirement.name)
+    if found is None:
         return Difference(stated, None)
-    return None if _meets(requirement, version) else Difference(stated, version)
-
-
-def _installed(name: str) -> Iterator[str]:
-    for distribution in _EQUIVALENT.get(_normal(name), (_normal(name),)):
-        try:
-            yield importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    if not found.version or _meets(requirement, found.version):
+        return None
+    same = found.name == distributions.normal(requirement.name)
+    return Difference(stated, found.version if same else f"{found.name} {found.version}")
 
 
 def _meets(requirement: Requirement, version: str) -> bool:
