@@ -43,6 +43,10 @@ _REMEDIES = {
     "failed to fetch": "Check the package index and the proxy in dependencies of the operator's settings",
     "permission denied": "Use a volume that the container's user may write to (fsGroup)",
 }
+_BUILD_OUTPUT = {"[stdout]", "[stderr]"}
+_MAX_ERROR = 20
+"""Lines from uv's `error:` on that are kept, whatever follows them."""
+_DEPENDS_ON_PYTHON = {"failed to build", "no solution found"}
 _OTHERWISE = "Correct the model's requirements.txt, or check the package index"
 
 
@@ -163,7 +167,13 @@ class _Attempt:
         code, lines = self._command(command, self._env)
         if code:
             failure = _failure_text(lines) or f"uv failed with exit code {code}"
-            remedy = next((remedy for symptom, remedy in _REMEDIES.items() if symptom in failure.lower()), _OTHERWISE)
+            symptom = next((symptom for symptom in _REMEDIES if symptom in failure.lower()), "")
+            remedy = _REMEDIES.get(symptom, _OTHERWISE)
+            if symptom in _DEPENDS_ON_PYTHON and (python := requirements.python_difference(self._model)) is not None:
+                remedy = (
+                    f"The model requires {python}. Set spec.runtime.image to an image with this Python, or "
+                    f"{remedy[0].lower()}{remedy[1:]}"
+                )
             raise ScorerError(f"cannot install the model's requirements: {one_line(failure, 420)}. {remedy}")
 
     def _try(self) -> None:
@@ -184,11 +194,14 @@ class _Attempt:
             self._command([str(self._place / "bin/python"), "-c", f"import {loader}"], env)
 
     def _command(self, command: list[str], env: dict[str, str]) -> tuple[int, list[str]]:
-        """Return the exit code and the last lines of a command.
+        """Return the exit code and the last lines of a command, after those with uv's `error:` if it wrote any.
+
+        The output of a build follows uv's own lines, and has hundreds of lines.
 
         Raises:
             ScorerError: if the time limit passed. The command is killed then.
         """
+        error: list[str] = []
         lines: deque[str] = deque(maxlen=60)
         process = subprocess.Popen(
             command,
@@ -205,16 +218,20 @@ class _Attempt:
         with process:
             for line in process.stdout or ():
                 if line.strip():
-                    lines.append(line.rstrip())
+                    if not error and _is_error(line):
+                        lines.clear()
+                        error.append(line.rstrip())
+                    else:
+                        (error if 0 < len(error) < _MAX_ERROR else lines).append(line.rstrip())
                     log.info("%s", one_line(line, 300))
         timer.cancel()
         if time.monotonic() >= self._deadline:
-            last = f" (last output: {one_line(lines[-1], 200)})" if lines else ""
+            last = f" (last output: {one_line([*error, *lines][-1], 200)})" if error or lines else ""
             raise ScorerError(
                 f"the model's requirements were not installed within {self._timeout:.0f}s{last}. Raise "
                 "dependencies.timeout in the operator's settings, or use an image that has them"
             )
-        return process.returncode, list(lines)
+        return process.returncode, [*error, *lines]
 
 
 def _kill(group: int) -> None:
@@ -256,12 +273,24 @@ def _uv() -> str:
     return find_uv_bin()
 
 
+def _is_error(line: str) -> bool:
+    return re.match(r"\W*error:", line) is not None
+
+
 def _failure_text(lines: Sequence[str]) -> str:
-    """Return uv's output from `error:` on, as one line without its markers."""
-    start = next((n for n, line in enumerate(lines) if re.match(r"\W*error:", line)), None)
+    """Return uv's output from `error:` on, as one line without its markers.
+
+    Of the output of a build, it has only the last line, which names the exception.
+    """
+    start = next((n for n, line in enumerate(lines) if _is_error(line)), None)
     if start is None:
         return lines[-1] if lines else ""
-    parts = [re.sub(r"^[^\w`]*(error:|cause:|hint:)?\s*", "", line) for line in lines[start:]]
+    text = list(lines[start:])
+    build = next((n for n, line in enumerate(text) if line.strip() in _BUILD_OUTPUT), None)
+    if build is not None:
+        output = [line.strip() for line in text[build:] if not line.startswith("hint:")]
+        text = [*text[:build], output[-1]]
+    parts = [re.sub(r"^[^\w`]*(error:|cause:|hint:)?\s*", "", line) for line in text]
     return ": ".join(part.rstrip(":.") for part in parts if part)
 
 

@@ -63,6 +63,23 @@ def wheel(folder: Path, name: str, version: str, files: dict[str, str], requires
             archive.writestr(each, text)
 
 
+def sdist(folder: Path, name: str, backend: str) -> None:
+    """Write a source distribution with its own build backend, as a package index serves it."""
+    module = name.replace("-", "_")
+    project = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    files = {
+        "backend.py": backend,
+        "pyproject.toml": f'{project}[project]\nname = "{name}"\nversion = "1.0"\n',
+        "PKG-INFO": f"Metadata-Version: 2.2\nName: {name}\nVersion: 1.0\n",
+    }
+    (folder / name).mkdir(exist_ok=True)
+    with tarfile.open(folder / name / f"{module}-1.0.tar.gz", "w:gz") as archive:
+        for file, text in files.items():
+            entry = tarfile.TarInfo(f"{module}-1.0/{file}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+
+
 class Index:
     """A package index on loopback, with one folder per package.
 
@@ -233,6 +250,36 @@ def test_failed_installation_names_the_requirement(index, model, tmp_path, text,
     ]
 
 
+FAILS = """
+def build_wheel(*_):
+    for n in range(400):
+        print("line", n, "of the compiler")
+    raise RuntimeError("the compiler refuses splitting.pyx")
+"""
+OLD_PYTHON = {"python_env.yaml": "python: 3.9.13\n"}
+
+
+@pytest.mark.parametrize(("files", "python"), [({}, False), (OLD_PYTHON, True)], ids=["same python", "other python"])
+def test_failed_build_names_package_and_python(index, packages, model, tmp_path, files, python):
+    sdist(packages, "fails-to-build", FAILS)
+    with pytest.raises(ScorerError) as raised:
+        install.install(model("fails-to-build==1.0", **files), tmp_path / "environments", 120, SERVER)
+    message = str(raised.value)
+    assert "Failed to build `fails-to-build==1.0`" in message
+    assert "RuntimeError: the compiler refuses splitting.pyx" in message
+    assert "line 3" not in message
+    assert ("requires python 3.9.13 (installed: " in message) == python
+    assert "dd a wheel for the image's Python to the package index" in message
+    assert len(message) < 600, "what status shows"
+
+
+def test_network_failure_does_not_name_python(index, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:1/simple")
+    with pytest.raises(ScorerError, match="Check the package index") as raised:
+        install.install(model("shop-features", **OLD_PYTHON), tmp_path / "environments", 60, SERVER)
+    assert "3.9.13" not in str(raised.value)
+
+
 def test_unreachable_index_is_named_without_its_password(index, model, tmp_path, monkeypatch):
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://me:hunter2@127.0.0.1:1/simple")
     with pytest.raises(
@@ -260,18 +307,7 @@ def test_time_limit_kills_a_build(index, packages, model, tmp_path, monkeypatch)
         "import os, time\ndef build_wheel(*_):\n    open(os.environ['NOTE'], 'w').write(str(os.getpid()))\n"
         "    time.sleep(600)\n"
     )
-    project = '[build-system]\nrequires = []\nbuild-backend = "slow"\nbackend-path = ["."]\n'
-    project += '[project]\nname = "slow-build"\nversion = "1.0"\n'
-    (packages / "slow-build").mkdir(exist_ok=True)
-    with tarfile.open(packages / "slow-build/slow_build-1.0.tar.gz", "w:gz") as archive:
-        for name, text in {
-            "slow.py": backend,
-            "pyproject.toml": project,
-            "PKG-INFO": "Metadata-Version: 2.2\nName: slow-build\nVersion: 1.0\n",
-        }.items():
-            entry = tarfile.TarInfo(f"slow_build-1.0/{name}")
-            entry.size = len(text)
-            archive.addfile(entry, io.BytesIO(text.encode()))
+    sdist(packages, "slow-build", backend)
     note = tmp_path / "pid"
     monkeypatch.setenv("NOTE", str(note))
     with pytest.raises(ScorerError, match=r"not installed within 25s.*Raise dependencies\.timeout"):
