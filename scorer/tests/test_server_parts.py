@@ -9,6 +9,7 @@ import pytest
 from sluicegate_scorer.server import cpus
 from sluicegate_scorer.server.settings import Limits
 from sluicegate_scorer.server.slots import WINDOW, Slots, Used, since, used
+from sluicegate_scorer.server.threads import Threads
 from sluicegate_scorer.server.workers import Overloaded, Stuck, TimedOut, Workers
 
 
@@ -157,3 +158,36 @@ def test_counts_processor_time_while_threads_end():
     one, two = Used(1.0, 1.0), Used(3.0, 1.5)
     assert since({"1": one, "2": two}, {"1": two, "3": one}) == Used(3.0, 1.5), "2 has ended, 3 is new"
     assert since({"1": two}, {"1": one}) == Used(0.0, 0.0), "another thread of the same number"
+
+
+def test_work_that_does_not_overlap_runs_in_the_first_thread():
+    threads = Threads(3, "test")
+    together = threading.Barrier(3)
+    name = lambda: threading.current_thread().name  # noqa: E731
+    assert {threads.submit(name).result(5) for _ in range(200)} == {"test_0"}
+    jobs = [threads.submit(lambda: (together.wait(5), name())[1]) for _ in range(3)]
+    assert {job.result(5) for job in jobs} == {"test_0", "test_1", "test_2"}
+    assert {threads.submit(name).result(5) for _ in range(200)} == {"test_0"}
+
+
+def test_work_waits_for_a_thread_and_keeps_its_exception():
+    threads = Threads(1, "test")
+    free = threading.Event()
+    held = threads.submit(lambda: free.wait(5))
+    failing = threads.submit(lambda: [][0])
+    last = threads.submit(lambda: 3)
+    assert not failing.done()
+    free.set()
+    assert held.result(5)
+    with pytest.raises(IndexError):
+        failing.result(5)
+    assert last.result(5) == 3
+
+
+def test_threads_end_with_their_pool():
+    threads = Threads(2, "ending")
+    assert threads.submit(lambda: 1).result(5) == 1
+    thread = next(thread for thread in threading.enumerate() if thread.name == "ending_0")
+    del threads
+    thread.join(5)
+    assert not thread.is_alive()

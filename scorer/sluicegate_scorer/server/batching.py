@@ -112,7 +112,7 @@ class Batcher:
             return
         batch = self._take()
         began = time.perf_counter()
-        self._deliver(batch, self._predict(batch))
+        self._deliver(batch, self._workers.in_context(self._predict, batch))
         took = time.perf_counter() - began
         self._adapt(took)
         if self._waiting and not self._scheduled:

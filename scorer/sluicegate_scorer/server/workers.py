@@ -4,18 +4,22 @@ The limits are their number and their time.
 """
 
 import asyncio
+import contextvars
 import logging
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from sluicegate_scorer.server.settings import Limits
 from sluicegate_scorer.server.slots import WINDOW, Slots
+from sluicegate_scorer.server.threads import Threads
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -47,6 +51,10 @@ class Workers:
     therefore counts such calls. If they hold every thread, it refuses new requests at once. Otherwise they would wait
     for their own time limit.
 
+    Everything runs in a copy of the context variables that are current when the pool is made. Make it in the context in
+    which the model was loaded: MLflow's server predicts in a copy of that context too, and a model may set variables
+    there, such as the precision of `decimal` or numpy's handling of errors.
+
     Args:
         limits: threads, CPUs, waiting requests and seconds.
         slots: how many of the threads may run the model at once. By default the number depends on whether the model
@@ -55,8 +63,9 @@ class Workers:
 
     def __init__(self, limits: Limits, slots: Slots | None = None) -> None:
         self._limits = limits
-        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="model")
+        self._pool = Threads(limits.workers, "model")
         self._slots = slots or Slots(limits.cpus, limits.workers)
+        self._context = contextvars.copy_context()
         self._queue: deque[_Job] = deque()
         self._adapting = False
         self.running = 0
@@ -104,7 +113,11 @@ class Workers:
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
         """Run a function whose caller enforces the limits."""
-        return self._pool.submit(work)
+        return self._pool.submit(partial(self.in_context, work))
+
+    def in_context(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function in this thread, in a copy of the model's context variables."""
+        return self._context.copy().run(work, *args, **kwargs)
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start work in the free slots.
@@ -117,7 +130,7 @@ class Workers:
                 continue
             job.started = True
             self.running += 1
-            done = self._pool.submit(job.work)
+            done = self.submit(job.work)
             done.add_done_callback(lambda done, job=job: loop.call_soon_threadsafe(self._finish, done, job))
         if self._queue and not self._adapting:
             self._adapting = True
