@@ -187,6 +187,11 @@ class General:
             implementation = model._model_impl
             setattr(implementation, _CONVERT, self._watch.wrap_conversion(getattr(implementation, _CONVERT)))
 
+    @property
+    def reached(self) -> bool:
+        """Tell whether this thread's last request has reached the model."""
+        return self._watch.reached
+
     def count_into(self, drift: Drift) -> None:
         """Count the features and predictions of each later request in `drift`."""
         self._watch.drift = drift

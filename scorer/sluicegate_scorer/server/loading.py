@@ -3,13 +3,15 @@
 import json
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sluicegate_scorer import requirements
 from sluicegate_scorer.errors import ScorerError, first_line, one_line
-from sluicegate_scorer.server import device
+from sluicegate_scorer.server import device, examples
 from sluicegate_scorer.server.app import Application, Shared
 from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.batching import Batcher
@@ -25,14 +27,15 @@ from sluicegate_scorer.server.workers import Workers
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
-_EXAMPLE = "serving_input_example.json"
-_LARGEST_EXAMPLE = 4 << 20
 _MADE = {"double": 0.0, "float": 0.0, "long": 0, "integer": 0, "boolean": False, "string": "", "datetime": "2024-01-01"}
-_NUMBERS = {"double", "float", "long", "integer"}
 
 
 def build(directory: Path, model: Any, settings: ServerSettings, began: float) -> Application:
     """Make the application of a loaded model, after the smoke test if it is enabled.
+
+    Call it in the context in which the model was loaded. The server's own calls of the model run where requests run:
+    in the thread pool, where no event loop runs and signal handlers cannot be set. Otherwise a model that depends on
+    its thread, such as one with a connection to SQLite, would fail only after the server is ready.
 
     Args:
         directory: the model's folder.
@@ -43,16 +46,21 @@ def build(directory: Path, model: Any, settings: ServerSettings, began: float) -
     Raises:
         ScorerError: if the smoke test fails.
     """
+    workers = Workers(settings.limits)
+    return workers.submit(partial(_build, directory, model, settings, began, workers)).result()
+
+
+def _build(directory: Path, model: Any, settings: ServerSettings, began: float, workers: Workers) -> Application:
     from mlflow.pyfunc import scoring_server
 
     # init also sets the variable that tells models that they are being served, so it comes before the first prediction.
     other = scoring_server.init(model)
     general = General(model, settings.policy)
-    example = _example(directory)
+    example = examples.example(directory, model.metadata)
     if settings.smoke_test:
-        _smoke_test(general, example)
+        _smoke_test(general, example, directory)
     metrics = Metrics()
-    shared = Shared(Workers(settings.limits), metrics)
+    shared = Shared(workers, metrics)
     batcher = _batcher(general, example, settings, shared)
     if settings.fast.enabled and (batcher is None or not batcher.path.several):
         general.frames = frames(model)
@@ -106,20 +114,12 @@ class _quiet:
             logging.getLogger(name).setLevel(level)
 
 
-def _example(directory: Path) -> bytes | None:
-    path = directory / _EXAMPLE
-    try:
-        return path.read_bytes() if path.stat().st_size <= _LARGEST_EXAMPLE else None
-    except OSError:
-        return None
-
-
-def _smoke_test(general: General, example: bytes | None) -> None:
+def _smoke_test(general: General, example: bytes | None, directory: Path) -> None:
     """Predict the input example, or a row made from the signature.
 
-    A model that cannot predict its own example would fail its first real request, so it must not become ready. A row
-    made from the signature may be invalid for a model that works: an encoder that was not fitted with the category ""
-    raises an exception. Without an example the test therefore refuses the model only if all columns are numbers.
+    A model that cannot predict its own example would fail its first real request, so it must not become ready. A sound
+    model need not predict a row that the server made: an identifier may be unknown, or a category. And if MLflow cannot
+    read the example, the model was never asked. Both are only warnings.
     """
     body = example or _from_signature(general.schema)
     if body is None:
@@ -139,13 +139,20 @@ def _smoke_test(general: General, example: bytes | None) -> None:
         return
     # MLflow's words about an exception of the model do not say which one it was.
     message = first_line(causes[-1], 400) if causes else _error_message(response)
-    if example is None and (response.error != "model" or not _only_numbers(general.schema)):
+    if example is None:
         log.warning("cannot predict a row made from the signature: %s. Log the model with an input example", message)
         return
-    source = "its input example" if example else "a row made from its signature"
-    advice = "Correct the model, or log it with an input example that it can predict"
+    if not general.reached:
+        log.warning("no smoke test: MLflow cannot read the input example: %s. Log the model with another one", message)
+        return
+    explanation = requirements.explanation(directory, causes[-1] if causes else None)
+    advice = (
+        f"{explanation}. Set spec.runtime.image to an image with these versions, or correct the model"
+        if explanation is not None
+        else "Correct the model, or log it with an input example that it can predict"
+    )
     raise ScorerError(
-        f"the model cannot predict {source}: {message}. {advice}. The traceback is in the container's log"
+        f"the model cannot predict its input example: {message}. {advice}. The traceback is in the container's log"
     )
 
 
@@ -159,12 +166,6 @@ def _error_message(response: Response) -> str:
     except (ValueError, KeyError, TypeError):
         text = response.body.decode("utf-8", "replace")
     return one_line(text, 400)
-
-
-def _only_numbers(schema: Any) -> bool:
-    if schema.is_tensor_spec():
-        return all(np.dtype(spec.type).kind in "fiub" for spec in schema.inputs)
-    return all(getattr(spec.type, "name", "") in _NUMBERS for spec in schema.inputs)
 
 
 def _from_signature(schema: Any) -> bytes | None:
