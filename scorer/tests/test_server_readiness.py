@@ -26,7 +26,7 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
     import mlflow
     from mlflow.models import infer_signature
     from sluicegate_scorer.errors import ScorerError
-    from sluicegate_scorer.server import examples
+    from sluicegate_scorer.server import examples, traces
     from sluicegate_scorer.server.batching import Batcher
     from sluicegate_scorer.server.loading import build
     from sluicegate_scorer.server.metrics import Metrics
@@ -89,6 +89,13 @@ class Echo(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
         CALLS.append(model_input)
         return [repr(params)] * len(model_input)
+
+
+class Traced(mlflow.pyfunc.PythonModel):
+    @mlflow.trace
+    def predict(self, context, model_input):
+        CALLS.append(mlflow.tracing.provider.is_tracing_enabled())
+        return [1] * len(model_input)
 
 
 CALLS: list = []
@@ -251,3 +258,33 @@ def test_failed_example_names_the_known_difference(save, tmp_path):
     (path / "python_env.yaml").write_text("python: 3.8.10\n")
     with pytest.raises(ScorerError, match=r"KeyError: 1\. The model requires python 3\.8\.10 \(installed: "):
         application(shutil.copytree(path, tmp_path / "other"))
+
+
+@pytest.mark.parametrize("uri", [None, "http://127.0.0.1:1"])
+def test_traces_only_requests_and_only_to_a_tracking_server(save, monkeypatch, tmp_path, uri):
+    """Check traces of a model whose calls MLflow traces, without and with a tracking URI."""
+    mlflow.tracing.reset()
+    mlflow.set_tracking_uri(None)
+    path = save(Traced(), input_example=DATA)
+    mlflow.tracing.reset()
+    if uri is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    app = application(path)
+    assert CALLS == [False], "the smoke test is no request"
+    assert mlflow.tracing.provider.is_tracing_enabled() is (uri is not None)
+    if uri is None:
+        assert app.general.respond(json.dumps(BODY).encode(), "application/json").status == 200
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.parametrize("name", traces._DESTINATIONS)
+def test_keeps_traces_with_a_destination_of_the_user(monkeypatch, name):
+    mlflow.tracing.reset()
+    mlflow.set_tracking_uri(None)
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    assert traces._has_destination()
+    monkeypatch.delenv(name)
+    assert not traces._has_destination()

@@ -11,7 +11,7 @@ import numpy as np
 
 from sluicegate_scorer import requirements
 from sluicegate_scorer.errors import ScorerError, first_line, one_line
-from sluicegate_scorer.server import device, examples
+from sluicegate_scorer.server import device, examples, traces
 from sluicegate_scorer.server.app import Application, Shared
 from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.batching import Batcher
@@ -57,11 +57,12 @@ def _build(directory: Path, model: Any, settings: ServerSettings, began: float, 
     other = scoring_server.init(model)
     general = General(model, settings.policy)
     example = examples.example(directory, model.metadata)
+    traces.limit()
     if settings.smoke_test:
-        _smoke_test(general, example, directory)
+        traces.untraced(partial(_smoke_test, general, example, directory))
     metrics = Metrics()
     shared = Shared(workers, metrics)
-    batcher = _batcher(general, example, settings, shared)
+    batcher = traces.untraced(partial(_batcher, general, example, settings, shared))
     if settings.fast.enabled and (batcher is None or not batcher.path.several):
         general.frames = frames(model)
     drift = load_drift(directory, batcher.path.shape.columns if batcher is not None else {}, metrics)
