@@ -41,7 +41,8 @@ def untraced(work: Callable[[], T]) -> T:
     """
     from mlflow.tracing.provider import trace_disabled
 
-    return trace_disabled(work)()
+    result: T = trace_disabled(work)()
+    return result
 
 
 def _has_destination() -> bool:
