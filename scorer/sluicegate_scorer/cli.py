@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from sluicegate_scorer import __version__, environment, termination
+from sluicegate_scorer import __version__, environment, logs, termination
 from sluicegate_scorer.errors import Reason, ScorerError, first_line
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     usual = _REASONS.get(options.command, Reason.SERVER_FAILED)
-    _log_to_stderr()
+    logs.log_to_stderr()
     if options.command in {"fetch", "install"}:
         # Process 1 of a container ignores SIGTERM if it has no handler for it. A pod that is deleted would wait for the
         # command to end.
@@ -236,7 +236,7 @@ def _install(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     from sluicegate_scorer import requirements
-    from sluicegate_scorer.serve import Settings, check, serve
+    from sluicegate_scorer.serve import Settings, check, import_from_working_directory, serve
     from sluicegate_scorer.server.settings import Fast, Limits, Logs, Policy, ServerSettings
 
     seconds = options.timeout or float(os.environ.get("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT") or 60)
@@ -256,6 +256,7 @@ def _serve(options: argparse.Namespace) -> int:
     grace = seconds + GRACE_MARGIN if options.grace is None else options.grace
     settings = Settings(options.host, options.port, options.drain, grace, options.access_log, server)
     policy = _policy(options.dependencies)
+    import_from_working_directory()
     with _model(options) as directory:
         check(directory)
         requirements.check(directory, policy, installed=options.environment is not None)
@@ -335,17 +336,6 @@ _REASONS = {"fetch": Reason.FETCH_FAILED, "install": Reason.INSTALL_FAILED}
 def _fail(message: str, reason: Reason) -> int:
     sys.stderr.write(termination.write_failure(message, reason) + "\n")
     return 1
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=os.environ.get("LOG_LEVEL", "INFO").upper(),
-        format="%(asctime)s %(levelname)s %(message)s",
-    )
-    for chatty in ("google", "httpx", "httpcore", "botocore", "boto3", "urllib3", "s3transfer"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("azure").setLevel(logging.ERROR)  # it logs each way to log in that it did not use
 
 
 def entry() -> NoReturn:

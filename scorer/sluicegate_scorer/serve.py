@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from sluicegate_scorer import caches, requirements
 from sluicegate_scorer.errors import Reason, ScorerError, first_line
+from sluicegate_scorer.logs import enable_loggers
 from sluicegate_scorer.server import cpus, interpreter
 from sluicegate_scorer.server.http1 import connection
 from sluicegate_scorer.server.settings import ServerSettings
@@ -32,16 +34,6 @@ KEEP_ALIVE = 3900
 A gateway pools connections. It loses a request that it sends while the server closes the connection. The default of
 Envoy, one hour, is the longest of the common gateways.
 """
-
-_WRITABLE_CACHES = {
-    "HOME": "/tmp",
-    "MPLCONFIGDIR": "/tmp/matplotlib",
-    "XDG_CACHE_HOME": "/tmp/cache",
-    "HF_HOME": "/tmp/huggingface",
-    "NUMBA_CACHE_DIR": "/tmp/numba",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}
 
 
 @dataclass(frozen=True)
@@ -110,15 +102,20 @@ def serve(directory: Path, settings: Settings) -> int:
     # Process 1 of a container ignores SIGTERM if it has no handler for it. A model that takes minutes to load could not
     # be stopped.
     signal.signal(signal.SIGTERM, _stop_loading)
-    _prepare_environment()
+    caches.prepare(os.environ)
     interpreter.give_way()
-    app = _load(directory, settings.server)
-    server = Server(configure(app, settings), app, settings.drain)
     import uvloop
 
     # Not asyncio.run: it waits for minutes for threads that still predict after the grace period.
     loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
+    asyncio.set_event_loop(loop)  # before the model is loaded, because its code may keep the loop
+    try:
+        app = _load(directory, settings.server, loop)
+    except BaseException:
+        loop.close()
+        asyncio.set_event_loop(None)
+        raise
+    server = Server(configure(app, settings), app, settings.drain)
     try:
         loop.run_until_complete(server.serve())
     except SystemExit as error:  # uvicorn exits if it cannot listen; it has logged the reason
@@ -148,15 +145,13 @@ def configure(app: "Application", settings: Settings) -> uvicorn.Config:
     )
 
 
-def _prepare_environment() -> None:
-    """Direct everything that libraries write at import or load to /tmp.
+def import_from_working_directory() -> None:
+    """Let the model's code import modules of the working directory.
 
-    The root file system may be read-only.
+    MLflow's server does, because uvicorn puts the directory first. `python -P` and PYTHONSAFEPATH turn it off.
     """
-    if not os.access(os.environ.get("HOME", "/"), os.W_OK):
-        os.environ["HOME"] = "/tmp"
-    for name, value in _WRITABLE_CACHES.items():
-        os.environ.setdefault(name, value)
+    if not sys.flags.safe_path and not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.insert(0, str(Path.cwd()))
 
 
 def check(directory: Path) -> None:
@@ -178,8 +173,11 @@ def check(directory: Path) -> None:
         )
 
 
-def _load(directory: Path, settings: ServerSettings) -> "Application":
+def _load(directory: Path, settings: ServerSettings, loop: asyncio.AbstractEventLoop) -> "Application":
     """Load the model and build its application.
+
+    The model loads in the main thread, where its code may set signal handlers and the loop does not run yet. The loop
+    runs during the smoke test, as it does during requests.
 
     Model code may raise any exception while it loads, so all of them are reported in the same way.
     """
@@ -192,17 +190,20 @@ def _load(directory: Path, settings: ServerSettings) -> "Application":
         with interpreter.loading():
             model = scoring_server.load_model_with_mlflow_config(str(directory))  # type: ignore[no-untyped-call]
     except (Exception, SystemExit) as error:
+        enable_loggers()
         log.error("cannot load the model", exc_info=error)
         sys.stderr.flush()
         raise ScorerError(
-            f"cannot load the model in {directory}: {first_line(error, 800)}. {_advice(error, directory)}",
+            f"cannot load the model in {directory}: {first_line(error, 600)}. {_advice(error, directory)}",
             Reason.LOAD_FAILED,
         ) from error
+    enable_loggers()
+    asyncio.set_event_loop(loop)  # asyncio.run in the model's code removes it
     log.info("loaded %s", directory)
     from sluicegate_scorer.server.loading import build
 
     with interpreter.loading():
-        return build(directory, model, settings, began)
+        return loop.run_until_complete(asyncio.to_thread(build, directory, model, settings, began))
 
 
 def _fit(settings: ServerSettings) -> ServerSettings:
@@ -229,10 +230,14 @@ def _fit(settings: ServerSettings) -> ServerSettings:
 
 def _advice(error: BaseException, directory: Path) -> str:
     """Return how to repair a model that does not load."""
+    explanation = requirements.explanation(directory, error)
+    known = f"{explanation}. " if explanation is not None else ""
     if _lacks_package(error):
-        return "Set spec.runtime.image to an image that has the packages of the model's requirements.txt"
+        return f"{known}Set spec.runtime.image to an image that has the packages of the model's requirements.txt"
     if _lacks_file(error, directory):
         return "Check whether the file was deleted from the artifact store, and log the model again if it was"
+    if known:
+        return f"{known}Set spec.runtime.image to an image with these versions"
     return "Run mlflow.pyfunc.load_model on the model in the same image"
 
 

@@ -113,9 +113,9 @@ def serving() -> Callable[..., contextlib.AbstractContextManager]:
     """
 
     @contextlib.contextmanager
-    def serving(model, *options):
+    def serving(model, *options, program=("-m", "sluicegate_scorer")):
         url = f"http://127.0.0.1:{(port := free_port())}"
-        command = [sys.executable, "-m", "sluicegate_scorer", "serve", str(model)]
+        command = [sys.executable, *program, "serve", str(model)]
         command += ["--host", "127.0.0.1", "--port", str(port), *options]
         env = {**os.environ, "HOME": "/nonexistent"}
         process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)

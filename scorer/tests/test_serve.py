@@ -4,12 +4,14 @@ The predictions are real, and SIGTERM starts the draining.
 """
 
 import contextlib
+import json
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
-from sluicegate_scorer import cli, requirements, serve
+from sluicegate_scorer import cli, logs, requirements, serve
 
 ROW = {"dataframe_records": [{"recency_days": 1.0, "visits": 2.0, "basket_value": 3.0}]}
 
@@ -81,11 +83,68 @@ def test_request_in_progress_at_sigterm_is_answered(fetched, serving):
 )
 def test_grace_covers_the_longest_request(monkeypatch, tmp_path, arguments, limits):
     got = []
+    monkeypatch.setattr(logs, "log_to_stderr", lambda: None)
     monkeypatch.setattr(serve, "check", lambda directory: None)
     monkeypatch.setattr(requirements, "check", lambda *args, **options: None)
     monkeypatch.setattr(serve, "serve", lambda directory, settings: got.append(settings) or 0)
     assert cli.main(["serve", str(tmp_path), *arguments]) == 0
     assert [(settings.server.limits.seconds, settings.grace) for settings in got] == [limits]
+
+
+USES_ITS_PROCESS = """
+import asyncio
+import logging
+import logging.config
+
+import mlflow
+import shop_helper
+
+class Model(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        logging.basicConfig(filename="model.log", level=logging.INFO)
+        logging.config.dictConfig({"version": 1, "incremental": False, "loggers": {"shop": {"level": "INFO"}}})
+        self.loop = asyncio.get_event_loop()
+
+    def predict(self, context, model_input, params=None):
+        logging.getLogger("shop").info("predicting")
+        future = asyncio.run_coroutine_threadsafe(asyncio.sleep(0, shop_helper.PRICE), self.loop)
+        return [future.result(10)] * len(model_input)
+
+mlflow.models.set_model(Model())
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_model_has_its_own_logging_loop_and_modules(serving, tmp_path, monkeypatch):
+    """Check what a model has on MLflow's server too: the root logger, the loop that runs, and the working directory.
+
+    The program is a script in another directory, like the one that pip installs.
+    """
+    import mlflow
+
+    code, script, work, model = (tmp_path / name for name in ("code.py", "bin/script.py", "work", "model"))
+    for folder in (script.parent, work):
+        folder.mkdir()
+    code.write_text(USES_ITS_PROCESS)
+    script.write_text("from sluicegate_scorer.cli import entry\nentry()\n")
+    (work / "shop_helper.py").write_text("PRICE = 5\n")
+    monkeypatch.setenv("PYTHONPATH", str(Path(serve.__file__).parents[1]))
+    monkeypatch.syspath_prepend(work)
+    example = [[1.0, 2.0]]
+    mlflow.pyfunc.save_model(model, python_model=str(code), pip_requirements=["mlflow", "shop-helper"])
+    (model / "serving_input_example.json").write_text(json.dumps({"inputs": example}))
+    monkeypatch.chdir(work)
+    with serving(model, program=[str(script)]) as (url, process):
+        assert httpx.post(f"{url}/invocations", json={"inputs": example}).json() == {"predictions": [5]}
+        process.terminate()
+        assert process.wait(10) == 0
+        output = process.stderr.read()
+    logged = (work / "model.log").read_text()
+    assert logged.count("predicting") == 2, "the smoke test and the request"
+    assert "loading" not in logged, "the server's own lines stay on stderr"
+    assert output.count("ready after") == 1, "dictConfig disables loggers, and the server enables its own again"
+    assert "Uvicorn running" in output
+    assert sorted(path.name for path in work.iterdir() if path.name != "__pycache__") == ["model.log", "shop_helper.py"]
 
 
 def test_grace_period_limits_the_stop(fetched, serving):
