@@ -169,12 +169,22 @@ class _Attempt:
             failure = _failure_text(lines) or f"uv failed with exit code {code}"
             symptom = next((symptom for symptom in _REMEDIES if symptom in failure.lower()), "")
             remedy = _REMEDIES.get(symptom, _OTHERWISE)
-            if symptom in _DEPENDS_ON_PYTHON and (python := requirements.python_difference(self._model)) is not None:
-                remedy = (
-                    f"The model requires {python}. Set spec.runtime.image to an image with this Python, or "
-                    f"{remedy[0].lower()}{remedy[1:]}"
-                )
+            if symptom in _DEPENDS_ON_PYTHON:
+                remedy = self._with_python(remedy)
             raise ScorerError(f"cannot install the model's requirements: {one_line(failure, 420)}. {remedy}")
+
+    def _with_python(self, remedy: str) -> str:
+        """Return a remedy that names the Python which the model requires, if it is another one than the image's.
+
+        Package indexes often have no wheels of old packages for a newer Python.
+        """
+        python = requirements.python_difference(self._model)
+        if python is None:
+            return remedy
+        return (
+            f"The model requires {python}. Set spec.runtime.image to an image with this Python, or "
+            f"{remedy[0].lower()}{remedy[1:]}"
+        )
 
     def _try(self) -> None:
         """Import the server and the module that loads the model.
@@ -228,8 +238,10 @@ class _Attempt:
         if time.monotonic() >= self._deadline:
             last = f" (last output: {one_line([*error, *lines][-1], 200)})" if error or lines else ""
             raise ScorerError(
-                f"the model's requirements were not installed within {self._timeout:.0f}s{last}. Raise "
-                "dependencies.timeout in the operator's settings, or use an image that has them"
+                f"the model's requirements were not installed within {self._timeout:.0f}s{last}. "
+                + self._with_python(
+                    "Raise dependencies.timeout in the operator's settings, or use an image that has them"
+                )
             )
         return process.returncode, [*error, *lines]
 
