@@ -235,7 +235,7 @@ def _install(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from sluicegate_scorer import requirements
+    from sluicegate_scorer import caches, requirements
     from sluicegate_scorer.serve import Settings, check, import_from_working_directory, serve
     from sluicegate_scorer.server.settings import Fast, Limits, Logs, Policy, ServerSettings
 
@@ -257,6 +257,7 @@ def _serve(options: argparse.Namespace) -> int:
     settings = Settings(options.host, options.port, options.drain, grace, options.access_log, server)
     policy = _policy(options.dependencies)
     import_from_working_directory()
+    caches.prepare(os.environ)  # before MLflow is imported, which may fetch the model
     with _model(options) as directory:
         check(directory)
         requirements.check(directory, policy, installed=options.environment is not None)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from sluicegate_scorer import caches, requirements
+from sluicegate_scorer import requirements
 from sluicegate_scorer.errors import Reason, ScorerError, first_line
 from sluicegate_scorer.logs import enable_loggers
 from sluicegate_scorer.server import cpus, interpreter
@@ -102,7 +102,6 @@ def serve(directory: Path, settings: Settings) -> int:
     # Process 1 of a container ignores SIGTERM if it has no handler for it. A model that takes minutes to load could not
     # be stopped.
     signal.signal(signal.SIGTERM, _stop_loading)
-    caches.prepare(os.environ)
     interpreter.give_way()
     import uvloop
 
