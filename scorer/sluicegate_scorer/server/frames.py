@@ -1,26 +1,51 @@
 """DataFrames made from request bodies without pandas' parsing.
 
 They serve models that need a DataFrame. MLflow guesses the type of each column of the JSON and then casts it again. For
-many models this takes longer than the prediction. If the signature has the names of the columns and all columns are
-numbers, the DataFrame can be made in one step. Only the parsing is replaced. MLflow's own code still enforces the
-signature, predicts, and makes the response.
+many models this takes longer than the prediction. If the signature has the names and types of the columns, the
+DataFrame can be made in one step. Only the parsing is replaced. MLflow's own code still enforces the signature,
+predicts, and makes the response.
 """
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 import pandas as pd
-from mlflow.pyfunc import scoring_server
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
-from sluicegate_scorer.server.fast.shape import NotFast, Rows, Shape
+from sluicegate_scorer.server.columns import READERS, Builder, columns_of, without_unset
+from sluicegate_scorer.server.fast.shape import NotFast, Rows
+from sluicegate_scorer.server.frame_checks import check
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
 SPLIT, RECORDS = "dataframe_split", "dataframe_records"
-_ROWS = (1, 2, 7)
+_ORDERS = 16
+"""Orders of columns of which the decoders are kept."""
+_INDEX: Any = list[int | str] | UnsetType
+_INT64 = 2**63
+
+
+class _Read(NamedTuple):
+    """The rows of a body, the numbers of their columns, and the row labels (None for 0, 1, and so on by default)."""
+
+    rows: Rows
+    columns: tuple[int, ...]
+    labels: list[Any] | None
+
+
+class _Order(NamedTuple):
+    """How rows are read that have their columns in another order than the signature, or only some of them.
+
+    `sort` brings a row into the order of the signature.
+    """
+
+    decode: Callable[[Any], Rows]
+    sort: Callable[[Any], Any]
+    columns: tuple[int, ...]
 
 
 class Frames:
@@ -30,49 +55,65 @@ class Frames:
     them into that order before the model sees them.
 
     Attributes:
+        names: the names of the columns.
         forms: the keys of bodies that it takes. `verify` removes those whose DataFrame differs.
+        enforced: whether MLflow's enforcement of the signature would not change the DataFrame, nor the arrangement of
+            its values in memory. `verify` sets it.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, nulls: bool = True) -> None:
         """Build the decoder of `model`, a loaded pyfunc model.
+
+        Args:
+            model: the model.
+            nulls: whether to read nulls.
 
         Raises:
             NotFast: if MLflow has to read the bodies.
         """
-        metadata = model.metadata
-        if metadata._is_signature_from_type_hint():
+        self.metadata = model.metadata
+        if self.metadata._is_signature_from_type_hint():
             raise NotFast("the signature comes from type hints")
-        self._metadata, self._schema = metadata, metadata.get_input_schema()
-        self.shape = Shape(self._schema)
-        if self.shape.tensor:
-            raise NotFast("the signature has a tensor")
+        self.schema = self.metadata.get_input_schema()
+        self.columns = columns_of(self.schema)
+        self.names = [column.name for column in self.columns]
+        self.nulls = nulls
         self.forms = {SPLIT, RECORDS}
-        self._names = pd.Index(self.shape.names)
-        fields = [
-            ("split", self.shape.split | UnsetType, UNSET),
-            ("records", list[self.shape.record] | UnsetType, UNSET),
-        ]
-        body: Any = msgspec.defstruct(
-            "FrameBody", fields, rename={"split": SPLIT, "records": RECORDS}, forbid_unknown_fields=True
-        )
-        self._decode = msgspec.json.Decoder(body).decode
+        self.enforced = False
+        self._all = tuple(range(len(self.columns)))
+        self._number = {name: number for number, name in enumerate(self.names)}
+        self._types = [column.json(nulls) for column in self.columns]
+        self._optional = [number for number, column in enumerate(self.columns) if not column.required]
+        kinds = enumerate(column.kind for column in self.columns)
+        self._read_values = [(number, READERS[kind]) for number, kind in kinds if kind in READERS]
+        self._builder = Builder(self.columns)
+        self._builders = lru_cache(_ORDERS)(lambda numbers: Builder([self.columns[number] for number in numbers]))
+        self._ordered = lru_cache(_ORDERS)(self._decoder_of)
+        self._decode = msgspec.json.Decoder(self._body(self._rows_type(self._all), list[self._record()])).decode
+        self._decode_other = msgspec.json.Decoder(self._body(Raw, UnsetType)).decode
 
     def parse(self, body: bytes) -> pd.DataFrame | None:
         """Return the DataFrame of a body, or None if MLflow's own code has to read it."""
         read = self._read(body)
         if read is None:
             return None
-        rows, has_index = read
         # MLflow makes the index of a list, so it is not a RangeIndex.
-        return self.frame(rows, pd.Index(list(range(len(rows)))) if has_index else None)
+        index = None if read.labels is None else pd.Index(read.labels)
+        builder = self._builder if read.columns == self._all else self._builders(read.columns)
+        return builder.frame(read.rows, index)
 
     def rows(self, body: bytes) -> Rows | None:
         """Return the rows of a body, with values in the order of the signature's columns.
 
-        The result is None if MLflow's own code has to read the body.
+        Their DataFrame does not change if rows of other bodies are added: it has all columns, and row labels that say
+        nothing. The result is None if MLflow's own code has to read the body, and if the DataFrame would change.
         """
         read = self._read(body)
-        return None if read is None else read[0]
+        if read is None or read.columns != self._all or self._builder.depends_on_other_rows(read.rows):
+            return None
+        if read.labels is not None and read.labels != list(range(len(read.rows))):
+            return None
+        return read.rows
 
     def frame(self, rows: Rows, index: pd.Index | None = None) -> pd.DataFrame:
         """Return the DataFrame that MLflow's code would pass to the model for these rows.
@@ -81,29 +122,7 @@ class Frames:
             rows: the result of `rows`, or rows of several such results.
             index: the row labels. None means 0, 1, and so on.
         """
-        if not self.shape.mixed:
-            return pd.DataFrame(self.shape.matrix(rows), columns=self._names, index=index)
-        columns = zip(self.shape.names, self.shape.kinds, zip(*rows, strict=True), strict=True)
-        made = {name: np.array(values, dtype=kind) for name, kind, values in columns}
-        return pd.DataFrame(made, columns=self._names, index=index)
-
-    def _read(self, body: bytes) -> tuple[Rows, bool] | None:
-        """Return the rows of a body, and whether it has an index, which is then 0, 1, and so on."""
-        try:
-            request = self._decode(body)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return None
-        if (request.split is UNSET) == (request.records is UNSET):
-            return None
-        if request.split is UNSET:
-            rows = [msgspec.structs.astuple(record) for record in request.records]
-            return (rows, False) if rows and RECORDS in self.forms else None
-        split = request.split
-        if split.columns != self.shape.names or not split.data or SPLIT not in self.forms:
-            return None
-        if split.index is UNSET:
-            return split.data, False
-        return (split.data, True) if split.index == list(range(len(split.data))) else None
+        return self._builder.frame(rows, index)
 
     def verify(self) -> None:
         """Compare with the DataFrames that MLflow makes of the same bodies.
@@ -113,57 +132,117 @@ class Frames:
         Raises:
             NotFast: if no form is left.
         """
-        random = np.random.default_rng(20240607)
-        for count in _ROWS:
-            rows = [self._row(random) for _ in range(count)]
-            for form, body in self._bodies(rows):
-                if form in self.forms and not self._same(body):
-                    self.forms.discard(form)
+        self.forms, self.enforced = check(self)
         if not self.forms:
             raise NotFast("the DataFrames differ from MLflow's")
 
-    def _row(self, random: np.random.Generator) -> tuple[Any, ...]:
-        """Make a row of random numbers.
+    def _read(self, body: bytes) -> _Read | None:
+        try:
+            request = self._decode(body)
+        except msgspec.ValidationError:
+            return self._read_other(body)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+        if (request.split is UNSET) == (request.records is UNSET):
+            return None
+        if request.split is UNSET:
+            return self._records(request.records)
+        split = request.split
+        if split.columns != self.names:
+            return self._read_other(body)
+        return self._split(split.data, self._all, split.index)
 
-        Some are whole numbers even in columns of fractions, because MLflow has to cast those.
-        """
-        values = (random.normal(size=len(self.shape.names)) * 10.0 ** random.integers(-2, 6)).tolist()
-        whole = random.random(len(values)) < 0.3
-        return tuple(
-            round(value) if as_whole or kind.startswith("int") else value
-            for kind, value, as_whole in zip(self.shape.kinds, values, whole, strict=True)
+    def _read_other(self, body: bytes) -> _Read | None:
+        """Read a `dataframe_split` that has its columns in another order, or lacks optional ones."""
+        try:
+            split = self._decode_other(body).split
+            if split is UNSET or split.columns == self.names:
+                return None
+            reading = self._ordered(tuple(split.columns))
+            if reading is None:
+                return None
+            rows = [reading.sort(row) for row in reading.decode(split.data)]
+            return self._split(rows, reading.columns, split.index)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return None
+
+    def _split(self, rows: Rows, columns: tuple[int, ...], index: Any) -> _Read | None:
+        if not rows or SPLIT not in self.forms:
+            return None
+        if index is UNSET:
+            labels = None
+        else:
+            kind = type(index[0]) if index else None
+            if len(index) != len(rows) or not all(type(label) is kind for label in index):
+                return None
+            if kind is int and not -_INT64 <= min(index) <= max(index) < _INT64:
+                return None
+            labels = index
+        return self._converted(_Read(rows, columns, labels))
+
+    def _records(self, records: list[Any]) -> _Read | None:
+        if not records or RECORDS not in self.forms:
+            return None
+        rows = [msgspec.structs.astuple(record) for record in records]
+        if not self._optional or not any(UNSET in row for row in rows):
+            return self._converted(_Read(rows, self._all, None))
+        columns: dict[int, Any] = dict(enumerate(zip(*rows, strict=True)))
+        for number in self._optional:
+            values = columns[number]
+            unset = sum(value is UNSET for value in values)
+            if unset == len(rows):
+                del columns[number]
+            elif unset:
+                columns[number] = without_unset(self.columns[number].kind, values) if self.nulls else None
+                if columns[number] is None:
+                    return None
+        if not columns:
+            return None
+        return self._converted(_Read(list(zip(*columns.values(), strict=True)), tuple(columns), None))
+
+    def _converted(self, read: _Read) -> _Read | None:
+        """Convert and check the values of the types that JSON does not have."""
+        if not self._read_values:
+            return read
+        columns = dict(zip(read.columns, zip(*read.rows, strict=True), strict=True))
+        changed = False
+        for number, reader in self._read_values:
+            if number in columns:
+                values = reader(columns[number])
+                if values is None:
+                    return None
+                changed = changed or values is not columns[number]
+                columns[number] = values
+        return read._replace(rows=list(zip(*columns.values(), strict=True))) if changed else read
+
+    def _decoder_of(self, names: tuple[str, ...]) -> _Order | None:
+        """Return how rows of columns in this order are read, or None if MLflow's own code has to do it."""
+        positions = {name: position for position, name in enumerate(names)}
+        columns = tuple(number for name, number in self._number.items() if name in positions)
+        missing = any(column.required and column.name not in positions for column in self.columns)
+        if missing or not names or len(columns) != len(names):
+            return None
+        decode = msgspec.json.Decoder(self._rows_type(tuple(self._number[name] for name in names))).decode
+        order = [positions[self.names[number]] for number in columns]
+        return _Order(decode, itemgetter(*order) if len(order) > 1 else tuple, columns)
+
+    def _rows_type(self, numbers: tuple[int, ...]) -> Any:
+        return list[tuple.__class_getitem__(tuple(self._types[number] for number in numbers))]
+
+    def _record(self) -> Any:
+        fields = []
+        for number, (column, kind) in enumerate(zip(self.columns, self._types, strict=True)):
+            fields.append((f"c{number}", kind) if column.required else (f"c{number}", kind | UnsetType, UNSET))
+        rename = {f"c{number}": name for number, name in enumerate(self.names)}
+        return msgspec.defstruct("Record", fields, rename=rename, forbid_unknown_fields=True, kw_only=True, gc=False)
+
+    def _body(self, rows: Any, records: Any) -> Any:
+        fields = [("columns", list[str]), ("data", rows), ("index", _INDEX, UNSET)]
+        split = msgspec.defstruct("Split", fields, forbid_unknown_fields=True)
+        parts = [("split", split | UnsetType, UNSET), ("records", records | UnsetType, UNSET)]
+        return msgspec.defstruct(
+            "FrameBody", parts, rename={"split": SPLIT, "records": RECORDS}, forbid_unknown_fields=True
         )
-
-    def _bodies(self, rows: Rows) -> list[tuple[str, bytes]]:
-        split = {"columns": self.shape.names, "data": rows}
-        bodies: list[tuple[str, Any]] = [
-            (SPLIT, split),
-            (SPLIT, {**split, "index": list(range(len(rows)))}),
-            (RECORDS, [dict(zip(self.shape.names, row, strict=True)) for row in rows]),
-        ]
-        return [(form, msgspec.json.encode({form: value})) for form, value in bodies]
-
-    def _same(self, body: bytes) -> bool:
-        ours = self.parse(body)
-        theirs = scoring_server._parse_json_data(body.decode(), self._metadata, self._schema).data  # type: ignore[no-untyped-call]
-        return ours is not None and _equal(ours, theirs)
-
-
-def _equal(ours: pd.DataFrame, theirs: Any) -> bool:
-    """Tell whether two DataFrames are the same to a model.
-
-    They have the same types and labels, and the same values to the last bit.
-    """
-    return (
-        type(theirs) is pd.DataFrame
-        and list(ours.dtypes) == list(theirs.dtypes)
-        and all(_same_labels(*pair) for pair in ((ours.columns, theirs.columns), (ours.index, theirs.index)))
-        and all(ours[name].to_numpy().tobytes() == theirs[name].to_numpy().tobytes() for name in ours.columns)
-    )
-
-
-def _same_labels(ours: pd.Index, theirs: pd.Index) -> bool:
-    return type(ours) is type(theirs) and ours.dtype == theirs.dtype and ours.equals(theirs)
 
 
 def frames(model: Any) -> Frames | None:
@@ -171,13 +250,15 @@ def frames(model: Any) -> Frames | None:
 
     It is None if the model cannot have it. The log then has the reason.
     """
-    try:
-        decoder = Frames(model)
-        decoder.verify()
-    except NotFast as reason:
-        log.info("MLflow's own code parses request bodies: %s", reason)
-        return None
-    except Exception as error:  # a library's internals differ from what this code expects: do without the shortcut
-        log.info("MLflow's own code parses request bodies: %r", error)
-        return None
-    return decoder
+    for nulls in (True, False):  # another version of pandas may store missing values in another way
+        try:
+            decoder = Frames(model, nulls)
+            decoder.verify()
+        except NotFast as reason:
+            text = str(reason)
+        except Exception as error:  # a library's internals differ from what this code expects: do without the shortcut
+            text = repr(error)
+        else:
+            return decoder
+    log.info("MLflow's own code parses request bodies: %s", text)
+    return None
