@@ -187,6 +187,8 @@ class Builder:
         if create_dataframe_from_blocks is not None:
             # A model may rename its own view of the names. Their values are read-only.
             return create_dataframe_from_blocks(blocks, index=index, columns=self._names.view())
+        if self._dtype is not None and self._dtype != "object":
+            return pd.DataFrame(blocks[0][0].T, index=index, columns=self._names.copy(deep=True))
         made = {}
         for block, numbers in blocks:
             made.update(zip(numbers, [block] if block.ndim == 1 else block, strict=True))

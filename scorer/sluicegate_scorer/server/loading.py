@@ -15,6 +15,7 @@ from sluicegate_scorer.server import device, examples, traces
 from sluicegate_scorer.server.app import Application, Shared
 from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.batching import Batcher
+from sluicegate_scorer.server.csv_frames import csv_frames
 from sluicegate_scorer.server.drift import load as load_drift
 from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import NotFast
@@ -65,6 +66,8 @@ def _build(directory: Path, model: Any, settings: ServerSettings, began: float, 
     batcher = traces.untraced(partial(_batcher, general, example, settings, shared))
     if settings.fast.enabled and (batcher is None or not batcher.path.several):
         general.frames = frames(model)
+    if settings.fast.enabled:
+        general.csv = csv_frames(model)
     drift = load_drift(directory, batcher.path.shape.columns if batcher is not None else {}, metrics)
     if drift is not None:
         drift.start()
