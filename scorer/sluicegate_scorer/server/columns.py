@@ -189,7 +189,7 @@ class Builder:
             return create_dataframe_from_blocks(blocks, index=index, columns=self._names.view())
         if self._dtype is not None and self._dtype != "object":
             return pd.DataFrame(blocks[0][0].T, index=index, columns=self._names.copy(deep=True))
-        made = {}
+        made: dict[int, Any] = {}
         for block, numbers in blocks:
             made.update(zip(numbers, [block] if block.ndim == 1 else block, strict=True))
         return pd.DataFrame({name: made[number] for number, name in enumerate(self._names)}, index=index)

@@ -60,7 +60,7 @@ class CsvFrames:
     def _same(self, body: bytes) -> bool:
         ours = self.parse(body)
         try:
-            theirs = scoring_server.parse_csv_input(StringIO(body.decode()), schema=self._schema)  # type: ignore[no-untyped-call]
+            theirs = scoring_server.parse_csv_input(StringIO(body.decode()), schema=self._schema)
         except MlflowException:
             return ours is None
         return ours is not None and equal(ours, theirs) and same_blocks(ours, theirs)

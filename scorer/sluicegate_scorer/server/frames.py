@@ -89,7 +89,9 @@ class Frames:
         self._builder = Builder(self.columns)
         self._builders = lru_cache(_ORDERS)(lambda numbers: Builder([self.columns[number] for number in numbers]))
         self._ordered = lru_cache(_ORDERS)(self._decoder_of)
-        self._decode = msgspec.json.Decoder(self._body(self._rows_type(self._all), list[self._record()])).decode
+        self._decode = msgspec.json.Decoder(
+            self._body(self._rows_type(self._all), list.__class_getitem__(self._record()))
+        ).decode
         self._decode_other = msgspec.json.Decoder(self._body(Raw, UnsetType)).decode
 
     def parse(self, body: bytes) -> pd.DataFrame | None:
@@ -204,7 +206,7 @@ class Frames:
         """Convert and check the values of the types that JSON does not have."""
         if not self._read_values:
             return read
-        columns = dict(zip(read.columns, zip(*read.rows, strict=True), strict=True))
+        columns: dict[int, Any] = dict(zip(read.columns, zip(*read.rows, strict=True), strict=True))
         changed = False
         for number, reader in self._read_values:
             if number in columns:
@@ -227,19 +229,19 @@ class Frames:
         return _Order(decode, itemgetter(*order) if len(order) > 1 else tuple, columns)
 
     def _rows_type(self, numbers: tuple[int, ...]) -> Any:
-        return list[tuple.__class_getitem__(tuple(self._types[number] for number in numbers))]
+        return list.__class_getitem__(tuple.__class_getitem__(tuple(self._types[number] for number in numbers)))
 
     def _record(self) -> Any:
-        fields = []
+        fields: list[Any] = []
         for number, (column, kind) in enumerate(zip(self.columns, self._types, strict=True)):
             fields.append((f"c{number}", kind) if column.required else (f"c{number}", kind | UnsetType, UNSET))
         rename = {f"c{number}": name for number, name in enumerate(self.names)}
         return msgspec.defstruct("Record", fields, rename=rename, forbid_unknown_fields=True, kw_only=True, gc=False)
 
     def _body(self, rows: Any, records: Any) -> Any:
-        fields = [("columns", list[str]), ("data", rows), ("index", _INDEX, UNSET)]
+        fields: list[Any] = [("columns", list[str]), ("data", rows), ("index", _INDEX, UNSET)]
         split = msgspec.defstruct("Split", fields, forbid_unknown_fields=True)
-        parts = [("split", split | UnsetType, UNSET), ("records", records | UnsetType, UNSET)]
+        parts: list[Any] = [("split", split | UnsetType, UNSET), ("records", records | UnsetType, UNSET)]
         return msgspec.defstruct(
             "FrameBody", parts, rename={"split": SPLIT, "records": RECORDS}, forbid_unknown_fields=True
         )
