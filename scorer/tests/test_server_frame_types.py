@@ -204,6 +204,14 @@ def test_reads_bodies_without_optional_columns():
     assert made.parse(b'{"dataframe_split": {"columns": ["c", "a"], "data": [[1, "x"]]}}') is None
 
 
+@pytest.mark.parametrize("names", [["a", "x"], ["b", "a", "b"], ["b"], []])
+def test_keeps_no_decoder_of_columns_that_a_client_made_up(names):
+    made = frames.Frames(Model([("a", "double", True), ("b", "double", False)]))
+    body = {"dataframe_split": {"columns": names, "data": [[1] * len(names)]}}
+    assert made.parse(json.dumps(body).encode()) is None
+    assert made._ordered.cache_info().currsize <= (set(names) <= {"a", "b"} and len(names) < 3)
+
+
 @pytest.mark.parametrize(
     "body",
     [
