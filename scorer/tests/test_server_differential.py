@@ -26,7 +26,7 @@ REQUESTS = 480
 """Number of requests for each flavor, spread over its models."""
 FAST = {"linear", "trees", "shares", "regressor", "classifier", "booster", "tensor", "named", "columns", "pair"}
 """Models that take the fast path."""
-FRAMED = {"frames"}
+FRAMED = {"frames", "labels", "params"}
 """Models whose frames are made without MLflow's parsing."""
 
 
