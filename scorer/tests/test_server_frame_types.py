@@ -18,6 +18,7 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
     from mlflow.pyfunc import scoring_server
     from mlflow.types.schema import ColSpec, DataType, Schema
     from sluicegate_scorer.server import frame_checks, frames
+    from sluicegate_scorer.server.columns import string_dtype
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NAMES = ["a", "b", "caf\u00e9", "d e", "1"]
@@ -251,7 +252,8 @@ def test_keeps_no_decoder_of_columns_that_a_client_made_up(names):
 def test_keeps_rows_apart_whose_frame_depends_on_the_others(body):
     made = frames.Frames(Model([("a", "string", True), ("b", "double", False)]))
     assert made.parse(body.encode()) is not None
-    assert made.rows(body.encode()) is None
+    joins = "null" in body and string_dtype() == "object"  # pandas 2 keeps a null as None, whatever the other rows are
+    assert (made.rows(body.encode()) is None) != joins
 
 
 def test_joins_rows_of_several_bodies():
