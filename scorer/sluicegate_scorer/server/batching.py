@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
+from sluicegate_scorer.server import large
 from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import Rows
 from sluicegate_scorer.server.metrics import Metrics
@@ -70,7 +71,13 @@ class Batcher:
 
     def decode(self, body: bytes) -> Rows | None:
         """Return the rows of a request body, or None if MLflow's own code has to respond."""
-        rows = self.path.parse(body)
+        rows = None
+        if len(body) > large.LARGE:
+            if not isinstance(self.path, FastPath):
+                return None  # `General` makes a DataFrame in pieces
+            rows = large.matrix(self.path.parse, self.path.matrix, body)
+        if rows is None:
+            rows = self.path.parse(body)
         return rows if rows is not None and (len(rows) == 1 or self.path.several) else None
 
     async def respond(self, rows: Rows) -> bytes | None:

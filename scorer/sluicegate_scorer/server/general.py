@@ -26,6 +26,7 @@ from sluicegate_scorer.server.asgi import JSON, TEXT, Response, json_error
 from sluicegate_scorer.server.csv_frames import CsvFrames
 from sluicegate_scorer.server.drift import Drift
 from sluicegate_scorer.server.frames import Frames
+from sluicegate_scorer.server.large import data_frame
 from sluicegate_scorer.server.settings import Policy
 
 log = logging.getLogger("sluicegate_scorer.serve")
@@ -256,7 +257,7 @@ class General:
         model = self.model
         frame = None
         if content_type in _JSON_TYPES:
-            frame = self.frames.parse(body) if self.frames is not None else None
+            frame = data_frame(self.frames.parse, body) if self.frames is not None else None
         elif content_type in _CSV_TYPES:
             frame = self.csv.parse(body) if self.csv is not None else None
         if frame is not None:

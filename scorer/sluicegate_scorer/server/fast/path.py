@@ -6,6 +6,7 @@ from typing import Any
 
 from mlflow.utils.proto_json_utils import NumpyEncoder
 
+from sluicegate_scorer.server import large
 from sluicegate_scorer.server.fast.predictors import Predictor, predictor
 from sluicegate_scorer.server.fast.shape import Matrix, Rows, Shape
 from sluicegate_scorer.server.fast.split_points import split_points
@@ -63,4 +64,4 @@ class FastPath:
         return [self._body(prediction) for prediction in predictions]
 
     def _body(self, predictions: Any) -> bytes:
-        return b'{"predictions": ' + self._encode(predictions).encode() + b"}"
+        return b'{"predictions": ' + large.encode(self._encode, predictions) + b"}"
