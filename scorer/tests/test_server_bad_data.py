@@ -16,7 +16,7 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
     import mlflow
     from mlflow.models import infer_signature
     from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
-    from sluicegate_scorer.server import bad_data
+    from sluicegate_scorer.server import bad_data, large
     from sluicegate_scorer.server.loading import build
     from sluicegate_scorer.server.settings import Limits, Policy, ServerSettings
 
@@ -129,12 +129,13 @@ async def test_a_large_body_is_decoded_in_a_thread(app, monkeypatch):
     monkeypatch.setattr(batcher, "decode", noted)
     transport = httpx.ASGITransport(application)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        for rows in (1, 80_000):
+        for rows in (1, 10_000, 80_000):
             body = split(*[(1.5, 2.5, 3.5)] * rows).encode()
             response = await client.post("/invocations", content=body, headers={"content-type": "application/json"})
             assert response.status_code == 200 and len(response.json()["predictions"]) == rows
-    assert len(body) > 1 << 20
-    assert threads == [True, False]
+    assert len(body) > large.LARGE
+    assert threads == [True, False, False]
+    assert response.content == application.general.respond(body, "application/json").body
 
 
 def test_sound_data_that_a_model_cannot_predict_is_of_the_class_model(app):

@@ -41,7 +41,7 @@ _JSON_TYPES = frozenset(
     {JSON, *(JSON + b";" + space + b"charset=" + name for space in (b"", b" ") for name in (b"utf-8", b"UTF-8"))}
 )
 """Content types that MLflow also reads as JSON. MLflow itself reads requests with any other type."""
-_PARSED_ON_LOOP = 1 << 20
+_PARSED_ON_LOOP = 128 << 10
 """Bytes of a body that the event loop decodes itself. A larger one would delay /health and every other request."""
 _PING = Response(200, b"\n")
 _TIMEOUT = Response(504, b"Request processing time exceeded limit", JSON, "timeout")
