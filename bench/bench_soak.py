@@ -25,8 +25,9 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))  # bench is not an installed package
 
-from bench.bench_scorer import OUT, wrk  # noqa: E402
+from bench.bench_scorer import OUT  # noqa: E402
 from bench.scorer import servers  # noqa: E402
+from bench.scorer.loads import wrk  # noqa: E402
 
 GENERAL_SHARE = 0.02
 """The number of requests that MLflow's own code answers, as a share of the requests that the fast path answers.
