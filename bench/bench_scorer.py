@@ -89,12 +89,13 @@ def main() -> int:
     options = parser.parse_args()
     rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
     models = [model for model in MODELS if model in (options.only or MODELS)]
-    began, load = time.strftime("%Y%m%dT%H%M%S"), os.getloadavg()[0]
+    file, load = OUT / f"scorer-{time.strftime('%Y%m%dT%H%M%S')}.json", os.getloadavg()[0]
     results: list[Result] = []
     with tempfile.TemporaryDirectory(prefix="sluicegate-models-") as name:
         folder = Path(name)
         saving = [str(servers.PYTHON), str(REPOSITORY / "bench/scorer/models.py"), name, *models]
         subprocess.run(saving, check=True, capture_output=True, env={**os.environ, **servers.QUIET})
+        direct = json.loads((folder / "direct.json").read_text()) if "heavy" in models else 0.0
         for model in models:
             makes = servers_of(model, options.quick)
             mine = {server: Result(server, model) for server in makes}
@@ -104,25 +105,26 @@ def main() -> int:
                     bodies = bodies_of(folder / model, server, options.quick)
                     measure(make, folder / model, mine[server], seconds, bodies)
             results += mine.values()
-        direct = json.loads((folder / "direct.json").read_text()) if "heavy" in models else 0.0
-    loaded = (load, os.getloadavg()[0])
-    print(f"load average {loaded[0]:.1f} to {loaded[1]:.1f}; wrk with one thread on the same machine")
+            write(file, results, direct, (load, os.getloadavg()[0]))
+    print(f"load average {load:.1f} to {os.getloadavg()[0]:.1f}; wrk with one thread on the same machine")
     print(report.tables(results, direct))
-    targets = report.targets(results, direct)
     print()
-    for target, found, met in targets:
+    for target, found, met in report.targets(results, direct):
         print(f"{'met   ' if met else 'MISSED'} {target}: {found}")
+    print(f"\n{file.relative_to(REPOSITORY)}")
+    return 0
+
+
+def write(file: Path, results: list[Result], direct: float, load: tuple[float, float]) -> None:
+    """Write the results so far, with the load averages at the start and now."""
     OUT.mkdir(parents=True, exist_ok=True)
-    file = OUT / f"scorer-{began}.json"
     content = {
-        "load_average": loaded,
+        "load_average": load,
         "direct": direct,
-        "targets": targets,
+        "targets": report.targets(results, direct),
         "results": [asdict(each) for each in results],
     }
     file.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"\n{file.relative_to(REPOSITORY)}")
-    return 0
 
 
 if __name__ == "__main__":
