@@ -11,7 +11,8 @@ _SWITCH = 0.0005
 The event loop waits this long for each thread of a slow model, several times a request. With Python's own 5 ms and six
 threads that adds 100 ms to /health. The throughput is the same.
 """
-_LOADING = (20_000, 10, 10)
+_LOADING = (200_000, 10, 10)
+"""Almost everything that a model and its libraries allocate stays, so that each collection only takes time."""
 
 
 def give_way() -> None:
