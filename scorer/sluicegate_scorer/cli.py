@@ -13,9 +13,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import unquote, urlsplit
 
 from sluicegate_scorer import __version__, environment, logs, termination
-from sluicegate_scorer.errors import Reason, ScorerError, first_line
+from sluicegate_scorer.errors import Reason, ScorerError, first_line, redact
 
 if TYPE_CHECKING:
     from sluicegate_scorer import requirements
@@ -312,8 +313,9 @@ def _model(options: argparse.Namespace) -> Iterator[Path]:
     named = options.model_uri or options.directory
     if named is None or (options.model_uri and options.directory):
         raise ScorerError("serve needs exactly one model. Use sluicegate-scorer serve DIR, or serve -m PATH_OR_URI")
-    if "://" not in str(named) and ":/" not in str(named):
-        yield Path(named)
+    local = _local_path(str(named))
+    if local is not None:
+        yield local
         return
     with tempfile.TemporaryDirectory(prefix="sluicegate-model-") as folder:
         uri = str(named)
@@ -329,6 +331,19 @@ def _model(options: argparse.Namespace) -> Iterator[Path]:
 
             fetch(uri, Path(folder), 60.0)
             yield Path(folder)
+
+
+def _local_path(named: str) -> Path | None:
+    """Return the folder that a path or a file: URI names, or None for any other URI.
+
+    As in MLflow, a file: URI is percent-encoded, and its host is empty or `localhost`.
+    """
+    parts = urlsplit(named)
+    if parts.scheme == "file":
+        if parts.netloc not in {"", "localhost"}:
+            raise ScorerError(f"{redact(named)} names the host {parts.hostname}. Use file:///PATH, with three slashes")
+        return Path(unquote(parts.path))
+    return None if ":/" in named else Path(named)
 
 
 _REASONS = {"fetch": Reason.FETCH_FAILED, "install": Reason.INSTALL_FAILED}

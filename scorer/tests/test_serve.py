@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -167,6 +168,19 @@ def test_model_that_cannot_be_loaded_names_the_cause(fetched, scorer):
     assert "MlflowException" in done.termination_message
     assert done.reason == "ModelLoadFailed"
     assert done.stderr.splitlines()[-1] == done.termination_message
+
+
+@pytest.mark.parametrize("form", ["file://{}", "file:{}", "file://localhost{}", "FILE://{}", "{}"])
+def test_serves_a_file_uri(tmp_path, form):
+    folder = tmp_path / "my model"
+    named = form.format(folder if form == "{}" else quote(str(folder)))
+    with cli._model(cli._parser().parse_args(["serve", "-m", named])) as directory:
+        assert directory == folder
+
+
+def test_refuses_a_file_uri_of_another_host(scorer):
+    done = scorer("serve", "-m", "file://models/churn")
+    assert "names the host models. Use file:///PATH" in done.termination_message
 
 
 def test_refuses_a_folder_without_a_model(scorer, tmp_path):
