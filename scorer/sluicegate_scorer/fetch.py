@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,16 +18,13 @@ from sluicegate_scorer import archive, signature
 from sluicegate_scorer.errors import ScorerError, TransientError, redact
 from sluicegate_scorer.folder import TEMPORARY, Folder, Result, hash_file
 from sluicegate_scorer.progress import AGAIN_TIMEOUT, Progress, size
+from sluicegate_scorer.ranges import RangedFile, RangesIgnored, Stopped
 from sluicegate_scorer.sources import Entry, Source
 from sluicegate_scorer.sources.base import MAX_DEPTH, MAX_FILES
 
 log = logging.getLogger("sluicegate_scorer.fetch")
 
 PARALLEL = 8
-
-
-class _Stopped(Exception):
-    """Another file failed, so the result of this one no longer matters."""
 
 
 class Download:
@@ -117,14 +115,17 @@ class Download:
         return self._folder.continues and path.is_file() and path.stat().st_size == entry.size
 
     def _download(self, entries: list[Entry]) -> dict[str, tuple[int, str]]:
-        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
+        with (
+            ThreadPoolExecutor(PARALLEL, thread_name_prefix="range") as self._range_pool,
+            ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool,
+        ):
             jobs = {pool.submit(self._file, entry): entry for entry in entries}
             done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
             failed = [job for job in done if job.exception()]
             if failed:
                 self._stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
-                error = next((job.exception() for job in failed if not isinstance(job.exception(), _Stopped)), None)
+                error = next((job.exception() for job in failed if not isinstance(job.exception(), Stopped)), None)
                 raise error or ScorerError("the download was stopped")
             return {entry.path: job.result() for job, entry in jobs.items()}
 
@@ -140,7 +141,8 @@ class Download:
             temporary = target.parent / f"{TEMPORARY}{mark}"
             try:
                 part = _Part(temporary, entry)
-                self._fill(part)
+                if not (RangedFile.suits(self._source, entry) and self._fill_in_ranges(part)):
+                    self._fill(part)
                 os.replace(temporary, target)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -158,6 +160,25 @@ class Download:
                 self._pause(error, attempt, part.entry.path)
             attempt += 1
 
+    def _fill_in_ranges(self, part: "_Part") -> bool:
+        """Download a large file over several connections, or return False if the store does not return ranges."""
+        file = RangedFile(self._source, part.entry, part.path, self._range_pool, self._stop)
+        attempt = 0
+        while True:
+            try:
+                with closing(file.chunks(self._progress.advance, self._pause)) as chunks:
+                    for chunk in chunks:
+                        part.add(chunk)
+                part.check()
+                return True
+            except RangesIgnored:
+                log.warning("%s: the store does not return ranges. Downloading it as a whole", part.entry.path)
+                part.restart()
+                return False
+            except TransientError as error:
+                self._pause(error, attempt, part.entry.path)
+            attempt += 1
+
     def _attempt(self, part: "_Part") -> None:
         with (
             self._source.read(part.entry, part.written) as body,
@@ -169,7 +190,7 @@ class Download:
             file.truncate()
             for chunk in body.chunks:
                 if self._stop.is_set():
-                    raise _Stopped
+                    raise Stopped
                 file.write(chunk)
                 new = part.add(chunk)
                 if new:
@@ -182,7 +203,7 @@ class Download:
             raise ScorerError(f"gave up after {self._progress.since():.0f}s without progress: {error}") from error
         log.warning("%s: %s. Retrying in %.1fs", what, redact(str(error)), delay)
         if self._stop.wait(delay):
-            raise _Stopped from error
+            raise Stopped from error
 
 
 class _Part:
@@ -200,7 +221,7 @@ class _Part:
         self.hash = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
 
-    def add(self, chunk: bytes) -> int:
+    def add(self, chunk: bytes | memoryview) -> int:
         """Record written bytes.
 
         Returns:

@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from sluicegate_scorer.sources import azure
+from sluicegate_scorer import fetch
+from sluicegate_scorer.sources import azure, base
 
 from scorer.tests.stores import ACCOUNT, FILES, KEY, Relay, Store, Web, azurite, free_port, program
 
@@ -132,6 +133,18 @@ def test_resumes_after_a_broken_connection(store, scorer, tmp_path):
     assert whole(tmp_path / "m")
     starts = [int(range_[6:-1]) for _, range_ in store.relay.seen if range_]
     assert [start for start in starts if start > 1 << 20]
+
+
+@pytest.mark.parametrize("store", ["gs", "wasbs"], indirect=True)
+def test_fetches_a_large_file_in_ranges(store, monkeypatch, tmp_path):
+    monkeypatch.setattr(base, "RANGE", 1 << 20)
+    monkeypatch.setattr(base, "MIN_SIZE", 2 << 20)
+    for name, value in store.env.items():
+        monkeypatch.setenv(name, value)
+    fetch.fetch(store.uri, tmp_path / "m", 60)
+    assert whole(tmp_path / "m")
+    ranges = sorted(range_ for path, range_ in store.relay.seen if "model.bin" in path)
+    assert ranges == ["bytes=0-1048575", "bytes=1048576-2097151", "bytes=2097152-3145727"]
 
 
 @pytest.mark.parametrize("store", ["gs", "wasbs"], indirect=True)

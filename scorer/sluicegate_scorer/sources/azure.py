@@ -192,6 +192,8 @@ class AzureSource:
         auth: how requests are authorized.
     """
 
+    ranges = True
+
     def __init__(self, place: Place, auth: httpx.Auth) -> None:
         self._place = place
         self._container = f"{place.endpoint}/{quote(place.container)}"
@@ -262,11 +264,11 @@ class AzureSource:
             params["marker"] = marker
 
     @contextmanager
-    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+    def read(self, entry: Entry, offset: int, end: int | None = None) -> Iterator[Body]:
         """Stream one blob, if it is still the one that was listed."""
         name = "/".join(part for part in (self._place.prefix, entry.path) if part)
         headers = {"If-Match": entry.version} if entry.version else {}
-        with self._web.read(f"{self._container}/{quote(name)}", offset, headers=headers) as (body, _):
+        with self._web.read(f"{self._container}/{quote(name)}", offset, end, headers=headers) as (body, _):
             yield body
 
     def missing(self) -> ScorerError:

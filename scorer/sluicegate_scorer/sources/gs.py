@@ -62,6 +62,8 @@ class GsSource:
         auth: how requests are authorized, or None if they need no authorization.
     """
 
+    ranges = True
+
     def __init__(self, uri: str, endpoint: str, auth: httpx.Auth | None) -> None:
         self._uri = redact(uri)
         self._bucket, self._prefix = bucket(uri, "gs://BUCKET/PREFIX")
@@ -100,6 +102,10 @@ class GsSource:
                     f"cannot use the credentials for {redact(uri)}: {one_line(str(error), 200)}. Correct the key file"
                 ) from error
             return cls(uri, endpoint, None)
+        except (
+            exceptions.GoogleAuthError
+        ) as error:  # such as no connection to the token service of a federated identity
+            raise ScorerError(f"cannot get a token from Google: {one_line(str(error), 200)}. {_CREDENTIALS}") from error
         except ValueError as error:
             raise ScorerError(
                 "GOOGLE_APPLICATION_CREDENTIALS_JSON is not the content of a key file. Copy the whole file"
@@ -133,11 +139,11 @@ class GsSource:
             params["pageToken"] = str(token)
 
     @contextmanager
-    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+    def read(self, entry: Entry, offset: int, end: int | None = None) -> Iterator[Body]:
         """Stream one object, in exactly the generation that was listed."""
         name = "/".join(part for part in (self._prefix, entry.path) if part)
         params = {"alt": "media"} | ({"generation": entry.version} if entry.version else {})
-        with self._web.read(f"{self._objects}/{quote(name, safe='')}", offset, params) as (body, _):
+        with self._web.read(f"{self._objects}/{quote(name, safe='')}", offset, end, params) as (body, _):
             yield body
 
     def missing(self) -> ScorerError:

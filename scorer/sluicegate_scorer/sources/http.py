@@ -31,6 +31,8 @@ class HttpSource:
         single: whether the URI names one file.
     """
 
+    ranges = False
+
     def __init__(self, uri: str, auth: httpx.Auth | None, *, single: bool = False) -> None:
         parts = urlsplit(uri)
         self._uri = redact(uri)
@@ -80,13 +82,13 @@ class HttpSource:
         return files, folders
 
     @contextmanager
-    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+    def read(self, entry: Entry, offset: int, end: int | None = None) -> Iterator[Body]:
         """Stream one file. Continue at `offset` only if it is still the same file."""
         url = self._root if self._single else f"{self._root}/{quote(entry.path)}"
         etag = self._etags.get(entry.path, "")
         if offset and not etag:
             offset = 0  # without an ETag or a date it may be another file
-        with self._web.read(url, offset, headers={"If-Range": etag} if offset else {}) as (body, headers):
+        with self._web.read(url, offset, end, headers={"If-Range": etag} if offset else {}) as (body, headers):
             validator = headers.get("etag", "") or headers.get("last-modified", "")
             self._etags[entry.path] = "" if validator.startswith("W/") else validator
             yield body

@@ -13,14 +13,16 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
+from sluicegate_scorer.errors import ScorerError, one_line, redact
 from sluicegate_scorer.sources import credential_hosts
 from sluicegate_scorer.sources.base import Body, Entry, safe_path
-from sluicegate_scorer.sources.web import get_small
+from sluicegate_scorer.sources.web import Remedies, Web
 
 _API = "/api/2.0/mlflow-artifacts/artifacts"
-_TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-_CHUNK = 1 << 20
+_CREDENTIALS = (
+    "Correct MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the registry's "
+    "podSecret"
+)
 _TRUE = {"1", "true", "yes"}
 
 
@@ -35,12 +37,24 @@ class ProxySource:
         withheld: why the client has no credentials, if they must not go to this server.
     """
 
+    ranges = False
+
     def __init__(self, uri: str, base: str, root: str, client: httpx.Client, withheld: str = "") -> None:
         self._uri = redact(uri)
         self._base = base
         self._root = root
-        self._client = client
         self._withheld = withheld
+        remedies = Remedies(
+            where=base,
+            credentials=_CREDENTIALS,
+            denied=_CREDENTIALS,
+            missing="Check that it was not deleted",
+            certificate="Add the CA certificate to the registry's podSecret as ca.crt, or set "
+            "MLFLOW_TRACKING_SERVER_CERT_PATH to its file",
+            address="Check that the MLflow server runs, the registry's trackingUri, and the network policies",
+            server="Check the load and the log of the MLflow server",
+        )
+        self._web = Web(remedies, client, self._check)
 
     @classmethod
     def from_environment(cls, uri: str) -> "ProxySource":
@@ -67,11 +81,7 @@ class ProxySource:
     def list_folder(self, folder: str) -> tuple[list[Entry], list[str]]:
         """List a folder with one request. The names are relative to that folder."""
         path = "/".join(part for part in (self._root, folder) if part)
-        try:
-            response = get_small(self._client, self._base + _API, {"path": path} if path else {})
-        except httpx.HTTPError as error:
-            raise self._failure(error) from error
-        self._check(response, folder or self._uri)
+        response = self._web.get(self._base + _API, {"path": path} if path else {}, folder or self._uri)
         try:
             listed = response.json().get("files", [])
             items = [(str(item["path"]), bool(item.get("is_dir")), item.get("file_size")) for item in listed]
@@ -99,19 +109,11 @@ class ProxySource:
         return int(str(size))
 
     @contextmanager
-    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
+    def read(self, entry: Entry, offset: int, end: int | None = None) -> Iterator[Body]:
         """Stream one file from `offset` on, or from where the server really begins."""
         path = "/".join(part for part in (self._root, entry.path) if part)
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        try:
-            with self._client.stream("GET", f"{self._base}{_API}/{quote(path)}", headers=headers) as response:
-                if response.status_code != 206:
-                    if response.status_code != 200:
-                        response.read()
-                    self._check(response, entry.path)
-                yield Body(_start(response, offset), response.iter_bytes(_CHUNK))
-        except httpx.HTTPError as error:
-            raise self._failure(error) from error
+        with self._web.read(f"{self._base}{_API}/{quote(path)}", offset, end) as (body, _):
+            yield body
 
     def missing(self) -> ScorerError:
         """Return the error for an empty listing.
@@ -124,10 +126,7 @@ class ProxySource:
         )
 
     def _check(self, response: httpx.Response, what: str) -> None:
-        status = response.status_code
-        if status in {200, 206}:
-            return
-        text = response.text[:300]
+        status, text = response.status_code, response.text[:300]
         if status == 403 and "invalid host header" in text.lower():
             host = urlsplit(self._base).netloc
             raise ScorerError(
@@ -137,76 +136,19 @@ class ProxySource:
         if status in {401, 403} and self._withheld:
             raise ScorerError(f"{self._base} denied access to {what} ({status}). {self._withheld}")
         if status in {401, 403}:
-            raise ScorerError(
-                f"{self._base} refused the credentials ({status}) for {what}. Correct "
-                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the registry's "
-                "podSecret"
-            )
+            raise ScorerError(f"{self._base} refused the credentials ({status}) for {what}. {_CREDENTIALS}")
         if status == 404 and "html" in response.headers.get("content-type", ""):
             raise self._not_mlflow(response)
-        if status == 404:
-            raise (
-                self.missing()
-                if what == self._uri
-                else ScorerError(
-                    f"{what} of {self._uri} does not exist on {self._base} (404). Check that it was not deleted"
-                )
-            )
+        if status == 404 and what == self._uri:
+            raise self.missing()
         if status == 503 and "serve-artifacts" in text:
             raise ScorerError(f"{self._base} does not proxy artifacts. Start it with mlflow server --serve-artifacts")
-        detail = f"{self._base} responded with {status} for {what}: {one_line(text, 200)}"
-        if status in _TRANSIENT:
-            raise TransientError(f"{detail}. Check the MLflow server's log", retry_after=_retry_after(response))
-        raise ScorerError(f"{detail}. Check the MLflow server's log")
 
     def _not_mlflow(self, response: httpx.Response) -> ScorerError:
         kind = response.headers.get("content-type", "").partition(";")[0] or "no content type"
         return ScorerError(
             f"the response of {self._base} is not that of an MLflow server ({response.status_code}, {kind} "
             "instead of JSON). Check the registry's trackingUri, its path, and that no login page is in front of it"
-        )
-
-    def _failure(self, error: httpx.HTTPError) -> ScorerError:
-        detail = one_line(str(error) or type(error).__name__, 200)
-        if "CERTIFICATE_VERIFY_FAILED" in detail:
-            return ScorerError(
-                f"the certificate of {self._base} is not trusted: {detail}. "
-                "Add the CA certificate to the registry's podSecret as ca.crt, or set "
-                "MLFLOW_TRACKING_SERVER_CERT_PATH to its file"
-            )
-        if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol | httpx.InvalidURL):
-            return ScorerError(f"cannot use {self._base}: {detail}. Correct the registry's trackingUri")
-        if isinstance(error, httpx.ConnectTimeout):
-            return TransientError(
-                f"cannot connect to {self._base}: the connection timed out. Check the address, and the network "
-                "policies between this namespace and the MLflow server",
-                unreachable=True,
-            )
-        if isinstance(error, httpx.TimeoutException):
-            return TransientError(
-                f"{self._base} is too slow: {type(error).__name__} after 20s without a byte. "
-                "Check the load and the log of the MLflow server"
-            )
-        if isinstance(error, httpx.ConnectError):
-            names = (
-                "Name or service not known",
-                "name resolution",
-                "No address associated",
-                "nodename nor servname",
-            )
-            if any(name in detail for name in names):
-                host = urlsplit(self._base).hostname
-                return TransientError(
-                    f"the host name {host} does not exist in the cluster's DNS. Correct the registry's trackingUri",
-                    unreachable=True,
-                )
-            return TransientError(
-                f"cannot connect to {self._base}: {detail}. Check that the MLflow server runs, and the registry's "
-                "trackingUri",
-                unreachable=True,
-            )
-        return TransientError(
-            f"the download from {self._base} was interrupted: {detail}. Check the MLflow server's log"
         )
 
 
@@ -292,15 +234,3 @@ def _load_pair(context: ssl.SSLContext, pem: str) -> None:
         context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=lambda: b"")
     finally:
         os.close(descriptor)
-
-
-def _start(response: httpx.Response, offset: int) -> int:
-    if response.status_code != 206:
-        return 0
-    match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
-    return int(match.group(1)) if match else offset
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    value = response.headers.get("retry-after", "")
-    return float(value) if value.isdigit() else None

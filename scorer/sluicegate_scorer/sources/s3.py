@@ -11,9 +11,8 @@ import botocore.exceptions as failures
 from botocore.config import Config
 
 from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
-from sluicegate_scorer.sources.base import MAX_FILES, Body, Entry, safe_path
+from sluicegate_scorer.sources.base import CHUNK, MAX_FILES, Body, Entry, range_header, safe_path
 
-_CHUNK = 1 << 20
 _DENIED = {"AccessDenied", "AllAccessDisabled", "403", "Forbidden"}
 _BAD_KEYS = {
     "InvalidAccessKeyId",
@@ -30,6 +29,8 @@ _TRANSIENT = {
     "Throttling",
     "RequestTimeTooSkewed",
 }
+_CHECKSUMS = {"CRC32", "SHA1", "SHA256"}
+"""The checksums that botocore verifies without the package awscrt."""
 _TRUE = {"1", "true", "yes"}
 
 
@@ -42,6 +43,8 @@ class S3Source:
         uri: the artifact URI, for messages.
         client: a boto3 S3 client.
     """
+
+    ranges = True
 
     def __init__(self, uri: str, client: Any) -> None:
         parts = urlsplit(uri)
@@ -88,14 +91,16 @@ class S3Source:
 
         Keys that end in a slash are folder markers of consoles, not files.
         """
-        base = f"{self._prefix}/" if self._prefix else ""
+        root = f"{self._prefix}/" if self._prefix else ""
         entries: list[Entry] = []
         try:
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=base):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=root):
                 for item in page.get("Contents", []):
                     if item["Key"].endswith("/"):
                         continue
-                    entries.append(Entry(safe_path(item["Key"][len(base) :]), int(item["Size"])))
+                    path = safe_path(item["Key"][len(root) :])
+                    version = None if _has_checksum(item) else item.get("ETag")
+                    entries.append(Entry(path, int(item["Size"]), version=version))
                 if len(entries) > MAX_FILES:
                     return entries, []
         except (failures.BotoCoreError, failures.ClientError) as error:
@@ -103,16 +108,18 @@ class S3Source:
         return entries, []
 
     @contextmanager
-    def read(self, entry: Entry, offset: int) -> Iterator[Body]:
-        """Stream one object from `offset` on."""
+    def read(self, entry: Entry, offset: int, end: int | None = None) -> Iterator[Body]:
+        """Stream one object from `offset` on. A part of it must be of the object that was listed."""
         key = "/".join(part for part in (self._prefix, entry.path) if part)
-        extra = {"Range": f"bytes={offset}-"} if offset else {}
+        extra = range_header(offset, end)
+        if extra and entry.version:
+            extra["IfMatch"] = entry.version
         try:
             response = self._client.get_object(Bucket=self._bucket, Key=key, **extra)
             # botocore's own context manager returns the bare stream inside, which has no iter_chunks.
             with closing(response["Body"]) as body:
                 start = offset if "ContentRange" in response else 0
-                yield Body(start, body.iter_chunks(_CHUNK))
+                yield Body(start, body.iter_chunks(CHUNK))
         except (failures.BotoCoreError, failures.ClientError) as error:
             raise self._failure(error) from error
 
@@ -163,6 +170,8 @@ class S3Source:
                 f"an object of {self._uri} no longer exists ({where}, NoSuchKey). "
                 "Check that the artifacts were not deleted"
             )
+        if code in {"PreconditionFailed", "412"}:
+            return ScorerError(f"an object of {self._uri} changed during the download ({where}, 412). Fetch it again")
         if code in _BAD_KEYS:
             return ScorerError(
                 f"{where} refused the credentials ({code}). Correct AWS_ACCESS_KEY_ID, "
@@ -176,3 +185,11 @@ class S3Source:
         detail = one_line(str(error.response.get("Error", {}).get("Message", "")), 200)
         message = f"{where} responded with {code} ({status}): {detail}. Check the S3 server"
         return TransientError(message) if code in _TRANSIENT or status >= 500 else ScorerError(message)
+
+
+def _has_checksum(item: dict[str, Any]) -> bool:
+    """Tell whether botocore verifies an object of a listing, if it is read by one request.
+
+    Few large objects have a checksum of the whole object, because clients upload them in parts.
+    """
+    return item.get("ChecksumType") == "FULL_OBJECT" and not _CHECKSUMS.isdisjoint(item.get("ChecksumAlgorithm", []))

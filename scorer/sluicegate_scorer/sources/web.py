@@ -1,18 +1,17 @@
 """The HTTP client, resumed reads and error messages that several stores share."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
 from sluicegate_scorer.errors import ScorerError, TransientError, one_line, redact
-from sluicegate_scorer.sources.base import MAX_LISTING, Body
+from sluicegate_scorer.sources.base import CHUNK, MAX_LISTING, Body, range_header
 
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-_CHUNK = 1 << 20
 _UNKNOWN_NAMES = ("Name or service not known", "name resolution", "No address associated", "nodename nor servname")
 
 
@@ -25,12 +24,18 @@ class Remedies:
         credentials: where to set the credentials.
         denied: the permission that is needed.
         missing: what to check if the store does not have a file.
+        certificate: how to trust its certificate.
+        address: what to check if there is no connection.
+        server: what to check if it fails or is too slow.
     """
 
     where: str
     credentials: str
     denied: str
     missing: str
+    certificate: str = "Set SSL_CERT_FILE to its CA certificate"
+    address: str = "Check the address, the proxy and the network policies"
+    server: str = "Check the artifact store"
 
 
 def client(auth: httpx.Auth | None = None) -> httpx.Client:
@@ -59,7 +64,7 @@ def get_small(client: httpx.Client, url: str, params: Mapping[str, str]) -> http
     """
     with client.stream("GET", url, params=dict(params)) as response:
         body = bytearray()
-        for chunk in response.iter_bytes(_CHUNK):
+        for chunk in response.iter_bytes(CHUNK):
             body += chunk
             if len(body) > MAX_LISTING:
                 raise ScorerError(
@@ -76,14 +81,23 @@ class Web:
     Args:
         remedies: the parts of its error messages.
         client: the HTTP client, with its credentials set.
+        check: raises the errors for responses that only this store gives. It gets what was requested, too.
     """
 
-    def __init__(self, remedies: Remedies, client: httpx.Client) -> None:
+    def __init__(
+        self, remedies: Remedies, client: httpx.Client, check: Callable[[httpx.Response, str], None] | None = None
+    ) -> None:
         self.remedies = remedies
         self._client = client
+        self._check = check
 
-    def get(self, url: str, params: Mapping[str, str]) -> httpx.Response:
+    def get(self, url: str, params: Mapping[str, str], what: str = "") -> httpx.Response:
         """Return a small response, such as a listing.
+
+        Args:
+            url: its URL.
+            params: the query.
+            what: the folder that is requested, if it is not the root.
 
         Raises:
             TransientError: if another attempt may succeed.
@@ -93,23 +107,26 @@ class Web:
             response = get_small(self._client, url, params)
         except httpx.HTTPError as error:
             raise self._failure(error, url) from error
-        self.check(response, self.remedies.where)
+        self.check(response, what or self.remedies.where)
         return response
 
     @contextmanager
     def read(
-        self, url: str, offset: int, params: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        offset: int,
+        end: int | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Body, httpx.Headers]]:
-        """Stream a file from `offset` on, or from where the store really begins."""
-        request_headers = dict(headers or {})
-        if offset:
-            request_headers["Range"] = f"bytes={offset}-"
+        """Stream a file from `offset` to `end`, or from where the store really begins."""
+        request_headers = {**(headers or {}), **range_header(offset, end)}
         try:
             with self._client.stream("GET", url, params=dict(params or {}), headers=request_headers) as response:
                 if response.status_code not in {200, 206}:
                     response.read()
-                self.check(response, urlsplit(url).path.rpartition("/")[2])
-                yield Body(_start(response, offset), response.iter_bytes(_CHUNK)), response.headers
+                self.check(response, unquote(urlsplit(url).path.rpartition("/")[2]))
+                yield Body(_start(response, offset), response.iter_bytes(CHUNK)), response.headers
         except httpx.HTTPError as error:
             raise self._failure(error, url) from error
 
@@ -127,6 +144,8 @@ class Web:
         status, remedies = response.status_code, self.remedies
         if status in {200, 206}:
             return
+        if self._check is not None:
+            self._check(response, what)
         failure = f"{remedies.where} responded with {status} for {what}: {one_line(response.text, 200)}"
         if status == 401:
             raise ScorerError(f"{remedies.where} refused the credentials ({status}). {remedies.credentials}")
@@ -137,32 +156,26 @@ class Web:
         if status == 412:
             raise ScorerError(f"{what} changed during the download ({remedies.where}, 412). Fetch it again")
         if status in TRANSIENT:
-            after = response.headers.get("retry-after", "")
-            raise TransientError(
-                f"{failure}. Check the artifact store", retry_after=float(after) if after.isdigit() else None
-            )
+            raise TransientError(f"{failure}. {remedies.server}", retry_after=_retry_after(response))
         raise ScorerError(f"{failure}. Check the URI")
 
     def _failure(self, error: httpx.HTTPError, url: str) -> ScorerError:
         parts = urlsplit(url)
-        host = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        remedies, host = self.remedies, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         detail = one_line(str(error) or type(error).__name__, 200)
         if "CERTIFICATE_VERIFY_FAILED" in detail:
-            return ScorerError(f"the certificate of {host} is not trusted. Set SSL_CERT_FILE to its CA certificate")
-        if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol):
+            return ScorerError(f"the certificate of {host} is not trusted: {detail}. {remedies.certificate}")
+        if isinstance(error, httpx.TooManyRedirects | httpx.UnsupportedProtocol | httpx.InvalidURL):
             return ScorerError(f"cannot use {host}: {detail}. Check the URI")
         if isinstance(error, httpx.ConnectTimeout | httpx.ConnectError):
             if any(name in detail for name in _UNKNOWN_NAMES):
                 detail = f"the host name {parts.hostname} does not exist in the cluster's DNS"
-            return TransientError(
-                f"cannot connect to {host}: {detail}. Check the address, the proxy and the network policies",
-                unreachable=True,
-            )
+            return TransientError(f"cannot connect to {host}: {detail}. {remedies.address}", unreachable=True)
         if isinstance(error, httpx.TimeoutException):
             return TransientError(
-                f"{host} is too slow: {type(error).__name__} after 20s without a byte. Check the artifact store"
+                f"{host} is too slow: {type(error).__name__} after 20s without a byte. {remedies.server}"
             )
-        return TransientError(f"the download from {host} was interrupted: {detail}. Check the artifact store")
+        return TransientError(f"the download from {host} was interrupted: {detail}. {remedies.server}")
 
 
 def _start(response: httpx.Response, offset: int) -> int:
@@ -170,6 +183,11 @@ def _start(response: httpx.Response, offset: int) -> int:
         return 0
     match = re.match(r"bytes (\d+)-", response.headers.get("content-range", ""))
     return int(match.group(1)) if match else offset
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    value = response.headers.get("retry-after", "")
+    return float(value) if value.isdigit() else None
 
 
 def _code(response: httpx.Response) -> str:
