@@ -49,7 +49,7 @@ def rows(shape: Shape, examples: list[list[float]], points: SplitPoints) -> Rows
     sampled = evenly(examples, _EXAMPLES)
     near = []
     for column, kind in enumerate(kinds):
-        values = _near(kind, [row[column] for row in sampled], points.get(column, []))
+        values = neighbors(kind, [row[column] for row in sampled], points.get(column, []))
         near.append([values[number] for number in random.permutation(len(values))])
     count = min(max(map(len, near)), limit // 2)
     made = [[values[number % len(values)] for values in near] for number in range(count)]
@@ -63,7 +63,7 @@ def rows(shape: Shape, examples: list[list[float]], points: SplitPoints) -> Rows
     return [_shaped(shape, row) for row in made + evenly(limits, limit - count)]
 
 
-def _near(kind: str, examples: list[float], points: list[float]) -> list[Any]:
+def neighbors(kind: str, examples: list[float], points: list[float]) -> list[Any]:
     """Return the values of one column and their neighbors, each once.
 
     The values are those of the example and the split points.

@@ -74,7 +74,7 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
     def request(matrix: Matrix) -> Jsonable:
-        return _array(call(np.asarray(matrix, order=order)))
+        return array(call(np.asarray(matrix, order=order)))
 
     shares = getattr(estimator, "predict_proba", None)
     confidence = None
@@ -83,9 +83,9 @@ def _sklearn(model: Any, shape: Shape) -> Predictor:
         def confidence(data: Any) -> Any:
             return shares(np.asarray(data, order=order) if isinstance(data, np.ndarray) else data)
 
-    linear = _linear(estimator, name)
-    if linear is not None:  # its scores are those of single rows by construction
-        return Predictor(dtype, request, linear)
+    stacked = linear(estimator, name)
+    if stacked is not None:  # its scores are those of single rows by construction
+        return Predictor(dtype, request, stacked)
     singles = _by_rows(estimator, call)
     unbatched = (
         "" if singles else f"{type(_final(estimator)).__name__} may predict other last digits for rows of a batch"
@@ -103,10 +103,10 @@ def _by_rows(estimator: Any, call: Callable[[Matrix], Any]) -> Callable[[Matrix]
     module = type(final).__module__
     if not module.startswith((*_TREES, "xgboost.", "lightgbm.")) or not _elementwise_before(estimator):
         return None
-    return lambda matrix: [[prediction] for prediction in _array(call(matrix))]
+    return lambda matrix: [[prediction] for prediction in array(call(matrix))]
 
 
-def _linear(estimator: Any, name: str) -> Callable[[Matrix], list[Jsonable]] | None:
+def linear(estimator: Any, name: str) -> Callable[[Matrix], list[Jsonable]] | None:
     """Return a function that predicts many one-row requests, for linear models.
 
     It stacks products of one row each, because BLAS adds up a row of a larger product in another order. For other
@@ -233,13 +233,13 @@ def _onnx(model: Any, shape: Shape) -> Predictor:
 def _trees(dtype: np.dtype[Any], call: Callable[[Matrix], Any], confidence: Callable[[Any], Any] | None) -> Predictor:
     return Predictor(
         dtype,
-        lambda matrix: _array(call(matrix)),
-        lambda matrix: [[prediction] for prediction in _array(call(matrix))],
+        lambda matrix: array(call(matrix)),
+        lambda matrix: [[prediction] for prediction in array(call(matrix))],
         confidence,
     )
 
 
-def _array(raw: Any) -> list[Any]:
+def array(raw: Any) -> list[Any]:
     """Return what MLflow makes of an array of numbers or strings."""
     if type(raw) is not np.ndarray or raw.dtype.kind not in "fiubUO":
         raise NotFast(f"its predictions are of type {type(raw).__name__}")
