@@ -251,7 +251,7 @@ class Application:
                 else:
                     rows = await self._workers.run(partial(batcher.decode, body))
                 if rows is not None:
-                    prediction = await batcher.respond(rows)
+                    prediction = await batcher.respond(rows, repeated_headers)
             except (Overloaded, TimedOut) as error:
                 response = _REFUSALS[type(error)]
         if prediction is not None:

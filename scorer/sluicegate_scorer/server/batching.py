@@ -14,7 +14,9 @@ from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple
 
-from sluicegate_scorer.server import large
+from sluicegate_scorer.server import large, trace
+from sluicegate_scorer.server.asgi import Header
+from sluicegate_scorer.server.fast.frame_path import FramePath
 from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import Rows
 from sluicegate_scorer.server.metrics import Metrics
@@ -36,6 +38,8 @@ class Waiting(NamedTuple):
 
     rows: Rows
     body: "asyncio.Future[bytes | None]"
+    headers: tuple[Header, ...] = ()
+    """The headers that the response repeats, which have the request's trace."""
 
 
 class Batcher:
@@ -50,9 +54,9 @@ class Batcher:
         metrics: the counters that record each batch.
     """
 
-    def __init__(self, path: FastPath, workers: Workers, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, path: FastPath | FramePath, workers: Workers, limits: Limits, metrics: Metrics) -> None:
         self.path = path
-        self.on_loop = path.seconds < ON_LOOP
+        self.on_loop = path.seconds < ON_LOOP and not path.threads
         self.on_prediction: Callable[[Rows, bytes], None] | None = None
         self._workers = workers
         self._limits = limits
@@ -62,6 +66,7 @@ class Batcher:
         self._running = 0
         self._parallel = max(1, min(limits.workers, limits.cpus))
         self._batch_seconds = path.seconds
+        self._may_return = self.on_loop
         self._rows_on_loop = max(path.batch, 64)
 
     @property
@@ -80,10 +85,14 @@ class Batcher:
             rows = self.path.parse(body)
         return rows if rows is not None and (len(rows) == 1 or self.path.several) else None
 
-    async def respond(self, rows: Rows) -> bytes | None:
+    async def respond(self, rows: Rows, headers: tuple[Header, ...] = ()) -> bytes | None:
         """Return the body of the response.
 
         The result is None if the fast path failed on this request, and MLflow's own code has to respond.
+
+        Args:
+            rows: the result of `decode`.
+            headers: the request's trace headers.
 
         Raises:
             Refused: if too many requests wait.
@@ -95,7 +104,7 @@ class Batcher:
                 self._waiting.popleft()
             if len(self._waiting) >= self._limits.queue:
                 raise Overloaded
-        request = Waiting(rows, loop.create_future())
+        request = Waiting(rows, loop.create_future(), headers)
         self._waiting.append(request)
         if self.on_loop and len(rows) <= self._rows_on_loop:
             if not self._scheduled:
@@ -171,22 +180,30 @@ class Batcher:
         self._start()
 
     def _predict(self, batch: list[Waiting]) -> list[bytes | None]:
-        """Return the response body of each request, or None if the fast path fails on it."""
-        if len(batch) > 1:
-            rows = [request.rows[0] for request in batch]
-            try:
-                bodies = self.path.singles(rows)
-                if len(bodies) == len(batch):
-                    self._metrics.batch(len(batch))
-                    return list(bodies)
-            except Exception:
-                log.debug("a batch failed, so each of its requests is predicted alone", exc_info=True)
-        return [self._one(request.rows) for request in batch]
+        """Return the response body of each request, or None if the fast path fails on it.
 
-    def _one(self, rows: Rows) -> bytes | None:
-        self._metrics.batch(len(rows))
+        If a batch fails, its halves are predicted, so that one request does not cost the others their batch.
+        """
+        if len(batch) == 1:
+            return [self._one(batch[0])]
+        rows = [request.rows[0] for request in batch]
         try:
-            return self.path.request(rows)
+            bodies = self.path.singles(rows)
+            if len(bodies) == len(batch):
+                self._metrics.batch(len(batch))
+                return list(bodies)
+        except Exception:
+            log.debug("a batch failed, so its halves are predicted", exc_info=True)
+        middle = len(batch) // 2
+        return self._predict(batch[:middle]) + self._predict(batch[middle:])
+
+    def _one(self, request: Waiting) -> bytes | None:
+        self._metrics.batch(len(request.rows))
+        try:
+            if not self.path.threads:
+                return self.path.request(request.rows)
+            with trace.current(request.headers):  # the author's code may call other services
+                return self.path.request(request.rows)
         except Exception:
             return None
 
@@ -197,7 +214,7 @@ class Batcher:
             self.on_loop = False
             log.info("a prediction took %.1f ms: predictions now run in threads", took * 1000)
             self._batch_seconds = max(self._batch_seconds, ON_LOOP)
-        elif not self.on_loop and self._batch_seconds < BACK_ON_LOOP and self.path.seconds < ON_LOOP:
+        elif not self.on_loop and self._batch_seconds < BACK_ON_LOOP and self._may_return:
             self.on_loop = True
 
     def _expire(self, request: Waiting) -> None:

@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,13 @@ class Drift:
     Args:
         profile: the result of `make_profile`.
         columns: the columns of the fast path's rows, and their element types.
+
+    Attributes:
+        as_frame: makes the DataFrame of the fast path's rows, if the model needs one.
     """
 
     def __init__(self, profile: dict[str, Any], columns: dict[str, str]) -> None:
+        self.as_frame: Callable[[list[Any]], Any] | None = None
         self._features: dict[str, Any] = profile["features"]
         self._predictions: dict[str, Any] = profile["predictions"]
         self._columns = columns
@@ -86,7 +90,10 @@ class Drift:
         if not rows:
             return
         self.rows += len(rows)
-        if self._columns and len(rows[0]) == len(self._columns):
+        if self.as_frame is not None:
+            data = self.as_frame(rows)
+            self._add("feature", self._features, ((str(name), np.asarray(data[name])) for name in data.columns))
+        elif self._columns and len(rows[0]) == len(self._columns):
             values = zip(self._columns.items(), zip(*rows, strict=True), strict=True)
             # A float32 column is counted as the model sees it, because the edges come from such a column.
             converted = ((name, np.array(column, dtype=kind)) for (name, kind), column in values)

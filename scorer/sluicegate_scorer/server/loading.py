@@ -17,6 +17,8 @@ from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.batching import Batcher
 from sluicegate_scorer.server.csv_frames import csv_frames
 from sluicegate_scorer.server.drift import load as load_drift
+from sluicegate_scorer.server.fast import frame_verify
+from sluicegate_scorer.server.fast.frame_path import FramePath
 from sluicegate_scorer.server.fast.path import FastPath
 from sluicegate_scorer.server.fast.shape import NotFast
 from sluicegate_scorer.server.fast.verify import verify
@@ -64,12 +66,14 @@ def _build(directory: Path, model: Any, settings: ServerSettings, began: float, 
     metrics = Metrics()
     shared = Shared(workers, metrics)
     batcher = traces.untraced(partial(_batcher, general, example, settings, shared))
-    if settings.fast.enabled and (batcher is None or not batcher.path.several):
+    path = batcher.path if batcher is not None else None
+    if isinstance(path, FastPath) and not path.several:
         general.frames = frames(model)
     if settings.fast.enabled:
         general.csv = csv_frames(model)
-    drift = load_drift(directory, batcher.path.shape.columns if batcher is not None else {}, metrics)
+    drift = load_drift(directory, path.shape.columns if isinstance(path, FastPath) else {}, metrics)
     if drift is not None:
+        drift.as_frame = path.frames.frame if isinstance(path, FramePath) else None
         drift.start()
         general.count_into(drift)
         if batcher is not None:
@@ -89,17 +93,53 @@ def _batcher(general: General, example: bytes | None, settings: ServerSettings, 
     if not settings.fast.enabled:
         log.info("no fast path: --no-fast-path is set")
         return None
+    path: FastPath | FramePath
     try:
         path = FastPath(general.model)
         with _quiet():
             verify(path, lambda body: general.respond(body, "application/json"), example, settings.fast.batch)
     except NotFast as reason:
+        return _frame_batcher(general, example, settings, shared, str(reason))
+    except Exception as error:  # a library's internals differ from what this code expects: do without the fast path
+        return _frame_batcher(general, example, settings, shared, one_line(repr(error)))
+    log.info("fast path for %s, with at most %d requests per batch", ", ".join(sorted(path.forms)), path.batch)
+    return Batcher(path, shared.workers, settings.limits, shared.metrics)
+
+
+def _frame_batcher(
+    general: General, example: bytes | None, settings: ServerSettings, shared: Shared, reason: str
+) -> Batcher | None:
+    """Return the batches of a model that needs a DataFrame.
+
+    Args:
+        general: gets the frames of the model, if MLflow's parsing can be replaced.
+        example: the model's input example as a request, or None.
+        settings: how to serve.
+        shared: the parts that the application uses too.
+        reason: why the model needs a DataFrame.
+    """
+    decoder = frames(general.model)
+    path = None
+    if decoder is not None:
+        try:
+            with _quiet():
+                respond = partial(general.respond, content_type="application/json")
+                path = frame_verify.build(general.model, decoder, respond, example, settings.fast.batch)
+        except NotFast as error:
+            reason += f"; with a DataFrame: {error}"
+        except Exception as error:  # as above
+            reason += f"; with a DataFrame: {one_line(repr(error))}"
+    general.frames = decoder
+    if path is None:
         log.info("no fast path: %s", reason)
         return None
-    except Exception as error:  # a library's internals differ from what this code expects: do without the fast path
-        log.info("no fast path: %s", one_line(repr(error)))
-        return None
-    log.info("fast path for %s, with at most %d requests per batch", ", ".join(sorted(path.forms)), path.batch)
+    log.info(
+        "fast path with %s for %s, with at most %d requests per batch (%s)",
+        "the steps of the pipeline" if path.plan is not None else "a DataFrame",
+        ", ".join(sorted(path.forms)),
+        path.batch,
+        reason,
+    )
     return Batcher(path, shared.workers, settings.limits, shared.metrics)
 
 

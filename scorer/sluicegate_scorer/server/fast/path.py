@@ -21,6 +21,7 @@ class FastPath:
         seconds: time that a request of one row took at start-up.
         batch: how many requests of one row may be predicted together.
         forms: the keys of bodies that the path takes.
+        threads: whether predictions run in threads only.
         split_points: the values at which the model's trees split, for the start-up comparison.
     """
 
@@ -31,6 +32,7 @@ class FastPath:
         self.several = True
         self.seconds = 0.0
         self.batch = 1
+        self.threads = False
         self.parse: Callable[[bytes], Rows | None] = self.shape.parse
         # MLflow's encoder falls back on the same function. For floats, integers and strings both use the standard
         # library.
