@@ -32,7 +32,7 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
     from sluicegate_scorer.server.settings import Limits, Policy, ServerSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-EXAMPLES = 10
+EXAMPLES = 8
 """Examples of each model. Each has up to ten bodies of one row, alone and in a batch, and one of all rows."""
 FORMS = ("dataframe_split", "dataframe_records")
 JSON = "application/json"

@@ -11,7 +11,7 @@ from sluicegate_scorer.server.fast import predictors, rowwise
 from sluicegate_scorer.server.fast.blocks import Block, Columns, Lookup, Table
 from sluicegate_scorer.server.fast.shape import NotFast, Rows
 
-MOST = 256
+MOST = 2000
 """Rows of a request up to which a plan is quicker than scikit-learn's own code."""
 
 Jsonable = Any
