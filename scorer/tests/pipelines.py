@@ -295,7 +295,7 @@ _CELLS: dict[str, st.SearchStrategy[Any]] = {
 def rows(names: Any, most: int) -> st.SearchStrategy[list[list[Any]]]:
     """Return a strategy for rows of the columns."""
     row = st.tuples(*(_CELLS[name] for name in names)).map(list)
-    return st.lists(row, min_size=1, max_size=most)
+    return st.lists(row, min_size=4, max_size=most)
 
 
 def not_rowwise() -> Made:

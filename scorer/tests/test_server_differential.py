@@ -24,7 +24,19 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
 pytestmark = pytest.mark.filterwarnings("ignore")
 REQUESTS = 480
 """Number of requests for each flavor, spread over its models."""
-FAST = {"linear", "trees", "shares", "labels", "regressor", "classifier", "booster", "tensor", "named", "columns", "pair"}
+FAST = {
+    "linear",
+    "trees",
+    "shares",
+    "labels",
+    "regressor",
+    "classifier",
+    "booster",
+    "tensor",
+    "named",
+    "columns",
+    "pair",
+}
 """Models that take the fast path."""
 FRAMED = {"frames", "labels", "params"}
 """Models whose frames are made without MLflow's parsing."""

@@ -247,9 +247,9 @@ class Application:
         if batcher is not None and response is None and content_type in _JSON_TYPES and endpoint == "invocations":
             try:
                 if len(body) <= _PARSED_ON_LOOP:
-                    rows = batcher.decode(body)
+                    batcher, rows = batcher.choose(body)
                 else:
-                    rows = await self._workers.run(partial(batcher.decode, body))
+                    batcher, rows = await self._workers.run(partial(batcher.choose, body))
                 if rows is not None:
                     prediction = await batcher.respond(rows, repeated_headers)
             except (Overloaded, TimedOut) as error:

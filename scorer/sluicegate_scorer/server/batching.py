@@ -57,6 +57,8 @@ class Batcher:
     def __init__(self, path: FastPath | FramePath, workers: Workers, limits: Limits, metrics: Metrics) -> None:
         self.path = path
         self.on_loop = path.seconds < ON_LOOP and not path.threads
+        self.otherwise: Batcher | None = None
+        """Takes requests that this path cannot read."""
         self.on_prediction: Callable[[Rows, bytes], None] | None = None
         self._workers = workers
         self._limits = limits
@@ -72,7 +74,14 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Number of requests that wait."""
-        return len(self._waiting)
+        return len(self._waiting) + (self.otherwise.depth if self.otherwise is not None else 0)
+
+    def choose(self, body: bytes) -> "tuple[Batcher, Rows | None]":
+        """Return the batcher that takes a request, and the result of its `decode`."""
+        rows = self.decode(body)
+        if rows is None and self.otherwise is not None:
+            return self.otherwise.choose(body)
+        return self, rows
 
     def decode(self, body: bytes) -> Rows | None:
         """Return the rows of a request body, or None if MLflow's own code has to respond."""

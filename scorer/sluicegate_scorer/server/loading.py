@@ -67,17 +67,18 @@ def _build(directory: Path, model: Any, settings: ServerSettings, began: float, 
     shared = Shared(workers, metrics)
     batcher = traces.untraced(partial(_batcher, general, example, settings, shared))
     path = batcher.path if batcher is not None else None
-    if isinstance(path, FastPath) and not path.several:
+    if isinstance(path, FastPath) and not path.several and general.frames is None:
         general.frames = frames(model)
     if settings.fast.enabled:
         general.csv = csv_frames(model)
     drift = load_drift(directory, path.shape.columns if isinstance(path, FastPath) else {}, metrics)
     if drift is not None:
-        drift.as_frame = path.frames.frame if isinstance(path, FramePath) else None
         drift.start()
         general.count_into(drift)
-        if batcher is not None:
-            batcher.on_prediction = drift.fast
+        for counted in (batcher, batcher.otherwise if batcher is not None else None):
+            if counted is not None:
+                counted.on_prediction = drift.fast
+                drift.as_frame = counted.path.frames.frame if isinstance(counted.path, FramePath) else None
     application = Application(general, batcher, settings, shared, other)
     loaded = time.monotonic() - began
     _describe(metrics, model, settings, batcher is not None)
@@ -103,7 +104,10 @@ def _batcher(general: General, example: bytes | None, settings: ServerSettings, 
     except Exception as error:  # a library's internals differ from what this code expects: do without the fast path
         return _frame_batcher(general, example, settings, shared, one_line(repr(error)))
     log.info("fast path for %s, with at most %d requests per batch", ", ".join(sorted(path.forms)), path.batch)
-    return Batcher(path, shared.workers, settings.limits, shared.metrics)
+    batcher = Batcher(path, shared.workers, settings.limits, shared.metrics)
+    if not path.shape.tensor and not all(column.required for column in general.schema.inputs):
+        batcher.otherwise = _frame_batcher(general, example, settings, shared, "requests with missing values")
+    return batcher
 
 
 def _frame_batcher(

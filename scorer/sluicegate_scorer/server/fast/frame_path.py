@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow.pyfunc import _validate_prediction_input, scoring_server
+from mlflow.pyfunc import scoring_server
 from mlflow.utils.proto_json_utils import NumpyEncoder
 
 from sluicegate_scorer.server.fast import plan as plans
@@ -159,6 +159,8 @@ class _Prediction:
         """Return the model's predictions."""
         params = None
         if not self._enforced:
+            from mlflow.pyfunc import _validate_prediction_input
+
             frame, params = _validate_prediction_input(frame, None, self._schema, None, self._model.loader_module)
         with _context(self._model) if self._in_context else contextlib.nullcontext():
             return self._function(frame, params=params) if self._takes_params else self._function(frame)

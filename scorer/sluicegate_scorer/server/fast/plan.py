@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import sparse  # type: ignore[import-untyped]
 
 from sluicegate_scorer.server.fast import predictors, rowwise
 from sluicegate_scorer.server.fast.blocks import Block, Columns, Lookup, Table
@@ -42,7 +41,7 @@ class Plan:
             raise NotFast("the pipeline has one step, or passes DataFrames between its steps")
         self._frame = table.frame
         sample = self.first.transform(table.frame([table.row, table.row, table.row]))
-        self._sparse = sparse.issparse(sample)
+        self._sparse = is_sparse(sample)
         self._kind = type(sample)
         if not (self._sparse or type(sample) is np.ndarray) or sample.dtype.kind not in "iufO":
             raise NotFast(f"the first step returns {type(sample).__name__}")
@@ -99,7 +98,7 @@ class Plan:
                 start += block.width
                 continue
             values = block(columns)
-            values = values.toarray() if sparse.issparse(values) else np.asarray(values)
+            values = values.toarray() if is_sparse(values) else np.asarray(values)
             end = start + values.shape[1]
             table[:, start:end] = values
             start = end
@@ -112,8 +111,12 @@ class Plan:
                 blocks.append(self._sparse_block(block.entries(columns), block.width))
                 continue
             values = block(columns)
-            blocks.append(values if sparse.issparse(values) else np.asarray(values, dtype=np.float64))
-        return self._kind(blocks[0] if len(blocks) == 1 else sparse.hstack(blocks).tocsr())
+            blocks.append(values if is_sparse(values) else np.asarray(values, dtype=np.float64))
+        if len(blocks) == 1:
+            return self._kind(blocks[0])
+        from scipy import sparse  # type: ignore[import-untyped]  # scikit-learn has imported it
+
+        return self._kind(sparse.hstack(blocks).tocsr())
 
     def _sparse_block(self, entries: list[list[tuple[int, Any]]], width: int) -> Any:
         ordered = [sorted(row) for row in entries]
@@ -123,6 +126,11 @@ class Plan:
         return self._kind((data, indices, ends), shape=(len(ordered), width))
 
 
+def is_sparse(table: Any) -> bool:
+    """Tell whether a table is a sparse matrix of scipy."""
+    return hasattr(table, "tocsr")
+
+
 def same_tables(ours: Any, theirs: Any) -> bool:
     """Tell whether two tables are the same to the last bit, for an estimator.
 
@@ -130,7 +138,7 @@ def same_tables(ours: Any, theirs: Any) -> bool:
         ours: the table of a plan.
         theirs: what the pipeline's first step returns.
     """
-    if sparse.issparse(theirs):
+    if is_sparse(theirs):
         pairs = ((getattr(ours, part), getattr(theirs, part)) for part in ("data", "indices", "indptr"))
         return type(ours) is type(theirs) and ours.shape == theirs.shape and all(_same(*pair) for pair in pairs)
     if theirs.dtype.kind == "O":
@@ -143,7 +151,7 @@ def _same(ours: Any, theirs: Any) -> bool:
 
 
 def _contiguous(row: Any) -> Any:
-    return row if sparse.issparse(row) else np.ascontiguousarray(row)
+    return row if is_sparse(row) else np.ascontiguousarray(row)
 
 
 def _parts(first: Any, names: list[str]) -> list[tuple[Any, list[str] | str]]:

@@ -111,12 +111,10 @@ def obstacle(transformer: Any) -> str | None:
 def elementwise(transformer: Any) -> bool:
     """Tell whether a FunctionTransformer calculates each value alone."""
     function = transformer.func
-    if transformer.kw_args:
-        return False
-    return function is None or (
-        getattr(sys.modules["numpy"], getattr(function, "__name__", ""), None) is function
-        and function.__name__ in _FUNCTIONS
-    )
+    if function is None or transformer.kw_args:
+        return not transformer.kw_args
+    name = getattr(function, "__name__", "")
+    return name in _FUNCTIONS and getattr(sys.modules["numpy"], name) is function
 
 
 def together(final: Any, sparse: bool) -> bool:
