@@ -75,13 +75,21 @@ class JsonRows:
         example = next((row for row in self.examples if None not in row), None)
         return list(example) if example is not None else [pool[0] for pool in self._pools]
 
-    def odd(self) -> Iterator[list[Any]]:
-        """Yield rows with one unusual value each: a limit of its type, an unseen text, or a missing value."""
+    def odd(self, most: int) -> Iterator[list[Any]]:
+        """Yield rows with one unusual value each: a limit of its type, an unseen text, or a missing value.
+
+        Args:
+            most: how many rows.
+        """
+        cells = []
         for column, kind in enumerate(self._types):
-            for value in [None, *_ODD.get(kind, []), *boundaries.EDGES.get(_ELEMENTS.get(kind, ""), [])]:
-                row = self.usual()
-                row[column] = value
-                yield row
+            odd = [None, *_ODD.get(kind, []), *boundaries.EDGES.get(_ELEMENTS.get(kind, ""), [])]
+            cells += [(column, value) for value in odd]
+        for number in sorted(self._random.permutation(len(cells))[:most].tolist()):
+            column, value = cells[number]
+            row = self.usual()
+            row[column] = value
+            yield row
 
     def body(self, rows: list[list[Any]], form: str) -> bytes:
         """Return the request body of rows in a form."""

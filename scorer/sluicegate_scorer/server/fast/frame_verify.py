@@ -23,10 +23,13 @@ JsonRow = list[Any]
 _ALONE = 14
 """Rows that are compared alone, in turns of the forms. Odd rows are compared together as well."""
 _SEVERAL = (2, 3, 5, 17)
-_TOGETHER = 120
-_FEWEST = 8
+_CELLS, _FEW = 6000, 12
+"""Values of all usual rows that are compared together, and of all odd ones; and the fewest rows of each."""
+_USUAL, _ODD = 120, 200
+"""The most rows of each that are compared together."""
+_FEWEST = 3
 """Rows that have to be compared alone."""
-_ACCEPTED = 3
+_ACCEPTED = 2
 _BUDGET = 2.0
 """Seconds of processor time that the comparison may take. A slow model gets fewer rows, or no fast path."""
 _BATCHED = 48
@@ -78,8 +81,10 @@ class _Comparison:
         """
         rows = self._rows
         count = self._affordable()
-        odd = list(rows.odd())
-        self._check_plan([rows.first(), *(rows.usual() for _ in range(_TOGETHER)), *odd])
+        limit = max(_CELLS // len(rows.names), _FEW)
+        odd = list(rows.odd(min(limit, _ODD)))
+        together = [rows.first(), *(rows.usual() for _ in range(min(limit, _USUAL)))]
+        self._check_plan([*together, *odd])
         usual = [rows.first(), *(rows.usual() for _ in range(count // 2))]
         for number, row in enumerate([*usual, *evenly(odd, count - len(usual))]):
             for form in sorted(self._path.forms)[number % 2 :: 2] or self._path.forms:
@@ -88,7 +93,7 @@ class _Comparison:
         if len(self._accepted) < _ACCEPTED:
             raise NotFast("the model accepts too few made-up rows for a comparison")
         self._measure()
-        self._check_several(odd)
+        self._check_several(together, odd)
         self._check_batches(batch)
 
     def _affordable(self) -> int:
@@ -161,20 +166,21 @@ class _Comparison:
             times.append(time.perf_counter() - began)
         self._path.seconds = min(times)
 
-    def _check_several(self, odd: list[JsonRow]) -> None:
-        """Compare requests of several rows, the largest of which hold the odd rows too."""
-        form, first = min(self._path.forms), self._rows.first()
-        usual = self._predicted([first, *(self._rows.usual() for _ in range(_TOGETHER))], form)
-        taken = self._predicted([first, *odd], form)
+    def _check_several(self, usual: list[JsonRow], odd: list[JsonRow]) -> None:
+        """Compare requests of several rows, the largest of which holds the odd rows too."""
+        form = min(self._path.forms)
+        usual = self._predicted(usual, form)
+        taken = self._predicted([usual[0], *odd], form)
         alone = [one for row in [*usual, *taken] for one in self._parsed([row], form) or []]
         self._accepted += [row for row in evenly(alone, _BATCHED) if _body(self._path, [row]) is not None]
         try:
             for count in _SEVERAL:
                 self._same(usual[:count], form)
-            # The second one is too large for a plan.
-            for rows in ([*usual, *taken], [*usual, *taken] * (1 + plans.MOST // max(len(usual), 1))):
-                if not self._same(rows, form):
-                    raise NotFast("the model does not predict the made-up rows")
+            if not self._same([*usual, *taken], form):
+                raise NotFast("the model does not predict the made-up rows")
+            parsed = self._parsed([*usual, *taken], form) or []
+            if self._path.framed(parsed) != self._path.request(parsed):  # a larger request has no plan
+                raise NotFast("a plan and a DataFrame give different predictions")
         except NotFast as reason:
             self._path.several = False
             log.info("MLflow's own code predicts requests of several rows: %s", reason)
