@@ -33,6 +33,10 @@ _MOST_CELLS, _CELLS = 25_000_000, 500_000
 """Values from which the outputs of one encoder are learned: all, and at once."""
 
 
+_TRIED = 16
+"""Columns whose odd values are tried one by one."""
+
+
 class Unplanned(Exception):
     """A block leaves a request to the model's own code."""
 
@@ -142,60 +146,62 @@ class Lookup:
         if len(encoder.categories_) != len(names):
             raise NotFast("an imputer drops a column")
         self._positions = positions
-        encode = transformer.transform
-        categories = [[_plain(value) for value in values] for values in encoder.categories_]
         base = list(table.row)
+        categories = [[_plain(value) for value in values] for values in encoder.categories_]
+        categories = [[value for value in values if value is not None] for values in categories]
         for position, values in zip(positions, categories, strict=True):
-            base[position] = next(value for value in values if value is not None)
-        first = _dense(encode(table.frame([tuple(base)])[names]))[0]
+            base[position] = values[0]
+
+        def encode(pairs: list[tuple[int, Any]]) -> Any:
+            """Encode the base row, and one row for each pair of a column and its value."""
+            rows = [tuple(base)]
+            for number, value in pairs:
+                position = positions[number]
+                rows.append((*base[:position], value, *base[position + 1 :]))
+            return _dense(transformer.transform(table.frame(rows)[names]))
+
+        first = encode([])[0]
         self.width = len(first)
-        if sum(map(len, categories)) * self.width > _MOST_CELLS:
+        unseen = list(map(_unseen, categories))
+        pairs = [(number, value) for number, values in enumerate(categories) for value in values]
+        if len(pairs) * self.width > _MOST_CELLS:
             raise NotFast("an encoder has too many categories")
-        self._fixed: dict[int, Any] = dict(enumerate(first.tolist()))
-        self._outputs: list[dict[Any, list[tuple[int, Any]]]] = []
-        self._others: list[tuple[type, list[tuple[int, Any]]] | None] = []
-        """The type and the output of values that are no category."""
-        for position, values in zip(positions, categories, strict=True):
-            self._learn(position, values, base, lambda rows: encode(table.frame(rows)[names]))
-        self._fixed = {number: value for number, value in self._fixed.items() if value != 0 or np.signbit(value)}
+        pairs += _encodable(encode, [(number, None) for number in range(len(names))])
+        pairs += _encodable(encode, [(number, value) for number, value in enumerate(unseen) if value is not None])
+        self._learn(encode, pairs, first)
+        self._others = [
+            (type(value), outputs.pop(value)) if value is not None and value in outputs else None
+            for value, outputs in zip(unseen, self._outputs, strict=True)
+        ]
 
-    def _learn(self, position: int, values: list[Any], base: list[Any], encode: Callable[[Rows], Any]) -> None:
-        def row(value: Any) -> tuple[Any, ...]:
-            return (*base[:position], value, *base[position + 1 :])
-
-        listed = [value for value in values if value is not None]
-        usual = listed[0]
-        unseen = _unseen(listed)
-        for odd in (None,) if unseen is None else (None, unseen):
-            # pandas stores a column of missing texts only in another way, and such requests are not planned.
-            with contextlib.suppress(Exception):  # the model refuses it, and its own code responds
-                encode([row(usual), row(odd)])
-                listed.append(odd)
+    def _learn(self, encode: Callable[[list[tuple[int, Any]]], Any], pairs: list[tuple[int, Any]], first: Any) -> None:
+        own: list[set[int]] = [set() for _ in self._positions]
+        learned: list[dict[Any, list[tuple[int, Any]]]] = [{} for _ in self._positions]
         size = max(_CELLS // self.width, 1)
-        parts = [listed[start : start + size] for start in range(0, len(listed), size)]
-        changed = np.zeros(self.width, dtype=bool)
-        learned: dict[Any, list[tuple[int, Any]]] = {}
-        for part in parts:
-            output = _dense(encode([row(usual), *map(row, part)]))
-            changed |= (output != output[0]).any(axis=0)
+        for start in range(0, len(pairs), size):
+            part = pairs[start : start + size]
+            output = encode(part)[1:]
+            for index, number in zip(*(array.tolist() for array in np.nonzero(output != first)), strict=True):
+                own[part[index][0]].add(number)
             kept: list[list[tuple[int, Any]]] = [[] for _ in part]
-            numbers = np.nonzero((output[1:] != 0) | np.signbit(output[1:]))
-            entries = zip(*(array.tolist() for array in numbers), output[1:][numbers].tolist(), strict=True)
-            for index, number, value in entries:
+            cells = np.nonzero((output != 0) | np.signbit(output))
+            for index, number, value in zip(*(array.tolist() for array in cells), output[cells].tolist(), strict=True):
                 kept[index].append((number, value))
-            learned.update(zip(part, kept, strict=True))
-        own = set(np.flatnonzero(changed).tolist())
-        if not own <= set(self._fixed):
+            for (column, value), entries in zip(part, kept, strict=True):
+                learned[column][value] = entries
+        if sum(map(len, own)) != len(set().union(*own)):
             raise NotFast("an output of an encoder depends on several columns")
-        for number in own:
-            del self._fixed[number]
-        learned = {value: [entry for entry in kept if entry[0] in own] for value, kept in learned.items()}
-        self._others.append((type(unseen), learned.pop(unseen)) if unseen is not None and unseen in learned else None)
-        self._outputs.append(learned)
+        self._outputs = [
+            {value: [entry for entry in entries if entry[0] in numbers] for value, entries in outputs.items()}
+            for numbers, outputs in zip(own, learned, strict=True)
+        ]
+        changed = set().union(*own)
+        fixed = ((number, value) for number, value in enumerate(first.tolist()) if number not in changed)
+        self._fixed = [(number, value) for number, value in fixed if value != 0 or np.signbit(value)]
 
     def entries(self, columns: Columns) -> list[list[tuple[int, Any]]]:
         """Return the positions and values of each row of the output that are not zero."""
-        rows: list[list[tuple[int, Any]]] = [list(self._fixed.items()) for _ in columns.rows]
+        rows: list[list[tuple[int, Any]]] = [list(self._fixed) for _ in columns.rows]
         for position, outputs, other in zip(self._positions, self._outputs, self._others, strict=True):
             for value, row in zip(columns.raw[position], rows, strict=True):
                 entries = outputs.get(value)
@@ -264,6 +270,23 @@ class Table:
 
 def _numeric(kind: Any, allowed: str = "iufb") -> bool:
     return isinstance(kind, np.dtype) and kind.kind in allowed
+
+
+def _encodable(encode: Callable[[list[tuple[int, Any]]], Any], pairs: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
+    """Return the pairs of a column and an odd value that an encoder does not refuse.
+
+    The model's own code responds to requests with the others. If there are many columns and one refuses, all are taken
+    to refuse, because each attempt takes as long as a request.
+    """
+    for some in ([pairs], [[pair] for pair in pairs] if len(pairs) <= _TRIED else []):
+        accepted = []
+        for group in some:
+            with contextlib.suppress(Exception):
+                encode(group)
+                accepted += group
+        if accepted:
+            return accepted
+    return []
 
 
 def _unseen(categories: list[Any]) -> Any:
