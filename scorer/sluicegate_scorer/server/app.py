@@ -230,30 +230,19 @@ class Application:
             # The rest of the body is not read, so the connection cannot be used again.
             await self._finish(request, self._too_large(), send, last=True)
             return
-        is_streamable = endpoint in openai_requests.ENDPOINTS or (
-            endpoint == "invocations" and self._streaming is not None
-        )
-        if is_streamable and response is None:
-            parse = partial(openai_requests.parse, endpoint, body)
-            asks_for_stream = False
-            if content_type in _JSON_TYPES:
+        if response is None and content_type in _JSON_TYPES:
+            if self._may_stream(endpoint):
+                parse = partial(openai_requests.parse, endpoint, body)
                 body, asks_for_stream = parse() if len(body) <= _PARSED_ON_LOOP else await asyncio.to_thread(parse)
-            if asks_for_stream:
-                await self._stream(
-                    PredictionRequest(endpoint, scope, body, began, content_type, repeated_headers), receive, send
-                )
-                return
-        batcher = self._batcher
-        if batcher is not None and response is None and content_type in _JSON_TYPES and endpoint == "invocations":
-            try:
-                if len(body) <= _PARSED_ON_LOOP:
-                    batcher, rows = batcher.choose(body)
-                else:
-                    batcher, rows = await self._workers.run(partial(batcher.choose, body))
-                if rows is not None:
-                    prediction = await batcher.respond(rows, repeated_headers)
-            except (Overloaded, TimedOut) as error:
-                response = _REFUSALS[type(error)]
+                if asks_for_stream:
+                    request = PredictionRequest(endpoint, scope, body, began, content_type, repeated_headers)
+                    await self._stream(request, receive, send)
+                    return
+            if self._batcher is not None and endpoint == "invocations":
+                try:
+                    prediction = await self._predict_fast(self._batcher, body, repeated_headers)
+                except (Overloaded, TimedOut) as error:
+                    response = _REFUSALS[type(error)]
         if prediction is not None:
             self.metrics.paths["fast"] += 1
             if not (self._logged or self.recent.recording):
@@ -266,6 +255,22 @@ class Application:
             response = await self._predict_general(request)
             self.metrics.paths["general"] += 1
         await self._finish(request, response, send)
+
+    def _may_stream(self, endpoint: str) -> bool:
+        return endpoint in openai_requests.ENDPOINTS or (endpoint == "invocations" and self._streaming is not None)
+
+    async def _predict_fast(self, batcher: Batcher, body: bytes, headers: tuple[Header, ...]) -> bytes | None:
+        """Return the body of the response, or None if MLflow's own code has to respond.
+
+        Raises:
+            Overloaded: if too many requests wait.
+            TimedOut: if the time limit passed.
+        """
+        if len(body) <= _PARSED_ON_LOOP:
+            chosen, rows = batcher.choose(body)
+        else:
+            chosen, rows = await self._workers.run(partial(batcher.choose, body))
+        return None if rows is None else await chosen.respond(rows, headers)
 
     async def _stream(self, request: PredictionRequest, receive: Receive, send: Send) -> None:
         """Respond with a stream, count it and log it."""

@@ -104,8 +104,8 @@ class Batcher:
             headers: the request's trace headers.
 
         Raises:
-            Refused: if too many requests wait.
-            Overdue: if the time limit passed.
+            Overloaded: if too many requests wait.
+            TimedOut: if the time limit passed.
         """
         loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._limits.queue:

@@ -81,8 +81,8 @@ class Workers:
 
         Raises:
             Stuck: if every thread is held by a request over its time limit.
-            Refused: if too many requests already wait.
-            Overdue: if the time limit passed first.
+            Overloaded: if too many requests already wait.
+            TimedOut: if the time limit passed first.
         """
         job = self.enqueue(work)
         timer = job.result.get_loop().call_later(self._limits.seconds, self.expire, job)
