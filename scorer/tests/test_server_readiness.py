@@ -144,9 +144,10 @@ async def test_fast_path_predicts_in_the_context_of_loading(seconds):
         SETTING.set("kept")
         return Workers(LIMITS)
 
-    path = types.SimpleNamespace(
-        seconds=seconds, batch=2, request=read, singles=lambda rows: [read(rows) for _ in rows]
-    )
+    def singles(rows):
+        return [read(rows) for _ in rows]
+
+    path = types.SimpleNamespace(seconds=seconds, threads=False, batch=2, request=read, singles=singles)
     batcher = Batcher(path, contextvars.copy_context().run(workers), LIMITS, Metrics())
     alone = [await batcher.respond([(1,)]) for _ in range(2)]
     assert alone == [b"kept!"] * 2, "a prediction changes a copy of the context"
