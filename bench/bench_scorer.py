@@ -63,9 +63,12 @@ def measure(make: servers.Make, model: Path, result: Result, seconds: float, bod
 def servers_of(model: str, quick: bool) -> dict[str, servers.Make]:
     """Return the servers to measure with a model.
 
-    All of them run with `tiny`. In the quick size, the others run only against the fastest stock command.
+    All of them run with `tiny`. In the quick size, the others run only against the fastest stock command. MLServer's
+    environment has no CatBoost.
     """
     makes = dict(servers.SERVERS)
+    if model == "categories":
+        del makes["MLServer"]
     if quick and model != "tiny":
         makes = {name: makes[name] for name in (STOCK, OURS)}
     return makes | ({CEILING: servers.hello} if model == "tiny" else {})
