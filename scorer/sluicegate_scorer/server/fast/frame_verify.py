@@ -148,7 +148,7 @@ class _Comparison:
         form, first = min(self._path.forms), self._rows.first()
         # A column of missing texts only is not read, so each row follows a usual one.
         parsed = [parsed[1] for row in rows if (parsed := self._parsed([first, row], form)) is not None]
-        planned = [row for row in parsed if _table(plan, [row]) is not None]
+        planned = _planned(plan, parsed)
         reason = None
         if not planned or _table(plan, parsed[:1]) is None:
             reason = "its values have no plan"
@@ -239,6 +239,14 @@ def _table(plan: plans.Plan, rows: Rows) -> Any:
         return plan.table(rows)
     except Exception:
         return None
+
+
+def _planned(plan: plans.Plan, rows: Rows) -> Rows:
+    """Return the rows of which the plan makes a table."""
+    if not rows or _table(plan, rows) is not None:
+        return rows
+    middle = len(rows) // 2
+    return _planned(plan, rows[:middle]) + _planned(plan, rows[middle:]) if middle else []
 
 
 def _different(path: FramePath, plan: plans.Plan, rows: Rows) -> Any:
