@@ -6,34 +6,39 @@ JSON, as the API server sends it, and are only used where decoding is not safe.
 
 import re
 from collections.abc import Iterator
-from itertools import accumulate
 
 Span = tuple[int, int]
 """Start and end of a part of a text."""
 
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_STRINGS = re.compile(_STRING, re.DOTALL)
+_BRACKETS_IN_STRINGS = re.compile(rb'"[^"]*"')
 _TOKENS = re.compile(_STRING + rb"|[{}\[\],]", re.DOTALL)
 _MEMBER = re.compile(rb"\s*(" + _STRING + rb")\s*:\s*", re.DOTALL)
 
 _OPEN, _CLOSE, _COMMA = b"{[", b"}]", ord(",")
-_STEP = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
-_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _STEP)
-_NO_MARKS = bytes(byte for byte in _NO_BRACKETS if byte not in b'"\\')
+_NO_MARKS = bytes(byte for byte in range(256) if byte not in b'{}[]"')
+_AS_OBJECTS = bytes.maketrans(b"[]", b"{}")
 
 
 def deeper_than(text: bytes, limit: int) -> bool:
     """Tell whether objects and lists are nested deeper than `limit`.
 
-    This costs about as much as decoding the text.
+    This costs less than decoding the text.
     """
     if text.count(b"{") + text.count(b"[") <= limit:
         return False
-    # A string without brackets and escapes leaves two quotes. If this applies to all strings, no quote is left.
-    brackets = text.translate(None, _NO_MARKS).replace(b'""', b"")
+    if b"\\" in text:  # after this, each quote begins or ends a string
+        text = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = text.translate(None, _NO_MARKS).replace(b'""', b"")  # most strings have no brackets
     if b'"' in brackets:
-        brackets = _STRINGS.sub(b"", text).translate(None, _NO_BRACKETS)
-    return max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > limit
+        brackets = _BRACKETS_IN_STRINGS.sub(b"", brackets)
+    levels = brackets.translate(_AS_OBJECTS)
+    for _ in range(limit):  # each turn removes the innermost level
+        outer = levels.replace(b"{}", b"")
+        if outer == levels:
+            return False  # nothing is left, or the text is not valid JSON
+        levels = outer
+    return bool(levels)
 
 
 def parts(text: bytes, start: int = 0) -> Iterator[Span]:
