@@ -291,8 +291,8 @@ class Lean:
     def _note_sleep(self) -> None:
         """Record whether stable has yet to come back after `replicas: 0`."""
         if self.spec["scaling"] == {"replicas": 0}:
-            self.awake_since = self.real
-            self.asleep = self.asleep or not any(self.live(revision) for revision in self.pods)
+            if not any(self.live(revision) for revision in self.pods):
+                self.asleep, self.awake_since = True, self.real
         elif self.stable is None or self.ready(self.stable) or any(pod.problem for pod in self.live(self.stable)):
             self.asleep = False
 

@@ -21,7 +21,7 @@ LIVES = int(os.environ.get("SLUICEGATE_LIVES", "600"))
 SEED = os.environ.get("SLUICEGATE_SEED")
 PORTION = 1000
 BROKE_BEFORE_ZERO = (4740, 5646, 10288, 15052, 17176, 22427, 294995)
-BROKE = (*BROKE_BEFORE_ZERO, 5736, 15675, 18061, 27654)
+BROKE = (*BROKE_BEFORE_ZERO, 5736, 15675, 18061, 27654, 139472)
 """Seeds of lives in which a long run found a bug, of the operator or of an invariant. All of them end well now.
 
 The first ones are older than scaling to zero, so their lives do without it.
