@@ -26,7 +26,7 @@ with warnings.catch_warnings():  # MLflow warns while Python imports it.
     import mlflow
     from mlflow.models import infer_signature
     from sluicegate_scorer.errors import ScorerError
-    from sluicegate_scorer.server import examples, traces
+    from sluicegate_scorer.server import examples, mlflow_traces
     from sluicegate_scorer.server.batching import Batcher
     from sluicegate_scorer.server.loading import build
     from sluicegate_scorer.server.metrics import Metrics
@@ -281,11 +281,11 @@ def test_traces_only_requests_and_only_to_a_tracking_server(save, monkeypatch, t
     assert not list(empty.iterdir())
 
 
-@pytest.mark.parametrize("name", traces._DESTINATIONS)
+@pytest.mark.parametrize("name", mlflow_traces._DESTINATIONS)
 def test_keeps_traces_with_a_destination_of_the_user(monkeypatch, name):
     mlflow.tracing.reset()
     mlflow.set_tracking_uri(None)
     monkeypatch.setenv(name, "http://127.0.0.1:1")
-    assert traces._has_destination()
+    assert mlflow_traces._has_destination()
     monkeypatch.delenv(name)
-    assert not traces._has_destination()
+    assert not mlflow_traces._has_destination()

@@ -29,8 +29,8 @@ from sluicegate_scorer.server.asgi import (
 )
 from sluicegate_scorer.server.batching import Batcher
 from sluicegate_scorer.server.general import General
-from sluicegate_scorer.server.logs import RequestLog
 from sluicegate_scorer.server.metrics import Metrics
+from sluicegate_scorer.server.request_log import RequestLog
 from sluicegate_scorer.server.settings import ServerSettings
 from sluicegate_scorer.server.v2 import LENGTH_HEADER, OpenInference, as_error
 from sluicegate_scorer.server.workers import Overloaded, Stuck, TimedOut, Workers

@@ -11,7 +11,7 @@ import numpy as np
 
 from sluicegate_scorer import requirements
 from sluicegate_scorer.errors import ScorerError, first_line, one_line
-from sluicegate_scorer.server import device, examples, traces
+from sluicegate_scorer.server import device, examples, mlflow_traces
 from sluicegate_scorer.server.app import Application, Shared
 from sluicegate_scorer.server.asgi import Response
 from sluicegate_scorer.server.batching import Batcher
@@ -60,12 +60,12 @@ def _build(directory: Path, model: Any, settings: ServerSettings, began: float, 
     other = scoring_server.init(model)
     general = General(model, settings.policy)
     example = examples.example(directory, model.metadata)
-    traces.limit()
+    mlflow_traces.limit()
     if settings.smoke_test:
-        traces.untraced(partial(_smoke_test, general, example, directory))
+        mlflow_traces.untraced(partial(_smoke_test, general, example, directory))
     metrics = Metrics()
     shared = Shared(workers, metrics)
-    batcher = traces.untraced(partial(_batcher, general, example, settings, shared))
+    batcher = mlflow_traces.untraced(partial(_batcher, general, example, settings, shared))
     path = batcher.path if batcher is not None else None
     if isinstance(path, FastPath) and not path.several and general.frames is None:
         general.frames = frames(model)

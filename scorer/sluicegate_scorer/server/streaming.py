@@ -23,9 +23,9 @@ from mlflow.utils.proto_json_utils import NumpyEncoder, _get_jsonable_obj
 from sluicegate_scorer.server import trace
 from sluicegate_scorer.server.asgi import TEXT, Header, Receive, Response, Send
 from sluicegate_scorer.server.general import MODEL_ERROR, General
-from sluicegate_scorer.server.logs import LONGEST
 from sluicegate_scorer.server.metrics import SECONDS as BOUNDS
 from sluicegate_scorer.server.metrics import Histogram, Metrics
+from sluicegate_scorer.server.request_log import LONGEST
 from sluicegate_scorer.server.settings import Limits
 from sluicegate_scorer.server.stream_channel import END, GONE, Cancelled, Channel, Event
 from sluicegate_scorer.server.workers import Overloaded, TimedOut, Workers
