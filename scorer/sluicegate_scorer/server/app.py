@@ -28,7 +28,7 @@ from sluicegate_scorer.server.asgi import (
     reply_json,
 )
 from sluicegate_scorer.server.batching import Batcher
-from sluicegate_scorer.server.general import General
+from sluicegate_scorer.server.general import JSON_TYPES, General
 from sluicegate_scorer.server.metrics import Metrics
 from sluicegate_scorer.server.request_log import RequestLog
 from sluicegate_scorer.server.settings import ServerSettings
@@ -37,10 +37,7 @@ from sluicegate_scorer.server.workers import Overloaded, Stuck, TimedOut, Worker
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
-_JSON_TYPES = frozenset(
-    {JSON, *(JSON + b";" + space + b"charset=" + name for space in (b"", b" ") for name in (b"utf-8", b"UTF-8"))}
-)
-"""Content types that MLflow also reads as JSON. MLflow itself reads requests with any other type."""
+_JSON_TYPES = frozenset(name.encode() for name in JSON_TYPES)
 _PARSED_ON_LOOP = 128 << 10
 """Bytes of a body that the event loop decodes itself. A larger one would delay /health and every other request."""
 _PING = Response(200, b"\n")

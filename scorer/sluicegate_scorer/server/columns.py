@@ -49,7 +49,7 @@ _JSON: dict[str, Any] = {
     "datetime": str,
     "binary": str,
 }
-_NULLABLE = frozenset({"double", "float", "boolean", "string", "datetime"})
+NULLABLE = frozenset({"double", "float", "boolean", "string", "datetime"})
 """Types of which MLflow accepts null: as NaN, NaT, or False. It rejects a null of the other types."""
 _DTYPES = {
     "double": "float64",
@@ -73,7 +73,7 @@ class Column(NamedTuple):
     def json(self, nulls: bool) -> Any:
         """Return the type that decodes a value."""
         kind = _JSON[self.kind]
-        return kind | None if nulls and self.kind in _NULLABLE else kind
+        return kind | None if nulls and self.kind in NULLABLE else kind
 
 
 def columns_of(schema: Any) -> tuple[Column, ...]:

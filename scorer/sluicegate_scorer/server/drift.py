@@ -72,7 +72,7 @@ class Drift:
             return False
         self._rows_left -= len(data)
         self.rows += len(data)
-        self._add("feature", self._features, ((str(name), np.asarray(data[name])) for name in data.columns))
+        self._add_frame(data)
         return True
 
     def predicted(self, predictions: Any) -> None:
@@ -91,8 +91,7 @@ class Drift:
             return
         self.rows += len(rows)
         if self.as_frame is not None:
-            data = self.as_frame(rows)
-            self._add("feature", self._features, ((str(name), np.asarray(data[name])) for name in data.columns))
+            self._add_frame(self.as_frame(rows))
         elif self._columns and len(rows[0]) == len(self._columns):
             values = zip(self._columns.items(), zip(*rows, strict=True), strict=True)
             # A float32 column is counted as the model sees it, because the edges come from such a column.
@@ -113,6 +112,9 @@ class Drift:
             bins = (self._features if kind == "feature" else self._predictions)[name]
             for label, value in zip(labels(bins), counts.tolist(), strict=True):
                 yield {"kind": kind, "name": name, "bin": label}, value
+
+    def _add_frame(self, data: Any) -> None:
+        self._add("feature", self._features, ((str(name), np.asarray(data[name])) for name in data.columns))
 
     def _add(self, kind: str, side: dict[str, Any], columns: Iterable[tuple[str, Any]]) -> None:
         for name, values in columns:

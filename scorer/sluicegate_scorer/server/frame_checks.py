@@ -13,6 +13,7 @@ import pandas as pd
 from mlflow.models.utils import _enforce_schema
 from mlflow.pyfunc import scoring_server
 
+from sluicegate_scorer.server.columns import NULLABLE
 from sluicegate_scorer.server.fast.shape import Rows
 
 SPLIT, RECORDS = "dataframe_split", "dataframe_records"
@@ -24,7 +25,6 @@ _DATES = [
     ["2024-01-01T12:30:00.123456", "2000-12-31T23:59:59.999999"],
     ["2024-01-01T12:30:00.123456789", "1999-12-31T23:59:59.000000001"],
 ]
-_NULLABLE = {"double", "float", "boolean", "string", "datetime"}
 
 
 def check(frames: Any) -> tuple[set[str], bool]:
@@ -94,7 +94,7 @@ def _rows(made: random.Random, columns: Any, count: int, nulls: float) -> Rows:
     values = []
     for column in columns:
         one = _values(made, column.kind, count)
-        if column.kind in _NULLABLE:
+        if column.kind in NULLABLE:
             one = [None if made.random() < nulls else value for value in one]
         values.append(one)
     return list(zip(*values, strict=True))

@@ -18,11 +18,10 @@ from msgspec import UNSET, Raw, UnsetType
 
 from sluicegate_scorer.server.columns import READERS, Builder, columns_of, without_unset
 from sluicegate_scorer.server.fast.shape import NotFast, Rows
-from sluicegate_scorer.server.frame_checks import check
+from sluicegate_scorer.server.frame_checks import RECORDS, SPLIT, check
 
 log = logging.getLogger("sluicegate_scorer.serve")
 
-SPLIT, RECORDS = "dataframe_split", "dataframe_records"
 _ORDERS = 16
 """Orders of columns of which the decoders are kept."""
 _ALIKE = 8

@@ -5,12 +5,13 @@ those of MLflow's server by construction. This module adds only the class of an 
 responses.
 """
 
+import contextlib
 import csv
 import functools
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO, StringIO, TextIOWrapper
 from itertools import islice
 from typing import Any
@@ -37,7 +38,7 @@ _COLUMNS = 100_000
 _HEAD = 64 << 10
 """Bytes that hold the first two rows of most CSVs. They hold fewer columns than _COLUMNS."""
 _UTF8 = ("", *(f";{space}charset={name}" for space in ("", " ") for name in ("utf-8", "UTF-8")))
-_JSON_TYPES = frozenset(scoring_server.CONTENT_TYPE_JSON + charset for charset in _UTF8)
+JSON_TYPES = frozenset(scoring_server.CONTENT_TYPE_JSON + charset for charset in _UTF8)
 _CSV_TYPES = frozenset(scoring_server.CONTENT_TYPE_CSV + charset for charset in _UTF8)
 """Content types that MLflow reads as JSON or CSV. MLflow itself reads requests with any other type."""
 
@@ -101,22 +102,8 @@ class ModelWatch:
         def watched(*args: Any, **kwargs: Any) -> Any:
             drift = self.drift
             counted = drift is not None and bool(args) and drift.frame(args[0])
-            self._thread.reached = True
-            # A model may change its frame before it fails.
-            data = args[0].copy(deep=False) if args and isinstance(args[0], pd.DataFrame) else args[:1]
-            try:
+            with self._in_model(args):
                 result = predict(*args, **kwargs)
-            except MlflowException:  # it carries its own status
-                self._thread.cause = self._thread.cause or self._cause(data)
-                raise
-            except Exception:
-                self._thread.cause = self._thread.cause or self._cause(data)
-                self._thread.failed = self._thread.cause is None
-                raise
-            except SystemExit as error:  # it would otherwise end the thread, and the client would get no response
-                self._thread.failed = True
-                raise RuntimeError("the model called sys.exit") from error
-            self._thread.done = True
             if drift is not None and counted:
                 drift.predicted(result)
             return result
@@ -128,21 +115,8 @@ class ModelWatch:
 
         @functools.wraps(predict_stream)
         def watched(*args: Any, **kwargs: Any) -> Any:
-            self._thread.reached = True
-            data = args[0].copy(deep=False) if args and isinstance(args[0], pd.DataFrame) else args[:1]
-            try:
+            with self._in_model(args):
                 yield from predict_stream(*args, **kwargs)
-            except MlflowException:
-                self._thread.cause = self._thread.cause or self._cause(data)
-                raise
-            except Exception:
-                self._thread.cause = self._thread.cause or self._cause(data)
-                self._thread.failed = self._thread.cause is None
-                raise
-            except SystemExit as error:
-                self._thread.failed = True
-                raise RuntimeError("the model called sys.exit") from error
-            self._thread.done = True
 
         return watched
 
@@ -161,6 +135,30 @@ class ModelWatch:
                 raise
 
         return watched
+
+    @contextlib.contextmanager
+    def _in_model(self, args: tuple[Any, ...]) -> Iterator[None]:
+        """Record that the request has reached the model, and how the model's call ended.
+
+        Args:
+            args: the arguments of the call, the first of which is the data.
+        """
+        self._thread.reached = True
+        # A model may change its frame before it fails.
+        data = args[0].copy(deep=False) if args and isinstance(args[0], pd.DataFrame) else args[:1]
+        try:
+            yield
+        except MlflowException:  # it carries its own status
+            self._thread.cause = self._thread.cause or self._cause(data)
+            raise
+        except Exception:
+            self._thread.cause = self._thread.cause or self._cause(data)
+            self._thread.failed = self._thread.cause is None
+            raise
+        except SystemExit as error:  # it would otherwise end the thread, and the client would get no response
+            self._thread.failed = True
+            raise RuntimeError("the model called sys.exit") from error
+        self._thread.done = True
 
     def _cause(self, data: Any) -> str | None:
         try:
@@ -256,7 +254,7 @@ class General:
             return scoring_server.invocations(body, content_type, model, self.schema)  # type: ignore[no-untyped-call]
         model = self.model
         frame = None
-        if content_type in _JSON_TYPES:
+        if content_type in JSON_TYPES:
             frame = data_frame(self.frames.parse, body) if self.frames is not None else None
         elif content_type in _CSV_TYPES:
             frame = self.csv.parse(body) if self.csv is not None else None

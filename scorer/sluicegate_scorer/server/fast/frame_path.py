@@ -6,7 +6,6 @@ DataFrame if the model treats each row alone. A scikit-learn pipeline is predict
 
 import contextlib
 import inspect
-import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from mlflow.pyfunc import scoring_server
-from mlflow.utils.proto_json_utils import NumpyEncoder
 
 from sluicegate_scorer.server.fast import plan as plans
 from sluicegate_scorer.server.fast import rowwise
 from sluicegate_scorer.server.fast.blocks import Table
+from sluicegate_scorer.server.fast.path import response_body
 from sluicegate_scorer.server.fast.shape import NotFast, Rows
 from sluicegate_scorer.server.frames import Frames
 
@@ -71,8 +70,6 @@ class FramePath:
             self._of_sklearn(model, row, declared)
         elif hasattr(model._model_impl, "get_raw_model"):
             self.confidence = getattr(model._model_impl.get_raw_model(), "predict_proba", None)
-        # MLflow's encoder falls back on the same function.
-        self._encode = json.JSONEncoder(default=NumpyEncoder().default).encode
 
     def _of_sklearn(self, model: Any, row: tuple[Any, ...], declared: bool) -> None:
         name = model.metadata.flavors["python_function"].get("predict_fn", "predict")
@@ -114,14 +111,14 @@ class FramePath:
         """Return the response body of a single request."""
         if self.plan is not None and len(rows) <= plans.MOST:
             try:
-                return self._body(self.plan.request(rows))
+                return response_body(self.plan.request(rows))
             except Exception:
                 log.debug("scikit-learn's own pipeline predicts a request", exc_info=True)
         return self.framed(rows)
 
     def framed(self, rows: Rows) -> bytes:
         """Return the response body of a single request, predicted from a DataFrame."""
-        return self._body(_jsonable(self._predict(self.frames.frame(rows))))
+        return response_body(_jsonable(self._predict(self.frames.frame(rows))))
 
     def singles(self, rows: Rows) -> list[bytes]:
         """Return the response bodies of one-row requests that are predicted together.
@@ -130,11 +127,10 @@ class FramePath:
             rows: one row for each request.
         """
         if self.plan is not None:
-            return [self._body(predictions) for predictions in self.plan.singles(rows)]
-        return [self._body(predictions) for predictions in _by_row(self._predict(self.frames.frame(rows)), len(rows))]
-
-    def _body(self, predictions: Jsonable) -> bytes:
-        return b'{"predictions": ' + self._encode(predictions).encode() + b"}"
+            return [response_body(predictions) for predictions in self.plan.singles(rows)]
+        return [
+            response_body(predictions) for predictions in _by_row(self._predict(self.frames.frame(rows)), len(rows))
+        ]
 
 
 class _Prediction:

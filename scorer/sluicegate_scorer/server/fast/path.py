@@ -11,6 +11,9 @@ from sluicegate_scorer.server.fast.predictors import Predictor, predictor
 from sluicegate_scorer.server.fast.shape import Matrix, Rows, Shape
 from sluicegate_scorer.server.fast.split_points import split_points
 
+# MLflow's encoder falls back on the same function. For floats, integers and strings both use the standard library.
+_encode = json.JSONEncoder(default=NumpyEncoder().default).encode
+
 
 class FastPath:
     """Parses, predicts and encodes without pandas.
@@ -34,9 +37,6 @@ class FastPath:
         self.batch = 1
         self.threads = False
         self.parse: Callable[[bytes], Rows | None] = self.shape.parse
-        # MLflow's encoder falls back on the same function. For floats, integers and strings both use the standard
-        # library.
-        self._encode = json.JSONEncoder(default=NumpyEncoder().default).encode
 
     @property
     def forms(self) -> set[str]:
@@ -49,7 +49,7 @@ class FastPath:
 
     def request(self, rows: Rows) -> bytes:
         """Return the response body of a single request."""
-        return self._body(self.predictor.request(self.matrix(rows)))
+        return response_body(self.predictor.request(self.matrix(rows)))
 
     def singles(self, rows: Rows) -> list[bytes]:
         """Return the response bodies of one-row requests that are predicted together.
@@ -63,7 +63,9 @@ class FastPath:
 
     def encode_all(self, predictions: Sequence[Any]) -> list[bytes]:
         """Return the response body of each request."""
-        return [self._body(prediction) for prediction in predictions]
+        return [response_body(prediction) for prediction in predictions]
 
-    def _body(self, predictions: Any) -> bytes:
-        return b'{"predictions": ' + large.encode(self._encode, predictions) + b"}"
+
+def response_body(predictions: Any) -> bytes:
+    """Return the response body with predictions, with the same bytes as MLflow's."""
+    return b'{"predictions": ' + large.encode(_encode, predictions) + b"}"
